@@ -1,0 +1,1 @@
+"""camfleet: explain image classifiers at queue scale (the producer's side; light to import)."""

@@ -1,0 +1,159 @@
+"""What can go wrong, as one tree.
+
+    CamfleetError
+    ├── CallerError               the caller's fault: never retried
+    │   ├── InvalidRequest        a field is unknown, missing or out of range
+    │   ├── ConfigurationError    a setting is missing or malformed
+    │   ├── UnknownModel          no such model id or version is registered
+    │   ├── UnknownJob            no such job
+    │   ├── InvalidCard           the model card does not say what it must
+    │   ├── ModelRefused          the model can't be explained: the reason is in the message
+    │   │   ├── UnsupportedModelFile   not a .keras, .h5 or .hdf5 file that Keras can read
+    │   │   ├── DigestMismatch         the artifact's bytes are not those of the card
+    │   │   ├── LayerRefused           no such layer, or the graph can't be cut there
+    │   │   ├── MethodRefused          the method's formula doesn't hold for this head
+    │   │   └── GoldenMismatch         the card's golden image gives another answer
+    │   ├── UnknownTarget         no such class index or label
+    │   └── ImageError            one image can't be used
+    │       ├── SourceForbidden   the settings don't let a worker read from there
+    │       ├── ImageNotFound     nothing at that URI
+    │       ├── ImageTooLarge     more bytes or pixels than the settings allow
+    │       ├── ImageUnreadable   not an image, or a broken one
+    │       └── NonFiniteOutput   the model answered NaN or infinity for it
+    └── ServiceError              ours or the surroundings': worth a retry
+        ├── BrokerUnavailable     Redis doesn't answer
+        ├── StorageUnavailable    the object store doesn't answer
+        ├── SourceUnreachable     the image's own server doesn't answer
+        ├── AnswerTimeout         no worker answered in time
+        ├── StackError            the local stack can't start
+        └── InternalError         a bug of ours, or a worker out of memory
+
+Every class has a stable ``code`` that travels in results and messages; `from_code` turns
+code and message back into the class on the other side.
+"""
+
+
+class CamfleetError(Exception):
+    """Base of all errors that camfleet raises on purpose; `message` names thing and way out."""
+
+    code = "error"
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class CallerError(CamfleetError):
+    code = "caller_error"
+
+
+class InvalidRequest(CallerError):
+    code = "invalid_request"
+
+
+class ConfigurationError(CallerError):
+    code = "configuration"
+
+
+class UnknownModel(CallerError):
+    code = "unknown_model"
+
+
+class UnknownJob(CallerError):
+    code = "unknown_job"
+
+
+class InvalidCard(CallerError):
+    code = "invalid_card"
+
+
+class ModelRefused(CallerError):
+    code = "model_refused"
+
+
+class UnsupportedModelFile(ModelRefused):
+    code = "unsupported_model_file"
+
+
+class DigestMismatch(ModelRefused):
+    code = "digest_mismatch"
+
+
+class LayerRefused(ModelRefused):
+    code = "layer_refused"
+
+
+class MethodRefused(ModelRefused):
+    code = "method_refused"
+
+
+class GoldenMismatch(ModelRefused):
+    code = "golden_mismatch"
+
+
+class UnknownTarget(CallerError):
+    code = "unknown_target"
+
+
+class ImageError(CallerError):
+    code = "image_error"
+
+
+class SourceForbidden(ImageError):
+    code = "source_forbidden"
+
+
+class ImageNotFound(ImageError):
+    code = "image_not_found"
+
+
+class ImageTooLarge(ImageError):
+    code = "image_too_large"
+
+
+class ImageUnreadable(ImageError):
+    code = "image_unreadable"
+
+
+class NonFiniteOutput(ImageError):
+    code = "nonfinite"
+
+
+class ServiceError(CamfleetError):
+    code = "service_error"
+
+
+class BrokerUnavailable(ServiceError):
+    code = "broker_unavailable"
+
+
+class StorageUnavailable(ServiceError):
+    code = "storage_unavailable"
+
+
+class SourceUnreachable(ServiceError):
+    code = "source_unreachable"
+
+
+class AnswerTimeout(ServiceError):
+    code = "answer_timeout"
+
+
+class StackError(ServiceError):
+    code = "stack_error"
+
+
+class InternalError(ServiceError):
+    code = "internal_error"
+
+
+def _tree(root: type[CamfleetError]) -> list[type[CamfleetError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
+
+
+_BY_CODE = {kind.code: kind for kind in _tree(CamfleetError)}
+
+
+def from_code(code: str, message: str) -> CamfleetError:
+    """Return the error that `code` names; an unknown code gives an `InternalError`."""
+    return _BY_CODE.get(code, InternalError)(message)

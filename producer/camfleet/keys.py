@@ -1,0 +1,79 @@
+"""The layout of the bucket: every object key is made here, and all of them are deterministic.
+
+    models/<digest>/card.toml, model.keras|.h5|.hdf5, golden, report.json
+    registry/<id>/<version>.json                        which digest a model id stands for
+    jobs/<job>/job.json
+    jobs/<job>/manifest/part-00000.parquet
+    jobs/<job>/results/<model>-<index>/part-00000.parquet
+    maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy
+    uploads/<sha256><suffix>                            images that a producer sent along
+"""
+
+import hashlib
+
+import msgspec
+
+from camfleet.contract import Outputs
+
+
+def model_prefix(digest: str) -> str:
+    return f"models/{digest}/"
+
+
+def card(digest: str) -> str:
+    return f"models/{digest}/card.toml"
+
+
+def artifact(digest: str, suffix: str) -> str:
+    return f"models/{digest}/model{suffix}"
+
+
+def golden(digest: str) -> str:
+    return f"models/{digest}/golden"
+
+
+def report(digest: str) -> str:
+    return f"models/{digest}/report.json"
+
+
+def registry(model_id: str = "", version: str = "") -> str:
+    """Return the key of one version's entry, or the prefix of an id's, or of all entries."""
+    if not model_id:
+        return "registry/"
+    return f"registry/{model_id}/" + (f"{version}.json" if version else "")
+
+
+def job(job_id: str) -> str:
+    return f"jobs/{job_id}/job.json"
+
+
+def manifest_part(job_id: str, part: int) -> str:
+    return f"jobs/{job_id}/manifest/part-{part:05d}.parquet"
+
+
+def results_part(job_id: str, model_id: str, model: int, part: int) -> str:
+    return f"jobs/{job_id}/results/{model_id}-{model}/part-{part:05d}.parquet"
+
+
+def upload(digest: str, suffix: str) -> str:
+    return f"uploads/{digest}{suffix}"
+
+
+def explanation(
+    image_uri: str, model_digest: str, target: str, method: str, layer: str, outputs: Outputs
+) -> str:
+    """Return the prefix under which the pictures of one request lie: the same request, the same."""
+    words = [image_uri, target, method, layer, msgspec.to_builtins(outputs)]
+    digest = hashlib.sha256(msgspec.json.encode(words)).hexdigest()
+    return f"maps/{model_digest[:16]}/{digest[:32]}/"
+
+
+PICTURES = {
+    "heatmap": (".heatmap.png", "image/png"),
+    "overlay": (".overlay.jpg", "image/jpeg"),
+    "raw": (".raw.npy", "application/octet-stream"),
+}
+
+
+def picture(prefix: str, class_index: int, kind: str) -> str:
+    return f"{prefix}{class_index:05d}{PICTURES[kind][0]}"

@@ -1,0 +1,123 @@
+"""Every setting of producer and worker: read once, from a mapping, here and nowhere else."""
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from camfleet.errors import ConfigurationError
+
+PREFIX = "CAMFLEET_"
+_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def _setting(doc: str, default: Any = None, *, required: bool = False) -> Any:
+    return field(default=default, metadata={"doc": doc, "required": required})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings; `from_environ` reads them from variables named CAMFLEET_<FIELD>.
+
+    Numbers of bytes may carry K, M, G or T. Booleans are 1/0, true/false, yes/no.
+    S3 credentials are read by boto3 itself (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, profiles).
+    """
+
+    redis_url: str = _setting("Redis or Valkey: broker, results and progress", "", required=True)
+    bucket: str = _setting("bucket for models, jobs and heatmaps", "", required=True)
+    s3_endpoint: str = _setting("S3 endpoint URL; empty: Amazon's own", "")
+    s3_region: str = _setting("S3 region", "us-east-1")
+    chunk_size: int = _setting("images per chunk of a job (one message each)", 256)
+    answer_expires: int = _setting("seconds an interactive answer is kept in Redis", 3600)
+    job_expires: int = _setting("seconds a job's progress is kept in Redis after its end", 2592000)
+    visibility_timeout: int = _setting(
+        "seconds after which Redis hands an unfinished message to another worker; "
+        "the same in producers and workers, longer than the longest chunk takes",
+        3600,
+    )
+    file_roots: tuple[Path, ...] = _setting(
+        "folders that workers may read images from (`:` between them); none: no local files", ()
+    )
+    allow_private_hosts: bool = _setting(
+        "let workers fetch http(s) images from private and loopback addresses", default=False
+    )
+    max_image_bytes: int = _setting("largest image file, in bytes", 64 * 2**20)
+    max_image_pixels: int = _setting("most pixels of an image, from its header", 100_000_000)
+    fetch_timeout: float = _setting("seconds for one image to arrive", 20.0)
+    model_dir: Path = _setting(
+        "folder where workers keep downloaded model files", Path("/tmp/camfleet-models")  # noqa: S108
+    )
+    model_cache_bytes: int = _setting("weights kept in memory per process, in bytes", 4 * 2**30)
+    batch_size: int = _setting("images per forward pass in a job", 16)
+    concurrency: int = _setting("tasks that one worker process runs side by side (threads)", 4)
+    io_threads: int = _setting("threads for download, decoding, rendering and upload", 8)
+    cpu_threads: int = _setting("threads TensorFlow computes with; 0: one per core", 0)
+    task_retries: int = _setting("times a chunk is tried again when the surroundings fail", 5)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Return the settings in `environ`; raise `ConfigurationError` naming a bad variable."""
+        known = {variable(each): each for each in fields(cls)}
+        for name in environ:
+            if name.startswith(PREFIX) and name not in known:
+                raise ConfigurationError(
+                    f"{name} is not a setting of camfleet; the README lists them all"
+                )
+        values: dict[str, Any] = {}
+        for name, each in known.items():
+            text = environ.get(name, "")
+            if text:
+                values[each.name] = _parse(name, text, each)
+            elif each.metadata["required"]:
+                raise ConfigurationError(
+                    f"{name} is not set ({each.metadata['doc']}): export it, or start a local "
+                    "stack with `camfleet up` and export what it prints"
+                )
+        return cls(**values)
+
+    def to_environ(self) -> dict[str, str]:
+        """Return the variables that `from_environ` reads back as these settings."""
+        return {variable(each): _format(getattr(self, each.name)) for each in fields(self)}
+
+
+def variable(setting: "Field[Any]") -> str:
+    return PREFIX + setting.name.upper()
+
+
+def _format(value: object) -> str:
+    if isinstance(value, tuple):
+        return ":".join(str(each) for each in value)
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _parse(name: str, text: str, setting: "Field[Any]") -> Any:
+    default = setting.default
+    if isinstance(default, bool):
+        return _boolean(name, text)
+    if isinstance(default, int | float):
+        return _number(name, text, type(default))
+    if isinstance(default, Path):
+        return Path(text)
+    if isinstance(default, tuple):
+        return tuple(Path(part).resolve() for part in text.split(":") if part)
+    return text
+
+
+def _boolean(name: str, text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in words:
+        raise ConfigurationError(f"{name}={text!r} is neither 1 nor 0")
+    return words[text.lower()]
+
+
+def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
+    unit = _UNITS.get(text[-1:].lower(), 1)
+    try:
+        value = kind(text[:-1] if unit > 1 else text) * unit
+    except ValueError:
+        raise ConfigurationError(
+            f"{name}={text!r} is not a number; bytes may be written as 512M or 2G"
+        ) from None
+    if value < 0:
+        raise ConfigurationError(f"{name}={text!r} is below zero")
+    return value

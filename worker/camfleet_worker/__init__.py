@@ -1,0 +1,1 @@
+"""camfleet's worker: loads Keras models, computes class activation maps, writes heatmaps."""
