@@ -1,1 +1,56 @@
 """camfleet: explain image classifiers at queue scale (the producer's side; light to import)."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from camfleet.client import Answer, Client
+    from camfleet.contract import Item, Outputs, Result, Status
+    from camfleet.errors import CallerError, CamfleetError, ServiceError
+    from camfleet.jobs import Job
+    from camfleet.ledger import Progress
+    from camfleet.settings import Settings
+
+    __version__: str
+
+_HOMES = {
+    "Answer": "client",
+    "CallerError": "errors",
+    "CamfleetError": "errors",
+    "Client": "client",
+    "Item": "contract",
+    "Job": "jobs",
+    "Outputs": "contract",
+    "Progress": "ledger",
+    "Result": "contract",
+    "ServiceError": "errors",
+    "Settings": "settings",
+    "Status": "contract",
+}
+
+__all__ = [
+    "Answer",
+    "CallerError",
+    "CamfleetError",
+    "Client",
+    "Item",
+    "Job",
+    "Outputs",
+    "Progress",
+    "Result",
+    "ServiceError",
+    "Settings",
+    "Status",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it's asked for, so that `camfleet --help` answers at once."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("camfleet")
+    if name in _HOMES:
+        return getattr(import_module(f"camfleet.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'camfleet' has no attribute {name!r}")

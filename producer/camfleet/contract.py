@@ -47,7 +47,7 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Base of all that crosses Redis or object storage."""
 
 
-class Outputs(Wire, frozen=True):
+class Outputs(Wire, frozen=True, kw_only=True):
     """Which pictures to write, and how an overlay looks."""
 
     kinds: tuple[OutputKind, ...]
@@ -61,7 +61,7 @@ DEFAULT_OUTPUTS = Outputs(
 )
 
 
-class ExplainRequest(Wire, frozen=True):
+class ExplainRequest(Wire, frozen=True, kw_only=True):
     """One image, one model, one target expression: the message of `EXPLAIN_TASK`."""
 
     image_uri: Name
@@ -72,7 +72,7 @@ class ExplainRequest(Wire, frozen=True):
     outputs: Outputs
 
 
-class ChunkRef(Wire, frozen=True):
+class ChunkRef(Wire, frozen=True, kw_only=True):
     """One part of a job's manifest, for one of its models: the message of `CHUNK_TASK`."""
 
     job_id: Name
@@ -80,7 +80,7 @@ class ChunkRef(Wire, frozen=True):
     part: Annotated[int, Meta(ge=0)]
 
 
-class ModelRef(Wire, frozen=True):
+class ModelRef(Wire, frozen=True, kw_only=True):
     """A registered model, pinned: the digest is that of its card, which names the artifact's."""
 
     id: Name
@@ -88,7 +88,7 @@ class ModelRef(Wire, frozen=True):
     digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
-class JobRecord(Wire, frozen=True):
+class JobRecord(Wire, frozen=True, kw_only=True):
     """`job.json`: what was asked. Written last when a job is submitted: without it there is no job."""
 
     schema_version: Literal[1]
@@ -113,7 +113,7 @@ class JobRecord(Wire, frozen=True):
         return self.parts * len(self.models)
 
 
-class Item(Wire, frozen=True):
+class Item(Wire, frozen=True, kw_only=True):
     """One row of a manifest part."""
 
     item_id: Name
@@ -121,7 +121,7 @@ class Item(Wire, frozen=True):
     target: Name | None  # overrides the job's
 
 
-class Geometry(Wire, frozen=True):
+class Geometry(Wire, frozen=True, kw_only=True):
     """Where the model looked: a rectangle of the upright original image, in its pixels.
 
     The model's input (`input_height` x `input_width` pixels) shows exactly the rectangle from
@@ -140,7 +140,7 @@ class Geometry(Wire, frozen=True):
     bottom: float
 
 
-class Timings(Wire, frozen=True):
+class Timings(Wire, frozen=True, kw_only=True):
     """Milliseconds that one image took; `explain` is its share of the batch."""
 
     fetch: float
@@ -150,7 +150,7 @@ class Timings(Wire, frozen=True):
     store: float
 
 
-class Result(Wire, frozen=True):
+class Result(Wire, frozen=True, kw_only=True):
     """One image and one target (`rank` 0 is the first target; a failed image has rank 0 only).
 
     `map` is the raw signed class activation map at its native grid, row by row: it's in the
@@ -188,30 +188,30 @@ class Result(Wire, frozen=True):
     timings: Timings
 
 
-class ErrorInfo(Wire, frozen=True):
+class ErrorInfo(Wire, frozen=True, kw_only=True):
     code: str
     message: str
 
 
-class Reply(Wire, frozen=True):
+class Reply(Wire, frozen=True, kw_only=True):
     """What an interactive task returns: results, or the one error that prevented them."""
 
     results: tuple[Result, ...]
     error: ErrorInfo | None
 
 
-class CheckRequest(Wire, frozen=True):
+class CheckRequest(Wire, frozen=True, kw_only=True):
     """Ask a worker to load a model that was uploaded, before its id is given out."""
 
     digest: str
 
 
-class CheckReply(Wire, frozen=True):
+class CheckReply(Wire, frozen=True, kw_only=True):
     report: dict[str, Any] | None
     error: ErrorInfo | None
 
 
-class Target(Wire, frozen=True):
+class Target(Wire, frozen=True, kw_only=True):
     """A parsed target expression."""
 
     kind: Literal["top", "index", "label"]

@@ -14,6 +14,9 @@
     │   │   ├── MethodRefused          the method's formula doesn't hold for this head
     │   │   └── GoldenMismatch         the card's golden image gives another answer
     │   ├── UnknownTarget         no such class index or label
+    │   ├── ObjectMissing         nothing lies at that key of the object store
+    │   ├── ObjectTooLarge        an object has more bytes than somebody wants to read
+    │   ├── AccessDenied          the object store refuses the credentials
     │   └── ImageError            one image can't be used
     │       ├── SourceForbidden   the settings don't let a worker read from there
     │       ├── ImageNotFound     nothing at that URI
@@ -93,6 +96,18 @@ class GoldenMismatch(ModelRefused):
 
 class UnknownTarget(CallerError):
     code = "unknown_target"
+
+
+class ObjectMissing(CallerError):
+    code = "object_missing"
+
+
+class ObjectTooLarge(CallerError):
+    code = "object_too_large"
+
+
+class AccessDenied(CallerError):
+    code = "access_denied"
 
 
 class ImageError(CallerError):

@@ -45,14 +45,13 @@ class Settings:
     max_image_pixels: int = _setting("most pixels of an image, from its header", 100_000_000)
     fetch_timeout: float = _setting("seconds for one image to arrive", 20.0)
     model_dir: Path = _setting(
-        "folder where workers keep downloaded model files", Path("/tmp/camfleet-models")  # noqa: S108
+        "folder where workers keep downloaded model files", Path("~/.cache/camfleet/models")
     )
     model_cache_bytes: int = _setting("weights kept in memory per process, in bytes", 4 * 2**30)
     batch_size: int = _setting("images per forward pass in a job", 16)
     concurrency: int = _setting("tasks that one worker process runs side by side (threads)", 4)
     io_threads: int = _setting("threads for download, decoding, rendering and upload", 8)
     cpu_threads: int = _setting("threads TensorFlow computes with; 0: one per core", 0)
-    task_retries: int = _setting("times a chunk is tried again when the surroundings fail", 5)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:

@@ -1,0 +1,88 @@
+"""camfleet explain: one image or a few, somebody waits."""
+
+from typing import Any
+
+import click
+
+from camfleet.cli import EXIT_FAILED_IMAGES, show
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--model", "model", required=True, help="A model id, or id@version.")
+@show.asking
+@click.option("--upload", is_flag=True, help="Send local files to the bucket for the worker.")
+@click.option(
+    "--timeout", type=float, default=60, show_default=True, help="Seconds to wait for an answer."
+)
+@show.as_json
+@click.pass_context
+def explain(ctx: click.Context, /, images: tuple[str, ...], **options: Any) -> None:
+    """Explain images and print a row per image and class.
+
+    IMAGE is a path that the worker may read, or a file, s3, http or https URI. With --json the
+    rows are one JSON array. Exit code 3 if an image failed.
+    """
+    with show.client() as client:
+        rows = _rows(client, images, options)
+    failed = [each for each in rows if each["status"] == "failed"]
+    if options["as_json"]:
+        show.dump(rows)
+    else:
+        show.table([_line(each) for each in rows], show.ROW)
+    for each in failed:
+        message = f"{each['image_uri']}: {each['error_message']}"
+        click.echo(f"camfleet: failed ({each['error_code']}): {message}", err=True)
+    if failed:
+        ctx.exit(EXIT_FAILED_IMAGES)
+
+
+def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list[dict[str, Any]]:
+    from camfleet.contract import encode
+    from camfleet.errors import ImageError
+
+    outputs = show.outputs(*(options[name] for name in ("kinds", "colormap", "opacity", "max_side")))
+    rows: list[dict[str, Any]] = []
+    answers = []
+    for image in images:
+        local = options["upload"] and "://" not in image
+        answers.append(
+            client.explain(
+                client.upload(image) if local else image,
+                model=options["model"],
+                target=options["target"],
+                method=options["method"],
+                layer=options["layer"],
+                outputs=outputs,
+            )
+        )
+    with show.bar(len(images), "explaining") as bar:
+        for image, answer in zip(images, answers, strict=True):
+            try:
+                rows += [encode(result) for result in answer.result(options["timeout"])]
+            except ImageError as error:
+                rows.append(_failed(image, options["model"], error))
+            bar.update()
+    return rows
+
+
+def _failed(image: str, model: str, error: Any) -> dict[str, Any]:
+    return {
+        "image_uri": image,
+        "model_id": model,
+        "status": "failed",
+        "error_code": error.code,
+        "error_message": error.message,
+    }
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "image": row["image_uri"],
+        "model": row["model_id"],
+        "class": row.get("class_name"),
+        "probability": row.get("probability"),
+        "layer": row.get("layer"),
+        "status": row["status"],
+        "heatmap": row.get("overlay_uri") or row.get("heatmap_uri") or row.get("error_code"),
+    }

@@ -1,0 +1,165 @@
+"""camfleet submit, status, watch, results: jobs of many images."""
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from camfleet.cli import EXIT_FAILED_IMAGES, show
+
+if TYPE_CHECKING:
+    from camfleet import Progress
+
+_TABLE_ROWS = 100
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option(
+    "--model", "models", required=True, multiple=True, help="A model id; repeat for several."
+)
+@show.asking
+@click.option("--job-id", help="The job's id; made up if not given.")
+@click.option("--upload", is_flag=True, help="Send local images to the bucket for the workers.")
+@click.option("--watch", "follow", is_flag=True, help="Stay until the job is complete.")
+@show.as_json
+@click.pass_context
+def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> None:
+    """Submit a job and print its id.
+
+    SOURCE is an image, a folder, a glob, s3://bucket/prefix/ or a manifest (.csv, .jsonl or
+    .parquet with the column image_uri and, if wanted, target and id).
+    """
+    outputs = show.outputs(*(options[name] for name in ("kinds", "colormap", "opacity", "max_side")))
+    with show.client() as client, show.bar(None, "submitting") as bar:
+        items = _uploaded(client, sources) if options["upload"] else sources
+        job = client.submit(
+            items,
+            models=options["models"],
+            target=options["target"],
+            method=options["method"],
+            layer=options["layer"],
+            outputs=outputs,
+            job_id=options["job_id"],
+            on_progress=lambda count: bar.update(count - bar.n),
+        )
+        record = job.record()
+        if options["as_json"]:
+            show.dump({"job_id": job.id, "images": record.images, "chunks": record.chunks})
+        else:
+            click.echo(job.id)
+            note = f"{record.images} images in {record.chunks} chunks; camfleet watch {job.id}"
+            click.echo(note, err=True)
+    if options["follow"]:
+        ctx.invoke(watch, job_id=job.id, as_json=options["as_json"], timeout=None)
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@show.as_json
+@click.pass_context
+def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
+    """Print how far a job is. Exit code 3 if it's complete and images failed."""
+    with show.client() as client:
+        progress = client.job(job_id).status()
+    _tell(progress, as_json=as_json)
+    _exit_by(ctx, progress)
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--timeout", type=float, help="Give up watching after so many seconds (exit 1).")
+@show.as_json
+@click.pass_context
+def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json: bool) -> None:
+    """Follow a job until it's complete, then print its totals.
+
+    On a terminal with a progress bar; with --json a line per change. Exit code 3 if images
+    failed.
+    """
+    from camfleet.errors import AnswerTimeout
+
+    with show.client() as client:
+        job = client.job(job_id)
+        progress = job.status()
+        with show.bar(progress.total, job_id) as bar:
+            for progress in job.watch(timeout=timeout):  # noqa: B020  # the last one is kept
+                bar.update(progress.done - bar.n)
+                bar.set_postfix(failed=progress.failed)
+                if as_json:
+                    show.dump(_plain(progress))
+    if not as_json:
+        _tell(progress, as_json=False)
+    if not progress.complete:
+        raise AnswerTimeout(f"job {job_id} is not complete after {timeout:g} s")
+    _exit_by(ctx, progress)
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--limit", type=click.IntRange(1), help="Print so many rows at most.")
+@click.option("--maps", is_flag=True, help="With --json: the raw maps too.")
+@show.as_json
+@click.pass_context
+def results(
+    ctx: click.Context, /, job_id: str, *, limit: int | None, maps: bool, as_json: bool
+) -> None:
+    """Print a job's rows: a table of the first hundred, or with --json all, one a line.
+
+    Exit code 3 if the job is complete and images failed.
+    """
+    from camfleet.contract import encode
+
+    with show.client() as client:
+        job = client.job(job_id)
+        rows = itertools.islice(job.results(), limit)
+        if as_json:
+            for each in rows:
+                plain = encode(each)
+                show.dump(plain if maps else {k: v for k, v in plain.items() if k != "map"})
+        else:
+            first = list(itertools.islice(rows, _TABLE_ROWS))
+            show.table(map(show.row, first), show.ROW)
+            if next(rows, None):
+                click.echo("there are more rows: --json prints all", err=True)
+        progress = job.status()
+    _exit_by(ctx, progress)
+
+
+def _uploaded(client: Any, sources: tuple[str, ...]) -> Any:
+    """Yield the items of the sources, local files uploaded first."""
+    from msgspec.structs import replace
+
+    from camfleet.sources import items
+
+    for item in itertools.chain.from_iterable(items(each, client.storage) for each in sources):
+        local = "://" not in item.image_uri
+        yield replace(item, image_uri=client.upload(Path(item.image_uri))) if local else item
+
+
+def _plain(progress: "Progress") -> dict[str, Any]:
+    import msgspec
+
+    return {**msgspec.to_builtins(progress), "done": progress.done}
+
+
+def _tell(progress: "Progress", *, as_json: bool) -> None:
+    if as_json:
+        show.dump(_plain(progress))
+        return
+    rate, left = progress.images_per_second, progress.seconds_left
+    speed = f"{rate:.1f} images/s" if rate else "no rate yet"
+    click.echo(f"job        {progress.job_id}: {progress.state}")
+    click.echo(f"images     {progress.done} of {progress.total} done")
+    click.echo(f"           {progress.ok} ok, {progress.no_evidence} no evidence, "
+               f"{progress.failed} failed")
+    click.echo(f"chunks     {progress.chunks_done} of {progress.chunks}")
+    click.echo(f"speed      {speed}, running for {progress.seconds_running:.0f} s")
+    if left:
+        click.echo(f"time left  {left:.0f} s")
+
+
+def _exit_by(ctx: click.Context, progress: "Progress") -> None:
+    if progress.complete and progress.failed:
+        ctx.exit(EXIT_FAILED_IMAGES)

@@ -1,0 +1,133 @@
+"""camfleet models: add, check, list, show."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from camfleet.cli import show
+
+
+@click.group()
+def models() -> None:
+    """Register models, and ask what can be explained."""
+
+
+@models.command()
+@click.argument("card", type=click.Path(path_type=Path), metavar="CARD.toml")
+@click.option("--id", "model_id", help="Overrides the card's id.")
+@click.option("--version", help="Overrides the card's version.")
+@click.option("--replace", is_flag=True, help="Let the version stand for a new content.")
+@click.option(
+    "--timeout", type=float, default=300, show_default=True, help="Seconds to wait for the check."
+)
+@show.as_json
+def add(card: Path, *, as_json: bool, **options: Any) -> None:
+    """Register the model of a card: upload it, and have a worker load and check it."""
+    with show.client() as client:
+        ref, report = client.models.add(card, **options)
+    if as_json:
+        show.dump({"id": ref.id, "version": ref.version, "digest": ref.digest, "report": report})
+        return
+    click.echo(f"{ref.id} version {ref.version}, digest {ref.digest}")
+    _print_report(report)
+
+
+@models.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--card", type=click.Path(path_type=Path), help="The card of a model file.")
+@show.as_json
+@click.pass_context
+def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool) -> None:
+    """Say whether a model can be explained, at which layer, and why. Needs no server.
+
+    PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
+    """
+    from camfleet.cards import check_model_file, load_card
+    from camfleet.errors import ConfigurationError, from_code
+
+    if path.suffix == ".toml":
+        check_model_file(path.parent / load_card(path).artifact)
+    else:
+        check_model_file(path)
+    if find_spec("camfleet_worker") is None or find_spec("tensorflow") is None:
+        raise ConfigurationError("models check needs TensorFlow: pip install 'camfleet[worker]'")
+    command = [sys.executable, "-m", "camfleet_worker.preflight", str(path)]
+    command += ["--card", str(card)] if card else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603  # ours
+    if not done.stdout:
+        raise ConfigurationError(f"the check broke (exit code {done.returncode}); see above")
+    report = json.loads(done.stdout)
+    if as_json:
+        show.dump(report)
+        ctx.exit(done.returncode)
+    if "error" in report:
+        raise from_code(report["error"]["code"], report["error"]["message"])
+    _print_report(report)
+
+
+@models.command(name="list")
+@show.as_json
+def list_(*, as_json: bool) -> None:
+    """List the registered models, all versions."""
+    from datetime import UTC, datetime
+
+    from camfleet.contract import encode
+
+    with show.client() as client:
+        entries = [encode(entry) for entry in client.models.list()]
+    if as_json:
+        show.dump(entries)
+        return
+    for entry in entries:
+        entry["added"] = datetime.fromtimestamp(entry["added_at"], UTC).isoformat(" ", "seconds")
+        entry["digest"] = entry["digest"][:12]
+    show.table(entries, ("id", "version", "digest", "added"))
+
+
+@models.command(name="show")
+@click.argument("name", metavar="ID[@VERSION]")
+@show.as_json
+def show_(name: str, *, as_json: bool) -> None:
+    """Print a registered model's card and what the worker found out about it."""
+    import msgspec
+
+    from camfleet.cards import to_toml
+
+    with show.client() as client:
+        ref = client.models.find(name)
+        card = client.models.card(ref.digest)
+        report = client.models.report(ref.digest)
+    if as_json:
+        plain = msgspec.to_builtins(card)
+        show.dump({"digest": ref.digest, "card": plain, "report": report})
+        return
+    labels = card.label_list
+    brief = msgspec.structs.replace(card, labels=(*labels[:5], f"... {len(labels)} in all"))
+    click.echo(f"# digest {ref.digest}")
+    click.echo(to_toml(brief if len(labels) > 6 else card).decode())
+    _print_report(report)
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    height, width = report["grid"]
+    last = ", ".join(f"{each['path']} {each['grid']}" for each in report["candidates"][-4:])
+    lines = {
+        "input": " x ".join(map(str, report["input"])) + " (height x width x channels)",
+        "layer": f"{report['layer']}: {height} x {width} grid, {report['channels']} feature maps",
+        "other layers": last,
+        "head": ", ".join(report["head"]),
+        "outputs": f"{report['classes']} classes, activation {report['activation']}",
+        "methods": ", ".join(report["methods"])
+        + ("" if "cam" in report["methods"] else f" (cam: {report['cam']})"),
+        "split error": f"{report['split_error']:.1e}",
+        "weights": f"{report['conv_bytes'] / 2**20:.1f} MiB conv, "
+        f"{report['head_bytes'] / 2**20:.1f} MiB head",
+        "forward pass": f"{report['milliseconds_per_image']} ms per image",
+    }
+    for name, text in lines.items():
+        click.echo(f"{name:13} {text}")

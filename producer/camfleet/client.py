@@ -1,0 +1,253 @@
+"""The producer: explain one image now, or submit a job of many."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from camfleet import cards, contract, jobs, keys, sources
+from camfleet.contract import (
+    DEFAULT_OUTPUTS,
+    CheckReply,
+    CheckRequest,
+    ExplainRequest,
+    Item,
+    JobRecord,
+    Method,
+    Outputs,
+    Reply,
+    Result,
+    decode,
+    encode,
+    parse_target,
+)
+from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, from_code
+from camfleet.jobs import Job
+from camfleet.ledger import Ledger
+from camfleet.messaging import broker_errors, make_app
+from camfleet.models import Models, Report
+from camfleet.settings import Settings
+from camfleet.storage import Storage
+
+
+class Answer:
+    """The handle of one interactive explanation."""
+
+    def __init__(self, pending: Any, client: "Client", question: str) -> None:
+        self._pending = pending
+        self._client = client
+        self._question = question
+
+    @property
+    def id(self) -> str:
+        return str(self._pending.id)
+
+    def ready(self) -> bool:
+        """Say whether `result` would return at once."""
+        with broker_errors(self._client.settings):
+            return bool(self._pending.ready())
+
+    def result(self, timeout: float = 60) -> tuple[Result, ...]:
+        """Return one result per target, the strongest first.
+
+        Raises the contract's own errors: what was wrong with the request or the image, or
+        `AnswerTimeout` after `timeout` seconds.
+        """
+        reply = decode(self._client.wait_for(self._pending, timeout, self._question), Reply)
+        if reply.error:
+            raise from_code(reply.error.code, reply.error.message)
+        return reply.results
+
+
+class Client:
+    """The producer's side of camfleet. Safe to share by threads; close it at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Return a client for the CAMFLEET_ variables; raise `ConfigurationError`."""
+        return cls(Settings.from_environ(environ))
+
+    @cached_property
+    def storage(self) -> Storage:
+        return Storage(self.settings)
+
+    @cached_property
+    def models(self) -> Models:
+        return Models(self.storage, self._check_on_worker)
+
+    def explain(
+        self,
+        image_uri: str,
+        *,
+        model: str,
+        target: str = "top",
+        method: Method = "gradcam",
+        layer: str = "auto",
+        outputs: Outputs = DEFAULT_OUTPUTS,
+    ) -> Answer:
+        """Ask for the explanation of one image and return a handle at once.
+
+        `image_uri` is an s3, http(s) or file URI, or a path that the worker may read; `model` is
+        an id or `id@version`; `target` is `top`, `top:K`, a class index or a label.
+        """
+        request = decode(
+            {
+                "image_uri": _absolute(image_uri),
+                "model": model,
+                "target": target,
+                "method": method,
+                "layer": layer,
+                "outputs": encode(outputs),
+            },
+            ExplainRequest,
+        )
+        parse_target(target)
+        return Answer(self._send(contract.EXPLAIN_TASK, encode(request)), self, image_uri)
+
+    def submit(
+        self,
+        source: str | Iterable[str | Item],
+        *,
+        models: Sequence[str],
+        target: str = "top",
+        method: Method = "gradcam",
+        layer: str = "auto",
+        outputs: Outputs = DEFAULT_OUTPUTS,
+        job_id: str | None = None,
+        on_progress: Callable[[int], None] = lambda _count: None,
+    ) -> Job:
+        """Write a job's manifest and record to storage, queue its chunks, and return the job.
+
+        `source` is one source or several: images, folders, globs, `s3://bucket/prefix/`,
+        manifest files (see `camfleet.sources`), or `Item`s. The source is streamed: memory stays
+        flat. `on_progress` is told the number of images written so far.
+        """
+        refs = tuple(self.models.find(name) for name in models)
+        if not refs:
+            raise InvalidRequest("a job needs at least one model")
+        decode(encode(outputs), Outputs)
+        self._check_target(target, [ref.digest for ref in refs])
+        self._ledger.ping()
+        job_id = job_id or jobs.new_id()
+        chunk_size = self.settings.chunk_size
+        stream = self._items([source] if isinstance(source, str) else source)
+        count, parts = jobs.write_manifest(self.storage, job_id, stream, chunk_size, on_progress)
+        record = decode(
+            {
+                "schema_version": contract.SCHEMA_VERSION,
+                "job_id": job_id,
+                "created_at": time.time(),
+                "models": [encode(ref) for ref in refs],
+                "target": target,
+                "method": method,
+                "layer": layer,
+                "outputs": encode(outputs),
+                "items": count,
+                "chunk_size": chunk_size,
+                "parts": parts,
+            },
+            JobRecord,
+        )
+        return jobs.start(record, self._app, self.storage, self._ledger, self.settings)
+
+    def job(self, job_id: str) -> Job:
+        """Return the handle of a job that was submitted before."""
+        return Job(job_id, self.storage, self._ledger)
+
+    def upload(self, path: Path | str) -> str:
+        """Put a local image into the bucket, under its own digest, and return its URI."""
+        path = Path(path)
+        if not path.is_file():
+            raise InvalidRequest(f"{path}: no such file")
+        suffix = path.suffix.lower()
+        key = keys.upload(cards.file_digest(path), suffix)
+        self.storage.upload(key, str(path))
+        return self.storage.uri(key)
+
+    def wait_for(self, pending: Any, timeout: float, question: str) -> Any:
+        """Return a task's raw answer; raise `AnswerTimeout` saying whether any worker lives."""
+        from celery.exceptions import TimeoutError as CeleryTimeoutError
+
+        with broker_errors(self.settings):
+            try:
+                return pending.get(timeout=timeout, interval=0.05)
+            except CeleryTimeoutError as error:
+                workers = self._app.control.ping(timeout=1)
+                state = f"{len(workers)} worker(s) answer a ping" if workers else (
+                    "no worker answers a ping: start one with `celery -A camfleet_worker worker` "
+                    "or `camfleet up`"
+                )
+                raise AnswerTimeout(
+                    f"no answer for {question} within {timeout:g} s; {state}"
+                ) from error
+            except Exception as error:
+                if type(error).__module__.startswith(("redis", "kombu")):
+                    raise
+                raise InternalError(
+                    f"the worker failed on {question}: {type(error).__name__}: {error}"
+                ) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        for name in ("_app", "storage", "_ledger"):
+            if name in self.__dict__:
+                getattr(self, name).close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def _app(self) -> Any:
+        return make_app(self.settings)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self.settings)
+
+    def _send(self, task: str, request: dict[str, Any]) -> Any:
+        self._ledger.ping()
+        with broker_errors(self.settings):
+            return self._app.send_task(
+                task, kwargs={"request": request}, queue=contract.INTERACTIVE_QUEUE
+            )
+
+    def _check_on_worker(self, digest: str, timeout: float) -> Report:
+        request = CheckRequest(digest=digest)
+        pending = self._send(contract.CHECK_TASK, encode(request))
+        reply = decode(self.wait_for(pending, timeout, "the model's check"), CheckReply)
+        if reply.error:
+            raise from_code(reply.error.code, reply.error.message)
+        return reply.report or {}
+
+    def _check_target(self, target: str, digests: list[str]) -> None:
+        parsed = parse_target(target)
+        for card in map(self.models.card, digests):
+            if parsed.kind == "label":
+                card.class_index(parsed.label)
+            elif parsed.kind == "index" and card.label_list:
+                card.check_index(parsed.index)
+
+    def _items(self, each: Iterable[str | Item]) -> Iterable[Item]:
+        for source in each:
+            if isinstance(source, Item):
+                yield source
+            else:
+                yield from sources.items(source, self.storage)
+
+
+def _absolute(image_uri: str) -> str:
+    return image_uri if "://" in image_uri else os.fspath(Path(image_uri).resolve())

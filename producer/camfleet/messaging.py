@@ -1,0 +1,83 @@
+"""The Celery application as producers and workers must agree on it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+from kombu import Queue
+
+from camfleet import contract
+from camfleet.errors import BrokerUnavailable
+from camfleet.settings import Settings
+
+CONNECT_SECONDS = 5
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return a Celery application whose settings are right for both sides.
+
+    Late acknowledgement, no prefetching: a message stays in Redis until its work is committed.
+    The visibility timeout must be the same on both sides or messages run twice.
+    """
+    app = Celery("camfleet", broker=settings.redis_url, backend=settings.redis_url)
+    sockets = {
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        task_queues=[Queue(contract.INTERACTIVE_QUEUE), Queue(contract.BULK_QUEUE)],
+        task_default_queue=contract.INTERACTIVE_QUEUE,
+        task_routes={contract.CHUNK_TASK: {"queue": contract.BULK_QUEUE}},
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_timeout,
+            "queue_order_strategy": "priority",
+            **sockets,
+        },
+        result_backend_transport_options={"retry_policy": {"max_retries": 3}},
+        redis_socket_connect_timeout=CONNECT_SECONDS,
+        redis_socket_keepalive=True,
+        redis_backend_health_check_interval=25,
+        result_expires=settings.answer_expires,
+        task_publish_retry_policy={"max_retries": 3, "interval_start": 0.1, "interval_max": 1},
+    )
+    return app
+
+
+def redis_client(settings: Settings) -> Any:
+    """Return a redis-py client of the settings' server (nothing is connected yet)."""
+    import redis
+
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=25,
+        decode_responses=True,
+    )
+
+
+@contextmanager
+def broker_errors(settings: Settings) -> Iterator[None]:
+    """Turn what redis-py and kombu raise into `BrokerUnavailable`, naming server and setting."""
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except (RedisError, OperationalError) as error:
+        place = urlsplit(settings.redis_url)
+        raise BrokerUnavailable(
+            f"no Redis at {place.hostname}:{place.port or 6379} ({error}); is it running, "
+            "and is CAMFLEET_REDIS_URL right?"
+        ) from error

@@ -1,0 +1,135 @@
+"""From a model's digest to a warm explainer: download, verify, load, split, check, warm."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from camfleet import cards, keys
+from camfleet.cards import Card
+from camfleet.contract import ModelRef
+from camfleet.errors import DigestMismatch, GoldenMismatch, ModelRefused, ObjectMissing
+from camfleet.models import Models
+from camfleet.settings import Settings
+from camfleet.storage import Storage
+from camfleet_worker.explainer import Explainer
+from camfleet_worker.images import open_image, prepare
+from camfleet_worker.loader import load_keras
+from camfleet_worker.split import split
+
+_RESOLVE_SECONDS = 5.0
+
+
+class ModelKey(NamedTuple):
+    """What a built model depends on: the card's digest and the layer asked for."""
+
+    digest: str
+    layer: str
+
+
+class ModelStore:
+    """The registered models as a worker sees them."""
+
+    def __init__(self, settings: Settings, storage: Storage, models: Models) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._models = models
+        self._resolved: dict[str, tuple[float, ModelRef]] = {}
+
+    def resolve(self, name: str) -> ModelRef:
+        """Return what `id` or `id@version` stands for, at most a few seconds old."""
+        known = self._resolved.get(name)
+        if known and time.monotonic() - known[0] < _RESOLVE_SECONDS:
+            return known[1]
+        ref = self._models.find(name)
+        self._resolved[name] = (time.monotonic(), ref)
+        return ref
+
+    def build(self, key: ModelKey) -> Explainer:
+        """Return a warm explainer; raise `UnknownModel` or `ModelRefused`."""
+        card = self._models.card(key.digest)
+        path = self._download(card, key.digest)
+        golden = self._storage.get(keys.golden(key.digest)).data if card.golden else None
+        return build_explainer(
+            card, path, digest=key.digest, layer=key.layer, golden=golden, settings=self._settings
+        )
+
+    def _download(self, card: Card, digest: str) -> Path:
+        """Return the artifact's file on this machine; its sha256 is right whenever this returns."""
+        key = keys.artifact(digest, Path(card.artifact).suffix)
+        path = self._settings.model_dir.expanduser() / Path(key).relative_to("models")
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+            os.close(handle)
+            try:
+                self._storage.download(key, partial)
+                Path(partial).replace(path)
+            except ObjectMissing as error:
+                raise ModelRefused(f"the file of model {card.id} is gone: {error}") from error
+            finally:
+                Path(partial).unlink(missing_ok=True)
+        found = cards.file_digest(path)
+        if found != card.sha256:
+            path.unlink()
+            raise DigestMismatch(
+                f"the file of model {card.id} has sha256 {found}, its card says {card.sha256}: "
+                "register the model again"
+            )
+        return path
+
+
+def build_explainer(
+    card: Card, path: Path, *, digest: str, layer: str, golden: bytes | None, settings: Settings
+) -> Explainer:
+    """Load, split and warm the model of a card. Raises `ModelRefused` with the reason."""
+    model = load_keras(path)
+    shape = (card.input.height, card.input.width, card.channels)
+    parts = split(
+        model,
+        shape,
+        card.layer if layer == "auto" else layer,
+        card.activation,
+        _probe(card),
+    )
+    if card.label_list and len(card.label_list) != parts.classes:
+        raise ModelRefused(
+            f"the model has {parts.classes} classes, its card has {len(card.label_list)} labels"
+        )
+    explainer = Explainer(card, digest, parts, settings.batch_size)
+    explainer.warm()
+    if golden is not None:
+        _check_golden(explainer, golden, settings)
+    return explainer
+
+
+def _probe(card: Card) -> Any:
+    """Return two prepared images of random pixels."""
+    rng = np.random.default_rng(0)
+    size = (2, card.input.height, card.input.width, 3)
+    photos = rng.integers(0, 256, size, np.uint8)
+    return np.stack([prepare(each, card.input, card.preprocessing)[0] for each in photos])
+
+
+def _check_golden(explainer: Explainer, data: bytes, settings: Settings) -> None:
+    card, golden = explainer.card, explainer.card.golden
+    if golden is None:
+        return
+    photo = open_image(data, max_pixels=settings.max_image_pixels, uri=f"golden of {card.id}")
+    pixels, _ = prepare(photo, card.input, card.preprocessing)
+    logits, chances = explainer.predict(pixels[None])
+    scores = (logits if chances is None else chances)[0]
+    wanted = golden.class_
+    index = wanted if isinstance(wanted, int) else card.class_index(wanted)
+    card.check_index(index, len(scores))
+    if abs(float(scores[index]) - golden.probability) > golden.tolerance:
+        top = int(np.argmax(scores))
+        raise GoldenMismatch(
+            f"model {card.id} gives its golden image {card.class_name(index)!r} with "
+            f"{scores[index]:.4f}, the card says {golden.probability} +- {golden.tolerance} (its "
+            f"top class is {card.class_name(top)!r} with {scores[top]:.4f}): check input and "
+            "preprocessing in the card"
+        )

@@ -1,0 +1,162 @@
+"""Any Keras model as one flat list of operations, nested models opened.
+
+Keras 3 runs a functional model through its recorded graph. Running it on new symbolic inputs,
+and descending whenever an operation is itself a model with a graph, gives every intermediate
+tensor on one graph that starts at the true input: layers before the backbone (Rescaling) are
+kept, and a tensor inside the backbone can be an output.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+from keras import tree
+
+from camfleet.errors import ModelRefused
+
+# Operations that change nothing at inference.
+_IDLE = {
+    "ActivityRegularization",
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "SpatialDropout2D",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of the flat graph: `path` is its name below the nested models' names."""
+
+    path: str
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
+
+    @cached_property
+    def inputs(self) -> list[Any]:
+        return [each for each in tree.flatten((self.args, self.kwargs)) if _is_tensor(each)]
+
+    @property
+    def kind(self) -> str:
+        return type(self.operation).__name__
+
+    @property
+    def idle(self) -> bool:
+        """True where the operation passes its input on unchanged when not training."""
+        return self.kind in _IDLE or (
+            self.kind == "Activation" and activation_name(self.operation) == "linear"
+        )
+
+
+@dataclass(frozen=True)
+class FlatGraph:
+    """A model's operations in the order they run, from a fresh image input to the output."""
+
+    image: Any
+    steps: tuple[Step, ...]
+    output: Any
+
+    def producer(self, tensor: Any) -> Step | None:
+        """Return the step that makes a tensor; None for an input."""
+        return self._producers.get(id(tensor))
+
+    @cached_property
+    def _producers(self) -> dict[int, Step]:
+        return {id(step.output): step for step in self.steps}
+
+    def head(self, start: Any) -> tuple[list[Step], bool]:
+        """Return the steps that compute the output from the tensor `start`, in order.
+
+        The flag is False where `start` can't be cut at: the output doesn't need it, or needs the
+        image also on a way that runs past it.
+        """
+        seen: set[int] = set()
+        todo = [self.output]
+        while todo:
+            current = todo.pop()
+            if id(current) not in seen:
+                seen.add(id(current))
+                if current is not start and id(current) in self._producers:
+                    todo.extend(self._producers[id(current)].inputs)
+        steps = [step for step in self.steps if id(step.output) in seen - {id(start)}]
+        roots = seen - self._producers.keys() - {id(start)}
+        return steps, id(start) in seen and not roots
+
+    def replay(self, start: Any, fresh: Any) -> Any:
+        """Return the output computed from `fresh` in the place of the tensor `start`."""
+        made = {id(start): fresh}
+
+        def swap(value: Any) -> Any:
+            return made.get(id(value), value) if _is_tensor(value) else value
+
+        for step in self.head(start)[0]:
+            args, kwargs = tree.map_structure(swap, (step.args, step.kwargs))
+            made[id(step.output)] = step.operation(*args, **kwargs)
+        return made[id(self.output)]
+
+
+def flatten(model: Any, shape: tuple[int, int, int]) -> FlatGraph:
+    """Return the flat graph of `model` on a fresh image input of `shape` (H, W, C).
+
+    Raises `ModelRefused` for a model without a recorded graph.
+    """
+    steps: list[Step] = []
+    image = keras.Input(shape, dtype=model.inputs[0].dtype, name="image")
+    outputs = _run(model, as_inputs(model, image), "", steps)
+    return FlatGraph(image, tuple(steps), tree.flatten(outputs)[0])
+
+
+def as_inputs(model: Any, image: Any) -> Any:
+    """Return `image` in the structure (tensor, list or dict) in which `model` takes its inputs."""
+    structure = getattr(graph_of(model), "_inputs_struct", image)
+    return tree.pack_sequence_as(structure, [image])
+
+
+def graph_of(operation: Any) -> Any:
+    """Return the functional graph behind an operation that is a model, or None."""
+    if isinstance(operation, keras.Sequential):
+        return operation._functional  # noqa: SLF001  # Keras has no public way
+    return operation if hasattr(operation, "_run_through_graph") else None
+
+
+def activation_name(operation: Any) -> str:
+    """Return the name of the function that an operation ends in, `linear` where it has none."""
+    if type(operation).__name__ in ("Softmax", "LogSoftmax", "Sigmoid"):
+        return {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}[
+            type(operation).__name__
+        ]
+    function = getattr(operation, "activation", None)
+    return str(getattr(function, "__name__", "linear")) if function else "linear"
+
+
+def _run(model: Any, inputs: Any, prefix: str, steps: list[Step]) -> Any:
+    graph = graph_of(model)
+    if graph is None:
+        raise ModelRefused(
+            f"model {getattr(model, 'name', model)!r} is subclassed and has no graph of layers to "
+            "cut: build it with the functional API or as a Sequential and load the weights into it"
+        )
+
+    def visit(operation: Any) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            path = prefix + operation.name
+            if graph_of(operation) is not None:
+                return _run(operation, args[0], path + "/", steps)
+            output = operation(*args, **kwargs)
+            steps.append(Step(path, operation, args, kwargs, output))
+            return output
+
+        return call
+
+    standard = graph._standardize_inputs(inputs)  # noqa: SLF001  # as Functional.call does it
+    return graph._run_through_graph(standard, operation_fn=visit)  # noqa: SLF001  # likewise
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, keras.KerasTensor)

@@ -1,0 +1,199 @@
+"""A picture's bytes to an upright RGB array, that array to a model's input, and the way back.
+
+`open_image` decodes what somebody sent, `prepare` makes of it what a model's card asks for.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from camfleet.contract import Geometry
+from camfleet_worker.imagefile import check_exif, kind_of, open_header, translated
+
+Pixels = NDArray[np.uint8]
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+
+_ORIENTATION = 0x0112
+_UPRIGHT: dict[Any, Image.Transpose] = {  # by the value of the EXIF tag
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_INTERPOLATION = {
+    "nearest": cv2.INTER_NEAREST_EXACT,  # the other one takes a corner, not the centre
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+_CAFFE_MEAN = np.array([103.939, 116.779, 123.68])  # B, G, R
+_MEAN, _STD = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # R, G, B of 0 to 1
+
+
+class InputSpec(Protocol):
+    """What a model's first layer takes."""
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def color(self) -> str: ...  # rgb, bgr, gray
+    @property
+    def resize(self) -> str: ...  # stretch, crop, pad
+    @property
+    def interpolation(self) -> str: ...  # nearest, bilinear, bicubic, area, lanczos
+
+
+class PreprocessingSpec(Protocol):
+    """How the model's pixel values follow from 0 to 255; scale and offset are for mode `scale`."""
+
+    @property
+    def mode(self) -> str: ...  # none, unit, tf, caffe, imagenet, scale
+    @property
+    def scale(self) -> float | Sequence[float]: ...
+    @property
+    def offset(self) -> float | Sequence[float]: ...
+
+
+def open_image(data: bytes, *, max_pixels: int, uri: str) -> Pixels:
+    """Return the picture in `data` as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
+
+    Of several frames or pages the first. Transparency lies on white, 16 bits become 8 by 1/257,
+    CMYK is converted without its profile, as no profile is applied at all. `uri` is for messages.
+
+    `ImageUnreadable`: none of JPEG, PNG, WebP, BMP, GIF, TIFF, or cut off, corrupt, of 32-bit
+    numbers. `ImageTooLarge`: more than `max_pixels`, by the header. What no decoder can notice
+    passes: changed bytes where a format has no checksum, a JPEG closed properly too early.
+    """
+    kind = kind_of(data, uri)
+    with translated(uri, kind, max_pixels):
+        image = open_header(data, kind=kind, max_pixels=max_pixels, uri=uri)
+        image.load()
+        check_exif(image, uri)
+        return _rgb(_upright(image), getattr(image, "tag_v2", {}))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION))
+    except Exception:  # noqa: BLE001  # a broken EXIF block says nothing: the picture stays
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _rgb(image: Image.Image, tags: Any) -> Pixels:
+    if image.mode.startswith("I;16"):
+        return np.repeat(_eight_bits(image, tags)[:, :, None], 3, axis=2)
+    if image.mode in ("I", "F"):
+        raise ValueError("numbers of 32 bits or with a sign have no known range; save 8 or 16")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.new("RGB", image.size, "white")
+        image.paste(layer, mask=layer)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _eight_bits(image: Image.Image, tags: Any) -> Pixels:
+    """Return a picture of 16-bit gray (of 12 bits in some TIFFs) as (H, W) uint8."""
+    values = np.asarray(image)
+    highest = 4095 if tags.get(258) == (12,) else 65535
+    table = np.rint(np.minimum(np.arange(65536) / highest, 1) * 255).astype(np.uint8)
+    if tags.get(262) == 0:  # TIFF: zero is white
+        table = 255 - table
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        table[transparent] = 255
+    return np.asarray(table[values], np.uint8)
+
+
+def prepare(
+    image: Pixels, spec: InputSpec, preprocessing: PreprocessingSpec
+) -> tuple[NDArray[np.float32], Geometry]:
+    """Return `image`, (H, W, 3) uint8 RGB, as a model wants it, and what the model sees of it.
+
+    The first is (height, width, C) float32, C 1 for gray and otherwise 3. `stretch` takes the
+    whole image, `crop` the largest centred rectangle of the input's proportions, `pad` puts the
+    whole image in the middle of black (0 before preprocessing). A size is rounded to whole
+    pixels, of the image or of the input, at least one; the geometry is that of the rounded sizes.
+    """
+    height, width = image.shape[:2]
+    seen, shown = _boxes(height, width, spec)
+    part = cv2.resize(
+        image[seen[1] : seen[3], seen[0] : seen[2]],
+        (shown[2] - shown[0], shown[3] - shown[1]),
+        interpolation=_INTERPOLATION[spec.interpolation],
+    )
+    if shown != (0, 0, spec.width, spec.height):
+        above, left = shown[1], shown[0]
+        below, right = spec.height - shown[3], spec.width - shown[2]
+        part = cv2.copyMakeBorder(part, above, below, left, right, cv2.BORDER_CONSTANT, value=0)
+    order = "bgr" if preprocessing.mode == "caffe" and spec.color == "rgb" else spec.color
+    if order != "rgb":
+        part = cv2.cvtColor(part, {"bgr": cv2.COLOR_RGB2BGR, "gray": cv2.COLOR_RGB2GRAY}[order])
+    values = np.asarray(cv2.LUT(part, _levels(order, preprocessing)), np.float32)
+    return values.reshape(spec.height, spec.width, -1), _geometry(height, width, spec, seen, shown)
+
+
+def _boxes(height: int, width: int, spec: InputSpec) -> tuple[Box, Box]:
+    """Return which pixels of the image fill which pixels of the input."""
+    seen, shown = (0, 0, width, height), (0, 0, spec.width, spec.height)
+    wide = width * spec.height > height * spec.width  # wider than the input, at equal height
+    if spec.resize == "crop" and wide:
+        seen = _centred(_share(height, spec.width, spec.height), height, seen)
+    elif spec.resize == "crop":
+        seen = _centred(width, _share(width, spec.height, spec.width), seen)
+    elif spec.resize == "pad" and wide:
+        shown = _centred(spec.width, _share(spec.width, height, width), shown)
+    elif spec.resize == "pad":
+        shown = _centred(_share(spec.height, width, height), spec.height, shown)
+    return seen, shown
+
+
+def _share(size: int, part: int, whole: int) -> int:
+    """Return size * part / whole, rounded, at least 1."""
+    return max(1, (2 * size * part + whole) // (2 * whole))
+
+
+def _centred(width: int, height: int, room: Box) -> Box:
+    left, top = (room[2] - width) // 2, (room[3] - height) // 2
+    return left, top, left + width, top + height
+
+
+def _geometry(height: int, width: int, spec: InputSpec, seen: Box, shown: Box) -> Geometry:
+    across = (seen[2] - seen[0]) / (shown[2] - shown[0])
+    down = (seen[3] - seen[1]) / (shown[3] - shown[1])
+    return Geometry(
+        image_height=height,
+        image_width=width,
+        input_height=spec.height,
+        input_width=spec.width,
+        left=seen[0] - shown[0] * across,
+        top=seen[1] - shown[1] * down,
+        right=seen[2] + (spec.width - shown[2]) * across,
+        bottom=seen[3] + (spec.height - shown[3]) * down,
+    )
+
+
+def _levels(order: str, preprocessing: PreprocessingSpec) -> NDArray[np.float32]:
+    """Return what each of the 256 levels becomes in each channel: (256, 1, C) float32."""
+    mean, std = (_MEAN[::-1], _STD[::-1]) if order == "bgr" else (_MEAN, _STD)
+    scale, offset = {
+        "none": (1, 0),
+        "unit": (1 / 255, 0),
+        "tf": (1 / 127.5, -1),
+        "caffe": (1, -_CAFFE_MEAN),
+        "imagenet": (1 / (255 * std), -mean / std),
+        "scale": (np.asarray(preprocessing.scale), np.asarray(preprocessing.offset)),
+    }[preprocessing.mode]
+    values = np.arange(256.0)[:, None] * scale + offset
+    channels = 1 if order == "gray" else 3
+    return np.broadcast_to(values, (256, channels)).astype(np.float32)[:, None, :]

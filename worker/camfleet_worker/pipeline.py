@@ -1,0 +1,239 @@
+"""The whole story of an explanation, top to bottom: fetch, decode, explain, render, store."""
+
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+
+from camfleet import keys, tables
+from camfleet.contract import (
+    ChunkRef,
+    ExplainRequest,
+    Item,
+    JobRecord,
+    Method,
+    Result,
+    Status,
+    parse_target,
+)
+from camfleet.errors import CallerError, CamfleetError, ImageError, ServiceError, SourceUnreachable
+from camfleet.storage import Storage
+from camfleet_worker import render, results
+from camfleet_worker.build import ModelKey, ModelStore
+from camfleet_worker.cache import ModelCache
+from camfleet_worker.explainer import Explainer, Explanation
+from camfleet_worker.fetch import Fetched, Fetcher
+from camfleet_worker.images import open_image, prepare
+from camfleet_worker.work import Ask, Loaded
+
+logger = logging.getLogger(__name__)
+
+_FETCH_ATTEMPTS = 3
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Pipeline:
+    """Explains images with the models of one process. Safe to share by threads."""
+
+    def __init__(  # noqa: PLR0913  # its collaborators
+        self,
+        *,
+        storage: Storage,
+        fetcher: Fetcher,
+        models: ModelStore,
+        cache: ModelCache[ModelKey, Explainer],
+        pool: Executor,
+        max_pixels: int,
+    ) -> None:
+        self._storage = storage
+        self._fetcher = fetcher
+        self._models = models
+        self._cache = cache
+        self._pool = pool
+        self._max_pixels = max_pixels
+
+    def explain(self, request: ExplainRequest) -> list[Result]:
+        """Explain one image; an image that can't be explained gives one failed row.
+
+        Raises `CamfleetError` where the request itself is wrong or the surroundings fail.
+        """
+        model = self._models.resolve(request.model)
+        ask = Ask(model, request.target, request.method, request.layer, request.outputs)
+        explainer = self._cache.get(ModelKey(model.digest, ask.layer))
+        item = Item(item_id=request.image_uri, image_uri=request.image_uri, target=None)
+        return list(self._rows([item], ask, explainer))
+
+    def explain_chunk(self, record: JobRecord, ref: ChunkRef) -> list[Result]:
+        """Explain one chunk of a job and return its rows, in the manifest's order.
+
+        A model that can't be used fails every row; nothing but a `ServiceError` is raised.
+        """
+        manifest = self._storage.get(keys.manifest_part(ref.job_id, ref.part))
+        items = tables.read_manifest(manifest.data)
+        model = record.models[ref.model]
+        ask = Ask(model, record.target, record.method, record.layer, record.outputs)
+        try:
+            explainer = self._cache.get(ModelKey(model.digest, ask.layer))
+        except CallerError as error:
+            logger.error("model %s can't be used: %s", model.id, error)  # noqa: TRY400
+            images = [Loaded(item, item.target or ask.target) for item in items]
+            return [results.failure(image, ask, error) for image in images]
+        return list(self._rows(items, ask, explainer))
+
+    def _rows(self, items: Sequence[Item], ask: Ask, explainer: Explainer) -> Iterator[Result]:
+        size = explainer.batch_size
+        loaded = self._ahead(lambda item: self._load(item, ask, explainer), items, 2 * size)
+        explained = itertools.chain.from_iterable(
+            _explain(batch, ask.method, explainer) for batch in _batches(loaded, size)
+        )
+        rows = self._ahead(lambda pair: self._publish(*pair, ask, explainer), explained, 2 * size)
+        return itertools.chain.from_iterable(rows)
+
+    def _load(self, item: Item, ask: Ask, explainer: Explainer) -> Loaded:
+        image = Loaded(item, item.target or ask.target)
+        card = explainer.card
+        with _ending(image):
+            image.parsed = parse_target(image.target)
+            with image.clock("fetch"):
+                fetched = self._fetch(item.image_uri)
+            image.etag = fetched.etag
+            with image.clock("decode"):
+                photo = open_image(
+                    fetched.data, max_pixels=self._max_pixels, uri=item.image_uri
+                )
+                image.pixels, image.geometry = prepare(photo, card.input, card.preprocessing)
+                image.canvas = render.canvas(photo, ask.outputs.max_side)
+        return image
+
+    def _fetch(self, uri: str) -> Fetched:
+        for attempt in range(1, _FETCH_ATTEMPTS):
+            try:
+                return self._fetcher.fetch(uri)
+            except SourceUnreachable as error:
+                logger.info("trying again: %s", error)
+                time.sleep(0.2 * 2**attempt)
+        return self._fetcher.fetch(uri)
+
+    def _publish(
+        self, image: Loaded, explanations: list[Explanation], ask: Ask, explainer: Explainer
+    ) -> list[Result]:
+        """Render and store the pictures of one image, and return its rows."""
+        uris: list[dict[str, str]] = []
+        with _ending(image):
+            uris.extend(self._store(image, each, ask) for each in explanations)
+        if image.error:
+            logger.info("%s failed: %s", image.item.image_uri, image.error)
+            return [results.failure(image, ask, image.error)]
+        return [
+            results.success(image, ask, explainer, rank, *pair)
+            for rank, pair in enumerate(zip(explanations, uris, strict=True))
+        ]
+
+    def _store(self, image: Loaded, explanation: Explanation, ask: Ask) -> dict[str, str]:
+        """Write the pictures of one image and class; return their URIs by kind."""
+        prefix = keys.explanation(
+            image.item.image_uri, ask.model.digest, image.target, ask.method, ask.layer, ask.outputs
+        )
+        with image.clock("render"):
+            pictures = render.pictures(explanation.raw, image.canvas, image.geometry, ask.outputs)
+        with image.clock("store"):
+            return {
+                kind: self._storage.put(
+                    keys.picture(prefix, explanation.class_index, kind),
+                    data,
+                    keys.PICTURES[kind][1],
+                )
+                for kind, data in pictures.items()
+            }
+
+    def _ahead(self, work: Callable[[T], R], things: Iterable[T], depth: int) -> Iterator[R]:
+        """Yield `work` of each thing, in order, working in the pool at most `depth` ahead."""
+        waiting: deque[Future[R]] = deque()
+        try:
+            for thing in things:
+                waiting.append(self._pool.submit(work, thing))
+                if len(waiting) >= depth:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
+
+
+def count(rows: Iterable[Result]) -> dict[Status, int]:
+    """Return how many images ended how: an image counts as its first target does."""
+    counts = dict.fromkeys(Status, 0)
+    for row in rows:
+        if row.rank == 0:
+            counts[row.status] += 1
+    return counts
+
+
+def _batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
+    stream = iter(things)
+    return iter(lambda: list(itertools.islice(stream, size)), [])
+
+
+def _explain(
+    batch: list[Loaded], method: Method, explainer: Explainer
+) -> Iterator[tuple[Loaded, list[Explanation]]]:
+    """Yield each image with its explanations; one that can't be explained gets its error."""
+    good = [image for image in batch if image.error is None]
+    start = time.perf_counter()
+    answers = iter(_attempt(good, method, explainer) if good else [])
+    spent = (time.perf_counter() - start) * 1e3 / max(1, len(good))
+    for image in batch:
+        found = image.error or next(answers)
+        image.pixels = None
+        if isinstance(found, CamfleetError):
+            image.error = found
+            yield image, []
+        else:
+            image.spent["explain"] = spent
+            yield image, found
+
+
+def _attempt(
+    images: list[Loaded], method: Method, explainer: Explainer
+) -> list[list[Explanation] | CamfleetError]:
+    """Explain a batch; when it breaks, explain its images one by one to find the one at fault."""
+    try:
+        return explainer.explain(
+            np.stack([image.pixels for image in images]),
+            [image.parsed for image in images if image.parsed],
+            method,
+        )
+    except CamfleetError as error:
+        return [error] * len(images)
+    except Exception as error:
+        if len(images) == 1:
+            uri = images[0].item.image_uri
+            logger.exception("explaining %s broke", uri)
+            return [ImageError(f"{uri}: the model broke on it: {type(error).__name__}: {error}")]
+        logger.warning("a batch of %d broke (%s): now one by one", len(images), error)
+        return [each for image in images for each in _attempt([image], method, explainer)]
+
+
+@contextmanager
+def _ending(image: Loaded) -> Iterator[None]:
+    """Let an error end this image only; trouble with storage or broker goes on up."""
+    try:
+        yield
+    except ServiceError as error:
+        if not isinstance(error, SourceUnreachable):
+            raise
+        image.error = error
+    except CamfleetError as error:
+        image.error = error
+    except Exception as error:
+        logger.exception("%s broke", image.item.image_uri)
+        image.error = ImageError(f"{image.item.image_uri}: {type(error).__name__}: {error}")

@@ -1,0 +1,123 @@
+"""The report on a model: can it be explained, at which layer, and why.
+
+`python -m camfleet_worker.preflight CARD-OR-MODEL [--card CARD]` prints it as JSON without any
+server; `camfleet models check` runs that and shows it to people.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from camfleet import cards
+from camfleet.cards import Card, CardInput
+from camfleet.errors import CamfleetError, ModelRefused
+from camfleet.settings import Settings
+from camfleet_worker.explainer import Explainer, _nbytes
+
+_ROUNDS = 3
+
+
+def preflight(explainer: Explainer) -> dict[str, Any]:
+    """Return what was found out about a built model, as plain data. Times are milliseconds."""
+    split = explainer.split
+    return {
+        "id": explainer.card.id,
+        "version": explainer.card.version,
+        "input": list(explainer.shape),
+        "layer": split.layer.path,
+        "grid": [split.layer.height, split.layer.width],
+        "channels": split.layer.channels,
+        "candidates": [
+            {"path": each.path, "grid": [each.height, each.width], "channels": each.channels}
+            for each in split.candidates
+        ],
+        "head": list(split.head_layers),
+        "activation": split.activation,
+        "classes": split.classes,
+        "methods": ["gradcam", *(["cam"] if split.cam_weights is not None else [])],
+        "cam": split.cam_reason or "holds",
+        "split_error": split.error,
+        "conv_bytes": _nbytes(split.conv),
+        "head_bytes": _nbytes(split.head),
+        "milliseconds_per_image": _time(explainer),
+    }
+
+
+def _time(explainer: Explainer) -> float:
+    size = explainer.batch_size
+    images = np.zeros((size, *explainer.shape), np.float32)
+    rounds = []
+    for _ in range(_ROUNDS):
+        start = time.perf_counter()
+        explainer.predict(images)
+        rounds.append((time.perf_counter() - start) * 1e3 / size)
+    return round(sorted(rounds)[_ROUNDS // 2], 2)
+
+
+def main() -> int:
+    """Print a report, or {"error": ...}, as JSON; exit 0 when the model can be explained."""
+    parser = argparse.ArgumentParser(prog="python -m camfleet_worker.preflight")
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--card", type=Path)
+    arguments = parser.parse_args()
+    try:
+        report = check(arguments.path, arguments.card)
+    except CamfleetError as error:
+        json.dump({"error": {"code": error.code, "message": error.message}}, sys.stdout)
+        return 1
+    json.dump(report, sys.stdout)
+    return 0
+
+
+def check(path: Path, card_path: Path | None) -> dict[str, Any]:
+    """Return the report on a card file, or on a model file with or without a card."""
+    from camfleet_worker.build import build_explainer
+    from camfleet_worker.device import configure
+
+    settings = Settings(batch_size=4)
+    configure(settings)
+    if path.suffix == ".toml":
+        card_path, card = path, cards.load_card(path)
+        path = card_path.parent / card.artifact
+    else:
+        cards.check_model_file(path)
+        card = cards.load_card(card_path) if card_path else _plain_card(path)
+    golden = card_path.parent / card.golden.image if card_path and card.golden else None
+    if golden and not golden.is_file():
+        raise cards.InvalidCard(f"golden.image {golden} does not exist")
+    explainer = build_explainer(
+        card,
+        path,
+        digest="",
+        layer="auto",
+        golden=golden.read_bytes() if golden else None,
+        settings=settings,
+    )
+    return {**preflight(explainer), "card": str(card_path) if card_path else None}
+
+
+def _plain_card(path: Path) -> Card:
+    """Return a card for a model file alone: its own input size, no preprocessing, no labels."""
+    from camfleet_worker.loader import load_keras
+
+    inputs = getattr(load_keras(path), "inputs", None) or []
+    shape = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()
+    if len(shape) != 3 or None in shape or shape[2] not in (1, 3):
+        raise ModelRefused(
+            f"{path.name} has inputs {[tuple(each.shape) for each in inputs]}: give --card with "
+            "the input's height, width and color"
+        )
+    size = CardInput(height=shape[0], width=shape[1], color="gray" if shape[2] == 1 else "rgb")
+    return msgspec.structs.replace(
+        Card(id="model", artifact=path.name, input=size), id=path.stem[:64] or "model"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The Celery tasks: glue between messages and the pipeline."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from celery import Celery
+from celery.exceptions import Reject
+from celery.signals import worker_shutting_down
+
+from camfleet import contract
+from camfleet.contract import (
+    CheckReply,
+    CheckRequest,
+    ChunkRef,
+    ErrorInfo,
+    ExplainRequest,
+    Reply,
+    Result,
+    Status,
+    decode,
+    encode,
+)
+from camfleet.errors import CallerError, CamfleetError, InternalError, ServiceError
+
+if TYPE_CHECKING:
+    from camfleet_worker.services import Services
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_PAUSE = 30.0
+_stopping = threading.Event()
+
+
+def register(app: Celery, services: Callable[[], "Services"]) -> None:
+    """Give `app` its tasks; `services` returns the process's own, built at the first call."""
+
+    @app.task(name=contract.EXPLAIN_TASK)  # type: ignore[untyped-decorator]  # Celery's
+    def explain(**message: Any) -> dict[str, Any]:
+        """Explain one image while somebody waits."""
+        try:
+            request = decode(message.get("request"), ExplainRequest)
+            return encode(_reply(services().pipeline.explain(request)))
+        except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
+            return encode(Reply(results=(), error=_info(error)))
+
+    @app.task(name=contract.CHECK_TASK)  # type: ignore[untyped-decorator]  # Celery's
+    def check(**message: Any) -> dict[str, Any]:
+        """Load a model that was uploaded and report on it."""
+        try:
+            digest = decode(message.get("request"), CheckRequest).digest
+            return encode(CheckReply(report=services().check(digest), error=None))
+        except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
+            return encode(CheckReply(report=None, error=_info(error)))
+
+    @app.task(name=contract.CHUNK_TASK, ignore_result=True)  # type: ignore[untyped-decorator]
+    def chunk(**message: Any) -> None:
+        """Explain one chunk of a job, store its results part, then count it."""
+        try:
+            ref = decode(message.get("ref"), ChunkRef)
+            _insist(lambda: services().run_chunk(ref), f"job {ref.job_id} {ref}")
+        except CallerError as error:
+            logger.error("chunk refused: %s (%s); message %r", error, error.code, message)  # noqa: TRY400
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery's
+def _stop_waiting(**_: Any) -> None:
+    _stopping.set()
+
+
+def _insist(work: Callable[[], None], what: str) -> None:
+    """Do `work`; while storage or broker fail, wait and do it again: a chunk is never given up.
+
+    When the worker is told to stop meanwhile, the message goes back to its queue.
+    """
+    pause = 1.0
+    while True:
+        try:
+            return work()
+        except ServiceError as error:
+            logger.warning("%s waits %.0f s: %s", what, pause, error)
+            if _stopping.wait(pause):
+                raise Reject(error, requeue=True) from error
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _reply(rows: list[Result]) -> Reply:
+    """Return rows without their maps (no pixels in Redis), or the error of a failed image."""
+    first = rows[0]
+    if first.status is Status.FAILED:
+        error = ErrorInfo(code=first.error_code or "error", message=first.error_message or "")
+        return Reply(results=(), error=error)
+    return Reply(results=tuple(msgspec.structs.replace(row, map=None) for row in rows), error=None)
+
+
+def _info(error: Exception) -> ErrorInfo:
+    if not isinstance(error, CamfleetError):
+        logger.exception("a task broke")
+        error = InternalError(f"{type(error).__name__}: {error} (the worker's log has the trace)")
+    return ErrorInfo(code=error.code, message=error.message)

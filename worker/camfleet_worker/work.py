@@ -1,0 +1,50 @@
+"""What travels through the pipeline: the question, and an image on its way to its rows."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from camfleet.contract import Geometry, Item, Method, ModelRef, Outputs, Target, Timings
+from camfleet.errors import CamfleetError
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of every image of a batch; an item may override the target."""
+
+    model: ModelRef
+    target: str
+    method: Method
+    layer: str
+    outputs: Outputs
+
+
+@dataclass
+class Loaded:
+    """One image on its way: prepared for the model, or with the error that ended it."""
+
+    item: Item
+    target: str
+    error: CamfleetError | None = None
+    etag: str | None = None
+    parsed: Target | None = None
+    pixels: Any = None  # (H, W, C) float32, the model's input
+    canvas: Any = None  # (h, w, 3) uint8, the upright photograph at the size of an overlay
+    geometry: Geometry | None = None
+    spent: dict[str, float] = field(default_factory=dict)  # milliseconds by stage
+
+    @contextmanager
+    def clock(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            milliseconds = (time.perf_counter() - start) * 1e3
+            self.spent[stage] = self.spent.get(stage, 0.0) + milliseconds
+
+    @property
+    def timings(self) -> Timings:
+        return Timings(**{name: self.spent.get(name, 0.0) for name in Timings.__struct_fields__})
