@@ -126,7 +126,7 @@ def parse_card(text: str, name: str) -> Card:
         card = msgspec.convert(data, Card)
     except msgspec.ValidationError as error:
         raise InvalidCard(f"card {name}: {_explain(str(error), data)}") from error
-    _check(card, data, name)
+    _check(card, name)
     return card
 
 
@@ -180,7 +180,12 @@ def _explain(message: str, data: dict[str, Any]) -> str:
     unknown = re.search(r"unknown field `(\w+)`", message)
     if not unknown:
         return message.replace("Object ", "").replace("`$.", "`")
-    kinds = {"": Card, "input": CardInput, "preprocessing": Preprocessing, "golden": Golden}
+    kinds: dict[str, type[Part]] = {
+        "": Card,
+        "input": CardInput,
+        "preprocessing": Preprocessing,
+        "golden": Golden,
+    }
     fields = [each.encode_name for each in msgspec.structs.fields(kinds.get(table, Card))]
     near = difflib.get_close_matches(unknown[1], fields, n=1)
     place = f"{table}.{unknown[1]}" if table and table in data else unknown[1]
@@ -188,12 +193,11 @@ def _explain(message: str, data: dict[str, Any]) -> str:
     return f"unknown field {place!r}; {hint}"
 
 
-def _check(card: Card, data: dict[str, Any], name: str) -> None:
+def _check(card: Card, name: str) -> None:
     mode = card.preprocessing.mode
-    scaling = {"scale", "offset"} & set(data.get("preprocessing", {}))
-    if scaling and mode != "scale":
+    if mode != "scale" and card.preprocessing != Preprocessing(mode=mode):
         raise InvalidCard(
-            f"card {name}: preprocessing.{min(scaling)} needs preprocessing.mode = \"scale\", "
+            f'card {name}: preprocessing.scale and offset need preprocessing.mode = "scale", '
             f"not {mode!r}"
         )
     if card.input.color == "gray" and mode in ("caffe", "imagenet"):

@@ -179,9 +179,13 @@ class Client:
                 return pending.get(timeout=timeout, interval=0.05)
             except CeleryTimeoutError as error:
                 workers = self._app.control.ping(timeout=1)
-                state = f"{len(workers)} worker(s) answer a ping" if workers else (
-                    "no worker answers a ping: start one with `celery -A camfleet_worker worker` "
-                    "or `camfleet up`"
+                state = (
+                    f"{len(workers)} worker(s) answer a ping"
+                    if workers
+                    else (
+                        "no worker answers a ping: start one with `celery -A camfleet_worker worker` "
+                        "or `camfleet up`"
+                    )
                 )
                 raise AnswerTimeout(
                     f"no answer for {question} within {timeout:g} s; {state}"

@@ -68,7 +68,9 @@ class ExplainRequest(Wire, frozen=True, kw_only=True):
     model: Name  # "id" (the version registered last) or "id@version"
     target: Name
     method: Method
-    layer: Name  # "auto": the card's layer, else the last spatial tensor; or a path "backbone/layer"
+    layer: (
+        Name  # "auto": the card's layer, else the last spatial tensor; or a path "backbone/layer"
+    )
     outputs: Outputs
 
 

@@ -122,7 +122,11 @@ def start(record: JobRecord, app: Any, storage: Storage, ledger: Ledger, setting
     """Write the job's record, open its ledger and send its messages, in this order."""
     storage.put(keys.job(record.job_id), encode_json(record), "application/json")
     ledger.open(record)
-    with broker_errors(settings), app.producer_or_acquire() as producer, producer.batch(_PUBLISH_BATCH):
+    with (
+        broker_errors(settings),
+        app.producer_or_acquire() as producer,
+        producer.batch(_PUBLISH_BATCH),
+    ):
         for model, part in itertools.product(range(len(record.models)), range(record.parts)):
             ref = ChunkRef(job_id=record.job_id, model=model, part=part)
             app.send_task(

@@ -1,12 +1,12 @@
 """The layout of the bucket: every object key is made here, and all of them are deterministic.
 
-    models/<digest>/card.toml, model.keras|.h5|.hdf5, golden, report.json
-    registry/<id>/<version>.json                        which digest a model id stands for
-    jobs/<job>/job.json
-    jobs/<job>/manifest/part-00000.parquet
-    jobs/<job>/results/<model>-<index>/part-00000.parquet
-    maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy
-    uploads/<sha256><suffix>                            images that a producer sent along
+models/<digest>/card.toml, model.keras|.h5|.hdf5, golden, report.json
+registry/<id>/<version>.json                        which digest a model id stands for
+jobs/<job>/job.json
+jobs/<job>/manifest/part-00000.parquet
+jobs/<job>/results/<model>-<index>/part-00000.parquet
+maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy
+uploads/<sha256><suffix>                            images that a producer sent along
 """
 
 import hashlib

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
-from kombu import Queue
+from kombu import Queue  # type: ignore[attr-defined]  # kombu loads it lazily
 
 from camfleet import contract
 from camfleet.errors import BrokerUnavailable

@@ -74,9 +74,7 @@ class Models:
             self._refuse_other_content(ref)
         self._upload(ref.digest, toml, files)
         report = self._check(ref.digest, timeout)
-        self._storage.put(
-            keys.report(ref.digest), msgspec.json.encode(report), "application/json"
-        )
+        self._storage.put(keys.report(ref.digest), msgspec.json.encode(report), "application/json")
         entry = Entry(id=ref.id, version=ref.version, digest=ref.digest, added_at=time.time())
         self._storage.put(
             keys.registry(ref.id, ref.version), encode_json(entry), "application/json"

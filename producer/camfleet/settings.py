@@ -11,8 +11,8 @@ PREFIX = "CAMFLEET_"
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
-def _setting(doc: str, default: Any = None, *, required: bool = False) -> Any:
-    return field(default=default, metadata={"doc": doc, "required": required})
+def _setting(doc: str, default: Any = None, *, required: bool = False, least: int = 1) -> Any:
+    return field(default=default, metadata={"doc": doc, "required": required, "least": least})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Settings:
     batch_size: int = _setting("images per forward pass in a job", 16)
     concurrency: int = _setting("tasks that one worker process runs side by side (threads)", 4)
     io_threads: int = _setting("threads for download, decoding, rendering and upload", 8)
-    cpu_threads: int = _setting("threads TensorFlow computes with; 0: one per core", 0)
+    cpu_threads: int = _setting("threads TensorFlow computes with; 0: one per core", 0, least=0)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -72,6 +72,10 @@ class Settings:
                     f"{name} is not set ({each.metadata['doc']}): export it, or start a local "
                     "stack with `camfleet up` and export what it prints"
                 )
+        if not values["redis_url"].startswith(("redis://", "rediss://", "unix://")):
+            raise ConfigurationError(
+                f"CAMFLEET_REDIS_URL={values['redis_url']!r} is not of the form redis://host:port/0"
+            )
         return cls(**values)
 
     def to_environ(self) -> dict[str, str]:
@@ -94,7 +98,7 @@ def _parse(name: str, text: str, setting: "Field[Any]") -> Any:
     if isinstance(default, bool):
         return _boolean(name, text)
     if isinstance(default, int | float):
-        return _number(name, text, type(default))
+        return _number(name, text, type(default), setting.metadata["least"])
     if isinstance(default, Path):
         return Path(text)
     if isinstance(default, tuple):
@@ -109,7 +113,7 @@ def _boolean(name: str, text: str) -> bool:
     return words[text.lower()]
 
 
-def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
+def _number(name: str, text: str, kind: type[int] | type[float], least: int) -> float:
     unit = _UNITS.get(text[-1:].lower(), 1)
     try:
         value = kind(text[:-1] if unit > 1 else text) * unit
@@ -117,6 +121,6 @@ def _number(name: str, text: str, kind: type[int] | type[float]) -> float:
         raise ConfigurationError(
             f"{name}={text!r} is not a number; bytes may be written as 512M or 2G"
         ) from None
-    if value < 0:
-        raise ConfigurationError(f"{name}={text!r} is below zero")
+    if not value >= least:
+        raise ConfigurationError(f"{name}={text!r}: at least {least}")
     return value

@@ -1,5 +1,6 @@
 """Object storage: a few verbs over boto3, whose exceptions stop here."""
 
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from camfleet.settings import Settings
 
 _MISSING = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 _DENIED = {"403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_PROOF = "setup-proof"
 _client_lock = threading.Lock()
 
 
@@ -108,6 +110,21 @@ class Storage:
             for start in range(0, len(doomed), 1000):
                 batch = [{"Key": key} for key in doomed[start : start + 1000]]
                 self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch})
+
+    def set_up(self) -> None:
+        """Make the bucket if it's missing and prove that it can be written and read.
+
+        Raises `StorageUnavailable` or `AccessDenied`.
+        """
+        with self._errors(self.uri("")):
+            names = [each["Name"] for each in self._client.list_buckets()["Buckets"]]
+            if self.bucket not in names:
+                self._client.create_bucket(Bucket=self.bucket)
+        proof = secrets.token_bytes(16)
+        self.put(_PROOF, proof, "application/octet-stream")
+        if self.get(_PROOF).data != proof:
+            raise StorageUnavailable(f"{self.uri(_PROOF)} reads back another content")
+        self.delete([_PROOF])
 
     def close(self) -> None:
         if "_client" in self.__dict__:

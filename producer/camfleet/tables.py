@@ -13,10 +13,14 @@ from camfleet.errors import InvalidRequest
 
 W = TypeVar("W", bound=Wire)
 
-MANIFEST = pa.schema([("item_id", pa.string()), ("image_uri", pa.string()), ("target", pa.string())])
+MANIFEST = pa.schema(
+    [("item_id", pa.string()), ("image_uri", pa.string()), ("target", pa.string())]
+)
 
 _FLOATS = {float: pa.float64(), int: pa.int32()}
-_GEOMETRY = pa.struct([(each.name, _FLOATS[each.type]) for each in msgspec.structs.fields(Geometry)])
+_GEOMETRY = pa.struct(
+    [(each.name, _FLOATS[each.type]) for each in msgspec.structs.fields(Geometry)]
+)
 _TIMINGS = pa.struct([(each.name, pa.float32()) for each in msgspec.structs.fields(Timings)])
 
 RESULTS = pa.schema(

@@ -22,7 +22,7 @@ def gradcam(activations: Array, gradients: Array) -> Array:
     so images of a batch never share weights.
     """
     weights = gradients.mean(axis=(1, 2))
-    return np.einsum("nhwk,nk->nhw", activations, weights)
+    return np.asarray(np.einsum("nhwk,nk->nhw", activations, weights), np.float32)
 
 
 def cam(activations: Array, class_weights: Array) -> Array:
@@ -32,4 +32,4 @@ def cam(activations: Array, class_weights: Array) -> Array:
     holds for heads of global average pooling and one dense layer only; there Grad-CAM equals
     CAM / (H * W).
     """
-    return np.einsum("nhwk,nk->nhw", activations, class_weights)
+    return np.asarray(np.einsum("nhwk,nk->nhw", activations, class_weights), np.float32)

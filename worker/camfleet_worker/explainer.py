@@ -41,7 +41,7 @@ class Explainer:
         self.digest = digest
         self.split = split
         self.batch_size = batch_size
-        self.nbytes = sum(_nbytes(part) for part in (split.conv, split.head))
+        self.nbytes = sum(nbytes(part) for part in (split.conv, split.head))
         self._turn = threading.Lock()
         self._forward, self._gradients = _compile(split)
 
@@ -74,7 +74,9 @@ class Explainer:
         weights = self.split.require_cam() if method == "cam" else None
         with self._turn:
             activations, logits = self._run(images)
-            chosen = [self._classes(row, target) for row, target in zip(logits, targets, strict=True)]
+            chosen = [
+                self._classes(row, target) for row, target in zip(logits, targets, strict=True)
+            ]
             pairs = [
                 (row, index)
                 for row, found in enumerate(chosen)
@@ -151,12 +153,14 @@ def _compile(split: Split) -> tuple[Any, Any]:
     conv, head = split.conv, split.head
     maps = split.layer.height, split.layer.width, split.layer.channels
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *conv.input.shape[1:]), tf.float32)])
+    @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow's
+        input_signature=[tf.TensorSpec((None, *conv.input.shape[1:]), tf.float32)]
+    )
     def forward(images: Any) -> Any:
         activations = conv(tf.cast(images, conv.input.dtype), training=False)
         return tf.cast(activations, tf.float32), head(activations, training=False)
 
-    @tf.function(
+    @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow's
         input_signature=[
             tf.TensorSpec((None, *maps), tf.float32),
             tf.TensorSpec((None,), tf.int32),
@@ -183,8 +187,9 @@ def _padded(batch: Any, size: int) -> Any:
     return np.pad(batch, [(0, missing)] + [(0, 0)] * (batch.ndim - 1)) if missing > 0 else batch
 
 
-def _nbytes(model: Any) -> int:
+def nbytes(model: Any) -> int:
     return sum(
-        int(np.prod(weight.shape)) * np.dtype(str(weight.dtype).replace("bfloat16", "float16")).itemsize
+        int(np.prod(weight.shape))
+        * np.dtype(str(weight.dtype).replace("bfloat16", "float16")).itemsize
         for weight in model.weights
     )

@@ -26,6 +26,7 @@ _IDLE = {
     "Identity",
     "SpatialDropout2D",
 }
+_HALF = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class FlatGraph:
     def producer(self, tensor: Any) -> Step | None:
         """Return the step that makes a tensor; None for an input."""
         return self._producers.get(id(tensor))
+
+    @property
+    def half(self) -> bool:
+        """True where something is computed in half precision."""
+        return any(getattr(step.output, "dtype", "") in _HALF for step in self.steps)
 
     @cached_property
     def _producers(self) -> dict[int, Step]:

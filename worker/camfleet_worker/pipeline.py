@@ -43,7 +43,7 @@ R = TypeVar("R")
 class Pipeline:
     """Explains images with the models of one process. Safe to share by threads."""
 
-    def __init__(  # noqa: PLR0913  # its collaborators
+    def __init__(
         self,
         *,
         storage: Storage,
@@ -106,9 +106,7 @@ class Pipeline:
                 fetched = self._fetch(item.image_uri)
             image.etag = fetched.etag
             with image.clock("decode"):
-                photo = open_image(
-                    fetched.data, max_pixels=self._max_pixels, uri=item.image_uri
-                )
+                photo = open_image(fetched.data, max_pixels=self._max_pixels, uri=item.image_uri)
                 image.pixels, image.geometry = prepare(photo, card.input, card.preprocessing)
                 image.canvas = render.canvas(photo, ask.outputs.max_side)
         return image
@@ -139,6 +137,8 @@ class Pipeline:
 
     def _store(self, image: Loaded, explanation: Explanation, ask: Ask) -> dict[str, str]:
         """Write the pictures of one image and class; return their URIs by kind."""
+        if image.geometry is None:
+            raise ImageError("an image was explained before it was loaded")
         prefix = keys.explanation(
             image.item.image_uri, ask.model.digest, image.target, ask.method, ask.layer, ask.outputs
         )

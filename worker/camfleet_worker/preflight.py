@@ -16,9 +16,9 @@ import numpy as np
 
 from camfleet import cards
 from camfleet.cards import Card, CardInput
-from camfleet.errors import CamfleetError, ModelRefused
+from camfleet.errors import CamfleetError, InvalidCard, ModelRefused
 from camfleet.settings import Settings
-from camfleet_worker.explainer import Explainer, _nbytes
+from camfleet_worker.explainer import Explainer, nbytes
 
 _ROUNDS = 3
 
@@ -43,8 +43,8 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
         "methods": ["gradcam", *(["cam"] if split.cam_weights is not None else [])],
         "cam": split.cam_reason or "holds",
         "split_error": split.error,
-        "conv_bytes": _nbytes(split.conv),
-        "head_bytes": _nbytes(split.head),
+        "conv_bytes": nbytes(split.conv),
+        "head_bytes": nbytes(split.head),
         "milliseconds_per_image": _time(explainer),
     }
 
@@ -90,7 +90,7 @@ def check(path: Path, card_path: Path | None) -> dict[str, Any]:
         card = cards.load_card(card_path) if card_path else _plain_card(path)
     golden = card_path.parent / card.golden.image if card_path and card.golden else None
     if golden and not golden.is_file():
-        raise cards.InvalidCard(f"golden.image {golden} does not exist")
+        raise InvalidCard(f"golden.image {golden} does not exist")
     explainer = build_explainer(
         card,
         path,

@@ -43,7 +43,7 @@ def map_scale(raw: Any) -> float:
     return 2.0 ** math.ceil(math.log2(largest))
 
 
-def success(  # noqa: PLR0913  # a row has as many sources as it has
+def success(
     image: Loaded,
     ask: Ask,
     explainer: Explainer,

@@ -8,7 +8,15 @@ from typing import Any
 
 from camfleet import keys, tables
 from camfleet.contract import ChunkRef, JobRecord
-from camfleet.errors import AccessDenied, CallerError, ImageNotFound, ImageTooLarge, ObjectMissing, ObjectTooLarge, SourceForbidden
+from camfleet.errors import (
+    AccessDenied,
+    CallerError,
+    ImageNotFound,
+    ImageTooLarge,
+    ObjectMissing,
+    ObjectTooLarge,
+    SourceForbidden,
+)
 from camfleet.jobs import read_record
 from camfleet.ledger import Ledger
 from camfleet.models import Models

@@ -17,6 +17,7 @@ from camfleet.errors import LayerRefused, MethodRefused, ModelRefused
 from camfleet_worker.graph import FlatGraph, Step, activation_name, as_inputs, flatten
 
 TOLERANCE = 1e-4
+HALF_TOLERANCE = 1e-2  # for models that compute in float16 or bfloat16
 
 Array: TypeAlias = NDArray[np.float32]
 Activation: TypeAlias = Literal["softmax", "sigmoid", "none"]
@@ -75,7 +76,8 @@ def split(
     conv = keras.Model(graph.image, step.output)
     maps = keras.Input(step.output.shape[1:], dtype=step.output.dtype, name="feature_maps")
     head = keras.Model(maps, _class_logits(graph.replay(step.output, maps), meaning))
-    error = _verify(model, conv, head, meaning, probe)
+    tolerance = HALF_TOLERANCE if graph.half else TOLERANCE
+    error = _verify(model, conv, head, meaning, probe, tolerance)
     steps, _ = graph.head(step.output)
     weights, reason = _cam_weights(steps, step, meaning)
     if weights is not None:
@@ -148,7 +150,7 @@ def _without_activation(graph: FlatGraph) -> tuple[FlatGraph, str]:
 def _ending_before(step: Step, graph: FlatGraph) -> FlatGraph:
     """Return the graph ending in what `step`, an activation or a layer with one, applies it to."""
     steps = graph.steps[: graph.steps.index(step)]
-    if not step.operation.weights:
+    if not getattr(step.operation, "weights", None):
         return FlatGraph(graph.image, steps, step.inputs[0])
     layer = step.operation
     config = {**layer.get_config(), "activation": "linear", "name": f"{layer.name}_logits"}
@@ -226,9 +228,7 @@ def _candidate(step: Step) -> Candidate:
     return Candidate(step.path, int(height), int(width), int(channels))
 
 
-def _cam_weights(
-    steps: list[Step], start: Step, meaning: Activation
-) -> tuple[Array | None, str]:
+def _cam_weights(steps: list[Step], start: Step, meaning: Activation) -> tuple[Array | None, str]:
     """Return CAM's (K, classes) weights, or None and the reason there are none."""
     acting = [each for each in steps if not each.idle and each.kind not in ("Flatten", "Reshape")]
     names = ", ".join(each.kind for each in acting) or "nothing"
@@ -255,7 +255,7 @@ def _is_global_average(pooling: Step, step: Step) -> bool:
 
 
 def _verify(
-    model: Any, conv: Any, head: Any, meaning: Activation, probe: Array
+    model: Any, conv: Any, head: Any, meaning: Activation, probe: Array, tolerance: float
 ) -> float:
     """Return the largest difference between the whole model and its two parts, or refuse."""
     whole = _numpy(model(as_inputs(model, probe), training=False)).reshape(len(probe), -1)
@@ -271,10 +271,10 @@ def _verify(
         if each is not None and each.shape == whole.shape
     ]
     error = min(errors, default=np.inf)
-    if not error <= TOLERANCE:
+    if not error <= tolerance:
         raise ModelRefused(
             f"the two parts do not compute what the whole model does (difference {error:.2g}, "
-            f"allowed {TOLERANCE:g}): the model has state or randomness at inference, or its "
+            f"allowed {tolerance:g}): the model has state or randomness at inference, or its "
             "card's `activation` is not what the model ends in"
         )
     return error
@@ -292,5 +292,3 @@ def _check_cam(conv: Any, head: Any, weights: Array, probe: Array) -> str:
 
 def _numpy(tensor: Any) -> Array:
     return np.asarray(ops.convert_to_numpy(tensor), np.float32)
-
-

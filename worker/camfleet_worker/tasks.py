@@ -37,7 +37,7 @@ _stopping = threading.Event()
 def register(app: Celery, services: Callable[[], "Services"]) -> None:
     """Give `app` its tasks; `services` returns the process's own, built at the first call."""
 
-    @app.task(name=contract.EXPLAIN_TASK)  # type: ignore[untyped-decorator]  # Celery's
+    @app.task(name=contract.EXPLAIN_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
     def explain(**message: Any) -> dict[str, Any]:
         """Explain one image while somebody waits."""
         try:
@@ -46,7 +46,7 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
         except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
             return encode(Reply(results=(), error=_info(error)))
 
-    @app.task(name=contract.CHECK_TASK)  # type: ignore[untyped-decorator]  # Celery's
+    @app.task(name=contract.CHECK_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
     def check(**message: Any) -> dict[str, Any]:
         """Load a model that was uploaded and report on it."""
         try:
@@ -97,6 +97,6 @@ def _reply(rows: list[Result]) -> Reply:
 
 def _info(error: Exception) -> ErrorInfo:
     if not isinstance(error, CamfleetError):
-        logger.exception("a task broke")
+        logger.error("a task broke", exc_info=error)
         error = InternalError(f"{type(error).__name__}: {error} (the worker's log has the trace)")
     return ErrorInfo(code=error.code, message=error.message)

@@ -3,7 +3,6 @@
 Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images.
 """
 
-import sys
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -14,6 +13,7 @@ EXIT_FAILED_IMAGES = 3
 
 _COMMANDS = {
     "up": "camfleet.cli.up:up",
+    "setup": "camfleet.cli.setup:setup",
     "models": "camfleet.cli.models:models",
     "explain": "camfleet.cli.explain:explain",
     "submit": "camfleet.cli.jobs:submit",
@@ -60,7 +60,3 @@ def group() -> None:
 def main() -> None:
     """Run the command line."""
     group(prog_name="camfleet")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -31,8 +31,7 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **options: Any) -> N
     else:
         show.table([_line(each) for each in rows], show.ROW)
     for each in failed:
-        message = f"{each['image_uri']}: {each['error_message']}"
-        click.echo(f"camfleet: failed ({each['error_code']}): {message}", err=True)
+        click.echo(f"camfleet: {each['error_code']}: {each['error_message']}", err=True)
     if failed:
         ctx.exit(EXIT_FAILED_IMAGES)
 
@@ -41,7 +40,9 @@ def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list
     from camfleet.contract import encode
     from camfleet.errors import ImageError
 
-    outputs = show.outputs(*(options[name] for name in ("kinds", "colormap", "opacity", "max_side")))
+    outputs = show.outputs(
+        *(options[name] for name in ("kinds", "colormap", "opacity", "max_side"))
+    )
     rows: list[dict[str, Any]] = []
     answers = []
     for image in images:
@@ -84,5 +85,5 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
         "probability": row.get("probability"),
         "layer": row.get("layer"),
         "status": row["status"],
-        "heatmap": row.get("overlay_uri") or row.get("heatmap_uri") or row.get("error_code"),
+        "heatmap": row.get("heatmap_uri") or row.get("overlay_uri") or row.get("error_code"),
     }

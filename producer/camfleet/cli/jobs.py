@@ -31,7 +31,9 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> N
     SOURCE is an image, a folder, a glob, s3://bucket/prefix/ or a manifest (.csv, .jsonl or
     .parquet with the column image_uri and, if wanted, target and id).
     """
-    outputs = show.outputs(*(options[name] for name in ("kinds", "colormap", "opacity", "max_side")))
+    outputs = show.outputs(
+        *(options[name] for name in ("kinds", "colormap", "opacity", "max_side"))
+    )
     with show.client() as client, show.bar(None, "submitting") as bar:
         items = _uploaded(client, sources) if options["upload"] else sources
         job = client.submit(
@@ -84,7 +86,7 @@ def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json:
         job = client.job(job_id)
         progress = job.status()
         with show.bar(progress.total, job_id) as bar:
-            for progress in job.watch(timeout=timeout):  # noqa: B020  # the last one is kept
+            for progress in job.watch(timeout=timeout):  # the last one is kept
                 bar.update(progress.done - bar.n)
                 bar.set_postfix(failed=progress.failed)
                 if as_json:
@@ -152,8 +154,9 @@ def _tell(progress: "Progress", *, as_json: bool) -> None:
     speed = f"{rate:.1f} images/s" if rate else "no rate yet"
     click.echo(f"job        {progress.job_id}: {progress.state}")
     click.echo(f"images     {progress.done} of {progress.total} done")
-    click.echo(f"           {progress.ok} ok, {progress.no_evidence} no evidence, "
-               f"{progress.failed} failed")
+    click.echo(
+        f"           {progress.ok} ok, {progress.no_evidence} no evidence, {progress.failed} failed"
+    )
     click.echo(f"chunks     {progress.chunks_done} of {progress.chunks}")
     click.echo(f"speed      {speed}, running for {progress.seconds_running:.0f} s")
     if left:

@@ -48,7 +48,7 @@ def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool
     PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
     """
     from camfleet.cards import check_model_file, load_card
-    from camfleet.errors import ConfigurationError, from_code
+    from camfleet.errors import ConfigurationError, InternalError, from_code
 
     if path.suffix == ".toml":
         check_model_file(path.parent / load_card(path).artifact)
@@ -58,9 +58,9 @@ def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool
         raise ConfigurationError("models check needs TensorFlow: pip install 'camfleet[worker]'")
     command = [sys.executable, "-m", "camfleet_worker.preflight", str(path)]
     command += ["--card", str(card)] if card else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603  # ours
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # ours
     if not done.stdout:
-        raise ConfigurationError(f"the check broke (exit code {done.returncode}); see above")
+        raise InternalError(f"the check broke (exit code {done.returncode}): {done.stderr}")
     report = json.loads(done.stdout)
     if as_json:
         show.dump(report)

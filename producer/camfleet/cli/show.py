@@ -62,9 +62,7 @@ def asking(command: F) -> F:
                 default="turbo",
                 show_default=True,
             ),
-            click.option(
-                "--opacity", type=click.FloatRange(0, 1), default=0.5, show_default=True
-            ),
+            click.option("--opacity", type=click.FloatRange(0, 1), default=0.5, show_default=True),
             click.option(
                 "--max-side",
                 type=click.IntRange(0),
@@ -96,7 +94,7 @@ def row(result: "Result") -> dict[str, Any]:
         "probability": result.probability,
         "layer": result.layer,
         "status": str(result.status),
-        "heatmap": result.heatmap_uri or result.overlay_uri or result.error_message,
+        "heatmap": result.heatmap_uri or result.overlay_uri or result.error_code,
     }
 
 
@@ -106,7 +104,8 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
 
     cells = [[each.get(column) for column in columns] for each in rows]
     formats = [".4f" if column == "probability" else "g" for column in columns]
-    click.echo(tabulate(cells, columns, floatfmt=formats, missingval="-", disable_numparse=[0]))
+    text = [number for number, name in enumerate(columns) if name != "probability"]
+    click.echo(tabulate(cells, columns, floatfmt=formats, missingval="-", disable_numparse=text))
 
 
 def dump(data: Any) -> None:

@@ -1,0 +1,22 @@
+"""camfleet setup: prepare and prove the surroundings of a new installation."""
+
+import click
+
+from camfleet.cli import show
+
+
+@click.command()
+@show.as_json
+def setup(*, as_json: bool) -> None:
+    """Make the bucket if it's missing, and prove that it and Redis can be used."""
+    from camfleet.ledger import Ledger
+
+    with show.client() as client:
+        client.storage.set_up()
+        ledger = Ledger(client.settings)
+        ledger.ping()
+        ledger.close()
+        if as_json:
+            show.dump({"bucket": client.storage.bucket, "ready": True})
+        else:
+            click.echo(f"ready: bucket {client.storage.bucket}, Redis answers")

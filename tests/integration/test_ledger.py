@@ -1,0 +1,109 @@
+"""The ledger against a real server: totals move once per chunk, whatever comes twice."""
+
+import itertools
+import threading
+
+import pytest
+
+from camfleet.contract import DEFAULT_OUTPUTS, JobRecord, ModelRef, Status
+from camfleet.errors import BrokerUnavailable, UnknownJob
+from camfleet.ledger import Ledger
+from camfleet.settings import Settings
+
+numbers = itertools.count()
+OK, NOTHING, FAILED = Status.OK, Status.NO_EVIDENCE, Status.FAILED
+
+
+def record(items=10, parts=2):
+    model = ModelRef(id="net", version="1", digest="0" * 64)
+    return JobRecord(
+        schema_version=1,
+        job_id=f"ledger-{next(numbers)}",
+        created_at=1.0,
+        models=(model,),
+        target="top",
+        method="gradcam",
+        layer="auto",
+        outputs=DEFAULT_OUTPUTS,
+        items=items,
+        chunk_size=5,
+        parts=parts,
+    )
+
+
+@pytest.fixture
+def ledger(settings):
+    made = Ledger(settings)
+    yield made
+    made.close()
+
+
+def test_a_chunk_that_is_delivered_twice_counts_once(ledger):
+    job = record()
+    ledger.open(job)
+    counts = {OK: 3, NOTHING: 1, FAILED: 1}
+    assert ledger.commit(job.job_id, 0, counts) is True
+    assert ledger.commit(job.job_id, 0, counts) is False
+    progress = ledger.progress(job.job_id)
+    assert (progress.ok, progress.no_evidence, progress.failed) == (3, 1, 1)
+    assert (progress.done, progress.total, progress.chunks_done) == (5, 10, 1)
+
+
+def test_the_commit_of_the_last_chunk_completes_the_job(ledger):
+    job = record()
+    ledger.open(job)
+    assert ledger.progress(job.job_id).state == "queued"
+    ledger.begin(job.job_id)
+    assert ledger.progress(job.job_id).state == "running"
+    ledger.commit(job.job_id, 1, {OK: 5})
+    assert not ledger.progress(job.job_id).complete
+    ledger.commit(job.job_id, 0, {OK: 5})
+    progress = ledger.progress(job.job_id)
+    assert progress.complete
+    assert progress.seconds_left == 0
+    assert ledger.is_done(job.job_id, 0)
+
+
+def test_totals_are_exact_when_every_chunk_is_committed_by_many_threads(ledger):
+    job = record(items=200, parts=40)
+    ledger.open(job)
+    firsts = []
+
+    def worker():
+        for chunk in range(40):
+            if ledger.commit(job.job_id, chunk, {OK: 4, FAILED: 1}):
+                firsts.append(chunk)
+
+    threads = [threading.Thread(target=worker) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    progress = ledger.progress(job.job_id)
+    assert sorted(firsts) == list(range(40))
+    assert (progress.ok, progress.failed, progress.complete) == (160, 40, True)
+
+
+def test_the_time_left_follows_from_the_rate(ledger):
+    job = record(items=100, parts=20)
+    ledger.open(job)
+    ledger.begin(job.job_id)
+    for chunk in range(5):
+        ledger.commit(job.job_id, chunk, {OK: 5})
+    progress = ledger.progress(job.job_id)
+    assert progress.images_per_second > 0
+    assert progress.seconds_left == pytest.approx(75 / progress.images_per_second)
+
+
+def test_an_unknown_job_is_named(ledger):
+    with pytest.raises(UnknownJob, match="nowhere"):
+        ledger.progress("nowhere")
+    with pytest.raises(UnknownJob, match="nowhere"):
+        ledger.commit("nowhere", 0, {OK: 1})
+
+
+def test_a_server_that_is_not_there_is_named_with_its_setting():
+    lost = Ledger(Settings(redis_url="redis://127.0.0.1:9/0", bucket="none"))
+    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:9 .*CAMFLEET_REDIS_URL"):
+        lost.ping()
+    lost.close()

@@ -1,0 +1,76 @@
+"""The house's rules: heavy libraries have one home, arrows run one way, importing is cheap."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCER = ROOT / "producer" / "camfleet"
+WORKER = ROOT / "worker" / "camfleet_worker"
+
+# Which modules may import a heavy or outside-facing library, by distribution side.
+HOMES = {
+    "tensorflow": {"explainer", "device"},
+    "keras": {"graph", "loader", "split"},
+    "cv2": {"device", "images", "render"},
+    "PIL": {"images", "imagefile"},
+    "h5py": {"loader"},
+    "urllib3": {"webfetch"},
+    "boto3": {"storage"},
+    "botocore": {"storage"},
+    "redis": {"messaging", "ledger"},
+    "celery": {"messaging", "client", "celery", "tasks"},
+    "kombu": {"messaging"},
+    "pyarrow": {"tables", "sources"},
+}
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("producer/**/*.py")), ids=lambda path: path.stem)
+def test_the_producer_knows_nothing_of_the_worker_or_its_libraries(path):
+    roots = {name.split(".")[0] for name in imports(path)}
+    assert not roots & {"camfleet_worker", "tensorflow", "keras", "cv2", "numpy", "PIL"}
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_is_imported_only_in_its_homes(library):
+    found = {
+        path.stem
+        for side in (PRODUCER, WORKER)
+        for path in side.rglob("*.py")
+        if library in {name.split(".")[0] for name in imports(path)}
+    }
+    local = (
+        {"local", "local_servers"} if library in ("celery", "redis", "boto3", "botocore") else set()
+    )
+    assert found - local <= HOMES[library]
+
+
+def test_the_maths_knows_arrays_only():
+    assert set(imports(WORKER / "cam.py")) == {"typing", "numpy", "numpy.typing"}
+
+
+def test_importing_the_producer_loads_nothing_heavy():
+    code = (
+        "import sys, camfleet; from camfleet import Client; "
+        "print(sorted({'tensorflow', 'keras', 'cv2', 'numpy', 'pyarrow', 'boto3'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*PRODUCER.rglob("*.py"), *WORKER.rglob("*.py")]), ids=lambda path: path.stem
+)
+def test_no_file_grows_past_three_hundred_lines(path):
+    assert len(path.read_text().splitlines()) <= 300

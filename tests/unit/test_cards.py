@@ -1,0 +1,114 @@
+"""Model cards: what a user gets wrong is named, with the way out."""
+
+import pytest
+
+from camfleet import cards
+from camfleet.cards import Card, CardInput, load_card, parse_card, to_toml
+from camfleet.errors import InvalidCard, UnknownTarget, UnsupportedModelFile
+
+CARD = """
+id = "lite0"
+artifact = "lite0.keras"
+labels = ["cat", "dog", "crane", "crane"]
+[input]
+height = 224
+width = 200
+"""
+
+
+def test_a_card_with_defaults():
+    card = parse_card(CARD, "card.toml")
+    assert card == Card(
+        id="lite0",
+        artifact="lite0.keras",
+        labels=("cat", "dog", "crane", "crane"),
+        input=CardInput(height=224, width=200),
+    )
+    assert (card.version, card.layer, card.preprocessing.mode) == ("1", "auto", "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (CARD.replace("height", "heigth"), r"unknown field 'input.heigth'; did you mean 'height'"),
+        (
+            CARD.replace("artifact", "artefact"),
+            r"unknown field 'artefact'; did you mean 'artifact'",
+        ),
+        (CARD + "[golden]\nimage = 'a'\nclass = 'cat'\nprobabilty = 0.5", "'golden.probabilty'"),
+        (CARD.replace('artifact = "lite0.keras"', ""), "missing required field `artifact`"),
+        (CARD.replace("height = 224", ""), r"missing required field `height` - at `input`"),
+        (CARD + "color = 'RGB'", "'RGB'"),
+        (CARD.replace('"lite0"', '"lite 0"'), "`id`"),
+        (CARD.replace('id = "lite0"', "id = 7"), "`id`"),
+        (
+            CARD + "[preprocessing]\nscale = 2.0",
+            'scale and offset need preprocessing.mode = "scale"',
+        ),
+        (CARD + "color='gray'\n[preprocessing]\nmode = 'imagenet'", "three channels"),
+        (CARD + "[preprocessing]\nmode='scale'\nscale = [1.0, 2.0]", "has 2 numbers"),
+        (CARD + "[input", "not valid TOML"),
+    ],
+)
+def test_a_mistake_in_a_card_is_named(text, message):
+    with pytest.raises(InvalidCard, match=message) as caught:
+        parse_card(text, "card.toml")
+    assert str(caught.value).startswith("card card.toml")
+
+
+def test_a_labels_file_beside_the_card_is_read(tmp_path):
+    (tmp_path / "names.txt").write_text("cat\ntiger cat\n")
+    (tmp_path / "card.toml").write_text(
+        CARD.replace('["cat", "dog", "crane", "crane"]', '"names.txt"')
+    )
+    assert load_card(tmp_path / "card.toml").label_list == ("cat", "tiger cat")
+
+
+def test_a_missing_card_or_labels_file_is_named(tmp_path):
+    with pytest.raises(InvalidCard, match="card .*none.toml can't be read"):
+        load_card(tmp_path / "none.toml")
+    path = tmp_path / "card.toml"
+    path.write_text(CARD.replace('["cat", "dog", "crane", "crane"]', '"names.txt"'))
+    with pytest.raises(InvalidCard, match=r"labels file of card card.toml .*names.txt"):
+        load_card(path)
+
+
+def test_the_stored_form_is_canonical():
+    card = parse_card(CARD, "a")
+    stored = to_toml(card)
+    assert parse_card(stored.decode(), "b") == card
+    assert to_toml(parse_card(stored.decode(), "b")) == stored
+    assert cards.card_digest(stored) == cards.card_digest(to_toml(card))
+
+
+def test_labels_are_looked_up_and_near_misses_suggested():
+    card = parse_card(CARD, "a")
+    assert card.class_index("dog") == 1
+    assert card.class_name(0) == "cat"
+    assert card.class_name(9) == "9"
+    with pytest.raises(UnknownTarget, match="no class 'dgo'.*'dog'"):
+        card.class_index("dgo")
+    with pytest.raises(UnknownTarget, match="classes 2, 3: use the number"):
+        card.class_index("crane")
+    with pytest.raises(UnknownTarget, match="no class 4: it has 4, from 0 to 3"):
+        card.check_index(4)
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("m.tflite", "no gradients"),
+        ("m.onnx", "ONNX"),
+        ("m.pt", "PyTorch"),
+        ("m.bin", "model.save"),
+    ],
+)
+def test_files_that_are_no_keras_models_are_refused_with_the_way_out(tmp_path, name, way_out):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UnsupportedModelFile, match=way_out):
+        cards.check_model_file(tmp_path / name)
+
+
+def test_a_saved_model_folder_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(UnsupportedModelFile, match=r"SavedModel folder .* model.save"):
+        cards.check_model_file(tmp_path)

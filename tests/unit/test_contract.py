@@ -1,0 +1,120 @@
+"""The words both sides speak: strict, round trip, errors that name the field."""
+
+import msgspec
+import pytest
+
+from camfleet import contract, errors, keys
+from camfleet.contract import (
+    DEFAULT_OUTPUTS,
+    ChunkRef,
+    ExplainRequest,
+    Outputs,
+    decode,
+    decode_json,
+    encode,
+    encode_json,
+    parse_target,
+)
+from camfleet.errors import InvalidRequest, from_code
+
+REQUEST = ExplainRequest(
+    image_uri="s3://photos/cat.jpg",
+    model="lite0",
+    target="top",
+    method="gradcam",
+    layer="auto",
+    outputs=DEFAULT_OUTPUTS,
+)
+
+
+@pytest.mark.parametrize("field", ExplainRequest.__struct_fields__)
+def test_a_missing_field_is_refused_by_name(field):
+    message = encode(REQUEST)
+    del message[field]
+    with pytest.raises(InvalidRequest, match=f"missing required field `{field}`"):
+        decode(message, ExplainRequest)
+
+
+def test_an_unknown_field_is_refused_by_name():
+    with pytest.raises(InvalidRequest, match="unknown field `imgae`"):
+        decode({**encode(REQUEST), "imgae": 1}, ExplainRequest)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("opacity", 1.5), ("colormap", "rainbow"), ("kinds", ["video"]), ("max_side", -1)],
+)
+def test_a_value_out_of_range_is_refused_by_name(field, value):
+    with pytest.raises(InvalidRequest, match=rf"\$\.{field}"):
+        decode({**encode(DEFAULT_OUTPUTS), field: value}, Outputs)
+
+
+def test_messages_survive_the_wire():
+    assert decode(encode(REQUEST), ExplainRequest) == REQUEST
+    assert decode_json(encode_json(REQUEST), ExplainRequest) == REQUEST
+
+
+def test_broken_json_is_refused():
+    with pytest.raises(InvalidRequest, match="ChunkRef"):
+        decode_json(b"{", ChunkRef)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("top", "top", 1),
+        ("top:3", "top", 3),
+        ("282", "index", 282),
+        ("tiger cat", "label", "tiger cat"),
+        ("label:7", "label", "7"),
+    ],
+)
+def test_target_expressions(text, kind, value):
+    target = parse_target(text)
+    assert target.kind == kind
+    assert value in (target.count, target.index, target.label)
+
+
+@pytest.mark.parametrize("text", ["top:0", "top:x", "top:-1", "top:101", "", " ", "label:"])
+def test_a_target_that_means_nothing_is_refused(text):
+    with pytest.raises(InvalidRequest, match="target"):
+        parse_target(text)
+
+
+def test_every_error_travels_by_its_code_and_comes_back_as_itself():
+    kinds = errors._tree(errors.CamfleetError)
+    assert len({kind.code for kind in kinds}) == len(kinds)
+    for kind in kinds:
+        again = from_code(kind.code, "why")
+        assert type(again) is kind
+        assert again.message == "why"
+
+
+def test_the_same_request_writes_to_the_same_keys_and_any_other_elsewhere():
+    words = {
+        "image_uri": "a",
+        "model_digest": "d" * 64,
+        "target": "top",
+        "method": "cam",
+        "layer": "auto",
+        "outputs": DEFAULT_OUTPUTS,
+    }
+    prefix = keys.explanation(**words)
+    assert keys.explanation(**words) == prefix
+    others = {
+        "image_uri": "b",
+        "model_digest": "e" * 64,
+        "target": "top:2",
+        "method": "gradcam",
+        "layer": "x",
+        "outputs": msgspec.structs.replace(DEFAULT_OUTPUTS, opacity=0.4),
+    }
+    made = {keys.explanation(**{**words, name: value}) for name, value in others.items()}
+    assert len(made | {prefix}) == 7
+
+
+def test_a_result_row_has_a_column_for_every_field():
+    from camfleet import tables
+
+    assert tuple(tables.RESULTS.names) == contract.Result.__struct_fields__
+    assert tuple(tables.MANIFEST.names) == contract.Item.__struct_fields__

@@ -1,0 +1,273 @@
+"""open_image on files made to harm: they cost next to nothing, and nothing but an ImageError."""
+
+import io
+import random
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from camfleet.errors import ImageError, ImageTooLarge, ImageUnreadable
+from camfleet_worker.images import open_image
+
+# What Pillow warns of in metadata is ignored outside of tests too: see imagefile.py.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+
+MANY = 300_000  # blocks of metadata
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">L", len(data)) + name + data + struct.pack(">L", zlib.crc32(name + data))
+
+
+def png(width: int, height: int, *, before: bytes = b"", after: bytes = b"") -> bytes:
+    """Return a black PNG of one bit per pixel, compressed a thousand to one."""
+    press = zlib.compressobj(1)
+    row = b"\0" * (1 + (width + 7) // 8)
+    pixels = b"".join(press.compress(row) for _ in range(height)) + press.flush()
+    head = chunk(b"IHDR", struct.pack(">LLBBBBB", width, height, 1, 0, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n" + head + before + chunk(b"IDAT", pixels) + after + chunk(b"IEND", b"")
+    )
+
+
+def gif(width: int, height: int, *, screen: tuple[int, int], disposal: int = 2) -> bytes:
+    """Return a GIF whose only frame is of another size than the screen it announces."""
+    head = b"GIF89a" + struct.pack("<HHBBB", *screen, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    control = b"!\xf9\4" + bytes([disposal << 2 | 1, 0, 0, 0, 0])
+    return head + control + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\2\2L\1\0;"
+
+
+def tiff(width: int, height: int, *tags: tuple[int, int, int, int], tail: bytes = b"") -> bytes:
+    """Return a deflated gray TIFF; `tags` are (tag, type, count, value), `tail` lies at byte 24."""
+    pixels = zlib.compress(b"\0" * 64).ljust(16, b"\0")
+    usual = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 8)]
+    usual += [(262, 3, 1, 1), (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, height), (279, 4, 1, 16)]
+    all_tags = sorted({each[0]: each for each in [*usual, *tags]}.values())
+    table = b"".join(struct.pack("<HHLL", *each) for each in all_tags)
+    start = struct.pack("<L", 24 + len(tail))
+    return b"II*\0" + start + pixels + tail + struct.pack("<H", len(all_tags)) + table + b"\0" * 4
+
+
+def webp(width: int, height: int) -> bytes:
+    """Return an animated WebP of small frames whose canvas is made large."""
+    frames = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    return data[:24] + size + data[30:]
+
+
+def bmp(width: int, height: int) -> bytes:
+    head = b"BM" + struct.pack("<LHHL", 0, 0, 0, 54 + 1024)
+    size = struct.pack("<LllHHLLllLL", 40, width, height, 1, 8, 1, 0, 0, 0, 256, 0)
+    return head + size + b"\0" * 1024 + b"\xff\0" * 10 + b"\0\1"
+
+
+def jpeg(width: int, height: int) -> bytes:
+    data = encoded(Image.new("L", (8, 8)), "JPEG")
+    start = data.index(b"\xff\xc0") + 5
+    return data[:start] + struct.pack(">HH", height, width) + data[start + 4 :]
+
+
+# Each of more than the default limit of 100 million pixels, some by little.
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "a PNG of zeros": lambda: png(30000, 30000),
+    "a JPEG": lambda: jpeg(65500, 65500),
+    "a GIF": lambda: gif(30000, 30000, screen=(30000, 30000)),
+    "a GIF with a frame larger than its screen": lambda: gif(30000, 30000, screen=(8, 8)),
+    "a GIF a little too large": lambda: gif(12000, 12000, screen=(8, 8), disposal=3),
+    "a WebP with a huge canvas": lambda: webp(16384, 16384),
+    "a WebP a little too large": lambda: webp(12000, 12000),
+    "a BMP of runs": lambda: bmp(30000, 30000),
+    "a BMP of negative width": lambda: bmp(-30000, 30000),
+    "a deflated TIFF": lambda: tiff(30000, 30000),
+    "a small TIFF of one huge tile": lambda: tiff(
+        16, 16, (322, 4, 1, 30000), (323, 4, 1, 30000), (324, 4, 1, 8), (325, 4, 1, 16)
+    ),
+}
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from camfleet.errors import ImageError
+from camfleet_worker.images import open_image
+data = Path(sys.argv[1]).read_bytes()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    open_image(data, max_pixels=100_000_000, uri="u")
+    name = "opened"
+except ImageError as error:
+    name = type(error).__name__
+print(name, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def cost(data: bytes, folder: Path) -> tuple[str, int]:
+    """Return how another process fares with `data`, and the MiB by which that raised its peak."""
+    file = folder / "image"
+    file.write_bytes(data)
+    run = subprocess.run(
+        [sys.executable, "-W", "default", "-c", PEAK, str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stderr == ""
+    name, peak = run.stdout.split()
+    return name, int(peak)
+
+
+def test_the_measure_of_memory_sees_an_image_that_is_opened(tmp_path: Path) -> None:
+    name, peak = cost(png(9000, 9000), tmp_path)
+    assert name == "opened"
+    assert peak > 9000 * 9000 * 3 / 2**20
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_without_taking_memory(name: str, tmp_path: Path) -> None:
+    data = BOMBS[name]()
+    assert len(data) < 2**20
+    assert cost(data, tmp_path) == ("ImageTooLarge", pytest.approx(0, abs=4))
+
+
+FLOODS: dict[str, Callable[[], bytes]] = {
+    "comments in a JPEG": lambda: b"\xff\xd8" + b"\xff\xfe\0\2" * MANY,
+    "EXIF blocks in a JPEG": lambda: b"\xff\xd8" + b"\xff\xe1\0\x09Exif\0\0a" * MANY,
+    "comments in a GIF": lambda: gif(8, 8, screen=(8, 8))[:19] + b"!\xfe" + b"\1a" * MANY,
+    "chunks in a PNG": lambda: png(8, 8, before=chunk(b"abCd", b"") * MANY),
+    "chunks after a PNG's pixels": lambda: png(8, 8, after=chunk(b"abCd", b"") * MANY),
+    "strips in a TIFF": lambda: tiff(1, 9**8, (273, 4, MANY * 2, 24), tail=b"\0" * MANY * 8),
+    "numbers in a TIFF": lambda: tiff(8, 8, (258, 3, MANY * 4, 24), tail=b"\1" * MANY * 8),
+    "fractions in a TIFF": lambda: tiff(8, 8, (282, 5, MANY, 24), tail=b"\1" * MANY * 8),
+    "fractions in a TIFF's EXIF": lambda: tiff(
+        8,
+        8,
+        (34665, 4, 1, 24),
+        tail=struct.pack("<HHHLLL", 1, 282, 5, MANY, 42, 0) + b"\1" * MANY * 8,
+    ),
+    "EXIF in a WebP": lambda: encoded(
+        Image.new("RGB", (8, 8)),
+        "WEBP",
+        exif=b"MM\0*" + struct.pack(">LHHHLLL", 8, 1, 274, 5, MANY, 26, 0) + b"\1" * MANY * 8,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_of_metadata_is_refused_for_little_memory(name: str, tmp_path: Path) -> None:
+    outcome, peak = cost(FLOODS[name](), tmp_path)
+    assert outcome == "ImageUnreadable"
+    assert peak < 40
+
+
+def test_size_limit_and_setting_are_named() -> None:
+    data = encoded(Image.new("L", (11, 10)), "PNG")
+    assert open_image(data, max_pixels=110, uri="u").shape == (10, 11, 3)
+    expected = "u has 11 x 10 = 110 pixels, the limit is 109 .CAMFLEET_MAX_IMAGE_PIXELS"
+    with pytest.raises(ImageTooLarge, match=expected):
+        open_image(data, max_pixels=109, uri="u")
+
+
+def test_a_limit_above_pillows_own_is_obeyed() -> None:
+    pixels = open_image(
+        png(20_000, 9_000), max_pixels=200_000_000, uri="u"
+    )  # Pillow's: 179 million
+    assert pixels.shape == (9_000, 20_000, 3)
+
+
+def samples() -> dict[str, bytes]:
+    noise = np.random.default_rng(0).integers(0, 255, (9, 13, 3), np.uint8)
+    image, other = Image.fromarray(noise), Image.fromarray(noise[::-1])
+    deep = Image.fromarray(noise[:, :, 0].astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    several = {"save_all": True, "append_images": [other]}
+    return {
+        "JPEG": encoded(image, "JPEG", exif=exif),
+        "progressive JPEG": encoded(image, "JPEG", progressive=True),
+        "CMYK JPEG": encoded(image.convert("CMYK"), "JPEG"),
+        "PNG": encoded(image, "PNG", exif=exif),
+        "deep PNG": encoded(deep, "PNG"),
+        "animated PNG": encoded(image, "PNG", **several),
+        "lossy WebP": encoded(image, "WEBP", exif=exif),
+        "lossless WebP": encoded(image, "WEBP", lossless=True),
+        "BMP": encoded(image, "BMP"),
+        "GIF": encoded(image, "GIF", **several, disposal=2),
+        "TIFF": encoded(image, "TIFF", exif=exif),
+        "deep TIFF": encoded(deep, "TIFF"),
+        "deflated TIFF": encoded(image, "TIFF", compression="tiff_adobe_deflate"),
+        "TIFF of JPEG": encoded(image, "TIFF", compression="jpeg"),
+        "fax TIFF": encoded(image.convert("1"), "TIFF", compression="group4"),
+    }
+
+
+SAMPLES = samples()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_file_cut_off_anywhere_is_refused_or_whole(name: str) -> None:
+    data = SAMPLES[name]
+    whole = open_image(data, max_pixels=1000, uri="u")
+    for end in range(len(data)):
+        try:
+            pixels = open_image(data[:end], max_pixels=1000, uri="u")
+        except ImageUnreadable:
+            continue
+        # Nothing but an end mark or a later frame is missing.
+        assert np.array_equal(pixels, whole), end
+
+
+@pytest.mark.parametrize("name", ["PNG", "deep PNG", "animated PNG"])
+def test_a_png_with_any_bit_turned_is_refused(name: str) -> None:
+    data = bytearray(SAMPLES[name])
+    whole = open_image(bytes(data), max_pixels=1000, uri="u")
+    for place in range(len(data)):
+        data[place] ^= 16
+        try:
+            pixels = open_image(bytes(data), max_pixels=1000, uri="u")
+        except ImageError:
+            pixels = whole
+        assert np.array_equal(pixels, whole), place
+        data[place] ^= 16
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_damaged_file_gives_an_image_or_an_image_error(name: str) -> None:
+    chance = random.Random(7)
+    opened = refused = 0
+    for _ in range(1000):
+        data = bytearray(SAMPLES[name])
+        for _ in range(chance.choice([1, 1, 2, 6])):
+            place = chance.randrange(len(data))
+            match chance.randrange(4):
+                case 0:
+                    data[place] = chance.randrange(256)
+                case 1:
+                    data[place : place + 4] = chance.choice([b"\xff", b"\0", b"\x7f"]) * 4
+                case 2:
+                    del data[place : place + chance.randrange(20)]
+                case 3:
+                    data[place:place] = data[: chance.randrange(20)]
+        try:
+            pixels = open_image(bytes(data), max_pixels=1000, uri="u")
+        except ImageError:
+            refused += 1
+        else:
+            opened += 1
+            assert pixels.dtype == np.uint8
+            assert pixels.shape[2:] == (3,)
+    assert refused > 0
+    assert opened + refused == 1000

@@ -1,0 +1,48 @@
+"""Settings: read from a mapping, every variable documented."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from camfleet.errors import ConfigurationError
+from camfleet.settings import Settings, variable
+
+ROOT = Path(__file__).parents[2]
+NEEDED = {"CAMFLEET_REDIS_URL": "redis://localhost", "CAMFLEET_BUCKET": "camfleet"}
+
+
+def test_what_is_written_is_read_back():
+    environ = {**NEEDED, "CAMFLEET_FILE_ROOTS": "/a:/b", "CAMFLEET_ALLOW_PRIVATE_HOSTS": "yes"}
+    settings = Settings.from_environ(environ)
+    assert settings.file_roots == (Path("/a"), Path("/b"))
+    assert settings.allow_private_hosts is True
+    assert Settings.from_environ(settings.to_environ()) == settings
+
+
+def test_bytes_may_have_a_unit():
+    settings = Settings.from_environ({**NEEDED, "CAMFLEET_MAX_IMAGE_BYTES": "5M"})
+    assert settings.max_image_bytes == 5 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({}, "CAMFLEET_REDIS_URL is not set.*camfleet up"),
+        ({**NEEDED, "CAMFLEET_BATCHSIZE": "3"}, "CAMFLEET_BATCHSIZE is not a setting"),
+        ({**NEEDED, "CAMFLEET_BATCH_SIZE": "many"}, "CAMFLEET_BATCH_SIZE='many' is not a number"),
+        ({**NEEDED, "CAMFLEET_BATCH_SIZE": "-1"}, "at least 1"),
+        ({**NEEDED, "CAMFLEET_BATCH_SIZE": "0"}, "at least 1"),
+        ({**NEEDED, "CAMFLEET_ALLOW_PRIVATE_HOSTS": "maybe"}, "neither 1 nor 0"),
+        ({**NEEDED, "CAMFLEET_REDIS_URL": "localhost:6379"}, "redis://"),
+    ],
+)
+def test_a_bad_variable_is_named(environ, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Settings.from_environ(environ)
+
+
+def test_every_setting_is_in_the_readmes_table():
+    readme = (ROOT / "README.md").read_text()
+    for each in fields(Settings):
+        assert f"| `{variable(each)}` |" in readme

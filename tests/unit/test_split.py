@@ -1,0 +1,185 @@
+"""Cutting models: which layer, which logits, and what is refused with which words."""
+
+import keras
+import numpy as np
+import pytest
+
+from camfleet.errors import LayerRefused, ModelRefused
+from camfleet_worker.split import probabilities, split
+from nets import deep_head, flatten_dense, gap_dense, images, layers, nested, randomise
+
+
+def cut(model, layer="auto", activation="auto", shape=None):
+    shape = shape or tuple(model.inputs[0].shape[1:])
+    return split(model, shape, layer, activation, images(2, shape))
+
+
+def sequential():
+    return randomise(
+        keras.Sequential(
+            [
+                keras.Input((10, 10, 3)),
+                layers.Conv2D(4, 3, activation="relu", name="conv"),
+                layers.MaxPooling2D(name="pool"),
+                layers.Flatten(),
+                layers.Dense(3),
+                layers.Activation("softmax"),
+            ]
+        )
+    )
+
+
+def with_operations():
+    """`a + b` and `* 2` are operations that model.layers doesn't list."""
+    image = keras.Input((8, 8, 3))
+    one = layers.Conv2D(4, 3, padding="same")(image)
+    other = layers.Conv2D(4, 3, padding="same")(one)
+    x = layers.GlobalAveragePooling2D()((one + other) * 2.0)
+    return randomise(keras.Model(image, keras.ops.sigmoid(layers.Dense(3)(x))))
+
+
+@pytest.mark.parametrize(
+    ("build", "path", "activation"),
+    [
+        (gap_dense, "relu", "softmax"),
+        (flatten_dense, "conv", "softmax"),
+        (deep_head, "conv", "softmax"),
+        (nested, "backbone/act", "softmax"),
+        (sequential, "pool", "softmax"),
+        (with_operations, "multiply", "sigmoid"),
+    ],
+)
+def test_the_last_spatial_tensor_is_the_default_layer(build, path, activation):
+    parts = cut(build())
+    assert parts.layer.path.rstrip("_0123456789") == path
+    assert parts.activation == activation
+    assert parts.error < 1e-6
+
+
+@pytest.mark.parametrize("build", [gap_dense, nested, deep_head, sequential, with_operations])
+def test_head_of_conv_is_the_model(build):
+    model = build()
+    parts, batch = cut(model), images(5, tuple(model.inputs[0].shape[1:]), seed=9)
+    logits = parts.head(parts.conv(batch)).numpy()
+    expected = model.predict(batch, verbose=0)
+    found = expected if model.name == "linear" else probabilities(logits, parts.activation)
+    if build is not gap_dense:  # it ends in logits
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    else:
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("build", [nested, sequential])
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_reloaded_model_is_cut_like_the_fresh_one(tmp_path, build, suffix):
+    path = tmp_path / f"model{suffix}"
+    build().save(path)
+    assert cut(keras.models.load_model(path, compile=False)).layer == cut(build()).layer
+
+
+def test_a_layer_inside_the_backbone_can_be_chosen_by_its_path():
+    parts = cut(nested(), "backbone/sepconv")
+    assert parts.layer.path == "backbone/sepconv"
+    assert parts.layer.channels == 6
+    assert parts.error < 1e-6
+
+
+def test_layers_before_the_backbone_belong_to_the_conv_submodel():
+    model = nested()
+    batch = images(1, (16, 16, 3))
+    inner = model.get_layer("backbone")(model.get_layer("rescale")(batch))
+    np.testing.assert_allclose(cut(model).conv(batch), inner, rtol=1e-6)
+
+
+def test_an_unknown_layer_is_refused_with_usable_ones():
+    with pytest.raises(LayerRefused, match=r"no layer 'conv9'.* norm, relu"):
+        cut(gap_dense(), "conv9")
+
+
+def test_a_layer_without_a_grid_is_refused_with_its_shape():
+    with pytest.raises(LayerRefused, match=r"'pool' has output \(None, 8\), not a grid"):
+        cut(gap_dense(), "pool")
+
+
+def test_a_layer_that_a_skip_connection_runs_past_is_refused():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="first")(image)
+    y = layers.Conv2D(4, 3, padding="same", name="bypassed")(x)
+    z = layers.Add(name="sum")([x, y])
+    model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(z)))
+    with pytest.raises(LayerRefused, match=r"'bypassed': other paths run past it.* first, sum"):
+        cut(model, "bypassed")
+    assert cut(model).layer.path == "sum"
+
+
+def test_dropout_is_not_taken_for_the_last_layer():
+    image = keras.Input((8, 8, 3))
+    x = layers.SpatialDropout2D(0.5)(layers.Conv2D(4, 3, name="conv")(image))
+    model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    assert cut(model).layer.path == "conv"
+
+
+def test_an_input_of_unknown_size_takes_the_cards():
+    image = keras.Input((None, None, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+    parts = cut(keras.Model(image, layers.Dense(2)(x)), shape=(9, 11, 3))
+    assert (parts.layer.height, parts.layer.width) == (7, 9)
+
+
+def test_another_input_size_than_the_cards_is_refused_with_both():
+    with pytest.raises(ModelRefused, match=r"input is \(12, 10, 3\).*card says \(32, 32, 3\)"):
+        cut(gap_dense(), shape=(32, 32, 3))
+
+
+def test_a_model_without_a_spatial_layer_is_refused():
+    image = keras.Input((4, 4, 3))
+    with pytest.raises(ModelRefused, match="no layer with a spatial output"):
+        cut(keras.Model(image, layers.Dense(2)(layers.Flatten()(image))))
+
+
+def test_two_inputs_are_refused_by_name():
+    image, age = keras.Input((8, 8, 3), name="photo"), keras.Input((1,), name="age")
+    x = layers.Flatten()(layers.Conv2D(2, 3)(image))
+    model = keras.Model([image, age], layers.Dense(2)(layers.Concatenate()([x, age])))
+    with pytest.raises(ModelRefused, match=r"2 inputs \(photo .*age"):
+        cut(model, shape=(8, 8, 3))
+
+
+def test_a_subclassed_model_is_refused_with_the_way_out():
+    class Own(keras.Model):
+        def call(self, x):
+            return keras.ops.mean(x, axis=(1, 2))
+
+    model = Own()
+    model(np.zeros((1, 4, 4, 3), np.float32))
+    with pytest.raises(ModelRefused, match="functional API"):
+        cut(model, shape=(4, 4, 3))
+
+
+def test_an_output_with_an_own_place_per_pixel_is_refused():
+    image = keras.Input((8, 8, 3))
+    with pytest.raises(ModelRefused, match="one score per class and image"):
+        cut(keras.Model(image, layers.Conv2D(2, 3, name="segments")(image)))
+
+
+def test_a_model_that_answers_nan_is_refused():
+    model = gap_dense()
+    weights = model.get_layer("scores").get_weights()
+    model.get_layer("scores").set_weights([weights[0] * np.nan, weights[1]])
+    with pytest.raises(ModelRefused, match="NaN"):
+        cut(model)
+
+
+def test_a_cards_activation_that_the_model_does_not_end_in_is_refused():
+    with pytest.raises(ModelRefused, match="activation"):
+        cut(gap_dense(5, "softmax"), activation="sigmoid")
+
+
+def test_mixed_precision_models_are_cut_within_their_own_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = gap_dense(5, "softmax")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert cut(model).classes == 5

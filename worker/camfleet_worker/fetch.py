@@ -1,0 +1,163 @@
+"""The bytes that a URI names: from object storage, from a web server, or from a folder.
+
+A worker reads on behalf of whoever sends it a message, with rights that they may not have. So
+local files are closed unless a folder is opened to it, and web servers only in public.
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from camfleet.errors import (
+    ImageNotFound,
+    ImageTooLarge,
+    ImageUnreadable,
+    SourceForbidden,
+    SourceUnreachable,
+)
+from camfleet.settings import Settings
+from camfleet_worker.webfetch import WebReader
+
+Read = Callable[[str, int], tuple[bytes, str | None]]
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
+_FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", 0)
+_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+@dataclass(frozen=True)
+class Fetched:
+    data: bytes
+    etag: str | None
+
+
+class Fetcher:
+    """Fetches images by URI; safe to share by threads.
+
+    `read_object(uri, limit)` reads from object storage and raises camfleet's own errors; `web`
+    reads http and https, by default as the settings say.
+    """
+
+    def __init__(
+        self, settings: Settings, read_object: Read, *, web: WebReader | None = None
+    ) -> None:
+        self._limit = settings.max_image_bytes
+        web_read = (web or WebReader(settings)).read
+        self._readers: dict[str, Read] = {
+            "s3": read_object,
+            "http": web_read,
+            "https": web_read,
+            "file": LocalReader(settings.file_roots).read,
+        }
+
+    def fetch(self, uri: str) -> Fetched:
+        """Return the bytes at `uri`: s3://, http://, https://, file:// or an absolute path.
+
+        An `ImageError` says why not, once and for all; a `ServiceError` is worth a retry.
+        """
+        scheme = _SCHEME.match(uri)
+        name = "file" if uri.startswith("/") else scheme[1].lower() if scheme else ""
+        if name not in self._readers:
+            problem = f"is of the scheme {name}" if name else "is a relative path"
+            raise SourceForbidden(
+                f"{uri!r} {problem}; a worker reads s3://, http://, https://, file:// and "
+                "absolute paths"
+            )
+        return Fetched(*self._readers[name](uri, self._limit))
+
+
+class LocalReader:
+    """Reads files below some folders, wherever links and `..` in a path lead to."""
+
+    def __init__(self, roots: tuple[Path, ...]) -> None:
+        self._roots = roots
+
+    def read(self, uri: str, limit: int) -> tuple[bytes, str | None]:
+        """Return the bytes of a regular file, at most `limit`, and a weak ETag (size, time).
+
+        `SourceForbidden`: outside the folders, there or not, or not readable. `ImageNotFound`,
+        `ImageTooLarge`. `ImageUnreadable`: a folder, a pipe or a device.
+        """
+        root, inner = self._place(uri)
+        try:
+            descriptor = _open_below(root, inner)
+            try:
+                info = os.fstat(descriptor)
+                readable = stat.S_ISREG(info.st_mode) and info.st_size <= limit
+                data = _content(descriptor, limit + 1) if readable else b""
+            finally:
+                os.close(descriptor)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ImageNotFound(f"there is no file {uri}") from error
+        except PermissionError as error:
+            raise SourceForbidden(f"the worker's user may not read {uri}") from error
+        except OSError as error:
+            raise _odd(uri, error) from error
+        if not stat.S_ISREG(info.st_mode):
+            raise ImageUnreadable(f"{uri} is not a regular file")
+        size = max(info.st_size, len(data))
+        if size > limit:
+            raise ImageTooLarge(
+                f"{uri} has {size} bytes, the limit is {limit} (CAMFLEET_MAX_IMAGE_BYTES)"
+            )
+        return data, f'W/"{info.st_size:x}-{info.st_mtime_ns:x}"'
+
+    def _place(self, uri: str) -> tuple[str, str]:
+        """Return the folder that holds the file and the path below it, free of links."""
+        path = _path(uri)
+        try:
+            real = os.path.realpath(path)
+        except ValueError as error:  # a zero byte, half a surrogate pair
+            raise ImageNotFound(f"{path!r} can't be the name of a file") from error
+        for root in map(os.path.realpath, self._roots):
+            if os.path.commonpath((root, real)) == root:
+                return root, os.path.relpath(real, root)
+        folders = " ".join(map(str, self._roots)) or "none"
+        raise SourceForbidden(
+            f"{path} is not in a folder that workers read from ({folders}): add one to "
+            "CAMFLEET_FILE_ROOTS, or to `camfleet up` with --allow DIR"
+        )
+
+
+def _path(uri: str) -> str:
+    """Return the path in a file URI, or a plain path as it stands."""
+    if uri.startswith("/"):
+        return uri
+    host, path = "", uri.partition(":")[2]
+    if path.startswith("//"):
+        host, slash, path = path[2:].partition("/")
+        path = slash + path
+    if host.lower() not in ("", "localhost") or not path.startswith("/"):
+        raise SourceForbidden(f"{uri!r}: a file URI is file:///absolute/path, on the worker itself")
+    return os.fsdecode(unquote_to_bytes(path))
+
+
+def _open_below(root: str, inner: str) -> int:
+    """Open `inner` step by step from `root`, so that no link put in place meanwhile is followed."""
+    *folders, name = inner.split("/")
+    here = os.open(root, _FOLDER)
+    try:
+        for folder in folders:
+            outer, here = here, os.open(folder, _FOLDER, dir_fd=here)
+            os.close(outer)
+        return os.open(name, _FILE, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _content(descriptor: int, limit: int) -> bytes:
+    with open(descriptor, "rb", closefd=False) as file:  # it has no path any more
+        return file.read(limit)
+
+
+def _odd(uri: str, error: OSError) -> Exception:
+    if error.errno in (errno.ENXIO, errno.ELOOP, errno.ENODEV):  # a socket, a link, no driver
+        return ImageUnreadable(f"{uri} is not a regular file")
+    if error.errno == errno.ENAMETOOLONG:
+        return ImageNotFound(f"there is no file {uri[:200]}...: its name is too long")
+    return SourceUnreachable(f"{uri}: {error.strerror}")

@@ -1,0 +1,184 @@
+"""Connections that can't be led into the worker's own network, nor be kept open for ever.
+
+Whoever names an image names a server, so a worker must not be talked into reading what only it
+can reach. The guard sits where the socket is made: it resolves the name, refuses addresses that
+aren't public, and connects to the very address that it looked at. TLS still verifies the name.
+"""
+
+import http.client
+import io
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.connection import create_connection
+
+from camfleet.errors import CamfleetError, ImageTooLarge, SourceForbidden, SourceUnreachable
+
+Address = IPv4Address | IPv6Address
+
+_UNICAST = ip_network("2000::/3")  # all of IPv6 that is routed in public
+_NAT64 = ip_network("64:ff9b::/96")
+_SPECIAL = [ip_network(each) for each in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")]
+_PRIVATE = [
+    *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
+    *map(ip_network, ("fc00::/7", "127.0.0.0/8", "::1/128")),
+]
+
+
+def is_public(address: Address) -> bool:
+    """Say whether the internet at large reaches `address`, or the IPv4 address inside it."""
+    inner = _inner(address)
+    if inner.version == 6 and inner not in _UNICAST:
+        return False
+    special = inner.is_multicast or inner.is_reserved or any(inner in each for each in _SPECIAL)
+    return inner.is_global and not special
+
+
+def is_private(address: Address) -> bool:
+    """Say whether `address` is one of a private network, of a provider's or of this machine."""
+    return any(_inner(address) in each for each in _PRIVATE)
+
+
+def _inner(address: Address) -> Address:
+    """Return the IPv4 address that an IPv6 one stands for: mapped, NAT64 or 6to4."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of `host`; raise `SourceUnreachable` if there are none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise SourceUnreachable(f"{host} does not resolve: {error}") from error
+    return [str(each[4][0]) for each in found]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """What connections may do: where to, and how many bytes an answer has; urllib3 adds the time.
+
+    `resolve` returns the addresses of a host, `permits` says which of them may be connected to.
+    """
+
+    resolve: Callable[[str, int], Iterable[str]]
+    permits: Callable[[Address], bool]
+    max_bytes: int
+
+    def connect(self, connection: HTTPConnection) -> socket.socket:
+        """Return a socket to the first permitted address of the host that answers.
+
+        `SourceForbidden`: none is permitted. `SourceUnreachable`: none answers in time.
+        """
+        deadline = _deadline(connection)
+        host = connection.host.strip("[]")
+        reason: CamfleetError = SourceUnreachable(f"{host} does not resolve")
+        for text in self.resolve(host, connection.port):
+            address = ip_address(text)
+            if not self.permits(address):
+                reason = _forbidden(host, address)
+                continue
+            try:
+                sock = create_connection(
+                    (text, connection.port),
+                    _left(deadline),
+                    socket_options=connection.socket_options,
+                )
+                sock.settimeout(_left(deadline))  # for the handshake
+            except OSError as error:
+                reason = SourceUnreachable(f"{host} ({text}) does not answer: {error}")
+            else:
+                return sock
+        raise reason
+
+    def answer(self, connection: HTTPConnection) -> Any:
+        """Return the class that reads the connection's next answer, by its time-out from now."""
+        return partial(_Answer, deadline=_deadline(connection), max_bytes=self.max_bytes)
+
+    def pools(self) -> dict[str, Any]:
+        """Return the pool classes by scheme whose connections this guard makes."""
+        guard = self
+
+        class Plain(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                return guard.connect(self)
+
+            def getresponse(self) -> Any:
+                self.response_class = guard.answer(self)
+                return super().getresponse()
+
+        class Encrypted(Plain, HTTPSConnection):
+            pass
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class EncryptedPool(HTTPSConnectionPool):
+            ConnectionCls = Encrypted
+
+        return {"http": PlainPool, "https": EncryptedPool}
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer whose headers and body must arrive by a deadline, a byte at a time or not."""
+
+    def __init__(
+        self, sock: socket.socket, *args: Any, deadline: float, max_bytes: int, **options: Any
+    ) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Bounded(sock, deadline, max_bytes))
+
+
+class _Bounded(io.RawIOBase):
+    """What arrives at a socket, up to a deadline and a number of bytes."""
+
+    def __init__(self, sock: socket.socket, deadline: float, max_bytes: int) -> None:
+        self._sock, self._deadline, self._left = sock, deadline, max_bytes
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        self._sock.settimeout(_left(self._deadline))
+        count = self._raw.readinto(buffer)
+        self._left -= count or 0
+        if self._left < 0:
+            raise ImageTooLarge("the server sends far more than CAMFLEET_MAX_IMAGE_BYTES")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _deadline(connection: HTTPConnection) -> float:
+    return time.monotonic() + (connection.timeout or 0)
+
+
+def _left(deadline: float) -> float:
+    """Return the seconds until `deadline`, or raise `TimeoutError`."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the time is over (CAMFLEET_FETCH_TIMEOUT)")
+    return left
+
+
+def _forbidden(host: str, address: Address) -> SourceForbidden:
+    way_out = (
+        "; workers with CAMFLEET_ALLOW_PRIVATE_HOSTS=1 read from private and loopback addresses"
+        if is_private(address)
+        else ", nor one that CAMFLEET_ALLOW_PRIVATE_HOSTS opens"
+    )
+    return SourceForbidden(f"{host} is {address}, not a public address{way_out}")

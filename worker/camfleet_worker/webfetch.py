@@ -1,0 +1,159 @@
+"""Images from http and https servers: one GET, its redirects and what the answers mean."""
+
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import unquote, urljoin
+
+from urllib3 import BaseHTTPResponse, PoolManager, make_headers
+from urllib3 import exceptions as broken
+from urllib3.util import Timeout, Url, parse_url
+
+from camfleet.errors import (
+    CamfleetError,
+    ImageError,
+    ImageNotFound,
+    ImageTooLarge,
+    SourceForbidden,
+    SourceUnreachable,
+)
+from camfleet.settings import Settings
+from camfleet_worker.guard import Address, Guard, is_private, is_public, resolve
+
+MAX_REDIRECTS = 5
+_BLOCK = 2**16
+_MAX_ETAG = 200
+_BY_STATUS: dict[int, type[CamfleetError]] = {
+    **dict.fromkeys((404, 410), ImageNotFound),
+    **dict.fromkeys((401, 403, 407, 451), SourceForbidden),
+    **dict.fromkeys((408, 425, 429), SourceUnreachable),
+}
+
+
+class WebReader:
+    """Reads images over http(s) with pooled connections; safe to share by threads.
+
+    `resolve` and `permits` (see `Guard`) and the TLS context default to what the settings say
+    and to the system's. Proxies and credentials of the environment are not used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        resolve: Callable[[str, int], Iterable[str]] = resolve,
+        permits: Callable[[Address], bool] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._seconds = settings.fetch_timeout
+        open_private = settings.allow_private_hosts
+        guard = Guard(
+            resolve=resolve,
+            permits=permits or (_is_public_or_private if open_private else is_public),
+            max_bytes=2 * settings.max_image_bytes + 2**20,  # headers, chunk sizes
+        )
+        self._pools = PoolManager(num_pools=32, maxsize=settings.io_threads, ssl_context=tls)
+        self._pools.pool_classes_by_scheme = guard.pools()
+
+    def read(self, uri: str, limit: int) -> tuple[bytes, str | None]:
+        """Return the bytes at `uri`, at most `limit`, and the answer's ETag.
+
+        `SourceForbidden`: a private address, another scheme, 401 or 403. `ImageNotFound`: 404
+        or 410. `ImageTooLarge`. `ImageError`: a malformed URL, another status, too many
+        redirects. `SourceUnreachable`: no answer in time, a broken one, 429, 5xx.
+        """
+        deadline = time.monotonic() + self._seconds
+        with _translated(uri, self._seconds):
+            start = url = _parsed(uri)
+            secret = make_headers(basic_auth=unquote(url.auth)) if url.auth else {}
+            for _ in range(MAX_REDIRECTS + 1):
+                own = _origin(url) == _origin(start)
+                answer = self._get(url, secret if own else {}, deadline)
+                try:
+                    target = answer.get_redirect_location()
+                    if not target:
+                        return _body(answer, url, limit)
+                    url = _parsed(urljoin(url.url, target))
+                    answer.read(_BLOCK, decode_content=False)  # frees the connection, mostly
+                finally:
+                    answer.close()
+        raise ImageError(f"{_shown(start)} redirects more than {MAX_REDIRECTS} times")
+
+    def _get(self, url: Url, secret: Mapping[str, str], deadline: float) -> BaseHTTPResponse:
+        try:
+            return self._get_once(url, secret, deadline)
+        except (
+            broken.ProtocolError
+        ):  # most likely a kept connection that the server has just closed
+            return self._get_once(url, secret, deadline)
+
+    def _get_once(self, url: Url, secret: Mapping[str, str], deadline: float) -> BaseHTTPResponse:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return self._pools.urlopen(
+            "GET",
+            url.url,
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            headers={"User-Agent": "camfleet", "Accept-Encoding": "identity", **secret},
+            timeout=Timeout(total=left),
+        )
+
+
+def _body(answer: BaseHTTPResponse, url: Url, limit: int) -> tuple[bytes, str | None]:
+    if answer.status not in (200, 203):
+        other = SourceUnreachable if answer.status >= 500 else ImageError
+        raise _BY_STATUS.get(answer.status, other)(f"{_shown(url)} answers {answer.status}")
+    size = answer.headers.get("Content-Length", "")
+    data = bytearray()
+    if not size.isdecimal() or int(size) <= limit:
+        for block in answer.stream(_BLOCK, decode_content=False):
+            data += block
+            if len(data) > limit:
+                break
+        else:
+            etag = answer.headers.get("ETag", "").strip('"')
+            return bytes(data), etag if 0 < len(etag) <= _MAX_ETAG else None
+    raise ImageTooLarge(
+        f"{_shown(url)} has {size or 'more'} bytes, the limit is {limit} (CAMFLEET_MAX_IMAGE_BYTES)"
+    )
+
+
+def _parsed(text: str) -> Url:
+    url = parse_url(text)
+    if url.scheme not in ("http", "https"):
+        raise SourceForbidden(f"a redirect leads to {text[:200]!r}: neither http nor https")
+    if not url.host:
+        raise broken.LocationValueError("it names no host")
+    return url
+
+
+def _origin(url: Url) -> tuple[str | None, str | None, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _shown(url: Url) -> str:
+    """Return `url` for a message, without the password in it."""
+    return url._replace(auth=None).url
+
+
+def _is_public_or_private(address: Address) -> bool:
+    return is_public(address) or is_private(address)
+
+
+@contextmanager
+def _translated(uri: str, seconds: float) -> Iterator[None]:
+    try:
+        yield
+    except (broken.TimeoutError, TimeoutError) as error:
+        message = f"{uri} does not arrive within {seconds:g} s (CAMFLEET_FETCH_TIMEOUT)"
+        raise SourceUnreachable(message) from error
+    except broken.LocationValueError as error:
+        raise ImageError(f"{uri} is not a URL: {error}") from error
+    except broken.HTTPError as error:
+        raise SourceUnreachable(f"{uri}: {str(error)[:200]}") from error
+    except ValueError as error:  # of urljoin, and of names that IDNA can't encode
+        raise ImageError(f"{uri} is not a URL: {error}") from error
