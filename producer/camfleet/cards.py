@@ -27,7 +27,8 @@ _WAYS_OUT = {
     ".json": "that holds an architecture without weights; save the whole model as .keras",
 }
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Id = Annotated[str, Meta(pattern=ID)]
 Size = Annotated[int, Meta(ge=1, le=8192)]
 
 

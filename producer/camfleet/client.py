@@ -32,6 +32,10 @@ from camfleet.models import Models, Report
 from camfleet.settings import Settings
 from camfleet.storage import Storage
 
+_NO_WORKER = (
+    "no worker answers a ping: start one with `celery -A camfleet_worker worker` or `camfleet up`"
+)
+
 
 class Answer:
     """The handle of one interactive explanation."""
@@ -179,14 +183,7 @@ class Client:
                 return pending.get(timeout=timeout, interval=0.05)
             except CeleryTimeoutError as error:
                 workers = self._app.control.ping(timeout=1)
-                state = (
-                    f"{len(workers)} worker(s) answer a ping"
-                    if workers
-                    else (
-                        "no worker answers a ping: start one with `celery -A camfleet_worker worker` "
-                        "or `camfleet up`"
-                    )
-                )
+                state = f"{len(workers)} worker(s) answer a ping" if workers else _NO_WORKER
                 raise AnswerTimeout(
                     f"no answer for {question} within {timeout:g} s; {state}"
                 ) from error

@@ -91,7 +91,7 @@ class ModelRef(Wire, frozen=True, kw_only=True):
 
 
 class JobRecord(Wire, frozen=True, kw_only=True):
-    """`job.json`: what was asked. Written last when a job is submitted: without it there is no job."""
+    """`job.json`: what was asked. Written after the manifest: without it there is no job."""
 
     schema_version: Literal[1]
     job_id: Name

@@ -64,6 +64,7 @@ class Ledger:
     def open(self, job: JobRecord) -> None:
         """Enter a job whose record and manifest are in storage, before its first message."""
         with broker_errors(self._settings), self._redis.pipeline() as pipe:
+            pipe.delete(*(_key(job.job_id, part) for part in ("", "done", "events")))
             pipe.hset(
                 _key(job.job_id),
                 mapping={
@@ -142,7 +143,7 @@ def _progress(job_id: str, row: dict[str, str], events: list[Any]) -> Progress:
 
 
 def _rate(done: int, running: float, events: list[Any]) -> float | None:
-    """Return images per second over the latest chunks, or over the whole time where few are done."""
+    """Return images per second over the latest chunks, or over all time while they are few."""
     marks = [
         (int(stamp.split("-")[0]) / 1000, int(fields["done"]))
         for stamp, fields in events

@@ -1,5 +1,6 @@
 """The registry of models in object storage: add, list and look up."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,19 +87,23 @@ class Models:
         return sorted(self._entries(keys.registry()), key=lambda each: (each.id, each.added_at))
 
     def find(self, name: str) -> ModelRef:
-        """Return the model that `id` (registered last) or `id@version` names, or raise `UnknownModel`."""
+        """Return what `id` (the version registered last) or `id@version` names.
+
+        Raises `UnknownModel`.
+        """
         model_id, _, version = name.partition("@")
-        entries = list(self._entries(keys.registry(model_id) if model_id else "registry//"))
+        known = re.fullmatch(cards.ID, model_id) is not None
+        entries = list(self._entries(keys.registry(model_id))) if known else []
         chosen = [each for each in entries if version in ("", each.version)]
         if chosen:
             return max(chosen, key=lambda each: each.added_at).ref
         if entries:
             versions = ", ".join(sorted(each.version for each in entries))
             raise UnknownModel(f"model {model_id!r} has no version {version!r}, only {versions}")
-        known = sorted({each.id for each in self.list()})
+        ids = sorted({each.id for each in self.list()})
         raise UnknownModel(
             f"no model {model_id!r} is registered; "
-            + (f"there are {', '.join(known)}" if known else "there are none yet")
+            + (f"there are {', '.join(ids)}" if ids else "there are none yet")
             + " (add one: camfleet models add CARD.toml)"
         )
 

@@ -23,6 +23,7 @@ class Settings:
     S3 credentials are read by boto3 itself (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, profiles).
     """
 
+    # ruff: noqa: RUF009  # _setting is dataclasses.field with our metadata
     redis_url: str = _setting("Redis or Valkey: broker, results and progress", "", required=True)
     bucket: str = _setting("bucket for models, jobs and heatmaps", "", required=True)
     s3_endpoint: str = _setting("S3 endpoint URL; empty: Amazon's own", "")

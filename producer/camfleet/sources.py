@@ -16,7 +16,6 @@ from camfleet.storage import Storage
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".parquet")
-_FETCHED = ("s3://", "http://", "https://", "file://")
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,7 +44,7 @@ def items(source: str, storage: Storage) -> Iterator[Item]:
 def _uris(source: str, path: Path, storage: Storage) -> Iterator[str]:
     if source.startswith("s3://") and source.endswith("/"):
         yield from _below_prefix(source, storage)
-    elif source.startswith(_FETCHED):
+    elif "://" in source:
         yield source
     elif path.is_dir():
         yield from _below_folder(path)
@@ -111,7 +110,7 @@ def _item(path: Path, index: int, place: int, fields: Any) -> Item:
         reason = str(error).removeprefix("Object ")
         raise InvalidRequest(f"{path}, line {place}: {reason}") from error
     uri = line.image_uri
-    if not uri.startswith(_FETCHED):
+    if "://" not in uri:
         uri = fspath((path.parent / uri).resolve())
     item_id = str(line.id) if line.id not in (None, "") else str(index)
     return Item(item_id=item_id, image_uri=uri, target=target)

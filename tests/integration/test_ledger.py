@@ -70,9 +70,9 @@ def test_totals_are_exact_when_every_chunk_is_committed_by_many_threads(ledger):
     firsts = []
 
     def worker():
-        for chunk in range(40):
-            if ledger.commit(job.job_id, chunk, {OK: 4, FAILED: 1}):
-                firsts.append(chunk)
+        firsts.extend(
+            chunk for chunk in range(40) if ledger.commit(job.job_id, chunk, {OK: 4, FAILED: 1})
+        )
 
     threads = [threading.Thread(target=worker) for _ in range(6)]
     for thread in threads:

@@ -126,7 +126,7 @@ def test_a_golden_image_must_exist_and_its_class_be_a_label(models, card):
 
 
 def test_a_model_file_instead_of_a_card_is_refused_with_the_way_out(models, card):
-    with pytest.raises(InvalidCard, match="is not a model card: write a .toml"):
+    with pytest.raises(InvalidCard, match="is not a model card: write a "):
         models.add(card.parent / "net.keras")
 
 

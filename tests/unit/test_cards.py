@@ -65,7 +65,7 @@ def test_a_labels_file_beside_the_card_is_read(tmp_path):
 
 
 def test_a_missing_card_or_labels_file_is_named(tmp_path):
-    with pytest.raises(InvalidCard, match="card .*none.toml can't be read"):
+    with pytest.raises(InvalidCard, match=r"card .*none\.toml can't be read"):
         load_card(tmp_path / "none.toml")
     path = tmp_path / "card.toml"
     path.write_text(CARD.replace('["cat", "dog", "crane", "crane"]', '"names.txt"'))
@@ -86,7 +86,7 @@ def test_labels_are_looked_up_and_near_misses_suggested():
     assert card.class_index("dog") == 1
     assert card.class_name(0) == "cat"
     assert card.class_name(9) == "9"
-    with pytest.raises(UnknownTarget, match="no class 'dgo'.*'dog'"):
+    with pytest.raises(UnknownTarget, match=r"no class 'dgo'.*'dog'"):
         card.class_index("dgo")
     with pytest.raises(UnknownTarget, match="classes 2, 3: use the number"):
         card.class_index("crane")

@@ -1,0 +1,250 @@
+"""Chunks through a worker's real parts: real model, real object store, real ledger."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from camfleet import Client, keys, tables
+from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Status, encode
+from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
+from camfleet_worker.build import ModelKey
+from camfleet_worker.services import Services
+from msgspec.structs import replace as changed
+from nets import deep_head, flatten_dense
+from PIL import Image
+from samples import patch_model, photo, write_card, write_photos
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pipeline")
+
+
+@pytest.fixture(scope="module")
+def worker(settings, folder):
+    made = Services(
+        replace(
+            settings, file_roots=(folder,), model_dir=folder / "models", batch_size=4, io_threads=4
+        )
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def client(settings, worker):
+    with Client(replace(settings, chunk_size=4)) as made:
+        made.models._check = lambda digest, _timeout: worker.check(digest)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def model(client, folder):
+    ref, _ = client.models.add(write_card(folder / "card", "patches"))
+    return ref
+
+
+@pytest.fixture(scope="module")
+def photos(folder):
+    return write_photos(folder / "photos", 6)
+
+
+def submit(client, sources, **options):
+    """Submit a job whose messages nobody reads: the test is the worker."""
+    job = client.submit([str(each) for each in sources], models=["patches"], **options)
+    return job, job.record()
+
+
+def run(worker, record):
+    for part in range(record.parts):
+        worker.run_chunk(ChunkRef(job_id=record.job_id, model=0, part=part))
+
+
+def test_a_job_ends_with_one_row_per_image_and_exact_totals(client, worker, model, photos):
+    job, record = submit(client, photos)
+    run(worker, record)
+    rows = list(job.results())
+    assert [row.image_uri for row in rows] == [str(path) for path in photos]
+    assert {row.status for row in rows} == {Status.OK}
+    assert {row.model_digest for row in rows} == {model.digest}
+    progress = job.status()
+    assert (progress.ok, progress.failed, progress.total, progress.complete) == (6, 0, 6, True)
+
+
+def test_a_chunk_delivered_again_changes_no_total(client, worker, model, photos):
+    job, record = submit(client, photos)
+    run(worker, record)
+    before = job.status()
+    run(worker, record)
+    assert (job.status().done, job.status().chunks_done) == (before.done, before.chunks_done)
+
+
+def test_a_bad_image_is_a_failed_row_and_never_a_failed_chunk(
+    client, worker, model, photos, folder
+):
+    broken = folder / "broken.png"
+    broken.write_bytes(photos[0].read_bytes()[:60])
+    sources = [photos[0], broken, folder / "none.png", "ftp://a/b.png", photos[1]]
+    (folder / "m.csv").write_text("image_uri\n" + "\n".join(map(str, sources)))
+    job, record = submit(client, [folder / "m.csv"])
+    run(worker, record)
+    rows = list(job.results())
+    assert [row.error_code for row in rows] == [
+        None,
+        "image_unreadable",
+        "image_not_found",
+        "source_forbidden",
+        None,
+    ]
+    assert all(row.error_message and row.heatmap_uri is None for row in rows[1:4])
+    assert (job.status().ok, job.status().failed) == (2, 3)
+
+
+def test_the_same_request_overwrites_the_same_keys_with_the_same_bytes(
+    client, worker, model, photos
+):
+    written = []
+    for _ in range(2):
+        job, record = submit(client, photos, target="top:2")
+        run(worker, record)
+        uris = [uri for row in job.results() for uri in (row.heatmap_uri, row.overlay_uri)]
+        written.append({uri: client.storage.get(uri).data for uri in uris})
+    assert len(written[0]) == 24
+    assert written[0] == written[1]
+
+
+def explain(worker, path, **words):
+    request = ExplainRequest(
+        **{
+            "image_uri": str(path),
+            "model": "patches",
+            "target": "top",
+            "method": "gradcam",
+            "layer": "auto",
+            "outputs": DEFAULT_OUTPUTS,
+            **words,
+        }
+    )
+    return worker.pipeline.explain(request)
+
+
+def test_pictures_have_the_right_size_type_and_place(client, worker, model, folder):
+    path = folder / "corner.png"
+    Image.fromarray(photo(row=48, column=64)).save(path)
+    outputs = changed(DEFAULT_OUTPUTS, kinds=("heatmap", "overlay", "raw"))
+    (row,) = explain(worker, path, target="bright", outputs=outputs)
+    assert (row.class_name, row.status) == ("bright", Status.OK)
+    heat = Image.open(io.BytesIO(client.storage.get(row.heatmap_uri).data))
+    assert (heat.format, heat.mode, heat.size) == ("PNG", "L", (48, 32))
+    y, x = np.unravel_index(np.asarray(heat).argmax(), (32, 48))
+    assert abs((y + 0.5) / 32 - 48 / 60) < 0.12
+    assert abs((x + 0.5) / 48 - 64 / 80) < 0.12
+    overlay = Image.open(io.BytesIO(client.storage.get(row.overlay_uri).data))
+    assert (overlay.format, overlay.size) == ("JPEG", (80, 60))
+    raw = np.load(io.BytesIO(client.storage.get(row.raw_uri).data))
+    assert raw.shape == (row.grid_height, row.grid_width)
+    assert raw.max() == pytest.approx(row.raw_max)
+    types = {
+        kind: client.storage._client.head_object(
+            Bucket=client.storage.bucket, Key=uri.split("/", 3)[3]
+        )["ContentType"]
+        for kind, uri in (("heatmap", row.heatmap_uri), ("overlay", row.overlay_uri))
+    }
+    assert types == {"heatmap": "image/png", "overlay": "image/jpeg"}
+
+
+def test_the_parquet_part_holds_the_raw_signed_map(client, worker, model, photos):
+    job, record = submit(client, photos[:1], target="dark")
+    run(worker, record)
+    (row,) = job.results()
+    key = keys.results_part(job.id, "patches", 0, 0)
+    (stored,) = tables.read_results(client.storage.get(key).data)
+    assert stored == row
+    grid = np.array(row.map, np.float32).reshape(row.grid_height, row.grid_width) * row.map_scale
+    assert row.status is Status.NO_EVIDENCE
+    assert grid.max() <= 0 > grid.min()
+    explainer = worker.cache.get(ModelKey(model.digest, "auto"))
+    pixels = np.asarray(Image.open(photos[0]).resize((48, 32), Image.Resampling.BILINEAR))
+    assert grid.shape == (32, 48)
+    assert explainer.card.id == "patches"
+    assert pixels.shape == (32, 48, 3)
+
+
+def test_no_evidence_is_counted_by_itself(client, worker, model, photos):
+    job, record = submit(client, photos, target="dark")
+    run(worker, record)
+    assert (job.status().ok, job.status().no_evidence) == (0, 6)
+
+
+def test_an_items_own_target_overrides_the_jobs(client, worker, model, photos, folder):
+    lines = [f"{photos[0]},dark", f"{photos[1]},", f"{photos[2]},horse"]
+    (folder / "own.csv").write_text("image_uri,target\n" + "\n".join(lines))
+    job, record = submit(client, [folder / "own.csv"], target="bright")
+    run(worker, record)
+    rows = list(job.results())
+    assert [row.class_name for row in rows] == ["dark", "bright", None]
+    assert rows[2].error_code == "unknown_target"
+
+
+def test_a_model_whose_file_is_gone_fails_its_rows_and_not_the_worker(
+    client, worker, photos, folder
+):
+    ref, _ = client.models.add(write_card(folder / "gone", "gone", version='"2"'))
+    worker.cache._entries.clear()
+    local = worker.store._settings.model_dir / ref.digest / "model.keras"
+    local.write_bytes(b"tampered")
+    with pytest.raises(DigestMismatch):
+        worker.check(ref.digest)
+    assert not local.exists(), "a wrong file is not kept"
+    client.storage.put(keys.artifact(ref.digest, ".keras"), b"tampered", "x/y")
+    job = client.submit([str(photos[0])], models=["gone"])
+    run(worker, job.record())
+    (row,) = job.results()
+    assert row.error_code == "digest_mismatch"
+    assert job.status().complete
+
+
+def test_a_golden_image_with_another_answer_keeps_the_model_out(client, worker, folder):
+    card = write_card(folder / "golden", "golden")
+    Image.fromarray(photo()).save(folder / "golden" / "golden.png")
+    golden = '[golden]\nimage = "golden.png"\nclass = "bright"\nprobability = {}\n'
+    text = card.read_text()
+    card.write_text(text + golden.format("0.9999"))
+    with pytest.raises(GoldenMismatch, match="check input and preprocessing"):
+        client.models.add(card)
+    with pytest.raises(UnknownModel):
+        client.models.find("golden")
+    pixels = np.asarray(photo(), np.float32)[None] / 255
+    resized = np.stack([np.asarray(Image.fromarray(photo()).resize((48, 32)))]) / 255
+    assert pixels.shape[0] == resized.shape[0]
+    chance = float(patch_model().predict(resized, verbose=0)[0, 0])
+    card.write_text(text + golden.format(f"{chance:.3f}\ntolerance = 0.05"))
+    client.models.add(card)
+
+
+@pytest.mark.parametrize("build", [flatten_dense, deep_head])
+def test_a_cam_job_on_a_model_where_cam_does_not_hold_fails_with_the_reason(
+    client, worker, photos, folder, build
+):
+    name = build.__name__.replace("_", "-")
+    net = build()
+    card = write_card(folder / name, name, model=net, labels='["a", "b", "c", "d", "e", "f"]')
+    height, width = net.inputs[0].shape[1:3]
+    text = card.read_text().replace("height = 32", f"height = {height}")
+    text = text.replace("width = 48", f"width = {width}")
+    if build is flatten_dense:
+        text = text.replace(', "e", "f"]', "]")
+    card.write_text(text)
+    client.models.add(card)
+    job = client.submit([str(photos[0])], models=[name], method="cam")
+    run(worker, job.record())
+    (row,) = job.results()
+    assert row.error_code == "method_refused"
+    assert "global average pooling" in row.error_message
+
+
+def test_a_request_survives_its_own_words(worker, model, photos):
+    (row,) = explain(worker, photos[0])
+    assert encode(row)["map"] is not None
+    assert row.timings.explain > 0
