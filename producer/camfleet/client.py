@@ -27,7 +27,7 @@ from camfleet.contract import (
 from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, from_code
 from camfleet.jobs import Job
 from camfleet.ledger import Ledger
-from camfleet.messaging import broker_errors, make_app
+from camfleet.messaging import broker_errors, close_app, make_app
 from camfleet.models import Models, Report
 from camfleet.settings import Settings
 from camfleet.storage import Storage
@@ -196,7 +196,9 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        for name in ("_app", "storage", "_ledger"):
+        if "_app" in self.__dict__:
+            close_app(self._app)
+        for name in ("storage", "_ledger"):
             if name in self.__dict__:
                 getattr(self, name).close()
 

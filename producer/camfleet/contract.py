@@ -28,7 +28,7 @@ CHECK_TASK = "camfleet.check"
 
 MAX_TARGETS = 100
 
-Method = Literal["gradcam", "cam"]
+Method = Literal["gradcam", "cam", "hirescam", "layercam", "xgradcam", "gradcam++"]
 Colormap = Literal["viridis", "inferno", "turbo", "jet"]
 OutputKind = Literal["heatmap", "overlay", "raw"]
 Name = Annotated[str, Meta(min_length=1, max_length=4096)]

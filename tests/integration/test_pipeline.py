@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as changed
+from PIL import Image
+
 from camfleet import Client, keys, tables
 from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Status, encode
 from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
 from camfleet_worker.build import ModelKey
 from camfleet_worker.services import Services
-from msgspec.structs import replace as changed
 from nets import deep_head, flatten_dense
-from PIL import Image
 from samples import patch_model, photo, write_card, write_photos
 
 

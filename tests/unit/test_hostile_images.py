@@ -1,7 +1,6 @@
 """open_image on files made to harm: they cost next to nothing, and nothing but an ImageError."""
 
 import io
-import random
 import struct
 import subprocess
 import sys
@@ -10,16 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from camfleet.errors import ImageError, ImageTooLarge, ImageUnreadable
+from camfleet.errors import ImageTooLarge
 from camfleet_worker.imagefile import open_header
 from camfleet_worker.images import open_image
-
-# What Pillow warns of in metadata is ignored outside of tests too: see imagefile.py.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 MANY = 300_000  # blocks of metadata
 
@@ -111,7 +106,7 @@ try:
     open_image(data, max_pixels=100_000_000, uri="u")
     name = "opened"
 except ImageError as error:
-    name = type(error).__name__
+    name = f"{type(error).__name__}: {error}"
 print(name, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
@@ -127,13 +122,13 @@ def cost(data: bytes, folder: Path) -> tuple[str, int]:
         check=True,
     )
     assert run.stderr == ""
-    name, peak = run.stdout.split()
-    return name, int(peak)
+    outcome, peak = run.stdout.rsplit(maxsplit=1)
+    return outcome, int(peak)
 
 
 def test_the_measure_of_memory_sees_an_image_that_is_opened(tmp_path: Path) -> None:
-    name, peak = cost(png(4000, 5000), tmp_path)
-    assert name == "opened"
+    outcome, peak = cost(png(4000, 5000), tmp_path)
+    assert outcome == "opened"
     assert peak > 4000 * 5000 * 3 / 2**20
 
 
@@ -141,36 +136,71 @@ def test_the_measure_of_memory_sees_an_image_that_is_opened(tmp_path: Path) -> N
 def test_a_bomb_is_refused_without_taking_memory(name: str, tmp_path: Path) -> None:
     data = BOMBS[name]()
     assert len(data) < 2**20
-    assert cost(data, tmp_path) == ("ImageTooLarge", pytest.approx(0, abs=4))
+    outcome, peak = cost(data, tmp_path)
+    assert outcome.startswith("ImageTooLarge: u has ")
+    assert peak < 4
 
 
-FLOODS: dict[str, Callable[[], bytes]] = {
-    "comments in a JPEG": lambda: b"\xff\xd8" + b"\xff\xfe\0\2" * MANY,
-    "EXIF blocks in a JPEG": lambda: b"\xff\xd8" + b"\xff\xe1\0\x09Exif\0\0a" * MANY,
-    "comments in a GIF": lambda: gif(8, 8, screen=(8, 8))[:19] + b"!\xfe" + b"\1a" * MANY,
-    "chunks in a PNG": lambda: png(8, 8, before=chunk(b"abCd", b"") * MANY),
-    "chunks after a PNG's pixels": lambda: png(8, 8, after=chunk(b"abCd", b"") * MANY),
-    "strips in a TIFF": lambda: tiff(1, 9**8, (273, 4, MANY * 2, 24), tail=b"\0" * MANY * 8),
-    "numbers in a TIFF": lambda: tiff(8, 8, (258, 3, MANY * 4, 24), tail=b"\1" * MANY * 8),
-    "fractions in a TIFF": lambda: tiff(8, 8, (282, 5, MANY, 24), tail=b"\1" * MANY * 8),
-    "fractions in a TIFF's EXIF": lambda: tiff(
-        8,
-        8,
-        (34665, 4, 1, 24),
-        tail=struct.pack("<HHHLLL", 1, 282, 5, MANY, 42, 0) + b"\1" * MANY * 8,
+MANY_BLOCKS = "too many small blocks"
+MANY_NUMBERS = "its TIFF tags hold more than"
+# What to send, and the reason for which it's refused.
+FLOODS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "comments in a JPEG": (lambda: b"\xff\xd8" + b"\xff\xfe\0\2" * MANY, MANY_BLOCKS),
+    "comments in a GIF": (
+        lambda: gif(8, 8, screen=(8, 8))[:19] + b"!\xfe" + b"\1a" * MANY,
+        MANY_BLOCKS,
     ),
-    "EXIF in a WebP": lambda: encoded(
-        Image.new("RGB", (8, 8)),
-        "WEBP",
-        exif=b"MM\0*" + struct.pack(">LHHHLLL", 8, 1, 274, 5, MANY, 26, 0) + b"\1" * MANY * 8,
+    "chunks in a PNG": (lambda: png(8, 8, before=chunk(b"abCd", b"") * MANY), MANY_BLOCKS),
+    "chunks after a PNG's pixels": (
+        lambda: png(8, 8, after=chunk(b"abCd", b"") * MANY),
+        MANY_BLOCKS,
+    ),
+    "fractions in a JPEG's EXIF": (
+        lambda: jpeg(8, 8)[:2] + exif_blocks(fractions(282)) + jpeg(8, 8)[2:],
+        "more than 16 EXIF blocks",
+    ),
+    "fractions in a WebP's EXIF": (
+        lambda: encoded(Image.new("RGB", (8, 8)), "WEBP", exif=fractions(274)),
+        "bytes of EXIF",
+    ),
+    "strips in a TIFF": (
+        lambda: tiff(1, 9**8, (273, 4, MANY * 2, 24), tail=b"\0" * MANY * 8),
+        MANY_NUMBERS,
+    ),
+    "samples in a TIFF": (
+        lambda: tiff(8, 8, (258, 3, MANY * 4, 24), tail=b"\1" * MANY * 8),
+        MANY_NUMBERS,
+    ),
+    "fractions in a TIFF": (
+        lambda: tiff(8, 8, (282, 5, MANY, 24), tail=b"\1" * MANY * 8),
+        MANY_NUMBERS,
+    ),
+    "fractions in a TIFF's EXIF": (
+        lambda: tiff(8, 8, (34665, 4, 1, 32), tail=fractions(282, start=24)),
+        MANY_NUMBERS,
     ),
 }
 
 
+def fractions(tag: int, start: int = 0) -> bytes:
+    """Return an EXIF block, to lie at `start`, of one tag with very many fractions."""
+    head = b"II*\0" + struct.pack("<LHHHLLL", 8, 1, tag, 5, MANY, start + 26, 0)
+    return head + b"\1" * MANY * 8
+
+
+def exif_blocks(exif: bytes) -> bytes:
+    parts = [exif[start : start + 65_000] for start in range(0, len(exif), 65_000)]
+    return b"".join(
+        b"\xff\xe1" + struct.pack(">H", len(part) + 8) + b"Exif\0\0" + part for part in parts
+    )
+
+
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_of_metadata_is_refused_for_little_memory(name: str, tmp_path: Path) -> None:
-    outcome, peak = cost(FLOODS[name](), tmp_path)
-    assert outcome == "ImageUnreadable"
+    make, reason = FLOODS[name]
+    outcome, peak = cost(make(), tmp_path)
+    assert outcome.startswith("ImageUnreadable: u")
+    assert reason in outcome
     assert peak < 40
 
 
@@ -188,86 +218,10 @@ def test_a_limit_above_pillows_own_is_obeyed() -> None:
     assert image.size == (20_000, 9_000)
 
 
-def samples() -> dict[str, bytes]:
-    noise = np.random.default_rng(0).integers(0, 255, (9, 13, 3), np.uint8)
-    image, other = Image.fromarray(noise), Image.fromarray(noise[::-1])
-    deep = Image.fromarray(noise[:, :, 0].astype(np.uint16) * 257)
-    exif = Image.Exif()
-    exif[0x0112], exif[0x011A] = 6, 72.0
-    several = {"save_all": True, "append_images": [other]}
-    return {
-        "JPEG": encoded(image, "JPEG", exif=exif),
-        "progressive JPEG": encoded(image, "JPEG", progressive=True),
-        "CMYK JPEG": encoded(image.convert("CMYK"), "JPEG"),
-        "PNG": encoded(image, "PNG", exif=exif),
-        "deep PNG": encoded(deep, "PNG"),
-        "animated PNG": encoded(image, "PNG", **several),
-        "lossy WebP": encoded(image, "WEBP", exif=exif),
-        "lossless WebP": encoded(image, "WEBP", lossless=True),
-        "BMP": encoded(image, "BMP"),
-        "GIF": encoded(image, "GIF", **several, disposal=2),
-        "TIFF": encoded(image, "TIFF", exif=exif),
-        "deep TIFF": encoded(deep, "TIFF"),
-        "deflated TIFF": encoded(image, "TIFF", compression="tiff_adobe_deflate"),
-        "TIFF of JPEG": encoded(image, "TIFF", compression="jpeg"),
-        "fax TIFF": encoded(image.convert("1"), "TIFF", compression="group4"),
-    }
-
-
-SAMPLES = samples()
-
-
-@pytest.mark.parametrize("name", SAMPLES)
-def test_a_file_cut_off_anywhere_is_refused_or_whole(name: str) -> None:
-    data = SAMPLES[name]
-    whole = open_image(data, max_pixels=1000, uri="u")
-    for end in range(len(data)):
-        try:
-            pixels = open_image(data[:end], max_pixels=1000, uri="u")
-        except ImageUnreadable:
-            continue
-        # Nothing but an end mark or a later frame is missing.
-        assert np.array_equal(pixels, whole), end
-
-
-@pytest.mark.parametrize("name", ["PNG", "deep PNG", "animated PNG"])
-def test_a_png_with_any_bit_turned_is_refused(name: str) -> None:
-    data = bytearray(SAMPLES[name])
-    whole = open_image(bytes(data), max_pixels=1000, uri="u")
-    for place in range(len(data)):
-        data[place] ^= 16
-        try:
-            pixels = open_image(bytes(data), max_pixels=1000, uri="u")
-        except ImageError:
-            pixels = whole
-        assert np.array_equal(pixels, whole), place
-        data[place] ^= 16
-
-
-@pytest.mark.parametrize("name", SAMPLES)
-def test_a_damaged_file_gives_an_image_or_an_image_error(name: str) -> None:
-    chance = random.Random(7)
-    opened = refused = 0
-    for _ in range(1000):
-        data = bytearray(SAMPLES[name])
-        for _ in range(chance.choice([1, 1, 2, 6])):
-            place = chance.randrange(len(data))
-            match chance.randrange(4):
-                case 0:
-                    data[place] = chance.randrange(256)
-                case 1:
-                    data[place : place + 4] = chance.choice([b"\xff", b"\0", b"\x7f"]) * 4
-                case 2:
-                    del data[place : place + chance.randrange(20)]
-                case 3:
-                    data[place:place] = data[: chance.randrange(20)]
-        try:
-            pixels = open_image(bytes(data), max_pixels=1000, uri="u")
-        except ImageError:
-            refused += 1
-        else:
-            opened += 1
-            assert pixels.dtype == np.uint8
-            assert pixels.shape[2:] == (3,)
-    assert refused > 0
-    assert opened + refused == 1000
+def test_odd_metadata_neither_refuses_a_picture_nor_warns(tmp_path: Path) -> None:
+    beyond_the_end = struct.pack("<LHHHLLL", 8, 1, 0x010F, 2, 1000, 5000, 0)
+    data = encoded(Image.new("RGB", (8, 8)), "JPEG", exif=b"Exif\0\0II*\0" + beyond_the_end)
+    with pytest.warns(UserWarning, match="larger than file"):
+        Image.open(io.BytesIO(data)).getexif()
+    outcome, _ = cost(data, tmp_path)
+    assert outcome == "opened"

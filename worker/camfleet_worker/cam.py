@@ -6,6 +6,7 @@ row's activations. Every method returns raw signed maps, (N, H, W) float32: nega
 against the target, and the caller decides about ReLU and scaling.
 """
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -21,8 +22,51 @@ def gradcam(activations: Array, gradients: Array) -> Array:
     Localization", equations 1 and 2 before the ReLU. The mean runs over height and width only,
     so images of a batch never share weights.
     """
-    weights = gradients.mean(axis=(1, 2))
-    return np.asarray(np.einsum("nhwk,nk->nhw", activations, weights), np.float32)
+    return _weighted(activations, gradients.mean(axis=(1, 2)))
+
+
+def hirescam(activations: Array, gradients: Array) -> Array:
+    """Return HiResCAM: each feature map times its own gradient, place by place.
+
+    Draelos and Carin 2020, "Use HiResCAM instead of Grad-CAM for faithful explanations of
+    convolutional neural networks". Where the head is linear in the feature maps, the map sums to
+    the logit less the bias.
+    """
+    return _summed(activations * gradients)
+
+
+def layercam(activations: Array, gradients: Array) -> Array:
+    """Return LayerCAM: each feature map times the positive part of its gradient, place by place.
+
+    Jiang et al. 2021, "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization",
+    equations 5 and 6 before the ReLU.
+    """
+    return _summed(activations * np.maximum(gradients, 0))
+
+
+def xgradcam(activations: Array, gradients: Array) -> Array:
+    """Return XGrad-CAM: weights are the gradients' mean weighted by the activations.
+
+    Fu et al. 2020, "Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of
+    CNNs", equation 8. A feature map that sums to zero gets the weight zero.
+    """
+    sums = activations.sum(axis=(1, 2))
+    weights = _divided((activations * gradients).sum(axis=(1, 2)), sums)
+    return _weighted(activations, weights)
+
+
+def gradcam_plus_plus(activations: Array, gradients: Array) -> Array:
+    """Return Grad-CAM++: positive gradients weighted by their share of the class's evidence.
+
+    Chattopadhay et al. 2018, "Grad-CAM++: Generalized Gradient-based Visual Explanations for
+    Deep Convolutional Networks", equations 10 and 19, for the exponential of the logit. Its
+    factor exp(logit) is left out: it scales the whole map of an image.
+    """
+    sums = activations.sum(axis=(1, 2), keepdims=True)
+    squares = gradients**2
+    shares = _divided(squares, 2 * squares + sums * gradients**3)
+    weights = (shares * np.maximum(gradients, 0)).sum(axis=(1, 2))
+    return _weighted(activations, weights)
 
 
 def cam(activations: Array, class_weights: Array) -> Array:
@@ -32,4 +76,25 @@ def cam(activations: Array, class_weights: Array) -> Array:
     holds for heads of global average pooling and one dense layer only; there Grad-CAM equals
     CAM / (H * W).
     """
-    return np.asarray(np.einsum("nhwk,nk->nhw", activations, class_weights), np.float32)
+    return _weighted(activations, class_weights)
+
+
+def _summed(products: Array) -> Array:
+    return np.asarray(products.sum(axis=-1), np.float32)
+
+
+def _weighted(activations: Array, weights: Array) -> Array:
+    return np.asarray(np.einsum("nhwk,nk->nhw", activations, weights), np.float32)
+
+
+def _divided(above: Array, below: Array) -> Array:
+    return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
+
+
+GRADIENT_METHODS: dict[str, Callable[[Array, Array], Array]] = {
+    "gradcam": gradcam,
+    "hirescam": hirescam,
+    "layercam": layercam,
+    "xgradcam": xgradcam,
+    "gradcam++": gradcam_plus_plus,
+}

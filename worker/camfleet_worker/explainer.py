@@ -83,7 +83,7 @@ class Explainer:
                 if not isinstance(found, CamfleetError)
                 for index in found
             ]
-            maps = self._maps(activations, pairs, weights)
+            maps = list(self._maps(activations, pairs, method, weights))
         chances = probabilities(logits, self.split.activation)
         made = {
             (row, index): Explanation(
@@ -119,7 +119,11 @@ class Explainer:
         return [int(index) for index in ranked]
 
     def _maps(
-        self, activations: Array, pairs: list[tuple[int, int]], weights: Array | None
+        self,
+        activations: Array,
+        pairs: list[tuple[int, int]],
+        method: Method,
+        weights: Array | None,
     ) -> Iterator[Array]:
         """Yield a raw map for each (row, class) pair."""
         size = self.batch_size if len(pairs) > 1 else 1
@@ -129,7 +133,8 @@ class Explainer:
             if weights is not None:
                 yield from cam.cam(chosen, weights[:, classes].T)
             else:
-                yield from cam.gradcam(chosen, self._class_gradients(chosen, classes))
+                gradients = self._class_gradients(chosen, classes)
+                yield from cam.GRADIENT_METHODS[method](chosen, gradients)
 
     def _run(self, images: Array) -> tuple[Array, Array]:
         """Return feature maps (N, h, w, K) and logits (N, classes)."""

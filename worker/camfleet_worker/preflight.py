@@ -18,6 +18,7 @@ from camfleet import cards
 from camfleet.cards import Card, CardInput
 from camfleet.errors import CamfleetError, InvalidCard, ModelRefused
 from camfleet.settings import Settings
+from camfleet_worker.cam import GRADIENT_METHODS
 from camfleet_worker.explainer import Explainer, nbytes
 
 _ROUNDS = 3
@@ -40,7 +41,7 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
         "head": list(split.head_layers),
         "activation": split.activation,
         "classes": split.classes,
-        "methods": ["gradcam", *(["cam"] if split.cam_weights is not None else [])],
+        "methods": [*GRADIENT_METHODS, *(["cam"] if split.cam_weights is not None else [])],
         "cam": split.cam_reason or "holds",
         "split_error": split.error,
         "conv_bytes": nbytes(split.conv),

@@ -1,5 +1,6 @@
 """Images from http and https servers: one GET, its redirects and what the answers mean."""
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ from camfleet_worker.guard import Address, Guard, is_private, is_public, resolve
 MAX_REDIRECTS = 5
 _BLOCK = 2**16
 _MAX_ETAG = 200
+_FINE = (200, 203)
 _BY_STATUS: dict[int, type[CamfleetError]] = {
     **dict.fromkeys((404, 410), ImageNotFound),
     **dict.fromkeys((401, 403, 407, 451), SourceForbidden),
@@ -53,7 +55,11 @@ class WebReader:
             permits=permits or (_is_public_or_private if open_private else is_public),
             max_bytes=2 * settings.max_image_bytes + 2**20,  # headers, chunk sizes
         )
-        self._pools = PoolManager(num_pools=32, maxsize=settings.io_threads, ssl_context=tls)
+        self._pools = PoolManager(
+            num_pools=32,
+            maxsize=settings.io_threads,
+            ssl_context=tls or ssl.create_default_context(),
+        )
         self._pools.pool_classes_by_scheme = guard.pools()
 
     def read(self, uri: str, limit: int) -> tuple[bytes, str | None]:
@@ -71,21 +77,22 @@ class WebReader:
                 own = _origin(url) == _origin(start)
                 answer = self._get(url, secret if own else {}, deadline)
                 try:
+                    if answer.status in _FINE:
+                        return _body(answer, url, limit)
+                    answer.read(_BLOCK, decode_content=False)  # frees the connection, mostly
                     target = answer.get_redirect_location()
                     if not target:
-                        return _body(answer, url, limit)
+                        raise _refusal(answer.status, url)
                     url = _parsed(urljoin(url.url, target))
-                    answer.read(_BLOCK, decode_content=False)  # frees the connection, mostly
                 finally:
                     answer.close()
-        raise ImageError(f"{_shown(start)} redirects more than {MAX_REDIRECTS} times")
+        raise ImageError(f"{_shown(uri)} redirects more than {MAX_REDIRECTS} times")
 
     def _get(self, url: Url, secret: Mapping[str, str], deadline: float) -> BaseHTTPResponse:
         try:
             return self._get_once(url, secret, deadline)
-        except (
-            broken.ProtocolError
-        ):  # most likely a kept connection that the server has just closed
+        except broken.ProtocolError:
+            # Most likely a kept connection that the server closed at this very moment.
             return self._get_once(url, secret, deadline)
 
     def _get_once(self, url: Url, secret: Mapping[str, str], deadline: float) -> BaseHTTPResponse:
@@ -104,12 +111,10 @@ class WebReader:
 
 
 def _body(answer: BaseHTTPResponse, url: Url, limit: int) -> tuple[bytes, str | None]:
-    if answer.status not in (200, 203):
-        other = SourceUnreachable if answer.status >= 500 else ImageError
-        raise _BY_STATUS.get(answer.status, other)(f"{_shown(url)} answers {answer.status}")
-    size = answer.headers.get("Content-Length", "")
+    length = answer.headers.get("Content-Length", "")
+    size = int(length[:18]) if length.isdecimal() else 0
     data = bytearray()
-    if not size.isdecimal() or int(size) <= limit:
+    if size <= limit:
         for block in answer.stream(_BLOCK, decode_content=False):
             data += block
             if len(data) > limit:
@@ -118,8 +123,14 @@ def _body(answer: BaseHTTPResponse, url: Url, limit: int) -> tuple[bytes, str | 
             etag = answer.headers.get("ETag", "").strip('"')
             return bytes(data), etag if 0 < len(etag) <= _MAX_ETAG else None
     raise ImageTooLarge(
-        f"{_shown(url)} has {size or 'more'} bytes, the limit is {limit} (CAMFLEET_MAX_IMAGE_BYTES)"
+        f"{_shown(url.url)} has {size or 'more'} bytes, the limit is {limit} "
+        "(CAMFLEET_MAX_IMAGE_BYTES)"
     )
+
+
+def _refusal(status: int, url: Url) -> CamfleetError:
+    other = SourceUnreachable if status >= 500 else ImageError
+    return _BY_STATUS.get(status, other)(f"{_shown(url.url)} answers {status}")
 
 
 def _parsed(text: str) -> Url:
@@ -135,9 +146,9 @@ def _origin(url: Url) -> tuple[str | None, str | None, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _shown(url: Url) -> str:
-    """Return `url` for a message, without the password in it."""
-    return url._replace(auth=None).url
+def _shown(url: str) -> str:
+    """Return `url` for a message, without a password in it."""
+    return re.sub(r"//[^/?#]*@", "//", url)
 
 
 def _is_public_or_private(address: Address) -> bool:
@@ -146,14 +157,15 @@ def _is_public_or_private(address: Address) -> bool:
 
 @contextmanager
 def _translated(uri: str, seconds: float) -> Iterator[None]:
+    shown = _shown(uri)
     try:
         yield
     except (broken.TimeoutError, TimeoutError) as error:
-        message = f"{uri} does not arrive within {seconds:g} s (CAMFLEET_FETCH_TIMEOUT)"
+        message = f"{shown} does not arrive within {seconds:g} s (CAMFLEET_FETCH_TIMEOUT)"
         raise SourceUnreachable(message) from error
     except broken.LocationValueError as error:
-        raise ImageError(f"{uri} is not a URL: {error}") from error
+        raise ImageError(f"{shown} is not a URL: {error}") from error
     except broken.HTTPError as error:
-        raise SourceUnreachable(f"{uri}: {str(error)[:200]}") from error
+        raise SourceUnreachable(f"{shown}: {str(error)[:200]}") from error
     except ValueError as error:  # of urljoin, and of names that IDNA can't encode
-        raise ImageError(f"{uri} is not a URL: {error}") from error
+        raise ImageError(f"{shown} is not a URL: {error}") from error

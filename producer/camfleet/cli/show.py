@@ -39,7 +39,9 @@ def asking(command: F) -> F:
             ),
             click.option(
                 "--method",
-                type=click.Choice(["gradcam", "cam"]),
+                type=click.Choice(
+                    ["gradcam", "cam", "hirescam", "layercam", "xgradcam", "gradcam++"]
+                ),
                 default="gradcam",
                 show_default=True,
             ),

@@ -1,0 +1,217 @@
+"""The local stack: real servers and one worker as child processes, on loopback, in one folder.
+
+Valkey is the broker, SeaweedFS the object store; both come as PyPI wheels (`camfleet[local]`).
+Delete the folder and everything is gone; start again on it and everything is there.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Self
+
+from camfleet import local_process as process
+from camfleet import local_servers as servers
+from camfleet.errors import StackError
+from camfleet.local_folder import HOST, Credentials, Ports, hold, write_private
+from camfleet.messaging import close_app, make_app
+from camfleet.settings import Settings
+
+if TYPE_CHECKING:
+    import subprocess
+    from io import TextIOWrapper
+
+BUCKET = "camfleet"
+REGION = "us-east-1"
+
+_START_SECONDS = 60.0
+_POLL_SECONDS = 0.02
+_SERVER_PATIENCE = 4.0  # both keep what they acknowledged even when killed
+_WORKER_PATIENCE = 40.0
+_TITLES = {"valkey": "Valkey", "seaweedfs": "SeaweedFS", "worker": "the worker"}
+_WORKER = ("-m", "celery", "-A", "camfleet_worker", "worker", "--loglevel", "INFO")
+
+
+class LocalStack:
+    """Valkey, SeaweedFS and a worker that keep their data in one folder.
+
+    `file_roots` are the folders that the worker may read images from, `overrides` are further
+    CAMFLEET_ variables, `say` is told of the progress. After `start` (or inside `with`):
+    `environ` holds every variable that producers and workers need, `settings` the same as
+    `Settings`, `processes` the children by name. One stack per folder at a time.
+    """
+
+    settings: Settings
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        file_roots: tuple[Path, ...] = (),
+        worker: bool = True,
+        overrides: Mapping[str, str] = MappingProxyType({}),
+        say: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self.data = data.absolute()
+        self.environ: dict[str, str] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._file_roots = tuple(each.resolve() for each in file_roots)
+        self._with_worker = worker
+        self._overrides = overrides
+        self._say = say
+        self._lock: TextIOWrapper | None = None
+        self._ports: Ports | None = None
+
+    def start(self) -> None:
+        """Start everything; return when the servers answer and a worker, if any, is on its way.
+
+        Raises `StackError` naming what is missing or quoting the log of what did not start, and
+        `ConfigurationError` for an override that is no setting; nothing is left running then.
+        Call it in a thread that outlives the stack (see `local_process.spawn`).
+        """
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = hold(self.data)
+        try:
+            self._start_servers()
+            if self._with_worker:
+                self._start_worker()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the worker, then the servers: TERM, wait, KILL. Interrupted on the way: KILL."""
+        try:
+            self._stop(("worker",), _WORKER_PATIENCE)
+            self._stop(("seaweedfs", "valkey"), _SERVER_PATIENCE)
+        finally:
+            for each in self.processes.values():
+                process.kill(each)
+            self.processes.clear()
+            self._tidy_up()
+
+    def poll(self) -> str | None:
+        """Return the name of a child that has ended, or None while all of them run."""
+        ended = (name for name, each in self.processes.items() if each.poll() is not None)
+        return next(ended, None)
+
+    def check(self) -> None:
+        """Raise `StackError` with the end of its log if a child has ended."""
+        name = self.poll()
+        if name is not None:
+            code = self.processes[name].returncode
+            raise StackError(f"{_TITLES[name]} ended with code {code}; {self._quote(name)}")
+
+    def wait_for_worker(self, timeout: float) -> None:
+        """Return when the worker answers a ping; raise `StackError` if it ends or time is up."""
+        if "worker" not in self.processes:
+            raise StackError("this stack was started without a worker")
+        started = time.monotonic()
+        app = make_app(self.settings)
+        try:
+            while not app.control.ping(timeout=0.5, limit=1):
+                self.check()
+                self._give_up("worker", started + timeout, "no answer to a ping")
+        finally:
+            close_app(app)
+        self._say(f"the worker answers after {time.monotonic() - started:.1f} s more")
+
+    def exports(self) -> list[str]:
+        """Return the shell lines that give `environ` to a terminal."""
+        quoted = {name: value.replace("'", "'\"'\"'") for name, value in self.environ.items()}
+        return [f"export {name}='{value}'" for name, value in quoted.items()]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _start_servers(self) -> None:
+        valkey, weed = servers.find_valkey(), servers.find_weed()
+        credentials, ports = Credentials.of(self.data), Ports.of(self.data)
+        self._ports = ports
+        self.environ = self._variables(credentials, ports)
+        self.settings = Settings.from_environ(self.environ)
+        servers.configure(self.data, ports, credentials)
+        plain = {"PATH": os.defpath, "HOME": str(self.data)}  # no WEED_ or AWS_ of the user's
+        started = time.monotonic()
+        self._spawn("valkey", servers.valkey_command(valkey), self.data / "valkey", plain)
+        self._spawn("seaweedfs", servers.weed_command(weed, ports), self.data / "s3", plain)
+        self._wait_for("valkey", lambda: servers.ping_valkey(self.settings), started)
+        with servers.s3_client(self.settings, credentials, _START_SECONDS) as client:
+            self._wait_for("seaweedfs", lambda: servers.prove_bucket(client, BUCKET), started)
+        lines = ["unset AWS_PROFILE AWS_SESSION_TOKEN", *self.exports(), ""]
+        write_private(self.data / "env", "\n".join(lines))
+
+    def _start_worker(self) -> None:
+        inherited = {key: each for key, each in os.environ.items() if not key.startswith("AWS_")}
+        environ = {**inherited, **self.environ, "PYTHONUNBUFFERED": "1"}
+        self._say("starting the worker")
+        self._spawn("worker", [sys.executable, *_WORKER], None, environ)
+
+    def _variables(self, credentials: Credentials, ports: Ports) -> dict[str, str]:
+        roots = [str(each) for each in self._file_roots]
+        if any(":" in each for each in roots):
+            raise StackError(f"a folder to read from can't have `:` in its name: {roots}")
+        return {
+            "CAMFLEET_REDIS_URL": f"redis://:{credentials.redis_password}@{HOST}:{ports.valkey}/0",
+            "CAMFLEET_BUCKET": BUCKET,
+            "CAMFLEET_S3_ENDPOINT": f"http://{HOST}:{ports.s3}",
+            "CAMFLEET_S3_REGION": REGION,
+            "CAMFLEET_FILE_ROOTS": ":".join(roots),
+            "CAMFLEET_MODEL_DIR": str(self.data / "models"),
+            "AWS_ACCESS_KEY_ID": credentials.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key,
+            "AWS_DEFAULT_REGION": REGION,
+            **self._overrides,
+        }
+
+    def _spawn(
+        self, name: str, command: list[str], folder: Path | None, environ: Mapping[str, str]
+    ) -> None:
+        self.processes[name] = process.spawn(
+            command, log=self._log(name), cwd=folder, environ=environ
+        )
+
+    def _wait_for(self, name: str, proof: Callable[[], None], started: float) -> None:
+        while True:
+            self.check()
+            try:
+                proof()
+                break
+            except servers.NotYet as reason:
+                self._give_up(name, started + _START_SECONDS, str(reason))
+                time.sleep(_POLL_SECONDS)
+        self._say(f"{_TITLES[name]} is ready after {time.monotonic() - started:.1f} s")
+
+    def _give_up(self, name: str, deadline: float, reason: str) -> None:
+        """Raise `StackError` if the deadline has passed."""
+        if time.monotonic() > deadline:
+            hint = servers.disk_hint(self.data) if name == "seaweedfs" else ""
+            raise StackError(f"{_TITLES[name]} is not ready: {reason}; {hint}{self._quote(name)}")
+
+    def _quote(self, name: str) -> str:
+        return f"the end of {self._log(name)}:\n{process.tail(self._log(name))}"
+
+    def _log(self, name: str) -> Path:
+        return self.data / "logs" / f"{name}.log"
+
+    def _stop(self, names: tuple[str, ...], patience: float) -> None:
+        process.stop([self.processes[name] for name in names if name in self.processes], patience)
+
+    def _tidy_up(self) -> None:
+        if self._lock is not None:  # the folder is ours
+            (self.data / "env").unlink(missing_ok=True)
+            for each in self._ports.sockets() if self._ports else ():
+                each.unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None

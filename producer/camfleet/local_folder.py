@@ -1,0 +1,134 @@
+"""What the local stack keeps in its folder: the lock, the ports, the credentials.
+
+- `credentials.json`: made at random once, private
+- `ports.json`: those of the last run, taken again if they are free
+- `config/`: the servers' configuration, written at every start, private
+- `valkey/`, `s3/`, `models/`: the data of Valkey, SeaweedFS and the worker
+- `logs/`: one log per child, of the last run
+- `env`: the variables to export while the stack runs, private
+- `lock`: held while the stack runs
+"""
+
+import fcntl
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Self, TypeVar
+
+import msgspec
+
+from camfleet.errors import StackError
+
+HOST = "127.0.0.1"
+_GRPC = 10_000  # SeaweedFS listens for gRPC at each of its ports plus this
+_LOWEST, _HIGHEST = 10_000, 22_000  # port and gRPC port lie below those for outgoing connections
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    redis_password: str
+    s3_access_key: str
+    s3_secret_key: str
+    signing_key: str  # between SeaweedFS' parts: nobody else may talk to its volume server
+
+    @classmethod
+    def of(cls, data: Path) -> Self:
+        """Return the credentials kept in the folder, made at random when there are none."""
+        path = data / "credentials.json"
+        if path.exists():
+            return _read(path, cls)
+        made = cls(**{each.name: secrets.token_hex(20) for each in fields(cls)})
+        write_private(path, msgspec.json.encode(asdict(made)).decode())
+        return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    valkey: int
+    s3: int
+    filer: int
+    volume: int
+    master: int
+    admin: int
+
+    @classmethod
+    def of(cls, data: Path) -> Self:
+        """Return the ports of the folder's last run as far as they are free, else free ones."""
+        path = data / "ports.json"
+        last = asdict(_read(path, cls)) if path.exists() else {}
+        taken: dict[str, int] = {}
+        for each in fields(cls):
+            candidates = (last.get(each.name, 0), *_random_ports())
+            taken[each.name] = _first_free(candidates, set(taken.values()))
+        chosen = cls(**taken)
+        path.write_bytes(msgspec.json.encode(asdict(chosen)))
+        return chosen
+
+    def sockets(self) -> Iterator[Path]:
+        """Yield the Unix sockets that SeaweedFS makes beside its ports and leaves when killed."""
+        for port in (self.s3, self.filer, self.volume, self.master, self.admin):
+            for name in (f"*-{port}.sock", f"*-grpc-{port + _GRPC}.sock"):
+                yield from Path("/tmp").glob(f"seaweedfs-{name}")  # noqa: S108  # its choice
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whatever was there before."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise StackError(f"{path} is damaged ({error}): remove that file") from error
+
+
+def _random_ports() -> Iterator[int]:
+    for _ in range(1000):
+        yield _LOWEST + secrets.randbelow(_HIGHEST - _LOWEST)
+
+
+def _first_free(candidates: Iterable[int], taken: set[int]) -> int:
+    for port in candidates:
+        near = {port, port - _GRPC, port + _GRPC} & taken
+        if port and not near and _is_free(port) and _is_free(port + _GRPC):
+            return port
+    raise StackError(f"found no free port between {_LOWEST} and {_HIGHEST} on {HOST}")
+
+
+def _is_free(port: int) -> bool:
+    for host in (HOST, ""):  # weed refuses a port that is taken on any interface
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                return False
+    return True
+
+
+def hold(data: Path) -> TextIOWrapper:
+    """Return the locked lock file, with our process id in it; or raise `StackError`."""
+    lock = (data / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read().strip()
+        lock.close()
+        raise StackError(
+            f"already running (pid {owner}) on {data}; its environment is in {data / 'env'}; "
+            "stop it with Ctrl-C there or name another folder with --data"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock

@@ -1,0 +1,76 @@
+"""A child process of the local stack: started quietly, stopped in order, never left behind."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_TAIL_LINES = 12
+_TAIL_BYTES = 8192
+
+
+def spawn(
+    command: Sequence[str], *, log: Path, cwd: Path | None, environ: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start `command` with its output in `log`, in a session of its own: Ctrl-C passes it by.
+
+    On Linux the kernel kills it when the calling thread ends, so that even `kill -9` of this
+    process leaves nothing behind: start children in a thread that lives as long as they shall.
+    """
+    with log.open("wb") as output:
+        return subprocess.Popen(  # noqa: S603  # our own command lines
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=dict(environ),
+            start_new_session=True,
+            preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509  # one system call, no locks
+        )
+
+
+def _dying_with(parent: int) -> Callable[[], None] | None:
+    """Return what a child calls before it becomes the program; None where the kernel can't."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up here: a forked child had better not load anything
+
+    def ask_for_death() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we could ask
+            os._exit(1)
+
+    return ask_for_death
+
+
+def stop(processes: Sequence[subprocess.Popen[bytes]], patience: float) -> None:
+    """Send TERM to all of them, wait `patience` seconds for each, then KILL."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+        kill(process)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End the process and what it started; do nothing if it has ended."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # it leads its own group
+        process.wait()
+
+
+def tail(log: Path) -> str:
+    """Return the last lines of a log, indented."""
+    with log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        lines = file.read().decode(errors="replace").splitlines()
+    return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:]) or "    (nothing)"

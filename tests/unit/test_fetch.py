@@ -1,0 +1,209 @@
+"""Fetcher: which URIs go where, and which files a worker may read."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from camfleet.errors import (
+    CamfleetError,
+    ImageNotFound,
+    ImageTooLarge,
+    ImageUnreadable,
+    SourceForbidden,
+    SourceUnreachable,
+)
+from camfleet.settings import Settings
+from camfleet_worker.fetch import Fetched, Fetcher
+
+LIMIT = 10
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Return a folder that workers may read, next to one that they may not."""
+    for name in ("photos", "secrets"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.jpg").write_bytes(b"0123456789")
+    return tmp_path / "photos"
+
+
+def fetcher(*roots: Path) -> Fetcher:
+    settings = Settings(file_roots=roots, max_image_bytes=LIMIT)
+    return Fetcher(settings, lambda uri, limit: (f"{uri} {limit}".encode(), "etag"))
+
+
+def test_objects_are_read_by_the_function_given() -> None:
+    assert fetcher().fetch("s3://bucket/a b%20.jpg") == Fetched(
+        b"s3://bucket/a b%20.jpg 10", "etag"
+    )
+
+
+def test_web_pages_are_read_by_the_reader_for_them() -> None:
+    for url in ("http://127.0.0.1/a.jpg", "HTTPS://127.0.0.1/a.jpg"):
+        with pytest.raises(SourceForbidden, match=r"127\.0\.0\.1, not a public address"):
+            fetcher().fetch(url)
+
+
+@pytest.mark.parametrize(
+    "uri", ["ftp://host/a.jpg", "data:image/png;base64,AA", "gs://b/k", "C:\\a"]
+)
+def test_another_scheme_is_refused_with_those_accepted(uri: str) -> None:
+    with pytest.raises(SourceForbidden, match=r"s3://, http://, https://, file:// and"):
+        fetcher().fetch(uri)
+
+
+@pytest.mark.parametrize("uri", ["a.jpg", "./photos/a.jpg", "../a.jpg", "~/a.jpg", ""])
+def test_a_relative_path_means_nothing_to_a_worker(uri: str) -> None:
+    with pytest.raises(SourceForbidden, match="is a relative path; a worker reads .* absolute"):
+        fetcher().fetch(uri)
+
+
+@pytest.mark.parametrize(
+    "form", ["{}", "file://{}", "file://localhost{}", "file://LOCALHOST{}", "file:{}", "FILE://{}"]
+)
+def test_a_file_in_an_open_folder_is_read(form: str, photos: Path) -> None:
+    fetched = fetcher(photos).fetch(form.format(photos / "a.jpg"))
+    assert fetched.data == b"0123456789"
+
+
+def test_a_file_uri_is_percent_decoded_and_a_path_is_not(photos: Path) -> None:
+    (photos / "a b#1?.jpg").write_bytes(b"spaced")
+    (photos / "a%20b.jpg").write_bytes(b"percent")
+    (photos / os.fsdecode(b"\xff.jpg")).write_bytes(b"latin")
+    files = fetcher(photos)
+    assert files.fetch(f"file://{photos}/a%20b%231%3F.jpg").data == b"spaced"
+    assert files.fetch(f"file://{photos}/a b#1?.jpg").data == b"spaced"
+    assert files.fetch(f"{photos}/a%20b.jpg").data == b"percent"
+    assert files.fetch(f"file://{photos}/%FF.jpg").data == b"latin"
+
+
+def test_the_etag_changes_with_the_file(photos: Path) -> None:
+    file, files = photos / "a.jpg", fetcher(photos)
+    first = files.fetch(str(file)).etag
+    assert first == files.fetch(str(file)).etag
+    os.utime(file, ns=(0, 1))
+    assert files.fetch(str(file)).etag == 'W/"a-1"'
+    assert first != 'W/"a-1"'
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["secrets/a.jpg", "secrets/none.jpg", "photos/../secrets/a.jpg", "photos-2/a.jpg", "photos/.."],
+)
+def test_a_file_outside_is_refused_whether_it_is_there_or_not(path: str, photos: Path) -> None:
+    uri = f"{photos.parent}/{path}"
+    with pytest.raises(SourceForbidden) as caught:
+        fetcher(photos).fetch(uri)
+    assert str(caught.value) == (
+        f"{uri} is not in a folder that workers read from ({photos}): add one to "
+        "CAMFLEET_FILE_ROOTS, or to `camfleet up` with --allow DIR"
+    )
+
+
+def test_percent_encoding_does_not_hide_the_way_out(photos: Path) -> None:
+    with pytest.raises(SourceForbidden):
+        fetcher(photos).fetch(f"file://{photos}/%2E%2E/secrets/a.jpg")
+
+
+def test_no_file_is_open_by_default(photos: Path) -> None:
+    with pytest.raises(SourceForbidden, match=r"\(none\)"):
+        fetcher().fetch(str(photos / "a.jpg"))
+
+
+def test_links_are_followed_to_where_they_lead(photos: Path) -> None:
+    secrets = photos.parent / "secrets"
+    (photos / "inside.jpg").symlink_to(photos / "a.jpg")
+    (photos / "outside.jpg").symlink_to(secrets / "a.jpg")
+    (photos / "nowhere.jpg").symlink_to(secrets / "none.jpg")
+    (photos / "folder").symlink_to(secrets)
+    (photos / "round.jpg").symlink_to(photos / "round.jpg")
+    (photos.parent / "alias").symlink_to(photos)
+    files = fetcher(photos)
+    assert files.fetch(f"{photos}/inside.jpg").data == b"0123456789"
+    assert files.fetch(f"{photos.parent}/alias/a.jpg").data == b"0123456789"
+    assert fetcher(photos.parent / "alias").fetch(f"{photos}/a.jpg").data == b"0123456789"
+    for name in ("outside.jpg", "nowhere.jpg", "folder/a.jpg", "folder/none.jpg"):
+        with pytest.raises(SourceForbidden, match="is not in a folder"):
+            files.fetch(f"{photos}/{name}")
+    with pytest.raises(ImageUnreadable):
+        files.fetch(f"{photos}/round.jpg")
+
+
+def swapped(photos: Path, name: str) -> Callable[[str], str]:
+    """Return a stand-in for the look at a path, after which its place becomes a link outside."""
+    real = os.path.realpath
+
+    def look(path: str) -> str:
+        found = real(path)
+        place = photos / name
+        if path.endswith("a.jpg"):
+            place.rename(photos.parent / "gone")
+            place.symlink_to(photos.parent / "secrets" / place.name.replace("sub", ""))
+        return found
+
+    return look
+
+
+@pytest.mark.parametrize(("name", "path"), [("a.jpg", "a.jpg"), ("sub", "sub/a.jpg")])
+def test_a_link_put_in_place_after_the_check_is_not_followed(
+    name: str, path: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "sub").mkdir()
+    (photos / "sub" / "a.jpg").write_bytes(b"allowed")
+    monkeypatch.setattr(os.path, "realpath", swapped(photos, name))
+    with pytest.raises((ImageUnreadable, ImageNotFound)):
+        fetcher(photos).fetch(f"{photos}/{path}")
+    monkeypatch.undo()
+    with pytest.raises(SourceForbidden):  # that was the trap
+        fetcher(photos).fetch(f"{photos}/{path}")
+
+
+def test_what_is_no_regular_file_is_refused_without_waiting(photos: Path) -> None:
+    os.mkfifo(photos / "pipe")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.path.relpath(photos / "socket"))
+    (photos / "folder").mkdir()
+    for name in ("pipe", "socket", "folder", "", "."):
+        with pytest.raises(ImageUnreadable, match="is not a regular file"):
+            fetcher(photos).fetch(f"{photos}/{name}")
+    listener.close()
+    with pytest.raises(ImageUnreadable, match="is not a regular file"):
+        fetcher(Path("/dev")).fetch("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["none.jpg", "none/a.jpg", "a.jpg/b.jpg", "x" * 300, "a\0b.jpg"])
+def test_a_missing_file_is_not_found(name: str, photos: Path) -> None:
+    with pytest.raises(ImageNotFound):
+        fetcher(photos).fetch(f"{photos}/{name}")
+
+
+def test_more_than_the_limit_is_refused(photos: Path) -> None:
+    (photos / "b.jpg").write_bytes(b"01234567890")
+    expected = r"b\.jpg has 11 bytes, the limit is 10 \(CAMFLEET_MAX_IMAGE_BYTES\)"
+    with pytest.raises(ImageTooLarge, match=expected):
+        fetcher(photos).fetch(f"{photos}/b.jpg")
+    with pytest.raises(ImageTooLarge):
+        fetcher(Path("/proc")).fetch("/proc/self/status")  # says it's empty
+
+
+@pytest.mark.parametrize("uri", ["file://host/a.jpg", "file:a.jpg", "file://", "file://."])
+def test_a_file_uri_is_absolute_and_on_the_worker(uri: str) -> None:
+    with pytest.raises(SourceForbidden, match="file:///absolute/path"):
+        fetcher(Path("/")).fetch(uri)
+
+
+def test_what_the_system_refuses_is_named(photos: Path) -> None:
+    def failing(error: OSError) -> CamfleetError:
+        class Failing(Path):
+            pass
+
+        with pytest.raises(CamfleetError) as caught, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fstat", lambda _: (_ for _ in ()).throw(error))
+            fetcher(photos).fetch(f"{photos}/a.jpg")
+        return caught.value
+
+    assert isinstance(failing(PermissionError(13, "Permission denied")), SourceForbidden)
+    assert isinstance(failing(OSError(5, "Input/output error")), SourceUnreachable)
