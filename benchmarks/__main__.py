@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from camfleet.cards import Card, CardInput
-from camfleet.contract import parse_target
+from camfleet.expressions import parse_target
 from camfleet_worker.explainer import Explainer
 from camfleet_worker.split import split
 

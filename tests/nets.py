@@ -4,8 +4,9 @@ import keras
 import numpy as np
 
 from camfleet.cards import Card, CardInput
-from camfleet.contract import Target, parse_target
+from camfleet.expressions import Target, parse_target
 from camfleet_worker.explainer import Explainer
+from camfleet_worker.signature import Signature
 from camfleet_worker.split import split
 
 layers = keras.layers
@@ -28,8 +29,8 @@ def explainer(model, *, layer="auto", labels=None, activation="auto", batch_size
         input=CardInput(height=shape[0], width=shape[1], color="gray" if shape[2] == 1 else "rgb"),
         labels=labels,
     )
-    parts = split(model, shape, layer, activation, images(2, shape))
-    return Explainer(card, "0" * 64, parts, batch_size)
+    parts = split(model, Signature(shape), layer, activation, images(2, shape))
+    return Explainer(card, "0" * 64, [parts], "mean", batch_size)
 
 
 def randomise(model, seed=0):

@@ -11,8 +11,10 @@ import msgspec
 import tomli_w
 from msgspec import Meta
 
-from camfleet.contract import Wire
-from camfleet.errors import InvalidCard, UnknownTarget, UnsupportedModelFile
+from camfleet.contract import Fuse
+from camfleet.errors import InvalidCard, InvalidRequest, UnknownTarget, UnsupportedModelFile
+from camfleet.expressions import parse_layers
+from camfleet.wire import Wire
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 _WAYS_OUT = {
@@ -54,6 +56,16 @@ class Preprocessing(Part, frozen=True, kw_only=True):
     offset: float | tuple[float, ...] = 0.0
 
 
+class OtherInput(Part, frozen=True, kw_only=True):
+    """An input of the model other than the image."""
+
+    default: float | tuple[float, ...]
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return self.default if isinstance(self.default, tuple) else (self.default,)
+
+
 class Golden(Part, frozen=True, kw_only=True):
     """One photograph whose answer is known; checked whenever a worker loads the model."""
 
@@ -73,13 +85,22 @@ class Card(Part, frozen=True, kw_only=True):
     input: CardInput
     preprocessing: Preprocessing = Preprocessing()
     labels: tuple[str, ...] | str | None = None
-    layer: str = "auto"
+    layer: str | tuple[str, ...] = "auto"
+    fuse: Fuse = "mean"
+    image_input: str | None = None
+    inputs: dict[str, OtherInput] = msgspec.field(default_factory=dict)
+    output: str | None = None
     activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
     golden: Golden | None = None
 
     @property
     def label_list(self) -> tuple[str, ...]:
         return self.labels if isinstance(self.labels, tuple) else ()
+
+    @property
+    def layer_text(self) -> str:
+        """Return the layer as requests name it, several with commas."""
+        return self.layer if isinstance(self.layer, str) else ",".join(self.layer)
 
     @property
     def channels(self) -> int:
@@ -195,6 +216,10 @@ def _explain(message: str, data: dict[str, Any]) -> str:
 
 
 def _check(card: Card, name: str) -> None:
+    try:
+        parse_layers(card.layer_text)
+    except InvalidRequest as error:
+        raise InvalidCard(f"card {name}: {error}") from error
     mode = card.preprocessing.mode
     if mode != "scale" and card.preprocessing != Preprocessing(mode=mode):
         raise InvalidCard(

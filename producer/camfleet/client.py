@@ -1,5 +1,6 @@
 """The producer: explain one image now, or submit a job of many."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,23 +15,23 @@ from camfleet.contract import (
     CheckReply,
     CheckRequest,
     ExplainRequest,
+    Fuse,
     Item,
     JobRecord,
     Method,
     Outputs,
     Reply,
     Result,
-    decode,
-    encode,
-    parse_target,
 )
 from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, from_code
+from camfleet.expressions import parse_inputs, parse_layers, parse_target
 from camfleet.jobs import Job
 from camfleet.ledger import Ledger
 from camfleet.messaging import broker_errors, close_app, make_app
 from camfleet.models import Models, Report
 from camfleet.settings import Settings
 from camfleet.storage import Storage
+from camfleet.wire import decode, encode
 
 _NO_WORKER = (
     "no worker answers a ping: start one with `celery -A camfleet_worker worker` or `camfleet up`"
@@ -93,12 +94,16 @@ class Client:
         target: str = "top",
         method: Method = "gradcam",
         layer: str = "auto",
+        fuse: Fuse | None = None,
+        inputs: Mapping[str, Sequence[float] | float] | None = None,
         outputs: Outputs = DEFAULT_OUTPUTS,
     ) -> Answer:
         """Ask for the explanation of one image and return a handle at once.
 
         `image_uri` is an s3, http(s) or file URI, or a path that the worker may read; `model` is
-        an id or `id@version`; `target` is `top`, `top:K`, a class index or a label.
+        an id or `id@version`; `target`, `layer` and `inputs` (of a model that has more than the
+        image) are as in `camfleet.expressions`; `fuse` says
+        how the maps of several layers become one.
         """
         request = decode(
             {
@@ -107,11 +112,15 @@ class Client:
                 "target": target,
                 "method": method,
                 "layer": layer,
+                "fuse": fuse,
+                "inputs": json.dumps(dict(inputs)) if inputs else None,
                 "outputs": encode(outputs),
             },
             ExplainRequest,
         )
         parse_target(target)
+        parse_layers(layer)
+        parse_inputs(request.inputs)
         return Answer(self._send(contract.EXPLAIN_TASK, encode(request)), self, image_uri)
 
     def submit(
@@ -122,6 +131,7 @@ class Client:
         target: str = "top",
         method: Method = "gradcam",
         layer: str = "auto",
+        fuse: Fuse | None = None,
         outputs: Outputs = DEFAULT_OUTPUTS,
         job_id: str | None = None,
         on_progress: Callable[[int], None] = lambda _count: None,
@@ -136,6 +146,7 @@ class Client:
         if not refs:
             raise InvalidRequest("a job needs at least one model")
         decode(encode(outputs), Outputs)
+        parse_layers(layer)
         self._check_target(target, [ref.digest for ref in refs])
         self._ledger.ping()
         job_id = job_id or jobs.new_id()
@@ -151,6 +162,7 @@ class Client:
                 "target": target,
                 "method": method,
                 "layer": layer,
+                "fuse": fuse,
                 "outputs": encode(outputs),
                 "items": count,
                 "chunk_size": chunk_size,

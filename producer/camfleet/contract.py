@@ -4,18 +4,17 @@ A producer sends an `ExplainRequest` (one image, somebody waits) or a `ChunkRef`
 one part of a job's manifest). A worker answers with `Result`: one per image and target. Only
 URIs and scalars travel through Redis, never pixels.
 
-Decoding is strict in both directions: every field must be present, none may be unknown, and
-`InvalidRequest` names the one that is wrong.
+Decoding (`camfleet.wire`) is strict in both directions: every field must be present, none may be
+unknown, and `InvalidRequest` names the one that is wrong.
 """
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
-from camfleet.errors import InvalidRequest
+from camfleet.wire import Wire
 
 SCHEMA_VERSION = 1
 
@@ -26,12 +25,12 @@ EXPLAIN_TASK = "camfleet.explain"
 CHUNK_TASK = "camfleet.chunk"
 CHECK_TASK = "camfleet.check"
 
-MAX_TARGETS = 100
-
 Method = Literal["gradcam", "cam", "hirescam", "layercam", "xgradcam", "gradcam++"]
 Colormap = Literal["viridis", "inferno", "turbo", "jet"]
+Fuse = Literal["mean", "max"]
 OutputKind = Literal["heatmap", "overlay", "raw"]
 Name = Annotated[str, Meta(min_length=1, max_length=4096)]
+Values = tuple[float, ...]
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -43,21 +42,28 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all that crosses Redis or object storage."""
+class Regions(Wire, frozen=True, kw_only=True):
+    """Which shapes to derive from a map: where the heat reaches a threshold."""
+
+    threshold: (
+        Annotated[float, Meta(gt=0, le=1)] | Literal["otsu"]
+    )  # a fraction of the hottest pixel
+    components: Literal["largest", "all"]
+    shapes: tuple[Literal["box", "rle", "polygon"], ...]
 
 
 class Outputs(Wire, frozen=True, kw_only=True):
-    """Which pictures to write, and how an overlay looks."""
+    """Which pictures to write, how an overlay looks, and which shapes to derive."""
 
     kinds: tuple[OutputKind, ...]
     colormap: Colormap
     opacity: Annotated[float, Meta(ge=0, le=1)]
     max_side: Annotated[int, Meta(ge=0)]  # longest side of an overlay in pixels, 0: as the photo
+    regions: Regions | None
 
 
 DEFAULT_OUTPUTS = Outputs(
-    kinds=("heatmap", "overlay"), colormap="turbo", opacity=0.5, max_side=1024
+    kinds=("heatmap", "overlay"), colormap="turbo", opacity=0.5, max_side=1024, regions=None
 )
 
 
@@ -65,12 +71,12 @@ class ExplainRequest(Wire, frozen=True, kw_only=True):
     """One image, one model, one target expression: the message of `EXPLAIN_TASK`."""
 
     image_uri: Name
+    inputs: str | None  # values of the model's other inputs, see `expressions`
     model: Name  # "id" (the version registered last) or "id@version"
-    target: Name
+    target: Name  # see `expressions`
     method: Method
-    layer: (
-        Name  # "auto": the card's layer, else the last spatial tensor; or a path "backbone/layer"
-    )
+    layer: Name  # see `expressions`
+    fuse: Fuse | None  # how the maps of several layers become one; null: as the card says
     outputs: Outputs
 
 
@@ -100,6 +106,7 @@ class JobRecord(Wire, frozen=True, kw_only=True):
     target: Name
     method: Method
     layer: Name
+    fuse: Fuse | None
     outputs: Outputs
     items: int  # rows of the manifest
     chunk_size: int
@@ -121,6 +128,7 @@ class Item(Wire, frozen=True, kw_only=True):
     item_id: Name
     image_uri: Name
     target: Name | None  # overrides the job's
+    inputs: str | None  # values of the model's other inputs, see `expressions`
 
 
 class Geometry(Wire, frozen=True, kw_only=True):
@@ -142,6 +150,39 @@ class Geometry(Wire, frozen=True, kw_only=True):
     bottom: float
 
 
+class Focus(Wire, frozen=True, kw_only=True):
+    """Where a map's heat lies, in pixels of the upright original image.
+
+    `peak` is the hottest place, `centre` the centre of mass of the heat, `border_share` (0 to 1)
+    the share of the heat in the outer tenth of the image's height or width on each side.
+    """
+
+    peak_x: float
+    peak_y: float
+    centre_x: float
+    centre_y: float
+    border_share: float
+
+
+class Region(Wire, frozen=True, kw_only=True):
+    """One connected region above the threshold, in pixels of the upright original image.
+
+    The box reaches from (left, top) over width x height pixels, `area` counts pixels, `heat` is
+    the region's highest value as a fraction of the map's maximum. `rle` is COCO's compressed
+    run-length encoding of the mask (its size is the image's), `polygon` has one or more outlines
+    as x, y, x, y, ...; either is null unless asked for.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    area: int
+    heat: float
+    rle: str | None
+    polygon: tuple[tuple[float, ...], ...] | None
+
+
 class Timings(Wire, frozen=True, kw_only=True):
     """Milliseconds that one image took; `explain` is its share of the batch."""
 
@@ -152,13 +193,29 @@ class Timings(Wire, frozen=True, kw_only=True):
     store: float
 
 
+class LayerMap(Wire, frozen=True, kw_only=True):
+    """One layer's own map, where maps of several layers were fused; fields as in `Result`."""
+
+    layer: str
+    grid_height: int
+    grid_width: int
+    raw_max: float
+    map_scale: float
+    map: tuple[float, ...] | None
+
+
 class Result(Wire, frozen=True, kw_only=True):
     """One image and one target (`rank` 0 is the first target; a failed image has rank 0 only).
 
     `map` is the raw signed class activation map at its native grid, row by row: it's in the
     Parquet parts of a job (float16) and null in an interactive answer. The map in the method's
     own units is `map` * `map_scale`; the scale is 1 unless float16 can't hold the values.
-    `raw_max` is the maximum of the exact float32 map: negative or zero means no evidence.
+    `raw_max` is the maximum of the exact float32 map: negative or zero means no evidence. A map
+    that fuses several layers is made of their positive parts, each divided by its maximum, on the
+    finest of their grids; `layer_maps` then holds each layer's own.
+
+    A multi-label target that no class reaches gives one row with status `no_evidence` and no
+    class. For a counterfactual target the map speaks against the class, the logit stays as it is.
     """
 
     item_id: str
@@ -183,7 +240,10 @@ class Result(Wire, frozen=True, kw_only=True):
     raw_max: float | None
     map_scale: float | None
     map: tuple[float, ...] | None
+    layer_maps: tuple[LayerMap, ...] | None
     geometry: Geometry | None
+    focus: Focus | None
+    regions: tuple[Region, ...] | None
     heatmap_uri: str | None
     overlay_uri: str | None
     raw_uri: str | None
@@ -211,58 +271,3 @@ class CheckRequest(Wire, frozen=True, kw_only=True):
 class CheckReply(Wire, frozen=True, kw_only=True):
     report: dict[str, Any] | None
     error: ErrorInfo | None
-
-
-class Target(Wire, frozen=True, kw_only=True):
-    """A parsed target expression."""
-
-    kind: Literal["top", "index", "label"]
-    count: int
-    index: int
-    label: str
-
-
-def parse_target(text: str) -> Target:
-    """Parse `top`, `top:K`, a class index, a label, or `label:NAME` for a label of digits."""
-    if text == "top":
-        return Target(kind="top", count=1, index=-1, label="")
-    if text.startswith("top:"):
-        count = text.removeprefix("top:")
-        if not count.isdecimal() or not 1 <= int(count) <= MAX_TARGETS:
-            raise InvalidRequest(f"target {text!r}: K in top:K is a number from 1 to {MAX_TARGETS}")
-        return Target(kind="top", count=int(count), index=-1, label="")
-    if text.isdecimal():
-        return Target(kind="index", count=1, index=int(text), label="")
-    label = text.removeprefix("label:")
-    if not label.strip():
-        raise InvalidRequest("target is empty: use top, top:3, a class index or a label")
-    return Target(kind="label", count=1, index=-1, label=label)
-
-
-W = TypeVar("W")
-
-
-def decode(data: object, kind: type[W]) -> W:
-    """Return `data` (of a JSON message or a table row) as `kind`, or raise `InvalidRequest`."""
-    try:
-        return msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"{kind.__name__}: {error}") from error
-
-
-def decode_json(data: bytes, kind: type[W]) -> W:
-    """Return the JSON document `data` as `kind`, or raise `InvalidRequest`."""
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"{kind.__name__}: {error}") from error
-
-
-def encode(message: Wire) -> dict[str, Any]:
-    """Return `message` as plain dicts, lists, strings and numbers."""
-    plain: dict[str, Any] = msgspec.to_builtins(message)
-    return plain
-
-
-def encode_json(message: Wire) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(message), indent=2)

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from camfleet import contract, keys
-from camfleet.contract import ChunkRef, Item, JobRecord, Result, decode_json, encode, encode_json
+from camfleet.contract import ChunkRef, Item, JobRecord, Result
 from camfleet.errors import InvalidRequest, ObjectMissing, UnknownJob
 from camfleet.ledger import Ledger, Progress
 from camfleet.messaging import broker_errors
 from camfleet.settings import Settings
 from camfleet.storage import Storage
+from camfleet.wire import decode_json, encode, encode_json
 
 POLL_SECONDS = 0.5
 _PUBLISH_BATCH = 500

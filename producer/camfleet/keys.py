@@ -60,10 +60,17 @@ def upload(digest: str, suffix: str) -> str:
 
 
 def explanation(
-    image_uri: str, model_digest: str, target: str, method: str, layer: str, outputs: Outputs
+    image_uri: str,
+    inputs: object,
+    model_digest: str,
+    target: str,
+    method: str,
+    layer: str,
+    fuse: str | None,
+    outputs: Outputs,
 ) -> str:
     """Return the prefix under which the pictures of one request lie: the same request, the same."""
-    words = [image_uri, target, method, layer, msgspec.to_builtins(outputs)]
+    words = [image_uri, inputs, target, method, layer, fuse, msgspec.to_builtins(outputs)]
     digest = hashlib.sha256(msgspec.json.encode(words)).hexdigest()
     return f"maps/{model_digest[:16]}/{digest[:32]}/"
 

@@ -8,7 +8,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from signal import SIGQUIT, SIGTERM
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +18,6 @@ from camfleet import local_process as process
 from camfleet import local_servers as servers
 from camfleet.errors import StackError
 from camfleet.local_folder import HOST, Credentials, Ports, hold, write_private
-from camfleet.messaging import close_app, make_app
 from camfleet.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ REGION = "us-east-1"
 
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.02
-_SERVER_PATIENCE = 4.0  # both keep what they acknowledged even when killed
-_WORKER_PATIENCE = 40.0
+_STOP_SERVERS = ((SIGTERM, 3.0),)  # they keep what they acknowledged even when killed
+_STOP_WORKER = ((SIGTERM, 3.0), (SIGQUIT, 45.0))  # QUIT: running chunks may end, or are given back
 _TITLES = {"valkey": "Valkey", "seaweedfs": "SeaweedFS", "worker": "the worker"}
 _WORKER = ("-m", "celery", "-A", "camfleet_worker", "worker", "--loglevel", "INFO")
 
@@ -63,6 +64,7 @@ class LocalStack:
         self._say = say
         self._lock: TextIOWrapper | None = None
         self._ports: Ports | None = None
+        self._started = 0.0
 
     def start(self) -> None:
         """Start everything; return when the servers answer and a worker, if any, is on its way.
@@ -71,6 +73,7 @@ class LocalStack:
         `ConfigurationError` for an override that is no setting; nothing is left running then.
         Call it in a thread that outlives the stack (see `local_process.spawn`).
         """
+        self._started = time.monotonic()
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = hold(self.data)
         try:
@@ -82,10 +85,13 @@ class LocalStack:
             raise
 
     def stop(self) -> None:
-        """Stop the worker, then the servers: TERM, wait, KILL. Interrupted on the way: KILL."""
+        """Stop the worker, then the servers; interrupted on the way, kill them all.
+
+        A worker has 30 s to end its chunks; those that it doesn't end are given back.
+        """
         try:
-            self._stop(("worker",), _WORKER_PATIENCE)
-            self._stop(("seaweedfs", "valkey"), _SERVER_PATIENCE)
+            process.stop(self._children("worker"), *_STOP_WORKER)
+            process.stop(self._children("seaweedfs", "valkey"), *_STOP_SERVERS)
         finally:
             for each in self.processes.values():
                 process.kill(each)
@@ -108,15 +114,7 @@ class LocalStack:
         """Return when the worker answers a ping; raise `StackError` if it ends or time is up."""
         if "worker" not in self.processes:
             raise StackError("this stack was started without a worker")
-        started = time.monotonic()
-        app = make_app(self.settings)
-        try:
-            while not app.control.ping(timeout=0.5, limit=1):
-                self.check()
-                self._give_up("worker", started + timeout, "no answer to a ping")
-        finally:
-            close_app(app)
-        self._say(f"the worker answers after {time.monotonic() - started:.1f} s more")
+        self._wait_for("worker", lambda: servers.ping_worker(self.settings), timeout)
 
     def exports(self) -> list[str]:
         """Return the shell lines that give `environ` to a terminal."""
@@ -143,12 +141,13 @@ class LocalStack:
         self.settings = Settings.from_environ(self.environ)
         servers.configure(self.data, ports, credentials)
         plain = {"PATH": os.defpath, "HOME": str(self.data)}  # no WEED_ or AWS_ of the user's
-        started = time.monotonic()
+        self._say(f"starting Valkey and SeaweedFS in {self.data}")
         self._spawn("valkey", servers.valkey_command(valkey), self.data / "valkey", plain)
         self._spawn("seaweedfs", servers.weed_command(weed, ports), self.data / "s3", plain)
-        self._wait_for("valkey", lambda: servers.ping_valkey(self.settings), started)
+        self._wait_for("valkey", lambda: servers.ping_valkey(self.settings), _START_SECONDS)
         with servers.s3_client(self.settings, credentials, _START_SECONDS) as client:
-            self._wait_for("seaweedfs", lambda: servers.prove_bucket(client, BUCKET), started)
+            proof = partial(servers.prove_bucket, client, BUCKET)
+            self._wait_for("seaweedfs", proof, _START_SECONDS)
         lines = ["unset AWS_PROFILE AWS_SESSION_TOKEN", *self.exports(), ""]
         write_private(self.data / "env", "\n".join(lines))
 
@@ -182,22 +181,22 @@ class LocalStack:
             command, log=self._log(name), cwd=folder, environ=environ
         )
 
-    def _wait_for(self, name: str, proof: Callable[[], None], started: float) -> None:
+    def _wait_for(self, name: str, proof: Callable[[], None], timeout: float) -> None:
+        """Return when the proof succeeds; raise `StackError` if a child ends or time is up."""
+        started = time.monotonic()
         while True:
             self.check()
             try:
                 proof()
                 break
             except servers.NotYet as reason:
-                self._give_up(name, started + _START_SECONDS, str(reason))
+                if time.monotonic() > started + timeout:
+                    raise StackError(
+                        f"{_TITLES[name]} is not ready after {timeout:g} s: {reason}; "
+                        f"{servers.disk_hint(self.data)}{self._quote(name)}"
+                    ) from reason
                 time.sleep(_POLL_SECONDS)
-        self._say(f"{_TITLES[name]} is ready after {time.monotonic() - started:.1f} s")
-
-    def _give_up(self, name: str, deadline: float, reason: str) -> None:
-        """Raise `StackError` if the deadline has passed."""
-        if time.monotonic() > deadline:
-            hint = servers.disk_hint(self.data) if name == "seaweedfs" else ""
-            raise StackError(f"{_TITLES[name]} is not ready: {reason}; {hint}{self._quote(name)}")
+        self._say(f"{_TITLES[name]} is ready ({time.monotonic() - self._started:.1f} s)")
 
     def _quote(self, name: str) -> str:
         return f"the end of {self._log(name)}:\n{process.tail(self._log(name))}"
@@ -205,8 +204,8 @@ class LocalStack:
     def _log(self, name: str) -> Path:
         return self.data / "logs" / f"{name}.log"
 
-    def _stop(self, names: tuple[str, ...], patience: float) -> None:
-        process.stop([self.processes[name] for name in names if name in self.processes], patience)
+    def _children(self, *names: str) -> "list[subprocess.Popen[bytes]]":
+        return [self.processes[name] for name in names if name in self.processes]
 
     def _tidy_up(self) -> None:
         if self._lock is not None:  # the folder is ours

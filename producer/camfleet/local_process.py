@@ -49,14 +49,19 @@ def _dying_with(parent: int) -> Callable[[], None] | None:
     return ask_for_death
 
 
-def stop(processes: Sequence[subprocess.Popen[bytes]], patience: float) -> None:
-    """Send TERM to all of them, wait `patience` seconds for each, then KILL."""
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(patience)
-        kill(process)
+def stop(
+    processes: Sequence[subprocess.Popen[bytes]], *steps: tuple[signal.Signals, float]
+) -> None:
+    """End the processes: each step is a signal and the seconds to wait for them, then KILL."""
+    for number, patience in steps:
+        running = [each for each in processes if each.poll() is None]
+        for each in running:
+            each.send_signal(number)
+        for each in running:
+            with suppress(subprocess.TimeoutExpired):
+                each.wait(patience)
+    for each in processes:
+        kill(each)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The two servers of the local stack: their programs, configuration and signs of life."""
+"""The servers of the local stack: their programs, their configuration, their signs of life."""
 
 import importlib.util
 import os
@@ -145,6 +145,23 @@ def ping_valkey(settings: Settings) -> None:
             client.ping()
     except RedisError as error:
         raise NotYet(str(error)) from error
+
+
+def ping_worker(settings: Settings) -> None:
+    """Return if a Celery worker answers within half a second; raise `NotYet`."""
+    from celery import Celery
+
+    app = Celery(broker=settings.redis_url, set_as_current=False)
+    app.conf.broker_transport_options = {"max_retries": 1, "socket_connect_timeout": 5}
+    # A mailbox of our own: Celery's leaves connections in kombu's pools of the whole process.
+    mailbox = app.control.Mailbox(app.conf.control_exchange, type="fanout", accept=["json"])
+    with closing(app), app.connection_for_write() as connection:
+        try:
+            replies = mailbox(connection).multi_call("ping", timeout=0.5, limit=1)
+        except (*connection.connection_errors, *connection.channel_errors) as error:
+            raise NotYet(str(error)) from error
+    if not replies:
+        raise NotYet("no answer to a ping")
 
 
 def prove_bucket(client: Any, bucket: str) -> None:

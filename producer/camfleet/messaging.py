@@ -56,8 +56,9 @@ def make_app(settings: Settings) -> Celery:
 
 def close_app(app: Celery) -> None:
     """Close a producer's connections; Celery's own close leaves its pools to the collector."""
-    app.amqp.producer_pool.force_close_all()
-    app.pool.force_close_all()
+    # The pools are shared by all apps of a process with the same server: emptied, not closed.
+    app.amqp.producer_pool.force_close_all(close_pool=False)
+    app.pool.force_close_all(close_pool=False)
     consumer = app.backend.result_consumer
     consumer.stop()
     consumer._pubsub = None  # noqa: SLF001  # else results that die later connect to unsubscribe

@@ -10,9 +10,10 @@ import msgspec
 
 from camfleet import cards, keys
 from camfleet.cards import Card
-from camfleet.contract import ModelRef, Wire, decode_json, encode_json
+from camfleet.contract import ModelRef
 from camfleet.errors import DigestMismatch, InvalidCard, InvalidRequest, ObjectMissing, UnknownModel
 from camfleet.storage import Storage
+from camfleet.wire import Wire, decode_json, encode_json
 
 Report: TypeAlias = dict[str, Any]
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from camfleet.contract import Item, parse_target
+from camfleet.contract import Item
 from camfleet.errors import InvalidRequest
+from camfleet.expressions import parse_inputs, parse_target
 from camfleet.storage import Storage
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -24,21 +25,22 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image_uri: str
     target: str | int | None = None
     id: str | int | None = None
+    inputs: str | dict[str, float | tuple[float, ...]] | None = None
 
 
 def items(source: str, storage: Storage) -> Iterator[Item]:
     """Yield the items of one source, in order, with flat memory.
 
     A source is an image (path or URI), a folder, a glob, `s3://bucket/prefix/`, or a manifest
-    (.csv, .jsonl or .parquet with `image_uri` and optional `target` and `id`; relative paths in
-    it start at its own folder). Raises `InvalidRequest` naming source and line.
+    (.csv, .jsonl or .parquet with `image_uri` and optional `target`, `id` and `inputs`; relative
+    paths in it start at its own folder). Raises `InvalidRequest` naming source and line.
     """
     path = Path(source)
     if path.suffix.lower() in MANIFEST_SUFFIXES and "://" not in source:
         yield from _manifest(path)
     else:
         for uri in _uris(source, path, storage):
-            yield Item(item_id=uri, image_uri=uri, target=None)
+            yield Item(item_id=uri, image_uri=uri, target=None, inputs=None)
 
 
 def _uris(source: str, path: Path, storage: Storage) -> Iterator[str]:
@@ -106,6 +108,9 @@ def _item(path: Path, index: int, place: int, fields: Any) -> Item:
         target = str(line.target) if line.target not in (None, "") else None
         if target:
             parse_target(target)
+        given = line.inputs or None
+        inputs = given if isinstance(given, str | None) else json.dumps(given)
+        parse_inputs(inputs)
     except (msgspec.ValidationError, InvalidRequest) as error:
         reason = str(error).removeprefix("Object ")
         raise InvalidRequest(f"{path}, line {place}: {reason}") from error
@@ -113,7 +118,7 @@ def _item(path: Path, index: int, place: int, fields: Any) -> Item:
     if "://" not in uri:
         uri = fspath((path.parent / uri).resolve())
     item_id = str(line.id) if line.id not in (None, "") else str(index)
-    return Item(item_id=item_id, image_uri=uri, target=target)
+    return Item(item_id=item_id, image_uri=uri, target=target, inputs=inputs)
 
 
 def _csv(path: Path) -> Iterator[tuple[int, Any]]:

@@ -2,57 +2,49 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from camfleet.contract import Geometry, Item, Result, Timings, Wire
+from camfleet.contract import Focus, Geometry, Item, LayerMap, Region, Result, Timings
 from camfleet.errors import InvalidRequest
+from camfleet.wire import Wire
 
 W = TypeVar("W", bound=Wire)
 
-MANIFEST = pa.schema(
-    [("item_id", pa.string()), ("image_uri", pa.string()), ("target", pa.string())]
-)
+_NUMBERS = {float: pa.float64(), int: pa.int32(), str: pa.string(), bool: pa.bool_()}
+_HALF = pa.list_(pa.float16())
 
-_FLOATS = {float: pa.float64(), int: pa.int32()}
-_GEOMETRY = pa.struct(
-    [(each.name, _FLOATS[each.type]) for each in msgspec.structs.fields(Geometry)]
-)
+
+def _struct(kind: type[Wire], **special: pa.DataType) -> pa.DataType:
+    """Return the Arrow struct of a contract type; `special` types the fields that aren't scalar."""
+    fields = msgspec.structs.fields(kind)
+    return pa.struct([(each.name, special.get(each.name) or _scalar(each.type)) for each in fields])
+
+
+def _scalar(kind: Any) -> pa.DataType:
+    optional = [each for each in get_args(kind) if each is not type(None)]
+    plain = optional[0] if optional else kind
+    return _NUMBERS[str if get_origin(plain) or issubclass(plain, str) else plain]
+
+
 _TIMINGS = pa.struct([(each.name, pa.float32()) for each in msgspec.structs.fields(Timings)])
+_REGION = _struct(Region, polygon=pa.list_(pa.list_(pa.float32())))
 
+MANIFEST = pa.schema([(name, pa.string()) for name in Item.__struct_fields__])
 RESULTS = pa.schema(
-    [
-        ("item_id", pa.string()),
-        ("image_uri", pa.string()),
-        ("image_etag", pa.string()),
-        ("model_id", pa.string()),
-        ("model_version", pa.string()),
-        ("model_digest", pa.string()),
-        ("method", pa.string()),
-        ("layer", pa.string()),
-        ("target", pa.string()),
-        ("rank", pa.int32()),
-        ("class_index", pa.int32()),
-        ("class_name", pa.string()),
-        ("probability", pa.float64()),
-        ("logit", pa.float64()),
-        ("status", pa.string()),
-        ("error_code", pa.string()),
-        ("error_message", pa.string()),
-        ("grid_height", pa.int32()),
-        ("grid_width", pa.int32()),
-        ("raw_max", pa.float64()),
-        ("map_scale", pa.float64()),
-        ("map", pa.list_(pa.float16())),
-        ("geometry", _GEOMETRY),
-        ("heatmap_uri", pa.string()),
-        ("overlay_uri", pa.string()),
-        ("raw_uri", pa.string()),
-        ("timings", _TIMINGS),
-    ]
+    _struct(
+        Result,
+        status=pa.string(),
+        map=_HALF,
+        layer_maps=pa.list_(_struct(LayerMap, map=_HALF)),
+        geometry=_struct(Geometry),
+        focus=_struct(Focus),
+        regions=pa.list_(_REGION),
+        timings=_TIMINGS,
+    )
 )
 
 

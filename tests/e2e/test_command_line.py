@@ -174,7 +174,9 @@ def test_local_files_can_be_sent_along_for_workers_elsewhere(run, client, tmp_pa
     assert refused.returncode == 3
     done = run("explain", path, "--model", "patches", "--upload", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["image_uri"].startswith(f"s3://{client.storage.bucket}/uploads/")
+    assert json.loads(done.stdout)[0]["image_uri"].startswith(
+        f"s3://{client.storage.bucket}/uploads/"
+    )
     job = run("submit", path, "--model", "patches", "--upload", "--watch")
     assert job.returncode == 0, job.stderr
 

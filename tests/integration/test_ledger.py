@@ -24,6 +24,7 @@ def record(items=10, parts=2):
         target="top",
         method="gradcam",
         layer="auto",
+        fuse=None,
         outputs=DEFAULT_OUTPUTS,
         items=items,
         chunk_size=5,

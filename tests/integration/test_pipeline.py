@@ -9,11 +9,13 @@ from msgspec.structs import replace as changed
 from PIL import Image
 
 from camfleet import Client, keys, tables
-from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Status, encode
+from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Status
 from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
+from camfleet.wire import encode
 from camfleet_worker.build import ModelKey
+from camfleet_worker.images import open_image, prepare
 from camfleet_worker.services import Services
-from nets import deep_head, flatten_dense
+from nets import deep_head, flatten_dense, targets
 from samples import patch_model, photo, write_card, write_photos
 
 
@@ -42,7 +44,7 @@ def client(settings, worker):
 
 @pytest.fixture(scope="module")
 def model(client, folder):
-    ref, _ = client.models.add(write_card(folder / "card", "patches"))
+    ref, _ = client.models.add(write_card(folder / "card", "tiles"))
     return ref
 
 
@@ -53,7 +55,7 @@ def photos(folder):
 
 def submit(client, sources, **options):
     """Submit a job whose messages nobody reads: the test is the worker."""
-    job = client.submit([str(each) for each in sources], models=["patches"], **options)
+    job = client.submit([str(each) for each in sources], models=["tiles"], **options)
     return job, job.record()
 
 
@@ -119,10 +121,12 @@ def explain(worker, path, **words):
     request = ExplainRequest(
         **{
             "image_uri": str(path),
-            "model": "patches",
+            "model": "tiles",
             "target": "top",
             "method": "gradcam",
             "layer": "auto",
+            "fuse": None,
+            "inputs": None,
             "outputs": DEFAULT_OUTPUTS,
             **words,
         }
@@ -159,17 +163,23 @@ def test_the_parquet_part_holds_the_raw_signed_map(client, worker, model, photos
     job, record = submit(client, photos[:1], target="dark")
     run(worker, record)
     (row,) = job.results()
-    key = keys.results_part(job.id, "patches", 0, 0)
+    key = keys.results_part(job.id, "tiles", 0, 0)
     (stored,) = tables.read_results(client.storage.get(key).data)
     assert stored == row
     grid = np.array(row.map, np.float32).reshape(row.grid_height, row.grid_width) * row.map_scale
     assert row.status is Status.NO_EVIDENCE
     assert grid.max() <= 0 > grid.min()
-    explainer = worker.cache.get(ModelKey(model.digest, "auto"))
-    pixels = np.asarray(Image.open(photos[0]).resize((48, 32), Image.Resampling.BILINEAR))
-    assert grid.shape == (32, 48)
-    assert explainer.card.id == "patches"
-    assert pixels.shape == (32, 48, 3)
+    raw = exact_map(worker, model, photos[0])
+    np.testing.assert_allclose(grid, raw, atol=float(np.abs(raw).max()) * 1e-3)
+    assert row.raw_max == pytest.approx(float(raw.max()))
+
+
+def exact_map(worker, model, path):
+    """Return the float32 map of class 1 as the explainer makes it."""
+    made = worker.cache.get(ModelKey(model.digest, "auto", None))
+    photo = open_image(path.read_bytes(), max_pixels=10**6, uri=str(path))
+    pixels, _ = prepare(photo, made.card.input, made.card.preprocessing)
+    return made.explain(pixels[None], targets(1), "gradcam")[0][0].raw
 
 
 def test_no_evidence_is_counted_by_itself(client, worker, model, photos):
@@ -216,9 +226,7 @@ def test_a_golden_image_with_another_answer_keeps_the_model_out(client, worker, 
         client.models.add(card)
     with pytest.raises(UnknownModel):
         client.models.find("golden")
-    pixels = np.asarray(photo(), np.float32)[None] / 255
-    resized = np.stack([np.asarray(Image.fromarray(photo()).resize((48, 32)))]) / 255
-    assert pixels.shape[0] == resized.shape[0]
+    resized = np.asarray(Image.fromarray(photo()).resize((48, 32)), np.float32)[None] / 255
     chance = float(patch_model().predict(resized, verbose=0)[0, 0])
     card.write_text(text + golden.format(f"{chance:.3f}\ntolerance = 0.05"))
     client.models.add(card)

@@ -13,12 +13,12 @@ WORKER = ROOT / "worker" / "camfleet_worker"
 
 # Which modules may import a heavy or outside-facing library, by distribution side.
 HOMES = {
-    "tensorflow": {"explainer", "device"},
-    "keras": {"graph", "loader", "split"},
-    "cv2": {"device", "images", "render"},
-    "PIL": {"images", "imagefile"},
+    "tensorflow": {"engine", "device"},
+    "keras": {"graph", "heads", "loader", "split"},
+    "cv2": {"device", "images", "pixels", "regions", "render"},
+    "PIL": {"imagefile", "pixels"},
     "h5py": {"loader"},
-    "urllib3": {"webfetch"},
+    "urllib3": {"guard", "webfetch"},
     "boto3": {"storage"},
     "botocore": {"storage"},
     "redis": {"messaging", "ledger"},

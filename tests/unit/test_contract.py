@@ -2,20 +2,13 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace as changed
 
 from camfleet import contract, errors, keys
-from camfleet.contract import (
-    DEFAULT_OUTPUTS,
-    ChunkRef,
-    ExplainRequest,
-    Outputs,
-    decode,
-    decode_json,
-    encode,
-    encode_json,
-    parse_target,
-)
+from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Outputs
 from camfleet.errors import InvalidRequest, from_code
+from camfleet.expressions import parse_inputs, parse_layers, parse_target
+from camfleet.wire import decode, decode_json, encode, encode_json
 
 REQUEST = ExplainRequest(
     image_uri="s3://photos/cat.jpg",
@@ -23,6 +16,8 @@ REQUEST = ExplainRequest(
     target="top",
     method="gradcam",
     layer="auto",
+    fuse=None,
+    inputs=None,
     outputs=DEFAULT_OUTPUTS,
 )
 
@@ -67,18 +62,55 @@ def test_broken_json_is_refused():
         ("282", "index", 282),
         ("tiger cat", "label", "tiger cat"),
         ("label:7", "label", "7"),
+        ("label:top", "label", "top"),
+        ("above:0.5", "above", 0.5),
     ],
 )
 def test_target_expressions(text, kind, value):
     target = parse_target(text)
     assert target.kind == kind
-    assert value in (target.count, target.index, target.label)
+    assert value in (target.count, target.index, target.label, target.threshold)
+    against = parse_target(f"not:{text}")
+    assert against.counter
+    assert changed(against, counter=False) == target
 
 
-@pytest.mark.parametrize("text", ["top:0", "top:x", "top:-1", "top:101", "", " ", "label:"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "top:0",
+        "top:x",
+        "top:-1",
+        "top:101",
+        "",
+        " ",
+        "label:",
+        "top:",
+        "not:",
+        "above:1.5",
+        "above:x",
+        "above:nan",
+    ],
+)
 def test_a_target_that_means_nothing_is_refused(text):
     with pytest.raises(InvalidRequest, match="target"):
         parse_target(text)
+
+
+def test_layers_are_one_path_or_several():
+    assert parse_layers("auto") == ("auto",)
+    assert parse_layers("a/b, c") == ("a/b", "c")
+    for text in ("", "a,,b", "a,a", "auto,a"):
+        with pytest.raises(InvalidRequest, match="layer"):
+            parse_layers(text)
+
+
+def test_inputs_are_an_object_of_numbers():
+    assert parse_inputs('{"age": 30, "place": [1, 2.5]}') == {"age": (30,), "place": (1, 2.5)}
+    assert parse_inputs(None) == {}
+    for text in ("30", '{"age": "old"}', "{"):
+        with pytest.raises(InvalidRequest, match="inputs"):
+            parse_inputs(text)
 
 
 def test_every_error_travels_by_its_code_and_comes_back_as_itself():
@@ -93,6 +125,8 @@ def test_every_error_travels_by_its_code_and_comes_back_as_itself():
 def test_the_same_request_writes_to_the_same_keys_and_any_other_elsewhere():
     words = {
         "image_uri": "a",
+        "inputs": None,
+        "fuse": None,
         "model_digest": "d" * 64,
         "target": "top",
         "method": "cam",
@@ -103,6 +137,8 @@ def test_the_same_request_writes_to_the_same_keys_and_any_other_elsewhere():
     assert keys.explanation(**words) == prefix
     others = {
         "image_uri": "b",
+        "inputs": "{}",
+        "fuse": "max",
         "model_digest": "e" * 64,
         "target": "top:2",
         "method": "gradcam",
@@ -110,7 +146,7 @@ def test_the_same_request_writes_to_the_same_keys_and_any_other_elsewhere():
         "outputs": msgspec.structs.replace(DEFAULT_OUTPUTS, opacity=0.4),
     }
     made = {keys.explanation(**{**words, name: value}) for name, value in others.items()}
-    assert len(made | {prefix}) == 7
+    assert len(made | {prefix}) == 9
 
 
 def test_a_result_row_has_a_column_for_every_field():

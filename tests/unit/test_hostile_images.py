@@ -95,24 +95,31 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     ),
 }
 
+# A new process, and not its own ru_maxrss: that begins with the peak of the process before it.
 PEAK = """
-import resource, sys
+import re, sys
 from pathlib import Path
 from camfleet.errors import ImageError
 from camfleet_worker.images import open_image
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
 data = Path(sys.argv[1]).read_bytes()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 try:
     open_image(data, max_pixels=100_000_000, uri="u")
-    name = "opened"
+    outcome = "opened"
 except ImageError as error:
-    name = f"{type(error).__name__}: {error}"
-print(name, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    outcome = f"{type(error).__name__}: {error}"
+print(outcome, (peak() - before) // 1024)
 """
 
 
 def cost(data: bytes, folder: Path) -> tuple[str, int]:
     """Return how another process fares with `data`, and the MiB by which that raised its peak."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak of a process is read from /proc")
     file = folder / "image"
     file.write_bytes(data)
     run = subprocess.run(
@@ -129,7 +136,7 @@ def cost(data: bytes, folder: Path) -> tuple[str, int]:
 def test_the_measure_of_memory_sees_an_image_that_is_opened(tmp_path: Path) -> None:
     outcome, peak = cost(png(4000, 5000), tmp_path)
     assert outcome == "opened"
-    assert peak > 4000 * 5000 * 3 / 2**20
+    assert peak > 4000 * 5000 * 3 / 2**20 - 8  # what the process had free before
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -213,8 +220,8 @@ def test_size_limit_and_setting_are_named() -> None:
 
 
 def test_a_limit_above_pillows_own_is_obeyed() -> None:
-    data = png(20_000, 9_000)  # 180 million pixels, Pillow by itself stops at 179
-    image = open_header(data, kind="PNG", max_pixels=180_000_000, uri="u")
+    data = gif(20_000, 9_000, screen=(8, 8), disposal=0)  # Pillow by itself stops at 179 million
+    image = open_header(data, kind="GIF", max_pixels=180_000_000, uri="u")
     assert image.size == (20_000, 9_000)
 
 

@@ -151,6 +151,15 @@ def test_of_several_frames_the_first_is_taken() -> None:
         assert opened(data) == [[RED, RED]], kind
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "CMYK"])
+def test_a_picture_of_many_pixels_is_converted_in_whole(mode: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1500, 1000), np.uint8)
+    image = Image.fromarray(noise).convert("RGB").convert(mode)
+    image.info.clear()
+    pixels = open_image(encoded(image, "TIFF"), max_pixels=2_000_000, uri="u")
+    assert np.array_equal(pixels, np.asarray(image.convert("RGB")))
+
+
 def test_cmyk_and_ycck_jpegs_are_converted() -> None:
     cmyk = encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100)
     pixels = open_image(cmyk, max_pixels=1000, uri="u")

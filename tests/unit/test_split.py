@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 
 from camfleet.errors import LayerRefused, ModelRefused
-from camfleet_worker.split import probabilities, split
+from camfleet_worker.heads import probabilities
+from camfleet_worker.signature import Signature
+from camfleet_worker.split import split
 from nets import deep_head, flatten_dense, gap_dense, images, layers, nested, randomise
 
 
 def cut(model, layer="auto", activation="auto", shape=None):
     shape = shape or tuple(model.inputs[0].shape[1:])
-    return split(model, shape, layer, activation, images(2, shape))
+    return split(model, Signature(shape), layer, activation, images(2, shape))
 
 
 def sequential():
@@ -108,7 +110,10 @@ def test_a_layer_that_a_skip_connection_runs_past_is_refused():
     y = layers.Conv2D(4, 3, padding="same", name="bypassed")(x)
     z = layers.Add(name="sum")([x, y])
     model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(z)))
-    with pytest.raises(LayerRefused, match=r"'bypassed': other paths run past it.* first, sum"):
+    with pytest.raises(
+        LayerRefused,
+        match=r"'bypassed': other paths run past it; the nearest usable layers are first, sum",
+    ):
         cut(model, "bypassed")
     assert cut(model).layer.path == "sum"
 
@@ -138,12 +143,47 @@ def test_a_model_without_a_spatial_layer_is_refused():
         cut(keras.Model(image, layers.Dense(2)(layers.Flatten()(image))))
 
 
-def test_two_inputs_are_refused_by_name():
-    image, age = keras.Input((8, 8, 3), name="photo"), keras.Input((1,), name="age")
-    x = layers.Flatten()(layers.Conv2D(2, 3)(image))
-    model = keras.Model([image, age], layers.Dense(2)(layers.Concatenate()([x, age])))
-    with pytest.raises(ModelRefused, match=r"2 inputs \(photo .*age"):
-        cut(model, shape=(8, 8, 3))
+def two_images():
+    one, other = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
+    conv = layers.Conv2D(4, 3, name="conv")
+    pooled = [layers.GlobalAveragePooling2D()(conv(each)) for each in (one, other)]
+    return keras.Model([one, other], layers.Dense(2)(layers.Concatenate()(pooled)))
+
+
+def test_of_two_images_the_card_must_name_one():
+    with pytest.raises(ModelRefused, match=r"left \(8, 8, 3\), right .*image_input"):
+        cut(two_images(), shape=(8, 8, 3))
+
+
+def test_an_unknown_input_or_output_in_the_card_is_refused_with_those_there_are():
+    model = gap_dense()
+    for signature, message in (
+        (Signature((12, 10, 3), image="photo"), "no input 'photo'; it has"),
+        (Signature((12, 10, 3), output="labels"), r"no output 'labels'; it has \['scores'\]"),
+        (Signature((12, 10, 3), defaults={"age": [1]}), "input 'age'; the model has none but"),
+    ):
+        with pytest.raises(ModelRefused, match=message):
+            split(model, signature, "auto", "auto", images(2, (12, 10, 3)))
+
+
+def test_of_several_outputs_the_card_must_name_one():
+    image = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+    kind = layers.Dense(3, "softmax", name="kind")(x)
+    model = randomise(keras.Model(image, [layers.Dense(1, name="age")(x), kind]))
+    with pytest.raises(ModelRefused, match=r"outputs \['age', 'kind'\]: set `output`"):
+        cut(model)
+    for output, classes in (("age", 1), ("kind", 3)):
+        signature = Signature((8, 8, 3), output=output)
+        assert split(model, signature, "auto", "auto", images(2, (8, 8, 3))).classes == classes
+
+
+def test_a_shared_layer_has_a_path_for_each_of_its_calls():
+    image = keras.Input((8, 8, 3))
+    shared = layers.Conv2D(3, 3, padding="same", name="shared")
+    x = layers.GlobalAveragePooling2D()(shared(shared(image)))
+    parts = cut(keras.Model(image, layers.Dense(2)(x)))
+    assert [each.path for each in parts.candidates] == ["shared", "shared#2"]
 
 
 def test_a_subclassed_model_is_refused_with_the_way_out():

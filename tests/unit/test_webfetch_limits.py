@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import IMAGE, LIMIT, Names, Site, reader, serving
 
 from camfleet.errors import ImageTooLarge, SourceUnreachable
+from loopback import IMAGE, LIMIT, Names, Site, reader, serving
 
 
 @pytest.fixture

@@ -10,24 +10,27 @@ import numpy as np
 
 from camfleet import cards, keys
 from camfleet.cards import Card
-from camfleet.contract import ModelRef
+from camfleet.contract import Fuse, ModelRef
 from camfleet.errors import DigestMismatch, GoldenMismatch, ModelRefused, ObjectMissing
+from camfleet.expressions import parse_layers
 from camfleet.models import Models
 from camfleet.settings import Settings
 from camfleet.storage import Storage
 from camfleet_worker.explainer import Explainer
 from camfleet_worker.images import open_image, prepare
 from camfleet_worker.loader import load_keras
+from camfleet_worker.signature import Signature
 from camfleet_worker.split import split
 
 _RESOLVE_SECONDS = 5.0
 
 
 class ModelKey(NamedTuple):
-    """What a built model depends on: the card's digest and the layer asked for."""
+    """What a built model depends on: the card's digest, the layer asked for, how several fuse."""
 
     digest: str
     layer: str
+    fuse: Fuse | None
 
 
 class ModelStore:
@@ -53,9 +56,7 @@ class ModelStore:
         card = self._models.card(key.digest)
         path = self._download(card, key.digest)
         golden = self._storage.get(keys.golden(key.digest)).data if card.golden else None
-        return build_explainer(
-            card, path, digest=key.digest, layer=key.layer, golden=golden, settings=self._settings
-        )
+        return build_explainer(card, path, key=key, golden=golden, settings=self._settings)
 
     def _download(self, card: Card, digest: str) -> Path:
         """Return the artifact's file on this machine; its sha256 is right whenever this returns."""
@@ -83,27 +84,32 @@ class ModelStore:
 
 
 def build_explainer(
-    card: Card, path: Path, *, digest: str, layer: str, golden: bytes | None, settings: Settings
+    card: Card, path: Path, *, key: ModelKey, golden: bytes | None, settings: Settings
 ) -> Explainer:
     """Load, split and warm the model of a card. Raises `ModelRefused` with the reason."""
     model = load_keras(path)
-    shape = (card.input.height, card.input.width, card.channels)
-    parts = split(
-        model,
-        shape,
-        card.layer if layer == "auto" else layer,
-        card.activation,
-        _probe(card),
-    )
-    if card.label_list and len(card.label_list) != parts.classes:
+    layers = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
+    probe = _probe(card)
+    splits = [split(model, _signature(card), each, card.activation, probe) for each in layers]
+    classes = splits[0].classes
+    if card.label_list and len(card.label_list) != classes:
         raise ModelRefused(
-            f"the model has {parts.classes} classes, its card has {len(card.label_list)} labels"
+            f"the model has {classes} classes, its card has {len(card.label_list)} labels"
         )
-    explainer = Explainer(card, digest, parts, settings.batch_size)
+    explainer = Explainer(card, key.digest, splits, key.fuse or card.fuse, settings.batch_size)
     explainer.warm()
     if golden is not None:
         _check_golden(explainer, golden, settings)
     return explainer
+
+
+def _signature(card: Card) -> Signature:
+    return Signature(
+        shape=(card.input.height, card.input.width, card.channels),
+        image=card.image_input,
+        output=card.output,
+        defaults={name: each.values for name, each in card.inputs.items()},
+    )
 
 
 def _probe(card: Card) -> Any:
@@ -120,7 +126,8 @@ def _check_golden(explainer: Explainer, data: bytes, settings: Settings) -> None
         return
     photo = open_image(data, max_pixels=settings.max_image_pixels, uri=f"golden of {card.id}")
     pixels, _ = prepare(photo, card.input, card.preprocessing)
-    logits, chances = explainer.predict(pixels[None])
+    extras = tuple(each.value(None)[None] for each in explainer.split.extras)
+    logits, chances = explainer.predict(pixels[None], extras)
     scores = (logits if chances is None else chances)[0]
     wanted = golden.class_
     index = wanted if isinstance(wanted, int) else card.class_index(wanted)

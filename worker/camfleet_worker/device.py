@@ -14,7 +14,9 @@ def configure(settings: Settings) -> None:
     A GPU's memory is taken as it's needed, so that several processes can share one machine;
     choose the GPU of a process with CUDA_VISIBLE_DEVICES.
     """
+    # Read by the libraries when they're loaded below. NumPy's own products here are tiny.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import cv2
     import tensorflow as tf
 

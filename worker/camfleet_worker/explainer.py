@@ -1,49 +1,75 @@
-"""A built model, ready to explain: conv and head as compiled functions, warm."""
+"""A built model, ready to explain: targets to classes, classes to maps."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from camfleet.cards import Card
-from camfleet.contract import Method, Target
-from camfleet.errors import CamfleetError, NonFiniteOutput
-from camfleet_worker import cam
-from camfleet_worker.split import Split, probabilities
+from camfleet.contract import Fuse, Method
+from camfleet.errors import CamfleetError, InvalidRequest, NonFiniteOutput
+from camfleet.expressions import MAX_TARGETS, Target
+from camfleet_worker import cam, render
+from camfleet_worker.engine import Engine, Extras, nbytes
+from camfleet_worker.heads import probabilities
+from camfleet_worker.split import Split
 
 Array: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """One image and one class: the raw signed map is (h, w) float32 at the layer's own grid."""
+    """One image and one class.
+
+    `raw` is the signed map, (h, w) float32 at the layer's own grid. Where maps of several layers
+    were fused it's the fused one, and `layers` holds each layer's path and own map.
+    """
 
     class_index: int
     logit: float
     probability: float | None
     raw: Array
+    layers: tuple[tuple[str, Array], ...] = ()
+
+
+class _Pair(NamedTuple):
+    """A map to make: of an image's row, for a class, for or against it."""
+
+    row: int
+    class_index: int
+    sign: int
 
 
 class Explainer:
-    """The two submodels of one model, compiled once and shared by all threads of a process.
+    """One model cut at one layer or several, compiled once and shared by all threads of a process.
 
-    Batches are padded to one of two sizes, 1 and `batch_size`, so that a result doesn't depend on
-    how many images happened to share its batch. Calls take turns: between two batches of a job an
-    interactive image gets its turn.
+    Calls take turns: between two batches of a job an interactive image gets its turn.
     """
 
-    def __init__(self, card: Card, digest: str, split: Split, batch_size: int) -> None:
+    def __init__(
+        self, card: Card, digest: str, splits: Sequence[Split], fuse: Fuse, batch_size: int
+    ) -> None:
         self.card = card
         self.digest = digest
-        self.split = split
+        self.splits = tuple(splits)
+        self.fuse = fuse
         self.batch_size = batch_size
-        self.nbytes = sum(nbytes(part) for part in (split.conv, split.head))
+        self.nbytes = nbytes([part for each in splits for part in (each.conv, each.head)])
+        self._engines = [Engine(each, batch_size) for each in splits]
         self._turn = threading.Lock()
-        self._forward, self._gradients = _compile(split)
+
+    @property
+    def split(self) -> Split:
+        """Return the first cut; activation, classes and further inputs are the same in all."""
+        return self.splits[0]
+
+    @property
+    def layer(self) -> str:
+        """Return the path of the layer, or of several with commas."""
+        return ",".join(each.layer.path for each in self.splits)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -54,147 +80,151 @@ class Explainer:
         """Run both batch sizes once, so that the first image doesn't pay for tracing."""
         for size in sorted({1, self.batch_size}):
             images = np.zeros((size, *self.shape), np.float32)
-            self._class_gradients(self._run(images)[0], np.zeros(size, np.int32))
+            extras = tuple(each.trial(size) for each in self.split.extras)
+            for engine in self._engines:
+                maps, _ = engine.forward(images, extras)
+                engine.gradients(maps, np.zeros(size, np.int32), extras)
 
-    def predict(self, images: Array) -> tuple[Array, Array | None]:
+    def predict(self, images: Array, extras: Extras = ()) -> tuple[Array, Array | None]:
         """Return logits and probabilities, (N, classes) each, of (N, H, W, C) images."""
         with self._turn:
-            _, logits = self._run(images)
+            _, logits = self._engines[0].forward(images, extras)
         return logits, probabilities(logits, self.split.activation)
 
     def explain(
-        self, images: Array, targets: Sequence[Target], method: Method
+        self,
+        images: Array,
+        targets: Sequence[Target],
+        method: Method,
+        extras: Extras = (),
     ) -> list[list[Explanation] | CamfleetError]:
         """Explain (N, H, W, C) prepared images, each for its own target.
 
-        Returns for every image its explanations in the order of the target's classes, or the
-        error that concerns this image alone (`UnknownTarget`, `NonFiniteOutput`). Raises
-        `MethodRefused` where the method doesn't hold for this model.
+        `extras` has an array of N rows for each further input. Returns for every image its
+        explanations in the order of the target's classes (none where no class reaches the
+        target's threshold), or the error that concerns this image alone (`UnknownTarget`,
+        `NonFiniteOutput`). Raises `MethodRefused` where the method doesn't hold for this model.
         """
-        weights = self.split.require_cam() if method == "cam" else None
+        weights = [each.require_cam() if method == "cam" else None for each in self.splits]
         with self._turn:
-            activations, logits = self._run(images)
+            forward = [engine.forward(images, extras) for engine in self._engines]
+            logits = forward[0][1]
+            chances = probabilities(logits, self.split.activation)
             chosen = [
-                self._classes(row, target) for row, target in zip(logits, targets, strict=True)
+                self._pairs(row, logits[row], None if chances is None else chances[row], target)
+                for row, target in enumerate(targets)
             ]
-            pairs = [
-                (row, index)
-                for row, found in enumerate(chosen)
-                if not isinstance(found, CamfleetError)
-                for index in found
+            pairs = [pair for found in chosen if isinstance(found, list) for pair in found]
+            maps = [
+                self._maps(engine, activations, pairs, method, matrix, extras)
+                for engine, (activations, _), matrix in zip(
+                    self._engines, forward, weights, strict=True
+                )
             ]
-            maps = list(self._maps(activations, pairs, method, weights))
-        chances = probabilities(logits, self.split.activation)
         made = {
-            (row, index): Explanation(
-                class_index=index,
-                logit=float(logits[row, index]),
-                probability=None if chances is None else float(chances[row, index]),
-                raw=raw,
-            )
-            for (row, index), raw in zip(pairs, maps, strict=True)
+            pair: self._explanation(pair, logits, chances, [each[position] for each in maps])
+            for position, pair in enumerate(pairs)
         }
         return [
-            found
-            if isinstance(found, CamfleetError)
-            else _finite([made[row, index] for index in found])
-            for row, found in enumerate(chosen)
+            _finite([made[pair] for pair in found]) if isinstance(found, list) else found
+            for found in chosen
         ]
 
-    def _classes(self, logits: Array, target: Target) -> list[int] | CamfleetError:
+    def _pairs(
+        self, row: int, logits: Array, chances: Array | None, target: Target
+    ) -> list[_Pair] | CamfleetError:
         if not np.isfinite(logits).all():
             return NonFiniteOutput(
                 f"model {self.card.id} answers NaN or infinity for this image: check the "
                 "preprocessing in its card"
             )
         try:
-            if target.kind == "label":
-                return [self.card.class_index(target.label)]
-            if target.kind == "index":
-                self.card.check_index(target.index, len(logits))
-                return [target.index]
+            classes = self._classes(logits, chances, target)
         except CamfleetError as error:
             return error
-        ranked = np.argsort(-logits, kind="stable")[: target.count]
-        return [int(index) for index in ranked]
+        sign = -1 if target.counter else 1
+        return [_Pair(row, int(index), sign) for index in classes]
+
+    def _classes(self, logits: Array, chances: Array | None, target: Target) -> Sequence[int]:
+        if target.kind == "label":
+            return [self.card.class_index(target.label)]
+        if target.kind == "index":
+            self.card.check_index(target.index, len(logits))
+            return [target.index]
+        ranked = np.argsort(-logits, kind="stable")
+        if target.kind == "top":
+            return [int(index) for index in ranked[: target.count]]
+        if chances is None:
+            raise InvalidRequest(
+                f"target above:P needs probabilities; model {self.card.id} has none (regression)"
+            )
+        reached = [int(index) for index in ranked if chances[index] >= target.threshold]
+        return reached[:MAX_TARGETS]
 
     def _maps(
         self,
+        engine: Engine,
         activations: Array,
-        pairs: list[tuple[int, int]],
+        pairs: list[_Pair],
         method: Method,
         weights: Array | None,
-    ) -> Iterator[Array]:
-        """Yield a raw map for each (row, class) pair."""
-        size = self.batch_size if len(pairs) > 1 else 1
-        for start in range(0, len(pairs), size):
-            rows, classes = np.array(pairs[start : start + size], np.int32).T
-            chosen = activations[rows]
-            if weights is not None:
-                yield from cam.cam(chosen, weights[:, classes].T)
-            else:
-                gradients = self._class_gradients(chosen, classes)
-                yield from cam.GRADIENT_METHODS[method](chosen, gradients)
+        extras: Extras,
+    ) -> list[Array]:
+        """Return a raw map for each pair."""
+        maps: list[Array] = []
+        for start in range(0, len(pairs), self.batch_size):  # bounds the memory of many targets
+            rows, classes, signs = np.array(pairs[start : start + self.batch_size], np.int32).T
+            maps.extend(
+                _map(
+                    engine,
+                    activations[rows],
+                    classes,
+                    signs.astype(np.float32),
+                    method,
+                    weights,
+                    tuple(each[rows] for each in extras),
+                )
+            )
+        return maps
 
-    def _run(self, images: Array) -> tuple[Array, Array]:
-        """Return feature maps (N, h, w, K) and logits (N, classes)."""
-        activations, logits = [], []
-        size = self.batch_size if len(images) > 1 else 1
-        for start in range(0, len(images), size):
-            batch = images[start : start + size]
-            maps, rows = self._forward(_padded(batch, size))
-            activations.append(maps.numpy()[: len(batch)])
-            logits.append(rows.numpy()[: len(batch)])
-        return np.concatenate(activations), np.concatenate(logits)
-
-    def _class_gradients(self, activations: Array, classes: NDArray[np.int32]) -> Array:
-        size = self.batch_size if len(activations) > 1 else 1
-        gradients = self._gradients(_padded(activations, size), _padded(classes, size))
-        return np.asarray(gradients.numpy()[: len(activations)], np.float32)
+    def _explanation(
+        self, pair: _Pair, logits: Array, chances: Array | None, maps: list[Array]
+    ) -> Explanation:
+        several = len(maps) > 1
+        return Explanation(
+            class_index=pair.class_index,
+            logit=float(logits[pair.row, pair.class_index]),
+            probability=None if chances is None else float(chances[pair.row, pair.class_index]),
+            raw=_fused(maps, self.fuse) if several else maps[0],
+            layers=tuple(zip((each.layer.path for each in self.splits), maps, strict=True))
+            if several
+            else (),
+        )
 
 
-def _compile(split: Split) -> tuple[Any, Any]:
-    """Return the forward pass and the head's gradient as functions traced once, for any batch."""
-    conv, head = split.conv, split.head
-    maps = split.layer.height, split.layer.width, split.layer.channels
+def _map(
+    engine: Engine,
+    activations: Array,
+    classes: NDArray[np.int32],
+    signs: Array,
+    method: Method,
+    weights: Array | None,
+    extras: Extras,
+) -> Array:
+    if weights is not None:
+        return cam.cam(activations, weights[:, classes].T * signs[:, None])
+    gradients = engine.gradients(activations, classes, extras) * signs[:, None, None, None]
+    return cam.GRADIENT_METHODS[method](activations, gradients)
 
-    @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow's
-        input_signature=[tf.TensorSpec((None, *conv.input.shape[1:]), tf.float32)]
-    )
-    def forward(images: Any) -> Any:
-        activations = conv(tf.cast(images, conv.input.dtype), training=False)
-        return tf.cast(activations, tf.float32), head(activations, training=False)
 
-    @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow's
-        input_signature=[
-            tf.TensorSpec((None, *maps), tf.float32),
-            tf.TensorSpec((None,), tf.int32),
-        ]
-    )
-    def gradients(activations: Any, classes: Any) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch(activations)
-            logits = head(tf.cast(activations, head.input.dtype), training=False)
-            chosen = tf.gather(logits, classes, axis=1, batch_dims=1)
-        return tape.gradient(chosen, activations)
-
-    return forward, gradients
+def _fused(maps: Sequence[Array], how: Fuse) -> Array:
+    """Return the mean or maximum of the maps' heat (0 to 1) on the finest of their grids."""
+    height, width = max((each.shape for each in maps), key=lambda shape: shape[0] * shape[1])
+    heats = np.stack([render.resized(render.normalise(each), height, width) for each in maps])
+    return np.asarray(heats.mean(axis=0) if how == "mean" else heats.max(axis=0), np.float32)
 
 
 def _finite(explanations: list[Explanation]) -> list[Explanation] | CamfleetError:
     if all(np.isfinite(each.raw).all() for each in explanations):
         return explanations
     return NonFiniteOutput("the class activation map holds NaN or infinity")
-
-
-def _padded(batch: Any, size: int) -> Any:
-    missing = size - len(batch)
-    return np.pad(batch, [(0, missing)] + [(0, 0)] * (batch.ndim - 1)) if missing > 0 else batch
-
-
-def nbytes(model: Any) -> int:
-    return sum(
-        int(np.prod(weight.shape))
-        * np.dtype(str(weight.dtype).replace("bfloat16", "float16")).itemsize
-        for weight in model.weights
-    )

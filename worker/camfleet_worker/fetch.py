@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from camfleet.errors import (
+    CamfleetError,
     ImageNotFound,
     ImageTooLarge,
     ImageUnreadable,
@@ -72,7 +73,7 @@ class Fetcher:
 
 
 class LocalReader:
-    """Reads files below some folders, wherever links and `..` in a path lead to."""
+    """Reads files below some folders; links and `..` count by where they lead."""
 
     def __init__(self, roots: tuple[Path, ...]) -> None:
         self._roots = roots
@@ -85,19 +86,15 @@ class LocalReader:
         """
         root, inner = self._place(uri)
         try:
-            descriptor = _open_below(root, inner)
+            descriptor = open_below(root, inner)
             try:
                 info = os.fstat(descriptor)
                 readable = stat.S_ISREG(info.st_mode) and info.st_size <= limit
                 data = _content(descriptor, limit + 1) if readable else b""
             finally:
                 os.close(descriptor)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ImageNotFound(f"there is no file {uri}") from error
-        except PermissionError as error:
-            raise SourceForbidden(f"the worker's user may not read {uri}") from error
         except OSError as error:
-            raise _odd(uri, error) from error
+            raise reason(uri, error) from error
         if not stat.S_ISREG(info.st_mode):
             raise ImageUnreadable(f"{uri} is not a regular file")
         size = max(info.st_size, len(data))
@@ -119,7 +116,7 @@ class LocalReader:
                 return root, os.path.relpath(real, root)
         folders = " ".join(map(str, self._roots)) or "none"
         raise SourceForbidden(
-            f"{path} is not in a folder that workers read from ({folders}): add one to "
+            f"{uri} is not in a folder that workers read from ({folders}): add one to "
             "CAMFLEET_FILE_ROOTS, or to `camfleet up` with --allow DIR"
         )
 
@@ -137,8 +134,11 @@ def _path(uri: str) -> str:
     return os.fsdecode(unquote_to_bytes(path))
 
 
-def _open_below(root: str, inner: str) -> int:
-    """Open `inner` step by step from `root`, so that no link put in place meanwhile is followed."""
+def open_below(root: str, inner: str) -> int:
+    """Return a descriptor of the file `inner` below `root`; raise `OSError`.
+
+    It goes step by step and follows no link: one put in place since the look leads nowhere.
+    """
     *folders, name = inner.split("/")
     here = os.open(root, _FOLDER)
     try:
@@ -155,9 +155,14 @@ def _content(descriptor: int, limit: int) -> bytes:
         return file.read(limit)
 
 
-def _odd(uri: str, error: OSError) -> Exception:
-    if error.errno in (errno.ENXIO, errno.ELOOP, errno.ENODEV):  # a socket, a link, no driver
-        return ImageUnreadable(f"{uri} is not a regular file")
-    if error.errno == errno.ENAMETOOLONG:
-        return ImageNotFound(f"there is no file {uri[:200]}...: its name is too long")
-    return SourceUnreachable(f"{uri}: {error.strerror}")
+def reason(uri: str, error: OSError) -> CamfleetError:
+    """Return what it means that the system can't open or read the file at `uri`."""
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR | errno.ENAMETOOLONG:
+            return ImageNotFound(f"there is no file {uri}")
+        case errno.EACCES | errno.EPERM:
+            return SourceForbidden(f"the worker's user may not read {uri}")
+        case errno.ENXIO | errno.ENODEV | errno.ELOOP:  # a socket, no driver, links in a circle
+            return ImageUnreadable(f"{uri} is not a regular file")
+        case _:
+            return SourceUnreachable(f"{uri}: {error.strerror}")

@@ -6,6 +6,7 @@ tensor on one graph that starts at the true input: layers before the backbone (R
 kept, and a tensor inside the backbone can be an output.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +30,7 @@ _IDLE = {
 _HALF = ("float16", "bfloat16")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One operation of the flat graph: `path` is its name below the nested models' names."""
 
@@ -57,9 +58,13 @@ class Step:
 
 @dataclass(frozen=True)
 class FlatGraph:
-    """A model's operations in the order they run, from a fresh image input to the output."""
+    """A model's operations in the order they run, from fresh inputs to one output.
+
+    `extras` are the inputs other than the image, by name.
+    """
 
     image: Any
+    extras: dict[str, Any]
     steps: tuple[Step, ...]
     output: Any
 
@@ -80,7 +85,7 @@ class FlatGraph:
         """Return the steps that compute the output from the tensor `start`, in order.
 
         The flag is False where `start` can't be cut at: the output doesn't need it, or needs the
-        image also on a way that runs past it.
+        image also on a way that runs past it. Other inputs may run past it.
         """
         seen: set[int] = set()
         todo = [self.output]
@@ -91,12 +96,15 @@ class FlatGraph:
                 if current is not start and id(current) in self._producers:
                     todo.extend(self._producers[id(current)].inputs)
         steps = [step for step in self.steps if id(step.output) in seen - {id(start)}]
-        roots = seen - self._producers.keys() - {id(start)}
-        return steps, id(start) in seen and not roots
+        return steps, id(start) in seen and id(self.image) not in seen
 
-    def replay(self, start: Any, fresh: Any) -> Any:
-        """Return the output computed from `fresh` in the place of the tensor `start`."""
-        made = {id(start): fresh}
+    def replay(self, start: Any, fresh: Any, extras: dict[str, Any]) -> Any:
+        """Return the output computed from `fresh` in the place of the tensor `start`.
+
+        `extras` stand in the place of the other inputs.
+        """
+        made = {id(self.extras[name]): each for name, each in extras.items()}
+        made[id(start)] = fresh
 
         def swap(value: Any) -> Any:
             return made.get(id(value), value) if _is_tensor(value) else value
@@ -107,21 +115,29 @@ class FlatGraph:
         return made[id(self.output)]
 
 
-def flatten(model: Any, shape: tuple[int, int, int]) -> FlatGraph:
-    """Return the flat graph of `model` on a fresh image input of `shape` (H, W, C).
+def flatten(model: Any, image: str, shape: tuple[int, int, int], output: int) -> FlatGraph:
+    """Return the flat graph of `model` on fresh inputs.
 
-    Raises `ModelRefused` for a model without a recorded graph.
+    The input named `image` gets `shape` (H, W, C), `output` is the number of the output to end
+    in. Raises `ModelRefused` for a model without a recorded graph.
     """
+    fresh = {
+        each.name: keras.Input(
+            shape if each.name == image else each.shape[1:], dtype=each.dtype, name=each.name
+        )
+        for each in model.inputs
+    }
     steps: list[Step] = []
-    image = keras.Input(shape, dtype=model.inputs[0].dtype, name="image")
-    outputs = _run(model, as_inputs(model, image), "", steps)
-    return FlatGraph(image, tuple(steps), tree.flatten(outputs)[0])
+    outputs = _run(model, list(fresh.values()), "", steps)
+    extras = {name: each for name, each in fresh.items() if name != image}
+    return FlatGraph(fresh[image], extras, tuple(steps), tree.flatten(outputs)[output])
 
 
-def as_inputs(model: Any, image: Any) -> Any:
-    """Return `image` in the structure (tensor, list or dict) in which `model` takes its inputs."""
-    structure = getattr(graph_of(model), "_inputs_struct", image)
-    return tree.pack_sequence_as(structure, [image])
+def packed(model: Any, values: dict[str, Any]) -> Any:
+    """Return the values of a model's inputs, by name, in the structure in which it takes them."""
+    flat = [values[each.name] for each in model.inputs]
+    structure = getattr(graph_of(model), "_inputs_struct", model.inputs)
+    return tree.pack_sequence_as(structure, flat)
 
 
 def graph_of(operation: Any) -> Any:
@@ -141,27 +157,43 @@ def activation_name(operation: Any) -> str:
     return str(getattr(function, "__name__", "linear")) if function else "linear"
 
 
-def _run(model: Any, inputs: Any, prefix: str, steps: list[Step]) -> Any:
+def _run(model: Any, inputs: list[Any], prefix: str, steps: list[Step]) -> Any:
     graph = graph_of(model)
     if graph is None:
         raise ModelRefused(
             f"model {getattr(model, 'name', model)!r} is subclassed and has no graph of layers to "
             "cut: build it with the functional API or as a Sequential and load the weights into it"
         )
+    calls: Counter[str] = Counter()
 
     def visit(operation: Any) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            path = prefix + operation.name
+            calls[operation.name] += 1
+            again = f"#{calls[operation.name]}" if calls[operation.name] > 1 else ""
+            path = prefix + operation.name + again
             if graph_of(operation) is not None:
-                return _run(operation, args[0], path + "/", steps)
+                return _run(operation, tree.flatten(args[0]), path + "/", steps)
             output = operation(*args, **kwargs)
             steps.append(Step(path, operation, args, kwargs, output))
             return output
 
         return call
 
-    standard = graph._standardize_inputs(inputs)  # noqa: SLF001  # as Functional.call does it
-    return graph._run_through_graph(standard, operation_fn=visit)  # noqa: SLF001  # likewise
+    arriving = [
+        _cast(tensor, wanted.dtype, prefix, steps)
+        for tensor, wanted in zip(inputs, graph.inputs, strict=True)
+    ]
+    return graph._run_through_graph(arriving, operation_fn=visit)  # noqa: SLF001  # no public way
+
+
+def _cast(tensor: Any, dtype: str, prefix: str, steps: list[Step]) -> Any:
+    """Return a model's input in the dtype that it's declared in, as calling the model would."""
+    if tensor.dtype == dtype:
+        return tensor
+    operation = keras.layers.Activation("linear", dtype=dtype, name=f"cast_{len(steps)}")
+    output = operation(tensor)
+    steps.append(Step(prefix + operation.name, operation, (tensor,), {}, output))
+    return output
 
 
 def _is_tensor(value: Any) -> bool:

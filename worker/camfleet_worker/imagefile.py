@@ -89,7 +89,8 @@ def open_header(data: bytes, *, kind: str, max_pixels: int, uri: str) -> ImageFi
     `ImageTooLarge`: more than `max_pixels`. `ImageUnreadable`: too much metadata, a PNG whose
     checksums are wrong; Pillow's own errors are left to `translated`.
     """
-    Image.MAX_IMAGE_PIXELS = max_pixels  # where Pillow reserves memory already for the header
+    # Some headers make Pillow reserve memory, after a look at its own limit for the process.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
     if kind == "JPEG" and data.count(b"Exif\0\0") > _MAX_EXIF_BLOCKS:
         raise ImageUnreadable(f"{uri}: more than {_MAX_EXIF_BLOCKS} EXIF blocks")
     if kind == "TIFF" and _tiff_numbers(data) > _MAX_TIFF_NUMBERS:

@@ -4,29 +4,18 @@
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from camfleet.contract import Geometry
 from camfleet_worker.imagefile import check_exif, kind_of, open_header, translated
+from camfleet_worker.pixels import Pixels, upright_rgb
 
-Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
-_ORIENTATION = 0x0112
-_UPRIGHT: dict[Any, Image.Transpose] = {  # by the value of the EXIF tag
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _INTERPOLATION = {
     "nearest": cv2.INTER_NEAREST_EXACT,  # the other one takes a corner, not the centre
     "bilinear": cv2.INTER_LINEAR,
@@ -79,40 +68,7 @@ def open_image(data: bytes, *, max_pixels: int, uri: str) -> Pixels:
         image = open_header(data, kind=kind, max_pixels=max_pixels, uri=uri)
         image.load()
         check_exif(image, uri)
-        return _rgb(_upright(image), getattr(image, "tag_v2", {}))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION))
-    except Exception:  # noqa: BLE001  # a broken EXIF block says nothing: the picture stays
-        return image
-    return image if turn is None else image.transpose(turn)
-
-
-def _rgb(image: Image.Image, tags: Any) -> Pixels:
-    if image.mode.startswith("I;16"):
-        return np.repeat(_eight_bits(image, tags)[:, :, None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        raise ValueError("numbers of 32 bits or with a sign have no known range; save 8 or 16")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGB", image.size, "white")
-        image.paste(layer, mask=layer)
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _eight_bits(image: Image.Image, tags: Any) -> Pixels:
-    """Return a picture of 16-bit gray (of 12 bits in some TIFFs) as (H, W) uint8."""
-    values = np.asarray(image)
-    highest = 4095 if tags.get(258) == (12,) else 65535
-    table = np.rint(np.minimum(np.arange(65536) / highest, 1) * 255).astype(np.uint8)
-    if tags.get(262) == 0:  # TIFF: zero is white
-        table = 255 - table
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        table[transparent] = 255
-    return np.asarray(table[values], np.uint8)
+        return upright_rgb(image)
 
 
 def prepare(

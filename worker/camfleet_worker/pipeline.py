@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,9 +20,18 @@ from camfleet.contract import (
     Method,
     Result,
     Status,
-    parse_target,
+    Values,
 )
-from camfleet.errors import CallerError, CamfleetError, ImageError, ServiceError, SourceUnreachable
+from camfleet.errors import (
+    CallerError,
+    CamfleetError,
+    ImageError,
+    InternalError,
+    InvalidRequest,
+    ServiceError,
+    SourceUnreachable,
+)
+from camfleet.expressions import parse_inputs, parse_target
 from camfleet.storage import Storage
 from camfleet_worker import render, results
 from camfleet_worker.build import ModelKey, ModelStore
@@ -66,9 +75,14 @@ class Pipeline:
         Raises `CamfleetError` where the request itself is wrong or the surroundings fail.
         """
         model = self._models.resolve(request.model)
-        ask = Ask(model, request.target, request.method, request.layer, request.outputs)
-        explainer = self._cache.get(ModelKey(model.digest, ask.layer))
-        item = Item(item_id=request.image_uri, image_uri=request.image_uri, target=None)
+        ask = Ask.of(model, request)
+        explainer = self._cache.get(ask.key)
+        item = Item(
+            item_id=request.image_uri,
+            image_uri=request.image_uri,
+            target=None,
+            inputs=request.inputs,
+        )
         return list(self._rows([item], ask, explainer))
 
     def explain_chunk(self, record: JobRecord, ref: ChunkRef) -> list[Result]:
@@ -79,9 +93,9 @@ class Pipeline:
         manifest = self._storage.get(keys.manifest_part(ref.job_id, ref.part))
         items = tables.read_manifest(manifest.data)
         model = record.models[ref.model]
-        ask = Ask(model, record.target, record.method, record.layer, record.outputs)
+        ask = Ask.of(model, record)
         try:
-            explainer = self._cache.get(ModelKey(model.digest, ask.layer))
+            explainer = self._cache.get(ask.key)
         except CallerError as error:
             logger.error("model %s can't be used: %s", model.id, error)  # noqa: TRY400
             images = [Loaded(item, item.target or ask.target) for item in items]
@@ -102,6 +116,7 @@ class Pipeline:
         card = explainer.card
         with _ending(image):
             image.parsed = parse_target(image.target)
+            image.extras = _extras(explainer, parse_inputs(item.inputs))
             with image.clock("fetch"):
                 fetched = self._fetch(item.image_uri)
             image.etag = fetched.etag
@@ -124,23 +139,27 @@ class Pipeline:
         self, image: Loaded, explanations: list[Explanation], ask: Ask, explainer: Explainer
     ) -> list[Result]:
         """Render and store the pictures of one image, and return its rows."""
-        uris: list[dict[str, str]] = []
-        with _ending(image):
-            uris.extend(self._store(image, each, ask) for each in explanations)
-        if image.error:
-            logger.info("%s failed: %s", image.item.image_uri, image.error)
-            return [results.failure(image, ask, image.error)]
-        return [
-            results.success(image, ask, explainer, rank, *pair)
-            for rank, pair in enumerate(zip(explanations, uris, strict=True))
-        ]
+        if image.error is None:
+            with _ending(image):
+                uris = [self._store(image, each, ask) for each in explanations]
+                return results.rows(image, ask, explainer, explanations, uris)
+        error = image.error or InternalError("an image ended without a row")
+        logger.info("%s failed: %s", image.item.image_uri, error)
+        return [results.failure(image, ask, error)]
 
     def _store(self, image: Loaded, explanation: Explanation, ask: Ask) -> dict[str, str]:
         """Write the pictures of one image and class; return their URIs by kind."""
         if image.geometry is None:
             raise ImageError("an image was explained before it was loaded")
         prefix = keys.explanation(
-            image.item.image_uri, ask.model.digest, image.target, ask.method, ask.layer, ask.outputs
+            image.item.image_uri,
+            image.item.inputs,
+            ask.model.digest,
+            image.target,
+            ask.method,
+            ask.layer,
+            ask.fuse,
+            ask.outputs,
         )
         with image.clock("render"):
             pictures = render.pictures(explanation.raw, image.canvas, image.geometry, ask.outputs)
@@ -178,6 +197,19 @@ def count(rows: Iterable[Result]) -> dict[Status, int]:
     return counts
 
 
+def _extras(explainer: Explainer, given: dict[str, Values]) -> tuple[Any, ...]:
+    """Return the values of the model's inputs other than the image; raise `InvalidRequest`."""
+    extras = explainer.split.extras
+    unknown = given.keys() - {each.name for each in extras}
+    if unknown:
+        there = ", ".join(each.name for each in extras) or "none"
+        raise InvalidRequest(
+            f"model {explainer.card.id} has no input {min(unknown)!r} beside the image; it has "
+            f"{there}"
+        )
+    return tuple(each.value(given.get(each.name)) for each in extras)
+
+
 def _batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
     stream = iter(things)
     return iter(lambda: list(itertools.islice(stream, size)), [])
@@ -211,6 +243,7 @@ def _attempt(
             np.stack([image.pixels for image in images]),
             [image.parsed for image in images if image.parsed],
             method,
+            tuple(np.stack(each) for each in zip(*(image.extras for image in images), strict=True)),
         )
     except CamfleetError as error:
         return [error] * len(images)

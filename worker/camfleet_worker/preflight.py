@@ -19,7 +19,8 @@ from camfleet.cards import Card, CardInput
 from camfleet.errors import CamfleetError, InvalidCard, ModelRefused
 from camfleet.settings import Settings
 from camfleet_worker.cam import GRADIENT_METHODS
-from camfleet_worker.explainer import Explainer, nbytes
+from camfleet_worker.engine import nbytes
+from camfleet_worker.explainer import Explainer
 
 _ROUNDS = 3
 
@@ -44,8 +45,8 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
         "methods": [*GRADIENT_METHODS, *(["cam"] if split.cam_weights is not None else [])],
         "cam": split.cam_reason or "holds",
         "split_error": split.error,
-        "conv_bytes": nbytes(split.conv),
-        "head_bytes": nbytes(split.head),
+        "conv_bytes": nbytes([split.conv]),
+        "head_bytes": nbytes([split.head]),
         "milliseconds_per_image": _time(explainer),
     }
 
@@ -78,7 +79,7 @@ def main() -> int:
 
 def check(path: Path, card_path: Path | None) -> dict[str, Any]:
     """Return the report on a card file, or on a model file with or without a card."""
-    from camfleet_worker.build import build_explainer
+    from camfleet_worker.build import ModelKey, build_explainer
     from camfleet_worker.device import configure
 
     settings = Settings(batch_size=4)
@@ -95,8 +96,7 @@ def check(path: Path, card_path: Path | None) -> dict[str, Any]:
     explainer = build_explainer(
         card,
         path,
-        digest="",
-        layer="auto",
+        key=ModelKey("", "auto", None),
         golden=golden.read_bytes() if golden else None,
         settings=settings,
     )

@@ -67,9 +67,14 @@ def heatmap_png(heat: Map, height: int, width: int) -> bytes:
 
     A gray value is 255 * heat, rounded. Cell centres lie at half integers, the border is level.
     """
-    _, down = _stretch(heat.shape[0], 0, height, height)
-    _, across = _stretch(heat.shape[1], 0, width, width)
-    return _encoded(".png", _levels(down @ heat @ across.T), _PNG)
+    return _encoded(".png", _levels(resized(heat, height, width)), _PNG)
+
+
+def resized(heat: Map, height: int, width: int) -> Map:
+    """Return an (h, w) map as (height, width) float32, bilinear, its outer edges in place."""
+    _, down = stretch(heat.shape[0], 0, height, height)
+    _, across = stretch(heat.shape[1], 0, width, width)
+    return np.asarray(down @ heat @ across.T, np.float32)
 
 
 def canvas(image: Pixels, max_side: int) -> Pixels:
@@ -104,8 +109,8 @@ def overlay_jpeg(
     picture = np.asarray(cv2.cvtColor(canvas(image, max_side), cv2.COLOR_RGB2BGR), np.uint8)
     height, width = picture.shape[:2]
     tall, wide = height / geometry.image_height, width / geometry.image_width
-    top, down = _stretch(heat.shape[0], geometry.top * tall, geometry.bottom * tall, height)
-    left, across = _stretch(heat.shape[1], geometry.left * wide, geometry.right * wide, width)
+    top, down = stretch(heat.shape[0], geometry.top * tall, geometry.bottom * tall, height)
+    left, across = stretch(heat.shape[1], geometry.left * wide, geometry.right * wide, width)
     rows = heat @ across.T
     for first in range(0, len(down), _BAND):
         levels = _levels(down[first : first + _BAND] @ rows)
@@ -122,7 +127,7 @@ def raw_npy(raw: Map) -> bytes:
     return file.getvalue()
 
 
-def _stretch(cells: int, start: float, stop: float, pixels: int) -> tuple[int, Map]:
+def stretch(cells: int, start: float, stop: float, pixels: int) -> tuple[int, Map]:
     """Spread `cells` evenly from `start` to `stop` over a line of pixels, numbered from 0.
 
     Returns the first pixel whose centre lies between, and a matrix (visible pixels, cells) of

@@ -1,38 +1,24 @@
 """Result rows: what the pipeline knows about one image and target, in the contract's words."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from camfleet.contract import Result, Status
+from camfleet.contract import LayerMap, Result, Status
 from camfleet.errors import CamfleetError
+from camfleet_worker import regions
 from camfleet_worker.explainer import Explainer, Explanation
 from camfleet_worker.work import Ask, Loaded
 
 # float16 holds these magnitudes with enough digits; beyond, a map is stored scaled.
 _SMALLEST, _LARGEST = 2.0**-10, 2.0**15
 
-_NOTHING: dict[str, Any] = dict.fromkeys(
-    (
-        "layer",
-        "class_index",
-        "class_name",
-        "probability",
-        "logit",
-        "error_code",
-        "error_message",
-        "grid_height",
-        "grid_width",
-        "raw_max",
-        "map_scale",
-        "map",
-        "geometry",
-        "heatmap_uri",
-        "overlay_uri",
-        "raw_uri",
-    )
-)
+_NOTHING: dict[str, Any] = {
+    **dict.fromkeys(Result.__struct_fields__),
+    "status": Status.NO_EVIDENCE,
+}
 
 
 def map_scale(raw: Any) -> float:
@@ -43,7 +29,24 @@ def map_scale(raw: Any) -> float:
     return 2.0 ** math.ceil(math.log2(largest))
 
 
-def success(
+def rows(
+    image: Loaded,
+    ask: Ask,
+    explainer: Explainer,
+    explanations: Sequence[Explanation],
+    uris: Sequence[dict[str, str]],
+) -> list[Result]:
+    """Return the rows of an explained image; one without a class where no class was reached."""
+    if not explanations:
+        found = {"layer": explainer.layer, "geometry": image.geometry}
+        return [Result(**{**_NOTHING, **_common(image, ask, 0), **found})]
+    return [
+        _row(image, ask, explainer, rank, *each)
+        for rank, each in enumerate(zip(explanations, uris, strict=True))
+    ]
+
+
+def _row(
     image: Loaded,
     ask: Ask,
     explainer: Explainer,
@@ -51,26 +54,35 @@ def success(
     explanation: Explanation,
     uris: dict[str, str],
 ) -> Result:
-    """Return the row of one explained class."""
-    raw = explanation.raw
-    scale = map_scale(raw)
-    highest = float(raw.max())
+    raw, geometry, wanted = explanation.raw, image.geometry, ask.outputs.regions
+    own = [{"layer": path, **_stored(each)} for path, each in explanation.layers]
     found = {
-        "layer": explainer.split.layer.path,
+        **_stored(raw),
+        "layer": explainer.layer,
         "class_index": explanation.class_index,
         "class_name": explainer.card.class_name(explanation.class_index),
         "probability": explanation.probability,
         "logit": explanation.logit,
-        "status": Status.OK if highest > 0 else Status.NO_EVIDENCE,
-        "grid_height": raw.shape[0],
-        "grid_width": raw.shape[1],
-        "raw_max": highest,
-        "map_scale": scale,
-        "map": tuple((raw / scale).ravel().tolist()),
-        "geometry": image.geometry,
+        "status": Status.OK if raw.max() > 0 else Status.NO_EVIDENCE,
+        "layer_maps": tuple(LayerMap(**each) for each in own) or None,
+        "geometry": geometry,
+        "focus": regions.focus(raw, geometry) if geometry else None,
+        "regions": regions.regions(raw, geometry, wanted) if geometry and wanted else None,
         **{f"{kind}_uri": uri for kind, uri in uris.items()},
     }
     return Result(**{**_NOTHING, **_common(image, ask, rank), **found})
+
+
+def _stored(raw: Any) -> dict[str, Any]:
+    """Return a map as it's stored: values that float16 holds, their scale, the exact maximum."""
+    scale = map_scale(raw)
+    return {
+        "grid_height": raw.shape[0],
+        "grid_width": raw.shape[1],
+        "raw_max": float(raw.max()),
+        "map_scale": scale,
+        "map": tuple((raw / scale).ravel().tolist()),
+    }
 
 
 def failure(image: Loaded, ask: Ask, error: CamfleetError) -> Result:

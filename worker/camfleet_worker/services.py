@@ -54,7 +54,7 @@ class Services:
 
     def check(self, digest: str) -> dict[str, Any]:
         """Load a model and return the report on it; raise `ModelRefused` with the reason."""
-        return preflight(self.cache.get(ModelKey(digest, "auto")))
+        return preflight(self.cache.get(ModelKey(digest, "auto", None)))
 
     def run_chunk(self, ref: ChunkRef) -> None:
         """Run one chunk in the order that keeps totals exact: pictures, results part, ledger."""

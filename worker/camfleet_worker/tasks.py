@@ -5,10 +5,10 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from celery import Celery
 from celery.exceptions import Reject
 from celery.signals import worker_shutting_down
+from msgspec.structs import replace
 
 from camfleet import contract
 from camfleet.contract import (
@@ -20,10 +20,9 @@ from camfleet.contract import (
     Reply,
     Result,
     Status,
-    decode,
-    encode,
 )
 from camfleet.errors import CallerError, CamfleetError, InternalError, ServiceError
+from camfleet.wire import decode, encode
 
 if TYPE_CHECKING:
     from camfleet_worker.services import Services
@@ -92,7 +91,12 @@ def _reply(rows: list[Result]) -> Reply:
     if first.status is Status.FAILED:
         error = ErrorInfo(code=first.error_code or "error", message=first.error_message or "")
         return Reply(results=(), error=error)
-    return Reply(results=tuple(msgspec.structs.replace(row, map=None) for row in rows), error=None)
+    return Reply(results=tuple(_without_maps(row) for row in rows), error=None)
+
+
+def _without_maps(row: Result) -> Result:
+    own = row.layer_maps and tuple(replace(each, map=None) for each in row.layer_maps)
+    return replace(row, map=None, layer_maps=own)
 
 
 def _info(error: Exception) -> ErrorInfo:

@@ -4,10 +4,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from camfleet.contract import Geometry, Item, Method, ModelRef, Outputs, Target, Timings
+from camfleet.contract import (
+    ExplainRequest,
+    Fuse,
+    Geometry,
+    Item,
+    JobRecord,
+    Method,
+    ModelRef,
+    Outputs,
+    Timings,
+)
 from camfleet.errors import CamfleetError
+from camfleet.expressions import Target
+from camfleet_worker.build import ModelKey
 
 
 @dataclass(frozen=True)
@@ -18,7 +30,16 @@ class Ask:
     target: str
     method: Method
     layer: str
+    fuse: Fuse | None
     outputs: Outputs
+
+    @classmethod
+    def of(cls, model: ModelRef, asked: ExplainRequest | JobRecord) -> Self:
+        return cls(model, asked.target, asked.method, asked.layer, asked.fuse, asked.outputs)
+
+    @property
+    def key(self) -> ModelKey:
+        return ModelKey(self.model.digest, self.layer, self.fuse)
 
 
 @dataclass
@@ -31,6 +52,7 @@ class Loaded:
     etag: str | None = None
     parsed: Target | None = None
     pixels: Any = None  # (H, W, C) float32, the model's input
+    extras: tuple[Any, ...] = ()  # values of the model's other inputs, as it takes them
     canvas: Any = None  # (h, w, 3) uint8, the upright photograph at the size of an overlay
     geometry: Geometry | None = None
     spent: dict[str, float] = field(default_factory=dict)  # milliseconds by stage

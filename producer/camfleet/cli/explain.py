@@ -11,6 +11,13 @@ from camfleet.cli import EXIT_FAILED_IMAGES, show
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--model", "model", required=True, help="A model id, or id@version.")
 @show.asking
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=V[,V...]",
+    help="Values of an input of the model beside the image; repeat for several.",
+)
 @click.option("--upload", is_flag=True, help="Send local files to the bucket for the worker.")
 @click.option(
     "--timeout", type=float, default=60, show_default=True, help="Seconds to wait for an answer."
@@ -37,12 +44,11 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **options: Any) -> N
 
 
 def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list[dict[str, Any]]:
-    from camfleet.contract import encode
     from camfleet.errors import ImageError
+    from camfleet.wire import encode
 
-    outputs = show.outputs(
-        *(options[name] for name in ("kinds", "colormap", "opacity", "max_side"))
-    )
+    question = show.question(options)
+    inputs = dict(map(_input, options["inputs"]))
     rows: list[dict[str, Any]] = []
     answers = []
     for image in images:
@@ -51,10 +57,8 @@ def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list
             client.explain(
                 client.upload(image) if local else image,
                 model=options["model"],
-                target=options["target"],
-                method=options["method"],
-                layer=options["layer"],
-                outputs=outputs,
+                inputs=inputs,
+                **question,
             )
         )
     with show.bar(len(images), "explaining") as bar:
@@ -65,6 +69,14 @@ def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list
                 rows.append(_failed(image, options["model"], error))
             bar.update()
     return rows
+
+
+def _input(text: str) -> tuple[str, list[float]]:
+    name, _, values = text.partition("=")
+    try:
+        return name, [float(each) for each in values.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"--input {text!r} is not of the form NAME=V[,V...]") from None
 
 
 def _failed(image: str, model: str, error: Any) -> dict[str, Any]:

@@ -31,18 +31,13 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> N
     SOURCE is an image, a folder, a glob, s3://bucket/prefix/ or a manifest (.csv, .jsonl or
     .parquet with the column image_uri and, if wanted, target and id).
     """
-    outputs = show.outputs(
-        *(options[name] for name in ("kinds", "colormap", "opacity", "max_side"))
-    )
+    question = show.question(options)
     with show.client() as client, show.bar(None, "submitting") as bar:
         items = _uploaded(client, sources) if options["upload"] else sources
         job = client.submit(
             items,
             models=options["models"],
-            target=options["target"],
-            method=options["method"],
-            layer=options["layer"],
-            outputs=outputs,
+            **question,
             job_id=options["job_id"],
             on_progress=lambda count: bar.update(count - bar.n),
         )
@@ -111,7 +106,7 @@ def results(
 
     Exit code 3 if the job is complete and images failed.
     """
-    from camfleet.contract import encode
+    from camfleet.wire import encode
 
     with show.client() as client:
         job = client.job(job_id)

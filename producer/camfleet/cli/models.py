@@ -76,7 +76,7 @@ def list_(*, as_json: bool) -> None:
     """List the registered models, all versions."""
     from datetime import UTC, datetime
 
-    from camfleet.contract import encode
+    from camfleet.wire import encode
 
     with show.client() as client:
         entries = [encode(entry) for entry in client.models.list()]

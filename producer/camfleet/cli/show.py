@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from camfleet import Client, Outputs, Result
+    from camfleet import Client, Result
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,64 +27,108 @@ def client() -> "Iterator[Client]":
         yield made
 
 
+_ASKING = (
+    click.option(
+        "--target",
+        default="top",
+        show_default=True,
+        help="top, top:K, a class index, a label (label:NAME for a label like these), above:P for "
+        "every class of at least that probability; not: before it for what speaks against.",
+    ),
+    click.option(
+        "--method",
+        type=click.Choice(["gradcam", "cam", "hirescam", "layercam", "xgradcam", "gradcam++"]),
+        default="gradcam",
+        show_default=True,
+    ),
+    click.option(
+        "--layer",
+        default="auto",
+        show_default=True,
+        help="auto (the card's), a path such as backbone/layer, or several with commas.",
+    ),
+    click.option(
+        "--fuse",
+        type=click.Choice(["mean", "max"]),
+        help="How the maps of several layers become one.  [default: as the card says]",
+    ),
+    click.option(
+        "--output",
+        "kinds",
+        multiple=True,
+        type=click.Choice(["heatmap", "overlay", "raw", "none"]),
+        help="What to write; repeat for several.  [default: heatmap, overlay]",
+    ),
+    click.option(
+        "--colormap",
+        type=click.Choice(["viridis", "inferno", "turbo", "jet"]),
+        default="turbo",
+        show_default=True,
+    ),
+    click.option("--opacity", type=click.FloatRange(0, 1), default=0.5, show_default=True),
+    click.option(
+        "--max-side",
+        type=click.IntRange(0),
+        default=1024,
+        show_default=True,
+        help="Longest side of an overlay in pixels; 0: as the photograph.",
+    ),
+    click.option(
+        "--shape",
+        "shapes",
+        multiple=True,
+        type=click.Choice(["box", "rle", "polygon"]),
+        help="Derive regions above the threshold; repeat for several forms.",
+    ),
+    click.option(
+        "--threshold",
+        default="0.5",
+        show_default=True,
+        help="Of --shape: a fraction of the map's maximum, or otsu.",
+    ),
+    click.option(
+        "--components",
+        type=click.Choice(["largest", "all"]),
+        default="largest",
+        show_default=True,
+        help="Of --shape: which connected regions.",
+    ),
+)
+
+
 def asking(command: F) -> F:
     """Add the options that say what to explain and what to write."""
-    for option in reversed(
-        [
-            click.option(
-                "--target",
-                default="top",
-                show_default=True,
-                help="top, top:K, a class index, or a label (label:NAME for a label of digits).",
-            ),
-            click.option(
-                "--method",
-                type=click.Choice(
-                    ["gradcam", "cam", "hirescam", "layercam", "xgradcam", "gradcam++"]
-                ),
-                default="gradcam",
-                show_default=True,
-            ),
-            click.option(
-                "--layer",
-                default="auto",
-                show_default=True,
-                help="auto (the card's), or a path such as backbone/layer.",
-            ),
-            click.option(
-                "--output",
-                "kinds",
-                multiple=True,
-                type=click.Choice(["heatmap", "overlay", "raw", "none"]),
-                help="What to write; repeat for several.  [default: heatmap, overlay]",
-            ),
-            click.option(
-                "--colormap",
-                type=click.Choice(["viridis", "inferno", "turbo", "jet"]),
-                default="turbo",
-                show_default=True,
-            ),
-            click.option("--opacity", type=click.FloatRange(0, 1), default=0.5, show_default=True),
-            click.option(
-                "--max-side",
-                type=click.IntRange(0),
-                default=1024,
-                show_default=True,
-                help="Longest side of an overlay in pixels; 0: as the photograph.",
-            ),
-        ]
-    ):
+    for option in reversed(_ASKING):
         command = option(command)
     return command
 
 
-def outputs(kinds: Sequence[str], colormap: str, opacity: float, max_side: int) -> "Outputs":
-    """Return the options of `asking` as the contract's outputs."""
-    from camfleet.contract import DEFAULT_OUTPUTS, Outputs, decode
+def question(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `asking` as the client's keywords."""
+    from camfleet.contract import DEFAULT_OUTPUTS, Outputs
+    from camfleet.wire import decode
 
-    chosen = [kind for kind in dict.fromkeys(kinds) if kind != "none"]
-    fields = {"colormap": colormap, "opacity": opacity, "max_side": max_side}
-    return decode({"kinds": chosen if kinds else list(DEFAULT_OUTPUTS.kinds), **fields}, Outputs)
+    kinds = [kind for kind in dict.fromkeys(options["kinds"]) if kind != "none"]
+    limit = options["threshold"]
+    regions = {
+        "threshold": limit if limit == "otsu" else _fraction(limit),
+        "components": options["components"],
+        "shapes": options["shapes"],
+    }
+    outputs = {
+        "kinds": kinds if options["kinds"] else DEFAULT_OUTPUTS.kinds,
+        "regions": regions if options["shapes"] else None,
+        **{name: options[name] for name in ("colormap", "opacity", "max_side")},
+    }
+    words = {name: options[name] for name in ("target", "method", "layer", "fuse")}
+    return {**words, "outputs": decode(outputs, Outputs)}
+
+
+def _fraction(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"--threshold {text!r} is no number, nor otsu") from None
 
 
 def row(result: "Result") -> dict[str, Any]:

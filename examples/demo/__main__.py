@@ -1,0 +1,150 @@
+"""The demo: real photographs, a real broker, a real S3 server, two real models.
+
+    python -m examples.demo        (`make demo` does it)
+
+Progress goes to stderr, the table to stdout, pictures and page to `demo-output/`. The exit code
+is 0 if every explanation succeeded. Downloads and the converted model stay in `.demo/`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tabulate import tabulate
+
+from camfleet import Client
+from camfleet.contract import Result, Status
+from camfleet.errors import CamfleetError
+from camfleet.local import LocalStack
+
+from .assets import AssetError, Assets, prepare
+from .gallery import Row, write_gallery
+
+CACHE = Path(".demo")
+OUTPUT = Path("demo-output")
+IMAGES_PER_CHUNK = 4  # small, so that progress shows
+WORKER_SECONDS = 120
+JOB_SECONDS = 300
+COLUMNS = ("image", "model", "class", "probability", "layer", "status", "heatmap")
+
+_started = time.monotonic()
+
+
+def main() -> int:
+    """Run the demo; return the exit code."""
+    try:
+        assets = prepare(CACHE, say)
+        convert_if_missing(assets)
+        results, rows = explain_all(assets)
+    except (AssetError, CamfleetError) as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    print(table(results))
+    page = write_gallery(OUTPUT, rows)
+    failed = [each for each in results if each.status == Status.FAILED]
+    say(f"{len(results) - len(failed)} explanations, {len(failed)} failed")
+    for each in failed:
+        say(f"failed: {Path(each.image_uri).name} with {each.model_id}: {each.error_message}")
+    print(f"gallery: {page}")
+    return 1 if failed else 0
+
+
+def say(text: str) -> None:
+    print(f"demo {time.monotonic() - _started:6.1f} s  {text}", file=sys.stderr, flush=True)
+
+
+def convert_if_missing(assets: Assets) -> None:
+    """Convert in a process of its own, so that TensorFlow's memory is free again afterwards."""
+    if assets.lite0.exists():
+        return
+    say("convert EfficientNet-Lite0 from PyTorch to Keras")
+    command = [sys.executable, "-m", "examples.demo.lite0", str(assets.weights), str(assets.lite0)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AssetError(f"EfficientNet-Lite0 can't be converted:\n{done.stderr.strip()}")
+
+
+def explain_all(assets: Assets) -> tuple[list[Result], list[Row]]:
+    """Explain the photographs with Lite0 and the faces with the emotion model."""
+    shutil.rmtree(OUTPUT, ignore_errors=True)
+    with LocalStack(CACHE / "stack", file_roots=(CACHE,), say=say) as stack:
+        use(stack.environ)
+        stack.wait_for_worker(WORKER_SECONDS)
+        with Client(replace(stack.settings, chunk_size=IMAGES_PER_CHUNK)) as client:
+            for card in assets.cards:
+                add_model(client, card)
+            results = explain(client, assets.photos, "lite0")
+            results += explain(client, assets.faces, "emotion")
+            rows = [save(client, each) for each in results]
+        say("stop the stack")
+    return results, rows
+
+
+def use(environ: Mapping[str, str]) -> None:
+    """Give boto3 the stack's credentials, and none of the user's own."""
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(environ)
+
+
+def add_model(client: Client, card: Path) -> None:
+    say(f"register {card.parent.name}: upload, then a worker loads it and checks its golden image")
+    ref, report = client.models.add(card, replace=True)
+    say(f"registered {ref.id}@{ref.version}, to be explained at layer {report.get('layer')}")
+
+
+def explain(client: Client, photos: Sequence[Path], model: str) -> list[Result]:
+    """Return the results of one job."""
+    uris = [str(each.resolve()) for each in photos]
+    job = client.submit(uris, models=[model], target="top:3", method="gradcam")
+    for progress in job.watch(timeout=JOB_SECONDS):
+        say(f"{model}: {progress.done} of {progress.total} images, {progress.failed} failed")
+    if not job.status().complete:
+        raise CamfleetError(f"job {job.id} of {model} is not done after {JOB_SECONDS} s")
+    return list(job.results())
+
+
+def save(client: Client, result: Result) -> Row:
+    """Copy the photograph and the overlay of one result into the output folder."""
+    original = Path(result.image_uri)
+    photo = Path("photos", original.name)
+    copy_to(photo, original.read_bytes())
+    if result.overlay_uri is None:
+        return Row(result, photo.as_posix(), None)
+    overlay = Path("overlays", f"{original.stem}-{result.model_id}-{result.rank + 1}.jpg")
+    copy_to(overlay, client.storage.get(result.overlay_uri).data)
+    return Row(result, photo.as_posix(), overlay.as_posix())
+
+
+def copy_to(path: Path, data: bytes) -> None:
+    target = OUTPUT / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+
+
+def table(results: Sequence[Result]) -> str:
+    rows = [
+        (
+            Path(each.image_uri).name,
+            each.model_id,
+            each.class_name,
+            each.probability,
+            each.layer,
+            each.status,
+            each.heatmap_uri or each.error_message,
+        )
+        for each in results
+    ]
+    return str(tabulate(rows, headers=COLUMNS, floatfmt=".3f"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""camfleet up: the local stack in the foreground."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from camfleet.cli import show
+
+if TYPE_CHECKING:
+    from camfleet.local import LocalStack
+
+_WORKER_SECONDS = 180
+_WATCH_SECONDS = 0.5
+
+
+@click.command()
+@click.option(
+    "--data",
+    default=".camfleet",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Folder that keeps everything; delete it to start afresh.",
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False),
+    help="Folder that the worker may read images from; repeatable.  [default: this folder]",
+)
+@click.option("--no-worker", is_flag=True, help="Start the servers only.")
+@show.as_json
+def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> None:
+    """Start Valkey, SeaweedFS and a worker on this machine and keep them until Ctrl-C.
+
+    Everything listens on loopback only. Prints the environment that producers need; it's in
+    DATA/env too as long as the stack runs.
+    """
+    import signal
+    import sys
+    import time
+    from pathlib import Path
+
+    from camfleet.local import LocalStack
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # also where `&` made the shell ignore it
+    roots = tuple(Path(each) for each in allow or (".",))
+    stack = LocalStack(Path(data), file_roots=roots, worker=not no_worker, say=_say)
+    with stack:
+        if not no_worker:
+            stack.wait_for_worker(_WORKER_SECONDS)
+        try:
+            show.dump(_facts(stack)) if as_json else click.echo(_text(stack))
+            sys.stdout.flush()
+            while True:
+                stack.check()
+                time.sleep(_WATCH_SECONDS)
+        except KeyboardInterrupt:
+            _say("stopping; Ctrl-C again kills")
+    _say("stopped")
+
+
+def _say(text: str) -> None:
+    click.echo(f"camfleet: {text}", err=True)
+
+
+def _facts(stack: "LocalStack") -> dict[str, Any]:
+    return {
+        "data": str(stack.data),
+        "redis": stack.settings.redis_url,
+        "s3_endpoint": stack.settings.s3_endpoint,
+        "bucket": stack.settings.bucket,
+        "file_roots": [str(each) for each in stack.settings.file_roots],
+        "pids": {name: process.pid for name, process in stack.processes.items()},
+        "environment": stack.environ,
+    }
+
+
+def _text(stack: "LocalStack") -> str:
+    import shlex
+
+    settings = stack.settings
+    worker = stack.data / "logs" / "worker.log" if "worker" in stack.processes else "none"
+    return "\n".join(
+        [
+            f"Ready, until Ctrl-C. Everything is kept in {stack.data}",
+            "",
+            f"  broker, results   {settings.redis_url}",
+            f"  object store      {settings.s3_endpoint}, bucket {settings.bucket}",
+            f"  worker's log      {worker}",
+            f"  readable folders  {', '.join(map(str, settings.file_roots))}",
+            "",
+            *stack.exports(),
+            "",
+            "The same in one line, for another terminal:",
+            "",
+            f"source {shlex.quote(str(stack.data / 'env'))}",
+        ]
+    )

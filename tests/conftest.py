@@ -1,0 +1,33 @@
+"""Real servers for the tests that ask for them: one stack for the whole session."""
+
+import os
+
+import pytest
+
+from camfleet.local import LocalStack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    """Start Valkey and SeaweedFS, no worker; boto3 finds their credentials in os.environ."""
+    with (
+        LocalStack(tmp_path_factory.mktemp("stack"), worker=False) as started,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name in [each for each in os.environ if each.startswith(("AWS_", "CAMFLEET_"))]:
+            patch.delenv(name)
+        for name, value in started.environ.items():
+            if name.startswith("AWS_"):
+                patch.setenv(name, value)
+        yield started
+
+
+@pytest.fixture(scope="session")
+def settings(stack):
+    return stack.settings
+
+
+@pytest.fixture(scope="session")
+def environ(stack):
+    """Give the environment of a child process that shall use the stack."""
+    return {**os.environ, **stack.environ}

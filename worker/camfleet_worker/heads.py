@@ -1,0 +1,109 @@
+"""The end of a model: from its output back to logits, what they mean, and CAM's weights."""
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from camfleet.errors import ModelRefused
+from camfleet_worker.graph import FlatGraph, Step, activation_name
+
+Array: TypeAlias = NDArray[np.float32]
+Activation: TypeAlias = Literal["softmax", "sigmoid", "none"]
+
+_SHAPING = ("Flatten", "Reshape", "Cast")
+
+
+def without_activation(graph: FlatGraph) -> tuple[FlatGraph, str]:
+    """Return the graph up to the logits, and the name of the softmax or sigmoid taken off."""
+    tensor = graph.output
+    while True:
+        step = graph.producer(tensor)
+        if step is None:
+            raise ModelRefused("the model's output is its input: there is nothing to explain")
+        name = activation_name(step.operation)
+        if name in ("softmax", "log_softmax", "sigmoid"):
+            return _ending_before(step, graph), name.removeprefix("log_")
+        if not (step.idle or step.kind in _SHAPING):
+            return graph, "linear"
+        tensor = step.inputs[0]
+
+
+def meaning(wanted: str, found: str, units: int) -> Activation:
+    """Return what turns logits into probabilities: the card's word, else what the model ends in.
+
+    Several linear outputs count as logits of a softmax, a single one as a regression.
+    """
+    if wanted != "auto":
+        return wanted  # type: ignore[return-value]  # the card's field has these values only
+    if found != "linear":
+        return found  # type: ignore[return-value]  # as `without_activation` names them
+    return "softmax" if units > 1 else "none"
+
+
+def class_logits(logits: Any, kind: Activation) -> Any:
+    """Return a symbolic output as (B, classes) float32; a single sigmoid unit z as (-z, z)."""
+    if any(size not in (None, 1) for size in logits.shape[1:-1]):
+        raise ModelRefused(
+            f"the model's output has shape {tuple(logits.shape)}: only classifiers with one score "
+            "per class and image can be explained"
+        )
+    rows = ops.cast(ops.reshape(logits, (-1, logits.shape[-1])), "float32")
+    if kind == "sigmoid" and logits.shape[-1] == 1:
+        return ops.concatenate([-rows, rows], axis=-1)
+    return rows
+
+
+def probabilities(logits: Array, kind: Activation) -> Array | None:
+    """Return (B, classes) probabilities of (B, classes) logits; None where they mean none."""
+    wide = logits.astype(np.float64)
+    if kind == "softmax":
+        shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
+    if kind == "sigmoid":
+        return np.asarray(0.5 * (1 + np.tanh(0.5 * wide)), np.float32)
+    return None
+
+
+def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array | None, str]:
+    """Return CAM's (K, classes) weights for a head of `steps` after `start`.
+
+    Where its closed form doesn't hold: None and the reason.
+    """
+    acting = [each for each in steps if not each.idle and each.kind not in _SHAPING]
+    names = ", ".join(each.kind for each in acting) or "nothing"
+    refusal = f"it needs global average pooling and at most one dense layer, not {names}"
+    if not acting or not _is_global_average(acting[0], start):
+        return None, refusal
+    channels = int(start.output.shape[-1])
+    if len(acting) == 1:
+        weights = np.eye(channels, dtype=np.float32)
+    elif len(acting) == 2 and acting[1].kind in ("Dense", "Conv2D"):
+        weights = np.asarray(acting[1].operation.kernel, np.float32).reshape(channels, -1)
+    else:
+        return None, refusal
+    if kind == "sigmoid" and weights.shape[1] == 1:
+        weights = np.concatenate([-weights, weights], axis=1)
+    return weights, ""
+
+
+def _ending_before(step: Step, graph: FlatGraph) -> FlatGraph:
+    """Return the graph ending in what `step`, an activation or a layer with one, applies it to."""
+    steps = graph.steps[: graph.steps.index(step)]
+    if not getattr(step.operation, "weights", None):
+        return FlatGraph(graph.image, graph.extras, steps, step.inputs[0])
+    layer = step.operation
+    config = {**layer.get_config(), "activation": "linear", "name": f"{layer.name}_logits"}
+    twin = type(layer).from_config(config)
+    output = twin(*step.args, **step.kwargs)
+    twin.set_weights(layer.get_weights())
+    linear = Step(step.path, twin, step.args, step.kwargs, output)
+    return FlatGraph(graph.image, graph.extras, (*steps, linear), output)
+
+
+def _is_global_average(pooling: Step, start: Step) -> bool:
+    if pooling.kind == "GlobalAveragePooling2D":
+        return True
+    grid = tuple(start.output.shape[1:3])
+    return pooling.kind == "AveragePooling2D" and tuple(pooling.operation.pool_size) == grid

@@ -1,0 +1,80 @@
+"""A decoded Pillow image, of whatever kind of numbers, as an upright RGB array."""
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+_BAND = 2**20  # pixels converted at a time
+_ORIENTATION = 0x0112
+
+
+def _mirror_and_rotate(pixels: Pixels, way: int) -> Any:
+    return cv2.rotate(cv2.flip(pixels, 1), way)
+
+
+_TURNS: dict[Any, tuple[Callable[..., Any], int]] = {  # by the value of the EXIF tag
+    2: (cv2.flip, 1),
+    3: (cv2.flip, -1),
+    4: (cv2.flip, 0),
+    6: (cv2.rotate, cv2.ROTATE_90_CLOCKWISE),
+    8: (cv2.rotate, cv2.ROTATE_90_COUNTERCLOCKWISE),
+    5: (_mirror_and_rotate, cv2.ROTATE_90_COUNTERCLOCKWISE),
+    7: (_mirror_and_rotate, cv2.ROTATE_90_CLOCKWISE),
+}
+
+
+def upright_rgb(image: Image.Image) -> Pixels:
+    """Return the picture as (H, W, 3) uint8 RGB, turned as its EXIF says, and close the image.
+
+    Raises `ValueError` for numbers of unknown range, and whatever Pillow raises.
+    """
+    turn, way = _TURNS.get(_orientation(image), (None, 0))
+    pixels = _rgb(image)
+    image.close()  # makes room for the turn
+    return pixels if turn is None else np.asarray(turn(pixels, way), np.uint8)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001  # a broken EXIF block says nothing: the picture stays
+        return None
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    """Return the picture as (H, W, 3) uint8 RGB, converted band by band to save memory."""
+    tags = getattr(image, "tag_v2", {})
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        if band.mode in ("I", "F"):
+            raise ValueError("numbers of 32 bits or with a sign have no known range; save 8 or 16")
+        if band.mode.startswith("I;16"):
+            pixels[top : top + rows] = _eight_bits(band, tags)[:, :, None]
+            continue
+        if band.has_transparency_data:
+            layer = band.convert("RGBA")
+            band = Image.new("RGB", band.size, "white")
+            band.paste(layer, mask=layer)
+        pixels[top : top + rows] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+    return pixels
+
+
+def _eight_bits(image: Image.Image, tags: Any) -> Pixels:
+    """Return a picture of 16-bit gray (of 12 bits in some TIFFs) as (H, W) uint8."""
+    values = np.asarray(image)
+    highest = 4095 if tags.get(258) == (12,) else 65535
+    table = np.rint(np.minimum(np.arange(65536) / highest, 1) * 255).astype(np.uint8)
+    if tags.get(262) == 0:  # TIFF: zero is white
+        table = 255 - table
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        table[transparent] = 255
+    return np.asarray(table[values], np.uint8)

@@ -1,0 +1,141 @@
+"""A model's inputs and outputs: which is the image, which is explained, what else it needs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camfleet.errors import InvalidRequest, ModelRefused
+from camfleet_worker.graph import FlatGraph
+
+Array: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a card says of a model's inputs and outputs.
+
+    Null names choose the only one there is: of several inputs the only one of rank 4.
+    """
+
+    shape: tuple[int, int, int]  # (H, W, C) of the image
+    image: str | None = None
+    output: str | None = None
+    defaults: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of the other inputs
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An input other than the image; `default` where an item gives no value."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    default: Array | None
+
+    def value(self, given: Sequence[float] | None) -> Array:
+        """Return an item's value in this input's shape; raise `InvalidRequest`."""
+        if given is not None:
+            return self._shaped(given)
+        if self.default is None:
+            raise InvalidRequest(
+                f"the model needs a value for its input {self.name!r}: give it with the image "
+                f"(inputs), or as default in the card ([inputs.{self.name}])"
+            )
+        return self.default
+
+    def trial(self, count: int) -> Array:
+        """Return (count, *shape) values to try the model with: the default, or made-up ones."""
+        if self.default is not None:
+            return np.stack([self.default] * count)
+        if "int" in self.dtype:
+            return np.zeros((count, *self.shape), np.float32)
+        return np.random.default_rng(1).uniform(0, 1, (count, *self.shape)).astype(np.float32)
+
+    def _shaped(self, values: Sequence[float]) -> Array:
+        array = np.asarray(values, np.float32)
+        if array.size != np.prod(self.shape, dtype=int):
+            raise InvalidRequest(
+                f"input {self.name!r} of the model takes {np.prod(self.shape, dtype=int)} "
+                f"numbers, not {array.size}"
+            )
+        return array.reshape(self.shape)
+
+
+def choose(model: Any, signature: Signature) -> tuple[str, int]:
+    """Return the name of the image input and the number of the output to explain.
+
+    Raises `ModelRefused` where they are unclear or don't fit, with what there is.
+    """
+    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if not inputs or not outputs:
+        raise ModelRefused(
+            "the model has no defined input and output (a subclassed or unbuilt model): build it "
+            "with the functional API or as a Sequential with an Input and load the weights into it"
+        )
+    image = _image(inputs, signature)
+    expected = tuple(image.shape[1:])
+    fits = len(expected) == 3 and all(
+        mine in (None, yours) for mine, yours in zip(expected, signature.shape, strict=True)
+    )
+    if not fits:
+        raise ModelRefused(
+            f"the model's input is {expected} (height, width, channels), the card says "
+            f"{signature.shape}: correct input.height, input.width or input.color in the card"
+        )
+    return image.name, _output(model, signature)
+
+
+def extras_of(graph: FlatGraph, defaults: Mapping[str, Sequence[float]]) -> tuple[Extra, ...]:
+    """Return the inputs other than the image; raise `ModelRefused` for what numbers can't fill."""
+    unknown = set(defaults) - set(graph.extras)
+    if unknown:
+        there = ", ".join(graph.extras) or "none but the image"
+        raise ModelRefused(f"the card names an input {min(unknown)!r}; the model has {there}")
+    extras = []
+    for name, tensor in graph.extras.items():
+        shape = tuple(tensor.shape[1:])
+        if None in shape or tensor.dtype == "string":
+            raise ModelRefused(
+                f"input {name!r} of the model has shape {shape} and type {tensor.dtype}: an input "
+                "beside the image must be a fixed number of numbers"
+            )
+        extra = Extra(name, shape, tensor.dtype, None)
+        if name in defaults:
+            extra = Extra(name, shape, tensor.dtype, extra.value(defaults[name]))
+        extras.append(extra)
+    return tuple(extras)
+
+
+def joined(first: Any, others: Iterable[Any]) -> Any:
+    """Return what a submodel takes: a tensor, or a list where there are further inputs."""
+    rest = list(others)
+    return [first, *rest] if rest else first
+
+
+def _image(inputs: Sequence[Any], signature: Signature) -> Any:
+    there = ", ".join(f"{each.name} {tuple(each.shape[1:])}" for each in inputs)
+    if signature.image is not None:
+        for each in inputs:
+            if each.name == signature.image:
+                return each
+        raise ModelRefused(f"the model has no input {signature.image!r}; it has {there}")
+    images = [each for each in inputs if len(each.shape) == 4] if len(inputs) > 1 else inputs
+    if len(images) != 1:
+        raise ModelRefused(
+            f"which input is the image? The model has {there}: set image_input in the card"
+        )
+    return images[0]
+
+
+def _output(model: Any, signature: Signature) -> int:
+    names = list(getattr(model, "output_names", None) or range(len(model.outputs)))
+    if signature.output is not None:
+        if signature.output in names:
+            return names.index(signature.output)
+        raise ModelRefused(f"the model has no output {signature.output!r}; it has {names}")
+    if len(names) != 1:
+        raise ModelRefused(f"the model has the outputs {names}: set `output` in the card")
+    return 0
