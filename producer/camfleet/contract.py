@@ -47,7 +47,7 @@ class Regions(Wire, frozen=True, kw_only=True):
 
     threshold: (
         Annotated[float, Meta(gt=0, le=1)] | Literal["otsu"]
-    )  # a fraction of the hottest pixel
+    )  # or part of the hottest pixel's
     components: Literal["largest", "all"]
     shapes: tuple[Literal["box", "rle", "polygon"], ...]
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from celery import Celery
 from kombu import Queue  # type: ignore[attr-defined]  # kombu loads it lazily
+from kombu.pools import ProducerPool
 
 from camfleet import contract
 from camfleet.errors import BrokerUnavailable
@@ -51,19 +52,30 @@ def make_app(settings: Settings) -> Celery:
         result_expires=settings.answer_expires,
         task_publish_retry_policy={"max_retries": 3, "interval_start": 0.1, "interval_max": 1},
     )
+    _own_pools(app)
     return app
 
 
 def close_app(app: Celery) -> None:
-    """Close a producer's connections; Celery's own close leaves its pools to the collector."""
-    # The pools are shared by all apps of a process with the same server: emptied, not closed.
-    app.amqp.producer_pool.force_close_all(close_pool=False)
-    app.pool.force_close_all(close_pool=False)
+    """Close a producer's connections; Celery's own close leaves them to the collector."""
+    app.amqp.producer_pool.force_close_all()
+    app.pool.force_close_all()
     consumer = app.backend.result_consumer
     consumer.stop()
     consumer._pubsub = None  # noqa: SLF001  # else results that die later connect to unsubscribe
     app.backend.client.close()
     app.close()
+
+
+def _own_pools(app: Celery) -> None:
+    """Give an app connection pools of its own.
+
+    Celery shares them by URL among all apps of a process: closing one app would close the others.
+    """
+    limit = app.conf.broker_pool_limit
+    app._pool = app.connection_for_write().Pool(limit=limit)  # noqa: SLF001  # no public way
+    pool = ProducerPool(app._pool, limit=limit)  # type: ignore[no-untyped-call]  # noqa: SLF001
+    app.amqp._producer_pool = pool  # noqa: SLF001
 
 
 def _queue(name: str) -> Any:

@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from support import wait_until
 
 from camfleet import Client
 from samples import write_card, write_photos
+from support import wait_until
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +19,8 @@ def folder(tmp_path_factory):
 def worker_environ(environ, folder):
     return {
         **environ,
+        # A database of its own: the other tests' messages are not for this worker.
+        "CAMFLEET_REDIS_URL": environ["CAMFLEET_REDIS_URL"].replace("/0", "/1"),
         "CAMFLEET_FILE_ROOTS": str(folder),
         "CAMFLEET_MODEL_DIR": str(folder / "models"),
         "CAMFLEET_BATCH_SIZE": "4",

@@ -74,3 +74,10 @@ def test_an_answer_that_does_not_come_says_whether_a_worker_lives(client, photos
         answer = lonely.explain(str(photos[0]), model="patches")
         with pytest.raises(AnswerTimeout, match="no worker answers a ping: start one with"):
             answer.result(timeout=0.2)
+
+
+def test_closing_one_client_leaves_the_others_of_the_process_alone(client, worker_environ, photos):
+    for _ in range(3):
+        with Client.from_environ(worker_environ) as other:
+            other.explain(str(photos[0]), model="patches").result(timeout=30)
+        client.explain(str(photos[0]), model="patches").result(timeout=30)

@@ -107,7 +107,7 @@ def run(*words, **options):
 
 
 def up(*words):
-    return run("-c", "from camfleet.cli import main; main()", "up", "--no-worker", *words)
+    return run("-c", "from camfleet.cli import main; main()", "up", "--json", *words)
 
 
 def test_objects_and_keys_and_the_environment_survive_a_restart(tmp_path, write, read):
@@ -255,19 +255,21 @@ def test_a_worker_that_does_not_start_is_quoted(tmp_path, monkeypatch):
         stack.wait_for_worker(60)
 
 
-def test_up_prints_an_environment_that_works_until_it_is_terminated(tmp_path, write, read):
-    with up("--json", "--data", str(tmp_path / "data"), "--allow", str(tmp_path)) as running:
-        told = json.loads(running.stdout.readline())
+def test_up_runs_servers_and_a_worker_until_it_is_terminated(tmp_path, write, read):
+    with up("--data", str(tmp_path / "data"), "--allow", str(tmp_path)) as running:
+        told = json.loads(running.stdout.readline())  # printed once the worker has answered
+        assert set(told["pids"]) == {"valkey", "seaweedfs", "worker"}
+        assert all(map(alive, told["pids"].values()))
         assert told["file_roots"] == [str(tmp_path)]
         write(told["environment"])
         assert read(told["environment"]) == (b"object", "key")
         running.send_signal(signal.SIGTERM)
-        assert running.wait(20) == 0
+        assert running.wait(30) == 0
     assert not any(map(alive, told["pids"].values()))
 
 
 def test_up_ends_with_an_error_when_a_server_dies(tmp_path):
-    with up("--json", "--data", str(tmp_path)) as running:
+    with up("--no-worker", "--data", str(tmp_path)) as running:
         told = json.loads(running.stdout.readline())
         os.kill(told["pids"]["seaweedfs"], signal.SIGKILL)
         assert running.wait(20) == 1
