@@ -1,9 +1,9 @@
-# make demo | test | lint | bench | clean
+# make demo | test | zoo | lint | bench | clean
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test zoo lint format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
@@ -20,11 +20,14 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+zoo: $(VENV)/ready
+	$(BIN)/python -m pytest -m "zoo or not zoo" tests/zoo
+
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .demo demo-output .camfleet
+	rm -rf $(VENV) .demo .zoo demo-output .camfleet
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -9,7 +9,7 @@ from camfleet.local import LocalStack
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory):
-    """Start Valkey and SeaweedFS, no worker; boto3 finds their credentials in os.environ."""
+    """Start Valkey and SeaweedFS, no worker; boto3 finds what it needs in os.environ."""
     with (
         LocalStack(tmp_path_factory.mktemp("stack"), worker=False) as started,
         pytest.MonkeyPatch.context() as patch,
@@ -17,7 +17,7 @@ def stack(tmp_path_factory):
         for name in [each for each in os.environ if each.startswith(("AWS_", "CAMFLEET_"))]:
             patch.delenv(name)
         for name, value in started.environ.items():
-            if name.startswith("AWS_"):
+            if not name.startswith("CAMFLEET_"):
                 patch.setenv(name, value)
         yield started
 

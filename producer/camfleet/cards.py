@@ -92,6 +92,7 @@ class Card(Part, frozen=True, kw_only=True):
     output: str | None = None
     activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
     golden: Golden | None = None
+    custom_code: tuple[str, ...] = ()
 
     @property
     def label_list(self) -> tuple[str, ...]:

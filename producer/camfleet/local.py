@@ -171,6 +171,7 @@ class LocalStack:
             "AWS_ACCESS_KEY_ID": credentials.s3_access_key,
             "AWS_SECRET_ACCESS_KEY": credentials.s3_secret_key,
             "AWS_DEFAULT_REGION": REGION,
+            **servers.past_proxies(os.environ),
             **self._overrides,
         }
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,17 @@ def weed_command(program: Path, ports: Ports) -> list[str]:
         "-master.volumeSizeLimitMB=128",  # grown as needed, nothing is preallocated
         "-volume.preStopSeconds=0",
     ]
+
+
+def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what keeps requests to loopback off the user's proxy; nothing if there is none."""
+    if not any(
+        environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    ):
+        return {}
+    known = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    hosts = ",".join([*filter(None, known.split(",")), HOST])
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
 
 
 def disk_hint(data: Path) -> str:
@@ -199,6 +210,7 @@ def s3_client(settings: Settings, credentials: Credentials, timeout: float) -> I
             read_timeout=timeout,
             retries={"total_max_attempts": 1},
             s3={"addressing_style": "path"},
+            proxies={},
         ),
     )
     with closing(client):

@@ -48,6 +48,9 @@ class Settings:
     model_dir: Path = _setting(
         "folder where workers keep downloaded model files", Path("~/.cache/camfleet/models")
     )
+    allow_custom_code: bool = _setting(
+        "let workers run the code that a model card names (`custom_code`)", default=False
+    )
     model_cache_bytes: int = _setting("weights kept in memory per process, in bytes", 4 * 2**30)
     batch_size: int = _setting("images per forward pass in a job", 16)
     concurrency: int = _setting("tasks that one worker process runs side by side (threads)", 4)

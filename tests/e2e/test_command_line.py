@@ -224,7 +224,7 @@ def test_models_are_listed_shown_and_checked(run, folder):
     shown = json.loads(run("models", "show", "patches", "--json").stdout)
     assert shown["report"]["layer"] == "conv"
     assert shown["card"]["labels"] == ["bright", "dark"]
-    assert "conv: 32 x 48 grid, 2 feature maps" in run("models", "show", "patches").stdout
+    assert "feature maps  2 of 32 x 48" in run("models", "show", "patches").stdout
     checked = run("models", "check", folder / "card" / "card.toml")
     assert checked.returncode == 0, checked.stderr
     assert "methods       gradcam, hirescam, layercam, xgradcam, gradcam++, cam" in checked.stdout

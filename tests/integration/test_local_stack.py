@@ -246,6 +246,16 @@ def test_a_wrong_override_starts_nothing(tmp_path):
     assert not (tmp_path / "logs").exists()
 
 
+def test_proxies_and_profiles_of_the_user_stay_out_of_the_way(tmp_path, monkeypatch, write, read):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with LocalStack(tmp_path, worker=False) as stack:
+        assert stack.environ["NO_PROXY"].split(",")[-1] == "127.0.0.1"
+        monkeypatch.setenv("NO_PROXY", stack.environ["NO_PROXY"])
+        write(stack.environ)
+        assert read(stack.environ) == (b"object", "key")
+
+
 def test_a_worker_that_does_not_start_is_quoted(tmp_path, monkeypatch):
     monkeypatch.setenv("CAMFLEET_TYPO", "1")  # inherited by the worker, which refuses it
     with (

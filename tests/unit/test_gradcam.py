@@ -151,7 +151,7 @@ def test_the_map_is_the_sum_of_the_weighted_maps_not_their_mean():
 def test_gradients_agree_with_finite_differences_of_the_head():
     made, batch = explainer(deep_head(activation=None)), images(1, (12, 12, 3))
     maps = made.split.conv(batch).numpy()
-    analytic = made._engines[0].gradients(maps, np.array([2], np.int32), ())[0]
+    analytic = made.engines[0].gradients(maps, np.array([2], np.int32), ())[0]
     for place in [(0, 0, 0), (2, 3, 4), (4, 4, 5)]:
         step = np.zeros_like(maps)
         step[0, *place] = 1e-2

@@ -18,7 +18,7 @@ from camfleet.settings import Settings
 from camfleet.storage import Storage
 from camfleet_worker.explainer import Explainer
 from camfleet_worker.images import open_image, prepare
-from camfleet_worker.loader import load_keras
+from camfleet_worker.loader import describe, load_keras
 from camfleet_worker.signature import Signature
 from camfleet_worker.split import split
 
@@ -87,7 +87,7 @@ def build_explainer(
     card: Card, path: Path, *, key: ModelKey, golden: bytes | None, settings: Settings
 ) -> Explainer:
     """Load, split and warm the model of a card. Raises `ModelRefused` with the reason."""
-    model = load_keras(path)
+    model = load_keras(path, card.custom_code, allowed=settings.allow_custom_code)
     layers = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
     probe = _probe(card)
     splits = [split(model, _signature(card), each, card.activation, probe) for each in layers]
@@ -96,7 +96,9 @@ def build_explainer(
         raise ModelRefused(
             f"the model has {classes} classes, its card has {len(card.label_list)} labels"
         )
-    explainer = Explainer(card, key.digest, splits, key.fuse or card.fuse, settings.batch_size)
+    explainer = Explainer(
+        card, key.digest, splits, key.fuse or card.fuse, settings.batch_size, describe(path)
+    )
     explainer.warm()
     if golden is not None:
         _check_golden(explainer, golden, settings)

@@ -1,8 +1,9 @@
 """A built model, ready to explain: targets to classes, classes to maps."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -50,15 +51,22 @@ class Explainer:
     """
 
     def __init__(
-        self, card: Card, digest: str, splits: Sequence[Split], fuse: Fuse, batch_size: int
+        self,
+        card: Card,
+        digest: str,
+        splits: Sequence[Split],
+        fuse: Fuse,
+        batch_size: int,
+        origin: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self.origin = dict(origin)  # the file's format and the Keras version that wrote it
         self.card = card
         self.digest = digest
         self.splits = tuple(splits)
         self.fuse = fuse
         self.batch_size = batch_size
         self.nbytes = nbytes([part for each in splits for part in (each.conv, each.head)])
-        self._engines = [Engine(each, batch_size) for each in splits]
+        self.engines = [Engine(each, batch_size) for each in splits]
         self._turn = threading.Lock()
 
     @property
@@ -81,14 +89,14 @@ class Explainer:
         for size in sorted({1, self.batch_size}):
             images = np.zeros((size, *self.shape), np.float32)
             extras = tuple(each.trial(size) for each in self.split.extras)
-            for engine in self._engines:
+            for engine in self.engines:
                 maps, _ = engine.forward(images, extras)
                 engine.gradients(maps, np.zeros(size, np.int32), extras)
 
     def predict(self, images: Array, extras: Extras = ()) -> tuple[Array, Array | None]:
         """Return logits and probabilities, (N, classes) each, of (N, H, W, C) images."""
         with self._turn:
-            _, logits = self._engines[0].forward(images, extras)
+            _, logits = self.engines[0].forward(images, extras)
         return logits, probabilities(logits, self.split.activation)
 
     def explain(
@@ -107,7 +115,7 @@ class Explainer:
         """
         weights = [each.require_cam() if method == "cam" else None for each in self.splits]
         with self._turn:
-            forward = [engine.forward(images, extras) for engine in self._engines]
+            forward = [engine.forward(images, extras) for engine in self.engines]
             logits = forward[0][1]
             chances = probabilities(logits, self.split.activation)
             chosen = [
@@ -118,7 +126,7 @@ class Explainer:
             maps = [
                 self._maps(engine, activations, pairs, method, matrix, extras)
                 for engine, (activations, _), matrix in zip(
-                    self._engines, forward, weights, strict=True
+                    self.engines, forward, weights, strict=True
                 )
             ]
         made = {

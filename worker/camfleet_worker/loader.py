@@ -1,7 +1,10 @@
-"""From a model file on disk to a Keras model, or a clear refusal."""
+"""From a model file on disk to a Keras model, or a clear refusal. Code in files is not run."""
 
 import json
 import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,53 +12,110 @@ import h5py
 import keras
 
 from camfleet.cards import check_model_file
-from camfleet.errors import UnsupportedModelFile
+from camfleet.errors import ModelRefused, UnsupportedModelFile
+
+LAMBDA = "lambda"
+
+_KNOWN_MODULES = ("builtins", "keras", "tensorflow", "tf_keras")
 
 
-def load_keras(path: Path) -> Any:
+def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = False) -> Any:
     """Return the Keras model in a .keras, .h5 or .hdf5 file, without its training state.
 
-    Raises `UnsupportedModelFile` with Keras' reason. Code inside the file is never run: Keras'
-    safe mode is on, and as it's ignored for HDF5, Lambda layers are looked for there.
+    `custom_code` is what the card names: `module:Class` of layers that are installed here, or
+    `lambda` for code inside the file; `allowed` says whether the operator permits any. Raises
+    `ModelRefused`, or `UnsupportedModelFile` with Keras' reason.
+
+    Keras' safe mode is on, but it's ignored for HDF5 and it trusts installed modules. So the
+    file's configuration is read first, and what would run code that nobody named is refused.
     """
     check_model_file(path)
-    if path.suffix != ".keras":
-        _check_hdf5(path)
+    if custom_code and not allowed:
+        raise ModelRefused(
+            f"the card asks for custom code ({', '.join(custom_code)}), which this worker does not "
+            "run: its operator would have to set CAMFLEET_ALLOW_CUSTOM_CODE=1"
+        )
+    objects = dict(map(_import, (each for each in custom_code if each != LAMBDA)))
+    lambdas = LAMBDA in custom_code
+    _check_configuration(path, set(objects), lambdas=lambdas)
     with warnings.catch_warnings():
         # Old files carry arguments and input structures that today's Keras warns about.
         warnings.simplefilter("ignore")
         try:
-            return keras.models.load_model(path, compile=False, safe_mode=True)
+            return keras.models.load_model(
+                path, custom_objects=objects, compile=False, safe_mode=not lambdas
+            )
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UnsupportedModelFile(
-                f"Keras {keras.__version__} can't read {path.name}: {reason} (if it has custom "
-                "layers or Lambdas, rebuild it from Keras' own layers and save it as .keras)"
+                f"Keras {keras.__version__} can't read {path.name}: {reason} (rebuild it from "
+                "Keras' own layers, or see `camfleet models convert` for old files)"
             ) from error
 
 
-def _check_hdf5(path: Path) -> None:
+def describe(path: Path) -> dict[str, str]:
+    """Return a model file's format and the Keras version that wrote it."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            written = json.loads(archive.read("metadata.json")).get("keras_version", "unknown")
+        return {"format": "Keras v3 archive", "keras_version": str(written)}
+    with h5py.File(path) as file:
+        found = file.attrs.get("keras_version", b"unknown")
+    text = found.decode() if isinstance(found, bytes) else str(found)
+    return {"format": "HDF5", "keras_version": text}
+
+
+def _check_configuration(path: Path, named: set[str], *, lambdas: bool) -> None:
+    for part in _parts(_configuration(path)):
+        kind = str(part["class_name"]).split(">")[-1]
+        module = str(part.get("module") or "keras").split(".")[0]
+        if kind == "Lambda" and not lambdas:
+            raise UnsupportedModelFile(
+                f"{path.name} has a Lambda layer, which is code inside the file and is not run: "
+                "replace it by a layer of Keras' own (Rescaling, Activation, ...) and save again"
+            )
+        if module not in _KNOWN_MODULES and kind not in named:
+            raise UnsupportedModelFile(
+                f"{path.name} asks for {part['module']}.{kind}, which is not Keras' own: name it "
+                f'in the card (custom_code = ["{part["module"]}:{kind}"]), or rebuild the model '
+                "from Keras' own layers"
+            )
+
+
+def _configuration(path: Path) -> Any:
+    """Return the configuration in a model file; raise `UnsupportedModelFile` if there's none."""
     try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                return json.loads(archive.read("config.json"))
         with h5py.File(path) as file:
             config = file.attrs.get("model_config")
-    except OSError as error:
-        raise UnsupportedModelFile(f"{path.name} is not an HDF5 file: {error}") from error
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise UnsupportedModelFile(f"{path.name} is not a model file of Keras: {error}") from error
     if config is None:
         raise UnsupportedModelFile(
             f"{path.name} holds weights only: save the whole model with model.save('model.keras')"
         )
-    if "Lambda" in _classes(json.loads(config)):
-        raise UnsupportedModelFile(
-            f"{path.name} has a Lambda layer, which is code inside the file and is not run: "
-            "replace it by a layer of Keras' own (Rescaling, Activation, ...) and save again"
-        )
+    return json.loads(config)
 
 
-def _classes(config: Any) -> set[str]:
-    """Return every `class_name` in a model's configuration."""
+def _parts(config: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object in a configuration that names a class or function."""
     if isinstance(config, dict):
-        found = {str(config["class_name"])} if "class_name" in config else set()
-        return found.union(*map(_classes, config.values()))
-    if isinstance(config, list):
-        return set().union(*map(_classes, config))
-    return set()
+        if "class_name" in config:
+            yield config
+        for value in config.values():
+            yield from _parts(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _parts(value)
+
+
+def _import(name: str) -> tuple[str, Any]:
+    module, _, attribute = name.partition(":")
+    try:
+        return attribute, getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ModelRefused(
+            f"custom_code {name!r} of the card is not installed on this worker: {error}"
+        ) from error

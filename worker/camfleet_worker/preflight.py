@@ -6,8 +6,10 @@ server; `camfleet models check` runs that and shows it to people.
 
 import argparse
 import json
+import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,14 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
     return {
         "id": explainer.card.id,
         "version": explainer.card.version,
+        **explainer.origin,
         "input": list(explainer.shape),
-        "layer": split.layer.path,
+        "other_inputs": [
+            {"name": each.name, "shape": list(each.shape), "dtype": each.dtype}
+            for each in split.extras
+        ],
+        "layer": explainer.layer,
+        "why": _why(explainer),
         "grid": [split.layer.height, split.layer.width],
         "channels": split.layer.channels,
         "candidates": [
@@ -40,6 +48,7 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
             for each in split.candidates
         ],
         "head": list(split.head_layers),
+        "ending": split.ending,
         "activation": split.activation,
         "classes": split.classes,
         "methods": [*GRADIENT_METHODS, *(["cam"] if split.cam_weights is not None else [])],
@@ -47,19 +56,38 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
         "split_error": split.error,
         "conv_bytes": nbytes([split.conv]),
         "head_bytes": nbytes([split.head]),
-        "milliseconds_per_image": _time(explainer),
+        "milliseconds_per_image": _times(explainer),
     }
 
 
-def _time(explainer: Explainer) -> float:
+def _why(explainer: Explainer) -> str:
+    if explainer.card.layer_text != "auto":
+        return "the card names it"
+    last = explainer.split.candidates[-1].path
+    return f"the last of {len(explainer.split.candidates)} tensors with a grid: {last}"
+
+
+def _times(explainer: Explainer) -> dict[str, float]:
+    """Return the time of the forward pass and of the head's gradient, a batch shared out."""
     size = explainer.batch_size
     images = np.zeros((size, *explainer.shape), np.float32)
+    extras = tuple(each.trial(size) for each in explainer.split.extras)
+    engine = explainer.engines[0]
+    maps, _ = engine.forward(images, extras)
+    classes = np.zeros(size, np.int32)
+    return {
+        "forward": _median(lambda: engine.forward(images, extras)) / size,
+        "head_gradient": _median(lambda: engine.gradients(maps, classes, extras)) / size,
+    }
+
+
+def _median(work: Callable[[], object]) -> float:
     rounds = []
     for _ in range(_ROUNDS):
         start = time.perf_counter()
-        explainer.predict(images)
-        rounds.append((time.perf_counter() - start) * 1e3 / size)
-    return round(sorted(rounds)[_ROUNDS // 2], 2)
+        work()
+        rounds.append((time.perf_counter() - start) * 1e3)
+    return round(statistics.median(rounds), 3)
 
 
 def main() -> int:

@@ -48,26 +48,52 @@ def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool
     PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
     """
     from camfleet.cards import check_model_file, load_card
-    from camfleet.errors import ConfigurationError, InternalError, from_code
 
     if path.suffix == ".toml":
         check_model_file(path.parent / load_card(path).artifact)
     else:
         check_model_file(path)
-    if find_spec("camfleet_worker") is None or find_spec("tensorflow") is None:
-        raise ConfigurationError("models check needs TensorFlow: pip install 'camfleet[worker]'")
-    command = [sys.executable, "-m", "camfleet_worker.preflight", str(path)]
-    command += ["--card", str(card)] if card else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # ours
-    if not done.stdout:
-        raise InternalError(f"the check broke (exit code {done.returncode}): {done.stderr}")
-    report = json.loads(done.stdout)
+    report = _run("preflight", [str(path), *(["--card", str(card)] if card else [])])
     if as_json:
         show.dump(report)
-        ctx.exit(done.returncode)
-    if "error" in report:
-        raise from_code(report["error"]["code"], report["error"]["message"])
+        ctx.exit(1 if "error" in report else 0)
+    _refuse(report)
     _print_report(report)
+
+
+@models.command()
+@click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
+@click.argument("target", type=click.Path(path_type=Path), metavar="DST.keras")
+@click.option(
+    "--size", type=int, nargs=2, metavar="H W", help="Input size where SRC leaves it open."
+)
+@click.option("--force", is_flag=True, help="Overwrite DST.")
+@show.as_json
+@click.pass_context
+def convert(
+    ctx: click.Context,
+    /,
+    source: Path,
+    target: Path,
+    *,
+    size: tuple[int, int] | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Convert an old model into a .keras file, and verify that both predict the same.
+
+    SRC is a SavedModel folder or a .h5 or .keras file that TF-Keras can read (needs the extra
+    `legacy`). Nothing is written where the predictions differ.
+    """
+    words = ["--force"] * force + (["--size", *map(str, size)] if size else [])
+    done = _run("convert", [str(source), str(target), *words])
+    if as_json:
+        show.dump(done)
+        ctx.exit(1 if "error" in done else 0)
+    _refuse(done)
+    click.echo(
+        f"{done['written']}: predicts as {source}, largest difference {done['difference']:.1e}"
+    )
 
 
 @models.command(name="list")
@@ -113,21 +139,53 @@ def show_(name: str, *, as_json: bool) -> None:
     _print_report(report)
 
 
+def _run(module: str, words: list[str]) -> dict[str, Any]:
+    """Return what a module of the worker prints as JSON, run in a process of its own."""
+    from camfleet.errors import ConfigurationError, InternalError
+
+    if find_spec("camfleet_worker") is None or find_spec("tensorflow") is None:
+        raise ConfigurationError("this needs TensorFlow here: pip install 'camfleet[worker]'")
+    command = [sys.executable, "-m", f"camfleet_worker.{module}", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # ours
+    try:
+        found: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise InternalError(
+            f"camfleet_worker.{module} broke (exit code {done.returncode}): {done.stderr}"
+        ) from None
+    return found
+
+
+def _refuse(report: dict[str, Any]) -> None:
+    """Raise the error that a report holds, if any."""
+    from camfleet.errors import from_code
+
+    if "error" in report:
+        raise from_code(report["error"]["code"], report["error"]["message"])
+
+
 def _print_report(report: dict[str, Any]) -> None:
     height, width = report["grid"]
     last = ", ".join(f"{each['path']} {each['grid']}" for each in report["candidates"][-4:])
+    others = ", ".join(f"{each['name']} {each['shape']}" for each in report["other_inputs"])
+    times = report["milliseconds_per_image"]
+    removed = "" if report["ending"] == "linear" else f"; {report['ending']} taken off for logits"
     lines = {
+        "file": f"{report['format']}, written by Keras {report['keras_version']}",
         "input": " x ".join(map(str, report["input"])) + " (height x width x channels)",
-        "layer": f"{report['layer']}: {height} x {width} grid, {report['channels']} feature maps",
+        "other inputs": others or "none",
+        "layer": f"{report['layer']} ({report['why']})",
+        "feature maps": f"{report['channels']} of {height} x {width}",
         "other layers": last,
         "head": ", ".join(report["head"]),
-        "outputs": f"{report['classes']} classes, activation {report['activation']}",
+        "outputs": f"{report['classes']} classes, activation {report['activation']}{removed}",
         "methods": ", ".join(report["methods"])
-        + ("" if "cam" in report["methods"] else f" (cam: {report['cam']})"),
+        + ("" if "cam" in report["methods"] else f" (not cam: {report['cam']})"),
         "split error": f"{report['split_error']:.1e}",
         "weights": f"{report['conv_bytes'] / 2**20:.1f} MiB conv, "
         f"{report['head_bytes'] / 2**20:.1f} MiB head",
-        "forward pass": f"{report['milliseconds_per_image']} ms per image",
+        "time": f"forward pass {times['forward']:.2f} ms, head's gradient "
+        f"{times['head_gradient']:.2f} ms per image",
     }
     for name, text in lines.items():
         click.echo(f"{name:13} {text}")
