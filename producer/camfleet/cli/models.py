@@ -47,13 +47,9 @@ def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool
 
     PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
     """
-    from camfleet.cards import check_model_file, load_card
-
-    if path.suffix == ".toml":
-        check_model_file(path.parent / load_card(path).artifact)
-    else:
-        check_model_file(path)
-    report = _run("preflight", [str(path), *(["--card", str(card)] if card else [])])
+    report = _plain_refusal(path) or _run(
+        "preflight", [str(path), *(["--card", str(card)] if card else [])]
+    )
     if as_json:
         show.dump(report)
         ctx.exit(1 if "error" in report else 0)
@@ -137,6 +133,18 @@ def show_(name: str, *, as_json: bool) -> None:
     click.echo(f"# digest {ref.digest}")
     click.echo(to_toml(brief if len(labels) > 6 else card).decode())
     _print_report(report)
+
+
+def _plain_refusal(path: Path) -> dict[str, Any] | None:
+    """Return the error of a path that needs no TensorFlow to be refused."""
+    from camfleet.cards import check_model_file, load_card
+    from camfleet.errors import CamfleetError
+
+    try:
+        check_model_file(path.parent / load_card(path).artifact if path.suffix == ".toml" else path)
+    except CamfleetError as error:
+        return {"error": {"code": error.code, "message": error.message}}
+    return None
 
 
 def _run(module: str, words: list[str]) -> dict[str, Any]:

@@ -1,0 +1,115 @@
+"""Models with more than one input, output or layer, from the command line to the table."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from pycocotools import mask
+
+from samples import write_card
+
+layers = keras.layers
+
+
+@pytest.fixture(scope="module")
+def two_inputs(client, folder):
+    """Register a model whose second input decides: bright for a positive one, else dark."""
+    photo, age = keras.Input((32, 48, 3), name="photo"), keras.Input((1,), name="age")
+    conv = layers.Conv2D(1, 3, padding="same", use_bias=False, name="conv")
+    dense = layers.Dense(2, use_bias=False, name="scores")
+    pooled = layers.GlobalAveragePooling2D()(conv(photo))
+    scores = layers.Multiply()([dense(pooled), age])
+    model = keras.Model([photo, age], {"kind": layers.Softmax(name="kind")(scores), "age": age})
+    conv.set_weights([np.full((3, 3, 3, 1), 1 / 27, np.float32)])
+    dense.set_weights([np.array([[9.0, -9.0]], np.float32)])
+    card = write_card(folder / "two", "two", model=model, image_input='"photo"', output='"kind"')
+    card.write_text(card.read_text() + "[inputs.age]\ndefault = 1\n")
+    ref, report = client.models.add(card, timeout=60)
+    assert [each["name"] for each in report["other_inputs"]] == ["age"]
+    return ref
+
+
+def explained(run, *words):
+    done = run("explain", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.usefixtures("two_inputs")
+def test_a_second_input_comes_from_the_command_line_or_the_card(run, photos):
+    ((bright,), (dark,)) = (
+        explained(run, photos[0], "--model", "two", *words) for words in ([], ["--input", "age=-1"])
+    )
+    assert (bright["class_name"], dark["class_name"]) == ("bright", "dark")
+    done = run("explain", photos[0], "--model", "two", "--input", "size=3")
+    assert done.returncode == 1
+    assert "no input 'size' beside the image; it has age" in done.stderr
+    assert run("explain", photos[0], "--model", "two", "--input", "age=old").returncode == 2
+
+
+@pytest.mark.usefixtures("two_inputs")
+def test_a_second_input_comes_with_each_row_of_a_manifest(run, client, folder, photos):
+    values = [{"age": 1}, {"age": -1}, None, {"age": [2, 3]}]
+    rows = [
+        {"image_uri": str(photos[0]), "inputs": each, "id": name}
+        for each, name in zip(values, "abcd", strict=True)
+    ]
+    (folder / "ages.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    job = run("submit", folder / "ages.jsonl", "--model", "two", "--watch").stdout.split()[0]
+    found = list(client.job(job).results())
+    assert [row.class_name for row in found] == ["bright", "dark", "bright", None]
+    assert found[3].error_code == "invalid_request"
+    assert "takes 1 numbers, not 2" in found[3].error_message
+
+
+@pytest.mark.usefixtures("model")
+def test_shapes_lie_on_the_patch_in_the_photographs_own_pixels(run, photos):
+    shapes = [word for shape in ("box", "rle", "polygon") for word in ("--shape", shape)]
+    (row,) = explained(run, photos[5], "--model", "patches", "--target", "bright", *shapes)
+    # photo 5 has its patch around row 15, column 25, 12 pixels wide and high, on 60 x 80 pixels
+    (region,) = row["regions"]
+    assert abs(region["left"] - 19) <= 2
+    assert abs(region["top"] - 9) <= 2
+    assert 10 <= region["width"] <= 15
+    decoded = mask.decode({"size": [60, 80], "counts": region["rle"]})
+    assert decoded[15, 25] == 1
+    assert decoded.sum() == region["area"]
+    assert len(region["polygon"][0]) >= 8
+    assert abs(row["focus"]["centre_x"] - 25) < 1.5
+    assert abs(row["focus"]["centre_y"] - 15) < 1.5
+
+
+@pytest.mark.usefixtures("model")
+def test_a_class_that_is_not_reached_gives_a_row_without_evidence(run, client, photos):
+    done = run("submit", photos[0], "--model", "patches", "--target", "above:0.99", "--watch")
+    assert done.returncode == 0, done.stderr
+    (row,) = client.job(done.stdout.split()[0]).results()
+    assert (row.status, row.class_index, row.map) == ("no_evidence", None, None)
+
+
+@pytest.mark.usefixtures("model")
+def test_what_speaks_against_a_class_is_what_speaks_for_the_other(run, photos):
+    (against,) = explained(run, photos[0], "--model", "patches", "--target", "not:dark")
+    (bright,) = explained(run, photos[0], "--model", "patches", "--target", "bright")
+    assert against["class_name"] == "dark"
+    assert against["status"] == "ok"
+    assert against["focus"]["peak_x"] == pytest.approx(bright["focus"]["peak_x"])
+
+
+def test_maps_of_two_layers_are_fused_and_each_is_in_the_table(run, client, folder, photos):
+    image = keras.Input((32, 48, 3))
+    x = layers.Conv2D(3, 3, padding="same", activation="relu", name="fine")(image)
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="coarse")(x)
+    model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    client.models.add(write_card(folder / "deep", "deep", model=model), timeout=60)
+    words = ["--layer", "fine,coarse", "--fuse", "max", "--method", "layercam", "--watch"]
+    done = run("submit", photos[0], "--model", "deep", *words)
+    assert done.returncode == 0, done.stderr
+    (row,) = client.job(done.stdout.split()[0]).results()
+    assert row.layer == "fine,coarse"
+    assert [(each.layer, each.grid_height) for each in row.layer_maps] == [
+        ("fine", 32),
+        ("coarse", 16),
+    ]
+    assert (row.grid_height, len(row.map)) == (32, 32 * 48)

@@ -1,0 +1,264 @@
+"""What every model of the zoo has to pass, against a reference that shares no code with the worker.
+
+The reference runs the whole model as it is, eagerly, one image at a time, and listens at two
+operations: at the chosen layer, whose output the tape watches from there on, and at the last one,
+where the score before softmax or sigmoid goes by. No graph is taken apart for it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from camfleet.cards import Card, CardInput
+from camfleet.expressions import parse_target
+from camfleet_worker.explainer import Explainer
+from camfleet_worker.signature import Signature
+from camfleet_worker.split import Candidate, split
+
+COUNT = 5  # images, each for another class where there are as many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A model, and where it's expected to be cut into what.
+
+    `grid` is (height, width, channels) of the layer; `final` the path of the operation that ends
+    in the softmax or sigmoid, by default the last one; `pixels` the range of the images.
+    """
+
+    build: Callable[[], Any]
+    layer: str
+    grid: tuple[int, int, int]
+    activation: str = "softmax"
+    chosen: str = "auto"
+    final: str = ""
+    output: str | None = None
+    image: str | None = None
+    shape: tuple[int, int, int] | None = None
+    pixels: tuple[float, float] = (-1, 1)
+    tolerance: float = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A model that can't be explained, the error and words of its message."""
+
+    build: Callable[[], Any]
+    error: type[Exception]
+    words: str  # a regular expression
+    chosen: str = "auto"
+    shape: tuple[int, int, int] = (8, 8, 3)
+
+
+class Reference(NamedTuple):
+    """One image's answer, as plain Keras and TensorFlow give it."""
+
+    logits: Any  # (classes,)
+    cam: Any  # (h, w)
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A built model with images and values for its further inputs, `COUNT` of each."""
+
+    case: Case
+    model: Any
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        return self.case.shape or tuple(self._image.shape[1:])
+
+    @cached_property
+    def images(self) -> Any:
+        low, high = self.case.pixels
+        drawn = np.random.default_rng(7).uniform(low, high, (COUNT, *self.shape))
+        drawn *= np.linspace(0.3, 1, COUNT)[:, None, None, None]  # let the images differ clearly
+        return (np.floor(drawn) if "int" in self._image.dtype else drawn).astype(np.float32)
+
+    @cached_property
+    def extras(self) -> dict[str, Any]:
+        rng = np.random.default_rng(8)
+        return {
+            each.name: rng.uniform(-1, 1, (COUNT, *each.shape[1:])).astype(np.float32)
+            for each in self.model.inputs
+            if each is not self._image
+        }
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        height, width, channels = self.shape
+        color = "gray" if channels == 1 else "rgb"
+        sizes = CardInput(height=height, width=width, color=color)
+        signature = Signature(self.shape, self.case.image, self.case.output)
+        probe = np.random.default_rng(9).uniform(*self.case.pixels, (2, *self.shape))
+        parts = split(self.model, signature, self.case.chosen, "auto", probe.astype(np.float32))
+        return Explainer(Card(id="zoo", artifact="m.keras", input=sizes), "0", [parts], "mean", 4)
+
+    def fed(self, row: int | slice) -> Any:
+        """Return rows of all inputs in the structure in which the model takes them."""
+        rows = slice(row, row + 1) if isinstance(row, int) else row
+        values = {self._image.name: self.images[rows].astype(self._image.dtype)}
+        values |= {name: each[rows] for name, each in self.extras.items()}
+        structure = self.model.input if len(self.model.inputs) > 1 else self._image
+        return keras.tree.map_structure(lambda each: values[each.name], structure)
+
+    def reference(self, row: int, target: int) -> Reference:
+        """Return an image's logits and Grad-CAM, both made by running the whole model."""
+        layer, call = operation(self.model, self.case.layer)
+        final, _ = operation(self.model, self.case.final)
+        maps: list[Any] = []
+        scores: list[Any] = []
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+            def watch(_inputs: Any, output: Any) -> None:
+                maps.append(output)
+                if len(maps) == call:
+                    tape.watch(output)
+
+            with listening(layer, watch), hearing_scores(final, scores.append):
+                self.model(tf_feed(self.fed(row)), training=False)
+            logits = tf.reshape(tf.cast(scores[-1], "float32"), (-1,))
+            if len(logits) == 1 and self.case.activation == "sigmoid":
+                logits = tf.concat([-logits, logits], axis=0)
+            score = logits[target]
+        found = maps[call - 1]
+        gradient = tf.cast(tape.gradient(score, found), "float32").numpy()[0]
+        weights = gradient.mean(axis=(0, 1))
+        return Reference(logits.numpy(), (tf.cast(found, "float32").numpy()[0] * weights).sum(-1))
+
+    @cached_property
+    def _image(self) -> Any:
+        wanted = [each for each in self.model.inputs if each.name == self.case.image]
+        return (wanted or [each for each in self.model.inputs if len(each.shape) == 4])[0]
+
+
+def tf_feed(structure: Any) -> Any:
+    return keras.tree.map_structure(tf.convert_to_tensor, structure)
+
+
+def operation(model: Any, path: str) -> tuple[Any, int]:
+    """Return the operation at a path and which of its calls is meant; "" is the last one."""
+    found, call = model, 1
+    for part in path.split("/") if path else ():
+        name, _, number = part.partition("#")
+        (found,) = [each for each in found.operations if each.name == name]
+        call = int(number or 1)
+    while hasattr(found, "operations"):
+        found = found.operations[-1]
+    return found, call
+
+
+@contextmanager
+def listening(each: Any, heard: Callable[[Any, Any], None]) -> Iterator[None]:
+    """Tell `heard` the first input and the output of every call of an operation."""
+    original = each.call
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        output = original(*args, **kwargs)
+        heard(args[0], output)
+        return output
+
+    with _replaced(each, "call", call):
+        yield
+
+
+@contextmanager
+def hearing_scores(final: Any, heard: Callable[[Any], None]) -> Iterator[None]:
+    """Tell `heard` what goes into the softmax or sigmoid at the end, or the linear output."""
+    with ExitStack() as stack:
+        activation = getattr(final, "activation", None)
+        if type(final).__name__ in ("Softmax", "Sigmoid", "Activation"):
+            stack.enter_context(listening(final, lambda before, _: heard(before)))
+        elif activation is None:
+            stack.enter_context(listening(final, lambda _, output: heard(output)))
+        else:
+
+            def activate(scores: Any) -> Any:
+                heard(scores)
+                return activation(scores)
+
+            stack.enter_context(_replaced(final, "activation", activate))
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = vars(owner).get(name)
+    object.__setattr__(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is None:
+            object.__delattr__(owner, name)
+        else:
+            object.__setattr__(owner, name, before)
+
+
+def check(case: Case, model: Any = None) -> Specimen:
+    """Assert everything of one model."""
+    specimen = Specimen(case, model or case.build())
+    explainer = specimen.explainer
+    parts = explainer.split
+    assert parts.layer == Candidate(case.layer, *case.grid)
+    assert parts.activation == case.activation
+    assert parts.error <= case.tolerance
+    check_whole(specimen)
+    check_maps(specimen)
+    return specimen
+
+
+def check_whole(specimen: Specimen) -> None:
+    """Assert that the parts together are the model, on other images than the worker's probe."""
+    case, model = specimen.case, specimen.model
+    expected = model.predict(specimen.fed(slice(None)), verbose=0)
+    if case.output is not None:
+        named = isinstance(expected, dict)
+        expected = expected[case.output if named else model.output_names.index(case.output)]
+    expected = np.asarray(expected, np.float32).reshape(COUNT, -1)
+    logits, chances = specimen.explainer.predict(specimen.images, extras_of(specimen))
+    own = logits.astype(np.float64)
+    if case.activation == "softmax":
+        found = np.exp(own) / np.exp(own).sum(axis=1, keepdims=True)
+    elif case.activation == "sigmoid":
+        found = 1 / (1 + np.exp(-own))
+    else:
+        found, chances = own, own
+    np.testing.assert_allclose(chances, found, atol=1e-6)
+    if specimen.explainer.split.ending == "linear":
+        found = own
+    close(found[:, -expected.shape[1] :], expected, case.tolerance)
+
+
+def check_maps(specimen: Specimen) -> None:
+    """Assert logits and Grad-CAM of a mixed batch, alone and against the reference."""
+    case, explainer = specimen.case, specimen.explainer
+    classes = [row % explainer.split.classes for row in range(COUNT)]
+    extras = extras_of(specimen)
+    wanted = [parse_target(str(each)) for each in classes]
+    together = explainer.explain(specimen.images, wanted, "gradcam", extras)
+    logits, _ = explainer.predict(specimen.images, extras)
+    for row, target in enumerate(classes):
+        rows = slice(row, row + 1)
+        rest = tuple(each[rows] for each in extras)
+        alone = explainer.explain(specimen.images[rows], wanted[rows], "gradcam", rest)
+        reference = specimen.reference(row, target)
+        close(logits[row], reference.logits, case.tolerance)
+        assert np.abs(reference.cam).max() > 0, "a map of nothing but zeros proves nothing"
+        close(together[row][0].raw, alone[0][0].raw, case.tolerance)
+        close(together[row][0].raw, reference.cam, case.tolerance)
+
+
+def extras_of(specimen: Specimen) -> tuple[Any, ...]:
+    return tuple(specimen.extras[each.name] for each in specimen.explainer.split.extras)
+
+
+def close(found: Any, expected: Any, tolerance: float) -> None:
+    """Assert equality up to a part of the greatest expected value."""
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
