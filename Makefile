@@ -24,7 +24,7 @@ zoo: $(VENV)/ready
 	$(BIN)/python -m pytest -m "zoo or not zoo" tests/zoo
 
 bench: $(VENV)/ready
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ONLY)
 
 clean:
 	rm -rf $(VENV) .demo .zoo demo-output .camfleet
