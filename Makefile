@@ -1,9 +1,9 @@
-# make demo | test | zoo | lint | bench | clean
+# make demo | test | zoo | faults | lint | bench | clean
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test zoo lint format bench clean
+.PHONY: demo test zoo faults lint format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
@@ -19,6 +19,9 @@ lint: $(VENV)/ready
 format: $(VENV)/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+faults: $(VENV)/ready
+	$(BIN)/python -m pytest -m "faults or not faults" tests/e2e/test_faults.py tests/integration
 
 zoo: $(VENV)/ready
 	$(BIN)/python -m pytest -m "zoo or not zoo" tests/zoo

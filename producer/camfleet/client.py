@@ -3,13 +3,13 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from camfleet import cards, contract, jobs, keys, sources
+from camfleet import cards, contract, jobs, keys, recovery, sources
 from camfleet.contract import (
     DEFAULT_OUTPUTS,
     CheckReply,
@@ -23,10 +23,10 @@ from camfleet.contract import (
     Reply,
     Result,
 )
-from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, from_code
+from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, UnknownJob, from_code
 from camfleet.expressions import parse_inputs, parse_layers, parse_target
 from camfleet.jobs import Job
-from camfleet.ledger import Ledger
+from camfleet.ledger import Ledger, Progress
 from camfleet.messaging import broker_errors, close_app, make_app
 from camfleet.models import Models, Report
 from camfleet.settings import Settings
@@ -174,6 +174,26 @@ class Client:
 
     def job(self, job_id: str) -> Job:
         """Return the handle of a job that was submitted before."""
+        return Job(job_id, self.storage, self._ledger)
+
+    def jobs(self) -> Iterator[Progress]:
+        """Yield the progress of all jobs that Redis knows, newest first."""
+        for job_id in self._ledger.jobs():
+            try:
+                yield self._ledger.progress(job_id)
+            except UnknownJob:  # it ended long ago
+                continue
+
+    def resume(self, job_id: str) -> Job:
+        """Run what is missing of a job, from object storage alone.
+
+        The ledger is written anew, into an empty Redis too; a cancelled job goes on. Raises
+        `UnknownJob` where storage holds no such job.
+        """
+        record = jobs.read_record(self.storage, job_id)
+        self._ledger.ping()
+        missing = recovery.rebuild(record, self.storage, self._ledger)
+        jobs.publish(self._app, missing, self.settings)
         return Job(job_id, self.storage, self._ledger)
 
     def upload(self, path: Path | str) -> str:

@@ -9,6 +9,7 @@ unknown, and `InvalidRequest` names the one that is wrong.
 """
 
 import re
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -120,6 +121,16 @@ class JobRecord(Wire, frozen=True, kw_only=True):
     @property
     def chunks(self) -> int:
         return self.parts * len(self.models)
+
+    def number(self, ref: ChunkRef) -> int:
+        """Return the chunk's number within the job, model by model."""
+        return ref.model * self.parts + ref.part
+
+    def refs(self) -> Iterator[ChunkRef]:
+        """Yield all chunks, model by model, so that a worker keeps its model."""
+        for model in range(len(self.models)):
+            for part in range(self.parts):
+                yield ChunkRef(job_id=self.job_id, model=model, part=part)
 
 
 class Item(Wire, frozen=True, kw_only=True):

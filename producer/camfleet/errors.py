@@ -6,6 +6,7 @@
     │   ├── ConfigurationError    a setting is missing or malformed
     │   ├── UnknownModel          no such model id or version is registered
     │   ├── UnknownJob            no such job
+    │   ├── JobCancelled          somebody cancelled the job meanwhile
     │   ├── InvalidCard           the model card does not say what it must
     │   ├── ModelRefused          the model can't be explained: the reason is in the message
     │   │   ├── UnsupportedModelFile   not a .keras, .h5 or .hdf5 file that Keras can read
@@ -22,7 +23,8 @@
     │       ├── ImageNotFound     nothing at that URI
     │       ├── ImageTooLarge     more bytes or pixels than the settings allow
     │       ├── ImageUnreadable   not an image, or a broken one
-    │       └── NonFiniteOutput   the model answered NaN or infinity for it
+    │       ├── NonFiniteOutput   the model answered NaN or infinity for it
+    │       └── WorkerKilled      the worker process dies whenever it's in work
     └── ServiceError              ours or the surroundings': worth a retry
         ├── BrokerUnavailable     Redis doesn't answer
         ├── StorageUnavailable    the object store doesn't answer
@@ -64,6 +66,10 @@ class UnknownModel(CallerError):
 
 class UnknownJob(CallerError):
     code = "unknown_job"
+
+
+class JobCancelled(CallerError):
+    code = "job_cancelled"
 
 
 class InvalidCard(CallerError):
@@ -132,6 +138,10 @@ class ImageUnreadable(ImageError):
 
 class NonFiniteOutput(ImageError):
     code = "nonfinite"
+
+
+class WorkerKilled(ImageError):
+    code = "worker_killed"
 
 
 class ServiceError(CamfleetError):

@@ -12,10 +12,11 @@ from camfleet import contract, keys
 from camfleet.contract import ChunkRef, Item, JobRecord, Result
 from camfleet.errors import InvalidRequest, ObjectMissing, UnknownJob
 from camfleet.ledger import Ledger, Progress
-from camfleet.messaging import broker_errors
+from camfleet.messaging import broker_errors, send_chunk
+from camfleet.recovery import Verification, verify
 from camfleet.settings import Settings
 from camfleet.storage import Storage
-from camfleet.wire import decode_json, encode, encode_json
+from camfleet.wire import decode_json, encode_json
 
 POLL_SECONDS = 0.5
 _PUBLISH_BATCH = 500
@@ -34,7 +35,7 @@ class Job:
         return self._ledger.progress(self.id)
 
     def watch(self, *, timeout: float | None = None) -> Iterator[Progress]:
-        """Yield the progress, now and at every change, until the job is complete.
+        """Yield the progress, now and at every change, until the job is complete or cancelled.
 
         Ends early, without an error, when `timeout` seconds have passed.
         """
@@ -42,9 +43,9 @@ class Job:
         last = None
         while True:
             progress = self.status()
-            if progress.done != last or progress.complete:
+            if progress.done != last or progress.ended:
                 yield progress
-            if progress.complete or (deadline is not None and time.monotonic() > deadline):
+            if progress.ended or (deadline is not None and time.monotonic() > deadline):
                 return
             last = progress.done
             time.sleep(POLL_SECONDS)
@@ -53,6 +54,14 @@ class Job:
         """Return the progress at the end of the job, or after `timeout` seconds."""
         *_, last = self.watch(timeout=timeout)
         return last
+
+    def cancel(self) -> None:
+        """Let no further batch start; what is done stays and is counted."""
+        self._ledger.cancel(self.id)
+
+    def verify(self) -> Verification:
+        """Read all parts again and say whether every image is there exactly once."""
+        return verify(self.record(), self._storage, self._ledger)
 
     def record(self) -> JobRecord:
         """Return what was asked; raise `UnknownJob`."""
@@ -123,22 +132,19 @@ def start(record: JobRecord, app: Any, storage: Storage, ledger: Ledger, setting
     """Write the job's record, open its ledger and send its messages, in this order."""
     storage.put(keys.job(record.job_id), encode_json(record), "application/json")
     ledger.open(record)
+    publish(app, record.refs(), settings)
+    return Job(record.job_id, storage, ledger)
+
+
+def publish(app: Any, refs: Iterable[ChunkRef], settings: Settings) -> None:
+    """Send the messages of chunks, in batches."""
     with (
         broker_errors(settings),
         app.producer_or_acquire() as producer,
         producer.batch(_PUBLISH_BATCH),
     ):
-        for model, part in itertools.product(range(len(record.models)), range(record.parts)):
-            ref = ChunkRef(job_id=record.job_id, model=model, part=part)
-            app.send_task(
-                contract.CHUNK_TASK,
-                kwargs={"ref": encode(ref)},
-                queue=contract.BULK_QUEUE,
-                task_id=f"{record.job_id}-{model}-{part:05d}",
-                ignore_result=True,
-                producer=producer,
-            )
-    return Job(record.job_id, storage, ledger)
+        for ref in refs:
+            send_chunk(app, ref, producer)
 
 
 def _check_id(job_id: str) -> None:

@@ -51,6 +51,11 @@ def manifest_part(job_id: str, part: int) -> str:
     return f"jobs/{job_id}/manifest/part-{part:05d}.parquet"
 
 
+def results(job_id: str) -> str:
+    """Return the prefix of a job's results parts."""
+    return f"jobs/{job_id}/results/"
+
+
 def results_part(job_id: str, model_id: str, model: int, part: int) -> str:
     return f"jobs/{job_id}/results/{model_id}-{model}/part-{part:05d}.parquet"
 

@@ -18,7 +18,7 @@ from camfleet.settings import Settings
 JOBS = "camfleet:jobs"
 _RATE_EVENTS = 32
 
-State = Literal["queued", "running", "complete"]
+State = Literal["queued", "running", "complete", "cancelled"]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +43,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def complete(self) -> bool:
         return self.state == "complete"
+
+    @property
+    def ended(self) -> bool:
+        """True where no further image will be explained."""
+        return self.state in ("complete", "cancelled")
 
 
 class Ledger:
@@ -84,6 +89,26 @@ class Ledger:
         """Note that a worker has started on the job; later calls change nothing."""
         with broker_errors(self._settings):
             self._redis.hsetnx(_key(job_id), "started_at", time.time())
+
+    def cancel(self, job_id: str) -> None:
+        """Let no further batch of the job start; what is done stays and is counted."""
+        self.progress(job_id)
+        with broker_errors(self._settings), self._redis.pipeline() as pipe:
+            pipe.hsetnx(_key(job_id), "cancelled_at", time.time())
+            pipe.xadd(_key(job_id, "events"), {"event": "cancelled"})
+            for part in ("", "done", "events"):
+                pipe.expire(_key(job_id, part), self._settings.job_expires)
+            pipe.execute()
+
+    def is_cancelled(self, job_id: str) -> bool:
+        with broker_errors(self._settings):
+            return bool(self._redis.hexists(_key(job_id), "cancelled_at"))
+
+    def jobs(self) -> list[str]:
+        """Return the ids of all jobs that Redis knows, newest first."""
+        with broker_errors(self._settings):
+            found: list[str] = self._redis.zrevrange(JOBS, 0, -1)
+        return found
 
     def is_done(self, job_id: str, chunk: int) -> bool:
         with broker_errors(self._settings):
@@ -131,7 +156,7 @@ def _progress(job_id: str, row: dict[str, str], events: list[Any]) -> Progress:
     rate = _rate(done, running, [] if complete else events)
     return Progress(
         job_id=job_id,
-        state="complete" if complete else "running" if started else "queued",
+        state=_state(row),
         total=total,
         chunks=int(row["chunks"]),
         chunks_done=int(row["chunks_done"]),
@@ -140,6 +165,14 @@ def _progress(job_id: str, row: dict[str, str], events: list[Any]) -> Progress:
         seconds_running=running,
         **counts,
     )
+
+
+def _state(row: dict[str, str]) -> State:
+    if "finished_at" in row:
+        return "complete"
+    if "cancelled_at" in row:
+        return "cancelled"
+    return "running" if "started_at" in row else "queued"
 
 
 def _rate(done: int, running: float, events: list[Any]) -> float | None:

@@ -12,6 +12,7 @@ from kombu.pools import ProducerPool
 from camfleet import contract
 from camfleet.errors import BrokerUnavailable
 from camfleet.settings import Settings
+from camfleet.wire import encode
 
 CONNECT_SECONDS = 5
 
@@ -80,6 +81,18 @@ def _own_pools(app: Celery) -> None:
 
 def _queue(name: str) -> Any:
     return Queue(name)  # type: ignore[no-untyped-call]  # kombu is untyped
+
+
+def send_chunk(app: Celery, ref: contract.ChunkRef, producer: Any = None) -> None:
+    """Put the message of a chunk into the bulk queue."""
+    app.send_task(
+        contract.CHUNK_TASK,
+        kwargs={"ref": encode(ref)},
+        queue=contract.BULK_QUEUE,
+        task_id=f"{ref.job_id}-{ref.model}-{ref.part:05d}",
+        ignore_result=True,
+        producer=producer,
+    )
 
 
 def redis_client(settings: Settings) -> Any:

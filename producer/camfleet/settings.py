@@ -36,6 +36,9 @@ class Settings:
         "the same in producers and workers, longer than the longest chunk takes",
         3600,
     )
+    lease_seconds: float = _setting(
+        "seconds after which a chunk whose worker has died runs again", 30.0
+    )
     file_roots: tuple[Path, ...] = _setting(
         "folders that workers may read images from (`:` between them); none: no local files", ()
     )

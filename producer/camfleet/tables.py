@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from camfleet.contract import Focus, Geometry, Item, LayerMap, Region, Result, Timings
+from camfleet.contract import Focus, Geometry, Item, LayerMap, Region, Result, Status, Timings
 from camfleet.errors import InvalidRequest
 from camfleet.wire import Wire
 
@@ -62,6 +62,22 @@ def read_manifest(data: bytes) -> list[Item]:
 
 def read_results(data: bytes) -> list[Result]:
     return _read(data, RESULTS, Result)
+
+
+def count_images(data: bytes) -> dict[Status, int]:
+    """Return how many images of a results part ended how: each counts as its first target does."""
+    table = pq.read_table(pa.BufferReader(data), columns=["rank", "status"])
+    counts = dict.fromkeys(Status, 0)
+    for row in table.to_pylist():
+        if row["rank"] == 0:
+            counts[Status(row["status"])] += 1
+    return counts
+
+
+def read_image_ids(data: bytes) -> list[str]:
+    """Return the items of a results part, one for each image, in order."""
+    table = pq.read_table(pa.BufferReader(data), columns=["rank", "item_id"])
+    return [row["item_id"] for row in table.to_pylist() if row["rank"] == 0]
 
 
 def _read(data: bytes, schema: pa.Schema, kind: type[W]) -> list[W]:

@@ -115,6 +115,11 @@ def test_wrong_usage_exits_two(run, words):
         ["status"],
         ["watch"],
         ["results"],
+        ["jobs"],
+        ["cancel"],
+        ["resume"],
+        ["verify"],
+        ["models", "convert"],
     ],
 )
 def test_every_command_has_help(run, words):

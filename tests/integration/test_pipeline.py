@@ -29,7 +29,8 @@ def worker(settings, folder):
     made = Services(
         replace(
             settings, file_roots=(folder,), model_dir=folder / "models", batch_size=4, io_threads=4
-        )
+        ),
+        publish=lambda _ref: None,
     )
     yield made
     made.close()
@@ -61,7 +62,7 @@ def submit(client, sources, **options):
 
 def run(worker, record):
     for part in range(record.parts):
-        worker.run_chunk(ChunkRef(job_id=record.job_id, model=0, part=part))
+        worker.chunks.run(ChunkRef(job_id=record.job_id, model=0, part=part), lambda work: work())
 
 
 def test_a_job_ends_with_one_row_per_image_and_exact_totals(client, worker, model, photos):

@@ -4,13 +4,13 @@
 TensorFlow is loaded once the worker starts, not by `celery inspect` and its like.
 """
 
-import functools
 import os
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import worker_init, worker_process_init
 
-from camfleet.messaging import make_app
+from camfleet.messaging import make_app, send_chunk
 from camfleet.settings import Settings
 from camfleet_worker import tasks
 
@@ -28,7 +28,7 @@ app.conf.update(
 )
 
 
-@functools.cache
+@cache
 def services() -> "Services":
     """Return this process's services; the first call loads TensorFlow."""
     from camfleet_worker.device import configure
@@ -36,7 +36,7 @@ def services() -> "Services":
     configure(settings)
     from camfleet_worker.services import Services
 
-    return Services(settings)
+    return Services(settings, partial(send_chunk, app))
 
 
 tasks.register(app, services)

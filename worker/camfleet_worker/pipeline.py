@@ -3,11 +3,10 @@
 import itertools
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -38,15 +37,13 @@ from camfleet_worker.build import ModelKey, ModelStore
 from camfleet_worker.cache import ModelCache
 from camfleet_worker.explainer import Explainer, Explanation
 from camfleet_worker.fetch import Fetched, Fetcher
+from camfleet_worker.flow import ahead, batches
 from camfleet_worker.images import open_image, prepare
 from camfleet_worker.work import Ask, Loaded
 
 logger = logging.getLogger(__name__)
 
 _FETCH_ATTEMPTS = 3
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Pipeline:
@@ -85,30 +82,70 @@ class Pipeline:
         )
         return list(self._rows([item], ask, explainer))
 
-    def explain_chunk(self, record: JobRecord, ref: ChunkRef) -> list[Result]:
+    def explain_chunk(
+        self, record: JobRecord, ref: ChunkRef, check: Callable[[], None]
+    ) -> list[Result]:
         """Explain one chunk of a job and return its rows, in the manifest's order.
 
-        A model that can't be used fails every row; nothing but a `ServiceError` is raised.
+        `check` is called before every batch and may raise. A model that can't be used fails
+        every row; else nothing but a `ServiceError` is raised.
         """
-        manifest = self._storage.get(keys.manifest_part(ref.job_id, ref.part))
-        items = tables.read_manifest(manifest.data)
-        model = record.models[ref.model]
-        ask = Ask.of(model, record)
+        items, ask = self._chunk(record, ref)
         try:
             explainer = self._cache.get(ask.key)
         except CallerError as error:
-            logger.error("model %s can't be used: %s", model.id, error)  # noqa: TRY400
-            images = [Loaded(item, item.target or ask.target) for item in items]
-            return [results.failure(image, ask, error) for image in images]
-        return list(self._rows(items, ask, explainer))
+            return self.refuse_chunk(record, ref, error)
+        return list(self._rows(items, ask, explainer, check))
 
-    def _rows(self, items: Sequence[Item], ask: Ask, explainer: Explainer) -> Iterator[Result]:
+    def explain_carefully(
+        self,
+        record: JobRecord,
+        ref: ChunkRef,
+        check: Callable[[], None],
+        *,
+        refused: Mapping[int, CamfleetError],
+        mark: Callable[[int], None],
+    ) -> list[Result]:
+        """Explain a chunk image by image, telling `mark` which one comes next.
+
+        The images numbered in `refused` are not touched and fail with that error.
+        """
+        items, ask = self._chunk(record, ref)
+        explainer = self._cache.get(ask.key)
+        rows: list[Result] = []
+        for index, item in enumerate(items):
+            if index in refused:
+                rows.append(_refused(item, ask, refused[index]))
+            else:
+                mark(index)
+                rows.extend(self._rows([item], ask, explainer, check))
+        return rows
+
+    def refuse_chunk(self, record: JobRecord, ref: ChunkRef, error: CamfleetError) -> list[Result]:
+        """Return a chunk's rows, all failed."""
+        items, ask = self._chunk(record, ref)
+        logger.error("job %s: model %s can't be used: %s", ref.job_id, ask.model.id, error)
+        return [_refused(item, ask, error) for item in items]
+
+    def _chunk(self, record: JobRecord, ref: ChunkRef) -> tuple[list[Item], Ask]:
+        manifest = self._storage.get(keys.manifest_part(ref.job_id, ref.part))
+        return tables.read_manifest(manifest.data), Ask.of(record.models[ref.model], record)
+
+    def _rows(
+        self,
+        items: Sequence[Item],
+        ask: Ask,
+        explainer: Explainer,
+        check: Callable[[], None] = lambda: None,
+    ) -> Iterator[Result]:
         size = explainer.batch_size
-        loaded = self._ahead(lambda item: self._load(item, ask, explainer), items, 2 * size)
+        loaded = ahead(self._pool, lambda item: self._load(item, ask, explainer), items, 2 * size)
         explained = itertools.chain.from_iterable(
-            _explain(batch, ask.method, explainer) for batch in _batches(loaded, size)
+            _explain(batch, ask.method, explainer) for batch in batches(loaded, size, check)
         )
-        rows = self._ahead(lambda pair: self._publish(*pair, ask, explainer), explained, 2 * size)
+        rows = ahead(
+            self._pool, lambda pair: self._publish(*pair, ask, explainer), explained, 2 * size
+        )
         return itertools.chain.from_iterable(rows)
 
     def _load(self, item: Item, ask: Ask, explainer: Explainer) -> Loaded:
@@ -123,7 +160,8 @@ class Pipeline:
             with image.clock("decode"):
                 photo = open_image(fetched.data, max_pixels=self._max_pixels, uri=item.image_uri)
                 image.pixels, image.geometry = prepare(photo, card.input, card.preprocessing)
-                image.canvas = render.canvas(photo, ask.outputs.max_side)
+                if "overlay" in ask.outputs.kinds:
+                    image.canvas = render.canvas(photo, ask.outputs.max_side)
         return image
 
     def _fetch(self, uri: str) -> Fetched:
@@ -173,20 +211,6 @@ class Pipeline:
                 for kind, data in pictures.items()
             }
 
-    def _ahead(self, work: Callable[[T], R], things: Iterable[T], depth: int) -> Iterator[R]:
-        """Yield `work` of each thing, in order, working in the pool at most `depth` ahead."""
-        waiting: deque[Future[R]] = deque()
-        try:
-            for thing in things:
-                waiting.append(self._pool.submit(work, thing))
-                if len(waiting) >= depth:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for each in waiting:
-                each.cancel()
-
 
 def count(rows: Iterable[Result]) -> dict[Status, int]:
     """Return how many images ended how: an image counts as its first target does."""
@@ -210,9 +234,8 @@ def _extras(explainer: Explainer, given: dict[str, Values]) -> tuple[Any, ...]:
     return tuple(each.value(given.get(each.name)) for each in extras)
 
 
-def _batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
-    stream = iter(things)
-    return iter(lambda: list(itertools.islice(stream, size)), [])
+def _refused(item: Item, ask: Ask, error: CamfleetError) -> Result:
+    return results.failure(Loaded(item, item.target or ask.target), ask, error)
 
 
 def _explain(

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -59,7 +60,7 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
         """Explain one chunk of a job, store its results part, then count it."""
         try:
             ref = decode(message.get("ref"), ChunkRef)
-            _insist(lambda: services().run_chunk(ref), f"job {ref.job_id} {ref}")
+            services().chunks.run(ref, partial(_insist, f"job {ref.job_id} {ref}"))
         except CallerError as error:
             logger.error("chunk refused: %s (%s); message %r", error, error.code, message)  # noqa: TRY400
 
@@ -69,7 +70,7 @@ def _stop_waiting(**_: Any) -> None:
     _stopping.set()
 
 
-def _insist(work: Callable[[], None], what: str) -> None:
+def _insist(what: str, work: Callable[[], None]) -> None:
     """Do `work`; while storage or broker fail, wait and do it again: a chunk is never given up.
 
     When the worker is told to stop meanwhile, the message goes back to its queue.

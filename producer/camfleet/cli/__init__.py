@@ -20,6 +20,10 @@ _COMMANDS = {
     "status": "camfleet.cli.jobs:status",
     "watch": "camfleet.cli.jobs:watch",
     "results": "camfleet.cli.jobs:results",
+    "jobs": "camfleet.cli.manage:jobs",
+    "cancel": "camfleet.cli.manage:cancel",
+    "resume": "camfleet.cli.manage:resume",
+    "verify": "camfleet.cli.manage:verify",
 }
 
 

@@ -85,10 +85,10 @@ def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json:
                 bar.update(progress.done - bar.n)
                 bar.set_postfix(failed=progress.failed)
                 if as_json:
-                    show.dump(_plain(progress))
+                    show.dump(show.progress(progress))
     if not as_json:
         _tell(progress, as_json=False)
-    if not progress.complete:
+    if not progress.ended:
         raise AnswerTimeout(f"job {job_id} is not complete after {timeout:g} s")
     _exit_by(ctx, progress)
 
@@ -135,15 +135,9 @@ def _uploaded(client: Any, sources: tuple[str, ...]) -> Any:
         yield replace(item, image_uri=client.upload(Path(item.image_uri))) if local else item
 
 
-def _plain(progress: "Progress") -> dict[str, Any]:
-    import msgspec
-
-    return {**msgspec.to_builtins(progress), "done": progress.done}
-
-
 def _tell(progress: "Progress", *, as_json: bool) -> None:
     if as_json:
-        show.dump(_plain(progress))
+        show.dump(show.progress(progress))
         return
     rate, left = progress.images_per_second, progress.seconds_left
     speed = f"{rate:.1f} images/s" if rate else "no rate yet"

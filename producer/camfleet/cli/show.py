@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from camfleet import Client, Result
+    from camfleet import Client, Progress, Result
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -152,6 +152,13 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     formats = [".4f" if column == "probability" else "g" for column in columns]
     text = [number for number, name in enumerate(columns) if name != "probability"]
     click.echo(tabulate(cells, columns, floatfmt=formats, missingval="-", disable_numparse=text))
+
+
+def progress(made: "Progress") -> dict[str, Any]:
+    """Return a job's progress as plain data."""
+    import msgspec
+
+    return {**msgspec.to_builtins(made), "done": made.done}
 
 
 def dump(data: Any) -> None:
