@@ -35,4 +35,5 @@ clean:
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,local,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps tf-keras
 	touch $@

@@ -13,11 +13,12 @@ WORKER = ROOT / "worker" / "camfleet_worker"
 
 # Which modules may import a heavy or outside-facing library, by distribution side.
 HOMES = {
-    "tensorflow": {"engine", "device"},
-    "keras": {"graph", "heads", "loader", "split"},
+    "tensorflow": {"engine", "device", "legacy"},
+    "tf_keras": {"legacy"},
+    "keras": {"convert", "graph", "heads", "loader", "rebuild", "split", "tfops"},
     "cv2": {"device", "images", "pixels", "regions", "render"},
     "PIL": {"imagefile", "pixels"},
-    "h5py": {"loader"},
+    "h5py": {"legacy", "loader"},
     "urllib3": {"guard", "webfetch"},
     "boto3": {"storage"},
     "botocore": {"storage"},

@@ -120,6 +120,18 @@ def test_other_bytes_under_a_models_name_are_refused(tmp_path, name):
         load_keras(path)
 
 
+def test_a_function_that_means_another_thing_in_keras_3_is_refused(tmp_path):
+    path = tmp_path / "net.h5"
+    image = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3, activation="hard_sigmoid")(image))
+    keras.Model(image, layers.Dense(2)(x)).save(path)
+    load_keras(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["keras_version"] = "2.2.4"
+    with pytest.raises(UnsupportedModelFile, match="hard_sigmoid.*camfleet models convert"):
+        load_keras(path)
+
+
 def test_a_truncated_archive_is_refused(tmp_path):
     path = tmp_path / "net.keras"
     gap_dense().save(path)

@@ -38,6 +38,7 @@ def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = F
     objects = dict(map(_import, (each for each in custom_code if each != LAMBDA)))
     lambdas = LAMBDA in custom_code
     _check_configuration(path, set(objects), lambdas=lambdas)
+    _check_age(path)
     with warnings.catch_warnings():
         # Old files carry arguments and input structures that today's Keras warns about.
         warnings.simplefilter("ignore")
@@ -80,6 +81,17 @@ def _check_configuration(path: Path, named: set[str], *, lambdas: bool) -> None:
                 f'in the card (custom_code = ["{part["module"]}:{kind}"]), or rebuild the model '
                 "from Keras' own layers"
             )
+
+
+def _check_age(path: Path) -> None:
+    """Refuse what Keras 3 would read without an error and compute differently."""
+    version = describe(path)["keras_version"]
+    old = version[:2] in ("1.", "2.")
+    if old and "hard_sigmoid" in json.dumps(_configuration(path)):
+        raise UnsupportedModelFile(
+            f"{path.name} was written by Keras {version} and uses hard_sigmoid, which is another "
+            "function in Keras 3: convert it with `camfleet models convert OLD NEW.keras`"
+        )
 
 
 def _configuration(path: Path) -> Any:
