@@ -128,7 +128,7 @@ def test_a_function_that_means_another_thing_in_keras_3_is_refused(tmp_path):
     load_keras(path)
     with h5py.File(path, "r+") as file:
         file.attrs["keras_version"] = "2.2.4"
-    with pytest.raises(UnsupportedModelFile, match="hard_sigmoid.*camfleet models convert"):
+    with pytest.raises(UnsupportedModelFile, match=r"hard_sigmoid.*camfleet models convert"):
         load_keras(path)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
 SHAPE = (12, 10, 3)
 
@@ -84,80 +84,6 @@ def with_policy(policy: str) -> Callable[[], Any]:
     return build
 
 
-def two_inputs() -> Any:
-    """An image and a normalised vector that also scales the maps before and after the cut."""
-    image, facts = keras.Input(SHAPE, name="image"), keras.Input((4,), name="facts")
-    normal = layers.Normalization(mean=[0.1, 0.2, 0.3, 0.4], variance=[1.0, 2.0, 3.0, 4.0])(facts)
-    x = layers.Conv2D(4, 3, activation="elu")(image)
-    x = layers.Multiply()([x, layers.Reshape((1, 1, 4))(layers.Dense(4)(normal))])
-    x = layers.Conv2D(6, 3, activation="elu", name="maps")(x)
-    y = layers.GlobalMaxPooling2D()(x) * layers.Dense(6, "sigmoid", name="gate")(normal)
-    y = layers.Concatenate()([layers.GlobalAveragePooling2D()(x), y, normal])
-    return randomise(keras.Model([facts, image], layers.Dense(5, "softmax", name="scores")(y)))
-
-
-def gate_over_grid() -> Any:
-    """A second input that is multiplied into the feature maps after the last convolution."""
-    image, gate = keras.Input(SHAPE, name="image"), keras.Input((6,), name="gate")
-    x = trunk(image) * ops.reshape(gate, (-1, 1, 1, 6))
-    x = layers.Dense(5, "softmax", name="scores")(layers.GlobalAveragePooling2D()(x))
-    return randomise(keras.Model({"z": image, "a": gate}, {"scores": x}))
-
-
-def shared_layer() -> Any:
-    image = keras.Input(SHAPE)
-    conv = layers.Conv2D(3, 3, padding="same", activation="elu", name="shared")
-    x = layers.GlobalAveragePooling2D()(conv(conv(image)))
-    return randomise(keras.Model(image, layers.Dense(5, "softmax")(x)))
-
-
-def shared_backbone(calls: int) -> Callable[[], Any]:
-    """Return a builder: one backbone, called for each `calls` brightness of the image."""
-
-    def build() -> Any:
-        inner, image = backbone(), keras.Input(SHAPE)
-        maps = [inner(image * float(number + 1)) for number in range(calls)]
-        x = layers.Concatenate(name="joined")(maps) if calls > 1 else maps[0]
-        x = layers.GlobalAveragePooling2D()(x)
-        return randomise(keras.Model(image, layers.Dense(5, "softmax")(x)))
-
-    return build
-
-
-def skipped() -> Any:
-    image = keras.Input((8, 8, 3))
-    x = layers.Conv2D(4, 3, padding="same", name="first")(image)
-    y = layers.Conv2D(4, 3, padding="same", name="bypassed")(x)
-    x = layers.GlobalAveragePooling2D()(layers.Add(name="sum")([x, y]))
-    return keras.Model(image, layers.Dense(2)(x))
-
-
-def several_outputs(*, named: bool) -> Callable[[], Any]:
-    """Return a builder of a model with a class, labels and an age, as a list or a dict."""
-
-    def build() -> Any:
-        image = keras.Input(SHAPE)
-        x = layers.GlobalAveragePooling2D()(trunk(image))
-        kind = layers.Dense(5, "softmax", name="kind")(x)
-        tags = layers.Dense(4, "sigmoid", name="tags")(x)
-        age = layers.Dense(1, name="age")(x)
-        outputs = [kind, tags, age]
-        wanted = {"kind": kind, "tags": tags, "age": age} if named else outputs
-        return randomise(keras.Model(image, wanted))
-
-    return build
-
-
-def in_halves() -> Any:
-    """An operation with two results in the conv submodel and one in the head."""
-    image = keras.Input(SHAPE)
-    left, right = ops.split(layers.Conv2D(8, 3, name="wide")(image), 2, axis=-1)
-    x = layers.Conv2D(6, 3, activation="elu", name="maps")(left * right)
-    mean, variance = ops.moments(x, axes=(1, 2))
-    x = layers.Concatenate()([mean, variance])
-    return randomise(keras.Model(image, layers.Dense(5, "softmax", name="scores")(x)))
-
-
 def nested_with(**options: Any) -> Callable[[], Any]:
     """Return a builder of backbone and classifier, both called with `options`."""
 
@@ -221,3 +147,14 @@ def sequential() -> Any:
             ]
         )
     )
+
+
+def fixed_batch() -> Any:
+    image = keras.Input(batch_shape=(1, *SHAPE))
+    x = layers.GlobalAveragePooling2D()(trunk(image))
+    return randomise(keras.Model(image, layers.Dense(5, "softmax")(x)))
+
+
+def nested_bytes() -> Any:
+    image = keras.Input(SHAPE, dtype="uint8")
+    return randomise(keras.Model(image, classifier()(backbone()(layers.Rescaling(1 / 255)(image)))))

@@ -1,14 +1,14 @@
-"""The small models by name, and where each is expected to be cut, or why it's refused."""
+"""The small models by name, and where each is expected to be cut."""
 
 import keras
 from keras import layers, ops
 
-from camfleet.errors import LayerRefused, ModelRefused
-from zoo import built
+from zoo import built, joined
 from zoo.built import SHAPE, ended, pooled, prepared
-from zoo.checks import Case, Refused
+from zoo.checks import Case
 
 GRID = (10, 8, 6)
+RESULTS = "FlatGraph.producer finds no step for one of several results of an operation"
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -74,6 +74,48 @@ def dropped(maps):
     return layers.Dense(5, "softmax")(layers.Dropout(0.5)(layers.Flatten()(x)))
 
 
+def nested_lists(maps):
+    """A nested model that takes a list."""
+    pair = keras.Input((10, 8, 6)), keras.Input((10, 8, 6))
+    inner = keras.Model(pair, layers.Multiply(name="product")(pair), name="inner")
+    x = inner([maps, layers.Conv2D(6, 1)(maps)])
+    return layers.Dense(5, "softmax")(layers.GlobalAveragePooling2D()(x))
+
+
+def nested_dicts(maps):
+    """A nested model that takes and answers dicts, in another order than it was made in."""
+    pair = {name: keras.Input((10, 8, 6), name=name) for name in ("b", "a")}
+    made = {"out": layers.Subtract(name="difference")([pair["b"], pair["a"]])}
+    x = keras.Model(pair, made, name="inner")({"a": maps, "b": layers.Conv2D(6, 1)(maps)})
+    return layers.Dense(5, "softmax")(layers.GlobalAveragePooling2D()(x["out"]))
+
+
+def attended_with_scores(maps):
+    tokens = layers.Reshape((-1, maps.shape[-1]))(maps)
+    attention = layers.MultiHeadAttention(2, 4)
+    x, _ = attention(tokens, tokens, return_attention_scores=True)
+    return layers.Dense(5, "softmax")(layers.GlobalAveragePooling1D()(x))
+
+
+def always_dropped(maps):
+    """Dropout switched on in the model; inference switches it off again."""
+    x = layers.Dropout(0.5)(layers.Flatten()(maps), training=True)
+    return layers.Dense(5, "softmax")(x)
+
+
+def repeated(maps):
+    """One dense layer with softmax, called twice."""
+    dense = layers.Dense(6, "softmax", name="dense")
+    return dense(dense(layers.GlobalAveragePooling2D()(maps)))
+
+
+def reshaped(maps):
+    """Softmax in the middle of reshapes and layers that do nothing."""
+    x = layers.Reshape((1, 5))(layers.Dense(5)(layers.Flatten()(maps)))
+    x = layers.Activation("softmax", name="softmax")(x)
+    return layers.Dropout(0.5)(layers.Identity()(layers.Reshape((5,))(x)))
+
+
 def own_layer():
     return ended(
         lambda maps: layers.Dense(5, "softmax")(
@@ -82,7 +124,6 @@ def own_layer():
     )
 
 
-MIXED = at_maps(None, final="activation", tolerance=1e-2)
 ENDS = {
     "softmax in dense": at_maps(pooled(layers.Dense(5, "softmax"))),
     "linear": at_maps(pooled(layers.Dense(5))),
@@ -92,6 +133,11 @@ ENDS = {
     ),
     "softmax operation": at_maps(pooled(lambda x: ops.softmax(layers.Dense(5)(x)))),
     "softmax of a temperature": at_maps(pooled(lambda x: ops.softmax(layers.Dense(5)(x) / 3.0))),
+    "log softmax": at_maps(
+        pooled(lambda x: layers.Activation("log_softmax")(layers.Dense(5)(x))),
+        logarithm=True,
+        broken="split._verify knows no logarithms of probabilities and refuses the model",
+    ),
     "multi-label": at_maps(pooled(layers.Dense(5, "sigmoid")), "sigmoid"),
     "sigmoid operation": at_maps(pooled(lambda x: ops.sigmoid(layers.Dense(5)(x))), "sigmoid"),
     "binary": at_maps(pooled(layers.Dense(1, "sigmoid")), "sigmoid"),
@@ -102,14 +148,14 @@ ENDS = {
     "hidden layer": at_maps(
         lambda: ended(
             lambda maps: layers.Dense(5, "softmax")(
-                layers.BatchNormalization()(layers.Dense(7, "relu")(layers.Flatten()(maps)))
+                layers.BatchNormalization()(layers.Dense(7, "elu")(layers.Flatten()(maps)))
             )
         )
     ),
     "max pooling": at_maps(
         lambda: ended(lambda maps: layers.Dense(5, "softmax")(layers.GlobalMaxPooling2D()(maps)))
     ),
-    "keepdims": at_maps(convolved(first=False), final="activation"),
+    "keepdims": at_maps(convolved(first=False)),
     "class maps": at_maps(convolved(first=True), layer="classes", grid=(10, 8, 5)),
     "class maps, sigmoid": at_maps(
         convolved("sigmoid", first=True), "sigmoid", layer="classes", grid=(10, 8, 5)
@@ -117,36 +163,50 @@ ENDS = {
     "softmax in a convolution": at_maps(lambda: ended(conv_softmax), final="classes"),
     "separable": at_maps(lambda: ended(depthwise), layer="depthwise", grid=(7, 5, 7)),
     "dropout": at_maps(lambda: ended(dropped)),
+    "dropout in training": at_maps(lambda: ended(always_dropped)),
+    "dense called twice": at_maps(lambda: ended(repeated), final="dense"),
+    "softmax before reshapes": at_maps(lambda: ended(reshaped), final="softmax"),
     "squeeze and excitation": at_maps(lambda: ended(excited), layer="excite"),
     "attention": at_maps(lambda: ended(attended)),
     "custom layer": at_maps(own_layer, layer="swish"),
 }
 JOINS = {
-    "two inputs": at_maps(built.two_inputs, grid=(8, 6, 6)),
-    "gate over the grid": at_maps(built.gate_over_grid, layer="multiply"),
-    "gate, cut before it": at_maps(built.gate_over_grid, chosen="maps"),
-    "shared layer": at_maps(built.shared_layer, layer="shared#2", grid=(12, 10, 3)),
+    "image and words": at_maps(joined.image_and_words),
+    "unneeded input": at_maps(joined.unneeded_input, output="kind", final="kind"),
+    "two photographs, left": at_maps(joined.two_photos, image="left", layer="backbone#2/maps"),
+    "two views": at_maps(joined.two_views, layer="before", grid=SHAPE),
+    "two inputs": at_maps(joined.two_inputs, grid=(8, 6, 6)),
+    "gate over the grid": at_maps(joined.gate_over_grid, layer="multiply"),
+    "gate, cut before it": at_maps(joined.gate_over_grid, chosen="maps"),
+    "shared layer": at_maps(joined.shared_layer, layer="shared#2", grid=(12, 10, 3)),
     "shared layer, first call": at_maps(
-        built.shared_layer, chosen="shared", layer="shared", grid=(12, 10, 3)
+        joined.shared_layer, chosen="shared", layer="shared", grid=(12, 10, 3)
     ),
-    "shared backbone": at_maps(built.shared_backbone(1), layer="backbone/maps"),
-    "shared backbone twice": at_maps(built.shared_backbone(2), layer="joined", grid=(10, 8, 12)),
-    "list of outputs": at_maps(built.several_outputs(named=False), output="kind", final="kind"),
+    "shared backbone": at_maps(joined.shared_backbone(1), layer="backbone/maps"),
+    "shared backbone twice": at_maps(joined.shared_backbone(2), layer="joined", grid=(10, 8, 12)),
+    "list of outputs": at_maps(joined.several_outputs(named=False), output="kind", final="kind"),
     "list of outputs, second": at_maps(
-        built.several_outputs(named=False), "sigmoid", output="tags", final="tags"
+        joined.several_outputs(named=False), "sigmoid", output="tags", final="tags"
     ),
     "dict of outputs": at_maps(
-        built.several_outputs(named=True), "sigmoid", output="tags", final="tags"
+        joined.several_outputs(named=True), "sigmoid", output="tags", final="tags"
     ),
     "dict of outputs, regression": at_maps(
-        built.several_outputs(named=True), "none", output="age", final="age"
+        joined.several_outputs(named=True), "none", output="age", final="age"
     ),
-    "operations of two results": at_maps(built.in_halves, grid=(8, 6, 6)),
+    "operations of two results": at_maps(joined.in_halves, grid=(8, 6, 6), broken=RESULTS),
+    "attention and its scores": at_maps(lambda: ended(attended_with_scores), broken=RESULTS),
 }
 NESTED = {
     "nested": at_maps(built.nested_with(), layer="backbone/maps"),
     "nested, inference": at_maps(built.nested_with(training=False), layer="backbone/maps"),
-    "nested by keyword": at_maps(built.nested_by_keyword, layer="backbone/maps"),
+    "nested by keyword": at_maps(
+        built.nested_by_keyword,
+        layer="backbone/maps",
+        broken="graph._run takes a nested model's input from args[0] only: IndexError",
+    ),
+    "nested lists": at_maps(lambda: ended(nested_lists), layer="inner/product"),
+    "nested dicts": at_maps(lambda: ended(nested_dicts), layer="inner/difference"),
     "nested twice": at_maps(built.twice_nested, layer="middle/sep", grid=(8, 6, 5)),
     "innermost by path": at_maps(
         built.twice_nested,
@@ -191,6 +251,8 @@ PREPARED = {
         lambda: prepared(shape=(None, None, 3)), shape=(9, 14, 3), grid=(7, 12, 6)
     ),
     "unknown height": at_maps(lambda: prepared(shape=(None, 10, 3)), shape=(12, 10, 3)),
+    "fixed batch": at_maps(built.fixed_batch),
+    "nested bytes": at_maps(built.nested_bytes, layer="backbone/maps", pixels=(0, 256)),
     "grey": at_maps(lambda: prepared(shape=(12, 10, 1))),
     "bytes": at_maps(
         lambda: prepared(layers.Rescaling(1 / 127.5, -1), dtype="uint8"), pixels=(0, 256)
@@ -198,73 +260,6 @@ PREPARED = {
 }
 HALF = {
     policy: at_maps(built.with_policy(policy), tolerance=tolerance)
-    for policy, tolerance in (("mixed_float16", 2e-3), ("mixed_bfloat16", 1e-2))
+    for policy, tolerance in (("mixed_float16", 2e-3), ("mixed_bfloat16", 3e-2))
 }
 SMALL = ENDS | JOINS | NESTED | PREPARED | HALF
-
-
-def spatial():
-    image = keras.Input((8, 8, 3))
-    return keras.Model(image, layers.Conv2D(2, 3, activation="softmax")(image))
-
-
-def words():
-    tokens = keras.Input((20,), dtype="int32")
-    return keras.Model(tokens, layers.Dense(2)(layers.LSTM(4)(layers.Embedding(50, 3)(tokens))))
-
-
-def rows():
-    image = keras.Input((8, 8, 3))
-    return keras.Model(image, layers.Dense(2)(layers.GRU(4)(layers.Reshape((8, 24))(image))))
-
-
-class Own(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.conv = layers.Conv2D(4, 3)
-
-    def call(self, x):
-        return ops.mean(self.conv(x), axis=(1, 2))
-
-
-def own():
-    model = Own()
-    model.build((None, 8, 8, 3))
-    return model
-
-
-def with_own_inside():
-    image = keras.Input((8, 8, 3))
-    return keras.Model(image, layers.Dense(2)(Own()(image)))
-
-
-def two_photos():
-    pair = [keras.Input((8, 8, 3), name=name) for name in ("left", "right")]
-    inner = built.backbone((8, 8, 3))
-    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(inner(each)) for each in pair])
-    return keras.Model(pair, layers.Dense(2)(x))
-
-
-REFUSED = {
-    "skipped": Refused(
-        build=built.skipped,
-        chosen="bypassed",
-        error=LayerRefused,
-        words="run past it; the nearest usable layers are first, sum",
-    ),
-    "spatial output": Refused(build=spatial, error=ModelRefused, words="one score per class"),
-    "words": Refused(build=words, error=ModelRefused, words=r"input is \(20,\)"),
-    "rows": Refused(build=rows, error=ModelRefused, words="no layer with a spatial output"),
-    "subclassed": Refused(build=own, error=ModelRefused, words="functional API"),
-    "subclassed inside": Refused(
-        build=with_own_inside, error=ModelRefused, words="no layer with a spatial output"
-    ),
-    "two photographs": Refused(build=two_photos, error=ModelRefused, words="image_input"),
-    "pyramid's coarse grid": Refused(
-        build=built.nested_pyramid,
-        chosen="pyramid/coarse",
-        shape=SHAPE,
-        error=LayerRefused,
-        words="nearest usable layers are pyramid/fine",
-    ),
-}
