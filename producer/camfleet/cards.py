@@ -19,7 +19,7 @@ from camfleet.wire import Wire
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 _WAYS_OUT = {
     "": "a SavedModel folder can't be cut open in Keras 3: convert it with `camfleet models convert "
-    "FOLDER model.keras`, or save it again where it was made with model.save('model.keras')",
+    "FOLDER model.keras`, or save it again with model.save('model.keras')",
     ".pb": "a SavedModel can't be cut open in Keras 3: convert its folder with `camfleet models "
     "convert FOLDER model.keras`",
     ".tflite": "a TFLite file has no gradients; use the Keras model that it was converted from",

@@ -91,11 +91,13 @@ class Specimen:
     @cached_property
     def extras(self) -> dict[str, Any]:
         rng = np.random.default_rng(8)
-        return {
-            each.name: rng.uniform(-1, 1, (COUNT, *each.shape[1:])).astype(np.float32)
-            for each in self.model.inputs
-            if each is not self._image
-        }
+        made = {}
+        for each in self.model.inputs:
+            if each is not self._image:
+                low, high = (0, 9) if "int" in each.dtype else (-1, 1)  # tokens, 0 is masked
+                drawn = rng.uniform(low, high, (COUNT, *each.shape[1:])).astype(each.dtype)
+                made[each.name] = drawn.astype(np.float32)
+        return made
 
     @cached_property
     def explainer(self) -> Explainer:
