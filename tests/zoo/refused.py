@@ -90,12 +90,10 @@ REFUSED = {
         shape=SHAPE,
         error=LayerRefused,
         words="other paths run past it",
-        broken="one of several results of an operation: Keras' ValueError (not connected)",
     ),
     "channels first": Refused(
         build=channels_first,
         error=ModelRefused,
         words="channels_first",
-        broken="channels are taken for the grid's height; a pooled head even ends in ValueError",
     ),
 }

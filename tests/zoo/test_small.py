@@ -65,7 +65,6 @@ def test_a_model_that_cannot_be_explained_is_refused_with_the_reason(name):
         split(case.build(), signature, case.chosen, "auto", probe)
 
 
-@pytest.mark.xfail(strict=True, reason="an average of probabilities is taken for logits")
 def test_the_average_of_two_softmaxes_is_reported_as_the_probability_that_it_is():
     def end(maps):
         x = layers.GlobalAveragePooling2D()(maps)

@@ -44,6 +44,10 @@ class Step:
     def inputs(self) -> list[Any]:
         return [each for each in tree.flatten((self.args, self.kwargs)) if _is_tensor(each)]
 
+    @cached_property
+    def outputs(self) -> list[Any]:
+        return [each for each in tree.flatten(self.output) if _is_tensor(each)]
+
     @property
     def kind(self) -> str:
         return type(self.operation).__name__
@@ -75,11 +79,11 @@ class FlatGraph:
     @property
     def half(self) -> bool:
         """True where something is computed in half precision."""
-        return any(getattr(step.output, "dtype", "") in _HALF for step in self.steps)
+        return any(each.dtype in _HALF for step in self.steps for each in step.outputs)
 
     @cached_property
     def _producers(self) -> dict[int, Step]:
-        return {id(step.output): step for step in self.steps}
+        return {id(each): step for step in self.steps for each in step.outputs}
 
     def head(self, start: Any) -> tuple[list[Step], bool]:
         """Return the steps that compute the output from the tensor `start`, in order.
@@ -95,7 +99,8 @@ class FlatGraph:
                 seen.add(id(current))
                 if current is not start and id(current) in self._producers:
                     todo.extend(self._producers[id(current)].inputs)
-        steps = [step for step in self.steps if id(step.output) in seen - {id(start)}]
+        wanted = seen - {id(start)}
+        steps = [step for step in self.steps if any(id(each) in wanted for each in step.outputs)]
         return steps, id(start) in seen and id(self.image) not in seen
 
     def replay(self, start: Any, fresh: Any, extras: dict[str, Any]) -> Any:
@@ -111,7 +116,9 @@ class FlatGraph:
 
         for step in self.head(start)[0]:
             args, kwargs = tree.map_structure(swap, (step.args, step.kwargs))
-            made[id(step.output)] = step.operation(*args, **kwargs)
+            results = tree.flatten(step.operation(*args, **kwargs))
+            for old, new in zip(tree.flatten(step.output), results, strict=True):
+                made[id(old)] = new
         return made[id(self.output)]
 
 
@@ -172,7 +179,8 @@ def _run(model: Any, inputs: list[Any], prefix: str, steps: list[Step]) -> Any:
             again = f"#{calls[operation.name]}" if calls[operation.name] > 1 else ""
             path = prefix + operation.name + again
             if graph_of(operation) is not None:
-                return _run(operation, tree.flatten(args[0]), path + "/", steps)
+                given = args[0] if args else kwargs["inputs"]
+                return _run(operation, tree.flatten(given), path + "/", steps)
             output = operation(*args, **kwargs)
             steps.append(Step(path, operation, args, kwargs, output))
             return output

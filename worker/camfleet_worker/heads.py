@@ -10,7 +10,8 @@ from camfleet.errors import ModelRefused
 from camfleet_worker.graph import FlatGraph, Step, activation_name
 
 Array: TypeAlias = NDArray[np.float32]
-Activation: TypeAlias = Literal["softmax", "sigmoid", "none"]
+# given: the outputs are probabilities already, though they end in no softmax or sigmoid
+Activation: TypeAlias = Literal["softmax", "sigmoid", "given", "none"]
 
 _SHAPING = ("Flatten", "Reshape", "Cast")
 
@@ -63,7 +64,7 @@ def probabilities(logits: Array, kind: Activation) -> Array | None:
         return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
     if kind == "sigmoid":
         return np.asarray(0.5 * (1 + np.tanh(0.5 * wide)), np.float32)
-    return None
+    return logits if kind == "given" else None
 
 
 def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array | None, str]:

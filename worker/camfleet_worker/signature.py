@@ -50,8 +50,8 @@ class Extra:
         """Return (count, *shape) values to try the model with: the default, or made-up ones."""
         if self.default is not None:
             return np.stack([self.default] * count)
-        if "int" in self.dtype:
-            return np.zeros((count, *self.shape), np.float32)
+        if "int" in self.dtype:  # zero often stands for padding, one for a word or category
+            return np.ones((count, *self.shape), np.float32)
         return np.random.default_rng(1).uniform(0, 1, (count, *self.shape)).astype(np.float32)
 
     def _shaped(self, values: Sequence[float]) -> Array:

@@ -88,7 +88,10 @@ def split(model: Any, signature: Signature, layer: str, activation: str, probe: 
         image: photos,
         **{each.name: value for each, value in zip(extras, trial, strict=True)},
     }
-    error = _verify(_whole(model, inputs, output), logits, kind, half=graph.half)
+    whole = _whole(model, inputs, output)
+    if activation == "auto" and ending == "linear" and _are_probabilities(whole):
+        kind = "given"
+    error = _verify(whole, logits, kind, half=graph.half)
     steps, _ = graph.head(step.output)
     weights, reason = heads.cam_weights(steps, step, kind)
     if weights is not None:
@@ -123,6 +126,12 @@ def _submodels(graph: FlatGraph, step: Step, kind: Activation) -> tuple[Any, Any
 
 def _candidates(graph: FlatGraph) -> list[Step]:
     """Return the steps with a spatial output that all of the image's paths run through."""
+    for step in graph.steps:
+        if getattr(step.operation, "data_format", "") == "channels_first":
+            raise ModelRefused(
+                f"layer {step.path!r} has data_format channels_first: build the model with "
+                "channels_last and load the weights into it"
+            )
     spatial = [
         step
         for step in graph.steps
@@ -182,12 +191,21 @@ def _whole(model: Any, inputs: dict[str, Any], output: int) -> Array:
     return _numpy(outputs[output]).reshape(len(next(iter(inputs.values()))), -1)
 
 
+def _are_probabilities(whole: Array) -> bool:
+    """Say whether outputs that end in no softmax are one's average or product all the same."""
+    sums = whole.sum(axis=1)
+    return whole.shape[1] > 1 and bool((whole >= 0).all() and np.allclose(sums, 1, atol=1e-3))
+
+
 def _verify(whole: Array, logits: Array, kind: Activation, *, half: bool) -> float:
     """Return the largest difference between the whole model and its two parts, or refuse."""
     if not np.isfinite(whole).all():
         raise ModelRefused("the model answers NaN or infinity for a probe image of random pixels")
     tolerance = HALF_TOLERANCE if half else TOLERANCE
-    answers = [each for each in (logits, heads.probabilities(logits, kind)) if each is not None]
+    chances = heads.probabilities(logits, kind)
+    answers = [logits]
+    if chances is not None:
+        answers += [chances, np.log(np.maximum(chances, 1e-30))]
     if whole.shape[1] == 1 < logits.shape[1]:
         answers = [each[:, 1:] for each in answers]
     scale = max(1.0, float(np.abs(whole).max()))
