@@ -18,8 +18,8 @@ from camfleet.wire import Wire
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 _WAYS_OUT = {
-    "": "a SavedModel folder can't be cut open in Keras 3: convert it with `camfleet models convert "
-    "FOLDER model.keras`, or save it again with model.save('model.keras')",
+    "": "a SavedModel folder can't be cut open in Keras 3: convert it with `camfleet models "
+    "convert FOLDER model.keras`, or save it again with model.save('model.keras')",
     ".pb": "a SavedModel can't be cut open in Keras 3: convert its folder with `camfleet models "
     "convert FOLDER model.keras`",
     ".tflite": "a TFLite file has no gradients; use the Keras model that it was converted from",
@@ -124,7 +124,9 @@ class Card(Part, frozen=True, kw_only=True):
             )
         if not labels:
             raise UnknownTarget(f"model {self.id} has no labels: use a class index, not {label!r}")
-        near = difflib.get_close_matches(label, labels, n=3) or list(labels[:3])
+        lower = {each.lower(): each for each in labels}
+        close = difflib.get_close_matches(label.lower(), lower, n=3)
+        near = [lower[each] for each in close] or list(labels[:3])
         raise UnknownTarget(
             f"model {self.id} has no class {label!r}; there are {len(labels)} labels, such as "
             + ", ".join(repr(each) for each in near)
@@ -168,8 +170,8 @@ def check_model_file(path: Path) -> None:
         raise UnsupportedModelFile(f"{path} does not exist")
     if path.is_file() and path.suffix in MODEL_SUFFIXES:
         return
-    suffix = "" if path.is_dir() else path.suffix
-    hint = _WAYS_OUT.get(suffix, "save the model with model.save('model.keras')")
+    plain = "save the model with model.save('model.keras')"
+    hint = _WAYS_OUT[""] if path.is_dir() else _WAYS_OUT.get(path.suffix or ".", plain)
     raise UnsupportedModelFile(
         f"{path} is not a Keras model file ({', '.join(MODEL_SUFFIXES)}): {hint}"
     )

@@ -41,10 +41,10 @@ _NO_WORKER = (
 class Answer:
     """The handle of one interactive explanation."""
 
-    def __init__(self, pending: Any, client: "Client", question: str) -> None:
+    def __init__(self, pending: Any, client: "Client", image_uri: str) -> None:
+        self.image_uri = image_uri
         self._pending = pending
         self._client = client
-        self._question = question
 
     @property
     def id(self) -> str:
@@ -61,7 +61,7 @@ class Answer:
         Raises the contract's own errors: what was wrong with the request or the image, or
         `AnswerTimeout` after `timeout` seconds.
         """
-        reply = decode(self._client.wait_for(self._pending, timeout, self._question), Reply)
+        reply = decode(self._client.wait_for(self._pending, timeout, self.image_uri), Reply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
         return reply.results
@@ -121,7 +121,7 @@ class Client:
         parse_target(target)
         parse_layers(layer)
         parse_inputs(request.inputs)
-        return Answer(self._send(contract.EXPLAIN_TASK, encode(request)), self, image_uri)
+        return Answer(self._send(contract.EXPLAIN_TASK, encode(request)), self, request.image_uri)
 
     def submit(
         self,

@@ -1,5 +1,5 @@
 -- Count one finished chunk, once, whatever is delivered twice.
--- KEYS: job hash, done bitmap, event stream
+-- KEYS: job hash, done bitmap, event stream, chunks in work
 -- ARGV: chunk number, ok, no_evidence, failed, now (seconds), seconds to keep the keys at the end
 -- Returns {first, complete}; first is 0 for a repeat, and -1 where Redis knows no such job.
 if redis.call('EXISTS', KEYS[1]) == 0 then
@@ -8,6 +8,7 @@ end
 if redis.call('SETBIT', KEYS[2], ARGV[1], 1) == 1 then
   return {0, 0}
 end
+redis.call('HDEL', KEYS[4], ARGV[1])
 local done = 0
 for position, status in ipairs({'ok', 'no_evidence', 'failed'}) do
   done = done + redis.call('HINCRBY', KEYS[1], status, ARGV[position + 1])

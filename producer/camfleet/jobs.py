@@ -43,11 +43,12 @@ class Job:
         last = None
         while True:
             progress = self.status()
-            if progress.done != last or progress.ended:
+            seen = progress.done + progress.in_work
+            if seen != last or progress.ended:
                 yield progress
             if progress.ended or (deadline is not None and time.monotonic() > deadline):
                 return
-            last = progress.done
+            last = seen
             time.sleep(POLL_SECONDS)
 
     def wait(self, *, timeout: float | None = None) -> Progress:

@@ -17,6 +17,7 @@ from camfleet.settings import Settings
 
 JOBS = "camfleet:jobs"
 _RATE_EVENTS = 32
+_RATE_SECONDS = 10.0
 
 State = Literal["queued", "running", "complete", "cancelled"]
 
@@ -35,6 +36,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     images_per_second: float | None
     seconds_left: float | None
     seconds_running: float
+    in_work: int  # images explained in chunks that aren't counted yet; about
 
     @property
     def done(self) -> int:
@@ -69,7 +71,7 @@ class Ledger:
     def open(self, job: JobRecord) -> None:
         """Enter a job whose record and manifest are in storage, before its first message."""
         with broker_errors(self._settings), self._redis.pipeline() as pipe:
-            pipe.delete(*(_key(job.job_id, part) for part in ("", "done", "events")))
+            pipe.delete(*(_key(job.job_id, part) for part in ("", "done", "events", "working")))
             pipe.hset(
                 _key(job.job_id),
                 mapping={
@@ -96,7 +98,7 @@ class Ledger:
         with broker_errors(self._settings), self._redis.pipeline() as pipe:
             pipe.hsetnx(_key(job_id), "cancelled_at", time.time())
             pipe.xadd(_key(job_id, "events"), {"event": "cancelled"})
-            for part in ("", "done", "events"):
+            for part in ("", "done", "events", "working"):
                 pipe.expire(_key(job_id, part), self._settings.job_expires)
             pipe.execute()
 
@@ -110,6 +112,11 @@ class Ledger:
             found: list[str] = self._redis.zrevrange(JOBS, 0, -1)
         return found
 
+    def note_work(self, job_id: str, chunk: int, explained: int) -> None:
+        """Say how far a chunk is that isn't counted yet, for progress bars only."""
+        with broker_errors(self._settings):
+            self._redis.hset(_key(job_id, "working"), chunk, explained)
+
     def is_done(self, job_id: str, chunk: int) -> bool:
         with broker_errors(self._settings):
             return bool(self._redis.getbit(_key(job_id, "done"), chunk))
@@ -118,7 +125,7 @@ class Ledger:
         """Count a chunk whose results are in storage; return False if it was counted before."""
         with broker_errors(self._settings):
             first, _complete = self._commit(
-                keys=[_key(job_id), _key(job_id, "done"), _key(job_id, "events")],
+                keys=[_key(job_id, part) for part in ("", "done", "events", "working")],
                 args=[
                     chunk,
                     *(counts.get(status, 0) for status in Status),
@@ -139,7 +146,8 @@ class Ledger:
                     f"no job {job_id!r}: it was never submitted here, or it ended long ago"
                 )
             events = self._redis.xrevrange(_key(job_id, "events"), count=_RATE_EVENTS)
-        return _progress(job_id, row, events)
+            working = sum(map(int, self._redis.hvals(_key(job_id, "working"))))
+        return _progress(job_id, row, events, working)
 
 
 def _key(job_id: str, part: str = "") -> str:
@@ -147,7 +155,7 @@ def _key(job_id: str, part: str = "") -> str:
     return f"camfleet:job:{{{job_id}}}" + (f":{part}" if part else "")
 
 
-def _progress(job_id: str, row: dict[str, str], events: list[Any]) -> Progress:
+def _progress(job_id: str, row: dict[str, str], events: list[Any], working: int) -> Progress:
     counts = {name: int(row[name]) for name in ("ok", "no_evidence", "failed")}
     done, total = sum(counts.values()), int(row["total"])
     started = float(row.get("started_at", 0))
@@ -163,6 +171,7 @@ def _progress(job_id: str, row: dict[str, str], events: list[Any]) -> Progress:
         images_per_second=rate,
         seconds_left=0.0 if complete else (total - done) / rate if rate else None,
         seconds_running=running,
+        in_work=0 if complete else min(working, total - done),
         **counts,
     )
 
@@ -176,12 +185,19 @@ def _state(row: dict[str, str]) -> State:
 
 
 def _rate(done: int, running: float, events: list[Any]) -> float | None:
-    """Return images per second over the latest chunks, or over all time while they are few."""
+    """Return images per second since the oldest of the latest chunks, or since the start.
+
+    Chunks that run side by side end at almost the same time, so the window must be some seconds
+    long; it ends now, so that a stall shows.
+    """
     marks = [
         (int(stamp.split("-")[0]) / 1000, int(fields["done"]))
         for stamp, fields in events
         if "done" in fields
     ]
-    if len(marks) > 2 and marks[0][0] > marks[-1][0]:
-        return (marks[0][1] - marks[-1][1]) / (marks[0][0] - marks[-1][0])
+    if marks:
+        since, before = marks[-1]
+        elapsed = time.time() - since
+        if _RATE_SECONDS < elapsed < running and done > before:
+            return (done - before) / elapsed
     return done / running if done and running > 0 else None

@@ -103,6 +103,11 @@ class LocalStack:
         ended = (name for name, each in self.processes.items() if each.poll() is not None)
         return next(ended, None)
 
+    def restart_worker(self) -> None:
+        """Start a new worker in the place of one that has ended."""
+        self.processes.pop("worker", None)
+        self._start_worker()
+
     def check(self) -> None:
         """Raise `StackError` with the end of its log if a child has ended."""
         name = self.poll()

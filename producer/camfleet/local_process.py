@@ -22,7 +22,7 @@ def spawn(
     On Linux the kernel kills it when the calling thread ends, so that even `kill -9` of this
     process leaves nothing behind: start children in a thread that lives as long as they shall.
     """
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603  # our own command lines
             command,
             stdin=subprocess.DEVNULL,

@@ -112,10 +112,16 @@ def redis_client(settings: Settings) -> Any:
 def broker_errors(settings: Settings) -> Iterator[None]:
     """Turn what redis-py and kombu raise into `BrokerUnavailable`, naming server and setting."""
     from kombu.exceptions import OperationalError
-    from redis.exceptions import RedisError
+    from redis.exceptions import AuthenticationError, RedisError
 
     try:
         yield
+    except AuthenticationError as error:
+        place = urlsplit(settings.redis_url)
+        raise BrokerUnavailable(
+            f"Redis at {place.hostname}:{place.port or 6379} refuses the password ({error}): check "
+            "CAMFLEET_REDIS_URL"
+        ) from error
     except (RedisError, OperationalError) as error:
         place = urlsplit(settings.redis_url)
         raise BrokerUnavailable(

@@ -1,5 +1,6 @@
 """The registry of models in object storage: add, list and look up."""
 
+import difflib
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -102,8 +103,10 @@ class Models:
             versions = ", ".join(sorted(each.version for each in entries))
             raise UnknownModel(f"model {model_id!r} has no version {version!r}, only {versions}")
         ids = sorted({each.id for each in self.list()})
+        near = difflib.get_close_matches(model_id, ids, n=1)
         raise UnknownModel(
             f"no model {model_id!r} is registered; "
+            + (f"did you mean {near[0]!r}? " if near else "")
             + (f"there are {', '.join(ids)}" if ids else "there are none yet")
             + " (add one: camfleet models add CARD.toml)"
         )
@@ -149,7 +152,10 @@ def _stored(card: Card, folder: Path) -> tuple[Card, dict[str, Path]]:
     cards.check_model_file(artifact)
     digest = cards.file_digest(artifact)
     if card.sha256 not in (None, digest):
-        raise DigestMismatch(f"{artifact} has sha256 {digest}, its card says {card.sha256}")
+        raise DigestMismatch(
+            f"{artifact} has sha256 {digest}, its card says {card.sha256}: is it the right file? "
+            "Else correct sha256 in the card, or leave it out"
+        )
     files = {f"model{artifact.suffix}": artifact}
     golden = card.golden
     if golden:

@@ -83,6 +83,11 @@ class Settings:
             raise ConfigurationError(
                 f"CAMFLEET_REDIS_URL={values['redis_url']!r} is not of the form redis://host:port/0"
             )
+        endpoint = values.get("s3_endpoint", "http://")
+        if not endpoint.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"CAMFLEET_S3_ENDPOINT={endpoint!r} is not of the form http://host:port"
+            )
         return cls(**values)
 
     def to_environ(self) -> dict[str, str]:

@@ -23,8 +23,8 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One line of a manifest that a user wrote."""
 
     image_uri: str
-    target: str | int | None = None
-    id: str | int | None = None
+    target: str | int | float | None = None
+    id: str | int | float | None = None
     inputs: str | dict[str, float | tuple[float, ...]] | None = None
 
 
@@ -105,20 +105,30 @@ def _item(path: Path, index: int, place: int, fields: Any) -> Item:
         line = msgspec.convert(fields, Line)
         if not line.image_uri:
             raise InvalidRequest("`image_uri` is empty")  # noqa: TRY301  # named with its line below
-        target = str(line.target) if line.target not in (None, "") else None
+        target = _text(line.target)
         if target:
             parse_target(target)
         given = line.inputs or None
+        uri = line.image_uri
+        if "://" not in uri:
+            uri = fspath((path.parent / uri).resolve())
         inputs = given if isinstance(given, str | None) else json.dumps(given)
         parse_inputs(inputs)
-    except (msgspec.ValidationError, InvalidRequest) as error:
+    except (msgspec.ValidationError, ValueError, InvalidRequest) as error:
         reason = str(error).removeprefix("Object ")
-        raise InvalidRequest(f"{path}, line {place}: {reason}") from error
-    uri = line.image_uri
-    if "://" not in uri:
-        uri = fspath((path.parent / uri).resolve())
-    item_id = str(line.id) if line.id not in (None, "") else str(index)
+        hint = (
+            f" (the columns are {', '.join(Line.__struct_fields__)})" if "field" in reason else ""
+        )
+        raise InvalidRequest(f"{path}, line {place}: {reason}{hint}") from error
+    item_id = _text(line.id) or str(index)
     return Item(item_id=item_id, image_uri=uri, target=target, inputs=inputs)
+
+
+def _text(value: str | float | None) -> str | None:
+    """Return a cell as text; whole numbers that a tool wrote as 3.0 as 3."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return None if value in (None, "") or value != value else str(value)  # noqa: PLR0124  # NaN
 
 
 def _csv(path: Path) -> Iterator[tuple[int, Any]]:
@@ -127,7 +137,9 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
         try:
             for row in rows:
                 yield rows.line_num, {key: value for key, value in row.items() if value is not None}
-        except (csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"{path}: save it as UTF-8: {error}") from error
+        except csv.Error as error:
             raise InvalidRequest(f"{path}, line {rows.line_num}: {error}") from error
 
 

@@ -20,6 +20,7 @@ from camfleet.settings import Settings
 
 _MISSING = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 _DENIED = {"403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_PASSING = (408, 425, 429)  # time-outs and throttling
 _PROOF = "setup-proof"
 _client_lock = threading.Lock()
 
@@ -160,7 +161,12 @@ class Storage:
     @contextmanager
     def _errors(self, uri: str) -> Iterator[None]:
         from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+            ParamValidationError,
+        )
 
         try:
             yield
@@ -173,7 +179,13 @@ class Storage:
                     f"{uri}: the object store refuses these credentials ({code}); "
                     "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
                 ) from error
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+            if 400 <= status < 500 and status not in _PASSING:
+                raise InvalidRequest(f"{uri}: the object store refuses this: {error}") from error
             raise StorageUnavailable(f"{uri}: {error}") from error
+        except ParamValidationError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InvalidRequest(f"{uri!r} can't be an S3 object: {reason}") from error
         except NoCredentialsError as error:
             raise AccessDenied(
                 f"{uri}: no S3 credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

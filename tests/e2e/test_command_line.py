@@ -39,6 +39,8 @@ def test_json_rows_carry_all_that_the_contract_says(run, photos):
         ("none.png", "image_not_found", "none.png"),
         ("/etc/hostname", "source_forbidden", "CAMFLEET_FILE_ROOTS"),
         ("s3://camfleet-none/a.png", "image_not_found", "s3://camfleet-none/a.png"),
+        ("s3://BAD_bucket!/a.png", "image_error", "BAD_bucket!"),
+        ("http://nowhere.invalid/a.png", "source_unreachable", "nowhere.invalid"),
         ("http://127.0.0.1:9/a.png", "source_forbidden", "CAMFLEET_ALLOW_PRIVATE_HOSTS"),
         ("gopher://a/b", "source_forbidden", "gopher"),
     ],
@@ -261,5 +263,5 @@ def test_a_model_that_a_worker_refuses_is_not_registered(run, tmp_path):
     card = write_card(tmp_path, "refused", labels='["one"]')
     done = run("models", "add", card)
     assert done.returncode == 1
-    assert "2 classes, its card has 1 labels" in done.stderr
+    assert "unit counts as two classes), its card has 1 labels" in done.stderr
     assert run("models", "show", "refused").returncode == 1

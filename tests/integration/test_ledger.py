@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 
 import pytest
 
@@ -108,3 +109,22 @@ def test_a_server_that_is_not_there_is_named_with_its_setting():
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:9 .*CAMFLEET_REDIS_URL"):
         lost.ping()
     lost.close()
+
+
+def test_chunks_that_end_side_by_side_do_not_make_the_rate_explode(ledger):
+    job = record(items=100, parts=20)
+    ledger.open(job)
+    ledger._redis.hset(f"camfleet:job:{{{job.job_id}}}", "started_at", time.time() - 10)
+    for chunk in range(4):
+        ledger.commit(job.job_id, chunk, {OK: 5})
+    assert ledger.progress(job.job_id).images_per_second == pytest.approx(2, rel=0.1)
+
+
+def test_what_is_in_work_shows_before_it_is_counted_and_never_twice(ledger):
+    job = record()
+    ledger.open(job)
+    ledger.note_work(job.job_id, 0, 3)
+    ledger.note_work(job.job_id, 0, 4)
+    assert (ledger.progress(job.job_id).done, ledger.progress(job.job_id).in_work) == (0, 4)
+    ledger.commit(job.job_id, 0, {OK: 5})
+    assert (ledger.progress(job.job_id).done, ledger.progress(job.job_id).in_work) == (5, 0)

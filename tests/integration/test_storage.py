@@ -2,7 +2,7 @@
 
 import pytest
 
-from camfleet.errors import ObjectMissing, ObjectTooLarge, StorageUnavailable
+from camfleet.errors import InvalidRequest, ObjectMissing, ObjectTooLarge, StorageUnavailable
 from camfleet.settings import Settings
 from camfleet.storage import Storage
 
@@ -55,3 +55,9 @@ def test_a_store_that_is_not_there_is_named_with_its_setting():
     with pytest.raises(StorageUnavailable, match=r"127\.0\.0\.1:9 .*CAMFLEET_S3_ENDPOINT"):
         lost.get("a")
     lost.close()
+
+
+@pytest.mark.parametrize("uri", ["s3://BAD_bucket!/a.png", "s3://x/"])
+def test_a_uri_that_names_no_object_is_the_callers_fault(storage, uri):
+    with pytest.raises(InvalidRequest, match=uri.split("/")[2]):
+        storage.get(uri)

@@ -43,7 +43,7 @@ def test_objects_are_read_by_the_function_given() -> None:
 
 def test_web_pages_are_read_by_the_reader_for_them() -> None:
     for url in ("http://127.0.0.1/a.jpg", "HTTPS://127.0.0.1/a.jpg"):
-        with pytest.raises(SourceForbidden, match=r"127\.0\.0\.1, not a public address"):
+        with pytest.raises(SourceForbidden, match=r"127\.0\.0\.1 is not a public address"):
             fetcher().fetch(url)
 
 

@@ -35,6 +35,7 @@ def test_bytes_may_have_a_unit():
         ({**NEEDED, "CAMFLEET_BATCH_SIZE": "0"}, "at least 1"),
         ({**NEEDED, "CAMFLEET_ALLOW_PRIVATE_HOSTS": "maybe"}, "neither 1 nor 0"),
         ({**NEEDED, "CAMFLEET_REDIS_URL": "localhost:6379"}, "redis://"),
+        ({**NEEDED, "CAMFLEET_S3_ENDPOINT": "nonsense"}, "http://host:port"),
     ],
 )
 def test_a_bad_variable_is_named(environ, message):

@@ -86,6 +86,12 @@ def test_the_three_manifest_formats_say_the_same(tmp_path, name, write):
     assert second.item_id == "1", "the row's number"
 
 
+def test_numbers_that_a_tool_wrote_as_floats_are_good_targets(tmp_path):
+    table = pa.table({"image_uri": ["s3://a/b", "s3://a/c"], "target": [3.0, float("nan")]})
+    pq.write_table(table, tmp_path / "m.parquet")
+    assert [item.target for item in read(tmp_path / "m.parquet")] == ["3", None]
+
+
 def test_numbers_are_good_ids_and_targets(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('{"image_uri": "s3://a/b", "id": 7, "target": 3}\n')
@@ -101,6 +107,7 @@ def test_numbers_are_good_ids_and_targets(tmp_path):
         ("m.csv", "image_uri,target\ns3://a/b,top:0\n", "line 2: .*top:K"),
         ("m.csv", "image_uri,id\n,1\n", "line 2: `image_uri` is empty"),
         ("m.csv", "image_uri\n", "no rows"),
+        ("m.csv", "image_uri\na\0b.png\n", "line 2: .*null"),
         ("m.jsonl", '{"image_uri": "s3://a/b"}\n{"image_uri": \n', "line 2"),
         ("m.jsonl", '{"target": "top"}\n', "line 1: missing required field `image_uri`"),
         ("m.jsonl", '["s3://a/b"]\n', "line 1"),

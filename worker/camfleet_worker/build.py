@@ -93,8 +93,10 @@ def build_explainer(
     splits = [split(model, _signature(card), each, card.activation, probe) for each in layers]
     classes = splits[0].classes
     if card.label_list and len(card.label_list) != classes:
+        hint = " (a single sigmoid unit counts as two classes)" if classes == 2 else ""
         raise ModelRefused(
-            f"the model has {classes} classes, its card has {len(card.label_list)} labels"
+            f"model {card.id} has {classes} classes{hint}, its card has "
+            f"{len(card.label_list)} labels"
         )
     explainer = Explainer(
         card, key.digest, splits, key.fuse or card.fuse, settings.batch_size, describe(path)

@@ -95,6 +95,9 @@ class ChunkRunner:
 
     def _work(self, ref: ChunkRef, attempt: int) -> None:
         """Explain, then store the results part, then count: the order keeps totals exact."""
+        if self._ledger.is_cancelled(ref.job_id):
+            logger.info("%s gives up waiting: its job is cancelled", _name(ref))
+            return
         record = self._record(ref.job_id)
         self._ledger.begin(ref.job_id)
         try:
@@ -109,9 +112,10 @@ class ChunkRunner:
         logger.info("%s: %d rows, attempt %d", _name(ref), len(rows), attempt)
 
     def _rows(self, record: JobRecord, ref: ChunkRef, attempt: int) -> list[Result]:
-        def check() -> None:
+        def check(explained: int) -> None:
             if self._ledger.is_cancelled(ref.job_id):
                 raise JobCancelled(f"job {ref.job_id} is cancelled")
+            self._ledger.note_work(ref.job_id, record.number(ref), explained)
 
         if attempt < CAREFUL_FROM:
             return self._pipeline.explain_chunk(record, ref, check)

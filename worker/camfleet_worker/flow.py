@@ -25,9 +25,14 @@ def ahead(pool: Executor, work: Callable[[T], R], things: Iterable[T], depth: in
             each.cancel()
 
 
-def batches(things: Iterable[T], size: int, check: Callable[[], None]) -> Iterator[list[T]]:
-    """Yield things in lists of `size`; `check` is called before each and may raise."""
+def batches(things: Iterable[T], size: int, check: Callable[[int], None]) -> Iterator[list[T]]:
+    """Yield things in lists of `size`.
+
+    `check` is told before each how many went before, and may raise.
+    """
     stream = iter(things)
+    before = 0
     while batch := list(itertools.islice(stream, size)):
-        check()
+        check(before)
         yield batch
+        before += len(batch)

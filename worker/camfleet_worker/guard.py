@@ -181,4 +181,6 @@ def _forbidden(host: str, address: Address) -> SourceForbidden:
         if is_private(address)
         else ", nor one that CAMFLEET_ALLOW_PRIVATE_HOSTS opens"
     )
-    return SourceForbidden(f"{host} is {address}, not a public address{way_out}")
+    name = host if host == str(address) else f"{host} is {address},"
+    verb = "is not" if host == str(address) else "not"
+    return SourceForbidden(f"{name} {verb} a public address{way_out}")

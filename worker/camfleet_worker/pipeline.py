@@ -83,12 +83,12 @@ class Pipeline:
         return list(self._rows([item], ask, explainer))
 
     def explain_chunk(
-        self, record: JobRecord, ref: ChunkRef, check: Callable[[], None]
+        self, record: JobRecord, ref: ChunkRef, check: Callable[[int], None]
     ) -> list[Result]:
         """Explain one chunk of a job and return its rows, in the manifest's order.
 
-        `check` is called before every batch and may raise. A model that can't be used fails
-        every row; else nothing but a `ServiceError` is raised.
+        `check` is told before every batch how many images went before, and may raise. A model
+        that can't be used fails every row; else nothing but a `ServiceError` is raised.
         """
         items, ask = self._chunk(record, ref)
         try:
@@ -101,7 +101,7 @@ class Pipeline:
         self,
         record: JobRecord,
         ref: ChunkRef,
-        check: Callable[[], None],
+        check: Callable[[int], None],
         *,
         refused: Mapping[int, CamfleetError],
         mark: Callable[[int], None],
@@ -118,7 +118,8 @@ class Pipeline:
                 rows.append(_refused(item, ask, refused[index]))
             else:
                 mark(index)
-                rows.extend(self._rows([item], ask, explainer, check))
+                check(index)
+                rows.extend(self._rows([item], ask, explainer))
         return rows
 
     def refuse_chunk(self, record: JobRecord, ref: ChunkRef, error: CamfleetError) -> list[Result]:
@@ -136,7 +137,7 @@ class Pipeline:
         items: Sequence[Item],
         ask: Ask,
         explainer: Explainer,
-        check: Callable[[], None] = lambda: None,
+        check: Callable[[int], None] = lambda _before: None,
     ) -> Iterator[Result]:
         size = explainer.batch_size
         loaded = ahead(self._pool, lambda item: self._load(item, ask, explainer), items, 2 * size)

@@ -9,6 +9,7 @@ import json
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 
 from camfleet import cards
 from camfleet.cards import Card, CardInput
-from camfleet.errors import CamfleetError, InvalidCard, ModelRefused
+from camfleet.errors import CamfleetError, InternalError, InvalidCard, ModelRefused
 from camfleet.settings import Settings
 from camfleet_worker.cam import GRADIENT_METHODS
 from camfleet_worker.engine import nbytes
@@ -100,6 +101,11 @@ def main() -> int:
         report = check(arguments.path, arguments.card)
     except CamfleetError as error:
         json.dump({"error": {"code": error.code, "message": error.message}}, sys.stdout)
+        return 1
+    except Exception as error:  # noqa: BLE001  # whoever reads the JSON must learn it
+        traceback.print_exc()
+        message = f"a bug of camfleet, please report it: {type(error).__name__}: {str(error)[:300]}"
+        json.dump({"error": {"code": InternalError.code, "message": message}}, sys.stdout)
         return 1
     json.dump(report, sys.stdout)
     return 0

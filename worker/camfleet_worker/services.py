@@ -9,8 +9,10 @@ from camfleet.contract import ChunkRef
 from camfleet.errors import (
     AccessDenied,
     CallerError,
+    ImageError,
     ImageNotFound,
     ImageTooLarge,
+    InvalidRequest,
     ObjectMissing,
     ObjectTooLarge,
     SourceForbidden,
@@ -84,6 +86,8 @@ def _object_reader(storage: Storage) -> Callable[[str, int], tuple[bytes, str | 
             raise ImageTooLarge(f"{error} (CAMFLEET_MAX_IMAGE_BYTES)") from error
         except AccessDenied as error:
             raise SourceForbidden(str(error)) from error
+        except InvalidRequest as error:
+            raise ImageError(str(error)) from error
         return stored.data, stored.etag
 
     return read

@@ -103,5 +103,7 @@ def _without_maps(row: Result) -> Result:
 def _info(error: Exception) -> ErrorInfo:
     if not isinstance(error, CamfleetError):
         logger.error("a task broke", exc_info=error)
-        error = InternalError(f"{type(error).__name__}: {error} (the worker's log has the trace)")
+        error = InternalError(
+            f"{type(error).__name__}: {str(error)[:300]} (the worker's log has the trace)"
+        )
     return ErrorInfo(code=error.code, message=error.message)

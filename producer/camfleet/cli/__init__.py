@@ -53,10 +53,10 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("camfleet"), prog_name="camfleet")
 def group() -> None:
-    r"""Explain image classifiers at queue scale: which pixels made the model decide so.
+    """Explain image classifiers at queue scale: which pixels made the model decide so.
 
-    \b
     Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images.
+
     Settings come from the environment (CAMFLEET_*); `camfleet up` prints a set that works.
     """
 

@@ -44,7 +44,7 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **options: Any) -> N
 
 
 def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list[dict[str, Any]]:
-    from camfleet.errors import ImageError
+    from camfleet.errors import ImageError, SourceUnreachable
     from camfleet.wire import encode
 
     question = show.question(options)
@@ -62,11 +62,11 @@ def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list
             )
         )
     with show.bar(len(images), "explaining") as bar:
-        for image, answer in zip(images, answers, strict=True):
+        for answer in answers:
             try:
                 rows += [encode(result) for result in answer.result(options["timeout"])]
-            except ImageError as error:
-                rows.append(_failed(image, options["model"], error))
+            except (ImageError, SourceUnreachable) as error:
+                rows.append(_failed(answer.image_uri, options["model"], error))
             bar.update()
     return rows
 
@@ -80,7 +80,11 @@ def _input(text: str) -> tuple[str, list[float]]:
 
 
 def _failed(image: str, model: str, error: Any) -> dict[str, Any]:
+    from camfleet.contract import Result
+
     return {
+        **dict.fromkeys(Result.__struct_fields__),
+        "item_id": image,
         "image_uri": image,
         "model_id": model,
         "status": "failed",

@@ -9,7 +9,7 @@ import click
 from camfleet.cli import EXIT_FAILED_IMAGES, show
 
 if TYPE_CHECKING:
-    from camfleet import Progress
+    from camfleet import Progress, Result
 
 _TABLE_ROWS = 100
 
@@ -46,7 +46,7 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> N
             show.dump({"job_id": job.id, "images": record.images, "chunks": record.chunks})
         else:
             click.echo(job.id)
-            note = f"{record.images} images in {record.chunks} chunks; camfleet watch {job.id}"
+            note = f"images: {record.images}, chunks: {record.chunks}; camfleet watch {job.id}"
             click.echo(note, err=True)
     if options["follow"]:
         ctx.invoke(watch, job_id=job.id, as_json=options["as_json"], timeout=None)
@@ -82,7 +82,7 @@ def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json:
         progress = job.status()
         with show.bar(progress.total, job_id) as bar:
             for progress in job.watch(timeout=timeout):  # the last one is kept
-                bar.update(progress.done - bar.n)
+                bar.update(max(0, progress.done + progress.in_work - bar.n))
                 bar.set_postfix(failed=progress.failed)
                 if as_json:
                     show.dump(show.progress(progress))
@@ -120,8 +120,21 @@ def results(
             show.table(map(show.row, first), show.ROW)
             if next(rows, None):
                 click.echo("there are more rows: --json prints all", err=True)
+            _name_failures(first)
         progress = job.status()
+        if not progress.complete:
+            click.echo(
+                f"camfleet: job {job_id} is {progress.state}: these are the rows of "
+                f"{progress.done} of {progress.total} images",
+                err=True,
+            )
     _exit_by(ctx, progress)
+
+
+def _name_failures(rows: "list[Result]") -> None:
+    for row in rows:
+        if row.error_code:
+            click.echo(f"camfleet: {row.error_code}: {row.error_message}", err=True)
 
 
 def _uploaded(client: Any, sources: tuple[str, ...]) -> Any:

@@ -105,10 +105,13 @@ def list_(*, as_json: bool) -> None:
     if as_json:
         show.dump(entries)
         return
+    if not entries:
+        click.echo("no models yet; add one: camfleet models add CARD.toml", err=True)
     for entry in entries:
         entry["added"] = datetime.fromtimestamp(entry["added_at"], UTC).isoformat(" ", "seconds")
         entry["digest"] = entry["digest"][:12]
-    show.table(entries, ("id", "version", "digest", "added"))
+    if entries:
+        show.table(entries, ("id", "version", "digest", "added"))
 
 
 @models.command(name="show")

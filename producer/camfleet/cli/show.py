@@ -151,6 +151,9 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
     cells = [[each.get(column) for column in columns] for each in rows]
     formats = [".4f" if column == "probability" else "g" for column in columns]
     text = [number for number, name in enumerate(columns) if name != "probability"]
+    if not cells:
+        click.echo("nothing", err=True)
+        return
     click.echo(tabulate(cells, columns, floatfmt=formats, missingval="-", disable_numparse=text))
 
 

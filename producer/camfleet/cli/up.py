@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _WORKER_SECONDS = 180
 _WATCH_SECONDS = 0.5
+_WORKER_DEATHS = 3  # within a minute: then everything stops
 
 
 @click.command()
@@ -52,7 +53,13 @@ def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> 
         try:
             show.dump(_facts(stack)) if as_json else click.echo(_text(stack))
             sys.stdout.flush()
+            deaths: list[float] = []
             while True:
+                if stack.poll() == "worker" and len(deaths) < _WORKER_DEATHS:
+                    deaths = [each for each in deaths if each > time.monotonic() - 60]
+                    deaths.append(time.monotonic())
+                    _say("the worker has died (its log says why); another one takes over")
+                    stack.restart_worker()
                 stack.check()
                 time.sleep(_WATCH_SECONDS)
         except KeyboardInterrupt:
