@@ -19,10 +19,10 @@ from PIL import Image
 from camfleet import cards
 from camfleet.expressions import parse_target
 from camfleet.settings import Settings
-from camfleet_worker import render
-from camfleet_worker.build import ModelKey, build_explainer
-from camfleet_worker.explainer import Explainer
-from camfleet_worker.images import prepare
+from camfleet_worker.models.build import ModelKey, build_explainer
+from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.pictures import render
+from camfleet_worker.pictures.images import prepare
 
 CACHE = Path(".demo")
 STAMPS = "tuxpaint-stamps-default"

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from camfleet.cards import Card, CardInput
 from camfleet.expressions import parse_target
-from camfleet_worker.explainer import Explainer
-from camfleet_worker.signature import Signature
-from camfleet_worker.split import split
+from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.models.signature import Signature
+from camfleet_worker.models.split import split
 
 ROUNDS = 5
 BATCH = 16

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camfleet.settings import Settings
-from camfleet_worker.webfetch import WebReader
+from camfleet_worker.sources.webfetch import WebReader
 
 IMAGE = b"bytes of an image"
 LIMIT = 1000

@@ -5,9 +5,9 @@ import numpy as np
 
 from camfleet.cards import Card, CardInput
 from camfleet.expressions import Target, parse_target
-from camfleet_worker.explainer import Explainer
-from camfleet_worker.signature import Signature
-from camfleet_worker.split import split
+from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.models.signature import Signature
+from camfleet_worker.models.split import split
 
 layers = keras.layers
 

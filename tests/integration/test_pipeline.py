@@ -12,8 +12,8 @@ from camfleet import Client, keys, tables
 from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Status
 from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
 from camfleet.wire import encode
-from camfleet_worker.build import ModelKey
-from camfleet_worker.images import open_image, prepare
+from camfleet_worker.models.build import ModelKey
+from camfleet_worker.pictures.images import open_image, prepare
 from camfleet_worker.services import Services
 from nets import deep_head, flatten_dense, targets
 from samples import patch_model, photo, write_card, write_photos

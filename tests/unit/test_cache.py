@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from camfleet_worker.cache import ModelCache
+from camfleet_worker.models.cache import ModelCache
 
 
 @dataclass

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from camfleet.errors import ConfigurationError, ModelRefused, UnsupportedModelFile
-from camfleet_worker import convert, legacy, tfops
-from camfleet_worker.loader import load_keras
-from camfleet_worker.rebuild import rebuild
+from camfleet_worker.legacy import convert, saved, tfops
+from camfleet_worker.legacy.rebuild import rebuild
+from camfleet_worker.models.loader import load_keras
 
 SIZE = (64, 64)
 
@@ -143,7 +143,7 @@ def test_the_mean_over_height_and_width_becomes_a_pooling_layer(old, target):
 def test_a_nested_model_stays_nested_and_keeps_its_weights(old, target):
     run(old / "nested", target)
     backbone = load_keras(target).get_layer("backbone")
-    before = legacy.read(old / "nested").get_layer("backbone").get_layer("add").get_weights()
+    before = saved.read(old / "nested").get_layer("backbone").get_layer("add").get_weights()
     after = backbone.get_layer("add").get_weights()
     assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
 
@@ -206,10 +206,10 @@ def test_a_function_that_would_write_a_file_is_never_looked_up(old, tmp_path, ta
 def test_a_module_that_a_configuration_names_is_never_imported(old, tmp_path, target, monkeypatch):
     (tmp_path / "hostile.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    config = legacy._of_archive(old / "functional.keras")
+    config = saved._of_archive(old / "functional.keras")
     for layer in config["config"]["layers"]:
         layer["module"] = "hostile"
-    plain = legacy._plain(config, legacy._allowed(legacy._tf_keras()))
+    plain = saved._plain(config, saved._allowed(saved._tf_keras()))
     assert "hostile" not in json.dumps(plain)
 
 
@@ -238,7 +238,7 @@ def test_a_file_of_keras_3_is_sent_back_as_it_is(tmp_path, target):
 
 
 def test_a_model_with_one_other_weight_is_refused_on_the_same_images(old):
-    reference = legacy.read(old / "functional.h5")
+    reference = saved.read(old / "functional.h5")
     images = convert.probe([((None, 8, 8, 3), "float32")], SIZE)
     model = rebuild(reference)
     before, after = convert._legacy(reference), convert._current(model)
@@ -285,7 +285,7 @@ def test_hard_sigmoid_is_that_of_keras_2():
 @pytest.mark.parametrize(("name", "code"), [("sequential.h5", 0), ("subclassed", 1)])
 def test_the_command_prints_one_json_object(old, target, name, code):
     done = subprocess.run(
-        [sys.executable, "-m", "camfleet_worker.convert", str(old / name), str(target)],
+        [sys.executable, "-m", "camfleet_worker.legacy.convert", str(old / name), str(target)],
         capture_output=True,
         check=False,
     )

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from camfleet.errors import InvalidRequest
-from camfleet_worker import render
-from camfleet_worker.explainer import Explainer
-from camfleet_worker.signature import Signature
-from camfleet_worker.split import split
+from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.models.signature import Signature
+from camfleet_worker.models.split import split
+from camfleet_worker.pictures import render
 from nets import deep_head, explainer, gap_dense, images, layers, randomise, targets
 
 METHODS = ["gradcam", "hirescam", "layercam", "xgradcam", "gradcam++", "cam"]

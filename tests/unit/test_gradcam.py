@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from camfleet.errors import MethodRefused, NonFiniteOutput, UnknownTarget
-from camfleet_worker import cam
+from camfleet_worker.models import cam
 from nets import (
     by_hand,
     deep_head,

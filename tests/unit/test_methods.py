@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from camfleet_worker import cam
+from camfleet_worker.models import cam
 from nets import explainer, flatten_dense, gap_dense, images, targets
 
 # One image, a grid of 1 x 2, two feature maps.

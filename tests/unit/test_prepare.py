@@ -7,7 +7,7 @@ import pytest
 
 from camfleet.cards import CardInput, Preprocessing
 from camfleet.contract import Geometry
-from camfleet_worker.images import InputSpec, PreprocessingSpec, prepare
+from camfleet_worker.pictures.images import InputSpec, PreprocessingSpec, prepare
 
 
 @dataclass(frozen=True)

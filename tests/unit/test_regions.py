@@ -9,7 +9,7 @@ import pytest
 from pycocotools import mask as coco
 
 from camfleet.contract import Geometry, Region, Regions
-from camfleet_worker.regions import MAX_PIXELS, focus, regions
+from camfleet_worker.pictures.regions import MAX_PIXELS, focus, regions
 
 ALL = Regions(threshold=0.5, components="all", shapes=("box", "rle", "polygon"))
 LARGEST = msgspec.structs.replace(ALL, components="largest")
@@ -311,7 +311,7 @@ def test_a_huge_photograph_is_searched_in_bounded_memory_and_described_in_its_ow
 
 
 def test_blocks_of_a_huge_photograph_describe_the_same_pixels_too(monkeypatch):
-    monkeypatch.setattr("camfleet_worker.regions.MAX_PIXELS", 500)
+    monkeypatch.setattr("camfleet_worker.pictures.regions.MAX_PIXELS", 500)
     geometry = seen(61, 97)
     (region,) = regions(blob(5), geometry, LARGEST)
     mask = decoded(region, geometry)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from camfleet.contract import DEFAULT_OUTPUTS, Geometry
-from camfleet_worker.images import prepare
-from camfleet_worker.render import (
+from camfleet_worker.pictures.images import prepare
+from camfleet_worker.pictures.render import (
     canvas,
     heatmap_png,
     normalise,

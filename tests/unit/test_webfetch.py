@@ -13,7 +13,7 @@ from camfleet.errors import (
     SourceForbidden,
     SourceUnreachable,
 )
-from camfleet_worker.guard import Address
+from camfleet_worker.sources.guard import Address
 from loopback import IMAGE, LIMIT, Names, Site, reader, serving
 
 

@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from camfleet.cards import Card, CardInput
 from camfleet.expressions import parse_target
-from camfleet_worker.explainer import Explainer
-from camfleet_worker.signature import Signature
-from camfleet_worker.split import Candidate, split
+from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.models.signature import Signature
+from camfleet_worker.models.split import Candidate, split
 
 COUNT = 5  # images, each for another class where there are as many
 

@@ -32,13 +32,14 @@ from camfleet.errors import (
 )
 from camfleet.expressions import parse_inputs, parse_target
 from camfleet.storage import Storage
-from camfleet_worker import render, results
-from camfleet_worker.build import ModelKey, ModelStore
-from camfleet_worker.cache import ModelCache
-from camfleet_worker.explainer import Explainer, Explanation
-from camfleet_worker.fetch import Fetched, Fetcher
+from camfleet_worker import results
 from camfleet_worker.flow import ahead, batches
-from camfleet_worker.images import open_image, prepare
+from camfleet_worker.models.build import ModelKey, ModelStore
+from camfleet_worker.models.cache import ModelCache
+from camfleet_worker.models.explainer import Explainer, Explanation
+from camfleet_worker.pictures import render
+from camfleet_worker.pictures.images import open_image, prepare
+from camfleet_worker.sources.fetch import Fetched, Fetcher
 from camfleet_worker.work import Ask, Loaded
 
 logger = logging.getLogger(__name__)

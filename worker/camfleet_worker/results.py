@@ -8,8 +8,8 @@ import numpy as np
 
 from camfleet.contract import LayerMap, Result, Status
 from camfleet.errors import CamfleetError
-from camfleet_worker import regions
-from camfleet_worker.explainer import Explainer, Explanation
+from camfleet_worker.models.explainer import Explainer, Explanation
+from camfleet_worker.pictures import regions
 from camfleet_worker.work import Ask, Loaded
 
 # float16 holds these magnitudes with enough digits; beyond, a map is stored scaled.

@@ -22,12 +22,12 @@ from camfleet.ledger import Ledger
 from camfleet.models import Models
 from camfleet.settings import Settings
 from camfleet.storage import Storage
-from camfleet_worker.build import ModelKey, ModelStore
-from camfleet_worker.cache import ModelCache
 from camfleet_worker.chunks import ChunkRunner
-from camfleet_worker.fetch import Fetcher
+from camfleet_worker.models.build import ModelKey, ModelStore
+from camfleet_worker.models.cache import ModelCache
+from camfleet_worker.models.preflight import preflight
 from camfleet_worker.pipeline import Pipeline
-from camfleet_worker.preflight import preflight
+from camfleet_worker.sources.fetch import Fetcher
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from camfleet.contract import (
 )
 from camfleet.errors import CamfleetError
 from camfleet.expressions import Target
-from camfleet_worker.build import ModelKey
+from camfleet_worker.models.build import ModelKey
 
 
 @dataclass(frozen=True)

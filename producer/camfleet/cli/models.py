@@ -48,7 +48,7 @@ def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool
     PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
     """
     report = _plain_refusal(path) or _run(
-        "preflight", [str(path), *(["--card", str(card)] if card else [])]
+        "models.preflight", [str(path), *(["--card", str(card)] if card else [])]
     )
     if as_json:
         show.dump(report)
@@ -82,7 +82,7 @@ def convert(
     `legacy`). Nothing is written where the predictions differ.
     """
     words = ["--force"] * force + (["--size", *map(str, size)] if size else [])
-    done = _run("convert", [str(source), str(target), *words])
+    done = _run("legacy.convert", [str(source), str(target), *words])
     if as_json:
         show.dump(done)
         ctx.exit(1 if "error" in done else 0)

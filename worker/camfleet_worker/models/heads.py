@@ -7,7 +7,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from camfleet.errors import ModelRefused
-from camfleet_worker.graph import FlatGraph, Step, activation_name
+from camfleet_worker.models.graph import FlatGraph, Step, activation_name
 
 Array: TypeAlias = NDArray[np.float32]
 # given: the outputs are probabilities already, though they end in no softmax or sigmoid

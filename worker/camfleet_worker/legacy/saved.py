@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 
 from camfleet.errors import ConfigurationError, ModelRefused, UnsupportedModelFile
-from camfleet_worker import tfops
+from camfleet_worker.legacy import tfops
 
 _GRAPHS = {"Functional", "Model", "Sequential"}
 _OPERATIONS = {"SlicingOpLambda", "TFOpLambda"}

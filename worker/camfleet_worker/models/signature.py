@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camfleet.errors import InvalidRequest, ModelRefused
-from camfleet_worker.graph import FlatGraph
+from camfleet_worker.models.graph import FlatGraph
 
 Array: TypeAlias = NDArray[np.float32]
 

@@ -15,10 +15,10 @@ from keras import ops
 from numpy.typing import NDArray
 
 from camfleet.errors import LayerRefused, MethodRefused, ModelRefused
-from camfleet_worker import heads
-from camfleet_worker.graph import FlatGraph, Step, flatten, packed
-from camfleet_worker.heads import Activation
-from camfleet_worker.signature import Extra, Signature, choose, extras_of, joined
+from camfleet_worker.models import heads
+from camfleet_worker.models.graph import FlatGraph, Step, flatten, packed
+from camfleet_worker.models.heads import Activation
+from camfleet_worker.models.signature import Extra, Signature, choose, extras_of, joined
 
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 1e-2  # for models that compute in float16 or bfloat16

@@ -1,7 +1,7 @@
 """From a Keras 2 model to a .keras file that Keras 3 reads, proven on the same images.
 
-`python -m camfleet_worker.convert SOURCE TARGET.keras [--size H W] [--force]` prints what was
-done as JSON; `camfleet models convert` runs that and shows it to people.
+`python -m camfleet_worker.legacy.convert SOURCE TARGET.keras [--size H W] [--force]` prints what
+was done as JSON; `camfleet models convert` runs that and shows it to people.
 """
 
 import argparse
@@ -41,10 +41,10 @@ def convert(source: Path, target: Path, size: tuple[int, int], *, force: bool) -
     check_target(target, force=force)
     if not source.exists():
         raise UnsupportedModelFile(f"{source} does not exist")
-    from camfleet_worker import legacy
-    from camfleet_worker.loader import load_keras
+    from camfleet_worker.legacy import saved
+    from camfleet_worker.models.loader import load_keras
 
-    reference = legacy.read(source)
+    reference = saved.read(source)
     model, way = _in_keras_3(reference, source)
     images = probe([(tuple(each.shape), each.dtype.name) for each in reference.inputs], size)
     with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as folder:
@@ -145,8 +145,8 @@ def _difference(before: Array, after: Array) -> float:
 
 def _in_keras_3(reference: Any, source: Path) -> tuple[Any, str]:
     """Return the model rebuilt, or as Keras 3 reads its file where that can't be done."""
-    from camfleet_worker.loader import load_keras
-    from camfleet_worker.rebuild import rebuild
+    from camfleet_worker.legacy.rebuild import rebuild
+    from camfleet_worker.models.loader import load_keras
 
     try:
         return rebuild(reference), "rebuilt layer by layer"
@@ -173,7 +173,7 @@ def _legacy(model: Any) -> Predict:
 def _current(model: Any) -> Predict:
     from keras import tree
 
-    from camfleet_worker.graph import packed
+    from camfleet_worker.models.graph import packed
 
     def predict(images: list[Array]) -> list[Array]:
         named = {each.name: image for each, image in zip(model.inputs, images, strict=True)}
@@ -196,7 +196,7 @@ def _version() -> str:
 
 def main() -> int:
     """Print what was done, or {"error": ...}, as JSON; exit 0 when the file was written."""
-    parser = argparse.ArgumentParser(prog="python -m camfleet_worker.convert")
+    parser = argparse.ArgumentParser(prog="python -m camfleet_worker.legacy.convert")
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--size", type=int, nargs=2, default=(64, 64), metavar=("H", "W"))

@@ -1,7 +1,7 @@
 """A tf_keras model built again from Keras 3's layers, with the same names and weights.
 
 The recorded graph is walked node by node: a layer becomes Keras 3's layer of that name, a
-TensorFlow function the operations of `camfleet_worker.tfops`, a nested model a nested model.
+TensorFlow function the operations of `camfleet_worker.legacy.tfops`, a nested model a nested model.
 What has no counterpart is refused by name. Initializers, regularizers and constraints stay
 behind, as does what was frozen: they only matter while a model is trained.
 """
@@ -14,7 +14,7 @@ import keras
 from keras import layers
 
 from camfleet.errors import ModelRefused
-from camfleet_worker import tfops
+from camfleet_worker.legacy import tfops
 
 Call = Callable[..., Any]
 

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from camfleet_worker.signature import joined
-from camfleet_worker.split import Split
+from camfleet_worker.models.signature import joined
+from camfleet_worker.models.split import Split
 
 Array: TypeAlias = NDArray[np.float32]
 Extras: TypeAlias = tuple[Array, ...]  # one array a further input, a row an image

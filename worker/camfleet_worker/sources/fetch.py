@@ -22,7 +22,7 @@ from camfleet.errors import (
     SourceUnreachable,
 )
 from camfleet.settings import Settings
-from camfleet_worker.webfetch import WebReader
+from camfleet_worker.sources.webfetch import WebReader
 
 Read = Callable[[str, int], tuple[bytes, str | None]]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from camfleet.contract import Focus, Geometry, Region, Regions
-from camfleet_worker.render import Map, Pixels, normalise, stretch
+from camfleet_worker.pictures.render import Map, Pixels, normalise, stretch
 
 MAX_PIXELS = 4_000_000  # of a picture that is searched for regions
 

@@ -16,11 +16,11 @@ from camfleet.expressions import parse_layers
 from camfleet.models import Models
 from camfleet.settings import Settings
 from camfleet.storage import Storage
-from camfleet_worker.explainer import Explainer
-from camfleet_worker.images import open_image, prepare
-from camfleet_worker.loader import describe, load_keras
-from camfleet_worker.signature import Signature
-from camfleet_worker.split import split
+from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.models.loader import describe, load_keras
+from camfleet_worker.models.signature import Signature
+from camfleet_worker.models.split import split
+from camfleet_worker.pictures.images import open_image, prepare
 
 _RESOLVE_SECONDS = 5.0
 

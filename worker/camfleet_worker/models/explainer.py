@@ -13,10 +13,11 @@ from camfleet.cards import Card
 from camfleet.contract import Fuse, Method
 from camfleet.errors import CamfleetError, InvalidRequest, NonFiniteOutput
 from camfleet.expressions import MAX_TARGETS, Target
-from camfleet_worker import cam, render
-from camfleet_worker.engine import Engine, Extras, nbytes
-from camfleet_worker.heads import probabilities
-from camfleet_worker.split import Split
+from camfleet_worker.models import cam
+from camfleet_worker.models.engine import Engine, Extras, nbytes
+from camfleet_worker.models.heads import probabilities
+from camfleet_worker.models.split import Split
+from camfleet_worker.pictures import render
 
 Array: TypeAlias = NDArray[np.float32]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camfleet.contract import Geometry
-from camfleet_worker.imagefile import check_exif, kind_of, open_header, translated
-from camfleet_worker.pixels import Pixels, upright_rgb
+from camfleet_worker.pictures.imagefile import check_exif, kind_of, open_header, translated
+from camfleet_worker.pictures.pixels import Pixels, upright_rgb
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 

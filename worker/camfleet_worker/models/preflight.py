@@ -1,7 +1,7 @@
 """The report on a model: can it be explained, at which layer, and why.
 
-`python -m camfleet_worker.preflight CARD-OR-MODEL [--card CARD]` prints it as JSON without any
-server; `camfleet models check` runs that and shows it to people.
+`python -m camfleet_worker.models.preflight CARD-OR-MODEL [--card CARD]` prints it as JSON without
+any server; `camfleet models check` runs that and shows it to people.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from camfleet import cards
 from camfleet.cards import Card, CardInput
 from camfleet.errors import CamfleetError, InternalError, InvalidCard, ModelRefused
 from camfleet.settings import Settings
-from camfleet_worker.cam import GRADIENT_METHODS
-from camfleet_worker.engine import nbytes
-from camfleet_worker.explainer import Explainer
+from camfleet_worker.models.cam import GRADIENT_METHODS
+from camfleet_worker.models.engine import nbytes
+from camfleet_worker.models.explainer import Explainer
 
 _ROUNDS = 3
 
@@ -93,7 +93,7 @@ def _median(work: Callable[[], object]) -> float:
 
 def main() -> int:
     """Print a report, or {"error": ...}, as JSON; exit 0 when the model can be explained."""
-    parser = argparse.ArgumentParser(prog="python -m camfleet_worker.preflight")
+    parser = argparse.ArgumentParser(prog="python -m camfleet_worker.models.preflight")
     parser.add_argument("path", type=Path)
     parser.add_argument("--card", type=Path)
     arguments = parser.parse_args()
@@ -113,8 +113,8 @@ def main() -> int:
 
 def check(path: Path, card_path: Path | None) -> dict[str, Any]:
     """Return the report on a card file, or on a model file with or without a card."""
-    from camfleet_worker.build import ModelKey, build_explainer
     from camfleet_worker.device import configure
+    from camfleet_worker.models.build import ModelKey, build_explainer
 
     settings = Settings(batch_size=4)
     configure(settings)
@@ -139,7 +139,7 @@ def check(path: Path, card_path: Path | None) -> dict[str, Any]:
 
 def _plain_card(path: Path) -> Card:
     """Return a card for a model file alone: its own input size, no preprocessing, no labels."""
-    from camfleet_worker.loader import load_keras
+    from camfleet_worker.models.loader import load_keras
 
     inputs = getattr(load_keras(path), "inputs", None) or []
     shape = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()

@@ -20,7 +20,7 @@ from camfleet.errors import (
     SourceUnreachable,
 )
 from camfleet.settings import Settings
-from camfleet_worker.guard import Address, Guard, is_private, is_public, resolve
+from camfleet_worker.sources.guard import Address, Guard, is_private, is_public, resolve
 
 MAX_REDIRECTS = 5
 _BLOCK = 2**16

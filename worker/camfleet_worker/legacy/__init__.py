@@ -1,0 +1,1 @@
+"""Old model files rebuilt in Keras 3: `camfleet models convert`."""

@@ -1,0 +1,1 @@
+"""From a model file to an explainer: load, cut, verify, compile, cache; and the maths."""

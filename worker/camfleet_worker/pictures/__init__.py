@@ -1,0 +1,1 @@
+"""Bytes to model input and the geometry back; maps to pictures and regions."""

@@ -1,0 +1,1 @@
+"""Images by URI: object storage, guarded web servers, allowed folders."""
