@@ -36,7 +36,7 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **options: Any) -> N
     if options["as_json"]:
         show.dump(rows)
     else:
-        show.table([_line(each) for each in rows], show.ROW)
+        show.table(map(show.row, rows), show.ROW)
     for each in failed:
         click.echo(f"camfleet: {each['error_code']}: {each['error_message']}", err=True)
     if failed:
@@ -90,16 +90,4 @@ def _failed(image: str, model: str, error: Any) -> dict[str, Any]:
         "status": "failed",
         "error_code": error.code,
         "error_message": error.message,
-    }
-
-
-def _line(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "image": row["image_uri"],
-        "model": row["model_id"],
-        "class": row.get("class_name"),
-        "probability": row.get("probability"),
-        "layer": row.get("layer"),
-        "status": row["status"],
-        "heatmap": row.get("heatmap_uri") or row.get("overlay_uri") or row.get("error_code"),
     }

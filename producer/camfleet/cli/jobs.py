@@ -117,7 +117,7 @@ def results(
                 show.dump(plain if maps else {k: v for k, v in plain.items() if k != "map"})
         else:
             first = list(itertools.islice(rows, _TABLE_ROWS))
-            show.table(map(show.row, first), show.ROW)
+            show.table([show.row(encode(each)) for each in first], show.ROW)
             if next(rows, None):
                 click.echo("there are more rows: --json prints all", err=True)
             _name_failures(first)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from camfleet import Client, Progress, Result
+    from camfleet import Client, Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -131,16 +131,16 @@ def _fraction(text: str) -> float:
         raise click.BadParameter(f"--threshold {text!r} is no number, nor otsu") from None
 
 
-def row(result: "Result") -> dict[str, Any]:
-    """Return a result as a line of the table."""
+def row(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result, as plain data, as a line of the table."""
     return {
-        "image": result.image_uri,
-        "model": result.model_id,
-        "class": result.class_name,
-        "probability": result.probability,
-        "layer": result.layer,
-        "status": str(result.status),
-        "heatmap": result.heatmap_uri or result.overlay_uri or result.error_code,
+        "image": result["image_uri"],
+        "model": result["model_id"],
+        "class": result["class_name"],
+        "probability": result["probability"],
+        "layer": result["layer"],
+        "status": result["status"],
+        "heatmap": result["heatmap_uri"] or result["overlay_uri"] or result["error_code"],
     }
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from camfleet import cards
@@ -149,9 +148,7 @@ def _plain_card(path: Path) -> Card:
             "the input's height, width and color"
         )
     size = CardInput(height=shape[0], width=shape[1], color="gray" if shape[2] == 1 else "rgb")
-    return msgspec.structs.replace(
-        Card(id="model", artifact=path.name, input=size), id=path.stem[:64] or "model"
-    )
+    return Card(id=path.stem, artifact=path.name, input=size)
 
 
 if __name__ == "__main__":
