@@ -73,14 +73,12 @@ class Job:
         from camfleet import tables
 
         record = self.record()
-        for number, model in enumerate(record.models):
-            for part in range(record.parts):
-                key = keys.results_part(self.id, model.id, number, part)
-                try:
-                    data = self._storage.get(key).data
-                except ObjectMissing:
-                    continue
-                yield from tables.read_results(data)
+        for ref in record.refs():
+            try:
+                data = self._storage.get(keys.results_part(record, ref)).data
+            except ObjectMissing:
+                continue
+            yield from tables.read_results(data)
 
 
 def read_record(storage: Storage, job_id: str) -> JobRecord:

@@ -13,7 +13,7 @@ import hashlib
 
 import msgspec
 
-from camfleet.contract import Outputs
+from camfleet.contract import ChunkRef, JobRecord, Outputs
 
 
 def model_prefix(digest: str) -> str:
@@ -56,8 +56,9 @@ def results(job_id: str) -> str:
     return f"jobs/{job_id}/results/"
 
 
-def results_part(job_id: str, model_id: str, model: int, part: int) -> str:
-    return f"jobs/{job_id}/results/{model_id}-{model}/part-{part:05d}.parquet"
+def results_part(record: JobRecord, ref: ChunkRef) -> str:
+    model_id = record.models[ref.model].id
+    return f"{results(ref.job_id)}{model_id}-{ref.model}/part-{ref.part:05d}.parquet"
 
 
 def upload(digest: str, suffix: str) -> str:

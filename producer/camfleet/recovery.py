@@ -1,5 +1,6 @@
 """Object storage is the truth: rebuild a job's ledger from it, and prove that both agree."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,9 +36,10 @@ def rebuild(record: JobRecord, storage: Storage, ledger: Ledger) -> list[ChunkRe
     ledger.open(record)
     missing = []
     for ref in record.refs():
-        key = _key(record, ref)
+        key = keys.results_part(record, ref)
         if key in there:
-            counts = tables.count_images(storage.get(key).data)
+            images = tables.read_images(storage.get(key).data)
+            counts = Counter(status for _, status in images)
             ledger.commit(record.job_id, record.number(ref), counts)
         else:
             missing.append(ref)
@@ -52,15 +54,16 @@ def verify(record: JobRecord, storage: Storage, ledger: Ledger) -> Verification:
     faults: list[str] = []
     missing = 0
     for ref, items in _parts(record, storage):
+        key = keys.results_part(record, ref)
         try:
-            data = storage.get(_key(record, ref)).data
+            images = tables.read_images(storage.get(key).data)
         except ObjectMissing:
             missing += 1
             continue
-        if tables.read_image_ids(data) != [item.item_id for item in items]:
-            faults.append(f"{_key(record, ref)}: its rows are not those of the manifest part")
-        for status, number in tables.count_images(data).items():
-            counts[status] += number
+        if [item_id for item_id, _ in images] != [item.item_id for item in items]:
+            faults.append(f"{key}: its rows are not those of the manifest part")
+        for _, status in images:
+            counts[status] += 1
     faults += _against_ledger(record, ledger, counts, missing)
     return Verification(
         job_id=record.job_id,
@@ -96,7 +99,3 @@ def _parts(record: JobRecord, storage: Storage) -> Iterator[tuple[ChunkRef, list
         items = tables.read_manifest(storage.get(keys.manifest_part(record.job_id, part)).data)
         for model in range(len(record.models)):
             yield ChunkRef(job_id=record.job_id, model=model, part=part), items
-
-
-def _key(record: JobRecord, ref: ChunkRef) -> str:
-    return keys.results_part(record.job_id, record.models[ref.model].id, ref.model, ref.part)

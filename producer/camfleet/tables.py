@@ -64,20 +64,14 @@ def read_results(data: bytes) -> list[Result]:
     return _read(data, RESULTS, Result)
 
 
-def count_images(data: bytes) -> dict[Status, int]:
-    """Return how many images of a results part ended how: each counts as its first target does."""
-    table = pq.read_table(pa.BufferReader(data), columns=["rank", "status"])
-    counts = dict.fromkeys(Status, 0)
-    for row in table.to_pylist():
-        if row["rank"] == 0:
-            counts[Status(row["status"])] += 1
-    return counts
+def read_images(data: bytes) -> list[tuple[str, Status]]:
+    """Return item id and status of a results part's images, in order.
 
-
-def read_image_ids(data: bytes) -> list[str]:
-    """Return the items of a results part, one for each image, in order."""
-    table = pq.read_table(pa.BufferReader(data), columns=["rank", "item_id"])
-    return [row["item_id"] for row in table.to_pylist() if row["rank"] == 0]
+    Each image counts as its first target does.
+    """
+    table = pq.read_table(pa.BufferReader(data), columns=["rank", "item_id", "status"])
+    rows = (row for row in table.to_pylist() if row["rank"] == 0)
+    return [(row["item_id"], Status(row["status"])) for row in rows]
 
 
 def _read(data: bytes, schema: pa.Schema, kind: type[W]) -> list[W]:

@@ -11,7 +11,8 @@ from PIL import Image
 from camfleet import Client, keys, tables
 from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Status
 from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
-from camfleet.wire import encode
+from camfleet.wire import encode, encode_json
+from camfleet_worker.chunks import CAREFUL_FROM
 from camfleet_worker.models.build import ModelKey
 from camfleet_worker.pictures.images import open_image, prepare
 from camfleet_worker.services import Services
@@ -164,7 +165,7 @@ def test_the_parquet_part_holds_the_raw_signed_map(client, worker, model, photos
     job, record = submit(client, photos[:1], target="dark")
     run(worker, record)
     (row,) = job.results()
-    key = keys.results_part(job.id, "tiles", 0, 0)
+    key = keys.results_part(record, ChunkRef(job_id=job.id, model=0, part=0))
     (stored,) = tables.read_results(client.storage.get(key).data)
     assert stored == row
     grid = np.array(row.map, np.float32).reshape(row.grid_height, row.grid_width) * row.map_scale
@@ -258,3 +259,14 @@ def test_a_request_survives_its_own_words(worker, model, photos):
     (row,) = explain(worker, photos[0])
     assert encode(row)["map"] is not None
     assert row.timings.explain > 0
+
+
+@pytest.mark.parametrize("attempt", [1, CAREFUL_FROM])
+def test_a_model_that_is_gone_fails_the_rows_of_any_attempt(client, worker, model, photos, attempt):
+    job, record = submit(client, photos[:1])
+    lost = changed(record, models=(changed(record.models[0], digest="0" * 64),))
+    client.storage.put(keys.job(job.id), encode_json(lost), "application/json")
+    worker.chunks._work(ChunkRef(job_id=job.id, model=0, part=0), attempt)
+    (row,) = job.results()
+    assert row.error_code == "unknown_model"
+    assert (job.status().failed, job.status().complete) == (1, True)

@@ -13,7 +13,8 @@ from camfleet.jobs import read_record
 from camfleet.leases import Leases
 from camfleet.ledger import Ledger
 from camfleet.storage import Storage
-from camfleet_worker.pipeline import Pipeline, count
+from camfleet_worker.pipeline import Pipeline
+from camfleet_worker.results import count
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +83,8 @@ class ChunkRunner:
         record = self._record(ref.job_id)
         if ref.model >= len(record.models) or ref.part >= record.parts:
             raise CallerError(f"job {ref.job_id} has no part {ref.part} for model {ref.model}")
-        if self._ledger.is_done(ref.job_id, record.number(ref)):
-            logger.info("%s was done before", _name(ref))
-            return 0
-        if self._ledger.is_cancelled(ref.job_id):
-            logger.info("%s: its job is cancelled", _name(ref))
+        if not self._needed(ref):
+            logger.info("%s was done before, or its job is cancelled", _name(ref))
             return 0
         attempt = self._leases.take(ref)
         if not attempt:
@@ -105,9 +103,10 @@ class ChunkRunner:
         except JobCancelled:
             logger.info("%s stopped: its job is cancelled", _name(ref))
             return
-        key = keys.results_part(ref.job_id, record.models[ref.model].id, ref.model, ref.part)
+        except CallerError as error:  # of the model: every image gets it as its row
+            rows = self._pipeline.refuse_chunk(record, ref, error)
         data = tables.write_table(rows, tables.RESULTS)
-        self._storage.put(key, data, "application/vnd.apache.parquet")
+        self._storage.put(keys.results_part(record, ref), data, "application/vnd.apache.parquet")
         self._ledger.commit(ref.job_id, record.number(ref), count(rows))
         logger.info("%s: %d rows, attempt %d", _name(ref), len(rows), attempt)
 
@@ -154,18 +153,23 @@ class ChunkRunner:
             try:
                 self._leases.renew(list(self._held))
                 for ref in self._leases.overdue():
-                    if self._needed(ref):
-                        logger.warning("%s: its worker is gone; back to the queue", _name(ref))
-                        self._publish(ref)
-                    self._leases.give_back(ref)
+                    self._put_back(ref)
             except Exception as error:  # noqa: BLE001  # this thread must outlive whatever happens
                 logger.warning("leases wait: %s", error)
 
-    def _needed(self, ref: ChunkRef) -> bool:
+    def _put_back(self, ref: ChunkRef) -> None:
+        """Put the chunk of a dead worker back into the queue, if anybody still wants it."""
         try:
-            number = self._record(ref.job_id).number(ref)
-        except CallerError:
-            return False
+            needed = self._needed(ref)
+        except CallerError:  # there is no such job any more
+            needed = False
+        if needed:
+            logger.warning("%s: its worker is gone; back to the queue", _name(ref))
+            self._publish(ref)
+        self._leases.give_back(ref)
+
+    def _needed(self, ref: ChunkRef) -> bool:
+        number = self._record(ref.job_id).number(ref)
         done = self._ledger.is_done(ref.job_id, number)
         return not done and not self._ledger.is_cancelled(ref.job_id)
 

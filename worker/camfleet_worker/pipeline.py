@@ -3,7 +3,7 @@
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Any
@@ -18,11 +18,9 @@ from camfleet.contract import (
     JobRecord,
     Method,
     Result,
-    Status,
     Values,
 )
 from camfleet.errors import (
-    CallerError,
     CamfleetError,
     ImageError,
     InternalError,
@@ -88,15 +86,11 @@ class Pipeline:
     ) -> list[Result]:
         """Explain one chunk of a job and return its rows, in the manifest's order.
 
-        `check` is told before every batch how many images went before, and may raise. A model
-        that can't be used fails every row; else nothing but a `ServiceError` is raised.
+        `check` is told before every batch how many images went before, and may raise. Raises
+        `CallerError` where the model can't be used, and `ServiceError`.
         """
         items, ask = self._chunk(record, ref)
-        try:
-            explainer = self._cache.get(ask.key)
-        except CallerError as error:
-            return self.refuse_chunk(record, ref, error)
-        return list(self._rows(items, ask, explainer, check))
+        return list(self._rows(items, ask, self._cache.get(ask.key), check))
 
     def explain_carefully(
         self,
@@ -109,7 +103,8 @@ class Pipeline:
     ) -> list[Result]:
         """Explain a chunk image by image, telling `mark` which one comes next.
 
-        The images numbered in `refused` are not touched and fail with that error.
+        The images numbered in `refused` are not touched and fail with that error; else as
+        `explain_chunk`.
         """
         items, ask = self._chunk(record, ref)
         explainer = self._cache.get(ask.key)
@@ -212,15 +207,6 @@ class Pipeline:
                 )
                 for kind, data in pictures.items()
             }
-
-
-def count(rows: Iterable[Result]) -> dict[Status, int]:
-    """Return how many images ended how: an image counts as its first target does."""
-    counts = dict.fromkeys(Status, 0)
-    for row in rows:
-        if row.rank == 0:
-            counts[row.status] += 1
-    return counts
 
 
 def _extras(explainer: Explainer, given: dict[str, Values]) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """Result rows: what the pipeline knows about one image and target, in the contract's words."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,15 @@ _NOTHING: dict[str, Any] = {
     **dict.fromkeys(Result.__struct_fields__),
     "status": Status.NO_EVIDENCE,
 }
+
+
+def count(made: Iterable[Result]) -> dict[Status, int]:
+    """Return how many images ended how: an image counts as its first target does."""
+    counts = dict.fromkeys(Status, 0)
+    for row in made:
+        if row.rank == 0:
+            counts[row.status] += 1
+    return counts
 
 
 def map_scale(raw: Any) -> float:

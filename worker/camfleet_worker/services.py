@@ -1,6 +1,5 @@
 """What one worker process is made of."""
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,8 +27,6 @@ from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.models.preflight import preflight
 from camfleet_worker.pipeline import Pipeline
 from camfleet_worker.sources.fetch import Fetcher
-
-logger = logging.getLogger(__name__)
 
 
 class Services:
