@@ -1,7 +1,6 @@
 """The explainer beside the bare forward pass and the usual eager way, in turn in one run."""
 
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -12,18 +11,30 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
+from examples.demo import lite0
 
 from camfleet.cards import Card, CardInput
 from camfleet.expressions import parse_target
+from camfleet.settings import Settings
+from camfleet_worker import device
+from camfleet_worker.models import openvino_engine
+from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.signature import Signature
 from camfleet_worker.models.split import split
 
-ROUNDS = 5
+ROUNDS = 7
 BATCH = 16
+EAGER = 2  # images: it's slow
+MODELS: dict[str, Callable[[], Any]] = {
+    "EfficientNetLite0": lite0.build,
+    "MobileNetV2": lambda: keras.applications.MobileNetV2(weights=None),
+    "ResNet50": lambda: keras.applications.ResNet50(weights=None),
+}
+Way = Callable[[], Any]
 
 
-def interleaved(ways: dict[str, Callable[[], Any]]) -> dict[str, float]:
+def interleaved(ways: dict[str, Way]) -> dict[str, float]:
     """Return the median seconds of each way, all measured in turn, after one warm-up each."""
     for way in ways.values():
         way()
@@ -36,53 +47,109 @@ def interleaved(ways: dict[str, Callable[[], Any]]) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def eager(model: Any, layer: str, photos: Any) -> None:
-    """Explain two images as tutorials do: one at a time, eagerly, a tape through the head."""
+def eager(model: Any, layer: str, photos: Any) -> Way:
+    """Explain images as tutorials do: one at a time, eagerly, a tape through the head."""
     conv = keras.Model(model.inputs[0], model.get_layer(layer).output)
     head = keras.Model(model.get_layer(layer).output, model.outputs[0])
-    for photo in photos[:2]:
-        with tf.GradientTape() as tape:
-            maps = conv(photo[None])
-            tape.watch(maps)
-            top = tf.reduce_max(head(maps), axis=1)
-        weights = tf.reduce_mean(tape.gradient(top, maps), axis=(1, 2))
-        tf.nn.relu(tf.einsum("nhwk,nk->nhw", maps, weights)).numpy()
+
+    def way() -> None:
+        for photo in photos[:EAGER]:
+            with tf.GradientTape() as tape:
+                maps = conv(photo[None])
+                tape.watch(maps)
+                top = tf.reduce_max(head(maps), axis=1)
+            weights = tf.reduce_mean(tape.gradient(top, maps), axis=(1, 2))
+            tf.nn.relu(tf.einsum("nhwk,nk->nhw", maps, weights)).numpy()
+
+    return way
 
 
-def explainer_alone(name: str, layer: str) -> dict[str, Any]:
-    """Compare decoded images in, maps out, with the bare forward pass and with the eager way."""
-    model = getattr(keras.applications, name)(weights=None)
-    shape = tuple(model.input_shape[1:])
-    photos = np.random.default_rng(0).uniform(-1, 1, (BATCH, *shape)).astype(np.float32)
+def openvino_forward(model: Any, photos: Any) -> dict[str, Way]:
+    """Return the bare forward pass as OpenVINO documents it: for latency and for throughput.
+
+    For latency one request of the whole batch, for throughput a queue of requests of one image.
+    """
+    library = openvino_engine.library()
+    return {
+        "openvino_latency": _latency(library, _compiled(model, len(photos), "LATENCY"), photos),
+        "openvino_throughput": _throughput(library, _compiled(model, 1, "THROUGHPUT"), photos),
+    }
+
+
+def _compiled(model: Any, batch: int, hint: str) -> Any:
+    shape = (batch, *model.input_shape[1:])
+    run = tf.function(lambda images: (model(images, training=False),))
+    graph = run.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    made = openvino_engine.from_graph(graph, ["scores"])
+    options = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32"}
+    return openvino_engine.library().Core().compile_model(made, "CPU", options)
+
+
+def _latency(_library: Any, compiled: Any, photos: Any) -> Way:
+    request = compiled.create_infer_request()
+    return lambda: request.infer([photos], share_inputs=True, share_outputs=True)
+
+
+def _throughput(library: Any, compiled: Any, photos: Any) -> Way:
+    queue = library.AsyncInferQueue(compiled)
+    scores: list[Any] = [None] * len(photos)
+
+    def done(request: Any, row: int) -> None:
+        scores[row] = request.get_output_tensor().data.copy()
+
+    queue.set_callback(done)
+
+    def way() -> None:
+        for row in range(len(photos)):
+            queue.start_async([photos[row : row + 1]], row, share_inputs=True)
+        queue.wait_all()
+
+    return way
+
+
+def explainer(name: str, model: Any, photos: Any) -> Explainer:
+    """Return a warm explainer of a built model, with the engine that a worker would choose."""
+    shape = tuple(photos.shape[1:])
     card = Card(id=name, artifact="-", input=CardInput(height=shape[0], width=shape[1]))
     parts = split(model, Signature(shape), "auto", "auto", photos[:2])
-    made = Explainer(card, "", [parts], "mean", BATCH)
+    settings = Settings(batch_size=BATCH)
+    made = Explainer(card, "", [parts], "mean", BATCH, chosen=[Choice(settings).engine(parts)])
     made.warm()
+    return made
+
+
+def explainer_alone(name: str) -> dict[str, Any]:
+    """Compare decoded images in, maps out, with bare forward passes and with the eager way."""
+    model = MODELS[name]()
+    shape = tuple(model.input_shape[1:])
+    photos = np.random.default_rng(0).uniform(-1, 1, (BATCH, *shape)).astype(np.float32)
+    made = explainer(name, model, photos)
     targets = [parse_target("top")] * BATCH
     seconds = interleaved(
         {
             "camfleet": lambda: made.explain(photos, targets, "gradcam"),
             "keras_predict": lambda: model.predict(photos, batch_size=BATCH, verbose=0),
-            "eager": lambda: eager(model, layer, photos),
+            **openvino_forward(model, photos),
+            "eager": eager(model, made.layer, photos),
         }
     )
-    per_image = {
-        "camfleet": seconds["camfleet"] / BATCH,
-        "keras_predict": seconds["keras_predict"] / BATCH,
-        "eager": seconds["eager"] / 2,
-    }
+    images = {way: EAGER if way == "eager" else BATCH for way in seconds}
+    each = {way: 1e3 * taken / images[way] for way, taken in seconds.items()}
+    each["openvino_forward"] = min(each.pop("openvino_latency"), each.pop("openvino_throughput"))
     return {
         "name": f"explainer_alone_{name}",
-        **{f"{way}_ms_per_image": round(1e3 * value, 2) for way, value in per_image.items()},
-        "throughput_ratio_to_keras_predict": round(
-            per_image["keras_predict"] / per_image["camfleet"], 2
-        ),
-        "throughput_ratio_to_eager": round(per_image["eager"] / per_image["camfleet"], 2),
-        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "engine": made.engines[0].name,
+        "threads": device.threads(Settings()),
+        **{f"{way}_ms_per_image": round(value, 2) for way, value in each.items()},
+        **{
+            f"throughput_ratio_to_{way}": round(value / each["camfleet"], 2)
+            for way, value in each.items()
+            if way != "camfleet"
+        },
     }
 
 
 def benchmarks() -> Iterator[dict[str, Any]]:
     """Yield one result a model."""
-    for name, layer in (("MobileNetV2", "out_relu"), ("ResNet50", "conv5_block3_out")):
-        yield explainer_alone(name, layer)
+    for name in MODELS:
+        yield explainer_alone(name)

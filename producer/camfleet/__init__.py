@@ -4,24 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from camfleet.client import Answer, Client
+    from camfleet.answers import Answer
+    from camfleet.client import Client
     from camfleet.contract import Item, Outputs, Result, Status
     from camfleet.errors import CallerError, CamfleetError, ServiceError
     from camfleet.jobs import Job
-    from camfleet.ledger import Progress
+    from camfleet.progress import Progress
     from camfleet.settings import Settings
 
     __version__: str
 
 _HOMES = {
-    "Answer": "client",
+    "Answer": "answers",
     "CallerError": "errors",
     "CamfleetError": "errors",
     "Client": "client",
     "Item": "contract",
     "Job": "jobs",
     "Outputs": "contract",
-    "Progress": "ledger",
+    "Progress": "progress",
     "Result": "contract",
     "ServiceError": "errors",
     "Settings": "settings",

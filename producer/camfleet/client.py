@@ -2,14 +2,15 @@
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from camfleet import cards, contract, jobs, keys, recovery, sources
+from camfleet import cards, contract, jobs, keys, sources
+from camfleet.answers import Answer
+from camfleet.callbacks import check_callback
 from camfleet.contract import (
     DEFAULT_OUTPUTS,
     CheckReply,
@@ -17,54 +18,24 @@ from camfleet.contract import (
     ExplainRequest,
     Fuse,
     Item,
-    JobRecord,
     Method,
     Outputs,
-    Reply,
-    Result,
 )
 from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, UnknownJob, from_code
 from camfleet.expressions import parse_inputs, parse_layers, parse_target
 from camfleet.jobs import Job
-from camfleet.ledger import Ledger, Progress
-from camfleet.messaging import broker_errors, close_app, make_app
+from camfleet.ledger import Ledger
+from camfleet.messaging import broker_errors, close_app, make_app, sent_now
 from camfleet.models import Models, Report
+from camfleet.progress import Progress
 from camfleet.settings import Settings
 from camfleet.storage import Storage
+from camfleet.submission import Submitter
 from camfleet.wire import decode, encode
 
 _NO_WORKER = (
     "no worker answers a ping: start one with `celery -A camfleet_worker worker` or `camfleet up`"
 )
-
-
-class Answer:
-    """The handle of one interactive explanation."""
-
-    def __init__(self, pending: Any, client: "Client", image_uri: str) -> None:
-        self.image_uri = image_uri
-        self._pending = pending
-        self._client = client
-
-    @property
-    def id(self) -> str:
-        return str(self._pending.id)
-
-    def ready(self) -> bool:
-        """Say whether `result` would return at once."""
-        with broker_errors(self._client.settings):
-            return bool(self._pending.ready())
-
-    def result(self, timeout: float = 60) -> tuple[Result, ...]:
-        """Return one result per target, the strongest first.
-
-        Raises the contract's own errors: what was wrong with the request or the image, or
-        `AnswerTimeout` after `timeout` seconds.
-        """
-        reply = decode(self._client.wait_for(self._pending, timeout, self.image_uri), Reply)
-        if reply.error:
-            raise from_code(reply.error.code, reply.error.message)
-        return reply.results
 
 
 class Client:
@@ -134,43 +105,56 @@ class Client:
         fuse: Fuse | None = None,
         outputs: Outputs = DEFAULT_OUTPUTS,
         job_id: str | None = None,
+        keep_duplicates: bool = False,
+        callback: str | None = None,
         on_progress: Callable[[int], None] = lambda _count: None,
     ) -> Job:
         """Write a job's manifest and record to storage, queue its chunks, and return the job.
 
         `source` is one source or several: images, folders, globs, `s3://bucket/prefix/`,
         manifest files (see `camfleet.sources`), or `Item`s. The source is streamed: memory stays
-        flat. `on_progress` is told the number of images written so far.
+        flat. The same image with the same target and inputs is explained once, unless
+        `keep_duplicates`. A `job_id` that exists is not submitted again: the job's `note` says
+        so. `callback` is an http(s) URL that is told of the end. `on_progress` is told the number
+        of images written so far.
         """
-        refs = tuple(self.models.find(name) for name in models)
+        order = self._order(models, target, method, layer, fuse, outputs, callback)
+        self._ledger.ping()
+        return self._submitter.submit(
+            order,
+            self._items([source] if isinstance(source, str) else source),
+            job_id=job_id or jobs.new_id(),
+            keep_duplicates=keep_duplicates,
+            on_progress=on_progress,
+        )
+
+    def _order(
+        self,
+        models: Sequence[str],
+        target: str,
+        method: Method,
+        layer: str,
+        fuse: Fuse | None,
+        outputs: Outputs,
+        callback: str | None,
+    ) -> dict[str, Any]:
+        """Return the fields of a job's record that the caller chooses, checked."""
+        refs = [self.models.find(name) for name in models]
         if not refs:
             raise InvalidRequest("a job needs at least one model")
-        decode(encode(outputs), Outputs)
         parse_layers(layer)
         self._check_target(target, [ref.digest for ref in refs])
-        self._ledger.ping()
-        job_id = job_id or jobs.new_id()
-        chunk_size = self.settings.chunk_size
-        stream = self._items([source] if isinstance(source, str) else source)
-        count, parts = jobs.write_manifest(self.storage, job_id, stream, chunk_size, on_progress)
-        record = decode(
-            {
-                "schema_version": contract.SCHEMA_VERSION,
-                "job_id": job_id,
-                "created_at": time.time(),
-                "models": [encode(ref) for ref in refs],
-                "target": target,
-                "method": method,
-                "layer": layer,
-                "fuse": fuse,
-                "outputs": encode(outputs),
-                "items": count,
-                "chunk_size": chunk_size,
-                "parts": parts,
-            },
-            JobRecord,
-        )
-        return jobs.start(record, self._app, self.storage, self._ledger, self.settings)
+        if callback is not None:
+            check_callback(callback)
+        return {
+            "models": [encode(ref) for ref in refs],
+            "target": target,
+            "method": method,
+            "layer": layer,
+            "fuse": fuse,
+            "outputs": encode(decode(encode(outputs), Outputs)),
+            "callback": callback,
+        }
 
     def job(self, job_id: str) -> Job:
         """Return the handle of a job that was submitted before."""
@@ -190,11 +174,16 @@ class Client:
         The ledger is written anew, into an empty Redis too; a cancelled job goes on. Raises
         `UnknownJob` where storage holds no such job.
         """
-        record = jobs.read_record(self.storage, job_id)
-        self._ledger.ping()
-        missing = recovery.rebuild(record, self.storage, self._ledger)
-        jobs.publish(self._app, missing, self.settings)
-        return Job(job_id, self.storage, self._ledger)
+        return self._submitter.resume(job_id)
+
+    def retry(self, job_id: str, codes: Iterable[str] = ()) -> tuple[Job, int]:
+        """Run failed images of a complete job again: those of some error codes, none: all.
+
+        Returns the job and the number of images. Their rows are replaced when they're done; the
+        old ones are kept in `jobs/JOB/history/`. Raises `UnknownJob`, and `InvalidRequest` where
+        the job isn't complete.
+        """
+        return self._submitter.retry(job_id, tuple(dict.fromkeys(codes)))
 
     def upload(self, path: Path | str) -> str:
         """Put a local image into the bucket, under its own digest, and return its URI."""
@@ -250,6 +239,10 @@ class Client:
         return make_app(self.settings)
 
     @cached_property
+    def _submitter(self) -> Submitter:
+        return Submitter(self.settings, self._app, self.storage, self._ledger)
+
+    @cached_property
     def _ledger(self) -> Ledger:
         return Ledger(self.settings)
 
@@ -257,7 +250,10 @@ class Client:
         self._ledger.ping()
         with broker_errors(self.settings):
             return self._app.send_task(
-                task, kwargs={"request": request}, queue=contract.INTERACTIVE_QUEUE
+                task,
+                kwargs={"request": request},
+                queue=contract.INTERACTIVE_QUEUE,
+                headers=sent_now(),
             )
 
     def _check_on_worker(self, digest: str, timeout: float) -> Report:

@@ -1,27 +1,39 @@
 -- Count one finished chunk, once, whatever is delivered twice.
--- KEYS: job hash, done bitmap, event stream, chunks in work
--- ARGV: chunk number, ok, no_evidence, failed, now (seconds), seconds to keep the keys at the end
+-- KEYS: job hash, done bitmap, event stream, chunks in work, failures by code, call-backs due
+-- ARGV: job, chunk number, retry, seconds to keep the keys at the end,
+--       ok, no_evidence, failed, then error code and number in turn (all may be negative in a retry)
 -- Returns {first, complete}; first is 0 for a repeat, and -1 where Redis knows no such job.
+local job, chunk, retry, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return {-1, 0}
 end
-if redis.call('SETBIT', KEYS[2], ARGV[1], 1) == 1 then
+if redis.call('HGET', KEYS[1], 'retry') ~= retry or redis.call('SETBIT', KEYS[2], chunk, 1) == 1 then
   return {0, 0}
 end
-redis.call('HDEL', KEYS[4], ARGV[1])
+redis.call('HDEL', KEYS[4], chunk)
 local done = 0
 for position, status in ipairs({'ok', 'no_evidence', 'failed'}) do
-  done = done + redis.call('HINCRBY', KEYS[1], status, ARGV[position + 1])
+  done = done + redis.call('HINCRBY', KEYS[1], status, ARGV[position + 4])
+end
+for position = 8, #ARGV, 2 do
+  if redis.call('HINCRBY', KEYS[5], ARGV[position], ARGV[position + 1]) == 0 then
+    redis.call('HDEL', KEYS[5], ARGV[position])
+  end
 end
 local chunks_done = redis.call('HINCRBY', KEYS[1], 'chunks_done', 1)
 local complete = chunks_done == tonumber(redis.call('HGET', KEYS[1], 'chunks'))
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'event', 'chunk', 'chunk', ARGV[1],
-  'ok', ARGV[2], 'no_evidence', ARGV[3], 'failed', ARGV[4], 'done', done)
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'event', 'chunk', 'chunk', chunk,
+  'retry', retry, 'ok', ARGV[5], 'no_evidence', ARGV[6], 'failed', ARGV[7], 'done', done)
 if complete then
-  redis.call('HSET', KEYS[1], 'finished_at', ARGV[5])
+  local time = redis.call('TIME')
+  local now = time[1] + time[2] / 1e6
+  redis.call('HSET', KEYS[1], 'finished_at', now)
   redis.call('XADD', KEYS[3], '*', 'event', 'complete', 'done', done)
-  for _, key in ipairs(KEYS) do
-    redis.call('EXPIRE', key, ARGV[6])
+  if redis.call('HGET', KEYS[1], 'calls_back') == '1' then
+    redis.call('ZADD', KEYS[6], now, job)
+  end
+  for position = 1, 5 do
+    redis.call('EXPIRE', KEYS[position], keep)
   end
 end
 return {1, complete and 1 or 0}

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from camfleet.geometry import Focus, Geometry, Region
 from camfleet.wire import Wire
 
 SCHEMA_VERSION = 1
@@ -25,6 +26,7 @@ BULK_QUEUE = "camfleet.bulk"
 EXPLAIN_TASK = "camfleet.explain"
 CHUNK_TASK = "camfleet.chunk"
 CHECK_TASK = "camfleet.check"
+PROBE_TASK = "camfleet.probe"
 
 Method = Literal["gradcam", "cam", "hirescam", "layercam", "xgradcam", "gradcam++"]
 Colormap = Literal["viridis", "inferno", "turbo", "jet"]
@@ -82,11 +84,19 @@ class ExplainRequest(Wire, frozen=True, kw_only=True):
 
 
 class ChunkRef(Wire, frozen=True, kw_only=True):
-    """One part of a job's manifest, for one of its models: the message of `CHUNK_TASK`."""
+    """One part of a job's manifest, for one of its models: the message of `CHUNK_TASK`.
+
+    `retry` is 0 for the first run, and the number of the retry that runs its failed rows again.
+    """
 
     job_id: Name
     model: Annotated[int, Meta(ge=0)]
     part: Annotated[int, Meta(ge=0)]
+    retry: Annotated[int, Meta(ge=0)]
+
+    def __str__(self) -> str:
+        again = f" retry {self.retry}" if self.retry else ""
+        return f"job {self.job_id} model {self.model} part {self.part}{again}"
 
 
 class ModelRef(Wire, frozen=True, kw_only=True):
@@ -110,8 +120,10 @@ class JobRecord(Wire, frozen=True, kw_only=True):
     fuse: Fuse | None
     outputs: Outputs
     items: int  # rows of the manifest
+    duplicates: int  # rows of the source that were there before, and are not in the manifest
     chunk_size: int
     parts: int
+    callback: str | None  # URL that is told of the end
 
     @property
     def images(self) -> int:
@@ -126,11 +138,35 @@ class JobRecord(Wire, frozen=True, kw_only=True):
         """Return the chunk's number within the job, model by model."""
         return ref.model * self.parts + ref.part
 
+    def chunk(self, number: int, retry: int) -> ChunkRef:
+        """Return the chunk of a number."""
+        model, part = divmod(number, self.parts)
+        return ChunkRef(job_id=self.job_id, model=model, part=part, retry=retry)
+
     def refs(self) -> Iterator[ChunkRef]:
         """Yield all chunks, model by model, so that a worker keeps its model."""
         for model in range(len(self.models)):
             for part in range(self.parts):
-                yield ChunkRef(job_id=self.job_id, model=model, part=part)
+                yield ChunkRef(job_id=self.job_id, model=model, part=part, retry=0)
+
+
+class RetryRecord(Wire, frozen=True, kw_only=True):
+    """`retries/00001.json`: which failed rows of a complete job are run again, in which chunks."""
+
+    schema_version: Literal[1]
+    job_id: Name
+    number: Annotated[int, Meta(ge=1)]
+    created_at: float  # seconds since the epoch
+    codes: tuple[str, ...]  # error codes; none: every failed row
+    chunks: tuple[tuple[int, int], ...]  # model and part of each
+
+    def refs(self) -> Iterator[ChunkRef]:
+        for model, part in self.chunks:
+            yield ChunkRef(job_id=self.job_id, model=model, part=part, retry=self.number)
+
+    def wants(self, code: str | None) -> bool:
+        """Say whether a row that failed with this code is run again."""
+        return code is not None and (not self.codes or code in self.codes)
 
 
 class Item(Wire, frozen=True, kw_only=True):
@@ -140,58 +176,6 @@ class Item(Wire, frozen=True, kw_only=True):
     image_uri: Name
     target: Name | None  # overrides the job's
     inputs: str | None  # values of the model's other inputs, see `expressions`
-
-
-class Geometry(Wire, frozen=True, kw_only=True):
-    """Where the model looked: a rectangle of the upright original image, in its pixels.
-
-    The model's input (`input_height` x `input_width` pixels) shows exactly the rectangle from
-    (left, top) to (right, bottom). With `pad` it reaches beyond the image, with `crop` it is
-    smaller, with `stretch` it is the image. So input (u, v) shows original
-    x = left + u * (right - left) / input_width, y likewise; pixel centres are at half integers.
-    """
-
-    image_height: int
-    image_width: int
-    input_height: int
-    input_width: int
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-
-class Focus(Wire, frozen=True, kw_only=True):
-    """Where a map's heat lies, in pixels of the upright original image.
-
-    `peak` is the hottest place, `centre` the centre of mass of the heat, `border_share` (0 to 1)
-    the share of the heat in the outer tenth of the image's height or width on each side.
-    """
-
-    peak_x: float
-    peak_y: float
-    centre_x: float
-    centre_y: float
-    border_share: float
-
-
-class Region(Wire, frozen=True, kw_only=True):
-    """One connected region above the threshold, in pixels of the upright original image.
-
-    The box reaches from (left, top) over width x height pixels, `area` counts pixels, `heat` is
-    the region's highest value as a fraction of the map's maximum. `rle` is COCO's compressed
-    run-length encoding of the mask (its size is the image's), `polygon` has one or more outlines
-    as x, y, x, y, ...; either is null unless asked for.
-    """
-
-    left: int
-    top: int
-    width: int
-    height: int
-    area: int
-    heat: float
-    rle: str | None
-    polygon: tuple[tuple[float, ...], ...] | None
 
 
 class Timings(Wire, frozen=True, kw_only=True):
@@ -281,4 +265,17 @@ class CheckRequest(Wire, frozen=True, kw_only=True):
 
 class CheckReply(Wire, frozen=True, kw_only=True):
     report: dict[str, Any] | None
+    error: ErrorInfo | None
+
+
+class ProbeRequest(Wire, frozen=True, kw_only=True):
+    """Ask a worker whether it can read some images."""
+
+    uris: tuple[str, ...]
+
+
+class ProbeReply(Wire, frozen=True, kw_only=True):
+    """For each image why it can't be read, null where it can."""
+
+    errors: tuple[ErrorInfo | None, ...]
     error: ErrorInfo | None

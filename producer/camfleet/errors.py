@@ -16,6 +16,7 @@
     │   │   └── GoldenMismatch         the card's golden image gives another answer
     │   ├── UnknownTarget         no such class index or label
     │   ├── ObjectMissing         nothing lies at that key of the object store
+    │   ├── ObjectChanged         somebody wrote the object meanwhile
     │   ├── ObjectTooLarge        an object has more bytes than somebody wants to read
     │   ├── AccessDenied          the object store refuses the credentials
     │   └── ImageError            one image can't be used
@@ -24,6 +25,7 @@
     │       ├── ImageTooLarge     more bytes or pixels than the settings allow
     │       ├── ImageUnreadable   not an image, or a broken one
     │       ├── NonFiniteOutput   the model answered NaN or infinity for it
+    │       ├── ModelBroke        the model raised an error on it
     │       └── WorkerKilled      the worker process dies whenever it's in work
     └── ServiceError              ours or the surroundings': worth a retry
         ├── BrokerUnavailable     Redis doesn't answer
@@ -108,6 +110,10 @@ class ObjectMissing(CallerError):
     code = "object_missing"
 
 
+class ObjectChanged(CallerError):
+    code = "object_changed"
+
+
 class ObjectTooLarge(CallerError):
     code = "object_too_large"
 
@@ -138,6 +144,10 @@ class ImageUnreadable(ImageError):
 
 class NonFiniteOutput(ImageError):
     code = "nonfinite"
+
+
+class ModelBroke(ImageError):
+    code = "model_broke"
 
 
 class WorkerKilled(ImageError):

@@ -6,33 +6,45 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 from camfleet import contract, keys
-from camfleet.contract import ChunkRef, Item, JobRecord, Result
+from camfleet.contract import Item, JobRecord, Result
 from camfleet.errors import InvalidRequest, ObjectMissing, UnknownJob
-from camfleet.ledger import Ledger, Progress
-from camfleet.messaging import broker_errors, send_chunk
+from camfleet.ledger import Ledger
+from camfleet.progress import Progress
 from camfleet.recovery import Verification, verify
-from camfleet.settings import Settings
 from camfleet.storage import Storage
-from camfleet.wire import decode_json, encode_json
+from camfleet.wire import decode_json
+
+if TYPE_CHECKING:
+    from camfleet.selection import Filters
+    from camfleet.tables import Table
 
 POLL_SECONDS = 0.5
-_PUBLISH_BATCH = 500
 
 
 class Job:
     """A submitted job."""
 
-    def __init__(self, job_id: str, storage: Storage, ledger: Ledger) -> None:
+    def __init__(
+        self, job_id: str, storage: Storage, ledger: Ledger, *, note: str | None = None
+    ) -> None:
         self.id = job_id
+        self.note = note  # what `submit` found, where the job existed already
         self._storage = storage
         self._ledger = ledger
 
     def status(self) -> Progress:
         """Return the exact totals so far; raise `UnknownJob`."""
-        return self._ledger.progress(self.id)
+        try:
+            return self._ledger.progress(self.id)
+        except UnknownJob as error:
+            self.record()  # which knows more about an interrupted submit
+            raise UnknownJob(
+                f"Redis does not know job {self.id!r}, object storage does: camfleet resume "
+                "brings it back"
+            ) from error
 
     def watch(self, *, timeout: float | None = None) -> Iterator[Progress]:
         """Yield the progress, now and at every change, until the job is complete or cancelled.
@@ -68,26 +80,50 @@ class Job:
         """Return what was asked; raise `UnknownJob`."""
         return read_record(self._storage, self.id)
 
-    def results(self) -> Iterator[Result]:
-        """Yield the results of all finished chunks, model by model, in the manifest's order."""
+    def results(self, **filters: "Unpack[Filters]") -> Iterator[Result]:
+        """Yield the results of all finished chunks, model by model, in the manifest's order.
+
+        Filters such as `status="failed"` are those of `selection.Filters`: only rows that pass
+        all of them. Raises `InvalidRequest` naming the filter.
+        """
         from camfleet import tables
 
+        for table in self.tables(**filters):
+            yield from tables.to_results(table)
+
+    def tables(
+        self, columns: Iterable[str] | None = None, **filters: "Unpack[Filters]"
+    ) -> Iterator["Table"]:
+        """Yield the results as Arrow tables (pyarrow.Table), one per part that has rows.
+
+        Only the named columns are read, None: all. For pandas, DuckDB and the like; memory stays
+        flat. Raises `InvalidRequest` naming the column or filter.
+        """
+        from camfleet import parts
+        from camfleet.selection import Selection
+
         record = self.record()
-        for ref in record.refs():
-            try:
-                data = self._storage.get(keys.results_part(record, ref)).data
-            except ObjectMissing:
-                continue
-            yield from tables.read_results(data)
+        for part in parts.read(record, self._storage, Selection.of(record, columns, filters)):
+            if part.table is not None and part.table.num_rows:
+                yield part.table
 
 
 def read_record(storage: Storage, job_id: str) -> JobRecord:
     """Return a job's record from storage; raise `UnknownJob`."""
-    _check_id(job_id)
+    check_id(job_id)
     try:
         return decode_json(storage.get(keys.job(job_id)).data, JobRecord)
     except ObjectMissing as error:
-        raise UnknownJob(f"no job {job_id!r} in {storage.uri('jobs/')}") from error
+        raise UnknownJob(_unknown(storage, job_id)) from error
+
+
+def _unknown(storage: Storage, job_id: str) -> str:
+    if next(storage.keys(keys.manifest(job_id)), None):
+        return (
+            f"job {job_id!r} was never submitted to the end: there is a manifest, but no job.json; "
+            f"submit it again with --job-id {job_id}"
+        )
+    return f"no job {job_id!r} in {storage.uri('jobs/')}"
 
 
 def new_id() -> str:
@@ -108,9 +144,6 @@ def write_manifest(
     """
     from camfleet import tables
 
-    _check_id(job_id)
-    if storage.exists(keys.job(job_id)):
-        raise InvalidRequest(f"job {job_id!r} exists; choose another id, or watch that one")
     stream = iter(items)
     written = part = 0
     try:
@@ -127,26 +160,7 @@ def write_manifest(
     return written, part
 
 
-def start(record: JobRecord, app: Any, storage: Storage, ledger: Ledger, settings: Settings) -> Job:
-    """Write the job's record, open its ledger and send its messages, in this order."""
-    storage.put(keys.job(record.job_id), encode_json(record), "application/json")
-    ledger.open(record)
-    publish(app, record.refs(), settings)
-    return Job(record.job_id, storage, ledger)
-
-
-def publish(app: Any, refs: Iterable[ChunkRef], settings: Settings) -> None:
-    """Send the messages of chunks, in batches."""
-    with (
-        broker_errors(settings),
-        app.producer_or_acquire() as producer,
-        producer.batch(_PUBLISH_BATCH),
-    ):
-        for ref in refs:
-            send_chunk(app, ref, producer)
-
-
-def _check_id(job_id: str) -> None:
+def check_id(job_id: str) -> None:
     if not re.fullmatch(contract.JOB_ID, job_id):
         raise InvalidRequest(
             f"{job_id!r} is no job id: letters, digits, dot, dash and underscore, at most 100"

@@ -5,6 +5,8 @@ registry/<id>/<version>.json                        which digest a model id stan
 jobs/<job>/job.json
 jobs/<job>/manifest/part-00000.parquet
 jobs/<job>/results/<model>-<index>/part-00000.parquet
+jobs/<job>/retries/00001.json                       which rows were run again
+jobs/<job>/history/00001/<model>-<index>/part-00000.parquet   a part as it was before retry 1
 maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy
 uploads/<sha256><suffix>                            images that a producer sent along
 """
@@ -48,7 +50,7 @@ def job(job_id: str) -> str:
 
 
 def manifest_part(job_id: str, part: int) -> str:
-    return f"jobs/{job_id}/manifest/part-{part:05d}.parquet"
+    return f"{manifest(job_id)}part-{part:05d}.parquet"
 
 
 def results(job_id: str) -> str:
@@ -57,8 +59,29 @@ def results(job_id: str) -> str:
 
 
 def results_part(record: JobRecord, ref: ChunkRef) -> str:
-    model_id = record.models[ref.model].id
-    return f"{results(ref.job_id)}{model_id}-{ref.model}/part-{ref.part:05d}.parquet"
+    return results(ref.job_id) + _part(record, ref)
+
+
+def history_part(record: JobRecord, ref: ChunkRef) -> str:
+    """Return the key of a results part as it was before the retry `ref.retry`."""
+    return f"jobs/{ref.job_id}/history/{ref.retry:05d}/" + _part(record, ref)
+
+
+def retries(job_id: str) -> str:
+    return f"jobs/{job_id}/retries/"
+
+
+def retry(job_id: str, number: int) -> str:
+    return f"{retries(job_id)}{number:05d}.json"
+
+
+def manifest(job_id: str) -> str:
+    """Return the prefix of a job's manifest parts."""
+    return f"jobs/{job_id}/manifest/"
+
+
+def _part(record: JobRecord, ref: ChunkRef) -> str:
+    return f"{record.models[ref.model].id}-{ref.model}/part-{ref.part:05d}.parquet"
 
 
 def upload(digest: str, suffix: str) -> str:

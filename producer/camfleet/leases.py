@@ -16,6 +16,7 @@ from camfleet.wire import decode_json, encode_json
 
 LEASES = "camfleet:leases"
 _REAPER = "camfleet:reaper"
+_SWEEPER = "camfleet:sweeper"
 
 _NOW = "local time = redis.call('TIME'); local now = time[1] + time[2] / 1e6; "
 # KEYS: leases, notes. ARGV: member, field, seconds of the lease and to keep the notes.
@@ -85,6 +86,11 @@ class Leases:
             late: list[str] = self._overdue(keys=[LEASES, _REAPER], args=[int(self._seconds * 500)])
         return [decode_json(each.encode(), ChunkRef) for each in late]
 
+    def is_sweeper(self) -> bool:
+        """Say whether it's the caller who sweeps now: one per lease's time."""
+        with broker_errors(self._settings):
+            return bool(self._redis.set(_SWEEPER, 1, nx=True, px=int(self._seconds * 1000)))
+
     def mark(self, ref: ChunkRef, index: int | None) -> None:
         """Note which image of a chunk is in work, before it's touched; None: none is any more."""
         with broker_errors(self._settings):
@@ -117,7 +123,7 @@ def _member(ref: ChunkRef) -> str:
 
 
 def _field(ref: ChunkRef, name: str) -> str:
-    return f"{ref.model}:{ref.part}:{name}"
+    return f"{ref.model}:{ref.part}:{ref.retry}:{name}"
 
 
 def _notes(job_id: str) -> str:

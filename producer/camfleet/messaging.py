@@ -1,5 +1,6 @@
 """The Celery application as producers and workers must agree on it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from camfleet.settings import Settings
 from camfleet.wire import encode
 
 CONNECT_SECONDS = 5
+SENT = "camfleet_sent"  # header of a message: seconds since the epoch when it was sent
 
 
 def make_app(settings: Settings) -> Celery:
@@ -83,6 +85,11 @@ def _queue(name: str) -> Any:
     return Queue(name)  # type: ignore[no-untyped-call]  # kombu is untyped
 
 
+def sent_now() -> dict[str, float]:
+    """Return the headers of a message that is sent now; `queues` reads its age from them."""
+    return {SENT: time.time()}
+
+
 def send_chunk(app: Celery, ref: contract.ChunkRef, producer: Any = None) -> None:
     """Put the message of a chunk into the bulk queue."""
     app.send_task(
@@ -90,21 +97,34 @@ def send_chunk(app: Celery, ref: contract.ChunkRef, producer: Any = None) -> Non
         kwargs={"ref": encode(ref)},
         queue=contract.BULK_QUEUE,
         task_id=f"{ref.job_id}-{ref.model}-{ref.part:05d}",
+        headers=sent_now(),
         ignore_result=True,
         producer=producer,
     )
 
 
-def redis_client(settings: Settings) -> Any:
-    """Return a redis-py client of the settings' server (nothing is connected yet)."""
-    import redis
+def redis_client(settings: Settings, patience: float | None = None) -> Any:
+    """Return a redis-py client of the settings' server (nothing is connected yet).
 
+    With `patience` a call fails after that many seconds of silence, and isn't tried again.
+    """
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    options: dict[str, Any] = {"socket_connect_timeout": CONNECT_SECONDS}
+    if patience is not None:
+        options = {
+            "socket_connect_timeout": patience,
+            "socket_timeout": patience,
+            "retry": Retry(NoBackoff(), 0),
+        }
     return redis.Redis.from_url(
         settings.redis_url,
-        socket_connect_timeout=CONNECT_SECONDS,
         socket_keepalive=True,
         health_check_interval=25,
         decode_responses=True,
+        **options,
     )
 
 

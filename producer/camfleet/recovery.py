@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from msgspec.structs import replace
+
 from camfleet import keys
-from camfleet.contract import ChunkRef, JobRecord, Status
-from camfleet.errors import ObjectMissing, UnknownJob
+from camfleet.contract import ChunkRef, JobRecord, RetryRecord, Status
+from camfleet.errors import UnknownJob
 from camfleet.ledger import Ledger
 from camfleet.storage import Storage
-from camfleet.wire import Wire
+from camfleet.totals import Totals
+from camfleet.wire import Wire, decode_json
 
 
 class Verification(Wire, frozen=True, kw_only=True):
@@ -28,68 +31,83 @@ class Verification(Wire, frozen=True, kw_only=True):
         return not self.faults
 
 
-def rebuild(record: JobRecord, storage: Storage, ledger: Ledger) -> list[ChunkRef]:
-    """Write the ledger anew from the results parts that exist; return the chunks that don't."""
-    from camfleet import tables
+def latest_retry(storage: Storage, job_id: str) -> RetryRecord | None:
+    """Return the record of a job's latest retry."""
+    found = list(storage.keys(keys.retries(job_id)))
+    return decode_json(storage.get(max(found)).data, RetryRecord) if found else None
 
+
+def rebuild(record: JobRecord, storage: Storage, ledger: Ledger) -> list[ChunkRef]:
+    """Write the ledger anew from the results parts that exist; return the chunks to run.
+
+    Those are the missing ones, and those that the latest retry hasn't replaced.
+    """
+    from camfleet.outcomes import Outcomes
+
+    outcomes = Outcomes(storage)
     there = set(storage.keys(keys.results(record.job_id)))
-    ledger.open(record)
+    latest = latest_retry(storage, record.job_id)
+    number = latest.number if latest else 0
+    retried = set(latest.chunks) if latest else set()
+    ledger.open(record, number)
     missing = []
-    for ref in record.refs():
-        key = keys.results_part(record, ref)
-        if key in there:
-            images = tables.read_images(storage.get(key).data)
-            counts = Counter(status for _, status in images)
-            ledger.commit(record.job_id, record.number(ref), counts)
+    for first in record.refs():
+        ref = replace(first, retry=number)
+        found = outcomes.find(record, ref) if keys.results_part(record, ref) in there else None
+        totals = Totals.of(found.images) if found else Totals()
+        if found and ((ref.model, ref.part) not in retried or found.retry >= number):
+            ledger.commit(record.job_id, record.number(ref), totals, retry=number)
         else:
+            ledger.carry(record.job_id, totals)
             missing.append(ref)
     return missing
 
 
 def verify(record: JobRecord, storage: Storage, ledger: Ledger) -> Verification:
     """Read all parts again: each item has one result per model, in order, and the ledger agrees."""
-    from camfleet import tables
+    from camfleet.outcomes import Outcomes
 
-    counts = dict.fromkeys(Status, 0)
+    outcomes = Outcomes(storage)
+    totals = Totals()
     faults: list[str] = []
     missing = 0
     for ref, items in _parts(record, storage):
-        key = keys.results_part(record, ref)
-        try:
-            images = tables.read_images(storage.get(key).data)
-        except ObjectMissing:
+        found = outcomes.find(record, ref)
+        if found is None:
             missing += 1
             continue
-        if [item_id for item_id, _ in images] != [item.item_id for item in items]:
+        if [image.item_id for image in found.images] != [item.item_id for item in items]:
+            key = keys.results_part(record, ref)
             faults.append(f"{key}: its rows are not those of the manifest part")
-        for _, status in images:
-            counts[status] += 1
-    faults += _against_ledger(record, ledger, counts, missing)
+        totals.add(Totals.of(found.images))
+    faults += _against_ledger(record, ledger, totals, missing)
     return Verification(
         job_id=record.job_id,
         images=record.images,
-        **{str(status): number for status, number in counts.items()},
+        **{str(status): totals.statuses[status] for status in Status},
         missing_parts=missing,
         faults=tuple(faults),
     )
 
 
 def _against_ledger(
-    record: JobRecord, ledger: Ledger, counts: dict[Status, int], missing: int
+    record: JobRecord, ledger: Ledger, totals: Totals, missing: int
 ) -> Iterator[str]:
     if missing:
         yield f"{missing} of {record.chunks} results parts are missing (camfleet resume runs them)"
-    elif sum(counts.values()) != record.images:
-        yield f"the parts hold {sum(counts.values())} images, {record.images} were submitted"
+    elif totals.images != record.images:
+        yield f"the parts hold {totals.images} images, {record.images} were submitted"
     try:
         progress = ledger.progress(record.job_id)
     except UnknownJob:
         yield "Redis does not know the job (camfleet resume brings it back)"
         return
-    for status, number in counts.items():
-        said = getattr(progress, str(status))
+    for status in Status:
+        said, number = getattr(progress, str(status)), totals.statuses[status]
         if said != number:
             yield f"Redis says {said} {status}, the parts hold {number}"
+    if Counter(progress.failures) != totals.codes:
+        yield f"Redis says failures {progress.failures}, the parts hold {dict(totals.codes)}"
 
 
 def _parts(record: JobRecord, storage: Storage) -> Iterator[tuple[ChunkRef, list[Any]]]:
@@ -98,4 +116,4 @@ def _parts(record: JobRecord, storage: Storage) -> Iterator[tuple[ChunkRef, list
     for part in range(record.parts):
         items = tables.read_manifest(storage.get(keys.manifest_part(record.job_id, part)).data)
         for model in range(len(record.models)):
-            yield ChunkRef(job_id=record.job_id, model=model, part=part), items
+            yield ChunkRef(job_id=record.job_id, model=model, part=part, retry=0), items

@@ -1,5 +1,6 @@
 """Every setting of producer and worker: read once, from a mapping, here and nowhere else."""
 
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -8,11 +9,21 @@ from typing import Any, Self
 from camfleet.errors import ConfigurationError
 
 PREFIX = "CAMFLEET_"
+_SECRET_BYTES = range(24, 65)
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
-def _setting(doc: str, default: Any = None, *, required: bool = False, least: int = 1) -> Any:
-    return field(default=default, metadata={"doc": doc, "required": required, "least": least})
+def _setting(
+    doc: str,
+    default: Any = None,
+    *,
+    required: bool = False,
+    least: int = 1,
+    secret: bool = False,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    metadata = {"doc": doc, "required": required, "least": least, "choices": choices}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +50,28 @@ class Settings:
     lease_seconds: float = _setting(
         "seconds after which a chunk whose worker has died runs again", 30.0
     )
+    stop_seconds: float = _setting(
+        "seconds that a worker told to stop goes on with its chunks; what isn't done then goes "
+        "back to the queue",
+        8.0,
+        least=0,
+    )
+    stop_after_failed: int = _setting(
+        "chunks that fail in a row until a worker takes no more work", 5
+    )
     file_roots: tuple[Path, ...] = _setting(
         "folders that workers may read images from (`:` between them); none: no local files", ()
     )
     allow_private_hosts: bool = _setting(
-        "let workers fetch http(s) images from private and loopback addresses", default=False
+        "let workers fetch http(s) images from private and loopback addresses, and send "
+        "call-backs there",
+        default=False,
+    )
+    webhook_secret: str = _setting(
+        "`whsec_...`: what workers sign call-backs with; empty: none are sent", "", secret=True
+    )
+    webhook_retry_seconds: float = _setting(
+        "seconds before a call-back's second attempt; the later pauses grow with it", 5.0
     )
     max_image_bytes: int = _setting("largest image file, in bytes", 64 * 2**20)
     max_image_pixels: int = _setting("most pixels of an image, from its header", 100_000_000)
@@ -56,9 +84,32 @@ class Settings:
     )
     model_cache_bytes: int = _setting("weights kept in memory per process, in bytes", 4 * 2**30)
     batch_size: int = _setting("images per forward pass in a job", 16)
-    concurrency: int = _setting("tasks that one worker process runs side by side (threads)", 4)
+    concurrency: int = _setting("chunks that one worker process runs side by side", 4)
+    interactive_concurrency: int = _setting(
+        "interactive requests that one worker process runs side by side", 16
+    )
     io_threads: int = _setting("threads for download, decoding, rendering and upload", 8)
-    cpu_threads: int = _setting("threads TensorFlow computes with; 0: one per core", 0, least=0)
+    cpu_threads: int = _setting("threads that models compute with; 0: one per core", 0, least=0)
+    engine: str = _setting(
+        "what models compute in: `openvino`, `tensorflow`, or `auto`: OpenVINO where it's "
+        "installed and there's no GPU",
+        "auto",
+        choices=("auto", "tensorflow", "openvino"),
+    )
+    mixed_precision: bool = _setting(
+        "let GPUs compute partly in float16 (not measured)", default=False
+    )
+    xla: bool = _setting("let XLA compile models for GPUs (not measured)", default=False)
+    log_format: str = _setting(
+        "form of a worker's log lines: `text` or `json`", "text", choices=("text", "json")
+    )
+    metrics_port: int = _setting(
+        "port where a worker answers Prometheus; 0: none, each worker of a machine needs its own",
+        0,
+        least=0,
+    )
+    fault_dir: str = _setting("folder of the fault suite's switches; empty: none", "")
+    metrics_host: str = _setting("address that the metrics port listens on", "127.0.0.1")
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -88,11 +139,26 @@ class Settings:
             raise ConfigurationError(
                 f"CAMFLEET_S3_ENDPOINT={endpoint!r} is not of the form http://host:port"
             )
+        _check_secret(values.get("webhook_secret", ""))
         return cls(**values)
 
     def to_environ(self) -> dict[str, str]:
         """Return the variables that `from_environ` reads back as these settings."""
         return {variable(each): _format(getattr(self, each.name)) for each in fields(self)}
+
+
+def _check_secret(text: str) -> None:
+    """Raise `ConfigurationError` unless `text` is empty or a secret of Standard Webhooks."""
+    prefix, _, code = text.partition("_")
+    try:
+        length = len(b64decode(code, validate=True))
+    except ValueError:
+        length = 0
+    if text and not (prefix == "whsec" and length in _SECRET_BYTES):
+        raise ConfigurationError(
+            "CAMFLEET_WEBHOOK_SECRET is not of the form whsec_ and 24 to 64 bytes in base64: make "
+            'one with echo "whsec_$(openssl rand -base64 32)"'
+        )
 
 
 def variable(setting: "Field[Any]") -> str:
@@ -115,6 +181,12 @@ def _parse(name: str, text: str, setting: "Field[Any]") -> Any:
         return Path(text)
     if isinstance(default, tuple):
         return tuple(Path(part).resolve() for part in text.split(":") if part)
+    return _word(name, text, setting.metadata["choices"])
+
+
+def _word(name: str, text: str, choices: tuple[str, ...]) -> str:
+    if choices and text not in choices:
+        raise ConfigurationError(f"{name}={text!r} is none of {', '.join(choices)}")
     return text
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from camfleet import Client
 from samples import write_card, write_photos
+from scraping import free_port
 from support import wait_until
 
 
@@ -29,13 +30,19 @@ def worker_environ(environ, folder):
 
 
 @pytest.fixture(scope="session")
-def worker(worker_environ, folder):
+def metrics_port():
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def worker(worker_environ, folder, metrics_port):
     """Start a worker process; give its log file."""
     log = folder / "worker.log"
+    watched = {"CAMFLEET_LOG_FORMAT": "json", "CAMFLEET_METRICS_PORT": str(metrics_port)}
     command = [sys.executable, "-m", "celery", "-A", "camfleet_worker", "worker", "-l", "INFO"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=worker_environ, stdout=output, stderr=subprocess.STDOUT
+            command, env={**worker_environ, **watched}, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         wait_until(lambda: process.poll() is not None or b" ready." in log.read_bytes(), 90)

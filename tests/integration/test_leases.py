@@ -14,7 +14,7 @@ numbers = itertools.count()
 
 @pytest.fixture
 def ref():
-    return ChunkRef(job_id=f"leased-{next(numbers)}", model=0, part=3)
+    return ChunkRef(job_id=f"leased-{next(numbers)}", model=0, part=3, retry=0)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -10,9 +11,16 @@ from camfleet.contract import DEFAULT_OUTPUTS, JobRecord, ModelRef, Status
 from camfleet.errors import BrokerUnavailable, UnknownJob
 from camfleet.ledger import Ledger
 from camfleet.settings import Settings
+from camfleet.totals import Totals
 
 numbers = itertools.count()
 OK, NOTHING, FAILED = Status.OK, Status.NO_EVIDENCE, Status.FAILED
+
+
+def totals(counts):
+    """Return totals of these numbers; what failed failed by one code."""
+    codes = Counter({"image_not_found": counts[FAILED]} if counts.get(FAILED) else {})
+    return Totals(Counter(counts), codes)
 
 
 def record(items=10, parts=2):
@@ -28,8 +36,10 @@ def record(items=10, parts=2):
         fuse=None,
         outputs=DEFAULT_OUTPUTS,
         items=items,
+        duplicates=0,
         chunk_size=5,
         parts=parts,
+        callback=None,
     )
 
 
@@ -44,8 +54,8 @@ def test_a_chunk_that_is_delivered_twice_counts_once(ledger):
     job = record()
     ledger.open(job)
     counts = {OK: 3, NOTHING: 1, FAILED: 1}
-    assert ledger.commit(job.job_id, 0, counts) is True
-    assert ledger.commit(job.job_id, 0, counts) is False
+    assert ledger.commit(job.job_id, 0, totals(counts)) is True
+    assert ledger.commit(job.job_id, 0, totals(counts)) is False
     progress = ledger.progress(job.job_id)
     assert (progress.ok, progress.no_evidence, progress.failed) == (3, 1, 1)
     assert (progress.done, progress.total, progress.chunks_done) == (5, 10, 1)
@@ -57,9 +67,9 @@ def test_the_commit_of_the_last_chunk_completes_the_job(ledger):
     assert ledger.progress(job.job_id).state == "queued"
     ledger.begin(job.job_id)
     assert ledger.progress(job.job_id).state == "running"
-    ledger.commit(job.job_id, 1, {OK: 5})
+    ledger.commit(job.job_id, 1, totals({OK: 5}))
     assert not ledger.progress(job.job_id).complete
-    ledger.commit(job.job_id, 0, {OK: 5})
+    ledger.commit(job.job_id, 0, totals({OK: 5}))
     progress = ledger.progress(job.job_id)
     assert progress.complete
     assert progress.seconds_left == 0
@@ -73,7 +83,9 @@ def test_totals_are_exact_when_every_chunk_is_committed_by_many_threads(ledger):
 
     def worker():
         firsts.extend(
-            chunk for chunk in range(40) if ledger.commit(job.job_id, chunk, {OK: 4, FAILED: 1})
+            chunk
+            for chunk in range(40)
+            if ledger.commit(job.job_id, chunk, totals({OK: 4, FAILED: 1}))
         )
 
     threads = [threading.Thread(target=worker) for _ in range(6)]
@@ -91,7 +103,7 @@ def test_the_time_left_follows_from_the_rate(ledger):
     ledger.open(job)
     ledger.begin(job.job_id)
     for chunk in range(5):
-        ledger.commit(job.job_id, chunk, {OK: 5})
+        ledger.commit(job.job_id, chunk, totals({OK: 5}))
     progress = ledger.progress(job.job_id)
     assert progress.images_per_second > 0
     assert progress.seconds_left == pytest.approx(75 / progress.images_per_second)
@@ -101,7 +113,7 @@ def test_an_unknown_job_is_named(ledger):
     with pytest.raises(UnknownJob, match="nowhere"):
         ledger.progress("nowhere")
     with pytest.raises(UnknownJob, match="nowhere"):
-        ledger.commit("nowhere", 0, {OK: 1})
+        ledger.commit("nowhere", 0, totals({OK: 1}))
 
 
 def test_a_server_that_is_not_there_is_named_with_its_setting():
@@ -116,7 +128,7 @@ def test_chunks_that_end_side_by_side_do_not_make_the_rate_explode(ledger):
     ledger.open(job)
     ledger._redis.hset(f"camfleet:job:{{{job.job_id}}}", "started_at", time.time() - 10)
     for chunk in range(4):
-        ledger.commit(job.job_id, chunk, {OK: 5})
+        ledger.commit(job.job_id, chunk, totals({OK: 5}))
     assert ledger.progress(job.job_id).images_per_second == pytest.approx(2, rel=0.1)
 
 
@@ -126,5 +138,5 @@ def test_what_is_in_work_shows_before_it_is_counted_and_never_twice(ledger):
     ledger.note_work(job.job_id, 0, 3)
     ledger.note_work(job.job_id, 0, 4)
     assert (ledger.progress(job.job_id).done, ledger.progress(job.job_id).in_work) == (0, 4)
-    ledger.commit(job.job_id, 0, {OK: 5})
+    ledger.commit(job.job_id, 0, totals({OK: 5}))
     assert (ledger.progress(job.job_id).done, ledger.progress(job.job_id).in_work) == (5, 0)

@@ -15,9 +15,9 @@ from camfleet.wire import encode, encode_json
 from camfleet_worker.chunks import CAREFUL_FROM
 from camfleet_worker.models.build import ModelKey
 from camfleet_worker.pictures.images import open_image, prepare
-from camfleet_worker.services import Services
 from nets import deep_head, flatten_dense, targets
 from samples import patch_model, photo, write_card, write_photos
+from worker_parts import services
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker(settings, folder):
-    made = Services(
+    made = services(
         replace(
             settings, file_roots=(folder,), model_dir=folder / "models", batch_size=4, io_threads=4
-        ),
-        publish=lambda _ref: None,
+        )
     )
     yield made
     made.close()
@@ -63,7 +62,7 @@ def submit(client, sources, **options):
 
 def run(worker, record):
     for part in range(record.parts):
-        worker.chunks.run(ChunkRef(job_id=record.job_id, model=0, part=part), lambda work: work())
+        worker.chunks.run(ChunkRef(job_id=record.job_id, model=0, part=part, retry=0))
 
 
 def test_a_job_ends_with_one_row_per_image_and_exact_totals(client, worker, model, photos):
@@ -165,7 +164,7 @@ def test_the_parquet_part_holds_the_raw_signed_map(client, worker, model, photos
     job, record = submit(client, photos[:1], target="dark")
     run(worker, record)
     (row,) = job.results()
-    key = keys.results_part(record, ChunkRef(job_id=job.id, model=0, part=0))
+    key = keys.results_part(record, ChunkRef(job_id=job.id, model=0, part=0, retry=0))
     (stored,) = tables.read_results(client.storage.get(key).data)
     assert stored == row
     grid = np.array(row.map, np.float32).reshape(row.grid_height, row.grid_width) * row.map_scale
@@ -266,7 +265,11 @@ def test_a_model_that_is_gone_fails_the_rows_of_any_attempt(client, worker, mode
     job, record = submit(client, photos[:1])
     lost = changed(record, models=(changed(record.models[0], digest="0" * 64),))
     client.storage.put(keys.job(job.id), encode_json(lost), "application/json")
-    worker.chunks._work(ChunkRef(job_id=job.id, model=0, part=0), attempt)
+    ref = ChunkRef(job_id=job.id, model=0, part=0, retry=0)
+    for _ in range(attempt - 1):
+        worker.leases.take(ref)
+        worker.leases.give_back(ref)
+    worker.chunks.run(ref)
     (row,) = job.results()
     assert row.error_code == "unknown_model"
     assert (job.status().failed, job.status().complete) == (1, True)

@@ -38,7 +38,7 @@ def write_part(client, job, part, statuses):
         Result(**{**empty, "item_id": item.item_id, "rank": 0, "status": status})
         for item, status in zip(items, itertools.cycle(statuses), strict=False)
     ]
-    key = keys.results_part(job.record(), ChunkRef(job_id=job.id, model=0, part=part))
+    key = keys.results_part(job.record(), ChunkRef(job_id=job.id, model=0, part=part, retry=0))
     plain = tables.write_table(rows, tables.RESULTS)
     client.storage.put(key, plain, "application/vnd.apache.parquet")
 
@@ -78,7 +78,7 @@ def test_a_part_with_other_rows_than_the_manifests_is_found(client, job):
     for part in range(3):
         write_part(client, job, part, [Status.OK])
     client.resume(job.id)
-    other = keys.results_part(job.record(), ChunkRef(job_id=job.id, model=0, part=1))
+    other = keys.results_part(job.record(), ChunkRef(job_id=job.id, model=0, part=1, retry=0))
     client.storage.put(other, client.storage.get(other.replace("00001", "00000")).data, "x/y")
     found = job.verify()
     assert not found.passed

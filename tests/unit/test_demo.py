@@ -15,7 +15,8 @@ from examples.demo import assets, state_dict
 from examples.demo.gallery import Row, write_gallery
 
 from camfleet.cards import load_card, parse_card
-from camfleet.contract import Geometry, Result, Status, Timings
+from camfleet.contract import Result, Status, Timings
+from camfleet.geometry import Geometry
 
 OK = Result(
     item_id="cat.png",

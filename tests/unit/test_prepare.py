@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from camfleet.cards import CardInput, Preprocessing
-from camfleet.contract import Geometry
+from camfleet.geometry import Geometry
 from camfleet_worker.pictures.images import InputSpec, PreprocessingSpec, prepare
 
 

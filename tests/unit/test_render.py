@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camfleet.contract import DEFAULT_OUTPUTS, Geometry
+from camfleet.contract import DEFAULT_OUTPUTS
+from camfleet.geometry import Geometry
 from camfleet_worker.pictures.images import prepare
 from camfleet_worker.pictures.render import (
     canvas,

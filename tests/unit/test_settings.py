@@ -25,6 +25,22 @@ def test_bytes_may_have_a_unit():
     assert settings.max_image_bytes == 5 * 2**20
 
 
+def test_the_secret_of_call_backs_is_handed_on_and_shown_to_nobody():
+    secret = "whsec_" + "c2VjcmV0" * 4
+    settings = Settings.from_environ({**NEEDED, "CAMFLEET_WEBHOOK_SECRET": secret})
+    assert settings.to_environ()["CAMFLEET_WEBHOOK_SECRET"] == secret
+    assert "c2VjcmV0" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "secret", ["c2VjcmV0" * 4, "whsec_c2VjcmV0", "whsec_" + "c2Vj-mV0" * 4, "whsec_" + "c2Vj" * 22]
+)
+def test_a_malformed_secret_is_refused_and_not_shown(secret):
+    with pytest.raises(ConfigurationError, match="CAMFLEET_WEBHOOK_SECRET is not") as caught:
+        Settings.from_environ({**NEEDED, "CAMFLEET_WEBHOOK_SECRET": secret})
+    assert "c2Vj" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("environ", "message"),
     [

@@ -4,28 +4,59 @@
 TensorFlow is loaded once the worker starts, not by `celery inspect` and its like.
 """
 
+import logging
 import os
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from celery.signals import worker_init, worker_process_init
+from celery.signals import (
+    celeryd_init,
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
+from camfleet import __version__, contract
+from camfleet.errors import ConfigurationError
 from camfleet.messaging import make_app, send_chunk
 from camfleet.settings import Settings
-from camfleet_worker import tasks
+from camfleet_worker import logs, output, tasks
+from camfleet_worker.gate import POLL_SECONDS, Gate, cycle, in_work
+from camfleet_worker.patience import Patience
 
 if TYPE_CHECKING:
     from camfleet_worker.services import Services
 
+logger = logging.getLogger(__name__)
+
+_LAST_SECONDS = 20.0  # for the batch in work and the messages that go back, after patience ends
+
 settings = Settings.from_environ(os.environ)
 
 app = make_app(settings)
+gate = Gate(
+    {
+        contract.INTERACTIVE_QUEUE: settings.interactive_concurrency,
+        contract.BULK_QUEUE: settings.concurrency,
+    },
+    in_work,
+)
+patience = Patience(settings.stop_seconds)
 app.conf.update(
     worker_pool="threads",
-    worker_concurrency=settings.concurrency,
-    worker_soft_shutdown_timeout=30,
+    worker_concurrency=gate.size,
+    worker_soft_shutdown_timeout=settings.stop_seconds + _LAST_SECONDS,
     worker_send_task_events=False,
+    broker_channel_error_retry=True,  # a full Redis answers with these: wait, don't end
+    broker_transport_options={
+        **app.conf.broker_transport_options,
+        "queue_order_strategy": cycle(gate),
+        "polling_interval": POLL_SECONDS,
+    },
 )
+_host = ["celery@unknown"]
 
 
 @cache
@@ -36,18 +67,54 @@ def services() -> "Services":
     configure(settings)
     from camfleet_worker.services import Services
 
-    return Services(settings, partial(send_chunk, app))
+    return Services(
+        settings, name=_host[0], publish=partial(send_chunk, app), gate=gate, patience=patience
+    )
 
 
 tasks.register(app, services)
 
 
+@setup_logging.connect  # type: ignore[untyped-decorator]  # Celery's
+def _set_up_logs(loglevel: int, logfile: str | None, **_: Any) -> None:
+    logs.setup(settings.log_format, loglevel, logfile)
+
+
+@celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery's
+def _log_from_the_start(sender: str, instance: Any, options: dict[str, Any], **_: Any) -> None:
+    """Give every line of the worker its form, before Celery says the first."""
+    app.log.setup(options.get("loglevel"), options.get("logfile"), hostname=sender)
+    give_back = output.adopt()
+    worker_shutdown.connect(lambda **_: give_back(), weak=False)  # a restart replaces the program
+    instance.quiet = True  # no banner: it isn't lines
+    _host[0] = sender
+    logger.info("camfleet %s starts as %s", __version__, sender)
+
+
 @worker_init.connect  # type: ignore[untyped-decorator]  # Celery's
 def _load_before_work(sender: Any, **_: Any) -> None:
-    if not getattr(sender.pool_cls, "__module__", "").endswith("prefork"):
-        services()
+    if getattr(sender.pool_cls, "__module__", "").endswith("prefork"):
+        if settings.metrics_port:
+            logger.warning("no metrics: processes of a prefork pool can't share a port")
+        return
+    try:
+        services().metrics.serve(settings.metrics_host, settings.metrics_port)
+    except ConfigurationError as error:
+        logger.critical("%s", error)
+        raise SystemExit(1) from error
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery's
 def _load_in_child(**_: Any) -> None:
     services()
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery's
+def _stop(**_: Any) -> None:
+    patience.stop()
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery's
+def _close(**_: Any) -> None:
+    if services.cache_info().currsize:
+        services().close()

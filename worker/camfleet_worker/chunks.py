@@ -2,36 +2,47 @@
 
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from camfleet import keys, tables
-from camfleet.contract import ChunkRef, JobRecord, Result
-from camfleet.errors import CallerError, JobCancelled, ServiceError, WorkerKilled
-from camfleet.jobs import read_record
+from camfleet.contract import ChunkRef, Item, JobRecord, Result
+from camfleet.errors import CallerError, InternalError, JobCancelled, ServiceError, WorkerKilled
 from camfleet.leases import Leases
 from camfleet.ledger import Ledger
+from camfleet.outcomes import Outcome, Outcomes
 from camfleet.storage import Storage
+from camfleet_worker import logs
+from camfleet_worker.keeper import Keeper
+from camfleet_worker.metrics import Metrics
+from camfleet_worker.metrics import Outcome as End
+from camfleet_worker.patience import Patience, WorkerStops
 from camfleet_worker.pipeline import Pipeline
-from camfleet_worker.results import count
+from camfleet_worker.records import Records
+from camfleet_worker.results import broken, merged, positions
+from camfleet_worker.work import Ask, Terms
 
 logger = logging.getLogger(__name__)
 
 CAREFUL_FROM = 3  # this attempt runs image by image, to find the one that kills the process
 GIVE_UP_AFTER = 12  # attempts: it isn't an image then
 _KILLED_IMAGE = "the worker process died whenever this image was in work"
-_KILLED_CHUNK = f"the worker process died {GIVE_UP_AFTER} times on this chunk, on no image of it"
-_RECORDS = 64
+_KILLED_CHUNK = f"the worker died or broke {GIVE_UP_AFTER} times on this chunk, on no image of it"
 
-Insist = Callable[[Callable[[], None]], None]
+
+class _Task(NamedTuple):
+    """What is to run: all of a chunk's items, or in a retry those that had failed."""
+
+    items: list[Item]
+    places: list[int]  # of the items within the chunk
 
 
 class ChunkRunner:
     """Runs chunks so that each is counted exactly once, whatever is delivered twice or killed.
 
-    A thread of its own renews the leases of the chunks in work and puts those of dead workers
-    back into the queue through `publish`. Safe to share by threads.
+    `publish` puts a chunk back into the queue, `give_up` tells why this worker takes no more
+    work, `reach` is called at the named points of the fault suite. Safe to share by threads.
     """
 
     def __init__(
@@ -40,96 +51,160 @@ class ChunkRunner:
         storage: Storage,
         ledger: Ledger,
         leases: Leases,
+        records: Records,
+        keeper: Keeper,
         pipeline: Pipeline,
+        patience: Patience,
+        metrics: Metrics,
         publish: Callable[[ChunkRef], None],
-        seconds: float,
+        give_up: Callable[[str], None],
+        stop_after_failed: int,
+        reach: Callable[[str], None],
     ) -> None:
         self._storage = storage
+        self._outcomes = Outcomes(storage)
         self._ledger = ledger
         self._leases = leases
+        self._records = records
+        self._keeper = keeper
         self._pipeline = pipeline
+        self._patience = patience
+        self._metrics = metrics
         self._publish = publish
-        self._records: OrderedDict[str, JobRecord] = OrderedDict()
-        self._held: set[ChunkRef] = set()
-        self._closed = threading.Event()
-        self._keeper = threading.Thread(
-            target=self._keep, args=(seconds / 3,), name="camfleet-leases", daemon=True
-        )
-        self._keeper.start()
+        self._give_up = give_up
+        self._limit = stop_after_failed
+        self._failures = 0
+        self._lock = threading.Lock()
+        self._reach = reach
 
-    def run(self, ref: ChunkRef, insist: Insist) -> None:
+    def run(self, ref: ChunkRef) -> None:
         """Run one chunk, unless it's done, cancelled, or leased to another worker.
 
-        `insist` does what it's given until the surroundings let it, or raises when the worker
-        stops. Raises `CallerError` for a reference to nothing.
+        Waits while storage or broker fail. Raises `CallerError` for a reference to nothing, and
+        `WorkerStops` where the worker is told to stop first.
         """
-        attempt: list[int] = []
-        insist(lambda: attempt.append(self._begin(ref)))
-        if not attempt[0]:
-            return
-        self._held.add(ref)
+        with logs.context(job=ref.job_id, chunk=f"{ref.model}:{ref.part}"):
+            attempt = self._patience.insist(lambda: self._leases.take(ref))
+            if not attempt:
+                logger.info("%s is another worker's", ref)
+                return
+            with self._metrics.in_work(), self._keeper.holding(ref, attempt) as note:
+                self._reach("leased")
+                self._metrics.chunk(self._ended(ref, attempt, note))
+
+    def _ended(self, ref: ChunkRef, attempt: int, note: Callable[[int], None]) -> End:
+        """Run a leased chunk and say how it ended."""
         try:
-            insist(lambda: self._work(ref, attempt[0]))
-        finally:
-            self._held.discard(ref)
-            self._give_back(ref)
-
-    def close(self) -> None:
-        self._closed.set()
-        self._keeper.join()
-
-    def _begin(self, ref: ChunkRef) -> int:
-        """Return the number of this attempt, 0 where there's nothing to do."""
-        record = self._record(ref.job_id)
-        if ref.model >= len(record.models) or ref.part >= record.parts:
-            raise CallerError(f"job {ref.job_id} has no part {ref.part} for model {ref.model}")
-        if not self._needed(ref):
-            logger.info("%s was done before, or its job is cancelled", _name(ref))
-            return 0
-        attempt = self._leases.take(ref)
-        if not attempt:
-            logger.info("%s is another worker's", _name(ref))
-        return attempt
-
-    def _work(self, ref: ChunkRef, attempt: int) -> None:
-        """Explain, then store the results part, then count: the order keeps totals exact."""
-        if self._ledger.is_cancelled(ref.job_id):
-            logger.info("%s gives up waiting: its job is cancelled", _name(ref))
-            return
-        record = self._record(ref.job_id)
-        self._ledger.begin(ref.job_id)
-        try:
-            rows = self._rows(record, ref, attempt)
+            return self._run(ref, attempt, note)
         except JobCancelled:
-            logger.info("%s stopped: its job is cancelled", _name(ref))
-            return
-        except CallerError as error:  # of the model: every image gets it as its row
-            rows = self._pipeline.refuse_chunk(record, ref, error)
-        data = tables.write_table(rows, tables.RESULTS)
-        self._storage.put(keys.results_part(record, ref), data, "application/vnd.apache.parquet")
-        self._ledger.commit(ref.job_id, record.number(ref), count(rows))
-        logger.info("%s: %d rows, attempt %d", _name(ref), len(rows), attempt)
+            logger.info("%s stopped: its job is cancelled", ref)
+            return "cancelled"
+        except WorkerStops:
+            self._metrics.chunk("returned")
+            logger.info("%s goes back to the queue: the worker stops", ref)
+            raise
+        except CallerError:
+            self._metrics.chunk("failed")
+            raise
+        except Exception as error:
+            logger.exception("%s broke at attempt %d; back to the queue", ref, attempt)
+            self._patience.insist(lambda: self._publish(ref))
+            self._failed(error)
+            return "failed"
 
-    def _rows(self, record: JobRecord, ref: ChunkRef, attempt: int) -> list[Result]:
+    def _run(self, ref: ChunkRef, attempt: int, note: Callable[[int], None]) -> End:
+        """Explain, then store the results part, then count: the order keeps totals exact."""
+        insist = self._patience.insist
+        if not insist(lambda: self._records.needed(ref)):
+            logger.info("%s was done before, or its job is cancelled", ref)
+            return "repeated"
+        record = insist(lambda: self._records.job(ref.job_id))
+        insist(lambda: self._ledger.begin(ref.job_id))
+        now = before = insist(lambda: self._outcomes.find(record, ref))
+        if now is None or now.retry < ref.retry:
+            rows = insist(lambda: self._rows(record, ref, attempt, before, note))
+            self._reach("explained")
+            now = insist(lambda: self._outcomes.store(record, ref, rows, before))
+            self._reach("stored")
+        totals = insist(lambda: self._outcomes.totals(record, ref, now))
+        number = record.number(ref)
+        first = insist(lambda: self._ledger.commit(ref.job_id, number, totals, retry=ref.retry))
+        self._reach("counted")
+        logger.info("%s: %d images, attempt %d", ref, len(now.images), attempt)
+        return "counted" if first else "repeated"
+
+    def _rows(
+        self,
+        record: JobRecord,
+        ref: ChunkRef,
+        attempt: int,
+        before: Outcome | None,
+        note: Callable[[int], None],
+    ) -> list[Result]:
+        """Return the rows of the chunk's part; in a retry with those that stay."""
+        task = self._task(ref, before)
+        ask = Ask.of(record.models[ref.model], record)
+        try:
+            rows = self._explained(task, record, ref, ask, attempt, note)
+        except CallerError as error:  # of the model: every image gets it as its row
+            if isinstance(error, JobCancelled):
+                raise
+            rows = self._pipeline.refuse(task.items, ask, error)
+        if attempt < CAREFUL_FROM and broken(rows):
+            raise InternalError(f"the model broke on every image: {rows[0].error_message}")
+        if not broken(rows):
+            self._failures = 0
+        return merged(tables.read_results(before.data), task.places, rows) if before else rows
+
+    def _task(self, ref: ChunkRef, before: Outcome | None) -> _Task:
+        data = self._storage.get(keys.manifest_part(ref.job_id, ref.part)).data
+        items = tables.read_manifest(data)
+        if before is None:
+            return _Task(items, list(range(len(items))))
+        retry = self._records.retry(ref.job_id, ref.retry)
+        places = positions(before.images, retry.wants)
+        return _Task([items[place] for place in places], places)
+
+    def _explained(
+        self,
+        task: _Task,
+        record: JobRecord,
+        ref: ChunkRef,
+        ask: Ask,
+        attempt: int,
+        note: Callable[[int], None],
+    ) -> list[Result]:
         def check(explained: int) -> None:
+            self._reach("batch")
+            self._patience.check()
             if self._ledger.is_cancelled(ref.job_id):
                 raise JobCancelled(f"job {ref.job_id} is cancelled")
             self._ledger.note_work(ref.job_id, record.number(ref), explained)
+            note(explained)
 
+        terms = Terms(check, self._patience.insist)
         if attempt < CAREFUL_FROM:
-            return self._pipeline.explain_chunk(record, ref, check)
+            return self._pipeline.explain_items(task.items, ask, terms)
         if attempt > GIVE_UP_AFTER:
-            return self._pipeline.refuse_chunk(record, ref, WorkerKilled(_KILLED_CHUNK))
+            return self._pipeline.refuse(task.items, ask, WorkerKilled(_KILLED_CHUNK))
         killers = self._leases.killers(ref)
-        logger.warning("%s: attempt %d, image by image; killers %s", _name(ref), attempt, killers)
+        logger.warning("%s: attempt %d, image by image; killers %s", ref, attempt, killers)
         with self._marked(ref):
             return self._pipeline.explain_carefully(
-                record,
-                ref,
-                check,
+                task.items,
+                ask,
+                terms,
                 refused=dict.fromkeys(killers, WorkerKilled(_KILLED_IMAGE)),
                 mark=lambda index: self._leases.mark(ref, index),
             )
+
+    def _failed(self, error: Exception) -> None:
+        """Count a chunk that broke; take no more work after several in a row."""
+        with self._lock:
+            self._failures += 1
+            failures = self._failures
+        if failures >= self._limit:
+            self._give_up(f"{failures} chunks in a row failed, the last with: {error}")
 
     @contextmanager
     def _marked(self, ref: ChunkRef) -> Iterator[None]:
@@ -140,47 +215,4 @@ class ChunkRunner:
             try:
                 self._leases.mark(ref, None)
             except ServiceError:
-                logger.warning("%s: its mark could not be taken away", _name(ref))
-
-    def _give_back(self, ref: ChunkRef) -> None:
-        try:
-            self._leases.give_back(ref)
-        except ServiceError as error:
-            logger.warning("%s: its lease will run out by itself: %s", _name(ref), error)
-
-    def _keep(self, pause: float) -> None:
-        while not self._closed.wait(pause):
-            try:
-                self._leases.renew(list(self._held))
-                for ref in self._leases.overdue():
-                    self._put_back(ref)
-            except Exception as error:  # noqa: BLE001  # this thread must outlive whatever happens
-                logger.warning("leases wait: %s", error)
-
-    def _put_back(self, ref: ChunkRef) -> None:
-        """Put the chunk of a dead worker back into the queue, if anybody still wants it."""
-        try:
-            needed = self._needed(ref)
-        except CallerError:  # there is no such job any more
-            needed = False
-        if needed:
-            logger.warning("%s: its worker is gone; back to the queue", _name(ref))
-            self._publish(ref)
-        self._leases.give_back(ref)
-
-    def _needed(self, ref: ChunkRef) -> bool:
-        number = self._record(ref.job_id).number(ref)
-        done = self._ledger.is_done(ref.job_id, number)
-        return not done and not self._ledger.is_cancelled(ref.job_id)
-
-    def _record(self, job_id: str) -> JobRecord:
-        record = self._records.get(job_id)
-        if record is None:
-            record = self._records[job_id] = read_record(self._storage, job_id)
-            while len(self._records) > _RECORDS:
-                self._records.popitem(last=False)
-        return record
-
-
-def _name(ref: ChunkRef) -> str:
-    return f"job {ref.job_id} model {ref.model} part {ref.part}"
+                logger.warning("%s: its mark could not be taken away", ref)

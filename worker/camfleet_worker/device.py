@@ -1,15 +1,23 @@
-"""TensorFlow's process-wide settings: made once, before anything runs on a device."""
+"""The process-wide settings of the libraries that compute: made once, before they're loaded."""
 
+import ctypes
+import gc
 import logging
+import math
 import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from camfleet.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
 
 def configure(settings: Settings) -> None:
-    """Set threads and memory growth; log which devices this process computes on.
+    """Set threads, memory and precision; log which devices this process computes on.
 
     A GPU's memory is taken as it's needed, so that several processes can share one machine;
     choose the GPU of a process with CUDA_VISIBLE_DEVICES.
@@ -17,14 +25,54 @@ def configure(settings: Settings) -> None:
     # Read by the libraries when they're loaded below. NumPy's own products here are tiny.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if settings.engine != "tensorflow" and find_spec("openvino"):
+        # With oneDNN TensorFlow never gives memory back, and here it hardly computes.
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import cv2
     import tensorflow as tf
 
-    threads = settings.cpu_threads or len(os.sched_getaffinity(0))
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    count = threads(settings)
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+    tf.config.threading.set_inter_op_parallelism_threads(count)
     cv2.setNumThreads(1)  # images are handled side by side in the I/O threads already
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
+    for gpu in gpus():
         tf.config.experimental.set_memory_growth(gpu, True)
-    logger.info("computing on %s with %d threads", [gpu.name for gpu in gpus] or "the CPU", threads)
+    if gpus():
+        tf.config.optimizer.set_experimental_options(
+            {"auto_mixed_precision": settings.mixed_precision}
+        )
+        tf.config.optimizer.set_jit("autoclustering" if settings.xla else False)
+    names = [gpu.name for gpu in gpus()]
+    logger.info("computing on %s with %d threads", names or "the CPU", count)
+
+
+def gpus() -> list[Any]:
+    """Return the GPUs that TensorFlow sees."""
+    import tensorflow as tf
+
+    found: list[Any] = tf.config.list_physical_devices("GPU")
+    return found
+
+
+def device_name() -> str:
+    """Return what this process computes on, for people."""
+    return ", ".join(gpu.name for gpu in gpus()) or "CPU"
+
+
+def threads(settings: Settings) -> int:
+    """Return how many threads to compute with: as set, else the cores this process may use."""
+    return settings.cpu_threads or min(len(os.sched_getaffinity(0)), _quota(_QUOTA))
+
+
+def free_memory() -> None:
+    """Give memory that is no longer used back to the system; models are full of cycles."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
+
+
+def _quota(path: Path) -> int:
+    """Return how many cores a container's quota is worth, rounded up; many where there's none."""
+    limit, _, period = (path.read_text() if path.is_file() else "max").partition(" ")
+    return max(1, math.ceil(int(limit) / int(period))) if limit.strip() != "max" else 2**16

@@ -4,6 +4,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextvars import copy_context
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,11 +12,14 @@ R = TypeVar("R")
 
 
 def ahead(pool: Executor, work: Callable[[T], R], things: Iterable[T], depth: int) -> Iterator[R]:
-    """Yield `work` of each thing, in order, working in the pool at most `depth` ahead."""
+    """Yield `work` of each thing, in order, working in the pool at most `depth` ahead.
+
+    The context variables of the caller hold for `work` too.
+    """
     waiting: deque[Future[R]] = deque()
     try:
         for thing in things:
-            waiting.append(pool.submit(work, thing))
+            waiting.append(pool.submit(copy_context().run, work, thing))
             if len(waiting) >= depth:
                 yield waiting.popleft().result()
         while waiting:

@@ -6,17 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from camfleet import keys, tables
+from camfleet import keys
 from camfleet.contract import (
-    ChunkRef,
+    ErrorInfo,
     ExplainRequest,
     Item,
-    JobRecord,
-    Method,
     Result,
     Values,
 )
@@ -30,15 +27,18 @@ from camfleet.errors import (
 )
 from camfleet.expressions import parse_inputs, parse_target
 from camfleet.storage import Storage
-from camfleet_worker import results
+from camfleet_worker import logs, results
+from camfleet_worker.batch import explained
 from camfleet_worker.flow import ahead, batches
+from camfleet_worker.metrics import Metrics
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.models.explainer import Explainer, Explanation
+from camfleet_worker.patience import Insist, WorkerStops, once
 from camfleet_worker.pictures import render
 from camfleet_worker.pictures.images import open_image, prepare
 from camfleet_worker.sources.fetch import Fetched, Fetcher
-from camfleet_worker.work import Ask, Loaded
+from camfleet_worker.work import Ask, Loaded, Terms
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Pipeline:
         models: ModelStore,
         cache: ModelCache[ModelKey, Explainer],
         pool: Executor,
+        metrics: Metrics,
         max_pixels: int,
     ) -> None:
         self._storage = storage
@@ -63,6 +64,7 @@ class Pipeline:
         self._models = models
         self._cache = cache
         self._pool = pool
+        self._metrics = metrics
         self._max_pixels = max_pixels
 
     def explain(self, request: ExplainRequest) -> list[Result]:
@@ -70,43 +72,44 @@ class Pipeline:
 
         Raises `CamfleetError` where the request itself is wrong or the surroundings fail.
         """
-        model = self._models.resolve(request.model)
-        ask = Ask.of(model, request)
-        explainer = self._cache.get(ask.key)
-        item = Item(
-            item_id=request.image_uri,
-            image_uri=request.image_uri,
-            target=None,
-            inputs=request.inputs,
-        )
-        return list(self._rows([item], ask, explainer))
+        with logs.context(image=request.image_uri):
+            model = self._models.resolve(request.model)
+            ask = Ask.of(model, request)
+            explainer = self._cache.get(ask.key)
+            item = Item(
+                item_id=request.image_uri,
+                image_uri=request.image_uri,
+                target=None,
+                inputs=request.inputs,
+            )
+            # In this thread from end to end: it must not queue behind the images of a job.
+            image = self._load(item, ask, explainer, once)
+            ((_, explanations),) = explained([image], ask.method, explainer, self._metrics)
+            rows = self._publish(image, explanations, ask, explainer, once)
+            return list(self._metrics.images(rows, "interactive"))
 
-    def explain_chunk(
-        self, record: JobRecord, ref: ChunkRef, check: Callable[[int], None]
-    ) -> list[Result]:
-        """Explain one chunk of a job and return its rows, in the manifest's order.
+    def explain_items(self, items: Sequence[Item], ask: Ask, terms: Terms) -> list[Result]:
+        """Explain items and return their rows, in order.
 
-        `check` is told before every batch how many images went before, and may raise. Raises
-        `CallerError` where the model can't be used, and `ServiceError`.
+        Raises `CallerError` where the model can't be used, `ServiceError`, and what `terms` do.
         """
-        items, ask = self._chunk(record, ref)
-        return list(self._rows(items, ask, self._cache.get(ask.key), check))
+        rows = self._rows(items, ask, self._cache.get(ask.key), terms)
+        return list(self._metrics.images(rows, "bulk"))
 
     def explain_carefully(
         self,
-        record: JobRecord,
-        ref: ChunkRef,
-        check: Callable[[int], None],
+        items: Sequence[Item],
+        ask: Ask,
+        terms: Terms,
         *,
         refused: Mapping[int, CamfleetError],
         mark: Callable[[int], None],
     ) -> list[Result]:
-        """Explain a chunk image by image, telling `mark` which one comes next.
+        """Explain items one by one, telling `mark` which comes next.
 
-        The images numbered in `refused` are not touched and fail with that error; else as
-        `explain_chunk`.
+        Those numbered in `refused` are not touched and fail with that error; else as
+        `explain_items`.
         """
-        items, ask = self._chunk(record, ref)
         explainer = self._cache.get(ask.key)
         rows: list[Result] = []
         for index, item in enumerate(items):
@@ -114,45 +117,56 @@ class Pipeline:
                 rows.append(_refused(item, ask, refused[index]))
             else:
                 mark(index)
-                check(index)
-                rows.extend(self._rows([item], ask, explainer))
-        return rows
+                terms.check(index)
+                rows.extend(self._rows([item], ask, explainer, Terms(insist=terms.insist)))
+        return list(self._metrics.images(rows, "bulk"))
 
-    def refuse_chunk(self, record: JobRecord, ref: ChunkRef, error: CamfleetError) -> list[Result]:
-        """Return a chunk's rows, all failed."""
-        items, ask = self._chunk(record, ref)
-        logger.error("job %s: model %s can't be used: %s", ref.job_id, ask.model.id, error)
-        return [_refused(item, ask, error) for item in items]
+    def refuse(self, items: Sequence[Item], ask: Ask, error: CamfleetError) -> list[Result]:
+        """Return the rows of items, all failed."""
+        logger.error("model %s can't be used: %s", ask.model.id, error)
+        rows = (_refused(item, ask, error) for item in items)
+        return list(self._metrics.images(rows, "bulk"))
 
-    def _chunk(self, record: JobRecord, ref: ChunkRef) -> tuple[list[Item], Ask]:
-        manifest = self._storage.get(keys.manifest_part(ref.job_id, ref.part))
-        return tables.read_manifest(manifest.data), Ask.of(record.models[ref.model], record)
+    def probe(self, uris: Sequence[str]) -> tuple[ErrorInfo | None, ...]:
+        """Say for each image why it can't be read and decoded, None where it can."""
+        return tuple(self._pool.map(self._probe, uris))
+
+    def _probe(self, uri: str) -> ErrorInfo | None:
+        try:
+            open_image(self._fetcher.fetch(uri).data, max_pixels=self._max_pixels, uri=uri)
+        except CamfleetError as error:
+            return ErrorInfo(code=error.code, message=error.message)
+        return None
 
     def _rows(
-        self,
-        items: Sequence[Item],
-        ask: Ask,
-        explainer: Explainer,
-        check: Callable[[int], None] = lambda _before: None,
+        self, items: Sequence[Item], ask: Ask, explainer: Explainer, terms: Terms
     ) -> Iterator[Result]:
-        size = explainer.batch_size
-        loaded = ahead(self._pool, lambda item: self._load(item, ask, explainer), items, 2 * size)
-        explained = itertools.chain.from_iterable(
-            _explain(batch, ask.method, explainer) for batch in batches(loaded, size, check)
+        size, insist = explainer.batch_size, terms.insist
+        loaded = ahead(
+            self._pool, lambda item: self._load(item, ask, explainer, insist), items, 2 * size
+        )
+        answered = itertools.chain.from_iterable(
+            explained(batch, ask.method, explainer, self._metrics)
+            for batch in batches(loaded, size, terms.check)
         )
         rows = ahead(
-            self._pool, lambda pair: self._publish(*pair, ask, explainer), explained, 2 * size
+            self._pool,
+            lambda pair: self._publish(*pair, ask, explainer, insist),
+            answered,
+            2 * size,
         )
         return itertools.chain.from_iterable(rows)
 
-    def _load(self, item: Item, ask: Ask, explainer: Explainer) -> Loaded:
+    def _load(self, item: Item, ask: Ask, explainer: Explainer, insist: Insist) -> Loaded:
         image = Loaded(item, item.target or ask.target)
         card = explainer.card
-        with _ending(image):
+        with logs.context(image=item.image_uri), _ending(image):
             image.parsed = parse_target(image.target)
             image.extras = _extras(explainer, parse_inputs(item.inputs))
             with image.clock("fetch"):
-                fetched = self._fetch(item.image_uri)
+                fetched = insist(lambda: self._fetch(item.image_uri))
+            if isinstance(fetched, SourceUnreachable):
+                raise fetched
             image.etag = fetched.etag
             with image.clock("decode"):
                 photo = open_image(fetched.data, max_pixels=self._max_pixels, uri=item.image_uri)
@@ -161,28 +175,39 @@ class Pipeline:
                     image.canvas = render.canvas(photo, ask.outputs.max_side)
         return image
 
-    def _fetch(self, uri: str) -> Fetched:
-        for attempt in range(1, _FETCH_ATTEMPTS):
+    def _fetch(self, uri: str) -> Fetched | SourceUnreachable:
+        """Return what lies there, or why the image's own server gave nothing at some attempts."""
+        for attempt in range(1, _FETCH_ATTEMPTS + 1):
             try:
                 return self._fetcher.fetch(uri)
             except SourceUnreachable as error:
-                logger.info("trying again: %s", error)
-                time.sleep(0.2 * 2**attempt)
-        return self._fetcher.fetch(uri)
+                last = error
+                if attempt < _FETCH_ATTEMPTS:
+                    logger.info("trying again: %s", error)
+                    time.sleep(0.2 * 2**attempt)
+        return last
 
     def _publish(
-        self, image: Loaded, explanations: list[Explanation], ask: Ask, explainer: Explainer
+        self,
+        image: Loaded,
+        explanations: list[Explanation],
+        ask: Ask,
+        explainer: Explainer,
+        insist: Insist,
     ) -> list[Result]:
         """Render and store the pictures of one image, and return its rows."""
-        if image.error is None:
-            with _ending(image):
-                uris = [self._store(image, each, ask) for each in explanations]
-                return results.rows(image, ask, explainer, explanations, uris)
-        error = image.error or InternalError("an image ended without a row")
-        logger.info("%s failed: %s", image.item.image_uri, error)
-        return [results.failure(image, ask, error)]
+        with logs.context(image=image.item.image_uri):
+            if image.error is None:
+                with _ending(image):
+                    uris = [self._store(image, each, ask, insist) for each in explanations]
+                    return results.rows(image, ask, explainer, explanations, uris)
+            error = image.error or InternalError("an image ended without a row")
+            logger.info("%s failed: %s", image.item.image_uri, error)
+            return [results.failure(image, ask, error)]
 
-    def _store(self, image: Loaded, explanation: Explanation, ask: Ask) -> dict[str, str]:
+    def _store(
+        self, image: Loaded, explanation: Explanation, ask: Ask, insist: Insist
+    ) -> dict[str, str]:
         """Write the pictures of one image and class; return their URIs by kind."""
         if image.geometry is None:
             raise ImageError("an image was explained before it was loaded")
@@ -200,13 +225,13 @@ class Pipeline:
             pictures = render.pictures(explanation.raw, image.canvas, image.geometry, ask.outputs)
         with image.clock("store"):
             return {
-                kind: self._storage.put(
-                    keys.picture(prefix, explanation.class_index, kind),
-                    data,
-                    keys.PICTURES[kind][1],
-                )
+                kind: insist(partial(self._put, prefix, explanation.class_index, kind, data))
                 for kind, data in pictures.items()
             }
+
+    def _put(self, prefix: str, class_index: int, kind: str, data: bytes) -> str:
+        key = keys.picture(prefix, class_index, kind)
+        return self._storage.put(key, data, keys.PICTURES[kind][1])
 
 
 def _extras(explainer: Explainer, given: dict[str, Values]) -> tuple[Any, ...]:
@@ -226,52 +251,13 @@ def _refused(item: Item, ask: Ask, error: CamfleetError) -> Result:
     return results.failure(Loaded(item, item.target or ask.target), ask, error)
 
 
-def _explain(
-    batch: list[Loaded], method: Method, explainer: Explainer
-) -> Iterator[tuple[Loaded, list[Explanation]]]:
-    """Yield each image with its explanations; one that can't be explained gets its error."""
-    good = [image for image in batch if image.error is None]
-    start = time.perf_counter()
-    answers = iter(_attempt(good, method, explainer) if good else [])
-    spent = (time.perf_counter() - start) * 1e3 / max(1, len(good))
-    for image in batch:
-        found = image.error or next(answers)
-        image.pixels = None
-        if isinstance(found, CamfleetError):
-            image.error = found
-            yield image, []
-        else:
-            image.spent["explain"] = spent
-            yield image, found
-
-
-def _attempt(
-    images: list[Loaded], method: Method, explainer: Explainer
-) -> list[list[Explanation] | CamfleetError]:
-    """Explain a batch; when it breaks, explain its images one by one to find the one at fault."""
-    try:
-        return explainer.explain(
-            np.stack([image.pixels for image in images]),
-            [image.parsed for image in images if image.parsed],
-            method,
-            tuple(np.stack(each) for each in zip(*(image.extras for image in images), strict=True)),
-        )
-    except CamfleetError as error:
-        return [error] * len(images)
-    except Exception as error:
-        if len(images) == 1:
-            uri = images[0].item.image_uri
-            logger.exception("explaining %s broke", uri)
-            return [ImageError(f"{uri}: the model broke on it: {type(error).__name__}: {error}")]
-        logger.warning("a batch of %d broke (%s): now one by one", len(images), error)
-        return [each for image in images for each in _attempt([image], method, explainer)]
-
-
 @contextmanager
 def _ending(image: Loaded) -> Iterator[None]:
-    """Let an error end this image only; trouble with storage or broker goes on up."""
+    """Let an error end this image only; trouble that isn't the image's goes on up."""
     try:
         yield
+    except WorkerStops:
+        raise
     except ServiceError as error:
         if not isinstance(error, SourceUnreachable):
             raise

@@ -1,13 +1,14 @@
 """Result rows: what the pipeline knows about one image and target, in the contract's words."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from camfleet.contract import LayerMap, Result, Status
-from camfleet.errors import CamfleetError
+from camfleet.errors import CamfleetError, ModelBroke
+from camfleet.totals import Image
 from camfleet_worker.models.explainer import Explainer, Explanation
 from camfleet_worker.pictures import regions
 from camfleet_worker.work import Ask, Loaded
@@ -21,13 +22,31 @@ _NOTHING: dict[str, Any] = {
 }
 
 
-def count(made: Iterable[Result]) -> dict[Status, int]:
-    """Return how many images ended how: an image counts as its first target does."""
-    counts = dict.fromkeys(Status, 0)
+def broken(made: Sequence[Result]) -> bool:
+    """Say whether the model broke on every image: it's not the images then."""
+    return bool(made) and all(row.error_code == ModelBroke.code for row in made)
+
+
+def positions(images: Sequence[Image], wanted: Callable[[str | None], bool]) -> list[int]:
+    """Return the places of the images whose error code is wanted."""
+    return [place for place, image in enumerate(images) if wanted(image.error_code)]
+
+
+def merged(before: Sequence[Result], places: Sequence[int], new: Sequence[Result]) -> list[Result]:
+    """Return the rows of a chunk with those of some of its images replaced, in order."""
+    images = _by_image(before)
+    for place, rows in zip(places, _by_image(new), strict=True):
+        images[place] = rows
+    return [row for rows in images for row in rows]
+
+
+def _by_image(made: Sequence[Result]) -> list[list[Result]]:
+    images: list[list[Result]] = []
     for row in made:
         if row.rank == 0:
-            counts[row.status] += 1
-    return counts
+            images.append([])
+        images[-1].append(row)
+    return images
 
 
 def map_scale(raw: Any) -> float:

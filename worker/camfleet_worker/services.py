@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from camfleet.contract import ChunkRef
+from camfleet.contract import INTERACTIVE_QUEUE, ChunkRef
 from camfleet.errors import (
     AccessDenied,
     CallerError,
@@ -16,17 +16,29 @@ from camfleet.errors import (
     ObjectTooLarge,
     SourceForbidden,
 )
+from camfleet.faultpoints import FaultPoints
 from camfleet.leases import Leases
 from camfleet.ledger import Ledger
 from camfleet.models import Models
+from camfleet.presence import Presence
+from camfleet.queues import Queues
 from camfleet.settings import Settings
 from camfleet.storage import Storage
+from camfleet_worker.beat import Beat
+from camfleet_worker.callbacks import Sender
 from camfleet_worker.chunks import ChunkRunner
+from camfleet_worker.device import device_name
+from camfleet_worker.gate import Gate
+from camfleet_worker.keeper import Keeper
+from camfleet_worker.metrics import PATIENCE, Metrics
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.models.preflight import preflight
+from camfleet_worker.patience import Patience
 from camfleet_worker.pipeline import Pipeline
+from camfleet_worker.records import Records
 from camfleet_worker.sources.fetch import Fetcher
+from camfleet_worker.sources.webfetch import WebReader
 
 
 class Services:
@@ -35,40 +47,84 @@ class Services:
     `publish` puts a chunk back into the queue.
     """
 
-    def __init__(self, settings: Settings, publish: Callable[[ChunkRef], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        name: str,
+        publish: Callable[[ChunkRef], None],
+        gate: Gate,
+        patience: Patience,
+    ) -> None:
         self.storage = Storage(settings)
         self.ledger = Ledger(settings)
         self.leases = Leases(settings)
+        self.presence = Presence(settings)
         self.store = ModelStore(settings, self.storage, Models(self.storage, _no_check))
         self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
         self.pool = ThreadPoolExecutor(settings.io_threads, thread_name_prefix="camfleet-io")
+        self.queues = Queues(settings, PATIENCE)
+        self.metrics = Metrics()
+        self.metrics.watch(self.cache, self.queues)
+        web = WebReader(settings)
         self.pipeline = Pipeline(
             storage=self.storage,
-            fetcher=Fetcher(settings, _object_reader(self.storage)),
+            fetcher=Fetcher(settings, _object_reader(self.storage), web=web),
             models=self.store,
             cache=self.cache,
             pool=self.pool,
+            metrics=self.metrics,
             max_pixels=settings.max_image_pixels,
+        )
+        records = Records(self.storage, self.ledger)
+        self.keeper = Keeper(
+            leases=self.leases,
+            ledger=self.ledger,
+            records=records,
+            publish=publish,
+            seconds=settings.lease_seconds,
         )
         self.chunks = ChunkRunner(
             storage=self.storage,
             ledger=self.ledger,
             leases=self.leases,
+            records=records,
+            keeper=self.keeper,
             pipeline=self.pipeline,
+            patience=patience,
+            metrics=self.metrics,
             publish=publish,
-            seconds=settings.lease_seconds,
+            give_up=gate.close,
+            stop_after_failed=settings.stop_after_failed,
+            reach=FaultPoints(settings.fault_dir).reach,
         )
+        self.beat = Beat(
+            self.presence,
+            name=name,
+            device=device_name(),
+            cache=self.cache,
+            keeper=self.keeper,
+            metrics=self.metrics,
+            interactive=lambda: gate.busy(INTERACTIVE_QUEUE),
+            trouble=lambda: gate.trouble,
+        )
+        self.sender = Sender(settings, storage=self.storage, ledger=self.ledger, web=web)
 
     def check(self, digest: str) -> dict[str, Any]:
         """Load a model and return the report on it; raise `ModelRefused` with the reason."""
         return preflight(self.cache.get(ModelKey(digest, "auto", None)))
 
     def close(self) -> None:
-        self.chunks.close()
+        self.metrics.close()
+        self.keeper.close()
+        self.beat.close()
+        self.sender.close()
         self.pool.shutdown(cancel_futures=True)
         self.storage.close()
         self.ledger.close()
         self.leases.close()
+        self.presence.close()
+        self.queues.close()
 
 
 def _object_reader(storage: Storage) -> Callable[[str, int], tuple[bytes, str | None]]:

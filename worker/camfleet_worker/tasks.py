@@ -1,14 +1,11 @@
 """The Celery tasks: glue between messages and the pipeline."""
 
 import logging
-import threading
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from celery.exceptions import Reject
-from celery.signals import worker_shutting_down
 from msgspec.structs import replace
 
 from camfleet import contract
@@ -18,20 +15,20 @@ from camfleet.contract import (
     ChunkRef,
     ErrorInfo,
     ExplainRequest,
+    ProbeReply,
+    ProbeRequest,
     Reply,
     Result,
     Status,
 )
-from camfleet.errors import CallerError, CamfleetError, InternalError, ServiceError
+from camfleet.errors import CallerError, CamfleetError, InternalError
 from camfleet.wire import decode, encode
+from camfleet_worker.patience import WorkerStops
 
 if TYPE_CHECKING:
     from camfleet_worker.services import Services
 
 logger = logging.getLogger(__name__)
-
-_LONGEST_PAUSE = 30.0
-_stopping = threading.Event()
 
 
 def register(app: Celery, services: Callable[[], "Services"]) -> None:
@@ -55,35 +52,24 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
         except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
             return encode(CheckReply(report=None, error=_info(error)))
 
+    @app.task(name=contract.PROBE_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
+    def probe(**message: Any) -> dict[str, Any]:
+        """Try to read some images, as a dry run asks."""
+        try:
+            uris = decode(message.get("request"), ProbeRequest).uris
+            return encode(ProbeReply(errors=services().pipeline.probe(uris), error=None))
+        except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
+            return encode(ProbeReply(errors=(), error=_info(error)))
+
     @app.task(name=contract.CHUNK_TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def chunk(**message: Any) -> None:
         """Explain one chunk of a job, store its results part, then count it."""
         try:
-            ref = decode(message.get("ref"), ChunkRef)
-            services().chunks.run(ref, partial(_insist, f"job {ref.job_id} {ref}"))
+            services().chunks.run(decode(message.get("ref"), ChunkRef))
+        except WorkerStops as error:
+            raise Reject("the worker stops", requeue=True) from error
         except CallerError as error:
             logger.error("chunk refused: %s (%s); message %r", error, error.code, message)  # noqa: TRY400
-
-
-@worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery's
-def _stop_waiting(**_: Any) -> None:
-    _stopping.set()
-
-
-def _insist(what: str, work: Callable[[], None]) -> None:
-    """Do `work`; while storage or broker fail, wait and do it again: a chunk is never given up.
-
-    When the worker is told to stop meanwhile, the message goes back to its queue.
-    """
-    pause = 1.0
-    while True:
-        try:
-            return work()
-        except ServiceError as error:
-            logger.warning("%s waits %.0f s: %s", what, pause, error)
-            if _stopping.wait(pause):
-                raise Reject(error, requeue=True) from error
-            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _reply(rows: list[Result]) -> Reply:

@@ -1,7 +1,7 @@
 """What travels through the pipeline: the question, and an image on its way to its rows."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -9,7 +9,6 @@ from typing import Any, Self
 from camfleet.contract import (
     ExplainRequest,
     Fuse,
-    Geometry,
     Item,
     JobRecord,
     Method,
@@ -19,7 +18,9 @@ from camfleet.contract import (
 )
 from camfleet.errors import CamfleetError
 from camfleet.expressions import Target
+from camfleet.geometry import Geometry
 from camfleet_worker.models.build import ModelKey
+from camfleet_worker.patience import Insist, once
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,22 @@ class Ask:
     @property
     def key(self) -> ModelKey:
         return ModelKey(self.model.digest, self.layer, self.fuse)
+
+
+def _untold(_explained: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a run owes to its surroundings.
+
+    `check` is told before every batch how many images went before, and may raise; `insist` does
+    what needs storage or the image's server.
+    """
+
+    check: Callable[[int], None] = _untold
+    insist: Insist = once
 
 
 @dataclass

@@ -19,7 +19,7 @@ _COMMANDS = {
     "submit": "camfleet.cli.jobs:submit",
     "status": "camfleet.cli.jobs:status",
     "watch": "camfleet.cli.jobs:watch",
-    "results": "camfleet.cli.jobs:results",
+    "results": "camfleet.cli.results:results",
     "jobs": "camfleet.cli.manage:jobs",
     "cancel": "camfleet.cli.manage:cancel",
     "resume": "camfleet.cli.manage:resume",

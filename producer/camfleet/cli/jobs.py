@@ -1,4 +1,4 @@
-"""camfleet submit, status, watch, results: jobs of many images."""
+"""camfleet submit, status, watch: jobs of many images."""
 
 import itertools
 from pathlib import Path
@@ -9,9 +9,7 @@ import click
 from camfleet.cli import EXIT_FAILED_IMAGES, show
 
 if TYPE_CHECKING:
-    from camfleet import Progress, Result
-
-_TABLE_ROWS = 100
+    from camfleet import Progress
 
 
 @click.command()
@@ -91,50 +89,6 @@ def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json:
     if not progress.ended:
         raise AnswerTimeout(f"job {job_id} is not complete after {timeout:g} s")
     _exit_by(ctx, progress)
-
-
-@click.command()
-@click.argument("job_id", metavar="JOB")
-@click.option("--limit", type=click.IntRange(1), help="Print so many rows at most.")
-@click.option("--maps", is_flag=True, help="With --json: the raw maps too.")
-@show.as_json
-@click.pass_context
-def results(
-    ctx: click.Context, /, job_id: str, *, limit: int | None, maps: bool, as_json: bool
-) -> None:
-    """Print a job's rows: a table of the first hundred, or with --json all, one a line.
-
-    Exit code 3 if the job is complete and images failed.
-    """
-    from camfleet.wire import encode
-
-    with show.client() as client:
-        job = client.job(job_id)
-        rows = itertools.islice(job.results(), limit)
-        if as_json:
-            for each in rows:
-                plain = encode(each)
-                show.dump(plain if maps else {k: v for k, v in plain.items() if k != "map"})
-        else:
-            first = list(itertools.islice(rows, _TABLE_ROWS))
-            show.table([show.row(encode(each)) for each in first], show.ROW)
-            if next(rows, None):
-                click.echo("there are more rows: --json prints all", err=True)
-            _name_failures(first)
-        progress = job.status()
-        if not progress.complete:
-            click.echo(
-                f"camfleet: job {job_id} is {progress.state}: these are the rows of "
-                f"{progress.done} of {progress.total} images",
-                err=True,
-            )
-    _exit_by(ctx, progress)
-
-
-def _name_failures(rows: "list[Result]") -> None:
-    for row in rows:
-        if row.error_code:
-            click.echo(f"camfleet: {row.error_code}: {row.error_message}", err=True)
 
 
 def _uploaded(client: Any, sources: tuple[str, ...]) -> Any:

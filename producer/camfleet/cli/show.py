@@ -169,8 +169,10 @@ def dump(data: Any) -> None:
     click.echo(json.dumps(data, ensure_ascii=False))
 
 
-def bar(total: int | None, what: str, unit: str = "image") -> Any:
+def bar(total: int | None, what: str, unit: str = "image", *, silent: bool = False) -> Any:
     """Return a progress bar on stderr, silent where that's no terminal."""
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=what, unit=unit, disable=None, file=sys.stderr, leave=False)
+    return tqdm(
+        total=total, desc=what, unit=unit, disable=silent or None, file=sys.stderr, leave=False
+    )

@@ -16,6 +16,8 @@ from camfleet.expressions import parse_layers
 from camfleet.models import Models
 from camfleet.settings import Settings
 from camfleet.storage import Storage
+from camfleet_worker.device import free_memory
+from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.loader import describe, load_keras
 from camfleet_worker.models.signature import Signature
@@ -98,9 +100,19 @@ def build_explainer(
             f"model {card.id} has {classes} classes{hint}, its card has "
             f"{len(card.label_list)} labels"
         )
+    # Converted models lie beside the artifact in its digest's folder, never beside a user's file.
+    choice = Choice(settings, path.parent if key.digest else None)
     explainer = Explainer(
-        card, key.digest, splits, key.fuse or card.fuse, settings.batch_size, describe(path)
+        card,
+        key.digest,
+        [each.bare() for each in splits],
+        key.fuse or card.fuse,
+        settings.batch_size,
+        describe(path),
+        [choice.engine(each) for each in splits],
     )
+    del model, splits
+    free_memory()
     explainer.warm()
     if golden is not None:
         _check_golden(explainer, golden, settings)

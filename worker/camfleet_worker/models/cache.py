@@ -64,6 +64,15 @@ class ModelCache(Generic[K, V]):
         with self._lock:
             return self._counts()
 
+    def values(self) -> list[V]:
+        """Return the models that are built, the least recently used first."""
+        with self._lock:
+            return [
+                each.result()
+                for each in self._entries.values()
+                if each.done() and not each.exception()
+            ]
+
     def _fill(self, key: K, mine: "Future[V]") -> V:
         try:
             value = self._build(key)

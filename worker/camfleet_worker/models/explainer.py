@@ -14,9 +14,10 @@ from camfleet.contract import Fuse, Method
 from camfleet.errors import CamfleetError, InvalidRequest, NonFiniteOutput
 from camfleet.expressions import MAX_TARGETS, Target
 from camfleet_worker.models import cam
-from camfleet_worker.models.engine import Engine, Extras, nbytes
+from camfleet_worker.models.engine import Chosen, Engine, Extras
 from camfleet_worker.models.heads import probabilities
 from camfleet_worker.models.split import Split
+from camfleet_worker.models.tensorflow_engine import TensorFlow
 from camfleet_worker.pictures import render
 
 Array: TypeAlias = NDArray[np.float32]
@@ -59,6 +60,7 @@ class Explainer:
         fuse: Fuse,
         batch_size: int,
         origin: Mapping[str, str] = MappingProxyType({}),
+        chosen: Sequence[Chosen] = (),
     ) -> None:
         self.origin = dict(origin)  # the file's format and the Keras version that wrote it
         self.card = card
@@ -66,14 +68,22 @@ class Explainer:
         self.splits = tuple(splits)
         self.fuse = fuse
         self.batch_size = batch_size
-        self.nbytes = nbytes([part for each in splits for part in (each.conv, each.head)])
-        self.engines = [Engine(each, batch_size) for each in splits]
+        # An engine a split; plain TensorFlow is what the split itself has proven.
+        chosen = chosen or [Chosen(TensorFlow(each, batch_size), each.error) for each in splits]
+        self.engines = [each.engine for each in chosen]
+        self.disagreement = max(each.disagreement for each in chosen)
+        self.nbytes = sum(each.nbytes for each in self.engines)
         self._turn = threading.Lock()
 
     @property
     def split(self) -> Split:
         """Return the first cut; activation, classes and further inputs are the same in all."""
         return self.splits[0]
+
+    @property
+    def name(self) -> str:
+        """Return id@version."""
+        return f"{self.card.id}@{self.card.version}"
 
     @property
     def layer(self) -> str:
@@ -222,7 +232,9 @@ def _map(
 ) -> Array:
     if weights is not None:
         return cam.cam(activations, weights[:, classes].T * signs[:, None])
-    gradients = engine.gradients(activations, classes, extras) * signs[:, None, None, None]
+    gradients = engine.gradients(activations, classes, extras)
+    if signs.min() < 0:
+        gradients = gradients * signs[:, None, None, None]
     return cam.GRADIENT_METHODS[method](activations, gradients)
 
 

@@ -80,7 +80,7 @@ def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array
     channels = int(start.output.shape[-1])
     if len(acting) == 1:
         weights = np.eye(channels, dtype=np.float32)
-    elif len(acting) == 2 and acting[1].kind in ("Dense", "Conv2D"):
+    elif len(acting) == 2 and _is_linear(acting[1]):
         weights = np.asarray(acting[1].operation.kernel, np.float32).reshape(channels, -1)
     else:
         return None, refusal
@@ -101,6 +101,10 @@ def _ending_before(step: Step, graph: FlatGraph) -> FlatGraph:
     twin.set_weights(layer.get_weights())
     linear = Step(step.path, twin, step.args, step.kwargs, output)
     return FlatGraph(graph.image, graph.extras, (*steps, linear), output)
+
+
+def _is_linear(step: Step) -> bool:
+    return step.kind in ("Dense", "Conv2D") and activation_name(step.operation) == "linear"
 
 
 def _is_global_average(pooling: Step, start: Step) -> bool:

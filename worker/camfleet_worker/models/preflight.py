@@ -21,7 +21,6 @@ from camfleet.cards import Card, CardInput
 from camfleet.errors import CamfleetError, InternalError, InvalidCard, ModelRefused
 from camfleet.settings import Settings
 from camfleet_worker.models.cam import GRADIENT_METHODS
-from camfleet_worker.models.engine import nbytes
 from camfleet_worker.models.explainer import Explainer
 
 _ROUNDS = 3
@@ -54,8 +53,10 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
         "methods": [*GRADIENT_METHODS, *(["cam"] if split.cam_weights is not None else [])],
         "cam": split.cam_reason or "holds",
         "split_error": split.error,
-        "conv_bytes": nbytes([split.conv]),
-        "head_bytes": nbytes([split.head]),
+        "conv_bytes": split.conv_bytes,
+        "head_bytes": split.head_bytes,
+        "engine": explainer.engines[0].name,
+        "engine_disagreement": explainer.disagreement,
         "milliseconds_per_image": _times(explainer),
     }
 

@@ -6,8 +6,8 @@ gradients vanish for confident answers (Grad-CAM is defined on the score before 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from camfleet.errors import LayerRefused, MethodRefused, ModelRefused
 from camfleet_worker.models import heads
+from camfleet_worker.models.functions import nbytes
 from camfleet_worker.models.graph import FlatGraph, Step, flatten, packed
 from camfleet_worker.models.heads import Activation
 from camfleet_worker.models.signature import Extra, Signature, choose, extras_of, joined
@@ -36,6 +37,20 @@ class Candidate:
     channels: int
 
 
+class Trial(NamedTuple):
+    """A batch of images and extras, and what Keras makes of them at a cut."""
+
+    images: Array
+    extras: tuple[Array, ...]
+    activations: Array
+    logits: Array
+
+    def first(self, count: int) -> "Trial":
+        """Return the first rows of all arrays."""
+        extras = tuple(each[:count] for each in self.extras)
+        return Trial(self.images[:count], extras, self.activations[:count], self.logits[:count])
+
+
 @dataclass(frozen=True)
 class Split:
     """A model cut in two.
@@ -44,7 +59,8 @@ class Split:
     (B, classes). Where there are `extras`, both take a list with their values after the first
     input. A single-unit sigmoid head counts as two classes with the logits -z and z.
     `ending` is what was taken off to get logits. `cam_weights` is (K, classes) where CAM's
-    closed form holds, else `cam_reason` says why not.
+    closed form holds, else `cam_reason` says why not. `tolerance` is how far parts of a whole
+    may differ, `trial` what they were compared on.
     """
 
     conv: Any
@@ -59,6 +75,14 @@ class Split:
     cam_weights: Array | None
     cam_reason: str
     error: float
+    tolerance: float
+    trial: Trial
+    conv_bytes: int  # of the weights
+    head_bytes: int
+
+    def bare(self) -> "Split":
+        """Return the same without submodels and trial, for when an engine has what it needs."""
+        return replace(self, conv=None, head=None, trial=self.trial.first(0))
 
     def require_cam(self) -> Array:
         """Return CAM's class weights; raise `MethodRefused` with the reason."""
@@ -91,7 +115,8 @@ def split(model: Any, signature: Signature, layer: str, activation: str, probe: 
     whole = _whole(model, inputs, output)
     if activation == "auto" and ending == "linear" and _are_probabilities(whole):
         kind = "given"
-    error = _verify(whole, logits, kind, half=graph.half)
+    tolerance = HALF_TOLERANCE if graph.half else TOLERANCE
+    error = _verify(whole, logits, kind, tolerance)
     steps, _ = graph.head(step.output)
     weights, reason = heads.cam_weights(steps, step, kind)
     if weights is not None:
@@ -109,6 +134,10 @@ def split(model: Any, signature: Signature, layer: str, activation: str, probe: 
         cam_weights=None if reason else weights,
         cam_reason=reason,
         error=error,
+        tolerance=tolerance,
+        trial=Trial(probe, tuple(map(_numpy, trial)), _numpy(maps), logits),
+        conv_bytes=nbytes([conv]),
+        head_bytes=nbytes([head]),
     )
 
 
@@ -197,11 +226,10 @@ def _are_probabilities(whole: Array) -> bool:
     return whole.shape[1] > 1 and bool((whole >= 0).all() and np.allclose(sums, 1, atol=1e-3))
 
 
-def _verify(whole: Array, logits: Array, kind: Activation, *, half: bool) -> float:
+def _verify(whole: Array, logits: Array, kind: Activation, tolerance: float) -> float:
     """Return the largest difference between the whole model and its two parts, or refuse."""
     if not np.isfinite(whole).all():
         raise ModelRefused("the model answers NaN or infinity for a probe image of random pixels")
-    tolerance = HALF_TOLERANCE if half else TOLERANCE
     chances = heads.probabilities(logits, kind)
     answers = [logits]
     if chances is not None:

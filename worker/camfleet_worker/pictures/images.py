@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camfleet.contract import Geometry
+from camfleet.geometry import Geometry
 from camfleet_worker.pictures.imagefile import check_exif, kind_of, open_header, translated
 from camfleet_worker.pictures.pixels import Pixels, upright_rgb
 

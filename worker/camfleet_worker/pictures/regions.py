@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from camfleet.contract import Focus, Geometry, Region, Regions
+from camfleet.contract import Regions
+from camfleet.geometry import Focus, Geometry, Region
 from camfleet_worker.pictures.render import Map, Pixels, normalise, stretch
 
 MAX_PIXELS = 4_000_000  # of a picture that is searched for regions

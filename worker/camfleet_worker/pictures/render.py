@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camfleet.contract import Geometry, Outputs
+from camfleet.contract import Outputs
+from camfleet.geometry import Geometry
 
 Map = NDArray[np.float32]
 Pixels = NDArray[np.uint8]

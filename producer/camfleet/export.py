@@ -1,0 +1,114 @@
+"""Results as files for other programs: CSV, JSON lines, Parquet, streamed table by table."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from camfleet.errors import InvalidRequest
+
+Writer = Callable[[Iterable[pa.Table], pa.Schema, BinaryIO], None]
+
+_GROUP_BYTES = 32 * 2**20  # of Parquet's row groups, in memory
+_LOOSE = 128  # tables that wait for a row group before they are joined: small ones cost more apart
+
+
+def write_csv(tables: Iterable[pa.Table], schema: pa.Schema, sink: BinaryIO) -> None:
+    """Write a header and a line per row; null is an empty cell, a nested value JSON text."""
+    with pacsv.CSVWriter(sink, _flat_schema(schema)) as writer:
+        for table in tables:
+            writer.write_table(flat(table))
+
+
+def write_json(tables: Iterable[pa.Table], _schema: pa.Schema, sink: BinaryIO) -> None:
+    """Write one JSON object a line."""
+    encoder = msgspec.json.Encoder()
+    sink.writelines(encoder.encode_lines(table.to_pylist()) for table in tables)
+
+
+def write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, sink: BinaryIO) -> None:
+    """Write one Parquet file (Zstandard) whose row groups hold many parts."""
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for group in _gathered(tables):
+            writer.write_table(group)
+
+
+FORMATS: dict[str, Writer] = {"csv": write_csv, "json": write_json, "parquet": write_parquet}
+
+
+def flat(table: pa.Table) -> pa.Table:
+    """Return the table with every nested value as JSON text."""
+    columns = [_text(each) if pa.types.is_nested(each.type) else each for each in table.columns]
+    return pa.Table.from_arrays(columns, schema=_flat_schema(table.schema))
+
+
+def first(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
+    """Yield the tables up to `limit` rows in all; None: all rows."""
+    left = limit
+    for table in tables:
+        yield table if left is None else table.slice(0, left)
+        if left is not None:
+            left -= table.num_rows
+            if left <= 0:
+                return
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file that takes its name when all is written; after an error nothing is left.
+
+    What is no regular file (a pipe, a device) is written as it goes. Raises `InvalidRequest`
+    where it can't be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
+                yield file
+            return
+        real = path.resolve()
+        partial = real.with_name(f"{real.name}.{secrets.token_hex(4)}.part")
+        try:
+            with partial.open("xb") as file:
+                yield file
+            os.replace(partial, real)  # noqa: PTH105  # atomic, and so it's said
+        finally:
+            with suppress(OSError):
+                partial.unlink()
+    except OSError as error:
+        raise InvalidRequest(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def _flat_schema(schema: pa.Schema) -> pa.Schema:
+    nested = pa.types.is_nested
+    return pa.schema(
+        [each.with_type(pa.string()) if nested(each.type) else each for each in schema]
+    )
+
+
+def _text(column: Any) -> pa.Array:
+    encode = msgspec.json.Encoder().encode
+    values = column.to_pylist()
+    return pa.array([None if each is None else encode(each).decode() for each in values], "string")
+
+
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield tables of about `_GROUP_BYTES`: with a row group per part the index would be huge."""
+    waiting: list[pa.Table] = []
+    size = 0
+    for table in tables:
+        waiting.append(table)
+        size += table.nbytes
+        if size >= _GROUP_BYTES:
+            yield pa.concat_tables(waiting)
+            waiting, size = [], 0
+        elif len(waiting) == _LOOSE:
+            waiting = [pa.concat_tables(waiting).combine_chunks()]
+    if size:
+        yield pa.concat_tables(waiting)

@@ -1,0 +1,71 @@
+"""What became of a chunk: its results part in storage, written once, replaced only by retries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from camfleet import keys, tables
+from camfleet.contract import ChunkRef, JobRecord, Result
+from camfleet.errors import ObjectChanged, ObjectMissing
+from camfleet.storage import Storage, StoredObject
+from camfleet.totals import Image, Totals
+
+_PARQUET = "application/vnd.apache.parquet"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A results part: how its images ended, and by which retry it was written."""
+
+    data: bytes
+    etag: str | None
+    images: Sequence[Image]
+    retry: int
+
+
+class Outcomes:
+    """The results parts of all jobs. Safe to share by threads."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def find(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
+        """Return a chunk's present results part, None where there is none."""
+        try:
+            return _read(self._storage.get(keys.results_part(record, ref)))
+        except ObjectMissing:
+            return None
+
+    def store(
+        self, record: JobRecord, ref: ChunkRef, rows: Sequence[Result], before: Outcome | None
+    ) -> Outcome:
+        """Write a chunk's results part in the place of `before`; return what lies there then.
+
+        Where another worker was faster its part stays, so that what is counted is what lies there.
+        A retry's predecessor is kept in the job's history.
+        """
+        key, data = keys.results_part(record, ref), tables.write_results(rows, ref.retry)
+        try:
+            if before is None:
+                self._storage.create(key, data, _PARQUET)
+            else:
+                self._storage.put(keys.history_part(record, ref), before.data, _PARQUET)
+                self._storage.replace(key, data, _PARQUET, etag=before.etag or "")
+        except ObjectChanged:
+            return _read(self._storage.get(key))
+        return _read(StoredObject(data, None))
+
+    def totals(self, record: JobRecord, ref: ChunkRef, now: Outcome) -> Totals:
+        """Return what a chunk adds to the job's totals: of a retry, the differences."""
+        totals = Totals.of(now.images)
+        if not ref.retry:
+            return totals
+        try:
+            before = _read(self._storage.get(keys.history_part(record, ref)))
+        except ObjectMissing:  # nothing was there to be retried
+            return totals
+        return totals.since(Totals.of(before.images))
+
+
+def _read(stored: StoredObject) -> Outcome:
+    images, retry = tables.read_images(stored.data)
+    return Outcome(stored.data, stored.etag, images, retry)

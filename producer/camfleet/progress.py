@@ -1,0 +1,98 @@
+"""How far a job is, as Redis knows it."""
+
+import time
+from typing import Any, Literal
+
+import msgspec
+
+RATE_EVENTS = 32
+_RATE_SECONDS = 10.0
+
+State = Literal["queued", "running", "complete", "cancelled"]
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a job is. Counts are images times models; times are seconds."""
+
+    job_id: str
+    state: State
+    total: int
+    ok: int
+    no_evidence: int
+    failed: int
+    failures: dict[str, int]  # the failed ones by error code
+    chunks: int
+    chunks_done: int
+    retry: int  # number of the latest retry of failed images, 0 before the first
+    images_per_second: float | None
+    seconds_left: float | None
+    seconds_running: float
+    in_work: int  # images explained in chunks that aren't counted yet; about
+    callback: str | None  # how the call-back of the end went
+
+    @property
+    def done(self) -> int:
+        return self.ok + self.no_evidence + self.failed
+
+    @property
+    def complete(self) -> bool:
+        return self.state == "complete"
+
+    @property
+    def ended(self) -> bool:
+        """True where no further image will be explained."""
+        return self.state in ("complete", "cancelled")
+
+
+def progress_of(
+    job_id: str, row: dict[str, str], events: list[Any], working: int, codes: dict[str, str]
+) -> Progress:
+    """Return the progress that a job's keys in Redis speak of."""
+    counts = {name: int(row[name]) for name in ("ok", "no_evidence", "failed")}
+    done, total = sum(counts.values()), int(row["total"])
+    started = float(row.get("started_at", 0))
+    running = (float(row.get("finished_at", 0)) or time.time()) - started if started else 0.0
+    complete = "finished_at" in row
+    rate = _rate(done, running, [] if complete else events)
+    return Progress(
+        job_id=job_id,
+        state=_state(row),
+        total=total,
+        failures={code: int(number) for code, number in sorted(codes.items())},
+        chunks=int(row["chunks"]),
+        chunks_done=int(row["chunks_done"]),
+        retry=int(row["retry"]),
+        images_per_second=rate,
+        seconds_left=0.0 if complete else (total - done) / rate if rate else None,
+        seconds_running=running,
+        in_work=0 if complete else min(working, total - done),
+        callback=row.get("callback"),
+        **counts,
+    )
+
+
+def _state(row: dict[str, str]) -> State:
+    if "finished_at" in row:
+        return "complete"
+    if "cancelled_at" in row:
+        return "cancelled"
+    return "running" if "started_at" in row else "queued"
+
+
+def _rate(done: int, running: float, events: list[Any]) -> float | None:
+    """Return images per second since the oldest of the latest chunks, or since the start.
+
+    Chunks that run side by side end at almost the same time, so the window must be some seconds
+    long; it ends now, so that a stall shows.
+    """
+    marks = [
+        (int(stamp.split("-")[0]) / 1000, int(fields["done"]))
+        for stamp, fields in events
+        if "done" in fields
+    ]
+    if marks:
+        since, before = marks[-1]
+        elapsed = time.time() - since
+        if _RATE_SECONDS < elapsed < running and done > before:
+            return (done - before) / elapsed
+    return done / running if done and running > 0 else None

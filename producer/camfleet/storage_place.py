@@ -1,0 +1,42 @@
+"""Where an object lies, and what is found there."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from camfleet.errors import InvalidRequest, ObjectTooLarge
+
+ABSENT: Final = "*"  # in the place of an ETag: nothing may lie there
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    data: bytes
+    etag: str | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """One object of one store; `own`: in the settings' bucket, at the operator's hands."""
+
+    host: str
+    bucket: str
+    key: str
+    own: bool
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Return bucket and key of `s3://bucket/key`; keys are taken as they stand, not unquoted."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise InvalidRequest(f"{uri!r} is not of the form s3://bucket/key")
+    return bucket, key
+
+
+def check_size(place: Place, size: int, limit: int | None) -> None:
+    """Raise `ObjectTooLarge` if an object of `size` bytes is more than somebody wants to read."""
+    if limit is not None and size > limit:
+        raise ObjectTooLarge(f"{place} has {size} bytes, more than {limit}")

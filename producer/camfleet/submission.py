@@ -1,0 +1,201 @@
+"""Submit, resume and retry: what a producer writes and sends, in which order, one at a time a job.
+
+A job comes to be in steps, each of which can be its last: manifest parts, `job.json` (without it
+there is no job), the ledger, the messages. Whoever submits the same id again completes what is
+missing, and workers send messages again that were never sent.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from camfleet import contract, jobs, keys, recovery
+from camfleet.contract import ChunkRef, Item, JobRecord, RetryRecord
+from camfleet.errors import InvalidRequest, ObjectChanged, UnknownJob
+from camfleet.faultpoints import FaultPoints
+from camfleet.jobs import Job
+from camfleet.ledger import Ledger
+from camfleet.messaging import broker_errors, send_chunk
+from camfleet.settings import Settings
+from camfleet.storage import Storage
+from camfleet.totals import Image
+from camfleet.wire import decode, encode_json
+
+_BATCH = 500  # messages
+_JSON = "application/json"
+_BEFORE = "was submitted before: nothing was done"
+_COMPLETED = "was submitted before, but not to the end: what was missing is queued now"
+
+
+class Submitter:
+    """The writing side of jobs."""
+
+    def __init__(self, settings: Settings, app: Any, storage: Storage, ledger: Ledger) -> None:
+        self._settings = settings
+        self._app = app
+        self._storage = storage
+        self._ledger = ledger
+        self._reach = FaultPoints(settings.fault_dir).reach
+
+    def submit(
+        self,
+        order: dict[str, Any],
+        items: Iterable[Item],
+        *,
+        job_id: str,
+        keep_duplicates: bool,
+        on_progress: Callable[[int], None],
+    ) -> Job:
+        """Write and queue a job; `order` holds the fields of its record that the caller chose.
+
+        An id that exists already is completed where its submit was cut off, and else left alone:
+        the job's `note` says so.
+        """
+        jobs.check_id(job_id)
+        with self._ledger.claim(job_id) as keep:
+            if self._storage.exists(keys.job(job_id)):
+                return self._again(job_id)
+
+            def go_on(count: int) -> None:
+                keep()
+                on_progress(count)
+
+            record = self._write(order, items, job_id, go_on, keep_duplicates=keep_duplicates)
+            keep()
+            self._reach("manifest-written")
+            self._storage.create(keys.job(job_id), encode_json(record), _JSON)
+            self._reach("record-written")
+            self._ledger.open(record)
+            self._reach("ledger-open")
+            self.publish(record.refs())
+            self._ledger.published(job_id)
+            return Job(job_id, self._storage, self._ledger)
+
+    def resume(self, job_id: str) -> Job:
+        """Write a job's ledger anew and queue what is missing; raise `UnknownJob`."""
+        record = jobs.read_record(self._storage, job_id)
+        with self._ledger.claim(job_id):
+            self._rebuild(record)
+        return Job(job_id, self._storage, self._ledger)
+
+    def retry(self, job_id: str, codes: tuple[str, ...]) -> tuple[Job, int]:
+        """Run the failed rows of a complete job again, of these error codes, none: of all.
+
+        Returns the job and the number of images. Raises `InvalidRequest` where the job isn't
+        complete, `UnknownJob`.
+        """
+        record = jobs.read_record(self._storage, job_id)
+        with self._ledger.claim(job_id) as keep:
+            self._must_be_complete(record)
+            latest = recovery.latest_retry(self._storage, job_id)
+            number = latest.number + 1 if latest else 1
+            wanted = RetryRecord(
+                schema_version=1,
+                job_id=job_id,
+                number=number,
+                created_at=time.time(),
+                codes=codes,
+                chunks=(),
+            )
+            chunks, images = self._failed(record, wanted, keep)
+            if images:
+                self._start_retry(record, decode({**_plain(wanted), "chunks": chunks}, RetryRecord))
+        return Job(job_id, self._storage, self._ledger), images
+
+    def publish(self, refs: Iterable[ChunkRef]) -> None:
+        """Send the messages of chunks, in batches."""
+        with (
+            broker_errors(self._settings),
+            self._app.producer_or_acquire() as producer,
+            producer.batch(_BATCH),
+        ):
+            for ref in refs:
+                send_chunk(self._app, ref, producer)
+                self._reach("message-sent")
+
+    def _write(
+        self,
+        order: dict[str, Any],
+        items: Iterable[Item],
+        job_id: str,
+        on_progress: Callable[[int], None],
+        *,
+        keep_duplicates: bool,
+    ) -> JobRecord:
+        from camfleet.duplicates import Unique
+
+        size = self._settings.chunk_size
+        with Unique() as unique:
+            stream = items if keep_duplicates else unique(items)
+            count, parts = jobs.write_manifest(self._storage, job_id, stream, size, on_progress)
+            made = {
+                "schema_version": contract.SCHEMA_VERSION,
+                "job_id": job_id,
+                "created_at": time.time(),
+                "items": count,
+                "duplicates": unique.dropped,
+                "chunk_size": size,
+                "parts": parts,
+            }
+        return decode({**order, **made}, JobRecord)
+
+    def _again(self, job_id: str) -> Job:
+        if self._ledger.is_published(job_id):
+            return Job(job_id, self._storage, self._ledger, note=_BEFORE)
+        self._rebuild(jobs.read_record(self._storage, job_id))
+        return Job(job_id, self._storage, self._ledger, note=_COMPLETED)
+
+    def _rebuild(self, record: JobRecord) -> None:
+        self.publish(recovery.rebuild(record, self._storage, self._ledger))
+        self._ledger.published(record.job_id)
+
+    def _must_be_complete(self, record: JobRecord) -> None:
+        try:
+            progress = self._ledger.progress(record.job_id)
+        except UnknownJob:
+            self._rebuild(record)
+            progress = self._ledger.progress(record.job_id)
+        if not progress.complete:
+            raise InvalidRequest(
+                f"job {record.job_id} is {progress.state}: its failed images can be run again when "
+                "it is complete (camfleet watch follows it, camfleet resume goes on with it)"
+            )
+
+    def _failed(
+        self, record: JobRecord, wanted: RetryRecord, keep: Callable[[], None]
+    ) -> tuple[list[tuple[int, int]], int]:
+        """Return model and part of each chunk with rows to run again, and how many these are."""
+        from camfleet.outcomes import Outcomes
+
+        outcomes, chunks, images = Outcomes(self._storage), [], 0
+        for ref in record.refs():
+            keep()
+            found = outcomes.find(record, ref)
+            count = sum(map(_wanted_by(wanted), found.images if found else ()))
+            if count:
+                chunks.append((ref.model, ref.part))
+                images += count
+        return chunks, images
+
+    def _start_retry(self, record: JobRecord, retry: RetryRecord) -> None:
+        key = keys.retry(retry.job_id, retry.number)
+        try:
+            self._storage.create(key, encode_json(retry), _JSON)
+        except ObjectChanged as error:
+            raise InvalidRequest(
+                f"retry {retry.number} of job {retry.job_id} was begun by somebody else"
+            ) from error
+        self._reach("retry-written")
+        numbers = [record.number(ref) for ref in retry.refs()]
+        self._ledger.reopen(retry.job_id, retry.number, numbers)
+        self.publish(retry.refs())
+
+
+def _wanted_by(retry: RetryRecord) -> Callable[[Image], bool]:
+    return lambda image: retry.wants(image.error_code)
+
+
+def _plain(record: RetryRecord) -> dict[str, Any]:
+    from camfleet.wire import encode
+
+    return encode(record)

@@ -1,0 +1,152 @@
+"""The worker's log: every line says which job, chunk and image it's about.
+
+A place is put on the lines of a block by `context`. It follows the work into a thread that runs
+it in `contextvars.copy_context()`.
+"""
+
+import json
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a line is about; a chunk is written `model:part`."""
+
+    job: str | None = None
+    chunk: str | None = None
+    image: str | None = None
+
+
+_NOWHERE = Place()
+_place = ContextVar("camfleet_place", default=_NOWHERE)
+
+# Line breaks and what steers a terminal: a message must not look like two, nor like another's.
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
+_ESCAPES = {code: rf"\u{code:04x}" for code in _CONTROLS} | {9: r"\t", 10: r"\n", 13: r"\r"}
+_USER = re.compile(r"//[^/?#\s]*@")
+_SIGNATURE = re.compile(
+    r"([?&][^=&?\s]*(?:signature|credential|token|secret|password|sig)=)[^&\s'\"]+", re.IGNORECASE
+)
+
+
+@contextmanager
+def context(**names: str) -> Iterator[None]:
+    """Put `job`, `chunk` or `image` on the lines of the block; the others stay as they are."""
+    token = _place.set(replace(_place.get(), **names))
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+def place() -> Place:
+    """Return what a line logged here would be about."""
+    return _place.get()
+
+
+class _Formatter(logging.Formatter):
+    def time(self, record: logging.LogRecord) -> str:
+        """Return UTC in milliseconds, as RFC 3339 writes it."""
+        moment = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
+        return moment.isoformat(timespec="milliseconds") + "Z"
+
+    def said(self, record: logging.LogRecord) -> str:
+        return record.getMessage().rstrip()
+
+    def trace(self, record: logging.LogRecord) -> str:
+        error = self.formatException(record.exc_info) if record.exc_info else ""
+        return "\n".join(part for part in (error, record.stack_info) if part)
+
+
+class TextFormatter(_Formatter):
+    """`TIME LEVEL LOGGER job=X chunk=0:3 image=URI MESSAGE`, a trace's lines after `| `.
+
+    What a record holds can't begin a line of its own: each line starts with time and place.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{name}={_quoted(each)}" for name, each in _fields().items())
+        head = f"{self.time(record)} {record.levelname} {record.name} {fields} "
+        lines = [self.said(record), *(f"| {each}" for each in self.trace(record).splitlines())]
+        return "\n".join(head + _escaped(_without_secrets(each)) for each in lines)
+
+
+class JsonFormatter(_Formatter):
+    """One JSON object a line; a field that there is nothing for is null."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.time(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "process": record.process,
+            "thread": record.threadName,
+            "message": _without_secrets(self.said(record)),
+            **_fields(),
+            "exception": _without_secrets(self.trace(record)) or None,
+        }
+        return json.dumps(line)
+
+
+_FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
+
+
+def setup(form: str, level: int | str, logfile: str | None) -> None:
+    """Write all records of this process from `level` on to a file, or to its stderr of now.
+
+    `form` is `text` or `json`. What had been set up before is replaced.
+    """
+    handler = _to_file(logfile) if logfile else _to_stderr()
+    handler.setFormatter(_FORMATTERS[form]())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    threading.excepthook = _log_uncaught
+
+
+def _to_file(path: str) -> logging.Handler:
+    return WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+
+
+def _to_stderr() -> logging.Handler:
+    """Return a handler with a stderr of its own: `output` takes the process's away."""
+    stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    return logging.StreamHandler(stream)
+
+
+def _log_uncaught(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is SystemExit:  # a thread may end itself so
+        return
+    name = args.thread.name if args.thread else "a thread"
+    trace = (args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback)
+    logging.getLogger(__name__).critical("%s ended by an error", name, exc_info=trace)
+
+
+def _fields() -> dict[str, str | None]:
+    return {name: each and _without_secrets(each) for name, each in vars(place()).items()}
+
+
+def _quoted(value: str | None) -> str:
+    """Return a field that can't be taken for two: what has a space in it is JSON."""
+    if value is None:
+        return "-"
+    plain = value.isprintable() and value not in ("", "-") and not {" ", '"'} & set(value)
+    return value if plain else _escaped(json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else text.translate(_ESCAPES)
+
+
+def _without_secrets(text: str) -> str:
+    """Return `text` without the passwords and signatures of URLs."""
+    return _SIGNATURE.sub(r"\1**", _USER.sub("//**@", text))

@@ -1,0 +1,63 @@
+"""A compiled function for any number of rows: in batches of fixed sizes, as memory allows."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from camfleet.errors import InternalError
+from camfleet_worker.models.functions import Run
+
+logger = logging.getLogger(__name__)
+
+Array: TypeAlias = NDArray[np.float32]
+
+
+class Batches:
+    """Runs rows in batches that are padded to one of two sizes, 1 and `size`.
+
+    So a row's result doesn't depend on how many rows happened to share its batch. Where the
+    device has no memory for `size` rows, it's halved for good; raises `InternalError` where there
+    is none for one row.
+    """
+
+    def __init__(self, run: Run, size: int) -> None:
+        self._run = run
+        self.size = size
+
+    def __call__(self, *arrays: Any) -> tuple[Array, ...]:
+        """Return the outputs' rows for the rows of all arrays."""
+        count, made = len(arrays[0]), []
+        start = 0
+        while start < count:
+            made.append(self._batch(arrays, start))
+            start += len(made[-1][0])
+        return made[0] if len(made) == 1 else tuple(map(np.concatenate, zip(*made, strict=True)))
+
+    def _batch(self, arrays: Sequence[Any], start: int) -> tuple[Array, ...]:
+        """Return the outputs of the rows from `start` on that fit one batch."""
+        while True:
+            size = self.size if len(arrays[0]) > 1 else 1
+            rows = [each[start : start + size] for each in arrays]
+            try:
+                outputs = self._run(*(_padded(each, size) for each in rows))
+            except tf.errors.ResourceExhaustedError as error:
+                self._halve(size, error)
+            else:
+                return tuple(each.numpy()[: len(rows[0])] for each in outputs)
+
+    def _halve(self, size: int, error: Exception) -> None:
+        if size == 1:
+            raise InternalError(
+                f"the device has no memory for one image of this model: {str(error)[:200]}"
+            ) from error
+        self.size = min(self.size, size // 2)
+        logger.warning("no memory for batches of %d images: going on with %d", size, self.size)
+
+
+def _padded(batch: Any, size: int) -> Any:
+    missing = size - len(batch)
+    return np.pad(batch, [(0, missing)] + [(0, 0)] * (batch.ndim - 1)) if missing > 0 else batch

@@ -1,0 +1,119 @@
+"""Which engine runs a split: the fastest that this machine has and that computes the same."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from camfleet.settings import Settings
+from camfleet_worker import device
+from camfleet_worker.models import cam, openvino_engine
+from camfleet_worker.models.engine import Array, Chosen, Engine, EngineRefused
+from camfleet_worker.models.openvino_engine import OpenVINO
+from camfleet_worker.models.split import HALF_TOLERANCE, Split
+from camfleet_worker.models.tensorflow_engine import TensorFlow
+
+logger = logging.getLogger(__name__)
+
+Make: TypeAlias = Callable[[], Engine]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What engines are chosen by. `folder` keeps converted models; null: they aren't kept."""
+
+    settings: Settings
+    folder: Path | None = None
+
+    def engine(self, split: Split) -> Chosen:
+        """Return the first engine that takes the split and agrees with Keras on its trial.
+
+        TensorFlow with variables comes last and is taken in any case: the split has proven it.
+        """
+        for name, make in self._candidates(split):
+            try:
+                chosen = _tried(make(), split, self._tolerance(split))
+            except Exception as error:  # noqa: BLE001  # whatever a library raises, the next can do it
+                reason = " ".join(str(error).split())[:400] or type(error).__name__
+                logger.warning(
+                    "engine %s does not run layer %s: %s", name, split.layer.path, reason
+                )
+            else:
+                logger.info("engine %s runs layer %s", chosen.engine.name, split.layer.path)
+                return chosen
+        engine = TensorFlow(split, self.settings.batch_size)
+        return Chosen(engine, disagreement(engine, split))
+
+    def _candidates(self, split: Split) -> Iterator[tuple[str, Make]]:
+        wanted, size = self.settings.engine, self.settings.batch_size
+        if wanted == "openvino" or (wanted == "auto" and not device.gpus()):
+            yield from self._openvino(split)
+        yield "tensorflow, frozen", partial(TensorFlow, split, size, frozen=True)
+
+    def _openvino(self, split: Split) -> Iterator[tuple[str, Make]]:
+        if find_spec("openvino") is None:
+            report = logger.warning if self.settings.engine == "openvino" else logger.info
+            report("OpenVINO is not installed: pip install 'camfleet[cpu]' makes CPUs faster")
+            return
+        folder = self._place(split)
+        if folder and folder.is_dir():
+            yield "openvino, kept", lambda: self._ready(split, openvino_engine.read(folder))
+        yield "openvino", lambda: self._converted(split, folder)
+
+    def _converted(self, split: Split, folder: Path | None) -> Engine:
+        model = openvino_engine.convert(split)
+        if folder:
+            openvino_engine.keep(model, folder)
+        return self._ready(split, model)
+
+    def _ready(self, split: Split, model: object) -> Engine:
+        threads = device.threads(self.settings)
+        return OpenVINO(split, self.settings.batch_size, model, threads)
+
+    def _place(self, split: Split) -> Path | None:
+        """Return where a converted split is kept: another place for all that it depends on."""
+        parts = (split.layer.path, version("openvino"), version("keras"), version("camfleet"))
+        name = sha256("\n".join(parts).encode()).hexdigest()[:16]
+        return self.folder / f"openvino-{name}" if self.folder else None
+
+    def _tolerance(self, split: Split) -> float:
+        half = self.settings.mixed_precision and device.gpus()
+        return HALF_TOLERANCE if half else split.tolerance
+
+
+def disagreement(engine: Engine, split: Split) -> float:
+    """Return the largest difference to Keras in feature maps, logits and Grad-CAM.
+
+    Each as a part of its greatest value, for the split's trial as a batch and for one of its
+    images alone.
+    """
+    return max(_difference(engine, split, count) for count in (len(split.trial.images), 1))
+
+
+def _tried(engine: Engine, split: Split, tolerance: float) -> Chosen:
+    error = disagreement(engine, split)
+    if not error <= tolerance:
+        raise EngineRefused(f"it differs from Keras by {error:.2g}, allowed is {tolerance:g}")
+    return Chosen(engine, error)
+
+
+def _difference(engine: Engine, split: Split, count: int) -> float:
+    images, extras, maps, logits = split.trial.first(count)
+    found, found_logits = engine.forward(images, extras)
+    classes = logits.argmax(axis=1).astype(np.int32)
+    heat = cam.gradcam(found, engine.gradients(found, classes, extras))
+    expected = cam.gradcam(maps, engine.gradients(maps, classes, extras))
+    pairs = ((found, maps), (found_logits, logits), (heat, expected))
+    return max(_part(ours, keras) for ours, keras in pairs)
+
+
+def _part(found: Array, expected: Array) -> float:
+    scale = float(np.abs(expected).max()) or 1.0
+    return float(np.abs(found - expected).max()) / scale

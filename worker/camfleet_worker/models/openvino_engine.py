@@ -1,0 +1,162 @@
+"""OpenVINO as an engine: the forward pass on the CPU, one image a request, side by side.
+
+Images are run one at a time, as many at once as there are threads: no engine or hint was faster,
+and no image's result depends on another. One image alone is run by all threads together.
+"""
+
+import logging
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from camfleet_worker.models import functions
+from camfleet_worker.models.engine import Array, Classes, Extras
+from camfleet_worker.models.split import Split
+from camfleet_worker.models.tensorflow_engine import head_gradients
+
+logger = logging.getLogger(__name__)
+
+_OUTPUTS = ("activations", "logits")
+_FILE = "model.xml"
+
+
+class OpenVINO:
+    """A split with its forward pass in OpenVINO, in float32, on `threads` threads.
+
+    `model` is what `convert` or `read` returns.
+    """
+
+    name = "openvino"
+
+    def __init__(self, split: Split, batch_size: int, model: Any, threads: int) -> None:
+        self._many = _Lane(model, "THROUGHPUT", threads)
+        self._one = self._many if threads == 1 else _Lane(model, "LATENCY", threads)
+        self._gradients = head_gradients(split, batch_size)
+        self.nbytes = _constant_bytes(model) * (1 + len({self._one, self._many}))
+
+    def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:
+        lane = self._one if len(images) == 1 else self._many
+        activations, logits = lane([images, *extras])
+        return activations, logits
+
+    def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
+        return self._gradients(activations, classes, extras)
+
+
+class _Lane:
+    """A model compiled for one of OpenVINO's hints, and the requests that run side by side."""
+
+    def __init__(self, model: Any, hint: str, threads: int) -> None:
+        options = {
+            "PERFORMANCE_HINT": hint,
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 where the CPU has it would not agree
+        }
+        compiled = library().Core().compile_model(model, "CPU", options)
+        streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        # A second request a stream: it has its next image while this thread fetches results.
+        self._requests = [compiled.create_infer_request() for _ in range(2 * streams)]
+        self._inputs = [(each, _place(each.any_name)) for each in compiled.inputs]
+        self._shapes = [tuple(compiled.output(name).shape)[1:] for name in _OUTPUTS]
+        self._turn = threading.Lock()
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        """Return the outputs for the rows of arrays, written where they're returned."""
+        inputs = [np.ascontiguousarray(each, np.float32) for each in arrays]
+        made = [np.empty((len(inputs[0]), *shape), np.float32) for shape in self._shapes]
+        with self._turn:
+            try:
+                for row in range(len(inputs[0])):
+                    self._start(row, inputs, made)
+            finally:
+                for request in self._requests:
+                    request.wait()
+        return made
+
+    def _start(self, row: int, inputs: list[Array], made: list[Array]) -> None:
+        request = self._requests[row % len(self._requests)]
+        request.wait()
+        for port, place in self._inputs:
+            request.set_tensor(port, _shared(inputs[place], row))
+        for name, each in zip(_OUTPUTS, made, strict=True):
+            request.set_tensor(name, _shared(each, row))
+        request.start_async()
+
+
+@cache
+def library() -> Any:
+    """Return the module `openvino`, without the converter that reports its import to Intel.
+
+    Whatever it imports from `openvino.tools.ovc` sends usage data, so that package is shut off
+    before; OpenVINO takes it for not installed.
+    """
+    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]  # stops imports
+    import openvino
+
+    return openvino
+
+
+def convert(split: Split) -> Any:
+    """Return a split's forward pass as an OpenVINO model of batch 1; raise `EngineRefused`."""
+    graph = functions.forward(split.conv, split.head, split.extras, 1)
+    functions.check_native(graph)
+    return from_graph(graph, _OUTPUTS)
+
+
+def from_graph(graph: Any, outputs: Sequence[str]) -> Any:
+    """Return a traced TensorFlow function as an OpenVINO model whose outputs have these names."""
+    library()
+    from openvino._offline_transformations import apply_moc_transformations
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
+
+    frontend = FrontEndManager().load_by_framework("tf")
+    nodes = GraphIteratorTFGraph(graph.graph, share_weights=False)  # not kept alive by `load`
+    model = frontend.convert(frontend.load(nodes))
+    for each in model.inputs:
+        each.get_tensor().set_names({each.any_name.partition(":")[0]})
+    for tensor, name in zip(graph.outputs, outputs, strict=True):
+        model.output(tensor.name).get_tensor().add_names({name})
+    # Folds batch normalisation into the convolutions once, for all that is compiled from here.
+    apply_moc_transformations(model, cf=False, smart_reshape=False)
+    return model
+
+
+def read(folder: Path) -> Any:
+    """Return the model that `keep` has written, its weights mapped into memory, or None."""
+    path = folder / _FILE
+    return library().Core().read_model(path) if path.is_file() else None
+
+
+def keep(model: Any, folder: Path) -> None:
+    """Write a model to `folder`, in place of what's there. Failing costs the next start's time."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}-"))
+        library().save_model(model, partial / _FILE, compress_to_fp16=False)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except (OSError, RuntimeError) as error:
+        logger.warning("the converted model is not kept in %s: %s", folder, error)
+
+
+def _place(name: str) -> int:
+    """Return which of a call's arrays the input of that name takes."""
+    return 0 if name == "images" else 1 + int(name.removeprefix("extra_"))
+
+
+def _shared(array: Array, row: int) -> Any:
+    return library().Tensor(array[row : row + 1], shared_memory=True)
+
+
+def _constant_bytes(model: Any) -> int:
+    return sum(
+        each.get_byte_size() for each in model.get_ops() if each.get_type_name() == "Constant"
+    )
