@@ -1,23 +1,20 @@
 """The handle of one interactive explanation."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from camfleet.calls import Calls
 from camfleet.contract import Reply, Result
 from camfleet.errors import from_code
-from camfleet.messaging import broker_errors
 from camfleet.wire import decode
-
-if TYPE_CHECKING:
-    from camfleet.client import Client
 
 
 class Answer:
     """The handle of one interactive explanation."""
 
-    def __init__(self, pending: Any, client: "Client", image_uri: str) -> None:
+    def __init__(self, pending: Any, calls: Calls, image_uri: str) -> None:
         self.image_uri = image_uri
         self._pending = pending
-        self._client = client
+        self._calls = calls
 
     @property
     def id(self) -> str:
@@ -25,8 +22,7 @@ class Answer:
 
     def ready(self) -> bool:
         """Say whether `result` would return at once."""
-        with broker_errors(self._client.settings):
-            return bool(self._pending.ready())
+        return self._calls.is_ready(self._pending)
 
     def result(self, timeout: float = 60) -> tuple[Result, ...]:
         """Return one result per target, the strongest first.
@@ -34,7 +30,7 @@ class Answer:
         Raises the contract's own errors: what was wrong with the request or the image, or
         `AnswerTimeout` after `timeout` seconds.
         """
-        reply = decode(self._client.wait_for(self._pending, timeout, self.image_uri), Reply)
+        reply = decode(self._calls.wait_for(self._pending, timeout, self.image_uri), Reply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
         return reply.results

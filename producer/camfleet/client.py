@@ -6,36 +6,36 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from camfleet import cards, contract, jobs, keys, sources
 from camfleet.answers import Answer
 from camfleet.callbacks import check_callback
+from camfleet.calls import Calls
 from camfleet.contract import (
     DEFAULT_OUTPUTS,
-    CheckReply,
-    CheckRequest,
     ExplainRequest,
     Fuse,
     Item,
     Method,
     Outputs,
 )
-from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, UnknownJob, from_code
+from camfleet.errors import InvalidRequest, UnknownJob
 from camfleet.expressions import parse_inputs, parse_layers, parse_target
 from camfleet.jobs import Job
 from camfleet.ledger import Ledger
-from camfleet.messaging import broker_errors, close_app, make_app, sent_now
+from camfleet.messaging import close_app, make_app
 from camfleet.models import Models, Report
+from camfleet.presence import Presence, WorkerState
 from camfleet.progress import Progress
+from camfleet.question import DEFAULT_QUESTION, Question
 from camfleet.settings import Settings
 from camfleet.storage import Storage
 from camfleet.submission import Submitter
 from camfleet.wire import decode, encode
 
-_NO_WORKER = (
-    "no worker answers a ping: start one with `celery -A camfleet_worker worker` or `camfleet up`"
-)
+if TYPE_CHECKING:
+    from camfleet.rehearsal import Rehearsal
 
 
 class Client:
@@ -55,7 +55,7 @@ class Client:
 
     @cached_property
     def models(self) -> Models:
-        return Models(self.storage, self._check_on_worker)
+        return Models(self.storage, self._check)
 
     def explain(
         self,
@@ -92,22 +92,18 @@ class Client:
         parse_target(target)
         parse_layers(layer)
         parse_inputs(request.inputs)
-        return Answer(self._send(contract.EXPLAIN_TASK, encode(request)), self, request.image_uri)
+        pending = self._calls.send(contract.EXPLAIN_TASK, request)
+        return Answer(pending, self._calls, request.image_uri)
 
     def submit(
         self,
         source: str | Iterable[str | Item],
         *,
         models: Sequence[str],
-        target: str = "top",
-        method: Method = "gradcam",
-        layer: str = "auto",
-        fuse: Fuse | None = None,
-        outputs: Outputs = DEFAULT_OUTPUTS,
         job_id: str | None = None,
         keep_duplicates: bool = False,
-        callback: str | None = None,
         on_progress: Callable[[int], None] = lambda _count: None,
+        **question: Unpack[Question],
     ) -> Job:
         """Write a job's manifest and record to storage, queue its chunks, and return the job.
 
@@ -115,10 +111,9 @@ class Client:
         manifest files (see `camfleet.sources`), or `Item`s. The source is streamed: memory stays
         flat. The same image with the same target and inputs is explained once, unless
         `keep_duplicates`. A `job_id` that exists is not submitted again: the job's `note` says
-        so. `callback` is an http(s) URL that is told of the end. `on_progress` is told the number
-        of images written so far.
+        so. `on_progress` is told the number of images written so far.
         """
-        order = self._order(models, target, method, layer, fuse, outputs, callback)
+        order = self._order(models, question)
         self._ledger.ping()
         return self._submitter.submit(
             order,
@@ -128,33 +123,65 @@ class Client:
             on_progress=on_progress,
         )
 
-    def _order(
-        self,
-        models: Sequence[str],
-        target: str,
-        method: Method,
-        layer: str,
-        fuse: Fuse | None,
-        outputs: Outputs,
-        callback: str | None,
-    ) -> dict[str, Any]:
+    def _order(self, models: Sequence[str], question: Question) -> dict[str, Any]:
         """Return the fields of a job's record that the caller chooses, checked."""
         refs = [self.models.find(name) for name in models]
         if not refs:
             raise InvalidRequest("a job needs at least one model")
-        parse_layers(layer)
-        self._check_target(target, [ref.digest for ref in refs])
-        if callback is not None:
-            check_callback(callback)
-        return {
-            "models": [encode(ref) for ref in refs],
-            "target": target,
-            "method": method,
-            "layer": layer,
-            "fuse": fuse,
-            "outputs": encode(decode(encode(outputs), Outputs)),
-            "callback": callback,
-        }
+        asked = {**DEFAULT_QUESTION, **question}
+        parse_layers(asked["layer"])
+        self._check_target(asked["target"], [ref.digest for ref in refs])
+        if asked["callback"] is not None:
+            check_callback(asked["callback"])
+        outputs = encode(decode(encode(asked["outputs"]), Outputs))
+        return {**asked, "models": [encode(ref) for ref in refs], "outputs": outputs}
+
+    def rehearse(
+        self,
+        source: str | Iterable[str | Item],
+        *,
+        models: Sequence[str],
+        keep_duplicates: bool = False,
+        sample: bool = True,
+        on_progress: Callable[[int], None] = lambda _count: None,
+        timeout: float = 120,
+        **question: Unpack[Question],
+    ) -> "Rehearsal":
+        """Do all of `submit` but the writing: count, check the models, and read some images.
+
+        A worker loads the models and, with `sample`, tries to read some of the images. Broken
+        lines of manifests are counted, not raised.
+        """
+        from camfleet.duplicates import Unique
+        from camfleet.rehearsal import Count, Rehearsal, unreadable
+
+        order = self._order(models, question)
+        count = Count()
+        with Unique() as unique:
+            stream = self._items([source] if isinstance(source, str) else source, count.broke)
+            count.count(stream if keep_duplicates else unique(stream), on_progress)
+        for ref in order["models"]:
+            self._calls.check(ref["digest"], timeout)
+        uris = tuple(count.samples if sample else ())
+        return Rehearsal(
+            items=count.items,
+            duplicates=unique.dropped,
+            broken=count.broken,
+            broken_lines=tuple(count.broken_lines),
+            images=count.items * len(order["models"]),
+            chunks=-(-count.items // self.settings.chunk_size) * len(order["models"]),
+            models=tuple(f"{ref['id']}@{ref['version']}" for ref in order["models"]),
+            sampled=len(uris),
+            unreadable=tuple(unreadable(uris, self._calls.probe(uris, timeout))),
+        )
+
+    def workers(self) -> list[WorkerState]:
+        """Return the workers that live, by name, and what they do."""
+        presence = Presence(self.settings)
+        try:
+            return presence.workers()
+        finally:
+            presence.close()
 
     def job(self, job_id: str) -> Job:
         """Return the handle of a job that was submitted before."""
@@ -195,26 +222,6 @@ class Client:
         self.storage.upload(key, str(path))
         return self.storage.uri(key)
 
-    def wait_for(self, pending: Any, timeout: float, question: str) -> Any:
-        """Return a task's raw answer; raise `AnswerTimeout` saying whether any worker lives."""
-        from celery.exceptions import TimeoutError as CeleryTimeoutError
-
-        with broker_errors(self.settings):
-            try:
-                return pending.get(timeout=timeout, interval=0.05)
-            except CeleryTimeoutError as error:
-                workers = self._app.control.ping(timeout=1)
-                state = f"{len(workers)} worker(s) answer a ping" if workers else _NO_WORKER
-                raise AnswerTimeout(
-                    f"no answer for {question} within {timeout:g} s; {state}"
-                ) from error
-            except Exception as error:
-                if type(error).__module__.startswith(("redis", "kombu")):
-                    raise
-                raise InternalError(
-                    f"the worker failed on {question}: {type(error).__name__}: {error}"
-                ) from error
-
     def close(self) -> None:
         """Close all connections."""
         if "_app" in self.__dict__:
@@ -239,6 +246,10 @@ class Client:
         return make_app(self.settings)
 
     @cached_property
+    def _calls(self) -> Calls:
+        return Calls(self.settings, self._app, self._ledger)
+
+    @cached_property
     def _submitter(self) -> Submitter:
         return Submitter(self.settings, self._app, self.storage, self._ledger)
 
@@ -246,23 +257,8 @@ class Client:
     def _ledger(self) -> Ledger:
         return Ledger(self.settings)
 
-    def _send(self, task: str, request: dict[str, Any]) -> Any:
-        self._ledger.ping()
-        with broker_errors(self.settings):
-            return self._app.send_task(
-                task,
-                kwargs={"request": request},
-                queue=contract.INTERACTIVE_QUEUE,
-                headers=sent_now(),
-            )
-
-    def _check_on_worker(self, digest: str, timeout: float) -> Report:
-        request = CheckRequest(digest=digest)
-        pending = self._send(contract.CHECK_TASK, encode(request))
-        reply = decode(self.wait_for(pending, timeout, "the model's check"), CheckReply)
-        if reply.error:
-            raise from_code(reply.error.code, reply.error.message)
-        return reply.report or {}
+    def _check(self, digest: str, timeout: float) -> Report:
+        return self._calls.check(digest, timeout)
 
     def _check_target(self, target: str, digests: list[str]) -> None:
         parsed = parse_target(target)
@@ -272,12 +268,16 @@ class Client:
             elif parsed.kind == "index" and card.label_list:
                 card.check_index(parsed.index)
 
-    def _items(self, each: Iterable[str | Item]) -> Iterable[Item]:
+    def _items(
+        self,
+        each: Iterable[str | Item],
+        on_broken: Callable[[InvalidRequest], None] | None = None,
+    ) -> Iterable[Item]:
         for source in each:
             if isinstance(source, Item):
                 yield source
             else:
-                yield from sources.items(source, self.storage)
+                yield from sources.items(source, self.storage, on_broken)
 
 
 def _absolute(image_uri: str) -> str:

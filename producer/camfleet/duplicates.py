@@ -14,17 +14,20 @@ from camfleet.contract import Item
 from camfleet.errors import ServiceError
 
 _BATCH = 4096  # items per look into the table
-_CACHE_KIB = 32 * 1024  # of the table that stays in memory; the rest lies in a temporary file
-_KEY = 20  # bytes
-_pack = struct.Struct(">HH16s").pack
+_CACHE_KIB = 64 * 1024  # of the table that stays in memory; the rest lies in a temporary file
+_pack = struct.Struct(">HH16s").pack  # 20 bytes
 
 # One statement per batch: a statement per item would let go of the interpreter's lock each time,
-# and wait for the threads that write to storage to give it back. Each reads the batch's keys out
-# of ?1, ?2 counts them.
-_NTH = f"substr(?1, {_KEY} * place + 1, {_KEY})"
-_FIND = f"""SELECT json_group_array(place) FROM places
-WHERE place < ?2 AND EXISTS (SELECT 1 FROM seen WHERE key = {_NTH})"""
-_ADD = f"INSERT INTO seen SELECT {_NTH} FROM places WHERE place < ?2"  # noqa: S608  # constants
+# and wait for the threads that write to storage to give it back. ?1 holds the batch's keys one
+# behind the other, ?2 their number, ?3 the batch's.
+_ADD = """
+INSERT OR IGNORE INTO seen
+SELECT substr(?1, 20 * place + 1, 20), ?3 FROM places WHERE place < ?2
+"""
+_OLDER = """
+SELECT json_group_array(place) FROM places WHERE place < ?2
+AND (SELECT batch FROM seen WHERE key = substr(?1, 20 * place + 1, 20)) < ?3
+"""
 
 
 class Unique:
@@ -37,16 +40,14 @@ class Unique:
 
     def __init__(self) -> None:
         self.dropped = 0
+        self._batches = 0
         self._table = sqlite3.connect("", isolation_level=None)  # "": a file of sqlite's own
-        for statement in (
-            "PRAGMA journal_mode = OFF",
-            f"PRAGMA cache_size = -{_CACHE_KIB}",
-            "CREATE TABLE seen (key BLOB PRIMARY KEY) WITHOUT ROWID",
-            "CREATE TABLE places (place INTEGER PRIMARY KEY)",
-            f"INSERT INTO places SELECT value FROM json_each('{list(range(_BATCH))}')",
-            "BEGIN",
-        ):
-            self._table.execute(statement)
+        self._table.execute("PRAGMA journal_mode = OFF")
+        self._table.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._table.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, batch INTEGER) WITHOUT ROWID")
+        self._table.execute("CREATE TABLE places (place INTEGER PRIMARY KEY)")
+        self._table.execute("BEGIN")
+        self._table.executemany("INSERT INTO places VALUES (?)", ((n,) for n in range(_BATCH)))
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items that are new, in their order; raise `ServiceError` without disk space.
@@ -78,13 +79,14 @@ class Unique:
         self.close()
 
     def _known(self, keys: list[bytes]) -> list[bytes]:
-        """Return those of the sorted keys that are in the table, and add the others to it."""
+        """Add the sorted keys to the table, and return those that were there before."""
+        self._batches += 1
+        values = b"".join(keys), len(keys), self._batches
         with _disk_errors():
-            row = self._table.execute(_FIND, (b"".join(keys), len(keys))).fetchone()
-            known = [keys[place] for place in json.loads(row[0])]
-            new = keys if not known else sorted(set(keys).difference(known))
-            self._table.execute(_ADD, (b"".join(new), len(new)))
-        return known
+            if self._table.execute(_ADD, values).rowcount == len(keys):
+                return []
+            row = self._table.execute(_OLDER, values).fetchone()
+        return [keys[place] for place in json.loads(row[0])]
 
 
 def _key(item: Item) -> bytes:

@@ -5,12 +5,14 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Unpack
 
 from camfleet import contract, keys
+from camfleet.ahead import in_order
 from camfleet.contract import Item, JobRecord, Result
-from camfleet.errors import InvalidRequest, ObjectMissing, UnknownJob
+from camfleet.errors import CamfleetError, InvalidRequest, ObjectMissing, UnknownJob
 from camfleet.ledger import Ledger
 from camfleet.progress import Progress
 from camfleet.recovery import Verification, verify
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from camfleet.tables import Table
 
 POLL_SECONDS = 0.5
+_WRITERS = 8  # threads that write manifest parts: object stores answer many at a time
 
 
 class Job:
@@ -142,22 +145,49 @@ def write_manifest(
     `on_progress` is told the number of items written so far. When the source breaks, the parts
     written so far are taken away again.
     """
+
+    def put(table: tuple[int, int, bytes]) -> int:
+        part, count, data = table
+        storage.put(keys.manifest_part(job_id, part), data, "application/vnd.apache.parquet")
+        return count
+
+    written = parts = 0
+    try:
+        for count in in_order(
+            put, _tables(items, chunk_size), threads=_WRITERS, ahead=2 * _WRITERS
+        ):
+            written, parts = written + count, parts + 1
+            on_progress(written)
+    except _SourceBroke as broke:
+        with suppress(CamfleetError):  # why the source broke is more to the point
+            storage.delete([keys.manifest_part(job_id, number) for number in range(broke.parts)])
+        raise broke.error from broke.error.__cause__
+    if not written:
+        raise InvalidRequest("there is no image to explain: the source is empty")
+    return written, parts
+
+
+class _SourceBroke(Exception):
+    def __init__(self, error: Exception, parts: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.parts = parts  # that were read before
+
+
+def _tables(items: Iterable[Item], chunk_size: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the number, the items' number and the file of each manifest part."""
     from camfleet import tables
 
     stream = iter(items)
-    written = part = 0
-    try:
-        while chunk := list(itertools.islice(stream, chunk_size)):
+    for part in itertools.count():
+        try:
+            chunk = list(itertools.islice(stream, chunk_size))
+            if not chunk:
+                return
             data = tables.write_table(chunk, tables.MANIFEST)
-            storage.put(keys.manifest_part(job_id, part), data, "application/vnd.apache.parquet")
-            written, part = written + len(chunk), part + 1
-            on_progress(written)
-    except InvalidRequest:
-        storage.delete([keys.manifest_part(job_id, number) for number in range(part)])
-        raise
-    if not written:
-        raise InvalidRequest("there is no image to explain: the source is empty")
-    return written, part
+        except Exception as error:
+            raise _SourceBroke(error, part) from error
+        yield part, len(chunk), data
 
 
 def check_id(job_id: str) -> None:

@@ -1,5 +1,7 @@
 """Which workers live, and what they do: each tells Redis now and then, and is forgotten soon."""
 
+import socket
+
 from camfleet.messaging import broker_errors, redis_client
 from camfleet.settings import Settings
 from camfleet.wire import Wire, decode_json, encode_json
@@ -63,3 +65,9 @@ class Presence:
 
     def close(self) -> None:
         self._redis.close()
+
+
+def of_host(workers: list[WorkerState], host: str | None = None) -> list[WorkerState]:
+    """Return the workers of a host, None: of this one; their names are node@host:pid."""
+    wanted = host or socket.gethostname()
+    return [each for each in workers if each.name.rpartition("@")[2].rpartition(":")[0] == wanted]

@@ -65,10 +65,17 @@ def columns(names: Iterable[str] | None) -> pa.Schema:
 
 
 def write_table(rows: Sequence[Wire], schema: pa.Schema) -> bytes:
-    """Return `rows` as one Parquet file (Zstandard)."""
-    plain = [msgspec.to_builtins(row) for row in rows]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(plain, schema=schema), sink, compression="zstd")
+    """Return `rows` as one Parquet file (Zstandard); raise `InvalidRequest` for broken text."""
+    try:
+        columns = [
+            pa.array(msgspec.to_builtins([getattr(row, each.name) for row in rows]), each.type)
+            for each in schema
+        ]
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{error.object!r} can't be written as UTF-8") from error
+    table, sink = pa.Table.from_arrays(columns, schema=schema), io.BytesIO()
+    repeating = schema is not MANIFEST  # whose values are all different
+    pq.write_table(table, sink, compression="zstd", use_dictionary=repeating)
     return sink.getvalue()
 
 

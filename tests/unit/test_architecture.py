@@ -27,7 +27,7 @@ HOMES = {
     "botocore": {"storage_boto", "storage_errors"},
     "obstore": {"storage_errors", "storage_objects"},
     "redis": {"messaging", "ledger"},
-    "celery": {"messaging", "client", "celery", "gate", "tasks"},
+    "celery": {"calls", "celery", "gate", "messaging", "tasks"},
     "kombu": {"gate", "messaging"},
     "pyarrow": {"export", "parts", "selection", "sources", "tables"},
 }

@@ -16,14 +16,17 @@ _COMMANDS = {
     "setup": "camfleet.cli.setup:setup",
     "models": "camfleet.cli.models:models",
     "explain": "camfleet.cli.explain:explain",
-    "submit": "camfleet.cli.jobs:submit",
+    "submit": "camfleet.cli.submit:submit",
     "status": "camfleet.cli.jobs:status",
     "watch": "camfleet.cli.jobs:watch",
     "results": "camfleet.cli.results:results",
     "jobs": "camfleet.cli.manage:jobs",
     "cancel": "camfleet.cli.manage:cancel",
     "resume": "camfleet.cli.manage:resume",
+    "retry": "camfleet.cli.manage:retry",
     "verify": "camfleet.cli.manage:verify",
+    "workers": "camfleet.cli.fleet:workers",
+    "health": "camfleet.cli.fleet:health",
 }
 
 

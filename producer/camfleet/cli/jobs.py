@@ -1,8 +1,6 @@
-"""camfleet submit, status, watch: jobs of many images."""
+"""camfleet status, watch: how far a job is."""
 
-import itertools
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,44 +8,6 @@ from camfleet.cli import EXIT_FAILED_IMAGES, show
 
 if TYPE_CHECKING:
     from camfleet import Progress
-
-
-@click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option(
-    "--model", "models", required=True, multiple=True, help="A model id; repeat for several."
-)
-@show.asking
-@click.option("--job-id", help="The job's id; made up if not given.")
-@click.option("--upload", is_flag=True, help="Send local images to the bucket for the workers.")
-@click.option("--watch", "follow", is_flag=True, help="Stay until the job is complete.")
-@show.as_json
-@click.pass_context
-def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> None:
-    """Submit a job and print its id.
-
-    SOURCE is an image, a folder, a glob, s3://bucket/prefix/ or a manifest (.csv, .jsonl or
-    .parquet with the column image_uri and, if wanted, target and id).
-    """
-    question = show.question(options)
-    with show.client() as client, show.bar(None, "submitting") as bar:
-        items = _uploaded(client, sources) if options["upload"] else sources
-        job = client.submit(
-            items,
-            models=options["models"],
-            **question,
-            job_id=options["job_id"],
-            on_progress=lambda count: bar.update(count - bar.n),
-        )
-        record = job.record()
-        if options["as_json"]:
-            show.dump({"job_id": job.id, "images": record.images, "chunks": record.chunks})
-        else:
-            click.echo(job.id)
-            note = f"images: {record.images}, chunks: {record.chunks}; camfleet watch {job.id}"
-            click.echo(note, err=True)
-    if options["follow"]:
-        ctx.invoke(watch, job_id=job.id, as_json=options["as_json"], timeout=None)
 
 
 @click.command()
@@ -81,7 +41,7 @@ def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json:
         with show.bar(progress.total, job_id) as bar:
             for progress in job.watch(timeout=timeout):  # the last one is kept
                 bar.update(max(0, progress.done + progress.in_work - bar.n))
-                bar.set_postfix(failed=progress.failed)
+                bar.set_postfix(progress.failures)
                 if as_json:
                     show.dump(show.progress(progress))
     if not as_json:
@@ -89,17 +49,6 @@ def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json:
     if not progress.ended:
         raise AnswerTimeout(f"job {job_id} is not complete after {timeout:g} s")
     _exit_by(ctx, progress)
-
-
-def _uploaded(client: Any, sources: tuple[str, ...]) -> Any:
-    """Yield the items of the sources, local files uploaded first."""
-    from msgspec.structs import replace
-
-    from camfleet.sources import items
-
-    for item in itertools.chain.from_iterable(items(each, client.storage) for each in sources):
-        local = "://" not in item.image_uri
-        yield replace(item, image_uri=client.upload(Path(item.image_uri))) if local else item
 
 
 def _tell(progress: "Progress", *, as_json: bool) -> None:
@@ -113,10 +62,16 @@ def _tell(progress: "Progress", *, as_json: bool) -> None:
     click.echo(
         f"           {progress.ok} ok, {progress.no_evidence} no evidence, {progress.failed} failed"
     )
+    for code, number in progress.failures.items():
+        click.echo(f"           {number} {code}")
     click.echo(f"chunks     {progress.chunks_done} of {progress.chunks}")
     click.echo(f"speed      {speed}, running for {progress.seconds_running:.0f} s")
     if left:
         click.echo(f"time left  {left:.0f} s")
+    if progress.retry:
+        click.echo(f"retries    {progress.retry}")
+    if progress.callback:
+        click.echo(f"call-back  {progress.callback}")
 
 
 def _exit_by(ctx: click.Context, progress: "Progress") -> None:

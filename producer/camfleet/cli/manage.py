@@ -1,4 +1,4 @@
-"""camfleet jobs, cancel, resume, verify: what operators do with jobs."""
+"""camfleet jobs, cancel, resume, retry, verify: what operators do with jobs."""
 
 import click
 
@@ -58,6 +58,24 @@ def resume(job_id: str, *, as_json: bool) -> None:
     else:
         left = progress.total - progress.done
         click.echo(f"{job_id}: {progress.done} of {progress.total} were done, {left} to go")
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--code", "codes", multiple=True, help="Only this error code; repeat for several.")
+@show.as_json
+def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
+    """Run the failed images of a complete job again; their rows are replaced, the old ones kept."""
+    with show.client() as client:
+        job, images = client.retry(job_id, codes)
+        progress = job.status()
+    if as_json:
+        show.dump({"images": images, **show.progress(progress)})
+    elif images:
+        click.echo(f"{job_id}: {images} failed images run again; camfleet watch {job_id}")
+    else:
+        of = f" with {', '.join(codes)}" if codes else ""
+        click.echo(f"{job_id}: no image failed{of}; nothing was done")
 
 
 @click.command()

@@ -195,8 +195,7 @@ def _print_report(report: dict[str, Any]) -> None:
         "split error": f"{report['split_error']:.1e}",
         "weights": f"{report['conv_bytes'] / 2**20:.1f} MiB conv, "
         f"{report['head_bytes'] / 2**20:.1f} MiB head",
-        "engine": f"{report['engine']}, differs from Keras by "
-        f"{report['engine_disagreement']:.1e}",
+        "engine": f"{report['engine']}, differs from Keras by {report['engine_disagreement']:.1e}",
         "time": f"forward pass {times['forward']:.2f} ms, head's gradient "
         f"{times['head_gradient']:.2f} ms per image",
     }

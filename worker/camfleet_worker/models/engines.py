@@ -40,11 +40,9 @@ class Choice:
         for name, make in self._candidates(split):
             try:
                 chosen = _tried(make(), split, self._tolerance(split))
-            except Exception as error:  # noqa: BLE001  # whatever a library raises, the next can do it
+            except Exception as error:  # noqa: BLE001  # whatever a library raises
                 reason = " ".join(str(error).split())[:400] or type(error).__name__
-                logger.warning(
-                    "engine %s does not run layer %s: %s", name, split.layer.path, reason
-                )
+                logger.warning("engine %s can't run layer %s: %s", name, split.layer.path, reason)
             else:
                 logger.info("engine %s runs layer %s", chosen.engine.name, split.layer.path)
                 return chosen

@@ -170,6 +170,8 @@ class Explainer:
         if target.kind == "index":
             self.card.check_index(target.index, len(logits))
             return [target.index]
+        if target.kind == "top" and target.count == 1:
+            return [int(logits.argmax())]
         ranked = np.argsort(-logits, kind="stable")
         if target.kind == "top":
             return [int(index) for index in ranked[: target.count]]

@@ -58,6 +58,7 @@ class _Lane:
             "PERFORMANCE_HINT": hint,
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 where the CPU has it would not agree
+            "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same cores
         }
         compiled = library().Core().compile_model(model, "CPU", options)
         streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")

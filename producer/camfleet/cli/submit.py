@@ -1,0 +1,120 @@
+"""camfleet submit: a job of many images, or a dry run of it."""
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from camfleet.cli import show
+from camfleet.cli.jobs import watch
+
+if TYPE_CHECKING:
+    from camfleet import Client, Job
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option(
+    "--model", "models", required=True, multiple=True, help="A model id; repeat for several."
+)
+@show.asking
+@click.option("--job-id", help="The job's id; made up if not given. Never submitted twice.")
+@click.option("--keep-duplicates", is_flag=True, help="Explain repeated images each time.")
+@click.option("--callback", metavar="URL", help="Is told of the job's end.")
+@click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
+@click.option("--upload", is_flag=True, help="Send local images to the bucket for the workers.")
+@click.option("--watch", "follow", is_flag=True, help="Stay until the job is complete.")
+@show.as_json
+@click.pass_context
+def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> None:
+    """Submit a job and print its id.
+
+    SOURCE is an image, a folder, a glob, s3://bucket/prefix/ or a manifest (.csv, .jsonl or
+    .parquet with the column image_uri and, if wanted, target and id). An image that comes again
+    with the same target and inputs is explained once. --dry-run exits with 1 if it found
+    something wrong.
+    """
+    question = show.question(options)
+    asked = {"models": options["models"], **question, "callback": options["callback"]}
+    with show.client() as client:
+        if options["dry_run"]:
+            _rehearse(ctx, client, sources, asked, options)
+            return
+        job = _submit(client, sources, asked, options)
+    if options["follow"]:
+        ctx.invoke(watch, job_id=job.id, as_json=options["as_json"], timeout=None)
+
+
+def _submit(
+    client: "Client", sources: tuple[str, ...], asked: dict[str, Any], options: dict[str, Any]
+) -> "Job":
+    from camfleet.jobs import new_id
+
+    job_id = options["job_id"] or new_id()
+    click.echo(f"camfleet: submitting job {job_id}", err=True)
+    items = _uploaded(client, sources) if options["upload"] else sources
+    with show.bar(None, "submitting") as bar:
+        job = client.submit(
+            items,
+            **asked,
+            job_id=job_id,
+            keep_duplicates=options["keep_duplicates"],
+            on_progress=lambda count: bar.update(count - bar.n),
+        )
+    record = job.record()
+    if options["as_json"]:
+        counts = {name: getattr(record, name) for name in ("images", "chunks", "duplicates")}
+        show.dump({"job_id": job.id, **counts, "note": job.note})
+        return job
+    click.echo(job.id)
+    if job.note:
+        click.echo(f"camfleet: job {job.id} {job.note}", err=True)
+    dropped = f", duplicates left out: {record.duplicates}" if record.duplicates else ""
+    note = f"images: {record.images}, chunks: {record.chunks}{dropped}; camfleet watch {job.id}"
+    click.echo(note, err=True)
+    return job
+
+
+def _rehearse(
+    ctx: click.Context,
+    client: "Client",
+    sources: tuple[str, ...],
+    asked: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    from camfleet.wire import encode
+
+    with show.bar(None, "counting") as bar:
+        found = client.rehearse(
+            sources,
+            **asked,
+            keep_duplicates=options["keep_duplicates"],
+            sample=not options["upload"],
+            on_progress=lambda count: bar.update(count - bar.n),
+        )
+    if options["as_json"]:
+        show.dump({**encode(found), "passed": found.passed})
+    else:
+        click.echo(f"images      {found.items}, duplicates left out: {found.duplicates}")
+        click.echo(f"models      {', '.join(found.models)}")
+        click.echo(f"to explain  {found.images} in {found.chunks} chunks")
+        click.echo(f"samples     {found.sampled} tried, {len(found.unreadable)} unreadable")
+        click.echo(f"broken      {found.broken} lines")
+    for line in found.broken_lines:
+        click.echo(f"camfleet: {line}", err=True)
+    for each in found.unreadable:
+        click.echo(f"camfleet: {each.code}: {each.message}", err=True)
+    if not found.passed:
+        ctx.exit(1)
+
+
+def _uploaded(client: Any, sources: tuple[str, ...]) -> Any:
+    """Yield the items of the sources, local files uploaded first."""
+    from msgspec.structs import replace
+
+    from camfleet.sources import items
+
+    for item in itertools.chain.from_iterable(items(each, client.storage) for each in sources):
+        local = "://" not in item.image_uri
+        yield replace(item, image_uri=client.upload(Path(item.image_uri))) if local else item
