@@ -29,7 +29,7 @@ HOMES = {
     "redis": {"messaging", "ledger"},
     "celery": {"calls", "celery", "gate", "messaging", "tasks"},
     "kombu": {"gate", "messaging"},
-    "pyarrow": {"export", "parts", "selection", "sources", "tables"},
+    "pyarrow": {"export", "parts", "selection", "sources", "tables", "manifests"},
 }
 
 
