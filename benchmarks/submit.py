@@ -84,7 +84,7 @@ def _write(path: Path, rows: int) -> None:
 
 def _uri(number: int) -> str:
     if number % DUPLICATES == DUPLICATES - 1:
-        number //= 2
+        number = number // 200 * 100  # which isn't one itself
     return f"s3://bucket/images/{number // 1000:04d}/{number % 1000:06d}.jpg"
 
 
@@ -98,14 +98,19 @@ def _register(stack: LocalStack, folder: Path) -> None:
 
 def submit(manifest: str) -> dict[str, Any]:
     """Submit in this process; return the seconds, what was written, and the peak memory."""
-    marks = [time.perf_counter()]
+    start = written = time.perf_counter()
+
+    def note(_count: int) -> None:
+        nonlocal written
+        written = time.perf_counter()
+
     with Client.from_environ() as client:
-        job = client.submit(manifest, models=["none"], on_progress=lambda _count: marks.append(time.perf_counter()))
+        job = client.submit(manifest, models=["none"], on_progress=note)
         end = time.perf_counter()
         record = job.record()
     return {
-        "seconds": round(end - marks[0], 1),
-        "of_them_for_the_queue": round(end - marks[-1], 1),
+        "seconds": round(end - start, 1),
+        "publish_seconds": round(end - written, 1),
         "items": record.items,
         "duplicates": record.duplicates,
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -100,6 +100,7 @@ def build_explainer(
             f"model {card.id} has {classes} classes{hint}, its card has "
             f"{len(card.label_list)} labels"
         )
+    free_memory()
     # Converted models lie beside the artifact in its digest's folder, never beside a user's file.
     choice = Choice(settings, path.parent if key.digest else None)
     explainer = Explainer(
