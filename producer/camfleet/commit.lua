@@ -4,7 +4,7 @@
 --       ok, no_evidence, failed, then error code and number in turn (all may be negative in a retry)
 -- Returns {first, complete}; first is 0 for a repeat, and -1 where Redis knows no such job.
 local job, chunk, retry, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-if redis.call('EXISTS', KEYS[1]) == 0 then
+if redis.call('HEXISTS', KEYS[1], 'chunks') == 0 then
   return {-1, 0}
 end
 if redis.call('HGET', KEYS[1], 'retry') ~= retry or redis.call('SETBIT', KEYS[2], chunk, 1) == 1 then
@@ -32,6 +32,8 @@ if complete then
   if redis.call('HGET', KEYS[1], 'calls_back') == '1' then
     redis.call('ZADD', KEYS[6], now, job)
   end
+end
+if complete or redis.call('HEXISTS', KEYS[1], 'cancelled_at') == 1 then
   for position = 1, 5 do
     redis.call('EXPIRE', KEYS[position], keep)
   end

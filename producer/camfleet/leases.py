@@ -25,8 +25,9 @@ _TAKE = f"""{_NOW}
 local lease = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if lease and tonumber(lease) > now then return 0 end
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
+local attempt = redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
 redis.call('EXPIRE', KEYS[2], ARGV[4])
-return redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
+return attempt
 """
 # KEYS: leases. ARGV: seconds, members.
 _RENEW = f"""{_NOW}

@@ -5,9 +5,10 @@ of it that `status` and `watch` read.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
+from typing import Any
 
 from camfleet.contract import BULK_QUEUE, JobRecord, Status
 from camfleet.errors import InvalidRequest, UnknownJob
@@ -43,6 +44,12 @@ for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 end
 return found
 """
+# KEYS: job hash. ARGV: field, value. A job that Redis doesn't know gets no hash by it.
+_NOTE = """
+if redis.call('HEXISTS', KEYS[1], 'chunks') == 1 then
+  redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+end
+"""
 # KEYS: job hash, done bitmap. Returns the numbers of the chunks whose bit isn't set.
 _NOT_DONE = """
 local missing = {}
@@ -63,6 +70,7 @@ class Ledger:
         self._commit = self._redis.register_script(script)
         self._stalled = self._redis.register_script(_STALLED)
         self._not_done = self._redis.register_script(_NOT_DONE)
+        self._note = self._redis.register_script(_NOTE)
 
     def ping(self) -> None:
         with broker_errors(self._settings):
@@ -71,36 +79,42 @@ class Ledger:
     def close(self) -> None:
         self._redis.close()
 
-    def open(self, job: JobRecord, retry: int = 0) -> None:
+    def open(
+        self,
+        job: JobRecord,
+        retry: int = 0,
+        *,
+        done: Sequence[int] = (),
+        held: Totals | None = None,
+    ) -> None:
         """Enter a job whose record and manifest are in storage, before its first message.
 
-        What Redis knew of it is forgotten. `retry` is the number of its latest retry.
+        What Redis knew of it is forgotten, in the same step. Of a job that is rebuilt, `retry` is
+        the number of its latest retry, `done` are the chunks that needn't run, and `held` is what
+        they hold, with what those chunks hold that the retry runs again: their ends count the
+        differences.
         """
+        held = held or Totals()
         with broker_errors(self._settings), self._redis.pipeline() as pipe:
             pipe.delete(*_keys(job.job_id))
-            pipe.hset(
-                _key(job.job_id),
-                mapping={
-                    "total": job.images,
-                    "chunks": job.chunks,
-                    **dict.fromkeys(("ok", "no_evidence", "failed", "chunks_done"), 0),
-                    "created_at": job.created_at,
-                    "retry": retry,
-                    "calls_back": int(job.callback is not None),
-                },
-            )
+            pipe.hset(_key(job.job_id), mapping=_row(job, retry, held, len(done[:-1])))
+            if held.codes:
+                pipe.hset(_key(job.job_id, "codes"), mapping=dict(held.codes))
             pipe.zadd(JOBS, {job.job_id: job.created_at})
+            if done:  # the last one is counted as ever: it may end the job
+                pipe.set(_key(job.job_id, "done"), _bits(done[:-1]))
+                self._count(pipe, job.job_id, done[-1], Totals(), retry)
             pipe.execute()
 
     def reopen(self, job_id: str, retry: int, chunks: Iterable[int]) -> None:
         """Let a complete job run some chunks again: its totals stay until these are counted."""
-        numbers = list(chunks)
+        numbers, total = list(chunks), self.progress(job_id).total
         with broker_errors(self._settings), self._redis.pipeline() as pipe:
             for number in numbers:
                 pipe.setbit(_key(job_id, "done"), number, 0)
-            pipe.hset(_key(job_id), "retry", retry)
+            pipe.hset(_key(job_id), mapping={"retry": retry, "before": total})
             pipe.hincrby(_key(job_id), "chunks_done", -len(numbers))
-            pipe.hdel(_key(job_id), "finished_at", "cancelled_at", "callback")
+            pipe.hdel(_key(job_id), "started_at", "finished_at", "cancelled_at", "callback")
             pipe.delete(_key(job_id, "attempts"))
             pipe.xadd(_key(job_id, "events"), {"event": "retry", "retry": retry})
             for key in _keys(job_id):
@@ -110,7 +124,7 @@ class Ledger:
     def published(self, job_id: str) -> None:
         """Note that all messages of a job have been sent."""
         with broker_errors(self._settings):
-            self._redis.hset(_key(job_id), "published", 1)
+            self._note(keys=[_key(job_id)], args=["published", 1])
 
     def is_published(self, job_id: str) -> bool:
         with broker_errors(self._settings):
@@ -119,7 +133,7 @@ class Ledger:
     def begin(self, job_id: str) -> None:
         """Note that a worker has started on the job; later calls change nothing."""
         with broker_errors(self._settings):
-            self._redis.hsetnx(_key(job_id), "started_at", time.time())
+            self._note(keys=[_key(job_id)], args=["started_at", time.time()])
 
     def cancel(self, job_id: str) -> None:
         """Let no further batch of the job start; what is done stays and is counted.
@@ -149,16 +163,21 @@ class Ledger:
 
     def note_work(self, job_id: str, chunk: int, explained: int) -> None:
         """Say how far a chunk is that isn't counted yet, for progress bars only."""
-        with broker_errors(self._settings):
-            self._redis.hset(_key(job_id, "working"), chunk, explained)
+        working = _key(job_id, "working")
+        with broker_errors(self._settings), self._redis.pipeline() as pipe:
+            pipe.hset(working, chunk, explained)
+            pipe.expire(working, self._settings.job_expires)
+            pipe.execute()
 
     def is_done(self, job_id: str, chunk: int, retry: int = 0) -> bool:
-        """Say whether a chunk is counted; one of an earlier retry always is."""
+        """Say whether a chunk is counted; one of an earlier retry always is. Raises `UnknownJob`."""
         with broker_errors(self._settings), self._redis.pipeline() as pipe:
             pipe.getbit(_key(job_id, "done"), chunk)
             pipe.hget(_key(job_id), "retry")
             done, now = pipe.execute()
-        return bool(done) or (now is not None and int(now) != retry)
+        if now is None:
+            raise UnknownJob(f"job {job_id} is not in Redis: its chunk {chunk} can't be counted")
+        return bool(done) or int(now) != retry
 
     def not_done(self, job_id: str) -> list[int]:
         """Return the numbers of the chunks that aren't counted."""
@@ -183,25 +202,11 @@ class Ledger:
 
         Of a retry `totals` are the differences to what was counted before it.
         """
-        counts = [totals.statuses[status] for status in Status]
-        codes = [each for pair in totals.codes.items() for each in pair]
         with broker_errors(self._settings):
-            first, _complete = self._commit(
-                keys=[*_keys(job_id), CALLBACKS],
-                args=[job_id, chunk, retry, self._settings.job_expires, *counts, *codes],
-            )
+            first, _complete = self._count(self._redis, job_id, chunk, totals, retry)
         if first < 0:
             raise UnknownJob(f"job {job_id} is not in Redis: its chunk {chunk} can't be counted")
         return bool(first)
-
-    def carry(self, job_id: str, totals: Totals) -> None:
-        """Count what a chunk holds that is to run again: its end counts the differences."""
-        with broker_errors(self._settings), self._redis.pipeline() as pipe:
-            for status, number in totals.statuses.items():
-                pipe.hincrby(_key(job_id), status, number)
-            for code, number in totals.codes.items():
-                pipe.hincrby(_key(job_id, "codes"), code, number)
-            pipe.execute()
 
     def progress(self, job_id: str) -> Progress:
         """Return how far the job is; raise `UnknownJob`."""
@@ -211,7 +216,7 @@ class Ledger:
             pipe.hvals(_key(job_id, "working"))
             pipe.hgetall(_key(job_id, "codes"))
             row, events, working, codes = pipe.execute()
-        if not row:
+        if "chunks" not in row:  # nothing, or what was being changed when Redis was emptied
             raise UnknownJob(
                 f"no job {job_id!r}: it was never submitted here, or it ended long ago"
             )
@@ -222,25 +227,21 @@ class Ledger:
         """Let one producer at a time submit or retry a job; others wait for it.
 
         Gives a function to call now and then, which keeps the claim and raises `InvalidRequest`
-        where it was lost. A dead producer's claim runs out by itself.
+        where it was lost. The claim of a producer that is dead, or silent for a minute, runs out.
         """
         from redis.exceptions import LockError
 
         lock = self._redis.lock(_claim(job_id), timeout=_CLAIM_SECONDS)
-        renewed = time.monotonic()
 
         def keep() -> None:
-            nonlocal renewed
-            if time.monotonic() - renewed > _CLAIM_SECONDS / 4:
-                with broker_errors(self._settings):
-                    try:
-                        lock.reacquire()
-                    except LockError as error:
-                        raise InvalidRequest(
-                            f"another producer has taken over job {job_id}: wait for it, then "
-                            "repeat this"
-                        ) from error
-                renewed = time.monotonic()
+            with broker_errors(self._settings):
+                try:
+                    lock.reacquire()
+                except LockError as error:
+                    raise InvalidRequest(
+                        f"another producer has taken over job {job_id}: wait for it, then repeat "
+                        "this"
+                    ) from error
 
         with broker_errors(self._settings):
             lock.acquire()
@@ -249,6 +250,36 @@ class Ledger:
         finally:
             with broker_errors(self._settings), suppress(LockError):
                 lock.release()
+
+    def _count(self, client: Any, job_id: str, chunk: int, totals: Totals, retry: int) -> Any:
+        counts = [totals.statuses[status] for status in Status]
+        codes = [each for pair in totals.codes.items() for each in pair]
+        return self._commit(
+            keys=[*_keys(job_id), CALLBACKS],
+            args=[job_id, chunk, retry, self._settings.job_expires, *counts, *codes],
+            client=client,
+        )
+
+
+def _row(job: JobRecord, retry: int, held: Totals, chunks_done: int) -> dict[str, float]:
+    return {
+        "total": job.images,
+        "chunks": job.chunks,
+        **{str(status): held.statuses[status] for status in Status},
+        "chunks_done": chunks_done,
+        "before": held.images,
+        "created_at": job.created_at,
+        "retry": retry,
+        "calls_back": int(job.callback is not None),
+    }
+
+
+def _bits(numbers: Sequence[int]) -> bytes:
+    """Return the bitmap, as SETBIT makes it, of numbers that ascend."""
+    made = bytearray(numbers[-1] // 8 + 1 if numbers else 0)
+    for number in numbers:
+        made[number // 8] |= 0x80 >> number % 8
+    return bytes(made)
 
 
 def _keys(job_id: str) -> list[str]:

@@ -57,13 +57,15 @@ class Outcomes:
     def totals(self, record: JobRecord, ref: ChunkRef, now: Outcome) -> Totals:
         """Return what a chunk adds to the job's totals: of a retry, the differences."""
         totals = Totals.of(now.images)
-        if not ref.retry:
-            return totals
+        before = self.before(record, ref) if ref.retry else None
+        return totals.since(Totals.of(before.images)) if before else totals
+
+    def before(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
+        """Return a chunk's part as it was before a retry, None where nothing has replaced it."""
         try:
-            before = _read(self._storage.get(keys.history_part(record, ref)))
-        except ObjectMissing:  # nothing was there to be retried
-            return totals
-        return totals.since(Totals.of(before.images))
+            return _read(self._storage.get(keys.history_part(record, ref)))
+        except ObjectMissing:
+            return None
 
 
 def _read(stored: StoredObject) -> Outcome:

@@ -53,7 +53,8 @@ def progress_of(
     started = float(row.get("started_at", 0))
     running = (float(row.get("finished_at", 0)) or time.time()) - started if started else 0.0
     complete = "finished_at" in row
-    rate = _rate(done, running, [] if complete else events)
+    fresh = done - int(row["before"])  # a job that was resumed or retried begins with some
+    rate = _rate(done, fresh, running, [] if complete else events)
     return Progress(
         job_id=job_id,
         state=_state(row),
@@ -79,7 +80,7 @@ def _state(row: dict[str, str]) -> State:
     return "running" if "started_at" in row else "queued"
 
 
-def _rate(done: int, running: float, events: list[Any]) -> float | None:
+def _rate(done: int, fresh: int, running: float, events: list[Any]) -> float | None:
     """Return images per second since the oldest of the latest chunks, or since the start.
 
     Chunks that run side by side end at almost the same time, so the window must be some seconds
@@ -95,4 +96,4 @@ def _rate(done: int, running: float, events: list[Any]) -> float | None:
         elapsed = time.time() - since
         if _RATE_SECONDS < elapsed < running and done > before:
             return (done - before) / elapsed
-    return done / running if done and running > 0 else None
+    return fresh / running if fresh > 0 and running > 0 else None

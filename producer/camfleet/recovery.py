@@ -1,7 +1,7 @@
 """Object storage is the truth: rebuild a job's ledger from it, and prove that both agree."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -37,10 +37,17 @@ def latest_retry(storage: Storage, job_id: str) -> RetryRecord | None:
     return decode_json(storage.get(max(found)).data, RetryRecord) if found else None
 
 
-def rebuild(record: JobRecord, storage: Storage, ledger: Ledger) -> list[ChunkRef]:
+def rebuild(
+    record: JobRecord,
+    storage: Storage,
+    ledger: Ledger,
+    keep: Callable[[], None] = lambda: None,
+) -> list[ChunkRef]:
     """Write the ledger anew from the results parts that exist; return the chunks to run.
 
-    Those are the missing ones, and those that the latest retry hasn't replaced.
+    Those are the missing ones, and those that the latest retry hasn't replaced. `keep` is called
+    before each part is read. The ledger changes at the end, in one step: what workers count
+    before that is forgotten, and counted again when they meet those chunks done.
     """
     from camfleet.outcomes import Outcomes
 
@@ -49,17 +56,19 @@ def rebuild(record: JobRecord, storage: Storage, ledger: Ledger) -> list[ChunkRe
     latest = latest_retry(storage, record.job_id)
     number = latest.number if latest else 0
     retried = set(latest.chunks) if latest else set()
-    ledger.open(record, number)
-    missing = []
+    done, missing, held = [], [], Totals()
     for first in record.refs():
+        keep()
         ref = replace(first, retry=number)
         found = outcomes.find(record, ref) if keys.results_part(record, ref) in there else None
-        totals = Totals.of(found.images) if found else Totals()
-        if found and ((ref.model, ref.part) not in retried or found.retry >= number):
-            ledger.commit(record.job_id, record.number(ref), totals, retry=number)
+        again = (ref.model, ref.part) in retried
+        if found and (not again or found.retry >= number):
+            done.append(record.number(ref))
         else:
-            ledger.carry(record.job_id, totals)
             missing.append(ref)
+            found = (outcomes.before(record, ref) or found) if again else None
+        held.add(Totals.of(found.images if found else ()))
+    ledger.open(record, number, done=done, held=held)
     return missing
 
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec.structs import replace
+
 from camfleet import contract, jobs, keys, recovery
 from camfleet.contract import ChunkRef, Item, JobRecord, RetryRecord
 from camfleet.errors import InvalidRequest, ObjectChanged, UnknownJob
@@ -54,28 +56,33 @@ class Submitter:
         jobs.check_id(job_id)
         with self._ledger.claim(job_id) as keep:
             if self._storage.exists(keys.job(job_id)):
-                return self._again(job_id)
+                return self._again(job_id, keep)
 
             def go_on(count: int) -> None:
                 keep()
                 on_progress(count)
 
-            record = self._write(order, items, job_id, go_on, keep_duplicates=keep_duplicates)
+            try:
+                record = self._write(order, items, job_id, go_on, keep_duplicates=keep_duplicates)
+            except InvalidRequest:
+                keep()  # else the parts are those of another producer
+                self._storage.delete(list(self._storage.keys(keys.manifest(job_id))))
+                raise
             keep()
             self._reach("manifest-written")
-            self._storage.create(keys.job(job_id), encode_json(record), _JSON)
+            self._create(keys.job(job_id), encode_json(record), job_id)
             self._reach("record-written")
             self._ledger.open(record)
             self._reach("ledger-open")
-            self.publish(record.refs())
+            self._publish(record.refs(), keep)
             self._ledger.published(job_id)
             return Job(job_id, self._storage, self._ledger)
 
     def resume(self, job_id: str) -> Job:
         """Write a job's ledger anew and queue what is missing; raise `UnknownJob`."""
         record = jobs.read_record(self._storage, job_id)
-        with self._ledger.claim(job_id):
-            self._rebuild(record)
+        with self._ledger.claim(job_id) as keep:
+            self._rebuild(record, keep)
         return Job(job_id, self._storage, self._ledger)
 
     def retry(self, job_id: str, codes: tuple[str, ...]) -> tuple[Job, int]:
@@ -86,7 +93,7 @@ class Submitter:
         """
         record = jobs.read_record(self._storage, job_id)
         with self._ledger.claim(job_id) as keep:
-            self._must_be_complete(record)
+            self._must_be_complete(record, keep)
             latest = recovery.latest_retry(self._storage, job_id)
             number = latest.number + 1 if latest else 1
             wanted = RetryRecord(
@@ -99,17 +106,19 @@ class Submitter:
             )
             chunks, images = self._failed(record, wanted, keep)
             if images:
-                self._start_retry(record, decode({**_plain(wanted), "chunks": chunks}, RetryRecord))
+                self._start_retry(record, replace(wanted, chunks=tuple(chunks)), keep)
         return Job(job_id, self._storage, self._ledger), images
 
-    def publish(self, refs: Iterable[ChunkRef]) -> None:
+    def _publish(self, refs: Iterable[ChunkRef], keep: Callable[[], None]) -> None:
         """Send the messages of chunks, in batches."""
         with (
             broker_errors(self._settings),
             self._app.producer_or_acquire() as producer,
             producer.batch(_BATCH),
         ):
-            for ref in refs:
+            for place, ref in enumerate(refs):
+                if place % _BATCH == 0:
+                    keep()
                 send_chunk(self._app, ref, producer)
                 self._reach("message-sent")
 
@@ -139,21 +148,31 @@ class Submitter:
             }
         return decode({**order, **made}, JobRecord)
 
-    def _again(self, job_id: str) -> Job:
+    def _create(self, key: str, data: bytes, job_id: str) -> None:
+        """Write a record that nobody has written; raise `InvalidRequest`."""
+        try:
+            self._storage.create(key, data, _JSON)
+        except ObjectChanged as error:
+            if self._storage.get(key).data != data:  # else ours, whose answer got lost
+                raise InvalidRequest(
+                    f"another producer wrote {key} meanwhile: look at camfleet status {job_id}"
+                ) from error
+
+    def _again(self, job_id: str, keep: Callable[[], None]) -> Job:
         if self._ledger.is_published(job_id):
             return Job(job_id, self._storage, self._ledger, note=_BEFORE)
-        self._rebuild(jobs.read_record(self._storage, job_id))
+        self._rebuild(jobs.read_record(self._storage, job_id), keep)
         return Job(job_id, self._storage, self._ledger, note=_COMPLETED)
 
-    def _rebuild(self, record: JobRecord) -> None:
-        self.publish(recovery.rebuild(record, self._storage, self._ledger))
+    def _rebuild(self, record: JobRecord, keep: Callable[[], None]) -> None:
+        self._publish(recovery.rebuild(record, self._storage, self._ledger, keep), keep)
         self._ledger.published(record.job_id)
 
-    def _must_be_complete(self, record: JobRecord) -> None:
+    def _must_be_complete(self, record: JobRecord, keep: Callable[[], None]) -> None:
         try:
             progress = self._ledger.progress(record.job_id)
         except UnknownJob:
-            self._rebuild(record)
+            self._rebuild(record, keep)
             progress = self._ledger.progress(record.job_id)
         if not progress.complete:
             raise InvalidRequest(
@@ -177,25 +196,17 @@ class Submitter:
                 images += count
         return chunks, images
 
-    def _start_retry(self, record: JobRecord, retry: RetryRecord) -> None:
+    def _start_retry(
+        self, record: JobRecord, retry: RetryRecord, keep: Callable[[], None]
+    ) -> None:
+        keep()
         key = keys.retry(retry.job_id, retry.number)
-        try:
-            self._storage.create(key, encode_json(retry), _JSON)
-        except ObjectChanged as error:
-            raise InvalidRequest(
-                f"retry {retry.number} of job {retry.job_id} was begun by somebody else"
-            ) from error
+        self._create(key, encode_json(retry), retry.job_id)
         self._reach("retry-written")
         numbers = [record.number(ref) for ref in retry.refs()]
         self._ledger.reopen(retry.job_id, retry.number, numbers)
-        self.publish(retry.refs())
+        self._publish(retry.refs(), keep)
 
 
 def _wanted_by(retry: RetryRecord) -> Callable[[Image], bool]:
     return lambda image: retry.wants(image.error_code)
-
-
-def _plain(record: RetryRecord) -> dict[str, Any]:
-    from camfleet.wire import encode
-
-    return encode(record)

@@ -1,8 +1,8 @@
-"""One batch through the model: each image gets its explanations, or an error of its own."""
+"""Batches through the models: each image gets its explanations, or an error of its own."""
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,34 +11,74 @@ from camfleet.errors import CamfleetError, ModelBroke
 from camfleet_worker import logs
 from camfleet_worker.metrics import Metrics
 from camfleet_worker.models.explainer import Explainer, Explanation
+from camfleet_worker.turns import Together, Turn
 from camfleet_worker.work import Loaded
 
 logger = logging.getLogger(__name__)
 
 
-def explained(
-    batch: list[Loaded], method: Method, explainer: Explainer, metrics: Metrics
-) -> Iterator[tuple[Loaded, list[Explanation]]]:
-    """Yield each image with its explanations; one that can't be explained gets its error."""
-    good = [image for image in batch if image.error is None]
-    start = time.perf_counter()
-    answers = iter(_attempt(good, method, explainer) if good else [])
-    metrics.batch(len(good))
-    spent = (time.perf_counter() - start) * 1e3 / max(1, len(good))
-    for image in batch:
-        found = image.error or next(answers)
-        image.pixels = None
-        if isinstance(found, CamfleetError):
-            image.error = found
-            yield image, []
-        else:
+Found = list[Explanation] | CamfleetError
+
+
+class Batcher:
+    """Takes images through the models of one process, batch by batch, people who wait first.
+
+    `together`: whether a few images are faster in one padded batch than one by one, as on a GPU.
+    Safe to share by threads.
+    """
+
+    def __init__(self, metrics: Metrics, *, together: bool) -> None:
+        self._metrics = metrics
+        self._turn = Turn()
+        self._rush: Together[Loaded, Found] = Together(self._turn)
+        self._pad = together
+
+    def batch(
+        self, images: list[Loaded], method: Method, explainer: Explainer
+    ) -> Iterator[tuple[Loaded, list[Explanation]]]:
+        """Yield each image of a job with its explanations: none where it has an error."""
+        good = [image for image in images if image.error is None]
+        answers: Iterator[Found] = iter(())
+        if good:
+            with self._turn.taken():
+                answers = iter(self._run(good, method, explainer))
+        for image in images:
+            yield image, _settled(image, image.error or next(answers))
+
+    def single(self, image: Loaded, method: Method, explainer: Explainer) -> list[Explanation]:
+        """Return an image's explanations; others that are asked for meanwhile may go along."""
+        if image.error is not None:
+            return []
+        found = self._rush.run(
+            (explainer.digest, explainer.layer, explainer.fuse, method),
+            image,
+            lambda images: self._run(images, method, explainer),
+            lambda count: self._company(count, explainer.batch_size),
+        )
+        return _settled(image, found)
+
+    def _company(self, count: int, size: int) -> int:
+        return min(count, size) if self._pad or count >= size else 1
+
+    def _run(self, images: Sequence[Loaded], method: Method, explainer: Explainer) -> list[Found]:
+        start = time.perf_counter()
+        found = _attempt(images, method, explainer)
+        self._metrics.batch(len(images))
+        spent = (time.perf_counter() - start) * 1e3 / len(images)
+        for image in images:
+            image.pixels = None
             image.spent["explain"] = spent
-            yield image, found
+        return found
 
 
-def _attempt(
-    images: list[Loaded], method: Method, explainer: Explainer
-) -> list[list[Explanation] | CamfleetError]:
+def _settled(image: Loaded, found: Found) -> list[Explanation]:
+    if isinstance(found, CamfleetError):
+        image.error = found
+        return []
+    return found
+
+
+def _attempt(images: Sequence[Loaded], method: Method, explainer: Explainer) -> list[Found]:
     """Explain a batch; when it breaks, explain its images one by one to find the one at fault."""
     try:
         return explainer.explain(

@@ -28,7 +28,7 @@ from camfleet.errors import (
 from camfleet.expressions import parse_inputs, parse_target
 from camfleet.storage import Storage
 from camfleet_worker import logs, results
-from camfleet_worker.batch import explained
+from camfleet_worker.batch import Batcher
 from camfleet_worker.flow import ahead, batches
 from camfleet_worker.metrics import Metrics
 from camfleet_worker.models.build import ModelKey, ModelStore
@@ -56,6 +56,7 @@ class Pipeline:
         models: ModelStore,
         cache: ModelCache[ModelKey, Explainer],
         pool: Executor,
+        batcher: Batcher,
         metrics: Metrics,
         max_pixels: int,
     ) -> None:
@@ -64,6 +65,7 @@ class Pipeline:
         self._models = models
         self._cache = cache
         self._pool = pool
+        self._batcher = batcher
         self._metrics = metrics
         self._max_pixels = max_pixels
 
@@ -84,7 +86,7 @@ class Pipeline:
             )
             # In this thread from end to end: it must not queue behind the images of a job.
             image = self._load(item, ask, explainer, once)
-            ((_, explanations),) = explained([image], ask.method, explainer, self._metrics)
+            explanations = self._batcher.single(image, ask.method, explainer)
             rows = self._publish(image, explanations, ask, explainer, once)
             return list(self._metrics.images(rows, "interactive"))
 
@@ -146,7 +148,7 @@ class Pipeline:
             self._pool, lambda item: self._load(item, ask, explainer, insist), items, 2 * size
         )
         answered = itertools.chain.from_iterable(
-            explained(batch, ask.method, explainer, self._metrics)
+            self._batcher.batch(batch, ask.method, explainer)
             for batch in batches(loaded, size, terms.check)
         )
         rows = ahead(

@@ -24,10 +24,11 @@ from camfleet.presence import Presence
 from camfleet.queues import Queues
 from camfleet.settings import Settings
 from camfleet.storage import Storage
+from camfleet_worker.batch import Batcher
 from camfleet_worker.beat import Beat
 from camfleet_worker.callbacks import Sender
 from camfleet_worker.chunks import ChunkRunner
-from camfleet_worker.device import device_name
+from camfleet_worker.device import device_name, gpus
 from camfleet_worker.gate import Gate
 from camfleet_worker.keeper import Keeper
 from camfleet_worker.metrics import PATIENCE, Metrics
@@ -73,6 +74,7 @@ class Services:
             models=self.store,
             cache=self.cache,
             pool=self.pool,
+            batcher=Batcher(self.metrics, together=bool(gpus())),
             metrics=self.metrics,
             max_pixels=settings.max_image_pixels,
         )

@@ -34,5 +34,11 @@ class Chosen(NamedTuple):
     disagreement: float
 
 
+def part(found: Array, expected: Array) -> float:
+    """Return the largest difference between arrays as a part of the greatest expected value."""
+    scale = float(np.abs(expected).max()) or 1.0
+    return float(np.abs(found - expected).max()) / scale
+
+
 class EngineRefused(Exception):
     """An engine can't run a model, or should not; the next one may. Never leaves `engines`."""

@@ -15,7 +15,7 @@ import numpy as np
 from camfleet.settings import Settings
 from camfleet_worker import device
 from camfleet_worker.models import cam, openvino_engine
-from camfleet_worker.models.engine import Array, Chosen, Engine, EngineRefused
+from camfleet_worker.models.engine import Chosen, Engine, EngineRefused, part
 from camfleet_worker.models.openvino_engine import OpenVINO
 from camfleet_worker.models.split import HALF_TOLERANCE, Split
 from camfleet_worker.models.tensorflow_engine import TensorFlow
@@ -87,12 +87,16 @@ class Choice:
 
 
 def disagreement(engine: Engine, split: Split) -> float:
-    """Return the largest difference to Keras in feature maps, logits and Grad-CAM.
+    """Return the largest difference to Keras in feature maps, logits and Grad-CAM of the trial.
 
-    Each as a part of its greatest value, for the split's trial as a batch and for one of its
-    images alone.
+    Each as a part of its greatest value.
     """
-    return max(_difference(engine, split, count) for count in (len(split.trial.images), 1))
+    images, extras, maps, logits = split.trial
+    found, found_logits = engine.forward(images, extras)
+    classes = logits.argmax(axis=1).astype(np.int32)
+    heat = cam.gradcam(found, engine.gradients(found, classes, extras))
+    expected = cam.gradcam(maps, engine.gradients(maps, classes, extras))
+    return max(part(found, maps), part(found_logits, logits), part(heat, expected))
 
 
 def _tried(engine: Engine, split: Split, tolerance: float) -> Chosen:
@@ -100,18 +104,3 @@ def _tried(engine: Engine, split: Split, tolerance: float) -> Chosen:
     if not error <= tolerance:
         raise EngineRefused(f"it differs from Keras by {error:.2g}, allowed is {tolerance:g}")
     return Chosen(engine, error)
-
-
-def _difference(engine: Engine, split: Split, count: int) -> float:
-    images, extras, maps, logits = split.trial.first(count)
-    found, found_logits = engine.forward(images, extras)
-    classes = logits.argmax(axis=1).astype(np.int32)
-    heat = cam.gradcam(found, engine.gradients(found, classes, extras))
-    expected = cam.gradcam(maps, engine.gradients(maps, classes, extras))
-    pairs = ((found, maps), (found_logits, logits), (heat, expected))
-    return max(_part(ours, keras) for ours, keras in pairs)
-
-
-def _part(found: Array, expected: Array) -> float:
-    scale = float(np.abs(expected).max()) or 1.0
-    return float(np.abs(found - expected).max()) / scale

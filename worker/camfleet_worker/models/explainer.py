@@ -98,7 +98,7 @@ class Explainer:
     def warm(self) -> None:
         """Run both batch sizes once, so that the first image doesn't pay for tracing."""
         for size in sorted({1, self.batch_size}):
-            images = np.zeros((size, *self.shape), np.float32)
+            images = np.random.default_rng(0).random((size, *self.shape), np.float32)
             extras = tuple(each.trial(size) for each in self.split.extras)
             for engine in self.engines:
                 maps, _ = engine.forward(images, extras)

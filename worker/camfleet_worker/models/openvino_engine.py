@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from camfleet_worker.models import functions
-from camfleet_worker.models.engine import Array, Classes, Extras
-from camfleet_worker.models.split import Split
+from camfleet_worker.models.engine import Array, Classes, Extras, part
+from camfleet_worker.models.split import TOLERANCE, Split
 from camfleet_worker.models.tensorflow_engine import head_gradients
 
 logger = logging.getLogger(__name__)
@@ -36,18 +36,30 @@ class OpenVINO:
     name = "openvino"
 
     def __init__(self, split: Split, batch_size: int, model: Any, threads: int) -> None:
+        self._model = model
+        self._threads = threads
         self._many = _Lane(model, "THROUGHPUT", threads)
-        self._one = self._many if threads == 1 else _Lane(model, "LATENCY", threads)
+        self._one = self._many if threads == 1 else None
+        self._making = threading.Lock()
         self._gradients = head_gradients(split, batch_size)
-        self.nbytes = _constant_bytes(model) * (1 + len({self._one, self._many}))
+        self.nbytes = _constant_bytes(model) * (2 if threads == 1 else 3)
 
     def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:
-        lane = self._one if len(images) == 1 else self._many
-        activations, logits = lane([images, *extras])
+        inputs = [images, *extras]
+        lane = self._alone(inputs) if len(images) == 1 else self._many
+        activations, logits = lane(inputs)
         return activations, logits
 
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
         return self._gradients(activations, classes, extras)
+
+    def _alone(self, inputs: Sequence[Array]) -> "_Lane":
+        """Return the lane for one image, made at the first: by then Keras' weights are gone."""
+        with self._making:
+            if self._one is None:
+                lane = _Lane(self._model, "LATENCY", self._threads)
+                self._one = lane if _agree(lane(inputs), self._many(inputs)) else self._many
+        return self._one
 
 
 class _Lane:
@@ -151,6 +163,10 @@ def keep(model: Any, folder: Path) -> None:
 def _place(name: str) -> int:
     """Return which of a call's arrays the input of that name takes."""
     return 0 if name == "images" else 1 + int(name.removeprefix("extra_"))
+
+
+def _agree(found: Sequence[Array], expected: Sequence[Array]) -> bool:
+    return all(map(lambda ours, theirs: part(ours, theirs) <= TOLERANCE, found, expected))
 
 
 def _shared(array: Array, row: int) -> Any:

@@ -45,10 +45,8 @@ class Trial(NamedTuple):
     activations: Array
     logits: Array
 
-    def first(self, count: int) -> "Trial":
-        """Return the first rows of all arrays."""
-        extras = tuple(each[:count] for each in self.extras)
-        return Trial(self.images[:count], extras, self.activations[:count], self.logits[:count])
+
+_NOTHING = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class Split:
 
     def bare(self) -> "Split":
         """Return the same without submodels and trial, for when an engine has what it needs."""
-        return replace(self, conv=None, head=None, trial=self.trial.first(0))
+        return replace(self, conv=None, head=None, trial=Trial(_NOTHING, (), _NOTHING, _NOTHING))
 
     def require_cam(self) -> Array:
         """Return CAM's class weights; raise `MethodRefused` with the reason."""
@@ -104,15 +102,12 @@ def split(model: Any, signature: Signature, layer: str, activation: str, probe: 
     candidates = _candidates(graph)
     step = _choose(graph, candidates, layer)
     conv, head = _submodels(graph, step, kind)
-    photos = ops.convert_to_tensor(probe, dtype=graph.image.dtype)
-    trial = [ops.convert_to_tensor(each.trial(len(probe)), dtype=each.dtype) for each in extras]
-    maps = conv(joined(photos, trial), training=False)
-    logits = _numpy(head(joined(maps, trial), training=False))
+    given = {each.name: each.trial(len(probe)) for each in extras}
     inputs = {
-        image: photos,
-        **{each.name: value for each, value in zip(extras, trial, strict=True)},
+        image: ops.convert_to_tensor(probe, dtype=graph.image.dtype),
+        **{each.name: ops.convert_to_tensor(given[each.name], dtype=each.dtype) for each in extras},
     }
-    whole = _whole(model, inputs, output)
+    whole, maps, logits = _answers(model, output, conv, head, inputs)
     if activation == "auto" and ending == "linear" and _are_probabilities(whole):
         kind = "given"
     tolerance = HALF_TOLERANCE if graph.half else TOLERANCE
@@ -120,7 +115,7 @@ def split(model: Any, signature: Signature, layer: str, activation: str, probe: 
     steps, _ = graph.head(step.output)
     weights, reason = heads.cam_weights(steps, step, kind)
     if weights is not None:
-        reason = _check_cam(_numpy(maps), logits, weights)
+        reason = _check_cam(maps, logits, weights)
     return Split(
         conv=conv,
         head=head,
@@ -135,7 +130,7 @@ def split(model: Any, signature: Signature, layer: str, activation: str, probe: 
         cam_reason=reason,
         error=error,
         tolerance=tolerance,
-        trial=Trial(probe, tuple(map(_numpy, trial)), _numpy(maps), logits),
+        trial=Trial(probe, tuple(given.values()), maps, logits),
         conv_bytes=nbytes([conv]),
         head_bytes=nbytes([head]),
     )
@@ -214,10 +209,23 @@ def _candidate(step: Step) -> Candidate:
     return Candidate(step.path, int(height), int(width), int(channels))
 
 
-def _whole(model: Any, inputs: dict[str, Any], output: int) -> Array:
-    """Return the explained output of the whole model as (B, units)."""
-    outputs = keras.tree.flatten(model(packed(model, inputs), training=False))
-    return _numpy(outputs[output]).reshape(len(next(iter(inputs.values()))), -1)
+def _answers(
+    model: Any, output: int, conv: Any, head: Any, inputs: dict[str, Any]
+) -> tuple[Array, Array, Array]:
+    """Return the explained output (B, units), feature maps and logits for the inputs, by name.
+
+    Row by row, because Keras keeps the outputs of all layers until a call ends.
+    """
+    rows = []
+    for row in range(len(next(iter(inputs.values())))):
+        own = {name: each[row : row + 1] for name, each in inputs.items()}
+        image, *extras = own.values()
+        maps = conv(joined(image, extras), training=False)
+        logits = head(joined(maps, extras), training=False)
+        outputs = keras.tree.flatten(model(packed(model, own), training=False))
+        rows.append((_numpy(outputs[output]).reshape(1, -1), _numpy(maps), _numpy(logits)))
+    whole, maps, logits = (np.concatenate(each) for each in zip(*rows, strict=True))
+    return whole, maps, logits
 
 
 def _are_probabilities(whole: Array) -> bool:

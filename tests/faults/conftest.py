@@ -1,0 +1,63 @@
+"""A fleet on servers of its own, so that these may be killed."""
+
+import os
+
+import pytest
+
+from album import an_album
+from camfleet import Client
+from camfleet.models import Models
+from fleet import Fleet
+from ownstack import OwnStack
+from samples import write_card
+from worker_parts import services
+
+LEASE_SECONDS = 2
+
+
+@pytest.fixture(scope="session")
+def own(stack, tmp_path_factory):
+    with OwnStack(tmp_path_factory.mktemp("own") / "stack", stack) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def album():
+    with an_album() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def own_client(own, tmp_path_factory):
+    """Give a client of the stack, where the model `patches` is registered."""
+    parts = services(own.settings)
+    with Client(own.settings) as client:
+        card = write_card(tmp_path_factory.mktemp("card"), "patches")
+        Models(client.storage, lambda digest, _timeout: parts.check(digest)).add(card)
+        parts.close()
+        yield client
+
+
+@pytest.fixture(scope="session")
+def fleet(own, own_client, album, tmp_path_factory):
+    """Give the fleet; its survivor is a worker that outlives every test."""
+    environ = {
+        **os.environ,
+        **own.environ,
+        "CAMFLEET_ALLOW_PRIVATE_HOSTS": "1",
+        "CAMFLEET_LEASE_SECONDS": str(LEASE_SECONDS),
+        "CAMFLEET_CONCURRENCY": "1",
+        "CAMFLEET_BATCH_SIZE": "2",
+        "CAMFLEET_CHUNK_SIZE": "4",
+        "CAMFLEET_IO_THREADS": "2",
+    }
+    made = Fleet(environ, own_client, album, tmp_path_factory.mktemp("fleet"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def survivor(fleet):
+    """Give a worker that is ready, and held nowhere before and after."""
+    yield fleet.survivor()
+    fleet.survivor().points.release()

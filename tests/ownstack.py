@@ -1,0 +1,65 @@
+"""A local stack whose servers may be killed and started again, on the same ports and data."""
+
+import os
+import shutil
+from functools import partial
+
+from redis import Redis
+
+from camfleet import local_process, local_servers
+from camfleet.local import BUCKET, LocalStack
+from camfleet.local_folder import Credentials
+from support import wait_until
+
+_SECONDS = 60
+
+
+class OwnStack(LocalStack):
+    """Valkey and SeaweedFS, without a worker; the credentials are those of another stack.
+
+    boto3 takes credentials from the environment, and a test process has one environment only.
+    """
+
+    def __init__(self, data, other):
+        super().__init__(data, worker=False)
+        data.mkdir(parents=True)
+        shutil.copy(other.data / "credentials.json", data)
+
+    def kill(self, name):
+        """End a server as a crash does: `valkey` or `seaweedfs`."""
+        local_process.kill(self.processes[name])
+
+    def start_again(self, name):
+        """Start a server that was killed; return when it answers."""
+        {"valkey": self._valkey_again, "seaweedfs": self._seaweedfs_again}[name]()
+
+    def redis(self):
+        return Redis.from_url(self.settings.redis_url, decode_responses=True)
+
+    def _valkey_again(self):
+        self._again("valkey", local_servers.valkey_command(local_servers.find_valkey()), "valkey")
+        wait_until(partial(_proves, local_servers.ping_valkey, self.settings), _SECONDS)
+
+    def _seaweedfs_again(self):
+        command = local_servers.weed_command(local_servers.find_weed(), self._ports)
+        (self.data / "s3" / "mini.options").unlink(missing_ok=True)
+        self._again("seaweedfs", command, "s3")
+        credentials = Credentials.of(self.data)
+        with local_servers.s3_client(self.settings, credentials, _SECONDS) as client:
+            wait_until(partial(_proves, local_servers.prove_bucket, client, BUCKET), _SECONDS)
+
+    def _again(self, name, command, folder):
+        self.processes[name] = local_process.spawn(
+            command,
+            log=self.data / "logs" / f"{name}.log",
+            cwd=self.data / folder,
+            environ={"PATH": os.defpath, "HOME": str(self.data)},
+        )
+
+
+def _proves(proof, *args):
+    try:
+        proof(*args)
+    except local_servers.NotYet:
+        return False
+    return True

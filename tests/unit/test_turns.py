@@ -1,0 +1,116 @@
+"""Who gets the device next: those whom somebody waits for, and several of them at once."""
+
+import threading
+
+import pytest
+
+from camfleet_worker.turns import Together, Turn
+from support import wait_until
+
+
+def started(*works):
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def joined(threads):
+    for thread in threads:
+        thread.join(10)
+
+
+def test_an_urgent_caller_goes_before_those_who_came_earlier():
+    turn, order = Turn(), []
+
+    def bulk():
+        with turn.taken():
+            order.append("bulk")
+
+    def urgent():
+        with turn.taken(urgent=True):
+            order.append("urgent")
+
+    with turn.taken():
+        threads = started(bulk, bulk)
+        threads += started(urgent)
+        wait_until(lambda: turn._urgent == 1, 10)
+    joined(threads)
+    assert order == ["urgent", "bulk", "bulk"]
+
+
+def test_the_device_is_free_again_after_an_error():
+    turn = Turn()
+    with pytest.raises(KeyError), turn.taken():
+        raise KeyError
+    with turn.taken() as mine:
+        assert mine
+
+
+def test_what_is_needless_does_not_wait_and_does_not_hold_the_device():
+    turn = Turn()
+    with turn.taken(), turn.taken(urgent=True, needless=lambda: True) as mine:
+        assert not mine
+    with turn.taken() as mine:
+        assert mine
+
+
+@pytest.mark.parametrize(("company", "sizes"), [(lambda n: n, [6]), (lambda _n: 1, [1] * 6)])
+def test_those_who_come_while_the_device_is_busy_go_along(company, sizes):
+    turn, seen, answers = Turn(), [], {}
+    together = Together(turn)
+
+    def double(things):
+        seen.append(len(things))
+        return [2 * each for each in things]
+
+    def ask(number):
+        answers[number] = together.run("key", number, double, company)
+
+    with turn.taken():
+        threads = started(*(lambda n=number: ask(n) for number in range(6)))
+        wait_until(lambda: len(together._lines.get("key", ())) == 6, 10)
+    joined(threads)
+    assert answers == {number: 2 * number for number in range(6)}
+    assert seen == sizes
+    assert together._lines == {}
+
+
+def test_an_error_of_a_batch_reaches_all_who_were_in_it():
+    turn, errors = Turn(), []
+    together = Together(turn)
+
+    def fail(_things):
+        raise ValueError("broken")
+
+    def ask():
+        try:
+            together.run("key", 1, fail, lambda n: n)
+        except ValueError as error:
+            errors.append(str(error))
+
+    with turn.taken():
+        threads = started(ask, ask)
+        wait_until(lambda: len(together._lines.get("key", ())) == 2, 10)
+    joined(threads)
+    assert errors == ["broken", "broken"]
+
+
+def test_things_of_different_keys_never_share_a_batch():
+    turn, seen = Turn(), []
+    together = Together(turn)
+
+    def note(things):
+        seen.append(sorted(things))
+        return things
+
+    with turn.taken():
+        threads = started(
+            *(
+                lambda k=key, t=thing: together.run(k, t, note, lambda n: n)
+                for key, thing in [("a", 1), ("a", 2), ("b", 3)]
+            )
+        )
+        wait_until(lambda: sum(map(len, list(together._lines.values()))) == 3, 10)
+    joined(threads)
+    assert sorted(seen) == [[1, 2], [3]]

@@ -1,0 +1,97 @@
+"""Workers as operators start them, held at named points, killed and told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
+from support import wait_until
+
+START = 120
+COMMAND = [sys.executable, "-m", "celery", "-A", "camfleet_worker", "worker", "-l", "INFO"]
+
+
+class Points:
+    """The named points of one process: a folder for CAMFLEET_FAULT_DIR."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def arm(self, point):
+        (self.folder / point).touch()
+
+    def release(self, *points):
+        """Let whoever is held go on; without names at all points."""
+        for each in points or [path.name for path in self.folder.iterdir()]:
+            (self.folder / each).unlink(missing_ok=True)
+            for held in self.folder.glob(f"{each}.*"):
+                held.unlink(missing_ok=True)
+
+    def is_held(self, point):
+        return any(self.folder.glob(f"{point}.*"))
+
+
+class Process:
+    """A process with points of its own and its output in a file."""
+
+    def __init__(self, command, environ, folder):
+        self.points = Points(folder / "points")
+        self.log = folder / "log"
+        environ = {**environ, "CAMFLEET_FAULT_DIR": str(self.points.folder)}
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command, env=environ, stdout=output, stderr=output, start_new_session=True
+            )
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def code(self):
+        """The exit code, None while it runs."""
+        return self._process.poll()
+
+    def said(self):
+        return self.log.read_text(errors="replace")
+
+    def hold(self, point, timeout=START):
+        """Return when the process has reached an armed point."""
+        wait_until(lambda: self.points.is_held(point) or self.code is not None, timeout)
+        assert self.code is None, self.said()
+
+    def send(self, number):
+        os.kill(self.pid, number)
+
+    def kill(self):
+        """End it as the kernel does when memory is short: at once and without a word."""
+        self.send(signal.SIGKILL)
+        self._process.wait(30)
+
+    def ended(self, timeout=60):
+        """Return the exit code as soon as there is one."""
+        return self._process.wait(timeout)
+
+    def close(self):
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait(30)
+
+
+class Worker(Process):
+    """A Celery worker; `ready` waits for it."""
+
+    def __init__(self, environ, folder):
+        super().__init__(COMMAND, environ, folder)
+
+    def ready(self):
+        wait_until(lambda: self.code is not None or " ready." in self.said(), START)
+        assert self.code is None, self.said()
+        return self
+
+    def says(self, text, since=0, timeout=60):
+        """Return when the log has `text` after so many characters."""
+        wait_until(lambda: text in self.said()[since:] or self.code is not None, timeout)
+        assert text in self.said()[since:], self.said()
