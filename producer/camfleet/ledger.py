@@ -4,6 +4,7 @@ Object storage is the truth (job record, manifest and results parts); the ledger
 of it that `status` and `watch` read.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,8 @@ from camfleet.messaging import broker_errors, redis_client
 from camfleet.progress import RATE_EVENTS, Progress, progress_of
 from camfleet.settings import Settings
 from camfleet.totals import Totals
+
+logger = logging.getLogger(__name__)
 
 JOBS = "camfleet:jobs"
 CALLBACKS = "camfleet:callbacks"
@@ -170,7 +173,10 @@ class Ledger:
             pipe.execute()
 
     def is_done(self, job_id: str, chunk: int, retry: int = 0) -> bool:
-        """Say whether a chunk is counted; one of an earlier retry always is. Raises `UnknownJob`."""
+        """Say whether a chunk is counted; one of an earlier retry always is.
+
+        Raises `UnknownJob`.
+        """
         with broker_errors(self._settings), self._redis.pipeline() as pipe:
             pipe.getbit(_key(job_id, "done"), chunk)
             pipe.hget(_key(job_id), "retry")
@@ -244,7 +250,9 @@ class Ledger:
                     ) from error
 
         with broker_errors(self._settings):
-            lock.acquire()
+            if not lock.acquire(blocking=False):
+                logger.warning("another producer is at job %s; waiting for it", job_id)
+                lock.acquire()
         try:
             yield keep
         finally:

@@ -16,6 +16,8 @@ from camfleet.settings import Settings
 from camfleet.wire import encode
 
 CONNECT_SECONDS = 5
+SILENT_SECONDS = 15  # without an answer a connection counts as dead, though nobody closed it
+_CHECK_SECONDS = 10
 SENT = "camfleet_sent"  # header of a message: seconds since the epoch when it was sent
 
 
@@ -28,8 +30,9 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("camfleet", broker=settings.redis_url, backend=settings.redis_url)
     sockets = {
         "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": SILENT_SECONDS,
         "socket_keepalive": True,
-        "health_check_interval": 25,
+        "health_check_interval": _CHECK_SECONDS,
     }
     app.conf.update(
         accept_content=["json"],
@@ -50,8 +53,9 @@ def make_app(settings: Settings) -> Celery:
         },
         result_backend_transport_options={"retry_policy": {"max_retries": 3}},
         redis_socket_connect_timeout=CONNECT_SECONDS,
+        redis_socket_timeout=SILENT_SECONDS,
         redis_socket_keepalive=True,
-        redis_backend_health_check_interval=25,
+        redis_backend_health_check_interval=_CHECK_SECONDS,
         result_expires=settings.answer_expires,
         task_publish_retry_policy={"max_retries": 3, "interval_start": 0.1, "interval_max": 1},
     )
@@ -112,7 +116,10 @@ def redis_client(settings: Settings, patience: float | None = None) -> Any:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    options: dict[str, Any] = {"socket_connect_timeout": CONNECT_SECONDS}
+    options: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": SILENT_SECONDS,
+    }
     if patience is not None:
         options = {
             "socket_connect_timeout": patience,
@@ -122,7 +129,7 @@ def redis_client(settings: Settings, patience: float | None = None) -> Any:
     return redis.Redis.from_url(
         settings.redis_url,
         socket_keepalive=True,
-        health_check_interval=25,
+        health_check_interval=_CHECK_SECONDS,
         decode_responses=True,
         **options,
     )
