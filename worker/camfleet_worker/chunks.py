@@ -174,15 +174,17 @@ class ChunkRunner:
         attempt: int,
         note: Callable[[int], None],
     ) -> list[Result]:
+        insist = self._patience.insist
+
         def check(explained: int) -> None:
             self._reach("batch")
             self._patience.check()
-            if self._ledger.is_cancelled(ref.job_id):
+            if insist(lambda: self._ledger.is_cancelled(ref.job_id)):
                 raise JobCancelled(f"job {ref.job_id} is cancelled")
-            self._ledger.note_work(ref.job_id, record.number(ref), explained)
+            insist(lambda: self._ledger.note_work(ref.job_id, record.number(ref), explained))
             note(explained)
 
-        terms = Terms(check, self._patience.insist)
+        terms = Terms(check, insist)
         if attempt < CAREFUL_FROM:
             return self._pipeline.explain_items(task.items, ask, terms)
         if attempt > GIVE_UP_AFTER:
@@ -195,7 +197,7 @@ class ChunkRunner:
                 ask,
                 terms,
                 refused=dict.fromkeys(killers, WorkerKilled(_KILLED_IMAGE)),
-                mark=lambda index: self._leases.mark(ref, index),
+                mark=lambda index: insist(lambda: self._leases.mark(ref, index)),
             )
 
     def _failed(self, error: Exception) -> None:
