@@ -4,6 +4,7 @@ Making sessions and clients is not thread-safe in boto3, using them is.
 """
 
 import threading
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class Boto:
     def get(self, place: Place, limit: int | None) -> StoredObject:
         with boto_errors(place):
             answer = self.client().get_object(Bucket=place.bucket, Key=place.key)
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:  # its own context manager bypasses its errors
                 check_size(place, answer["ContentLength"], limit)
                 return StoredObject(body.read(), answer.get("ETag", "").strip('"') or None)
 

@@ -119,13 +119,11 @@ def _generic(place: Place, text: str) -> Exception:
     """Return what obstore's `GenericError` means; its text quotes the URL, never the bare key."""
     found = _STATUS.search(text)
     status = int(found[1]) if found else None
-    if (
-        status is None and "Received redirect" in text
-    ):  # the bucket is in another region: boto3 follows
-        return Undecided(always=True)
-    if status is None:
-        kind = _KIND.search(text)
-        return _unanswered(place, kind[1] if kind else text.partition("\n")[0])
+    kind = _KIND.search(text)
+    if status is None and kind:
+        return _unanswered(place, kind[1])
+    if status is None:  # a redirect is the sign of another region, which boto3 finds
+        return Undecided(always="Received redirect" in text)
     if status in _PASSING or (status >= 500 and status != _UNKNOWN):
         return StorageUnavailable(f"{place}: the object store answers {status}")
     return Undecided(always="<Code>AuthorizationHeaderMalformed<" in text)  # likewise

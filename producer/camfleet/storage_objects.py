@@ -1,4 +1,4 @@
-"""Single objects through obstore: an eighth of boto3's CPU time, and the GIL is free meanwhile.
+"""Single objects through obstore: a fifth of boto3's CPU time, and the GIL is free meanwhile.
 
 What it can't take or explain raises `Undecided`; boto3 does that.
 """
