@@ -30,10 +30,10 @@ bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ONLY)
 
 clean:
-	rm -rf $(VENV) .demo .zoo demo-output .camfleet
+	rm -rf $(VENV) .demo .zoo .bench demo-output .camfleet
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,local,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,cpu,local,dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps tf-keras
 	touch $@

@@ -1,17 +1,112 @@
-"""Workers, jobs of photographs that count who asks for them, and what must be true at the end."""
+"""Workers, jobs of photographs that know who asked for them, and what must hold at the end."""
 
 import itertools
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 
-from camfleet import Client
-from camfleet.contract import DEFAULT_OUTPUTS, Item
+import pytest
+
+from camfleet.contract import Item
+from camfleet.errors import ServiceError
+from camfleet.jobs import Job
+from camfleet.messaging import send_chunk
 from support import wait_until
 from workers import Worker
 
 COMPLETE = 120
-HEATMAP = replace_outputs = None
+MODEL = "patches"
+CHUNK = 4
 
 
+def short(*cases):
+    """Leave all but the first case to `make faults`; a tuple is a case of several values."""
+    first, *others = cases
+    return [first, *(_left(each if isinstance(each, tuple) else (each,)) for each in others)]
+
+
+def _left(values):
+    return pytest.param(*values, marks=pytest.mark.faults)
+
+
+@dataclass
 class Order:
-    """A job with the photographs it was given."""
+    """A job, and the URIs of its photographs in order."""
+
+    job: Job
+    uris: list[str]
+
+    def complete(self, timeout=COMPLETE):
+        """Return the progress at the end of the job."""
+        wait_until(lambda: _is_complete(self.job), timeout, pause=0.1)
+        return self.job.status()
+
+    def check(self, *, failed=0, timeout=COMPLETE):
+        """Wait for the end; prove that each image has its result once and that all is counted."""
+        progress = self.complete(timeout)
+        assert (progress.done, progress.failed, progress.total) == (
+            len(self.uris),
+            failed,
+            len(self.uris),
+        )
+        assert progress.chunks_done == progress.chunks
+        proof = self.job.verify()
+        assert (proof.faults, proof.missing_parts) == ((), 0)
+        assert [row.item_id for row in self.job.results() if row.rank == 0] == self.uris
+        return progress
+
+
+class Fleet:
+    """Workers on one Redis, in one environment. `environ` holds every variable they need."""
+
+    def __init__(self, environ, client, album, folder):
+        self.environ = environ
+        self.client = client
+        self.album = album
+        self._folder = folder
+        self._numbers = itertools.count()
+        self._survivor = None
+
+    def submit(self, images, **options):
+        """Submit a job of photographs that nobody has asked for before."""
+        uris = self.album.uris(f"job{next(self._numbers)}", images)
+        items = [Item(item_id=uri, image_uri=uri, target=None, inputs=None) for uri in uris]
+        return Order(self.client.submit(items, models=[MODEL], **options), uris)
+
+    def times(self, order):
+        """Return how often each photograph of a job was asked for."""
+        return self.album.times(order.uris)
+
+    def send_again(self, order):
+        """Send the messages of all chunks of a job once more."""
+        for ref in order.job.record().refs():
+            send_chunk(self.client._app, ref)
+
+    def survivor(self):
+        """Return the worker that is there for every test, ready."""
+        if self._survivor is None or self._survivor.code is not None:
+            self._survivor = self._started({}).ready()
+        return self._survivor
+
+    @contextmanager
+    def worker(self, **environ):
+        """Start a worker for a block; it isn't ready yet."""
+        started = self._started(environ)
+        try:
+            yield started
+        finally:
+            started.close()
+
+    def close(self):
+        if self._survivor:
+            self._survivor.close()
+
+    def _started(self, environ):
+        folder = self._folder / f"worker{next(self._numbers)}"
+        return Worker({**self.environ, **environ}, folder)
+
+
+def _is_complete(job):
+    try:
+        return job.status().complete
+    except ServiceError:  # a server is being started
+        return False

@@ -29,6 +29,12 @@ class OwnStack(LocalStack):
         """End a server as a crash does: `valkey` or `seaweedfs`."""
         local_process.kill(self.processes[name])
 
+    def lose(self, name):
+        """Lose all data of a server that was killed."""
+        folder = self.data / {"valkey": "valkey", "seaweedfs": "s3"}[name]
+        shutil.rmtree(folder)
+        folder.mkdir()
+
     def start_again(self, name):
         """Start a server that was killed; return when it answers."""
         {"valkey": self._valkey_again, "seaweedfs": self._seaweedfs_again}[name]()

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from support import wait_until
 
-START = 120
+START = 40
 COMMAND = [sys.executable, "-m", "celery", "-A", "camfleet_worker", "worker", "-l", "INFO"]
 
 

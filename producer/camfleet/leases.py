@@ -29,6 +29,12 @@ local attempt = redis.call('HINCRBY', KEYS[2], ARGV[2], 1)
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 return attempt
 """
+# KEYS: notes. ARGV: field.
+_UNCOUNT = """
+if tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0) > 0 then
+  redis.call('HINCRBY', KEYS[1], ARGV[1], -1)
+end
+"""
 # KEYS: leases. ARGV: seconds, members.
 _RENEW = f"""{_NOW}
 for position = 2, #ARGV do
@@ -50,6 +56,7 @@ class Leases:
         self._seconds = settings.lease_seconds
         self._redis = redis_client(settings)
         self._take = self._redis.register_script(_TAKE)
+        self._uncount = self._redis.register_script(_UNCOUNT)
         self._renew = self._redis.register_script(_RENEW)
         self._overdue = self._redis.register_script(_OVERDUE)
 
@@ -66,6 +73,11 @@ class Leases:
                 ],
             )
         return attempt
+
+    def uncount(self, ref: ChunkRef) -> None:
+        """Take an attempt back: the worker stopped in order, the chunk isn't to blame."""
+        with broker_errors(self._settings):
+            self._uncount(keys=[_notes(ref.job_id)], args=[_field(ref, "attempts")])
 
     def renew(self, refs: list[ChunkRef]) -> None:
         """Prolong the leases of chunks in work."""

@@ -25,28 +25,6 @@ JOBS = "camfleet:jobs"
 CALLBACKS = "camfleet:callbacks"
 _PARTS = ("", "done", "events", "working", "codes")
 _CLAIM_SECONDS = 60.0
-# KEYS: jobs, leases, queue. ARGV: seconds, patterns of the keys of a job and of its claim.
-_STALLED = """
-local time = redis.call('TIME')
-local now, found, leased = time[1] + time[2] / 1e6, {}, {}
-if redis.call('LLEN', KEYS[3]) > 0 then return found end
-for _, lease in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-  leased[cjson.decode(lease).job_id] = true
-end
-for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local key = ARGV[2]:gsub('%%', function() return job end)
-  local row = redis.call('HMGET', key, 'chunks', 'finished_at', 'cancelled_at', 'created_at')
-  if not row[1] then
-    redis.call('ZREM', KEYS[1], job)
-  elseif not row[2] and not row[3] and not leased[job]
-      and redis.call('EXISTS', (ARGV[3]:gsub('%%', function() return job end))) == 0 then
-    local last = redis.call('XREVRANGE', key .. ':events', '+', '-', 'COUNT', 1)[1]
-    local since = last and tonumber(last[1]:match('%d+')) / 1000 or tonumber(row[4])
-    if now - since > tonumber(ARGV[1]) then table.insert(found, job) end
-  end
-end
-return found
-"""
 # KEYS: job hash. ARGV: field, value. A job that Redis doesn't know gets no hash by it.
 _NOTE = """
 if redis.call('HEXISTS', KEYS[1], 'chunks') == 1 then
@@ -69,9 +47,8 @@ class Ledger:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis = redis_client(settings)
-        script = resources.files("camfleet").joinpath("commit.lua").read_text("utf-8")
-        self._commit = self._redis.register_script(script)
-        self._stalled = self._redis.register_script(_STALLED)
+        self._commit = self._redis.register_script(_script("commit.lua"))
+        self._stalled = self._redis.register_script(_script("stalled.lua"))
         self._not_done = self._redis.register_script(_NOT_DONE)
         self._note = self._redis.register_script(_NOTE)
 
@@ -267,6 +244,10 @@ class Ledger:
             args=[job_id, chunk, retry, self._settings.job_expires, *counts, *codes],
             client=client,
         )
+
+
+def _script(name: str) -> str:
+    return resources.files("camfleet").joinpath(name).read_text("utf-8")
 
 
 def _row(job: JobRecord, retry: int, held: Totals, chunks_done: int) -> dict[str, float]:

@@ -20,7 +20,7 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 _LONGEST = 4096  # characters, of `contract.Name`
 _PARQUET_ROWS = 4096
-_PARQUET_BUFFER = 2**20  # bytes per column; without it a column's whole row group is in memory
+_PARQUET = {"pre_buffer": False, "buffer_size": 2**20}  # else the whole file comes into memory
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,7 +114,7 @@ def _text(value: str | float) -> str | None:
 
 def _reason(error: Exception) -> str:
     reason = str(error).removeprefix("Object ")
-    return f"{reason} {_hint()}" if "field" in reason else reason
+    return f"{reason} {_hint()}" if " field `" in reason else reason
 
 
 def _hint() -> str:
@@ -133,11 +133,14 @@ def _csv(path: Path, name: str) -> Iterator[tuple[int, _Row]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
-            header = next(reader, [])
+            records = _records(reader)
+            header = next(records, [])
+            if isinstance(header, csv.Error):
+                raise header
             wrong = _wrong_columns(header)
             places = {column: place for place, column in enumerate(header)}
             pick = operator.itemgetter(*(places.get(each, -1) for each in Line.__struct_fields__))
-            for row in _records(reader):
+            for row in records:
                 if wrong:
                     raise InvalidRequest(f"{name}, line {reader.line_num}: {wrong}")
                 yield reader.line_num, _from_cells(row, len(header), pick)
@@ -198,10 +201,10 @@ def _parquet(path: Path, name: str) -> Iterator[tuple[int, _Row]]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, buffer_size=_PARQUET_BUFFER) as file:
+        with pq.ParquetFile(path, **_PARQUET) as file:
             if wrong := _wrong_columns(file.schema_arrow.names):
                 raise InvalidRequest(f"{name}: {wrong}")
-            batches = file.iter_batches(batch_size=_PARQUET_ROWS)
+            batches = file.iter_batches(batch_size=_PARQUET_ROWS, use_threads=False)
             rows = (row for batch in batches for row in _from_dicts(batch.to_pylist()))
             yield from enumerate(rows, start=1)
     except UnicodeDecodeError as error:

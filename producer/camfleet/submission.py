@@ -57,17 +57,9 @@ class Submitter:
         with self._ledger.claim(job_id) as keep:
             if self._storage.exists(keys.job(job_id)):
                 return self._again(job_id, keep)
-
-            def go_on(count: int) -> None:
-                keep()
-                on_progress(count)
-
-            try:
-                record = self._write(order, items, job_id, go_on, keep_duplicates=keep_duplicates)
-            except InvalidRequest:
-                keep()  # else the parts are those of another producer
-                self._storage.delete(list(self._storage.keys(keys.manifest(job_id))))
-                raise
+            record = self._write(
+                order, items, job_id, on_progress, keep, keep_duplicates=keep_duplicates
+            )
             keep()
             self._reach("manifest-written")
             self._create(keys.job(job_id), encode_json(record), job_id)
@@ -128,6 +120,7 @@ class Submitter:
         items: Iterable[Item],
         job_id: str,
         on_progress: Callable[[int], None],
+        keep: Callable[[], None],
         *,
         keep_duplicates: bool,
     ) -> JobRecord:
@@ -136,7 +129,9 @@ class Submitter:
         size = self._settings.chunk_size
         with Unique() as unique:
             stream = items if keep_duplicates else unique(items)
-            count, parts = jobs.write_manifest(self._storage, job_id, stream, size, on_progress)
+            count, parts = jobs.write_manifest(
+                self._storage, job_id, stream, size, on_progress, keep
+            )
             made = {
                 "schema_version": contract.SCHEMA_VERSION,
                 "job_id": job_id,
@@ -196,9 +191,7 @@ class Submitter:
                 images += count
         return chunks, images
 
-    def _start_retry(
-        self, record: JobRecord, retry: RetryRecord, keep: Callable[[], None]
-    ) -> None:
+    def _start_retry(self, record: JobRecord, retry: RetryRecord, keep: Callable[[], None]) -> None:
         keep()
         key = keys.retry(retry.job_id, retry.number)
         self._create(key, encode_json(retry), retry.job_id)

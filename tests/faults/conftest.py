@@ -1,13 +1,14 @@
 """A fleet on servers of its own, so that these may be killed."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from album import an_album
 from camfleet import Client
 from camfleet.models import Models
-from fleet import Fleet
+from fleet import CHUNK, Fleet
 from ownstack import OwnStack
 from samples import write_card
 from worker_parts import services
@@ -31,7 +32,7 @@ def album():
 def own_client(own, tmp_path_factory):
     """Give a client of the stack, where the model `patches` is registered."""
     parts = services(own.settings)
-    with Client(own.settings) as client:
+    with Client(replace(own.settings, chunk_size=CHUNK)) as client:
         card = write_card(tmp_path_factory.mktemp("card"), "patches")
         Models(client.storage, lambda digest, _timeout: parts.check(digest)).add(card)
         parts.close()
@@ -48,7 +49,7 @@ def fleet(own, own_client, album, tmp_path_factory):
         "CAMFLEET_LEASE_SECONDS": str(LEASE_SECONDS),
         "CAMFLEET_CONCURRENCY": "1",
         "CAMFLEET_BATCH_SIZE": "2",
-        "CAMFLEET_CHUNK_SIZE": "4",
+        "CAMFLEET_CHUNK_SIZE": str(CHUNK),
         "CAMFLEET_IO_THREADS": "2",
     }
     made = Fleet(environ, own_client, album, tmp_path_factory.mktemp("fleet"))

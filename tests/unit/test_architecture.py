@@ -28,8 +28,8 @@ HOMES = {
     "obstore": {"storage_errors", "storage_objects"},
     "redis": {"messaging", "ledger"},
     "celery": {"calls", "celery", "gate", "messaging", "tasks"},
-    "kombu": {"gate", "messaging"},
-    "pyarrow": {"export", "parts", "selection", "sources", "tables", "manifests"},
+    "kombu": {"broker", "gate", "messaging"},
+    "pyarrow": {"export", "manifests", "parts", "pixels", "selection", "tables"},
 }
 
 

@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from camfleet import manifests
 from camfleet.errors import InvalidRequest
 from camfleet.sources import items
 
 
-def read(source):
-    return list(items(str(source), storage=None))
+def read(source, on_broken=None):
+    return list(items(str(source), None, on_broken))
 
 
 def uris(source):
@@ -111,10 +112,160 @@ def test_numbers_are_good_ids_and_targets(tmp_path):
         ("m.jsonl", '{"image_uri": "s3://a/b"}\n{"image_uri": \n', "line 2"),
         ("m.jsonl", '{"target": "top"}\n', "line 1: missing required field `image_uri`"),
         ("m.jsonl", '["s3://a/b"]\n', "line 1"),
+        ("m.jsonl", "[" * 10_000, "line 1"),
+        ("m.jsonl", '{"image_uri": "\\ud800.jpg"}\n', "line 1: .*surrogate"),
         ("m.parquet", "PAR1 not", "not a Parquet file"),
+        ("m.csv", f"image_uri\ns3://a/{'b' * 5000}\n", "line 2: `image_uri` has 5007 characters"),
+        ("m.csv", f"image_uri,id\ns3://a/b,{'c' * 5000}\n", "line 2: a cell has 5000 characters"),
+        ("m.csv", 'image_uri\n"s3://a/\nb"\n"s3://a"b\n', "line 4: .*expected after"),
+        ("m.csv", f"image_uri\n{'a' * 200_000}\n", r"line 2: field larger .*\d\)$"),
+        ("m.csv", "target\ntop\n", "line 2: missing required field `image_uri`"),
+        ("m.csv", '"image"_uri\na\n', "line 1: .*expected after"),
     ],
 )
 def test_a_broken_manifest_is_refused_with_its_line(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InvalidRequest, match=message):
         read(tmp_path / name)
+
+
+def test_csv_with_a_byte_order_mark_quotes_and_windows_line_ends_reads_as_meant(tmp_path):
+    text = '\ufeff\r\nid,image_uri\r\n1,"s3://a/b, c.jpg"\r\n\r\n"2","s3://a/""d"".jpg"\r\n3\r\n'
+    (tmp_path / "m.csv").write_bytes(text.encode())
+    broken = []
+    found = read(tmp_path / "m.csv", broken.append)
+    assert [(each.item_id, each.image_uri) for each in found] == [
+        ("1", "s3://a/b, c.jpg"),
+        ("2", 's3://a/"d".jpg'),
+    ]
+    assert [str(each) for each in broken] == [f"{tmp_path}/m.csv, line 6: `image_uri` is empty"]
+
+
+def test_csv_that_is_not_utf_8_is_refused_with_the_way_out(tmp_path):
+    (tmp_path / "m.csv").write_bytes(b"image_uri\ns3://a/\xe9.jpg\n")
+    with pytest.raises(InvalidRequest, match=r"m\.csv: save it as UTF-8"):
+        read(tmp_path / "m.csv", [].append)
+
+
+def test_json_as_other_tools_write_it_is_fine(tmp_path):
+    lines = '\ufeff{"image_uri": "s3://a/b", "target": NaN}\r\n\n  \n{"image_uri": "s3://a/c"}'
+    (tmp_path / "m.jsonl").write_text(lines)
+    assert [(each.image_uri, each.target) for each in read(tmp_path / "m.jsonl")] == [
+        ("s3://a/b", None),
+        ("s3://a/c", None),
+    ]
+
+
+def test_a_rows_number_is_its_id_and_its_place_however_long_the_table_is(tmp_path):
+    uris = [f"s3://a/{number}" for number in range(10_000)]
+    pq.write_table(pa.table({"image_uri": [*uris, None, "s3://b"]}), tmp_path / "m.parquet")
+    broken = []
+    found = read(tmp_path / "m.parquet", broken.append)
+    assert [each.image_uri for each in found] == [*uris, "s3://b"]
+    assert [each.item_id for each in found[-2:]] == ["9999", "10001"]
+    assert "line 10001: Expected `str`, got `null`" in str(broken[0])
+    with pytest.raises(InvalidRequest, match="line 10001"):
+        read(tmp_path / "m.parquet")
+
+
+def test_inputs_may_be_an_object_or_its_text(tmp_path):
+    lines = [
+        {"image_uri": "s3://a/b", "inputs": {"age": 3, "sizes": [1, 2]}},
+        {"image_uri": "s3://a/b", "inputs": '{"age": 3.0}'},
+        {"image_uri": "s3://a/b", "inputs": {}},
+        {"image_uri": "s3://a/b", "inputs": ""},
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    given = [each.inputs and json.loads(each.inputs) for each in read(tmp_path / "m.jsonl")]
+    assert given == [{"age": 3, "sizes": [1, 2]}, {"age": 3}, None, None]
+
+
+def test_a_parquet_column_that_is_unknown_is_named_before_any_row_is_read(tmp_path):
+    table = pa.table({"image_uri": ["s3://a/b"], "label": ["x"]})
+    pq.write_table(table, tmp_path / "m.parquet")
+    with pytest.raises(InvalidRequest, match=r"m\.parquet: .*unknown field `label` .*image_uri"):
+        read(tmp_path / "m.parquet", [].append)
+
+
+def test_a_parquet_file_that_is_damaged_inside_is_refused(tmp_path):
+    path = tmp_path / "m.parquet"
+    uris = [f"s3://a/{number}" for number in range(100_000)]
+    pq.write_table(pa.table({"image_uri": uris}), path, compression="zstd", use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    data[1000:50_000] = bytes(49_000)
+    path.write_bytes(data)
+    with pytest.raises(InvalidRequest, match="not a Parquet file"):
+        read(path)
+
+
+def test_text_in_parquet_that_is_not_utf_8_is_refused(tmp_path):
+    pq.write_table(
+        pa.table({"image_uri": pa.array([b"\xff"]).view(pa.string())}), tmp_path / "m.parquet"
+    )
+    with pytest.raises(InvalidRequest, match="not UTF-8"):
+        read(tmp_path / "m.parquet")
+
+
+def test_paths_in_a_manifest_start_at_its_folder_wherever_links_lead(tmp_path):
+    (tmp_path / "real" / "photos").mkdir(parents=True)
+    (tmp_path / "alias").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "elsewhere").symlink_to(tmp_path)
+    text = "image_uri\nphotos/a.jpg\n./photos//./b.jpg\n../c.jpg\nelsewhere/../d.jpg\n/e/f.jpg\n"
+    (tmp_path / "real" / "m.csv").write_text(text)
+    real = tmp_path / "real"
+    expected = [real / "photos/a.jpg", real / "photos/b.jpg", tmp_path / "c.jpg"]
+    assert uris(tmp_path / "alias" / "m.csv") == [
+        *map(str, expected),
+        str((real / "elsewhere" / ".." / "d.jpg").resolve()),
+        "/e/f.jpg",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("a.jpg", "s3://bucket/lists/a.jpg"),
+        ("../photos/./a b.jpg", "s3://bucket/photos/a b.jpg"),
+        ("../../../a.jpg", "s3://bucket/a.jpg"),
+        ("/data/a.jpg", "/data/a.jpg"),
+        ("s3://other/a.jpg", "s3://other/a.jpg"),
+    ],
+)
+def test_paths_in_a_manifest_of_a_bucket_start_at_its_folder_there(tmp_path, uri, expected):
+    path = tmp_path / "m.csv"
+    path.write_text(f"image_uri\n{uri}\n")
+    found = manifests.items(path, "s3://bucket/lists/m.csv", "s3://bucket/lists", None)
+    assert [each.image_uri for each in found] == [expected]
+
+
+def test_broken_lines_are_told_and_left_out(tmp_path):
+    lines = [
+        "s3://a/1,top",
+        ",top",
+        "s3://a/2,top:0",
+        's3://a/3,"x"y',
+        "s3://a/4,top:2,more",
+        "s3://a/5,7",
+    ]
+    (tmp_path / "m.csv").write_text("image_uri,target\n" + "\n".join(lines) + "\n")
+    broken = []
+    found = read(tmp_path / "m.csv", broken.append)
+    assert [(each.item_id, each.image_uri, each.target) for each in found] == [
+        ("0", "s3://a/1", "top"),
+        ("5", "s3://a/5", "7"),
+    ]
+    assert [str(each).split(",")[1].split(":")[0] for each in broken] == [
+        " line 3",
+        " line 4",
+        " line 5",
+        " line 6",
+    ]
+    assert all(isinstance(each, InvalidRequest) for each in broken)
+
+
+def test_what_is_wrong_with_the_whole_is_raised_in_any_case(tmp_path):
+    (tmp_path / "m.csv").write_text("uri\na\nb\n")
+    with pytest.raises(InvalidRequest, match="unknown field `uri`"):
+        read(tmp_path / "m.csv", [].append)
+    with pytest.raises(InvalidRequest, match="no such manifest"):
+        read(tmp_path / "n.csv", [].append)

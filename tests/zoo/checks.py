@@ -18,6 +18,8 @@ import tensorflow as tf
 
 from camfleet.cards import Card, CardInput
 from camfleet.expressions import parse_target
+from camfleet.settings import Settings
+from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.signature import Signature
 from camfleet_worker.models.split import Candidate, split
@@ -76,6 +78,7 @@ class Specimen:
 
     case: Case
     model: Any
+    engine: str = ""  # as in the settings; empty: TensorFlow with variables
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
@@ -107,7 +110,10 @@ class Specimen:
         signature = Signature(self.shape, self.case.image, self.case.output)
         probe = np.random.default_rng(9).uniform(*self.case.pixels, (2, *self.shape))
         parts = split(self.model, signature, self.case.chosen, "auto", probe.astype(np.float32))
-        return Explainer(Card(id="zoo", artifact="m.keras", input=sizes), "0", [parts], "mean", 4)
+        card = Card(id="zoo", artifact="m.keras", input=sizes)
+        settings = Settings(engine=self.engine, batch_size=4)
+        chosen = [Choice(settings).engine(parts)] if self.engine else []
+        return Explainer(card, "0", [parts], "mean", 4, chosen=chosen)
 
     def fed(self, row: int | slice) -> Any:
         """Return rows of all inputs in the structure in which the model takes them."""
@@ -224,10 +230,10 @@ def parameters(cases: Mapping[str, Case | Refused]) -> list[Any]:
     ]
 
 
-def check(case: Case, model: Any = None) -> Specimen:
+def check(case: Case, model: Any = None, engine: str = "") -> Specimen:
     """Assert everything of one model."""
     keras.utils.clear_session(free_memory=False)  # automatic names count from one
-    specimen = Specimen(case, model or case.build())
+    specimen = Specimen(case, model or case.build(), engine)
     explainer = specimen.explainer
     parts = explainer.split
     assert parts.layer == Candidate(case.layer, *case.grid)

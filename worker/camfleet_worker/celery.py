@@ -6,7 +6,7 @@ TensorFlow is loaded once the worker starts, not by `celery inspect` and its lik
 
 import logging
 import os
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import (
@@ -14,15 +14,16 @@ from celery.signals import (
     setup_logging,
     worker_init,
     worker_process_init,
+    worker_ready,
     worker_shutdown,
     worker_shutting_down,
 )
 
 from camfleet import __version__, contract
 from camfleet.errors import ConfigurationError
-from camfleet.messaging import make_app, send_chunk
+from camfleet.messaging import broker_errors, make_app, send_chunk
 from camfleet.settings import Settings
-from camfleet_worker import logs, output, tasks
+from camfleet_worker import broker, logs, output, tasks
 from camfleet_worker.gate import POLL_SECONDS, Gate, cycle, in_work
 from camfleet_worker.patience import Patience
 
@@ -31,10 +32,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LAST_SECONDS = 20.0  # for the batch in work and the messages that go back, after patience ends
-
 settings = Settings.from_environ(os.environ)
 
+broker.install()
 app = make_app(settings)
 gate = Gate(
     {
@@ -47,9 +47,9 @@ patience = Patience(settings.stop_seconds)
 app.conf.update(
     worker_pool="threads",
     worker_concurrency=gate.size,
-    worker_soft_shutdown_timeout=settings.stop_seconds + _LAST_SECONDS,
     worker_send_task_events=False,
     broker_channel_error_retry=True,  # a full Redis answers with these: wait, don't end
+    broker_connection_max_retries=None,  # else a broker away for an hour ends the worker
     broker_transport_options={
         **app.conf.broker_transport_options,
         "queue_order_strategy": cycle(gate),
@@ -67,9 +67,12 @@ def services() -> "Services":
     configure(settings)
     from camfleet_worker.services import Services
 
-    return Services(
-        settings, name=_host[0], publish=partial(send_chunk, app), gate=gate, patience=patience
-    )
+    return Services(settings, name=_host[0], publish=_publish, gate=gate, patience=patience)
+
+
+def _publish(ref: contract.ChunkRef) -> None:
+    with broker_errors(settings):
+        send_chunk(app, ref)
 
 
 tasks.register(app, services)
@@ -107,6 +110,20 @@ def _load_before_work(sender: Any, **_: Any) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery's
 def _load_in_child(**_: Any) -> None:
     services()
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]  # Celery's
+def _stop_by_every_signal(sender: Any, **_: Any) -> None:
+    """Let every signal do what TERM does, also where REMAP_SIGTERM has changed that.
+
+    Celery's own way with QUIT is to end the threads of chunks, which can't be done.
+    """
+    from celery.apps.worker import install_worker_term_handler
+
+    for name in ("SIGTERM", "SIGQUIT", "SIGINT"):
+        install_worker_term_handler(
+            sender.controller, sig=name, how="Warm", callback=None, exitcode=0
+        )
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery's

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from camfleet import keys, tables
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 CAREFUL_FROM = 3  # this attempt runs image by image, to find the one that kills the process
 GIVE_UP_AFTER = 12  # attempts: it isn't an image then
+_GOES_BACK = ("returned", "failed")
 _KILLED_IMAGE = "the worker process died whenever this image was in work"
 _KILLED_CHUNK = f"the worker died or broke {GIVE_UP_AFTER} times on this chunk, on no image of it"
 
@@ -80,17 +81,23 @@ class ChunkRunner:
     def run(self, ref: ChunkRef) -> None:
         """Run one chunk, unless it's done, cancelled, or leased to another worker.
 
-        Waits while storage or broker fail. Raises `CallerError` for a reference to nothing, and
-        `WorkerStops` where the worker is told to stop first.
+        Waits while storage or broker fail. A chunk that breaks, or that the worker has no time
+        for as it stops, goes back to the queue. Raises `CallerError` for a reference to nothing,
+        and `WorkerStops` where the chunk can't go back, or wasn't begun.
         """
         with logs.context(job=ref.job_id, chunk=f"{ref.model}:{ref.part}"):
             attempt = self._patience.insist(lambda: self._leases.take(ref))
             if not attempt:
                 logger.info("%s is another worker's", ref)
                 return
-            with self._metrics.in_work(), self._keeper.holding(ref, attempt) as note:
-                self._reach("leased")
-                self._metrics.chunk(self._ended(ref, attempt, note))
+            with self._metrics.in_work():
+                with self._keeper.holding(ref, attempt) as note:
+                    self._reach("leased")
+                    end = self._ended(ref, attempt, note)
+                self._metrics.chunk(end)
+                if end in _GOES_BACK:  # not before: whoever takes it would find it leased
+                    self._patience.insist(lambda: self._publish(ref))
+                self._reach("given-back")
 
     def _ended(self, ref: ChunkRef, attempt: int, note: Callable[[int], None]) -> End:
         """Run a leased chunk and say how it ended."""
@@ -100,15 +107,14 @@ class ChunkRunner:
             logger.info("%s stopped: its job is cancelled", ref)
             return "cancelled"
         except WorkerStops:
-            self._metrics.chunk("returned")
             logger.info("%s goes back to the queue: the worker stops", ref)
-            raise
+            self._uncount(ref)
+            return "returned"
         except CallerError:
             self._metrics.chunk("failed")
             raise
         except Exception as error:
             logger.exception("%s broke at attempt %d; back to the queue", ref, attempt)
-            self._patience.insist(lambda: self._publish(ref))
             self._failed(error)
             return "failed"
 
@@ -207,6 +213,11 @@ class ChunkRunner:
             failures = self._failures
         if failures >= self._limit:
             self._give_up(f"{failures} chunks in a row failed, the last with: {error}")
+
+    def _uncount(self, ref: ChunkRef) -> None:
+        """Don't count an attempt that ended in order."""
+        with suppress(ServiceError):
+            self._leases.uncount(ref)
 
     @contextmanager
     def _marked(self, ref: ChunkRef) -> Iterator[None]:

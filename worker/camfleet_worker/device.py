@@ -61,7 +61,7 @@ def device_name() -> str:
 
 def threads(settings: Settings) -> int:
     """Return how many threads to compute with: as set, else the cores this process may use."""
-    return settings.cpu_threads or min(len(os.sched_getaffinity(0)), _quota(_QUOTA))
+    return settings.cpu_threads or min(len(os.sched_getaffinity(0)), quota(_QUOTA))
 
 
 def free_memory() -> None:
@@ -72,7 +72,7 @@ def free_memory() -> None:
         trim(0)
 
 
-def _quota(path: Path) -> int:
+def quota(path: Path) -> int:
     """Return how many cores a container's quota is worth, rounded up; many where there's none."""
     limit, _, period = (path.read_text() if path.is_file() else "max").partition(" ")
     return max(1, math.ceil(int(limit) / int(period))) if limit.strip() != "max" else 2**16

@@ -25,14 +25,21 @@ _SILENT_SECONDS = 60.0  # longer than kombu needs to notice a dead connection an
 class Gate:
     """Decides, and knows whether the worker still asks at all. Safe to share by threads.
 
-    `slots` has the slots of each queue, `busy` returns how many messages of each are in work.
+    `slots` has the slots of each queue, `busy` returns how many messages of each are in work,
+    `clock` the time in seconds.
     """
 
-    def __init__(self, slots: Mapping[str, int], busy: Callable[[], Counter[str]]) -> None:
+    def __init__(
+        self,
+        slots: Mapping[str, int],
+        busy: Callable[[], Counter[str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._slots = dict(slots)
         self._busy = busy
+        self._clock = clock
         self._closed: str | None = None
-        self._asked = time.monotonic()
+        self._asked = clock()
         self._lock = threading.Lock()
 
     @property
@@ -42,7 +49,7 @@ class Gate:
 
     def open(self, queues: Iterable[str]) -> list[str]:
         """Return the queues of `queues` to ask now, in the order of the slots."""
-        self._asked = time.monotonic()
+        self._asked = self._clock()
         if self._closed:
             return []
         busy = self._busy()
@@ -67,7 +74,7 @@ class Gate:
         """Return why no message is taken, None where all is well."""
         if self._closed:
             return self._closed
-        silent = time.monotonic() - self._asked
+        silent = self._clock() - self._asked
         if silent > _SILENT_SECONDS and self._busy().total() < self.size:
             return f"it has not asked the broker for work for {silent:.0f} s"
         return None

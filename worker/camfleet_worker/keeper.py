@@ -107,12 +107,18 @@ class Keeper:
     def _sweep(self) -> None:
         """Send the messages again that got lost, or were never sent as their producer died."""
         for job_id in self._ledger.stalled(self._seconds):
-            record = self._records.job(job_id)
-            retry = self._ledger.progress(job_id).retry
-            missing = [record.chunk(number, retry) for number in self._ledger.not_done(job_id)]
-            logger.warning("job %s: %d chunks have no message; sent again", job_id, len(missing))
-            for ref in missing:
-                self._publish(ref)
+            try:
+                self._send_again(job_id)
+            except CallerError as error:  # the other jobs shall not wait for this one's record
+                logger.warning("job %s: its chunks can't be sent again: %s", job_id, error)
+
+    def _send_again(self, job_id: str) -> None:
+        record = self._records.job(job_id)
+        retry = self._ledger.progress(job_id).retry
+        missing = [record.chunk(number, retry) for number in self._ledger.not_done(job_id)]
+        logger.warning("job %s: %d chunks have no message; sent again", job_id, len(missing))
+        for ref in missing:
+            self._publish(ref)
 
     def _give_back(self, ref: ChunkRef) -> None:
         try:

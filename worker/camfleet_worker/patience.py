@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from camfleet.errors import ServiceError
+from camfleet.errors import BrokerUnavailable, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +43,10 @@ class Patience:
         self._since = 0.0
 
     def stop(self) -> None:
-        """Let work end soon, and nobody wait any more."""
-        self._since = time.monotonic()
-        self._told.set()
+        """Let work end soon, and nobody wait any more. Being told twice changes nothing."""
+        if not self._told.is_set():
+            self._since = time.monotonic()
+            self._told.set()
 
     def check(self) -> None:
         """Raise `WorkerStops` where there's no time left."""
@@ -58,7 +59,7 @@ class Patience:
         while True:
             try:
                 return work()
-            except ServiceError as error:
+            except (BrokerUnavailable, StorageUnavailable) as error:
                 logger.warning("waiting %.0f s: %s", pause, error)
                 if self._told.wait(pause):
                     raise WorkerStops from error

@@ -143,19 +143,18 @@ def from_graph(graph: Any, outputs: Sequence[str]) -> Any:
 
 
 def read(folder: Path) -> Any:
-    """Return the model that `keep` has written, its weights mapped into memory, or None."""
-    path = folder / _FILE
-    return library().Core().read_model(path) if path.is_file() else None
+    """Return the model that `keep` has written, its weights mapped into memory."""
+    return library().Core().read_model(folder / _FILE)
 
 
 def keep(model: Any, folder: Path) -> None:
     """Write a model to `folder`, in place of what's there. Failing costs the next start's time."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}-"))
-        library().save_model(model, partial / _FILE, compress_to_fp16=False)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+            made = Path(partial) / folder.name
+            library().save_model(model, made / _FILE, compress_to_fp16=False)
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)
     except (OSError, RuntimeError) as error:
         logger.warning("the converted model is not kept in %s: %s", folder, error)
 
@@ -166,7 +165,7 @@ def _place(name: str) -> int:
 
 
 def _agree(found: Sequence[Array], expected: Sequence[Array]) -> bool:
-    return all(map(lambda ours, theirs: part(ours, theirs) <= TOLERANCE, found, expected))
+    return all(part(*pair) <= TOLERANCE for pair in zip(found, expected, strict=True))
 
 
 def _shared(array: Array, row: int) -> Any:

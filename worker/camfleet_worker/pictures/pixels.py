@@ -5,6 +5,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -53,7 +54,7 @@ def _rgb(image: Image.Image) -> Pixels:
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, _BAND // image.width)
     for top in range(0, image.height, rows):
-        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        band = _rows(image, top, min(top + rows, image.height))
         if band.mode in ("I", "F"):
             raise ValueError("numbers of 32 bits or with a sign have no known range; save 8 or 16")
         if band.mode.startswith("I;16"):
@@ -63,8 +64,19 @@ def _rgb(image: Image.Image) -> Pixels:
             layer = band.convert("RGBA")
             band = Image.new("RGB", band.size, "white")
             band.paste(layer, mask=layer)
-        pixels[top : top + rows] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+        plain = band if band.mode == "RGB" else band.convert("RGB")
+        cv2.cvtColor(_shared(plain), cv2.COLOR_RGBA2RGB, dst=pixels[top : top + rows])
     return pixels
+
+
+def _rows(image: Image.Image, top: int, bottom: int) -> Image.Image:
+    whole = (top, bottom) == (0, image.height)
+    return image if whole else image.crop((0, top, image.width, bottom))
+
+
+def _shared(image: Image.Image) -> Any:
+    """Return an RGB picture's own memory, (H, W, 4): to copy it takes longer, and holds the GIL."""
+    return pa.array(image).flatten().to_numpy().reshape(image.height, image.width, 4)
 
 
 def _eight_bits(image: Image.Image, tags: Any) -> Pixels:

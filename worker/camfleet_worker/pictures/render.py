@@ -2,6 +2,7 @@
 
 import io
 import math
+from functools import cache
 from typing import Any
 
 import cv2
@@ -114,10 +115,9 @@ def overlay_jpeg(
     left, across = stretch(heat.shape[1], geometry.left * wide, geometry.right * wide, width)
     rows = heat @ across.T
     for first in range(0, len(down), _BAND):
-        levels = _levels(down[first : first + _BAND] @ rows)
-        part = picture[top + first :, left:][: levels.shape[0], : levels.shape[1]]
-        colours = cv2.applyColorMap(levels, _COLORMAPS[colormap])
-        part[:] = cv2.addWeighted(part, 1 - opacity, colours, opacity, 0)
+        colours = _coloured(_levels(down[first : first + _BAND] @ rows), colormap)
+        part = picture[top + first :, left:][: colours.shape[0], : colours.shape[1]]
+        cv2.addWeighted(part, 1 - opacity, colours, opacity, 0, dst=part)
     return _encoded(".jpg", picture, _JPEG)
 
 
@@ -144,8 +144,23 @@ def stretch(cells: int, start: float, stop: float, pixels: int) -> tuple[int, Ma
     return first, np.maximum(shares, 0).astype(np.float32)
 
 
-def _levels(heat: NDArray[Any]) -> Pixels:
-    return np.asarray(heat * 255 + 0.5).astype(np.uint8)
+def _levels(heat: Map) -> Pixels:
+    return np.asarray(cv2.convertScaleAbs(heat, alpha=255), np.uint8)
+
+
+def _coloured(levels: Pixels, colormap: str) -> Pixels:
+    """Return (h, w) levels as (h, w, 3) colours, blue first; `cv2.applyColorMap` takes twice."""
+    pixels = _colours(colormap).take(levels, mode="clip")
+    four = pixels.view(np.uint8).reshape(*levels.shape, 4)
+    return np.asarray(cv2.cvtColor(four, cv2.COLOR_BGRA2BGR), np.uint8)
+
+
+@cache
+def _colours(colormap: str) -> NDArray[np.uint32]:
+    """Return the colours of the 256 levels, the four bytes of a pixel as one number."""
+    levels = np.arange(256, dtype=np.uint8)
+    colours = cv2.applyColorMap(levels, _COLORMAPS[colormap])
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA)).view(np.uint32).ravel()
 
 
 def _encoded(suffix: str, pixels: Pixels, options: tuple[int, ...]) -> bytes:

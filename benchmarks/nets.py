@@ -1,0 +1,69 @@
+"""Models to measure with, as files with their cards: `python -m benchmarks.nets NAME FOLDER`.
+
+The weights are random: how fast a model is doesn't depend on them.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from examples.demo import lite0
+
+PREPROCESSING = {
+    "EfficientNetLite0": "tf",
+    "MobileNetV2": "tf",
+    "ResNet50": "caffe",
+    "Small": "unit",
+}
+SIDES = {"Small": 64}
+_CARD = """
+id = "{name}"
+artifact = "model.keras"
+[input]
+height = {side}
+width = {side}
+[preprocessing]
+mode = "{mode}"
+"""
+
+
+def write(name: str, folder: Path) -> Path:
+    """Write a model in a process of its own; return its card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "benchmarks.nets", name, str(folder)]
+    environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run(command, check=True, env=environ)  # noqa: S603  # ours
+    path = folder / "card.toml"
+    side = SIDES.get(name, 224)
+    path.write_text(_CARD.format(name=name, side=side, mode=PREPROCESSING[name]))
+    return path
+
+
+def build(name: str) -> Any:
+    """Return a Keras model."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    if name == "Small":
+        return _small(keras.layers)
+    if name == "EfficientNetLite0":
+        return lite0.build()
+    return getattr(keras.applications, name)(weights=None)
+
+
+def _small(layers: Any) -> Any:
+    import keras
+
+    side = SIDES["Small"]
+    image = keras.Input((side, side, 3))
+    maps = image
+    for filters in (8, 16, 32):
+        maps = layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(maps)
+    pooled = layers.GlobalAveragePooling2D()(maps)
+    return keras.Model(image, layers.Dense(10, "softmax")(pooled))
+
+
+if __name__ == "__main__":
+    build(sys.argv[1]).save(Path(sys.argv[2], "model.keras"))

@@ -1,0 +1,35 @@
+"""Camfleet's explainer with a worker's settings, as a process to measure."""
+
+import numpy as np
+
+from benchmarks.peer import given, serve
+from camfleet import cards
+from camfleet.expressions import parse_target
+from camfleet.settings import Settings
+from camfleet_worker import device
+
+
+def main() -> None:
+    folder, _, photos = given()
+    settings = Settings(batch_size=len(photos))
+    device.configure(settings)
+    from camfleet_worker.models.build import ModelKey, build_explainer
+
+    card = cards.load_card(folder / "card.toml")
+    key = ModelKey("", "auto", None)
+    path = folder / card.artifact
+    made = build_explainer(card, path, key=key, golden=None, settings=settings)
+    targets = [parse_target("top")] * len(photos)
+    explained = [each[0] for each in made.explain(photos, targets, "gradcam")]
+    np.save(folder / "camfleet.npy", np.stack([each.raw for each in explained]))
+    serve(
+        {"camfleet": lambda: made.explain(photos, targets, "gradcam")},
+        len(photos),
+        engine=made.engines[0].name,
+        layer=made.layer,
+        classes=[each.class_index for each in explained],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The explainer beside other libraries' and beside Keras' eager way: decoded images in, maps out.
+
+Every way runs in a process of its own, in the environment that it was installed into, with as
+many threads as a worker has. They take turns in one run; medians are compared.
+"""
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import nets
+from benchmarks.peer import Case, Peer, peer
+from benchmarks.peer_places import NotInstalled, Place
+from camfleet.settings import Settings
+from camfleet_worker import device
+from camfleet_worker.pictures import render
+
+MODELS = ("EfficientNetLite0", "MobileNetV2", "ResNet50")
+ROUNDS = 7
+BATCH = 16
+SIDE = 224
+_TENSORFLOW = (
+    "tensorflow-cpu; platform_machine == 'x86_64' and sys_platform != 'darwin'",
+    "tensorflow; platform_machine != 'x86_64' or sys_platform == 'darwin'",
+)
+PLACES = {
+    "benchmarks.peer_vis": Place("vis", ("tf-keras-vis", "keras", *_TENSORFLOW)),
+    "benchmarks.peer_torch": Place("torch", ("grad-cam", "timm", "torch", "torchvision")),
+}
+
+
+def benchmarks() -> Iterator[dict[str, Any]]:
+    """Yield one result a model, and one for each peer that can't be installed here."""
+    pythons = {"benchmarks.peer_eager": sys.executable}
+    for module, place in PLACES.items():
+        try:
+            pythons[module] = place.python()
+        except NotInstalled as error:
+            yield {"name": f"peers_{place.name}", "skipped": str(error)}
+    for name in MODELS:
+        with tempfile.TemporaryDirectory() as folder:
+            yield _compared(name, Path(folder), pythons)
+
+
+def _compared(name: str, folder: Path, pythons: dict[str, str]) -> dict[str, Any]:
+    """Measure all ways with one model, written to a folder."""
+    nets.write(name, folder)
+    photos = np.random.default_rng(0).uniform(-1, 1, (BATCH, SIDE, SIDE, 3))
+    np.save(folder / "photos.npy", photos.astype(np.float32))
+    threads = device.threads(Settings())
+    Case(name, threads).write(folder)
+    with ExitStack() as stack:
+        ours = stack.enter_context(peer(sys.executable, "benchmarks.peer_camfleet", folder))
+        Case(name, threads, ours.about["layer"], ours.about["classes"]).write(folder)
+        others = [
+            stack.enter_context(peer(python, module, folder)) for module, python in pythons.items()
+        ]
+        each = _milliseconds([ours, *others])
+    versions = [peer.about.get("versions", {}) for peer in others]
+    return {
+        "name": f"peers_{name}",
+        "engine": ours.about["engine"],
+        "threads": threads,
+        **{f"{way}_ms_per_image": round(value, 2) for way, value in each.items()},
+        **{
+            f"throughput_ratio_to_{way}": round(value / each["camfleet"], 2)
+            for way, value in each.items()
+            if way != "camfleet"
+        },
+        **_difference(folder),
+        "versions": {name: made for found in versions for name, made in found.items()},
+    }
+
+
+def _milliseconds(peers: list[Peer]) -> dict[str, float]:
+    """Return each way's median milliseconds per image; the ways take turns."""
+    ways = [(peer, way) for peer in peers for way in peer.about["ways"]]
+    taken: dict[str, list[float]] = {way: [] for _, way in ways}
+    for _ in range(ROUNDS):
+        for each, way in ways:
+            taken[way].append(1e3 * each.seconds(way) / each.about["images"])
+    return {way: statistics.median(found) for way, found in taken.items()}
+
+
+def _difference(folder: Path) -> dict[str, float]:
+    """Return the largest difference to tf-keras-vis' maps of the same model and classes.
+
+    Of the positive parts, each map divided by its maximum and resized to the image.
+    """
+    theirs = folder / "tf_keras_vis.npy"
+    if not theirs.is_file():
+        return {}
+    shown = [
+        np.stack([render.resized(render.normalise(raw), SIDE, SIDE) for raw in np.load(path)])
+        for path in (folder / "camfleet.npy", theirs)
+    ]
+    return {"tf_keras_vis_max_difference": float(f"{np.abs(shown[0] - shown[1]).max():.1g}")}

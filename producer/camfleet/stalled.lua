@@ -1,0 +1,21 @@
+-- Find the jobs that have chunks to run, but no message, no lease and no producer at work.
+-- KEYS: jobs, leases, queue. ARGV: seconds, patterns of the keys of a job and of its claim.
+local time = redis.call('TIME')
+local now, found, leased = time[1] + time[2] / 1e6, {}, {}
+if redis.call('LLEN', KEYS[3]) > 0 then return found end
+for _, lease in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  leased[cjson.decode(lease).job_id] = true
+end
+for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local key = ARGV[2]:gsub('%%', function() return job end)
+  local row = redis.call('HMGET', key, 'chunks', 'finished_at', 'cancelled_at', 'created_at')
+  if not row[1] then
+    redis.call('ZREM', KEYS[1], job)
+  elseif not row[2] and not row[3] and not leased[job]
+      and redis.call('EXISTS', (ARGV[3]:gsub('%%', function() return job end))) == 0 then
+    local last = redis.call('XREVRANGE', key .. ':events', '+', '-', 'COUNT', 1)[1]
+    local since = last and tonumber(last[1]:match('%d+')) / 1000 or tonumber(row[4])
+    if now - since > tonumber(ARGV[1]) then table.insert(found, job) end
+  end
+end
+return found

@@ -1,0 +1,84 @@
+"""Messages that come twice or get lost, and a broker that forgets everything."""
+
+import pytest
+
+from camfleet.contract import BULK_QUEUE
+from fleet import CHUNK
+from support import wait_until
+
+
+def test_messages_that_come_twice_change_nothing(fleet, survivor):
+    survivor.points.arm("stored")
+    order = fleet.submit(3 * CHUNK)
+    survivor.hold("stored")
+    fleet.send_again(order)
+    survivor.points.release()
+    order.check()
+    fleet.send_again(order)
+    wait_until(lambda: _of(survivor, order).count("was done before") == 6, 60)
+    order.check()
+    assert fleet.times(order) == [1] * len(order.uris)
+
+
+@pytest.mark.faults
+def test_a_chunk_in_work_is_left_to_the_worker_that_has_it(fleet, survivor):
+    survivor.points.arm("leased")
+    with fleet.worker() as other:
+        other.points.arm("stored")
+        other.ready()
+        order = fleet.submit(2 * CHUNK)
+        survivor.hold("leased")
+        other.hold("stored")
+        survivor.points.release()
+        fleet.send_again(order)
+        wait_until(lambda: "is another worker's" in _of(survivor, order), 60)
+        other.points.release()
+        order.check()
+    assert fleet.times(order) == [1] * len(order.uris)
+
+
+@pytest.mark.faults
+def test_messages_that_got_lost_are_sent_again_by_workers(fleet, own, survivor):
+    survivor.points.arm("leased")
+    order = fleet.submit(4 * CHUNK)
+    survivor.hold("leased")
+    with own.redis() as redis:
+        assert redis.delete(BULK_QUEUE)
+    survivor.points.release()
+    order.check()
+    assert "3 chunks have no message; sent again" in _of(survivor, order)
+    assert fleet.times(order) == [1] * len(order.uris)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("point", ["batch", "stored", "counted"])
+def test_a_job_that_the_broker_forgot_goes_on_when_it_is_resumed(fleet, own, survivor, point):
+    survivor.points.arm(point)
+    order = fleet.submit(3 * CHUNK)
+    survivor.hold(point)
+    with own.redis() as redis:
+        redis.flushall()
+    survivor.points.release()
+    fleet.client.resume(order.job.id)
+    order.check()
+    assert sum(fleet.times(order)) <= len(order.uris) + CHUNK
+
+
+@pytest.mark.faults
+def test_a_job_goes_on_when_the_brokers_data_are_lost_and_it_is_resumed(fleet, own, survivor):
+    survivor.points.arm("explained")
+    order = fleet.submit(3 * CHUNK)
+    survivor.hold("explained")
+    own.kill("valkey")
+    own.lose("valkey")
+    survivor.points.release()
+    own.start_again("valkey")
+    fleet.client.resume(order.job.id)
+    order.check()
+    assert sum(fleet.times(order)) <= len(order.uris) + CHUNK
+
+
+def _of(worker, order):
+    """Return the lines of a worker's log that are about a job."""
+    lines = worker.said().splitlines()
+    return "\n".join(line for line in lines if f"job {order.job.id}" in line)

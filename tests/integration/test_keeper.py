@@ -1,0 +1,182 @@
+"""The keeper against real servers: what dead workers and lost messages leave runs again."""
+
+import itertools
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from camfleet.contract import DEFAULT_OUTPUTS, JobRecord, ModelRef
+from camfleet.leases import LEASES, Leases
+from camfleet.ledger import Ledger
+from camfleet.totals import Totals
+from camfleet.wire import encode_json
+from camfleet_worker.keeper import Keeper
+from camfleet_worker.records import Records
+from producing import drain, items, producing
+from support import wait_until
+
+SHORT = 0.3
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def parts(settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept")
+    with producing(settings, folder, model="kept", database=10, chunk_size=2) as made:
+        yield made
+
+
+@pytest.fixture
+def redis(parts):
+    parts[1].flushdb()
+    return parts[1]
+
+
+@pytest.fixture
+def client(parts, redis):
+    return parts[0]
+
+
+@pytest.fixture
+def ledger(client):
+    with closing(Ledger(client.settings)) as made:
+        yield made
+
+
+@pytest.fixture
+def leases(client):
+    with closing(Leases(replace(client.settings, lease_seconds=SHORT))) as made:
+        yield made
+
+
+@pytest.fixture
+def keeper(client, ledger, leases):
+    """Give a function that starts a keeper, and the chunks that it put back."""
+    published = []
+    made = []
+
+    def start():
+        made.append(
+            Keeper(
+                leases=leases,
+                ledger=ledger,
+                records=Records(client.storage, ledger),
+                publish=published.append,
+                seconds=SHORT,
+            )
+        )
+        return made[0], published
+
+    yield start
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def job(client):
+    """Submit a job of three chunks."""
+    return client.submit(items(6), models=["kept"], job_id=f"kept-{next(numbers)}")
+
+
+def test_chunks_whose_messages_vanished_are_sent_again(redis, ledger, keeper, job):
+    refs = drain(redis)
+    ledger.commit(job.id, 1, Totals())
+    _, published = keeper()
+    wait_until(lambda: len(published) >= 2, 10)
+    assert set(published) == {refs[0], refs[2]}
+
+
+def test_a_job_without_a_record_does_not_keep_the_others_waiting(redis, ledger, keeper, job):
+    ledger.open(
+        JobRecord(
+            schema_version=1,
+            job_id="no-record",
+            created_at=1.0,  # the oldest: it's looked at first
+            models=(ModelRef(id="net", version="1", digest="0" * 64),),
+            target="top",
+            method="gradcam",
+            layer="auto",
+            fuse=None,
+            outputs=DEFAULT_OUTPUTS,
+            items=1,
+            duplicates=0,
+            chunk_size=2,
+            parts=1,
+            callback=None,
+        )
+    )
+    refs = drain(redis)
+    _, published = keeper()
+    wait_until(lambda: set(published) == set(refs), 10)
+
+
+def test_a_retry_whose_messages_vanished_is_sent_again_as_a_retry(redis, ledger, keeper, job):
+    drain(redis)
+    for number in range(3):
+        ledger.commit(job.id, number, Totals())
+    ledger.reopen(job.id, 1, [2])
+    _, published = keeper()
+    wait_until(lambda: published, 10)
+    assert set(published) == {job.record().chunk(2, 1)}
+
+
+def test_a_job_is_stalled_only_while_nothing_of_it_is_under_way(redis, ledger, leases, job):
+    assert ledger.stalled(0) == [], "its messages wait"
+    ref = drain(redis)[0]
+    assert ledger.stalled(0) == [job.id]
+    assert ledger.stalled(60) == [], "a message may be on its way to a worker"
+    leases.take(ref)
+    assert ledger.stalled(0) == [], "a worker has a chunk of it, or had"
+    leases.give_back(ref)
+    with ledger.claim(job.id):
+        assert ledger.stalled(0) == [], "a producer is at it"
+    assert ledger.stalled(0) == [job.id]
+
+
+@pytest.mark.parametrize("end", ["cancelled", "complete"])
+def test_a_job_that_ended_is_not_stalled(redis, ledger, job, end):
+    drain(redis)
+    if end == "cancelled":
+        job.cancel()
+    else:
+        for number in range(3):
+            ledger.commit(job.id, number, Totals())
+    assert job.status().state == end
+    assert ledger.stalled(0) == []
+
+
+def test_a_job_that_redis_forgot_is_not_listed_any_more(redis, ledger, job):
+    drain(redis)
+    redis.delete(f"camfleet:job:{{{job.id}}}")
+    assert ledger.stalled(0) == []
+    assert ledger.jobs() == []
+
+
+def test_the_chunk_of_a_dead_worker_goes_back_unless_nobody_wants_it(
+    redis, ledger, leases, keeper, job
+):
+    counted, wanted, _ = drain(redis)
+    for ref in (counted, wanted):
+        leases.take(ref)
+    ledger.commit(job.id, job.record().number(counted), Totals())
+    redis.rpush("camfleet.bulk", "something")  # so that nothing is swept
+    _, published = keeper()
+    wait_until(lambda: redis.zcard(LEASES) == 0, 10)
+    assert published == [wanted]
+
+
+def test_a_chunk_in_work_is_kept_and_known_and_then_given_back(redis, leases, keeper, job):
+    ref = drain(redis)[0]
+    member = encode_json(ref).decode()
+    leases.take(ref)
+    kept, _ = keeper()
+    with kept.holding(ref, attempt=2) as note:
+        note(5)
+        (state,) = kept.chunks()
+        assert (state.job_id, state.part, state.attempt, state.explained) == (job.id, 0, 2, 5)
+        begun = redis.zscore(LEASES, member)
+        wait_until(lambda: redis.zscore(LEASES, member) > begun + 2 * SHORT, 10)
+        assert leases.take(ref) == 0
+    assert kept.chunks() == ()
+    assert redis.zscore(LEASES, member) is None

@@ -1,0 +1,84 @@
+"""The gate: which queues a worker asks, and what it says when it asks none."""
+
+from collections import Counter
+
+import pytest
+
+from camfleet.contract import BULK_QUEUE, INTERACTIVE_QUEUE
+from camfleet_worker.gate import Gate, cycle
+
+BOTH = [BULK_QUEUE, INTERACTIVE_QUEUE]
+
+
+class Now:
+    """What is in work and what time it is, as a test says."""
+
+    def __init__(self):
+        self.busy: Counter = Counter()
+        self.seconds = 1000.0
+
+
+@pytest.fixture
+def now():
+    return Now()
+
+
+@pytest.fixture
+def gate(now):
+    slots = {INTERACTIVE_QUEUE: 2, BULK_QUEUE: 1}
+    return Gate(slots, lambda: now.busy, lambda: now.seconds)
+
+
+def test_interactive_requests_are_asked_for_first(gate):
+    assert gate.open(BOTH) == [INTERACTIVE_QUEUE, BULK_QUEUE]
+    assert gate.open([BULK_QUEUE]) == [BULK_QUEUE]
+    assert gate.size == 3
+
+
+def test_a_queue_without_a_free_slot_is_not_asked_and_the_other_is(gate, now):
+    now.busy[BULK_QUEUE] = 1
+    assert gate.open(BOTH) == [INTERACTIVE_QUEUE]
+    now.busy[INTERACTIVE_QUEUE] = 1
+    assert gate.open(BOTH) == [INTERACTIVE_QUEUE]
+    now.busy[INTERACTIVE_QUEUE] = 2
+    assert gate.open(BOTH) == []
+    assert (gate.busy(INTERACTIVE_QUEUE), gate.busy(BULK_QUEUE)) == (2, 1)
+    now.busy.clear()
+    assert gate.open(BOTH) == [INTERACTIVE_QUEUE, BULK_QUEUE]
+
+
+def test_a_queue_that_has_no_slots_of_its_own_is_asked_last_and_always(gate, now):
+    assert gate.open(["other", *BOTH]) == [INTERACTIVE_QUEUE, BULK_QUEUE, "other"]
+    now.busy.update({INTERACTIVE_QUEUE: 2, BULK_QUEUE: 1})
+    assert gate.open(["other", *BOTH]) == ["other"]
+
+
+def test_a_closed_gate_asks_nothing_and_keeps_the_first_reason(gate):
+    gate.close("5 chunks in a row failed")
+    gate.close("something else")
+    assert gate.open([*BOTH, "other"]) == []
+    assert gate.trouble == "5 chunks in a row failed"
+
+
+def test_a_worker_that_has_not_asked_for_a_minute_is_in_trouble(gate, now):
+    now.seconds += 60
+    assert gate.trouble is None
+    now.seconds += 1
+    assert gate.trouble == "it has not asked the broker for work for 61 s"
+    gate.open(BOTH)
+    assert gate.trouble is None
+
+
+def test_a_worker_without_a_free_slot_needs_not_ask(gate, now):
+    now.busy.update({INTERACTIVE_QUEUE: 2, BULK_QUEUE: 1})
+    now.seconds += 3600
+    assert gate.trouble is None
+    now.busy[BULK_QUEUE] = 0
+    assert "3600 s" in gate.trouble
+
+
+def test_a_channel_picks_its_queues_through_the_gate(gate, now):
+    queues = cycle(gate)(BOTH)
+    assert queues.consume(2) == [INTERACTIVE_QUEUE, BULK_QUEUE]
+    now.busy[INTERACTIVE_QUEUE] = 2
+    assert queues.consume(2) == [BULK_QUEUE]

@@ -1,0 +1,43 @@
+"""What kombu's Redis transport lacks for a worker that shall outlive its broker.
+
+Where the connection is lost while messages are in work, kombu answers for them on the closed
+channel, and the `AttributeError` of that ends the worker. There's nothing to answer for: leases
+bring chunks back, and a message that comes back finds its chunk done.
+"""
+
+import logging
+from typing import Any
+
+from kombu.transport import redis
+
+logger = logging.getLogger(__name__)
+
+
+class _QoS(redis.QoS):
+    """Keeps still about the messages of a lost connection."""
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        if self._is_lost():
+            self._on_collect.cancel()
+        else:
+            super().restore_unacked_once(stderr)  # type: ignore[no-untyped-call]
+
+    def ack(self, delivery_tag: str) -> None:
+        if not self._is_lost():
+            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        if not self._is_lost():
+            super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
+
+    def _is_lost(self) -> bool:
+        transport = self.channel.connection
+        lost = transport is None or transport.client is None
+        if lost:
+            logger.info("a message of a lost connection is left to its chunk's lease")
+        return lost
+
+
+def install() -> None:
+    """Let all channels of this process be so."""
+    redis.Channel.QoS = _QoS
