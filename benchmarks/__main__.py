@@ -7,7 +7,7 @@ from importlib import import_module
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-MODULES = ("speed", "load", "localisation", "ledger", "submit")
+MODULES = ("speed", "peers", "load", "localisation", "ledger", "submit")
 
 
 def main() -> None:

@@ -40,14 +40,13 @@ def benchmarks() -> Iterator[dict[str, Any]]:
 
 def _measured(fleet: Fleet, folder: Path, model: str, uris: list[str]) -> dict[str, Any]:
     card = nets.write(model, folder / model)
-    with alone(card, folder / "photos") as explainer:
-        with fleet.worker() as worker:
-            worker.ready()
-            fleet.client.models.add(card)
-            finish(fleet.client.submit(uris[:64], models=[model]))  # connections, caches
-            before = explainer.explain()
-            found = _job(fleet, worker, model, uris)
-            after = explainer.explain()
+    with alone(card, folder / "photos") as explainer, fleet.worker() as worker:
+        worker.ready()
+        fleet.client.models.add(card)
+        finish(fleet.client.submit(uris[:64], models=[model]))  # connections, caches
+        before = explainer.explain()
+        found = _job(fleet, worker, model, uris)
+        after = explainer.explain()
     speeds, cpu = (
         [each[name] for each in (before, after)]
         for name in ("images_per_second", "cpu_ms_per_image")

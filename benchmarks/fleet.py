@@ -110,9 +110,7 @@ class Fleet:
             made.stop()
 
 
-def wait_until(
-    true: Callable[[], object], seconds: float, *, pause: float = _POLL_SECONDS
-) -> None:
+def wait_until(true: Callable[[], object], seconds: float, *, pause: float = _POLL_SECONDS) -> None:
     """Return as soon as `true` says so; raise `TimeoutError`."""
     deadline = time.monotonic() + seconds
     while not true():

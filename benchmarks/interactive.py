@@ -43,9 +43,7 @@ def benchmarks() -> Iterator[dict[str, Any]]:
                     yield from _measured(fleet.client, bare, model, uris)
 
 
-def _measured(
-    client: Client, bare: Alone, model: str, uris: list[str]
-) -> Iterator[dict[str, Any]]:
+def _measured(client: Client, bare: Alone, model: str, uris: list[str]) -> Iterator[dict[str, Any]]:
     _waits(client, model, uris[:10])
     quiet = _quiet(client, bare, model, uris)
     yield quiet
@@ -79,9 +77,7 @@ def _quiet(client: Client, bare: Alone, model: str, uris: list[str]) -> dict[str
     }
 
 
-def _beside_a_job(
-    client: Client, model: str, uris: list[str], quiet_ms: float
-) -> dict[str, Any]:
+def _beside_a_job(client: Client, model: str, uris: list[str], quiet_ms: float) -> dict[str, Any]:
     """Measure requests while all slots for chunks are taken; the job is cancelled afterwards."""
     crowd = [uris[number % len(uris)] for number in range(BULK)]
     job = client.submit(crowd, models=[model], keep_duplicates=True)

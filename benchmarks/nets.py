@@ -13,6 +13,7 @@ from examples.demo import lite0
 
 PREPROCESSING = {
     "EfficientNetLite0": "tf",
+    "Feed": "tf",
     "MobileNetV2": "tf",
     "ResNet50": "caffe",
     "Small": "unit",
@@ -47,20 +48,19 @@ def build(name: str) -> Any:
 
     keras.utils.set_random_seed(0)
     if name == "Small":
-        return _small(keras.layers)
+        return _convolutions(keras, SIDES["Small"], filters=(8, 16, 32), strides=2)
+    if name == "Feed":
+        return _convolutions(keras, 224, filters=(64,), strides=32)
     if name == "EfficientNetLite0":
         return lite0.build()
     return getattr(keras.applications, name)(weights=None)
 
 
-def _small(layers: Any) -> Any:
-    import keras
-
-    side = SIDES["Small"]
-    image = keras.Input((side, side, 3))
-    maps = image
-    for filters in (8, 16, 32):
-        maps = layers.Conv2D(filters, 3, strides=2, padding="same", activation="relu")(maps)
+def _convolutions(keras: Any, side: int, filters: tuple[int, ...], strides: int) -> Any:
+    layers = keras.layers
+    image = maps = keras.Input((side, side, 3))
+    for count in filters:
+        maps = layers.Conv2D(count, 3, strides, padding="same", activation="relu")(maps)
     pooled = layers.GlobalAveragePooling2D()(maps)
     return keras.Model(image, layers.Dense(10, "softmax")(pooled))
 

@@ -1,5 +1,8 @@
 """Camfleet's explainer with a worker's settings, as a process to measure."""
 
+from importlib.metadata import version
+from importlib.util import find_spec
+
 import numpy as np
 
 from benchmarks.peer import given, serve
@@ -25,6 +28,7 @@ def main() -> None:
     serve(
         {"camfleet": lambda: made.explain(photos, targets, "gradcam")},
         len(photos),
+        versions={name: version(name) for name in ("camfleet", "openvino") if find_spec(name)},
         engine=made.engines[0].name,
         layer=made.layer,
         classes=[each.class_index for each in explained],

@@ -18,7 +18,7 @@ def main() -> None:
     layer = model.get_layer(case.layer).output
     conv, head = keras.Model(model.inputs[0], layer), keras.Model(layer, model.outputs[0])
     way = lambda: [_explained(conv, head, photo[None]) for photo in photos[:IMAGES]]  # noqa: E731
-    serve({"eager_keras": way}, IMAGES)
+    serve({"eager_keras": way}, IMAGES, versions={"keras": keras.__version__})
 
 
 def _explained(conv: Any, head: Any, image: Any) -> Any:

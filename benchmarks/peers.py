@@ -7,6 +7,7 @@ many threads as a worker has. They take turns in one run; medians are compared.
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,8 @@ from camfleet_worker import device
 from camfleet_worker.pictures import render
 
 MODELS = ("EfficientNetLite0", "MobileNetV2", "ResNet50")
-ROUNDS = 7
+# So many rounds, or fewer, but not less than three, once they've taken so long.
+ROUNDS, SECONDS = 7, 75
 BATCH = 16
 SIDE = 224
 _TENSORFLOW = (
@@ -53,20 +55,13 @@ def _compared(name: str, folder: Path, pythons: dict[str, str]) -> dict[str, Any
     nets.write(name, folder)
     photos = np.random.default_rng(0).uniform(-1, 1, (BATCH, SIDE, SIDE, 3))
     np.save(folder / "photos.npy", photos.astype(np.float32))
-    threads = device.threads(Settings())
-    Case(name, threads).write(folder)
     with ExitStack() as stack:
-        ours = stack.enter_context(peer(sys.executable, "benchmarks.peer_camfleet", folder))
-        Case(name, threads, ours.about["layer"], ours.about["classes"]).write(folder)
-        others = [
-            stack.enter_context(peer(python, module, folder)) for module, python in pythons.items()
-        ]
-        each = _milliseconds([ours, *others])
-    versions = [peer.about.get("versions", {}) for peer in others]
+        peers = _started(stack, name, folder, pythons)
+        each = _milliseconds(peers)
     return {
         "name": f"peers_{name}",
-        "engine": ours.about["engine"],
-        "threads": threads,
+        "engine": peers[0].about["engine"],
+        "threads": device.threads(Settings()),
         **{f"{way}_ms_per_image": round(value, 2) for way, value in each.items()},
         **{
             f"throughput_ratio_to_{way}": round(value / each["camfleet"], 2)
@@ -74,15 +69,28 @@ def _compared(name: str, folder: Path, pythons: dict[str, str]) -> dict[str, Any
             if way != "camfleet"
         },
         **_difference(folder),
-        "versions": {name: made for found in versions for name, made in found.items()},
+        "versions": {key: made for peer in peers for key, made in peer.about["versions"].items()},
     }
+
+
+def _started(stack: ExitStack, name: str, folder: Path, pythons: dict[str, str]) -> list[Peer]:
+    """Start Camfleet's process, then, with the layer and classes that it found, the others."""
+    threads = device.threads(Settings())
+    Case(name, threads).write(folder)
+    ours = stack.enter_context(peer(sys.executable, "benchmarks.peer_camfleet", folder))
+    Case(name, threads, ours.about["layer"], ours.about["classes"]).write(folder)
+    started = [peer(python, module, folder) for module, python in pythons.items()]
+    return [ours, *(stack.enter_context(each) for each in started)]
 
 
 def _milliseconds(peers: list[Peer]) -> dict[str, float]:
     """Return each way's median milliseconds per image; the ways take turns."""
+    end = time.monotonic() + SECONDS
     ways = [(peer, way) for peer in peers for way in peer.about["ways"]]
     taken: dict[str, list[float]] = {way: [] for _, way in ways}
-    for _ in range(ROUNDS):
+    for round_ in range(ROUNDS):
+        if round_ >= 3 and time.monotonic() > end:
+            break
         for each, way in ways:
             taken[way].append(1e3 * each.seconds(way) / each.about["images"])
     return {way: statistics.median(found) for way, found in taken.items()}

@@ -97,7 +97,7 @@ def _register(stack: LocalStack, folder: Path) -> None:
 
 
 def submit(manifest: str) -> dict[str, Any]:
-    """Submit in this process; return the seconds, what was written, and the peak memory."""
+    """Submit in this process; return the times, what was written, and the peak memory."""
     start = written = time.perf_counter()
 
     def note(_count: int) -> None:
@@ -108,12 +108,14 @@ def submit(manifest: str) -> dict[str, Any]:
         job = client.submit(manifest, models=["none"], on_progress=note)
         end = time.perf_counter()
         record = job.record()
+    used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "seconds": round(end - start, 1),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
         "publish_seconds": round(end - written, 1),
         "items": record.items,
         "duplicates": record.duplicates,
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_rss_mib": used.ru_maxrss // 1024,
     }
 
 

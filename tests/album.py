@@ -1,4 +1,4 @@
-"""Photographs on a web server of the loopback interface, which counts how often each is asked for."""
+"""Photographs on a web server of the loopback interface, which counts who asks."""
 
 import io
 import threading
@@ -12,11 +12,15 @@ from samples import photo
 
 
 class Album:
-    """Every path ending in `<number>.png` is a photograph; `asked` counts the requests by URI."""
+    """Every path ending in `<number>.png` is a photograph; `asked` counts the requests by URI.
+
+    The URIs in `missing` aren't there at the moment.
+    """
 
     def __init__(self, port):
         self.port = port
         self.asked = Counter()
+        self.missing = set()
 
     def uris(self, name, count):
         """Return the URIs of so many photographs that nobody has asked for before."""
@@ -33,9 +37,10 @@ def an_album():
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            album.asked[f"http://127.0.0.1:{album.port}{self.path}"] += 1
+            uri = f"http://127.0.0.1:{album.port}{self.path}"
+            album.asked[uri] += 1
             body = _png(int(self.path.rpartition("/")[2].removesuffix(".png")))
-            self.send_response(200)
+            self.send_response(404 if uri in album.missing else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

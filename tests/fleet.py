@@ -1,7 +1,7 @@
 """Workers, jobs of photographs that know who asked for them, and what must hold at the end."""
 
 import itertools
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +11,7 @@ from camfleet.errors import ServiceError
 from camfleet.jobs import Job
 from camfleet.messaging import send_chunk
 from support import wait_until
-from workers import Worker
+from workers import Producer, Worker
 
 COMPLETE = 120
 MODEL = "patches"
@@ -58,19 +58,33 @@ class Order:
 class Fleet:
     """Workers on one Redis, in one environment. `environ` holds every variable they need."""
 
-    def __init__(self, environ, client, album, folder):
+    def __init__(self, environ, client, own, album, folder):
         self.environ = environ
         self.client = client
+        self.own = own
         self.album = album
         self._folder = folder
         self._numbers = itertools.count()
         self._survivor = None
+        self._producers = []
 
     def submit(self, images, **options):
         """Submit a job of photographs that nobody has asked for before."""
-        uris = self.album.uris(f"job{next(self._numbers)}", images)
+        uris = self.photographs(images)
         items = [Item(item_id=uri, image_uri=uri, target=None, inputs=None) for uri in uris]
         return Order(self.client.submit(items, models=[MODEL], **options), uris)
+
+    def photographs(self, count):
+        return self.album.uris(f"job{next(self._numbers)}", count)
+
+    def incomplete(self, images):
+        """Return a complete job of which the first photograph of each chunk was missing."""
+        uris = self.photographs(images)
+        self.album.missing.update(uris[::CHUNK])
+        order = Order(self.client.submit(uris, models=[MODEL]), uris)
+        order.check(failed=len(uris[::CHUNK]))
+        self.album.missing.clear()
+        return order
 
     def times(self, order):
         """Return how often each photograph of a job was asked for."""
@@ -88,21 +102,36 @@ class Fleet:
         return self._survivor
 
     @contextmanager
-    def worker(self, **environ):
-        """Start a worker for a block; it isn't ready yet."""
-        started = self._started(environ)
+    def worker(self, *armed, **environ):
+        """Start a worker for a block, with some points armed; it isn't ready yet."""
+        started = self._started(environ, armed)
         try:
             yield started
         finally:
             started.close()
 
-    def close(self):
-        if self._survivor:
-            self._survivor.close()
+    @contextmanager
+    def workers(self, *points, **environ):
+        """Give workers that are ready by the points at which they'll be held, one at each."""
+        with ExitStack() as stack:
+            made = {point: stack.enter_context(self.worker(point, **environ)) for point in points}
+            for each in made.values():
+                each.ready()
+            yield made
 
-    def _started(self, environ):
+    def producer(self, script, *words, armed=()):
+        """Start a producer; `close` ends it."""
+        folder = self._folder / f"producer{next(self._numbers)}"
+        self._producers.append(Producer(self.environ, folder, script, *words, armed=armed))
+        return self._producers[-1]
+
+    def close(self):
+        for process in filter(None, [self._survivor, *self._producers]):
+            process.close()
+
+    def _started(self, environ, armed=()):
         folder = self._folder / f"worker{next(self._numbers)}"
-        return Worker({**self.environ, **environ}, folder)
+        return Worker({**self.environ, **environ}, folder, armed)
 
 
 def _is_complete(job):

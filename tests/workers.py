@@ -1,4 +1,4 @@
-"""Workers as operators start them, held at named points, killed and told to stop."""
+"""Workers and producers as processes of their own, held at named points, killed, told to stop."""
 
 import os
 import signal
@@ -10,6 +10,14 @@ from support import wait_until
 
 START = 40
 COMMAND = [sys.executable, "-m", "celery", "-A", "camfleet_worker", "worker", "-l", "INFO"]
+
+_CLIENT = "import sys\nfrom camfleet import Client\nwith Client.from_environ() as client:\n    "
+SUBMIT = (
+    _CLIENT + "job = client.submit(sys.argv[3:], models=[sys.argv[1]], job_id=sys.argv[2])\n"
+    "    print(job.note)"
+)
+RETRY = _CLIENT + "print(client.retry(sys.argv[1])[1])"
+RESUME = _CLIENT + "client.resume(sys.argv[1])"
 
 
 class Points:
@@ -34,10 +42,12 @@ class Points:
 
 
 class Process:
-    """A process with points of its own and its output in a file."""
+    """A process with points of its own, some of them armed, and its output in a file."""
 
-    def __init__(self, command, environ, folder):
+    def __init__(self, command, environ, folder, armed=()):
         self.points = Points(folder / "points")
+        for point in armed:
+            self.points.arm(point)
         self.log = folder / "log"
         environ = {**environ, "CAMFLEET_FAULT_DIR": str(self.points.folder)}
         with self.log.open("ab") as output:
@@ -74,6 +84,11 @@ class Process:
         """Return the exit code as soon as there is one."""
         return self._process.wait(timeout)
 
+    def says(self, text, since=0, timeout=60):
+        """Return when the log has `text` after so many characters."""
+        wait_until(lambda: text in self.said()[since:] or self.code is not None, timeout)
+        assert text in self.said()[since:], self.said()
+
     def close(self):
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -83,15 +98,17 @@ class Process:
 class Worker(Process):
     """A Celery worker; `ready` waits for it."""
 
-    def __init__(self, environ, folder):
-        super().__init__(COMMAND, environ, folder)
+    def __init__(self, environ, folder, armed=()):
+        super().__init__(COMMAND, environ, folder, armed)
 
     def ready(self):
         wait_until(lambda: self.code is not None or " ready." in self.said(), START)
         assert self.code is None, self.said()
         return self
 
-    def says(self, text, since=0, timeout=60):
-        """Return when the log has `text` after so many characters."""
-        wait_until(lambda: text in self.said()[since:] or self.code is not None, timeout)
-        assert text in self.said()[since:], self.said()
+
+class Producer(Process):
+    """A script of the Python client with its words."""
+
+    def __init__(self, environ, folder, script, *words, armed=()):
+        super().__init__([sys.executable, "-c", script, *words], environ, folder, armed)

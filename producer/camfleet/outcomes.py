@@ -1,6 +1,6 @@
 """What became of a chunk: its results part in storage, written once, replaced only by retries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from camfleet import keys, tables
@@ -23,10 +23,16 @@ class Outcome:
 
 
 class Outcomes:
-    """The results parts of all jobs. Safe to share by threads."""
+    """The results parts of all jobs. Safe to share by threads.
 
-    def __init__(self, storage: Storage) -> None:
+    `reach` is called at the named point of the fault suite.
+    """
+
+    def __init__(
+        self, storage: Storage, reach: Callable[[str], None] = lambda _point: None
+    ) -> None:
         self._storage = storage
+        self._reach = reach
 
     def find(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
         """Return a chunk's present results part, None where there is none."""
@@ -49,6 +55,7 @@ class Outcomes:
                 self._storage.create(key, data, _PARQUET)
             else:
                 self._storage.put(keys.history_part(record, ref), before.data, _PARQUET)
+                self._reach("history-written")
                 self._storage.replace(key, data, _PARQUET, etag=before.etag or "")
         except ObjectChanged:
             return _read(self._storage.get(key))

@@ -67,6 +67,7 @@ class Submitter:
             self._ledger.open(record)
             self._reach("ledger-open")
             self._publish(record.refs(), keep)
+            self._reach("published")
             self._ledger.published(job_id)
             return Job(job_id, self._storage, self._ledger)
 

@@ -52,7 +52,7 @@ def fleet(own, own_client, album, tmp_path_factory):
         "CAMFLEET_CHUNK_SIZE": str(CHUNK),
         "CAMFLEET_IO_THREADS": "2",
     }
-    made = Fleet(environ, own_client, album, tmp_path_factory.mktemp("fleet"))
+    made = Fleet(environ, own_client, own, album, tmp_path_factory.mktemp("fleet"))
     yield made
     made.close()
 

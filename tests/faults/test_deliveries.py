@@ -23,8 +23,7 @@ def test_messages_that_come_twice_change_nothing(fleet, survivor):
 @pytest.mark.faults
 def test_a_chunk_in_work_is_left_to_the_worker_that_has_it(fleet, survivor):
     survivor.points.arm("leased")
-    with fleet.worker() as other:
-        other.points.arm("stored")
+    with fleet.worker("stored") as other:
         other.ready()
         order = fleet.submit(2 * CHUNK)
         survivor.hold("leased")

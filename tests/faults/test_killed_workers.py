@@ -2,28 +2,66 @@
 
 import pytest
 
-from fleet import CHUNK, short
+from camfleet import keys, tables
+from fleet import CHUNK
 
-# Which image of the chunk in work may be asked for again after a death at this point.
-UNFINISHED = ("leased", "batch", "explained")
-STORED = ("stored", "counted")
+# Where a chunk isn't explained again; where it is, of those who had begun.
+STORED = ("stored", "counted", "given-back")
+EXPLAINED = ("batch", "explained")
 
 
-@pytest.mark.parametrize("point", short("stored", "leased", "batch", "explained", "counted"))
-def test_a_job_is_ended_by_another_worker(fleet, survivor, point):
+@pytest.mark.parametrize(
+    "points", [("stored",), pytest.param(("leased", *EXPLAINED, *STORED), marks=pytest.mark.faults)]
+)
+def test_a_job_is_ended_by_another_worker(fleet, survivor, points):
     survivor.points.arm("leased")
-    with fleet.worker() as victim:
-        victim.points.arm(point)
-        victim.ready()
-        order = fleet.submit(4 * CHUNK)
+    with fleet.workers(*points) as victims:
+        order = fleet.submit((len(points) + 2) * CHUNK)
         survivor.hold("leased")
-        victim.hold(point)
-        before = fleet.times(order)
-        victim.kill()
+        before = _killed(fleet, order, victims)
     survivor.points.release()
     order.check()
-    again = [now - then for now, then in zip(fleet.times(order), before, strict=True) if then]
-    if point in STORED:
-        assert set(again) == {0}, "what was stored is not explained again"
-    assert sum(fleet.times(order)) <= len(order.uris) + CHUNK
+    again = _again(fleet.times(order), before)
+    assert again == [1] * CHUNK * sum(point in EXPLAINED for point in points)
     assert max(fleet.times(order)) <= 2
+
+
+@pytest.mark.faults
+def test_a_retry_is_ended_by_another_worker(fleet, survivor):
+    points = ("batch", "history-written", "stored", "counted")
+    order = fleet.incomplete(6 * CHUNK)
+    old = {row.item_id for row in order.job.results(status="failed")}
+    survivor.points.arm("leased")
+    with fleet.workers(*points) as victims:
+        _, images = fleet.client.retry(order.job.id)
+        assert images == len(old) == 6
+        survivor.hold("leased")
+        before = _killed(fleet, order, victims)
+    survivor.points.release()
+    assert order.check().retry == 1
+    assert len(_again(fleet.times(order), before)) == 4, "two that were held, two of the others"
+    assert {uri for uri in order.uris if fleet.album.asked[uri] > 1} == old
+    assert _failed_before(order.job, fleet.client.storage) == old, "what was replaced is kept"
+
+
+def _killed(fleet, order, victims):
+    """Kill each worker at its point; return how often each photograph had been asked for."""
+    for point, victim in victims.items():
+        victim.hold(point)
+    before = fleet.times(order)
+    for victim in victims.values():
+        victim.kill()
+    return before
+
+
+def _again(now, before):
+    """Return those that were asked for before and are asked for again."""
+    return [then for now, then in zip(now, before, strict=True) if then and now > then]
+
+
+def _failed_before(job, storage):
+    """Return the photographs that had failed, as the history of retry 1 says."""
+    record = job.record()
+    parts = (keys.history_part(record, record.chunk(number, 1)) for number in range(record.parts))
+    images = (tables.read_images(storage.get(key).data)[0] for key in parts)
+    return {image.item_id for each in images for image in each if image.error_code}

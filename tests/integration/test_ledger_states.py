@@ -355,8 +355,8 @@ def test_totals_stay_exact_whatever_happens_in_whatever_order(settings, tmp_path
         run_state_machine_as_test(
             lambda: Fleet(client, redis),
             settings=bounds(
-                max_examples=12,
-                stateful_step_count=50,
+                max_examples=10,
+                stateful_step_count=40,
                 deadline=None,
                 derandomize=True,
                 suppress_health_check=list(HealthCheck),

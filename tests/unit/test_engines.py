@@ -1,9 +1,11 @@
 """Engines: the same answers from each, and never an error where one can't."""
 
+import gc
 import os
 import subprocess
 import sys
 import threading
+import weakref
 from dataclasses import replace
 
 import keras
@@ -150,6 +152,24 @@ def test_threads_that_share_an_engine_get_their_own_images_back(engine):
             np.testing.assert_array_equal(logits, expected[1])
 
 
+@pytest.mark.parametrize("engine", NAMES)
+def test_an_engine_goes_on_when_the_keras_model_is_gone(engine):
+    model = deep_head()
+    parts, gone = cut(model), weakref.ref(model)
+    made, _ = choice(engine=engine).engine(parts)
+    batch, classes = images(3, (12, 12, 3)), np.int32([1, 2, 3])
+    maps, logits = made.forward(batch, ())
+    gradients = made.gradients(maps, classes, ())
+    parts = parts.bare()
+    del model
+    gc.collect()
+    assert gone() is None
+    again, same_logits = made.forward(batch, ())
+    np.testing.assert_array_equal(same_logits, logits)
+    np.testing.assert_array_equal(made.gradients(again, classes, ()), gradients)
+    assert gradients.any()
+
+
 @pytest.mark.parametrize("ending", [5, 1], ids=["five units", "one unit"])
 def test_the_closed_form_of_the_gradient_is_what_differentiation_gives(ending):
     parts = cut(gap_dense(ending, "sigmoid"))
@@ -159,6 +179,13 @@ def test_the_closed_form_of_the_gradient_is_what_differentiation_gives(ending):
     found = head_gradients(parts, 4)(maps, classes, ())
     assert not found.flags.writeable, "the closed form is a view of one value per feature map"
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_dense_layer_that_ends_in_relu_has_no_closed_form_even_if_all_its_units_are_active():
+    model = gap_dense(5, "relu")
+    kernel, bias = model.get_layer("scores").get_weights()
+    model.get_layer("scores").set_weights([kernel, bias + 100])
+    assert cut(model).cam_weights is None
 
 
 def short_of_memory(most, seen):

@@ -63,7 +63,7 @@ class ChunkRunner:
         reach: Callable[[str], None],
     ) -> None:
         self._storage = storage
-        self._outcomes = Outcomes(storage)
+        self._outcomes = Outcomes(storage, reach)
         self._ledger = ledger
         self._leases = leases
         self._records = records

@@ -3,7 +3,6 @@
 import io
 import math
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np

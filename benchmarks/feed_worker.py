@@ -1,0 +1,54 @@
+"""A worker in which all is real but the engine, which only takes its time.
+
+`FEED_LATENCY_MS=16 celery -A benchmarks.feed_worker worker`. The real model is loaded and run
+once; from then on each batch gets the maps of that run after the given milliseconds.
+"""
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+from celery.signals import worker_init
+
+from camfleet_worker.celery import app, services
+from camfleet_worker.models.build import ModelKey
+from camfleet_worker.models.engine import Array, Classes, Extras
+from camfleet_worker.models.explainer import Explainer
+
+__all__ = ["app"]
+
+LATENCY = float(os.environ.get("FEED_LATENCY_MS", "0")) / 1e3
+
+
+class Resting:
+    """An engine that sleeps for the time of a batch and answers what it was made with."""
+
+    name = "resting"
+    nbytes = 0
+
+    def __init__(self, made: Explainer) -> None:
+        images = np.random.default_rng(0).random((made.batch_size, *made.shape), np.float32)
+        self._maps, self._logits = made.engines[0].forward(images, ())
+        classes = self._logits.argmax(axis=1).astype(np.int32)
+        self._gradients = made.engines[0].gradients(self._maps, classes, ())
+
+    def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:  # noqa: ARG002
+        time.sleep(LATENCY)
+        return self._maps[: len(images)], self._logits[: len(images)]
+
+    def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:  # noqa: ARG002
+        return self._gradients[: len(activations)]
+
+
+@worker_init.connect  # type: ignore[untyped-decorator]  # Celery's
+def _replace_engines(**_: Any) -> None:
+    cache = services().cache
+    build = cache._build  # noqa: SLF001  # the product has no hook for this
+
+    def rested(key: ModelKey) -> Explainer:
+        made = build(key)
+        made.engines = [Resting(made)]
+        return made
+
+    cache._build = rested  # noqa: SLF001
