@@ -1,7 +1,6 @@
 """The local servers and worker processes of a benchmark, started as operators start them."""
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,12 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, SIGQUIT, SIGTERM
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from camfleet import Client
 from camfleet import local_process as process
 from camfleet.jobs import Job
 from camfleet.local import LocalStack
+
+if TYPE_CHECKING:
+    import subprocess
 
 START_SECONDS = 120.0
 _STOP = ((SIGTERM, 3.0), (SIGQUIT, 30.0))
