@@ -26,6 +26,7 @@ class Resting:
 
     name = "resting"
     nbytes = 0
+    pads = False
 
     def __init__(self, made: Explainer) -> None:
         images = np.random.default_rng(0).random((made.batch_size, *made.shape), np.float32)

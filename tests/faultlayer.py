@@ -7,7 +7,7 @@ import keras
 from samples import patch_model, write_card
 
 MODULE = "fault_layers"
-ARMED = "os.path.exists(os.environ['FAULT'])"  # the harm is done while that file is there
+ARMED = "os.path.exists(os.environ.get('FAULT', ''))"  # the harm is done while that file is there
 
 
 def write_layer(folder, body):

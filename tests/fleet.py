@@ -2,11 +2,11 @@
 
 import itertools
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from camfleet.contract import Item
+from camfleet import Client
 from camfleet.errors import ServiceError
 from camfleet.jobs import Job
 from camfleet.messaging import send_chunk
@@ -68,11 +68,21 @@ class Fleet:
         self._survivor = None
         self._producers = []
 
-    def submit(self, images, **options):
+    @contextmanager
+    def beside(self, database, **environ):
+        """Give a fleet on another database of the same servers, without a survivor."""
+        url = self.environ["CAMFLEET_REDIS_URL"].removesuffix("0") + str(database)
+        environ = {**self.environ, **environ, "CAMFLEET_REDIS_URL": url}
+        folder = self._folder / f"beside{next(self._numbers)}"
+        with Client(replace(self.client.settings, redis_url=url)) as client:
+            made = Fleet(environ, client, self.own, self.album, folder)
+            yield made
+            made.close()
+
+    def submit(self, images, model=MODEL):
         """Submit a job of photographs that nobody has asked for before."""
         uris = self.photographs(images)
-        items = [Item(item_id=uri, image_uri=uri, target=None, inputs=None) for uri in uris]
-        return Order(self.client.submit(items, models=[MODEL], **options), uris)
+        return Order(self.client.submit(uris, models=[model]), uris)
 
     def photographs(self, count):
         return self.album.uris(f"job{next(self._numbers)}", count)

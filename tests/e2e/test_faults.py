@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from camfleet import Client
-from samples import patch_model, write_card, write_photos
+from faultlayer import ARMED, write_faulty_card
+from samples import write_photos
 from support import wait_until
 
 LEASE = 3
@@ -50,49 +51,13 @@ def a_worker(environ, log):
         process.wait(30)
 
 
-def write_layer(folder, body):
-    """Write a layer whose call runs `body` with the batch `x` as a NumPy array."""
-    (folder / "fault_layers.py").write_text(
-        "import keras, os, time, tensorflow as tf\n"
-        "@keras.saving.register_keras_serializable('faults')\n"
-        "class Fault(keras.layers.Layer):\n"
-        "    def call(self, x):\n"
-        "        def look(x):\n"
-        f"            {body}\n"
-        "            return x\n"
-        "        return tf.ensure_shape(tf.numpy_function(look, [x], tf.float32), x.shape)\n"
-        "    def compute_output_spec(self, x):\n"
-        "        return keras.KerasTensor(x.shape, x.dtype)\n"
-    )
-
-
 @pytest.fixture(scope="module")
 def faulty(own_client, own_environ, tmp_path_factory):
     """Register a model with a layer that exits the process for an all-white photograph."""
-    import keras
-
     folder = tmp_path_factory.mktemp("faulty")
-    code = own_environ["PYTHONPATH"]
-    write_layer(
-        Path(code),
-        "white = (x.min(axis=(1, 2, 3)) > 0.9).any()\n"
-        "            if white and os.path.exists(os.environ['FAULT']): os._exit(9)",
-    )
+    body = f"if (x.min(axis=(1, 2, 3)) > 0.9).any() and {ARMED}: os._exit(9)"
     os.environ["FAULT"] = own_environ["FAULT"] = str(folder / "armed")
-    sys.path.insert(0, code)
-    try:
-        from fault_layers import Fault
-
-        plain = patch_model()
-        image = keras.Input((32, 48, 3))
-        x = Fault(name="fault")(image)
-        for layer in plain.layers[1:]:
-            x = layer(x)
-        card = write_card(
-            folder, "faulty", model=keras.Model(image, x), custom_code='["fault_layers:Fault"]'
-        )
-    finally:
-        sys.path.remove(code)
+    card = write_faulty_card(folder, Path(own_environ["PYTHONPATH"]), body)
     with a_worker(own_environ, folder / "worker.log"):
         own_client.models.add(card, timeout=90)
     return folder

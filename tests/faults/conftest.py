@@ -51,6 +51,8 @@ def fleet(own, own_client, album, tmp_path_factory):
         "CAMFLEET_BATCH_SIZE": "2",
         "CAMFLEET_CHUNK_SIZE": str(CHUNK),
         "CAMFLEET_IO_THREADS": "2",
+        "CAMFLEET_ALLOW_CUSTOM_CODE": "1",
+        "PYTHONPATH": str(tmp_path_factory.mktemp("code")),
     }
     made = Fleet(environ, own_client, own, album, tmp_path_factory.mktemp("fleet"))
     yield made

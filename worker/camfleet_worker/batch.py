@@ -23,15 +23,15 @@ Found = list[Explanation] | CamfleetError
 class Batcher:
     """Takes images through the models of one process, batch by batch, people who wait first.
 
-    `together`: whether a few images are faster in one padded batch than one by one, as on a GPU.
+    `gpu`: a padded batch costs little more than one image, so a few had better go together.
     Safe to share by threads.
     """
 
-    def __init__(self, metrics: Metrics, *, together: bool) -> None:
+    def __init__(self, metrics: Metrics, *, gpu: bool) -> None:
         self._metrics = metrics
         self._turn = Turn()
         self._rush: Together[Loaded, Found] = Together(self._turn)
-        self._pad = together
+        self._gpu = gpu
 
     def batch(
         self, images: list[Loaded], method: Method, explainer: Explainer
@@ -53,12 +53,15 @@ class Batcher:
             (explainer.digest, explainer.layer, explainer.fuse, method),
             image,
             lambda images: self._run(images, method, explainer),
-            lambda count: self._company(count, explainer.batch_size),
+            lambda count: self._company(count, explainer),
         )
         return _settled(image, found)
 
-    def _company(self, count: int, size: int) -> int:
-        return min(count, size) if self._pad or count >= size else 1
+    def _company(self, count: int, explainer: Explainer) -> int:
+        """Return how many of so many waiting images to take at once."""
+        size = explainer.batch_size
+        few = self._gpu or not any(engine.pads for engine in explainer.engines)
+        return min(count, size) if few or count >= size else 1
 
     def _run(self, images: Sequence[Loaded], method: Method, explainer: Explainer) -> list[Found]:
         start = time.perf_counter()

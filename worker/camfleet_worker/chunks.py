@@ -212,7 +212,8 @@ class ChunkRunner:
             self._failures += 1
             failures = self._failures
         if failures >= self._limit:
-            self._give_up(f"{failures} chunks in a row failed, the last with: {error}")
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            self._give_up(f"{failures} chunks in a row failed, the last with {said}")
 
     def _uncount(self, ref: ChunkRef) -> None:
         """Don't count an attempt that ended in order."""

@@ -74,7 +74,7 @@ class Services:
             models=self.store,
             cache=self.cache,
             pool=self.pool,
-            batcher=Batcher(self.metrics, together=bool(gpus())),
+            batcher=Batcher(self.metrics, gpu=bool(gpus())),
             metrics=self.metrics,
             max_pixels=settings.max_image_pixels,
         )

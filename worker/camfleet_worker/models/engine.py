@@ -13,12 +13,14 @@ Extras: TypeAlias = tuple[Array, ...]  # one array a further input, a row an ima
 class Engine(Protocol):
     """Runs one split for any number of images. Safe to share by threads.
 
-    `nbytes` is what its copies of the weights take. A result doesn't depend on the other images
+    `nbytes` is what its copies of the weights take; `pads`: a few images cost as much as a whole
+    batch, unless there's only one. A result doesn't depend on the other images
     of its call, but for float rounding where an image is alone.
     """
 
     name: str
     nbytes: int
+    pads: bool
 
     def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:
         """Return feature maps (N, h, w, K) and logits (N, classes) of (N, H, W, C) images."""

@@ -34,6 +34,7 @@ class OpenVINO:
     """
 
     name = "openvino"
+    pads = False
 
     def __init__(self, split: Split, batch_size: int, model: Any, threads: int) -> None:
         self._model = model

@@ -19,6 +19,8 @@ class TensorFlow:
     Raises `EngineRefused` for what can't be frozen.
     """
 
+    pads = True
+
     def __init__(self, split: Split, batch_size: int, *, frozen: bool = False) -> None:
         graph = functions.forward(split.conv, split.head, split.extras, None)
         self.name = "tensorflow, frozen" if frozen else "tensorflow"
