@@ -20,8 +20,8 @@ from benchmarks.fleet import Fleet, Worker, cpu_seconds, finish
 from camfleet.contract import DEFAULT_OUTPUTS
 
 IMAGES = int(os.environ.get("IMAGES", "1500"))
-LATENCIES_MS = (0,)
-BATCHES = (16,)
+LATENCIES_MS = (0, 16, 64)
+BATCHES = (16, 64)
 MODEL = "Feed"
 
 

@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST
 _PIECE = 512
@@ -12,21 +13,26 @@ _PAUSE = 0.005
 
 
 class Proxy:
-    """Forwards connections to a server. `mode` may be set at any time:
+    """Forwards connections to the server of a URL. `mode` may be set at any time:
 
     pass: as they come. cut: all connections are reset, new ones too. blackhole: nothing is
     forwarded any more, and the connections of that time stay dead for ever, without a word. deaf:
     what clients say arrives, no answer comes back. slow: 100 kB a second.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
+    def __init__(self, url: str) -> None:
+        server = urlsplit(url)
+        self._target = (server.hostname, server.port)
         self._mode = "pass"
         self._links: set[_Link] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def through(self, url: str) -> str:
+        """Return a URL of the server as one that leads through here."""
+        return url.replace(f":{self._target[1]}", f":{self.port}")
 
     @property
     def mode(self) -> str:

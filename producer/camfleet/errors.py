@@ -30,6 +30,7 @@
     └── ServiceError              ours or the surroundings': worth a retry
         ├── BrokerUnavailable     Redis doesn't answer
         ├── StorageUnavailable    the object store doesn't answer
+        │   └── OperationUnsupported   it has no such operation, as conditional writes
         ├── SourceUnreachable     the image's own server doesn't answer
         ├── AnswerTimeout         no worker answered in time
         ├── StackError            the local stack can't start
@@ -164,6 +165,10 @@ class BrokerUnavailable(ServiceError):
 
 class StorageUnavailable(ServiceError):
     code = "storage_unavailable"
+
+
+class OperationUnsupported(StorageUnavailable):
+    code = "operation_unsupported"
 
 
 class SourceUnreachable(ServiceError):

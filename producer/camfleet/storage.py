@@ -5,10 +5,15 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from camfleet.errors import ObjectChanged, ObjectMissing, StorageUnavailable
+from camfleet.errors import (
+    ObjectChanged,
+    ObjectMissing,
+    OperationUnsupported,
+    StorageUnavailable,
+)
 from camfleet.settings import Settings
 from camfleet.storage_boto import Boto, host
-from camfleet.storage_errors import Undecided, Unsupported, boto_errors
+from camfleet.storage_errors import Undecided, boto_errors
 from camfleet.storage_objects import Objects
 from camfleet.storage_place import ABSENT, Place, StoredObject, split_uri
 
@@ -151,7 +156,7 @@ class Storage:
     def _put_if(self, key: str, data: bytes, content_type: str, etag: str) -> str:
         try:
             return self._put(key, data, content_type, etag if self._conditions else None)
-        except Unsupported:
+        except OperationUnsupported:
             logger.warning("%s knows no conditional writes: writing without", self._host)
             self._conditions = False
             return self._put(key, data, content_type, None)

@@ -14,6 +14,7 @@ from camfleet.errors import (
     InvalidRequest,
     ObjectChanged,
     ObjectMissing,
+    OperationUnsupported,
     StorageUnavailable,
 )
 from camfleet.storage_place import Place
@@ -35,10 +36,6 @@ _UNKNOWN = 501
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
 _KIND = re.compile(r"HttpError \{\s+kind: (\w+)")
 _DEBUG = "\n\nDebug source:"
-
-
-class Unsupported(StorageUnavailable):
-    """The store has no such operation."""
 
 
 class Undecided(Exception):
@@ -109,7 +106,7 @@ def _answered(place: Place, error: object) -> CamfleetError:
     if status == 412:
         return _changed(place)
     if status == _UNKNOWN:
-        return Unsupported(f"{place}: {error}")
+        return OperationUnsupported(f"{place}: {error}")
     if status >= 500 or status in _PASSING or code in _STALE:
         return StorageUnavailable(f"{place}: {error}")
     return InvalidRequest(f"{place}: the object store refuses this: {error}")

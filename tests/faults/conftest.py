@@ -52,7 +52,7 @@ def fleet(own, own_client, album, tmp_path_factory):
         "CAMFLEET_CHUNK_SIZE": str(CHUNK),
         "CAMFLEET_IO_THREADS": "2",
         "CAMFLEET_ALLOW_CUSTOM_CODE": "1",
-        "PYTHONPATH": str(tmp_path_factory.mktemp("code")),
+        "PYTHONPATH": f"{tmp_path_factory.mktemp('code')}:{os.environ.get('PYTHONPATH', '')}",
     }
     made = Fleet(environ, own_client, own, album, tmp_path_factory.mktemp("fleet"))
     yield made

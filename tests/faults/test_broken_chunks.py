@@ -17,7 +17,7 @@ pytestmark = pytest.mark.faults
 def armed(fleet, survivor, tmp_path, monkeypatch):
     """Register a model that breaks on every image while a file is there; give that file."""
     monkeypatch.setenv("FAULT", str(tmp_path / "armed"))
-    code = Path(fleet.environ["PYTHONPATH"])
+    code = Path(fleet.environ["PYTHONPATH"].split(":")[0])
     card = write_faulty_card(tmp_path / "card", code, f"if {ARMED}: raise ValueError('moody')")
     fleet.client.models.add(card, timeout=60)
     return tmp_path / "armed"
@@ -55,3 +55,11 @@ def test_a_chunk_whose_part_of_the_manifest_is_away_runs_when_it_is_back(fleet, 
     assert not order.job.status().complete
     fleet.client.storage.put(part, kept, "application/vnd.apache.parquet")
     order.check()
+
+
+def test_a_worker_with_a_broken_library_ends_and_says_so(fleet, tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise OSError('libcudart.so: cannot open')")
+    with fleet.beside(1) as beside, beside.worker(PYTHONPATH=str(tmp_path)) as broken:
+        assert broken.ended(120) == 1
+        assert "this worker can't work" in broken.said()
+        assert "libcudart.so" in broken.said()

@@ -105,6 +105,9 @@ def _load_before_work(sender: Any, **_: Any) -> None:
     except ConfigurationError as error:
         logger.critical("%s", error)
         raise SystemExit(1) from error
+    except Exception as error:  # Celery would go on, and every message would break
+        logger.critical("this worker can't work", exc_info=error)
+        raise SystemExit(1) from error
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery's
