@@ -7,7 +7,20 @@ from importlib import import_module
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-MODULES = ("speed", "peers", "load", "localisation", "ledger", "submit")
+MODULES = (
+    "speed",
+    "peers",
+    "load",
+    "end_to_end",
+    "interactive",
+    "cold_start",
+    "memory",
+    "recovery",
+    "feed",
+    "localisation",
+    "ledger",
+    "submit",
+)
 
 
 def main() -> None:

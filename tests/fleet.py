@@ -76,6 +76,7 @@ class Fleet:
         folder = self._folder / f"beside{next(self._numbers)}"
         with Client(replace(self.client.settings, redis_url=url)) as client:
             made = Fleet(environ, client, self.own, self.album, folder)
+            made._numbers = self._numbers  # no photograph is asked for by two fleets
             yield made
             made.close()
 

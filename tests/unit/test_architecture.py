@@ -27,7 +27,7 @@ HOMES = {
     "botocore": {"storage_boto", "storage_errors"},
     "obstore": {"storage_errors", "storage_objects"},
     "redis": {"messaging", "ledger"},
-    "celery": {"calls", "celery", "gate", "messaging", "tasks"},
+    "celery": {"broker", "calls", "celery", "gate", "messaging", "tasks"},
     "kombu": {"broker", "gate", "messaging"},
     "pyarrow": {"export", "manifests", "parts", "pixels", "selection", "tables"},
 }

@@ -8,6 +8,7 @@ bring chunks back, and a message that comes back finds its chunk done.
 import logging
 from typing import Any
 
+from celery.worker.consumer import Gossip, Mingle
 from kombu.transport import redis
 
 logger = logging.getLogger(__name__)
@@ -39,5 +40,10 @@ class _QoS(redis.QoS):
 
 
 def install() -> None:
-    """Let all channels of this process be so."""
+    """Let all channels of this process be so.
+
+    Workers don't ask each other for news either: it takes a second at each connection, and breaks
+    noisily when one is lost.
+    """
     redis.Channel.QoS = _QoS
+    Gossip.compatible_transports = Mingle.compatible_transports = frozenset()

@@ -76,7 +76,7 @@ def _rows(image: Image.Image, top: int, bottom: int) -> Image.Image:
 
 def _shared(image: Image.Image) -> Any:
     """Return an RGB picture's own memory, (H, W, 4): to copy it takes longer, and holds the GIL."""
-    return pa.array(image).flatten().to_numpy().reshape(image.height, image.width, 4)
+    return pa.array(image).values.to_numpy().reshape(image.height, image.width, 4)
 
 
 def _eight_bits(image: Image.Image, tags: Any) -> Pixels:

@@ -8,6 +8,7 @@ lies on padding is cut off, and outside the geometry's rectangle there is none.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import cv2
@@ -20,6 +21,7 @@ from camfleet.geometry import Focus, Geometry, Region
 from camfleet_worker.pictures.render import Map, Pixels, normalise, stretch
 
 MAX_PIXELS = 4_000_000  # of a picture that is searched for regions
+_KEPT = 256  # sides of photographs: arrays of at most a map's side squared
 
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -35,14 +37,14 @@ def focus(raw: Map, geometry: Geometry) -> Focus | None:
     """
     heat = normalise(raw)
     y, x = _axes(raw, geometry)
-    down, moment_y = y.integrals(0, 1)
-    across, moment_x = x.integrals(0, 1)
+    down, moment_y = _integrals(y, 0, 1)
+    across, moment_x = _integrals(x, 0, 1)
     mass = down @ heat @ across
     if not mass > 0:
         return None
-    inner = y.integrals(0.1, 0.9)[0] @ heat @ x.integrals(0.1, 0.9)[0]
-    ys, peak_down = y.candidates()
-    xs, peak_across = x.candidates()
+    inner = _integrals(y, 0.1, 0.9)[0] @ heat @ _integrals(x, 0.1, 0.9)[0]
+    ys, peak_down = _candidates(y)
+    xs, peak_across = _candidates(x)
     row, column = divmod(int((peak_down @ heat @ peak_across.T).argmax()), len(xs))
     return Focus(
         peak_x=float(xs[column]),
@@ -147,6 +149,17 @@ class _Axis:
     def _shares(self, places: Doubles) -> Doubles:
         inner = np.clip(places, 0, self.cells - 1)[:, None]
         return np.asarray(np.maximum(1 - np.abs(inner - np.arange(self.cells)), 0))
+
+
+# The photographs of a job have few sizes, and these took a quarter of the time of an image's row.
+@lru_cache(_KEPT)
+def _integrals(axis: _Axis, low: float, high: float) -> tuple[Doubles, Doubles]:
+    return axis.integrals(low, high)
+
+
+@lru_cache(_KEPT)
+def _candidates(axis: _Axis) -> tuple[Doubles, Doubles]:
+    return axis.candidates()
 
 
 def _axes(raw: Map, geometry: Geometry) -> tuple[_Axis, _Axis]:
