@@ -108,6 +108,9 @@ class Fleet:
         made = Worker(folder, {**os.environ, **environ}, module, words)
         try:
             yield made
+        except BaseException:
+            print(f"the end of a worker's log:\n{process.tail(made.log)}", file=sys.stderr)
+            raise
         finally:
             made.stop()
 
