@@ -21,7 +21,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff format
 
 faults: $(VENV)/ready
-	$(BIN)/python -m pytest -m "faults or not faults" tests/e2e/test_faults.py tests/integration
+	$(BIN)/python -m pytest -m "faults or not faults" tests/faults tests/e2e/test_faults.py
 
 zoo: $(VENV)/ready
 	$(BIN)/python -m pytest -m "zoo or not zoo" tests/zoo

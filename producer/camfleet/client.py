@@ -275,7 +275,7 @@ class Client:
     ) -> Iterable[Item]:
         for source in each:
             if isinstance(source, Item):
-                yield source
+                yield decode(encode(source), Item)
             else:
                 yield from sources.items(source, self.storage, on_broken)
 

@@ -32,7 +32,8 @@ Method = Literal["gradcam", "cam", "hirescam", "layercam", "xgradcam", "gradcam+
 Colormap = Literal["viridis", "inferno", "turbo", "jet"]
 Fuse = Literal["mean", "max"]
 OutputKind = Literal["heatmap", "overlay", "raw"]
-Name = Annotated[str, Meta(min_length=1, max_length=4096)]
+LONGEST = 4096  # characters of a URI, an id, a target
+Name = Annotated[str, Meta(min_length=1, max_length=LONGEST)]
 Values = tuple[float, ...]
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -58,7 +58,7 @@ class Job:
         last = None
         while True:
             progress = self.status()
-            seen = progress.done + progress.in_work
+            seen = progress.chunks_done, progress.ok, progress.failed, progress.in_work
             if seen != last or progress.ended:
                 yield progress
             if progress.ended or (deadline is not None and time.monotonic() > deadline):

@@ -5,6 +5,7 @@ of it that `status` and `watch` read.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -210,11 +211,11 @@ class Ledger:
         """Let one producer at a time submit or retry a job; others wait for it.
 
         Gives a function to call now and then, which keeps the claim and raises `InvalidRequest`
-        where it was lost. The claim of a producer that is dead, or silent for a minute, runs out.
+        where it was lost. The claim of a producer that is dead, or stopped for a minute, runs out.
         """
         from redis.exceptions import LockError
 
-        lock = self._redis.lock(_claim(job_id), timeout=_CLAIM_SECONDS)
+        lock = self._redis.lock(_claim(job_id), timeout=_CLAIM_SECONDS, thread_local=False)
 
         def keep() -> None:
             with broker_errors(self._settings):
@@ -230,9 +231,12 @@ class Ledger:
             if not lock.acquire(blocking=False):
                 logger.warning("another producer is at job %s; waiting for it", job_id)
                 lock.acquire()
+        ended = threading.Event()
+        threading.Thread(target=_renew, args=(lock, ended), daemon=True).start()
         try:
             yield keep
         finally:
+            ended.set()
             with broker_errors(self._settings), suppress(LockError):
                 lock.release()
 
@@ -244,6 +248,15 @@ class Ledger:
             args=[job_id, chunk, retry, self._settings.job_expires, *counts, *codes],
             client=client,
         )
+
+
+def _renew(lock: Any, ended: threading.Event) -> None:
+    """Keep a claim though its producer waits for its source; `keep` says whether that went well."""
+    from redis.exceptions import RedisError
+
+    while not ended.wait(_CLAIM_SECONDS / 6):
+        with suppress(RedisError):  # a LockError is one
+            lock.reacquire()
 
 
 def _script(name: str) -> str:

@@ -12,13 +12,12 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from camfleet.contract import Item
+from camfleet.contract import LONGEST, Item
 from camfleet.errors import InvalidRequest
 from camfleet.expressions import parse_inputs, parse_target
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
-_LONGEST = 4096  # characters, of `contract.Name`
 _PARQUET_ROWS = 4096
 _PARQUET = {"pre_buffer": False, "buffer_size": 2**20}  # else the whole file comes into memory
 
@@ -68,8 +67,8 @@ def _item(index: int, row: _Row, folder: str) -> Item:
         raise InvalidRequest("`image_uri` is empty")
     if "://" not in uri:
         uri = _absolute(uri, folder)
-    if len(uri) > _LONGEST:
-        raise InvalidRequest(f"`image_uri` has {len(uri)} characters, at most {_LONGEST}")
+    if len(uri) > LONGEST:
+        raise InvalidRequest(f"`image_uri` has {len(uri)} characters, at most {LONGEST}")
     return Item(
         item_id=str(index) if row.id is None else _text(row.id) or str(index),
         image_uri=uri,
@@ -107,8 +106,8 @@ def _text(value: str | float) -> str | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = "" if value != value else str(value)  # noqa: PLR0124  # NaN
-    if len(text) > _LONGEST:
-        raise InvalidRequest(f"a cell has {len(text)} characters, at most {_LONGEST}")
+    if len(text) > LONGEST:
+        raise InvalidRequest(f"a cell has {len(text)} characters, at most {LONGEST}")
     return text or None
 
 

@@ -3,11 +3,12 @@
 import glob
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import fspath, walk
 from pathlib import Path
 
 from camfleet import manifests
-from camfleet.contract import Item
+from camfleet.contract import LONGEST, Item
 from camfleet.errors import InvalidRequest
 from camfleet.storage import Storage
 
@@ -27,6 +28,8 @@ def items(
     and line; where only a manifest's line is wrong and there's `on_broken`, that is called with
     the error instead, and the line left out.
     """
+    if not 0 < len(source) <= LONGEST:
+        raise InvalidRequest(f"a source has {len(source)} characters, not 1 to {LONGEST}")
     path = Path(source)
     if _is_manifest(source, path):
         yield from _listed(source, path, storage, on_broken)
@@ -49,7 +52,8 @@ def _listed(
             storage.download(source, fspath(copy))
             yield from manifests.items(copy, source, source.rpartition("/")[0], on_broken)
     elif path.is_file():
-        yield from manifests.items(path, source, fspath(path.parent.resolve()), on_broken)
+        with _readable():
+            yield from manifests.items(path, source, fspath(path.parent.resolve()), on_broken)
     else:
         raise InvalidRequest(f"{path}: no such manifest")
 
@@ -80,12 +84,13 @@ def _below_prefix(source: str, storage: Storage) -> Iterator[str]:
 
 def _below_folder(folder: Path) -> Iterator[str]:
     count = 0
-    for parent, folders, files in walk(folder.resolve()):
-        folders.sort()
-        for name in sorted(files):
-            if name.lower().endswith(IMAGE_SUFFIXES):
-                count += 1
-                yield fspath(Path(parent, name))
+    with _readable():
+        for parent, folders, files in walk(folder.resolve(), onerror=_raise):
+            folders.sort()
+            for name in sorted(files):
+                if name.lower().endswith(IMAGE_SUFFIXES):
+                    count += 1
+                    yield fspath(Path(parent, name))
     if not count:
         raise InvalidRequest(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder")
 
@@ -98,3 +103,16 @@ def _matching(pattern: str) -> Iterator[str]:
     for name in found:
         if Path(name).is_file():
             yield fspath(Path(name).resolve())
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Say that a file or folder of the source can't be read: left out, it would be lost."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidRequest(f"{error.filename or 'the source'}: {error.strerror}") from error
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -68,6 +68,7 @@ def some_photos(folder):
     return write_photos(folder / "faults", 11)
 
 
+@pytest.mark.faults
 def test_a_killed_workers_chunk_runs_again_soon_and_counts_once(
     own_client, own_environ, faulty, some_photos
 ):

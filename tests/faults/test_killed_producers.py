@@ -4,6 +4,7 @@ import pytest
 
 from camfleet.errors import UnknownJob
 from fleet import CHUNK, MODEL, Order
+from support import wait_until
 from workers import RETRY, SUBMIT
 
 pytestmark = pytest.mark.faults
@@ -68,6 +69,9 @@ def test_of_two_producers_of_one_job_one_submits_it(fleet, survivor):
     first.hold("manifest-written")
     second = submitting(fleet, "twice", uris)
     second.says("waiting for it")
+    with fleet.own.redis() as redis:  # the first waits for long, and keeps its claim
+        redis.expire("camfleet:claim:twice", 20)
+        wait_until(lambda: redis.ttl("camfleet:claim:twice") > 30, 60)
     first.points.release()
     assert [first.ended(), second.ended()] == [0, 0]
     assert first.said().split() == ["None"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet import CHUNK, short
+from fleet import CHUNK, MODEL, short
 
 POINTS = ("batch", "leased", "explained", "stored", "counted")
 
@@ -34,3 +34,12 @@ def test_a_worker_outlives_the_crash_of_the_store(fleet, own, survivor, point):
     own.start_again("seaweedfs")
     order.check()
     assert fleet.times(order) == [1] * len(order.uris)
+
+
+@pytest.mark.faults
+def test_requests_are_answered_again_after_a_crash_of_the_broker(fleet, own, survivor):
+    (uri,) = fleet.photographs(1)
+    own.kill("valkey")
+    own.start_again("valkey")
+    (row,) = fleet.client.explain(uri, model=MODEL).result(timeout=60)
+    assert row.class_name == "bright"

@@ -4,6 +4,7 @@ import pytest
 
 from camfleet import keys, tables
 from fleet import CHUNK
+from support import wait_until
 
 # Where a chunk isn't explained again; where it is, of those who had begun.
 STORED = ("stored", "counted", "given-back")
@@ -18,7 +19,7 @@ def test_a_job_is_ended_by_another_worker(fleet, survivor, points):
     with fleet.workers(*points) as victims:
         order = fleet.submit((len(points) + 2) * CHUNK)
         survivor.hold("leased")
-        before = _killed(fleet, order, victims)
+        before = _killed(fleet, order, victims, CHUNK * sum(each != "leased" for each in points))
     survivor.points.release()
     order.check()
     again = _again(fleet.times(order), before)
@@ -36,7 +37,7 @@ def test_a_retry_is_ended_by_another_worker(fleet, survivor):
         _, images = fleet.client.retry(order.job.id)
         assert images == len(old) == 6
         survivor.hold("leased")
-        before = _killed(fleet, order, victims)
+        before = _killed(fleet, order, victims, len(order.uris) + len(points))
     survivor.points.release()
     assert order.check().retry == 1
     assert len(_again(fleet.times(order), before)) == 4, "two that were held, two of the others"
@@ -44,10 +45,14 @@ def test_a_retry_is_ended_by_another_worker(fleet, survivor):
     assert _failed_before(order.job, fleet.client.storage) == old, "what was replaced is kept"
 
 
-def _killed(fleet, order, victims):
-    """Kill each worker at its point; return how often each photograph had been asked for."""
+def _killed(fleet, order, victims, asked):
+    """Kill each worker at its point; return how often each photograph had been asked for.
+
+    `asked` is how often that is altogether: threads of those that are held may still be at it.
+    """
     for point, victim in victims.items():
         victim.hold(point)
+    wait_until(lambda: sum(fleet.times(order)) == asked, 60)
     before = fleet.times(order)
     for victim in victims.values():
         victim.kill()

@@ -4,6 +4,7 @@ A worker needs half a minute to give up a silent connection, so all cases begin 
 a worker and a database of its own.
 """
 
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -71,6 +72,7 @@ def cases(fleet):
     wanted = [
         (BROKER, "cut", "batch"),
         (BROKER, "blackhole", "stored"),
+        (BROKER, "blackhole", "batch"),
         (BROKER, "deaf", "stored"),
         (STORE, "cut", "explained"),
         (STORE, "blackhole", "batch"),
@@ -103,6 +105,15 @@ def test_a_broker_that_falls_silent_is_given_up_and_found_again(cases):
     wait_until(case.is_healthy, PATIENCE)
 
 
+def test_a_worker_stops_though_its_broker_is_silent(cases):
+    case = cases[BROKER, "blackhole", "batch"]
+    case.worker.says("waiting 1 s: no Redis at", case.said, timeout=PATIENCE)
+    case.worker.send(signal.SIGTERM)
+    assert case.worker.ended(PATIENCE) == 0
+    with case.fleet.worker():
+        case.order.check()
+
+
 def test_a_chunk_is_counted_once_though_the_brokers_answer_got_lost(cases):
     cases[BROKER, "deaf", "stored"].heal("waiting 1 s: no Redis at")
 
@@ -113,7 +124,7 @@ def test_a_store_that_falls_silent_is_given_up_and_found_again(cases):
 
 def test_a_chunk_of_a_worker_that_nobody_hears_is_ended_by_another(fleet):
     with (
-        fleet.beside(7) as beside,
+        fleet.beside(8) as beside,
         beside.worker("leased") as other,
         ExitStack() as stack,
     ):
@@ -134,7 +145,7 @@ def test_a_chunk_of_a_worker_that_nobody_hears_is_ended_by_another(fleet):
 
 
 def test_slow_networks_lose_nothing(fleet):
-    with fleet.beside(8) as beside, ExitStack() as stack:
+    with fleet.beside(9) as beside, ExitStack() as stack:
         lines = {server: Proxy(beside.environ[server]) for server in (BROKER, STORE)}
         for line in lines.values():
             stack.callback(line.close)

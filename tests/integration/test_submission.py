@@ -74,6 +74,14 @@ def test_duplicates_are_kept_for_whoever_wants_them(client, job_id):
     assert (job.record().items, job.record().duplicates) == (4, 0)
 
 
+@pytest.mark.parametrize("wrong", [{"image_uri": "s3://photos/" + "x" * 4096}, {"item_id": ""}])
+def test_an_item_that_no_worker_could_read_is_refused(client, redis, job_id, wrong):
+    (item,) = items(1)
+    with pytest.raises(InvalidRequest, match=f"Item: .*{min(wrong)}"):
+        submit(client, job_id, [changed(item, **wrong)])
+    assert not drain(redis)
+
+
 def test_submitting_an_id_again_does_nothing_and_says_so(client, redis, job_id):
     first = submit(client, job_id, items(9))
     assert first.note is None

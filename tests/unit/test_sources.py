@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,6 +53,33 @@ def test_a_source_that_is_not_there_is_named(source, message):
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(InvalidRequest, match="no images"):
         uris(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_named(monkeypatch, tmp_path):
+    (tmp_path / "closed").mkdir()
+    closed = str(tmp_path / "closed")
+    real = os.scandir
+
+    def refuse(path):
+        if str(path) == closed:
+            raise PermissionError(13, "Permission denied", closed)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # the super-user may read all
+    with pytest.raises(InvalidRequest, match="closed: Permission denied"):
+        uris(tmp_path)
+
+
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "list.csv").symlink_to("/proc/self/mem")  # can be opened, but not read
+    with pytest.raises(InvalidRequest, match="Input/output error"):
+        uris(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("source", ["", "https://example.org/" + "x" * 4096])
+def test_a_source_that_is_too_long_or_empty_is_refused(source):
+    with pytest.raises(InvalidRequest, match="not 1 to 4096"):
+        uris(source)
 
 
 ROWS = [

@@ -8,6 +8,7 @@ bring chunks back, and a message that comes back finds its chunk done.
 import logging
 from typing import Any
 
+from celery.worker import heartbeat
 from celery.worker.consumer import Gossip, Mingle
 from kombu.transport import redis
 
@@ -39,6 +40,16 @@ class _QoS(redis.QoS):
         return lost
 
 
+class _Heart(heartbeat.Heart):  # type: ignore[misc]  # untyped
+    """Says once that the worker lives.
+
+    Celery's own tries until the broker hears it, in the thread that listens to TERM.
+    """
+
+    def _send(self, event: str, **_: Any) -> Any:
+        return super()._send(event, retry=False)
+
+
 def install() -> None:
     """Let all channels of this process be so.
 
@@ -46,4 +57,5 @@ def install() -> None:
     noisily when one is lost.
     """
     redis.Channel.QoS = _QoS
+    heartbeat.Heart = _Heart
     Gossip.compatible_transports = Mingle.compatible_transports = frozenset()

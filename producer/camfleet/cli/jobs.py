@@ -38,9 +38,10 @@ def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json:
     with show.client() as client:
         job = client.job(job_id)
         progress = job.status()
-        with show.bar(progress.total, job_id) as bar:
+        total, unit = (progress.chunks, "chunk") if progress.retry else (progress.total, "image")
+        with show.bar(total, job_id, unit) as bar:
             for progress in job.watch(timeout=timeout):  # the last one is kept
-                bar.update(max(0, progress.done + progress.in_work - bar.n))
+                bar.update(max(0, _position(progress) - bar.n))
                 bar.set_postfix(progress.failures)
                 if as_json:
                     show.dump(show.progress(progress))
@@ -49,6 +50,11 @@ def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json:
     if not progress.ended:
         raise AnswerTimeout(f"job {job_id} is not complete after {timeout:g} s")
     _exit_by(ctx, progress)
+
+
+def _position(progress: "Progress") -> int:
+    """Return how far the bar is; a retry's images are counted already, by their old results."""
+    return progress.chunks_done if progress.retry else progress.done + progress.in_work
 
 
 def _tell(progress: "Progress", *, as_json: bool) -> None:

@@ -1,0 +1,81 @@
+"""A store that refuses, fails and forgets to answer: no image is given up, nothing is torn."""
+
+import itertools
+import threading
+from collections import Counter
+
+import pytest
+
+from fleet import CHUNK, MODEL, Order
+from samples import write_photos
+from storefront import a_storefront
+
+pytestmark = pytest.mark.faults
+
+TROUBLES = (403, "half", 500, "lost", 429, "none", 503)
+TIMES = 2
+
+
+@pytest.fixture(scope="module")
+def front(own):
+    with a_storefront(own.settings.s3_endpoint) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def beside(fleet, front):
+    """Give a fleet with one worker, which knows the store by its front only."""
+    with fleet.beside(10) as made, made.worker(CAMFLEET_S3_ENDPOINT=front.url) as worker:
+        made.only = worker.ready()
+        yield made
+
+
+@pytest.fixture
+def stored(fleet, tmp_path):
+    """Give photographs in the bucket."""
+    return [fleet.client.upload(path) for path in write_photos(tmp_path, 2 * CHUNK)]
+
+
+class Moody:
+    """Every request comes to grief `TIMES` times, each time in another way, before it's heard."""
+
+    def __init__(self):
+        self.asked = Counter()
+        self.seen = Counter()
+        self._troubles = itertools.cycle(TROUBLES)
+        self._lock = threading.Lock()
+
+    def __call__(self, method, path):
+        with self._lock:
+            self.asked[method, path] += 1
+            if self.asked[method, path] > TIMES:
+                return None
+            trouble = next(self._troubles)
+            self.seen[trouble] += 1
+            return trouble
+
+
+def submitted(beside, uris):
+    return Order(beside.client.submit(uris, models=[MODEL]), uris)
+
+
+def test_every_request_may_fail_in_every_way(beside, front, stored):
+    front.trouble = moody = Moody()
+    order = submitted(beside, stored)
+    order.check()
+    front.trouble = lambda _method, _path: None
+    assert set(moody.seen) == set(TROUBLES)
+    pictures = [uri for row in order.job.results() for uri in (row.heatmap_uri, row.overlay_uri)]
+    starts = {beside.client.storage.get(uri).data[:2] for uri in pictures}
+    assert starts == {b"\x89P", b"\xff\xd8"}
+
+
+def test_a_store_that_refuses_all_of_us_is_waited_for(beside, front, stored):
+    front.trouble = lambda _method, _path: 403
+    said = len(beside.only.said())
+    order = submitted(beside, stored)
+    beside.only.says("waiting 2 s", said)
+    assert "refuses these credentials for the bucket camfleet" in beside.only.said()[said:]
+    assert order.job.status().done == 0
+    front.trouble = lambda _method, _path: None
+    order.check()

@@ -1,0 +1,81 @@
+"""What stands before an object store, on the loopback interface, and answers in its stead."""
+
+import http.client
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+_REFUSED = "<Error><Code>{}</Code><Message>so it is</Message></Error>"
+_CODES = {403: "AccessDenied", 429: "SlowDown", 500: "InternalError", 503: "ServiceUnavailable"}
+_OWN = {"content-length", "transfer-encoding", "connection", "date", "server"}
+
+
+class StoreFront(ThreadingHTTPServer):
+    """Passes requests on, unless `trouble(method, path)` names what happens to one instead.
+
+    A status: it's refused by that. `half`: the answer breaks off. `lost`: it's done, and no answer
+    comes. `none`: it isn't done, and no answer comes.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, endpoint):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.target = urlsplit(endpoint).netloc
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.trouble = lambda _method, _path: None
+
+    def handle_error(self, *_):
+        pass  # a client that hung up, a store that is away
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def work(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        trouble = self.server.trouble(self.command, self.path)
+        if trouble in _CODES:
+            self.answer(trouble, _REFUSED.format(_CODES[trouble]).encode(), [])
+        elif trouble == "none":
+            self.close_connection = True
+        else:
+            self.pass_on(body, trouble)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = work  # noqa: N815  # http.server's names
+
+    def pass_on(self, body, trouble):
+        line = http.client.HTTPConnection(self.server.target)
+        line.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            line.putheader(name, value)
+        line.endheaders(body)
+        answer = line.getresponse()
+        self.close_connection = trouble is not None
+        if trouble != "lost":
+            data, size = answer.read(), answer.getheader("Content-Length", "0")
+            half = data[: len(data) // 2] if trouble == "half" else data
+            self.answer(answer.status, half, answer.getheaders(), size)
+        line.close()
+
+    def answer(self, status, body, headers, size=None):
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in _OWN:
+                self.send_header(name, value)
+        self.send_header("Content-Length", size or str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def a_storefront(endpoint):
+    with StoreFront(endpoint) as front:
+        threading.Thread(target=front.serve_forever, args=(0.05,), daemon=True).start()
+        yield front
+        front.shutdown()
