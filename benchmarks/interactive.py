@@ -25,7 +25,8 @@ TURNS = 10
 BURST = 64
 BURSTS = 5
 BATCH = 16
-BULK = 2000  # images of the job beside, more than it gets to
+BULK = 20_000  # images of the job beside, more than it gets to
+BESIDE = 100  # requests beside it
 
 
 def benchmarks() -> Iterator[dict[str, Any]]:
@@ -82,7 +83,7 @@ def _beside_a_job(client: Client, model: str, uris: list[str], quiet_ms: float) 
     crowd = [uris[number % len(uris)] for number in range(BULK)]
     job = client.submit(crowd, models=[model], keep_duplicates=True)
     wait_until(lambda: job.status().in_work, 60)
-    waits = _waits(client, model, uris[:REQUESTS])
+    waits = _waits(client, model, uris[: min(REQUESTS, BESIDE)])
     if job.status().ended:
         raise RuntimeError("the job ended before the requests did")
     wait_until(lambda: job.status().done, 300)
