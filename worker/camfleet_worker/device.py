@@ -31,6 +31,7 @@ def configure(settings: Settings) -> None:
     import cv2
     import tensorflow as tf
 
+    gc.freeze()  # a million objects that are there to stay: no collection need look at them
     count = threads(settings)
     tf.config.threading.set_intra_op_parallelism_threads(count)
     tf.config.threading.set_inter_op_parallelism_threads(count)

@@ -3,6 +3,7 @@
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +18,12 @@ from camfleet.models import Models
 from camfleet.settings import Settings
 from camfleet.storage import Storage
 from camfleet_worker.device import free_memory
+from camfleet_worker.models.engine import Chosen
 from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.loader import describe, load_keras
 from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import split
+from camfleet_worker.models.split import Split, split
 from camfleet_worker.pictures.images import open_image, prepare
 
 _RESOLVE_SECONDS = 5.0
@@ -89,8 +91,33 @@ def build_explainer(
     card: Card, path: Path, *, key: ModelKey, golden: bytes | None, settings: Settings
 ) -> Explainer:
     """Load, split and warm the model of a card. Raises `ModelRefused` with the reason."""
-    model = load_keras(path, card.custom_code, allowed=settings.allow_custom_code)
     layers = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
+    # Converted models lie beside the artifact in its digest's folder, never beside a user's file.
+    choice = Choice(settings, path.parent if key.digest else None)
+    kept = None if card.custom_code else choice.kept(layers)
+    splits, chosen = zip(*(kept or _loaded(card, path, layers, settings, choice)), strict=True)
+    explainer = Explainer(
+        card,
+        key.digest,
+        [each.bare() for each in splits],
+        key.fuse or card.fuse,
+        settings.batch_size,
+        describe(path),
+        chosen,
+    )
+    del splits, kept
+    free_memory()
+    explainer.warm()
+    if golden is not None:
+        _check_golden(explainer, golden, settings)
+    return explainer
+
+
+def _loaded(
+    card: Card, path: Path, layers: Sequence[str], settings: Settings, choice: Choice
+) -> list[tuple[Split, Chosen]]:
+    """Return the model cut at each layer, and what runs it."""
+    model = load_keras(path, card.custom_code, allowed=settings.allow_custom_code)
     probe = _probe(card)
     splits = [split(model, _signature(card), each, card.activation, probe) for each in layers]
     classes = splits[0].classes
@@ -101,23 +128,7 @@ def build_explainer(
             f"{len(card.label_list)} labels"
         )
     free_memory()
-    # Converted models lie beside the artifact in its digest's folder, never beside a user's file.
-    choice = Choice(settings, path.parent if key.digest else None)
-    explainer = Explainer(
-        card,
-        key.digest,
-        [each.bare() for each in splits],
-        key.fuse or card.fuse,
-        settings.batch_size,
-        describe(path),
-        [choice.engine(each) for each in splits],
-    )
-    del model, splits
-    free_memory()
-    explainer.warm()
-    if golden is not None:
-        _check_golden(explainer, golden, settings)
-    return explainer
+    return [(each, choice.engine(each, asked)) for each, asked in zip(splits, layers, strict=True)]
 
 
 def _signature(card: Card) -> Signature:

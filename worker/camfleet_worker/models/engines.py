@@ -1,7 +1,7 @@
 """Which engine runs a split: the fastest that this machine has and that computes the same."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -14,7 +14,7 @@ import numpy as np
 
 from camfleet.settings import Settings
 from camfleet_worker import device
-from camfleet_worker.models import cam, openvino_engine
+from camfleet_worker.models import cam, kept, openvino_engine
 from camfleet_worker.models.engine import Chosen, Engine, EngineRefused, part
 from camfleet_worker.models.openvino_engine import OpenVINO
 from camfleet_worker.models.split import HALF_TOLERANCE, Split
@@ -27,17 +27,29 @@ Make: TypeAlias = Callable[[], Engine]
 
 @dataclass(frozen=True)
 class Choice:
-    """What engines are chosen by. `folder` keeps converted models; null: they aren't kept."""
+    """What engines are chosen by. `folder` keeps converted models; null: they aren't kept.
+
+    `asked` is the layer as it was asked for, "auto" or a path.
+    """
 
     settings: Settings
     folder: Path | None = None
 
-    def engine(self, split: Split) -> Chosen:
+    def kept(self, layers: Sequence[str]) -> list[tuple[Split, Chosen]] | None:
+        """Return the splits at these layers as an earlier start kept them, or None.
+
+        Each is run by its converted model, which agrees with what Keras answered then.
+        """
+        found = [self._kept(each) for each in layers] if self._takes_openvino() else []
+        whole = [each for each in found if each]
+        return whole if len(whole) == len(layers) else None
+
+    def engine(self, split: Split, asked: str = "auto") -> Chosen:
         """Return the first engine that takes the split and agrees with Keras on its trial.
 
         TensorFlow with variables comes last and is taken in any case: the split has proven it.
         """
-        for name, make in self._candidates(split):
+        for name, make in self._candidates(split, asked):
             try:
                 chosen = _tried(make(), split, self._tolerance(split))
             except Exception as error:  # noqa: BLE001  # whatever a library raises
@@ -49,18 +61,37 @@ class Choice:
         engine = TensorFlow(split, self.settings.batch_size)
         return Chosen(engine, disagreement(engine, split))
 
-    def _candidates(self, split: Split) -> Iterator[tuple[str, Make]]:
+    def _kept(self, asked: str) -> tuple[Split, Chosen] | None:
+        folder = self._place(asked)
+        if not folder:
+            return None
+        try:
+            split = kept.read(folder)
+            if split is None:
+                return None
+            made = self._ready(split, openvino_engine.read(folder))
+            return split, _tried(made, split, split.tolerance)
+        except Exception as error:  # noqa: BLE001  # whatever has become of these files
+            logger.warning("what an earlier start kept in %s can't be used: %s", folder, error)
+            return None
+
+    def _takes_openvino(self) -> bool:
+        wanted = self.settings.engine
+        chosen = wanted == "openvino" or (wanted == "auto" and not device.gpus())
+        return chosen and find_spec("openvino") is not None
+
+    def _candidates(self, split: Split, asked: str) -> Iterator[tuple[str, Make]]:
         wanted, size = self.settings.engine, self.settings.batch_size
         if wanted == "openvino" or (wanted == "auto" and not device.gpus()):
-            yield from self._openvino(split)
+            yield from self._openvino(split, asked)
         yield "tensorflow, frozen", partial(TensorFlow, split, size, frozen=True)
 
-    def _openvino(self, split: Split) -> Iterator[tuple[str, Make]]:
+    def _openvino(self, split: Split, asked: str) -> Iterator[tuple[str, Make]]:
         if find_spec("openvino") is None:
             report = logger.warning if self.settings.engine == "openvino" else logger.info
             report("OpenVINO is not installed: pip install 'camfleet[cpu]' makes CPUs faster")
             return
-        folder = self._place(split)
+        folder = self._place(asked)
         if folder and folder.is_dir():
             yield "openvino, kept", lambda: self._ready(split, openvino_engine.read(folder))
         yield "openvino", lambda: self._converted(split, folder)
@@ -68,16 +99,16 @@ class Choice:
     def _converted(self, split: Split, folder: Path | None) -> Engine:
         model = openvino_engine.convert(split)
         if folder:
-            openvino_engine.keep(model, folder)
+            kept.keep(split, model, folder)
         return self._ready(split, model)
 
     def _ready(self, split: Split, model: object) -> Engine:
         threads = device.threads(self.settings)
         return OpenVINO(split, self.settings.batch_size, model, threads)
 
-    def _place(self, split: Split) -> Path | None:
+    def _place(self, asked: str) -> Path | None:
         """Return where a converted split is kept: another place for all that it depends on."""
-        parts = (split.layer.path, version("openvino"), version("keras"), version("camfleet"))
+        parts = (asked, *map(version, ("openvino", "keras", "camfleet")))
         name = sha256("\n".join(parts).encode()).hexdigest()[:16]
         return self.folder / f"openvino-{name}" if self.folder else None
 

@@ -4,10 +4,7 @@ Images are run one at a time, as many at once as there are threads: no engine or
 and no image's result depends on another. One image alone is run by all threads together.
 """
 
-import logging
-import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -20,8 +17,6 @@ from camfleet_worker.models import functions
 from camfleet_worker.models.engine import Array, Classes, Extras, part
 from camfleet_worker.models.split import TOLERANCE, Split
 from camfleet_worker.models.tensorflow_engine import head_gradients
-
-logger = logging.getLogger(__name__)
 
 _OUTPUTS = ("activations", "logits")
 _FILE = "model.xml"
@@ -144,20 +139,13 @@ def from_graph(graph: Any, outputs: Sequence[str]) -> Any:
 
 
 def read(folder: Path) -> Any:
-    """Return the model that `keep` has written, its weights mapped into memory."""
+    """Return the model that `save` has written, its weights mapped into memory."""
     return library().Core().read_model(folder / _FILE)
 
 
-def keep(model: Any, folder: Path) -> None:
-    """Write a model to `folder`, in place of what's there. Failing costs the next start's time."""
-    try:
-        with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-            made = Path(partial) / folder.name
-            library().save_model(model, made / _FILE, compress_to_fp16=False)
-            shutil.rmtree(folder, ignore_errors=True)
-            made.rename(folder)
-    except (OSError, RuntimeError) as error:
-        logger.warning("the converted model is not kept in %s: %s", folder, error)
+def save(model: Any, folder: Path) -> None:
+    """Write a model to a new folder."""
+    library().save_model(model, folder / _FILE, compress_to_fp16=False)
 
 
 def _place(name: str) -> int:

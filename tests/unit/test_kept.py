@@ -1,0 +1,103 @@
+"""What a start keeps on disk for the next one, and what becomes of it when it's spoilt."""
+
+import zipfile
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from camfleet.cards import Card, CardInput
+from camfleet.expressions import parse_target
+from camfleet.settings import Settings
+from camfleet_worker.models import openvino_engine
+from camfleet_worker.models.build import ModelKey, build_explainer
+from camfleet_worker.models.engines import Choice
+from camfleet_worker.models.signature import Signature
+from camfleet_worker.models.split import split
+from nets import deep_head, gap_dense, images, randomise
+
+SHAPE = (12, 10, 3)
+ALL = ("gradcam", "cam", "layercam", "gradcam++")
+
+
+def cut(model):
+    shape = tuple(model.inputs[0].shape[1:])
+    return split(model, Signature(shape), "auto", "auto", images(2, shape))
+
+
+def choice(folder):
+    return Choice(Settings(batch_size=4), folder)
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """Give a split that has been kept."""
+    made = cut(gap_dense())
+    choice(tmp_path).engine(made)
+    return made
+
+
+def test_a_split_comes_back_as_it_was_without_its_submodels(tmp_path, parts):
+    ((found, (engine, disagreement)),) = choice(tmp_path).kept(["auto"])
+    assert (found.conv, found.head, engine.name) == (None, None, "openvino")
+    assert disagreement < 1e-5
+    np.testing.assert_array_equal(found.cam_weights, parts.cam_weights)
+    for mine, yours in zip(found.trial, parts.trial, strict=True):
+        np.testing.assert_array_equal(mine, yours)
+    for each in fields(found):
+        if each.name not in ("conv", "head", "cam_weights", "trial"):
+            assert getattr(found, each.name) == getattr(parts, each.name), each.name
+
+
+@pytest.mark.parametrize("harm", ["other weights", "half a file", "other facts"])
+def test_a_split_that_was_spoilt_is_not_used_and_that_is_said(tmp_path, parts, caplog, harm):
+    (folder,) = tmp_path.iterdir()
+    path = folder / "split.npz"
+    if harm == "other weights":
+        openvino_engine.save(openvino_engine.convert(cut(randomise(gap_dense(), seed=9))), folder)
+    elif harm == "half a file":
+        path.write_bytes(path.read_bytes()[:500])
+    else:
+        np.savez(path, facts=np.frombuffer(b'{"layer": 3}', np.uint8))
+    assert choice(tmp_path).kept(["auto"]) is None
+    assert "what an earlier start kept in" in caplog.text
+
+
+def test_a_head_that_keras_must_differentiate_is_not_kept(tmp_path, caplog):
+    choice(tmp_path).engine(cut(deep_head()))
+    assert list(tmp_path.glob("*/model.xml"))
+    assert choice(tmp_path).kept(["auto"]) is None
+    assert not caplog.text
+
+
+def test_of_several_layers_all_must_be_there(tmp_path, parts):
+    assert choice(tmp_path).kept(["auto", parts.candidates[0].path]) is None
+
+
+def test_a_model_is_explained_alike_at_the_next_start_which_needs_no_keras(tmp_path):
+    path = tmp_path / "model.keras"
+    gap_dense().save(path)
+    card = Card(id="kept", artifact=path.name, input=CardInput(height=SHAPE[0], width=SHAPE[1]))
+    first = explained(card, path)
+    with zipfile.ZipFile(path) as archive:
+        metadata = archive.read("metadata.json")
+    with zipfile.ZipFile(path, "w") as archive:  # nothing is left that Keras could load
+        archive.writestr("metadata.json", metadata)
+    second = explained(card, path)
+    for before, after in zip(first, second, strict=True):
+        assert (after.class_index, after.probability) == (before.class_index, before.probability)
+        np.testing.assert_array_equal(after.raw, before.raw)
+
+
+def explained(card, path):
+    """Return the explanations of a fresh start by all methods, of which CAM needs the weights."""
+    made = build_explainer(
+        card, path, key=ModelKey("digest", "auto", None), golden=None, settings=Settings()
+    )
+    targets = [parse_target("top:2")] * 3
+    return [
+        each
+        for method in ALL
+        for found in made.explain(images(3, SHAPE), targets, method)
+        for each in found
+    ]

@@ -1,0 +1,85 @@
+"""A split on disk beside its converted model: the next start needs no Keras to load it.
+
+What Keras answered is kept too, so that the converted model is compared with it at every load.
+Only a split whose gradients have a closed form can be kept: others are differentiated by Keras.
+"""
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from camfleet_worker.models import openvino_engine
+from camfleet_worker.models.heads import Activation
+from camfleet_worker.models.split import Candidate, Split, Trial
+
+logger = logging.getLogger(__name__)
+
+_FILE = "split.npz"
+
+
+class _Facts(msgspec.Struct):
+    """The fields of a split that are neither arrays nor models."""
+
+    layer: Candidate
+    candidates: tuple[Candidate, ...]
+    ending: str
+    activation: Activation
+    classes: int
+    head_layers: tuple[str, ...]
+    cam_reason: str
+    error: float
+    tolerance: float
+    conv_bytes: int
+    head_bytes: int
+
+
+def keep(split: Split, model: Any, folder: Path) -> None:
+    """Write a converted model and its split to `folder`, in place of what's there.
+
+    Failing costs the next start's time.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
+            made = Path(partial) / folder.name
+            openvino_engine.save(model, made)
+            if split.cam_weights is not None and not split.extras:
+                _write(split, made / _FILE)
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)
+    except (OSError, RuntimeError) as error:
+        logger.warning("the converted model is not kept in %s: %s", folder, error)
+
+
+def read(folder: Path) -> Split | None:
+    """Return the split that `keep` has written, without submodels; None if there's none."""
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        facts = msgspec.json.decode(arrays["facts"].tobytes(), type=_Facts)
+        return Split(
+            conv=None,
+            head=None,
+            extras=(),
+            cam_weights=arrays["cam_weights"],
+            trial=Trial(arrays["images"], (), arrays["activations"], arrays["logits"]),
+            **{name: getattr(facts, name) for name in _Facts.__struct_fields__},
+        )
+
+
+def _write(split: Split, path: Path) -> None:
+    facts = _Facts(**{name: getattr(split, name) for name in _Facts.__struct_fields__})
+    trial = split.trial
+    np.savez(
+        path,
+        facts=np.frombuffer(msgspec.json.encode(facts), np.uint8),
+        cam_weights=split.require_cam(),
+        images=trial.images,
+        activations=trial.activations,
+        logits=trial.logits,
+    )
