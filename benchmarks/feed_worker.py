@@ -6,15 +6,16 @@ once; from then on each batch gets the maps of that run after the given millisec
 
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from celery.signals import worker_init
 
 from camfleet_worker.celery import app, services
-from camfleet_worker.models.build import ModelKey
-from camfleet_worker.models.engine import Array, Classes, Extras
-from camfleet_worker.models.explainer import Explainer
+
+if TYPE_CHECKING:  # the worker loads NumPy when it has set its threads
+    from camfleet_worker.models.build import ModelKey
+    from camfleet_worker.models.engine import Array, Classes, Extras
+    from camfleet_worker.models.explainer import Explainer
 
 __all__ = ["app"]
 
@@ -28,17 +29,19 @@ class Resting:
     nbytes = 0
     pads = False
 
-    def __init__(self, made: Explainer) -> None:
+    def __init__(self, made: "Explainer") -> None:
+        import numpy as np
+
         images = np.random.default_rng(0).random((made.batch_size, *made.shape), np.float32)
         self._maps, self._logits = made.engines[0].forward(images, ())
         classes = self._logits.argmax(axis=1).astype(np.int32)
         self._gradients = made.engines[0].gradients(self._maps, classes, ())
 
-    def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:  # noqa: ARG002
+    def forward(self, images: "Array", extras: "Extras") -> "tuple[Array, Array]":  # noqa: ARG002
         time.sleep(LATENCY)
         return self._maps[: len(images)], self._logits[: len(images)]
 
-    def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:  # noqa: ARG002
+    def gradients(self, activations: "Array", classes: "Classes", extras: "Extras") -> "Array":  # noqa: ARG002
         return self._gradients[: len(activations)]
 
 
@@ -47,7 +50,7 @@ def _replace_engines(**_: Any) -> None:
     cache = services().cache
     build = cache._build  # noqa: SLF001  # the product has no hook for this
 
-    def rested(key: ModelKey) -> Explainer:
+    def rested(key: "ModelKey") -> "Explainer":
         made = build(key)
         made.engines = [Resting(made)]
         return made

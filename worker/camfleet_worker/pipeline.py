@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -46,7 +47,10 @@ _FETCH_ATTEMPTS = 3
 
 
 class Pipeline:
-    """Explains images with the models of one process. Safe to share by threads."""
+    """Explains images with the models of one process. Safe to share by threads.
+
+    `cores` is how many threads may decode or render at once; the others wait for the network.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Pipeline:
         batcher: Batcher,
         metrics: Metrics,
         max_pixels: int,
+        cores: int,
     ) -> None:
         self._storage = storage
         self._fetcher = fetcher
@@ -68,6 +73,8 @@ class Pipeline:
         self._batcher = batcher
         self._metrics = metrics
         self._max_pixels = max_pixels
+        # More threads that compute than cores hand the GIL about: half as much time again.
+        self._cores = threading.Semaphore(cores)
 
     def explain(self, request: ExplainRequest) -> list[Result]:
         """Explain one image; an image that can't be explained gives one failed row.
@@ -170,7 +177,7 @@ class Pipeline:
             if isinstance(fetched, SourceUnreachable):
                 raise fetched
             image.etag = fetched.etag
-            with image.clock("decode"):
+            with self._cores, image.clock("decode"):
                 photo = open_image(fetched.data, max_pixels=self._max_pixels, uri=item.image_uri)
                 image.pixels, image.geometry = prepare(photo, card.input, card.preprocessing)
                 if "overlay" in ask.outputs.kinds:
@@ -202,7 +209,8 @@ class Pipeline:
             if image.error is None:
                 with _ending(image):
                     uris = [self._store(image, each, ask, insist) for each in explanations]
-                    return results.rows(image, ask, explainer, explanations, uris)
+                    with self._cores:
+                        return results.rows(image, ask, explainer, explanations, uris)
             error = image.error or InternalError("an image ended without a row")
             logger.info("%s failed: %s", image.item.image_uri, error)
             return [results.failure(image, ask, error)]
@@ -223,7 +231,7 @@ class Pipeline:
             ask.fuse,
             ask.outputs,
         )
-        with image.clock("render"):
+        with self._cores, image.clock("render"):
             pictures = render.pictures(explanation.raw, image.canvas, image.geometry, ask.outputs)
         with image.clock("store"):
             return {

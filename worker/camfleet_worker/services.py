@@ -28,7 +28,7 @@ from camfleet_worker.batch import Batcher
 from camfleet_worker.beat import Beat
 from camfleet_worker.callbacks import Sender
 from camfleet_worker.chunks import ChunkRunner
-from camfleet_worker.device import device_name, gpus
+from camfleet_worker.device import device_name, gpus, threads
 from camfleet_worker.gate import Gate
 from camfleet_worker.keeper import Keeper
 from camfleet_worker.metrics import PATIENCE, Metrics
@@ -77,6 +77,7 @@ class Services:
             batcher=Batcher(self.metrics, gpu=bool(gpus())),
             metrics=self.metrics,
             max_pixels=settings.max_image_pixels,
+            cores=threads(settings),
         )
         records = Records(self.storage, self.ledger)
         self.keeper = Keeper(
