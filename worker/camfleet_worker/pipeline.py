@@ -152,7 +152,7 @@ class Pipeline:
     ) -> Iterator[Result]:
         size, insist = explainer.batch_size, terms.insist
         loaded = ahead(
-            self._pool, lambda item: self._load(item, ask, explainer, insist), items, 2 * size
+            self._pool, lambda item: self._load(item, ask, explainer, insist), items, size
         )
         answered = itertools.chain.from_iterable(
             self._batcher.batch(batch, ask.method, explainer)
@@ -162,7 +162,7 @@ class Pipeline:
             self._pool,
             lambda pair: self._publish(*pair, ask, explainer, insist),
             answered,
-            2 * size,
+            size,
         )
         return itertools.chain.from_iterable(rows)
 

@@ -55,6 +55,7 @@ class OpenVINO:
             if self._one is None:
                 lane = _Lane(self._model, "LATENCY", self._threads)
                 self._one = lane if _agree(lane(inputs), self._many(inputs)) else self._many
+                self._model = None  # the lanes have weights of their own
         return self._one
 
 
