@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from benchmarks import nets, photographs
 from benchmarks.alone import alone
-from benchmarks.fleet import Fleet, Worker, cpu_seconds, finish
+from benchmarks.fleet import OVERLAYS, Fleet, Worker, cpu_seconds, finish
 from camfleet.jobs import Job
 
 IMAGES = int(os.environ.get("IMAGES", "2000"))
@@ -43,7 +43,7 @@ def _measured(fleet: Fleet, folder: Path, model: str, uris: list[str]) -> dict[s
     with alone(card, folder / "photos") as explainer, fleet.worker() as worker:
         worker.ready()
         fleet.client.models.add(card)
-        finish(fleet.client.submit(uris[:64], models=[model]))  # connections, caches
+        finish(fleet.client.submit(uris[:64], models=[model], outputs=OVERLAYS))  # connections
         before = explainer.explain()
         found = _job(fleet, worker, model, uris)
         after = explainer.explain()
@@ -67,7 +67,7 @@ def _job(fleet: Fleet, worker: Worker, model: str, uris: list[str]) -> dict[str,
     pids = {"worker": worker.pid, "producer": os.getpid(), **fleet.servers}
     used = {name: cpu_seconds(pid) for name, pid in pids.items()}
     start = time.perf_counter()
-    job = fleet.client.submit(uris, models=[model])
+    job = fleet.client.submit(uris, models=[model], outputs=OVERLAYS)
     finish(job)
     seconds = time.perf_counter() - start
     each = 1e3 / len(uris)

@@ -1,7 +1,7 @@
 """How many images a second one process feeds to its engine, and what limits it.
 
 All is real but the engine, which rests for a given time per batch. Images come from S3 or from
-local files (in the page cache), pictures are written or not. `IMAGES=300` for fewer.
+local files (in the page cache), overlays are written or not. `IMAGES=300` for fewer.
 """
 
 import itertools
@@ -12,12 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msgspec.structs import replace
-
 from benchmarks import nets, photographs
 from benchmarks.end_to_end import stages
-from benchmarks.fleet import Fleet, Worker, cpu_seconds, finish
-from camfleet.contract import DEFAULT_OUTPUTS
+from benchmarks.fleet import NO_PICTURES, OVERLAYS, Fleet, Worker, cpu_seconds, finish
 
 IMAGES = int(os.environ.get("IMAGES", "1500"))
 LATENCIES_MS = (0, 16, 64)
@@ -27,14 +24,14 @@ MODEL = "Feed"
 
 class Way(NamedTuple):
     source: str  # file, s3
-    pictures: bool
+    overlays: bool
 
 
 WAYS = tuple(itertools.starmap(Way, itertools.product(("file", "s3"), (False, True))))
 
 
 def benchmarks() -> Iterator[dict[str, Any]]:
-    """Yield one result for each batch size, latency, source, and with pictures or without."""
+    """Yield one result for each batch size, latency, source, and with overlays or without."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = [str(each) for each in photographs.write(folder / "photos", IMAGES)]
@@ -58,7 +55,7 @@ def _of_engine(
             found = _measured(fleet, worker, way, sources[way.source])
             most = round(1e3 * batch / latency) if latency else None
             yield {
-                "name": f"feed_{way.source}_{'pictures' if way.pictures else 'maps'}",
+                "name": f"feed_{way.source}_{'overlays' if way.overlays else 'maps'}",
                 "batch": batch,
                 "engine_ms_per_batch": latency,
                 "engine_images_per_second": most,
@@ -67,11 +64,11 @@ def _of_engine(
 
 
 def _measured(fleet: Fleet, worker: Worker, way: Way, uris: list[str]) -> dict[str, Any]:
-    kinds = DEFAULT_OUTPUTS.kinds if way.pictures else ()
     pids = {"worker": worker.pid, **fleet.servers}
     used = {name: cpu_seconds(pid) for name, pid in pids.items()}
     start = time.perf_counter()
-    job = fleet.client.submit(uris, models=[MODEL], outputs=replace(DEFAULT_OUTPUTS, kinds=kinds))
+    outputs = OVERLAYS if way.overlays else NO_PICTURES
+    job = fleet.client.submit(uris, models=[MODEL], outputs=outputs)
     finish(job, pause=0.02)
     seconds = time.perf_counter() - start
     cpu = {name: cpu_seconds(pid) - used[name] for name, pid in pids.items()}

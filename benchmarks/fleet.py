@@ -10,10 +10,17 @@ from signal import SIGKILL, SIGQUIT, SIGTERM
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from msgspec.structs import replace
+
 from camfleet import Client
 from camfleet import local_process as process
+from camfleet.contract import DEFAULT_OUTPUTS
 from camfleet.jobs import Job
 from camfleet.local import LocalStack
+
+# One picture an image, as those that are compared with make; the default is two.
+OVERLAYS = replace(DEFAULT_OUTPUTS, kinds=("overlay",))
+NO_PICTURES = replace(DEFAULT_OUTPUTS, kinds=())
 
 if TYPE_CHECKING:
     import subprocess

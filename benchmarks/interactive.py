@@ -1,6 +1,6 @@
 """How long one person waits: requests one after another, beside a busy job, and many at once.
 
-The model is warm, images lie in S3, heatmap and overlay are written; time is from the request to
+The model is warm, images lie in S3, overlays are written; time is from the request to
 the answer in hand. `REQUESTS=40` for fewer.
 """
 
@@ -16,7 +16,7 @@ from benchmarks import nets, photographs
 from benchmarks.alone import Alone, alone
 from benchmarks.end_to_end import stages
 from benchmarks.figures import milliseconds, percentile_95, spread
-from benchmarks.fleet import Fleet, finish, wait_until
+from benchmarks.fleet import OVERLAYS, Fleet, finish, wait_until
 from camfleet import Client
 
 REQUESTS = int(os.environ.get("REQUESTS", "200"))
@@ -57,7 +57,7 @@ def _waits(client: Client, model: str, uris: Sequence[str]) -> list[float]:
     taken = []
     for uri in uris:
         start = time.perf_counter()
-        client.explain(uri, model=model).result(timeout=120)
+        client.explain(uri, model=model, outputs=OVERLAYS).result(timeout=120)
         taken.append(time.perf_counter() - start)
     return taken
 
@@ -81,7 +81,7 @@ def _quiet(client: Client, bare: Alone, model: str, uris: list[str]) -> dict[str
 def _beside_a_job(client: Client, model: str, uris: list[str], quiet_ms: float) -> dict[str, Any]:
     """Measure requests while all slots for chunks are taken; the job is cancelled afterwards."""
     crowd = [uris[number % len(uris)] for number in range(BULK)]
-    job = client.submit(crowd, models=[model], keep_duplicates=True)
+    job = client.submit(crowd, models=[model], keep_duplicates=True, outputs=OVERLAYS)
     wait_until(lambda: job.status().in_work, 60)
     waits = _waits(client, model, uris[: min(REQUESTS, BESIDE)])
     if job.status().ended:
@@ -116,12 +116,13 @@ def _bursts(client: Client, model: str, uris: list[str]) -> dict[str, Any]:
 
 def _burst(client: Client, model: str, uris: list[str]) -> float:
     start = time.perf_counter()
-    for answer in [client.explain(uri, model=model) for uri in uris]:
+    asked = [client.explain(uri, model=model, outputs=OVERLAYS) for uri in uris]
+    for answer in asked:
         answer.result(timeout=120)
     return time.perf_counter() - start
 
 
 def _job(client: Client, model: str, uris: list[str]) -> float:
     start = time.perf_counter()
-    finish(client.submit(uris, models=[model]), pause=0.01)
+    finish(client.submit(uris, models=[model], outputs=OVERLAYS), pause=0.01)
     return time.perf_counter() - start

@@ -18,7 +18,7 @@ from camfleet.contract import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.2  # how long one question to Redis waits: how soon a freed slot is used
+POLL_SECONDS = 0.05  # how long one question to Redis waits: how soon a freed slot is used
 _SILENT_SECONDS = 60.0  # longer than kombu needs to notice a dead connection and make a new one
 
 
