@@ -39,13 +39,17 @@ class Part(Wire, frozen=True, kw_only=True):
 
 
 class CardInput(Part, frozen=True, kw_only=True):
-    """What the model's input shows of a photograph."""
+    """What the model's input shows of a photograph.
+
+    `decode` "reduced" lets workers decode large JPEGs at 1/2, 1/4 or 1/8 of their size.
+    """
 
     height: Size
     width: Size
     color: Literal["rgb", "bgr", "gray"] = "rgb"
     resize: Literal["stretch", "crop", "pad"] = "stretch"
     interpolation: Literal["nearest", "bilinear", "bicubic", "area", "lanczos"] = "bilinear"
+    decode: Literal["whole", "reduced"] = "whole"
 
 
 class Preprocessing(Part, frozen=True, kw_only=True):
@@ -228,6 +232,11 @@ def _check(card: Card, name: str) -> None:
         raise InvalidCard(
             f'card {name}: preprocessing.scale and offset need preprocessing.mode = "scale", '
             f"not {mode!r}"
+        )
+    if card.input.decode == "reduced" and card.input.interpolation != "area":
+        raise InvalidCard(
+            f'card {name}: input.decode = "reduced" needs input.interpolation = "area", not '
+            f"{card.input.interpolation!r}, which looks at single pixels of the whole photograph"
         )
     if card.input.color == "gray" and mode in ("caffe", "imagenet"):
         raise InvalidCard(

@@ -12,9 +12,10 @@ from camfleet import Client, keys, tables
 from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Status
 from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
 from camfleet.wire import encode, encode_json
+from camfleet_worker import pipeline
 from camfleet_worker.chunks import CAREFUL_FROM
 from camfleet_worker.models.build import ModelKey
-from camfleet_worker.pictures.images import open_image, prepare
+from camfleet_worker.pictures.images import open_image, open_reduced, prepare
 from nets import deep_head, flatten_dense, targets
 from samples import patch_model, photo, write_card, write_photos
 from worker_parts import services
@@ -273,3 +274,37 @@ def test_a_model_that_is_gone_fails_the_rows_of_any_attempt(client, worker, mode
     (row,) = job.results()
     assert row.error_code == "unknown_model"
     assert (job.status().failed, job.status().complete) == (1, True)
+
+
+def test_a_card_lets_a_large_jpeg_be_decoded_smaller(client, worker, folder, monkeypatch):
+    scales = []
+
+    def spied(*args, **options):
+        made = open_reduced(*args, **options)
+        scales.append(made[1])
+        return made
+
+    monkeypatch.setattr(pipeline, "open_reduced", spied)
+    large = np.kron(photo(), np.ones((16, 16, 1), np.uint8))
+    Image.fromarray(large).save(folder / "large.jpg", quality=95)
+    rows = []
+    for decode in ("whole", "reduced"):
+        card = write_card(folder / decode, f"tiles-{decode}")
+        said = f'resize = "stretch"\ninterpolation = "area"\ndecode = "{decode}"'
+        card.write_text(card.read_text().replace('resize = "stretch"', said))
+        client.models.add(card)
+        outputs = changed(DEFAULT_OUTPUTS, max_side=320)
+        job = client.submit(
+            [str(folder / "large.jpg")], models=[f"tiles-{decode}"], outputs=outputs
+        )
+        run(worker, job.record())
+        rows.extend(job.results())
+    whole, reduced = rows
+    assert scales == [1, 4]
+    assert (reduced.geometry.image_height, reduced.geometry.image_width) == (960, 1280)
+    assert reduced.geometry == whole.geometry
+    np.testing.assert_allclose(reduced.map, whole.map, atol=0.01 * max(whole.map))
+    shown = [client.storage.get(row.overlay_uri).data for row in rows]
+    pictures = [np.asarray(Image.open(io.BytesIO(each)), int) for each in shown]
+    assert pictures[0].shape == (240, 320, 3)
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1

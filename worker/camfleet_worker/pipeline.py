@@ -37,7 +37,7 @@ from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.models.explainer import Explainer, Explanation
 from camfleet_worker.patience import Insist, WorkerStops, once
 from camfleet_worker.pictures import render
-from camfleet_worker.pictures.images import open_image, prepare
+from camfleet_worker.pictures.images import open_image, open_reduced, prepare
 from camfleet_worker.sources.fetch import Fetched, Fetcher
 from camfleet_worker.work import Ask, Loaded, Terms
 
@@ -168,7 +168,7 @@ class Pipeline:
 
     def _load(self, item: Item, ask: Ask, explainer: Explainer, insist: Insist) -> Loaded:
         image = Loaded(item, item.target or ask.target)
-        card = explainer.card
+        card, overlay = explainer.card, "overlay" in ask.outputs.kinds
         with logs.context(image=item.image_uri), _ending(image):
             image.parsed = parse_target(image.target)
             image.extras = _extras(explainer, parse_inputs(item.inputs))
@@ -178,9 +178,15 @@ class Pipeline:
                 raise fetched
             image.etag = fetched.etag
             with self._cores, image.clock("decode"):
-                photo = open_image(fetched.data, max_pixels=self._max_pixels, uri=item.image_uri)
-                image.pixels, image.geometry = prepare(photo, card.input, card.preprocessing)
-                if "overlay" in ask.outputs.kinds:
+                photo, scale = open_reduced(
+                    fetched.data,
+                    card.input,
+                    ask.outputs.max_side if overlay else 1,
+                    max_pixels=self._max_pixels,
+                    uri=item.image_uri,
+                )
+                image.pixels, image.geometry = prepare(photo, card.input, card.preprocessing, scale)
+                if overlay:
                     image.canvas = render.canvas(photo, ask.outputs.max_side)
         return image
 

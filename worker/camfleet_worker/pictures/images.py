@@ -1,9 +1,11 @@
 """A picture's bytes to an upright RGB array, that array to a model's input, and the way back.
 
 `open_image` decodes what somebody sent, `prepare` makes of it what a model's card asks for.
+`open_reduced` decodes no more of a large JPEG than that takes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import cv2
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from camfleet.geometry import Geometry
 from camfleet_worker.pictures.imagefile import check_exif, kind_of, open_header, translated
-from camfleet_worker.pictures.pixels import Pixels, upright_rgb
+from camfleet_worker.pictures.pixels import Pixels, upright_rgb, upright_size
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -25,6 +27,9 @@ _INTERPOLATION = {
 }
 _CAFFE_MEAN = np.array([103.939, 116.779, 123.68])  # B, G, R
 _MEAN, _STD = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # R, G, B of 0 to 1
+
+_REDUCTIONS = (8, 4, 2)  # libjpeg's
+_SPARE = 4  # pixels of a reduced picture for one of the input, in each direction
 
 
 class InputSpec(Protocol):
@@ -40,6 +45,8 @@ class InputSpec(Protocol):
     def resize(self) -> str: ...  # stretch, crop, pad
     @property
     def interpolation(self) -> str: ...  # nearest, bilinear, bicubic, area, lanczos
+    @property
+    def decode(self) -> str: ...  # whole, reduced
 
 
 class PreprocessingSpec(Protocol):
@@ -63,16 +70,52 @@ def open_image(data: bytes, *, max_pixels: int, uri: str) -> Pixels:
     numbers. `ImageTooLarge`: more than `max_pixels`, by the header. What no decoder can notice
     passes: changed bytes where a format has no checksum, a JPEG closed properly too early.
     """
+    return _opened(data, lambda _height, _width: 1, max_pixels, uri)[0]
+
+
+def open_reduced(
+    data: bytes, spec: InputSpec, side: int, *, max_pixels: int, uri: str
+) -> tuple[Pixels, int]:
+    """Return as `open_image` does, and how many times less in each direction: 1, 2, 4 or 8.
+
+    A JPEG is decoded smaller where `spec` says so and a pixel of the input still is the mean of
+    16 or more; where the smaller pixels fill the whole picture and what the model sees of it, so
+    that nothing moves; and where the longest side keeps `side` pixels, 0 for all.
+    """
+    return _opened(data, partial(_reduction, spec=spec, side=side), max_pixels, uri)
+
+
+def _opened(
+    data: bytes, reduction: Callable[[int, int], int], max_pixels: int, uri: str
+) -> tuple[Pixels, int]:
     kind = kind_of(data, uri)
     with translated(uri, kind, max_pixels):
         image = open_header(data, kind=kind, max_pixels=max_pixels, uri=uri)
+        scale = 1
+        if kind == "JPEG":
+            check_exif(image, uri)
+            scale = reduction(*upright_size(image))
+            image.draft(None, (image.width // scale, image.height // scale))
         image.load()
         check_exif(image, uri)
-        return upright_rgb(image)
+        return upright_rgb(image), scale
+
+
+def _reduction(height: int, width: int, spec: InputSpec, side: int) -> int:
+    if spec.decode != "reduced" or not side:
+        return 1
+    seen, shown = _boxes(height, width, spec)
+    across, down = (
+        (seen[axis + 2] - seen[axis]) / (shown[axis + 2] - shown[axis]) for axis in (0, 1)
+    )
+    most = min(across / _SPARE, down / _SPARE, max(height, width) / side)
+    edges = (height, width, *seen)
+    fits = (each for each in _REDUCTIONS if each <= most and not any(edge % each for edge in edges))
+    return next(fits, 1)
 
 
 def prepare(
-    image: Pixels, spec: InputSpec, preprocessing: PreprocessingSpec
+    image: Pixels, spec: InputSpec, preprocessing: PreprocessingSpec, scale: int = 1
 ) -> tuple[NDArray[np.float32], Geometry]:
     """Return `image`, (H, W, 3) uint8 RGB, as a model wants it, and what the model sees of it.
 
@@ -80,18 +123,21 @@ def prepare(
     whole image, `crop` the largest centred rectangle of the input's proportions, `pad` puts the
     whole image in the middle of black (0 before preprocessing). A size is rounded to whole
     pixels, of the image or of the input, at least one; the geometry is that of the rounded sizes.
+    `scale`: the image is that many times smaller than its file's, by `open_reduced`; the geometry
+    is that of the file's.
     """
-    height, width = image.shape[:2]
+    height, width = image.shape[0] * scale, image.shape[1] * scale
     seen, shown = _boxes(height, width, spec)
+    left, top, right, bottom = (edge // scale for edge in seen)
     part = cv2.resize(
-        image[seen[1] : seen[3], seen[0] : seen[2]],
+        image[top:bottom, left:right],
         (shown[2] - shown[0], shown[3] - shown[1]),
         interpolation=_INTERPOLATION[spec.interpolation],
     )
     if shown != (0, 0, spec.width, spec.height):
-        above, left = shown[1], shown[0]
-        below, right = spec.height - shown[3], spec.width - shown[2]
-        part = cv2.copyMakeBorder(part, above, below, left, right, cv2.BORDER_CONSTANT, value=0)
+        before, after = shown[:2], (spec.width - shown[2], spec.height - shown[3])
+        border = (before[1], after[1], before[0], after[0])
+        part = cv2.copyMakeBorder(part, *border, cv2.BORDER_CONSTANT, value=0)
     order = "bgr" if preprocessing.mode == "caffe" and spec.color == "rgb" else spec.color
     if order != "rgb":
         part = cv2.cvtColor(part, {"bgr": cv2.COLOR_RGB2BGR, "gray": cv2.COLOR_RGB2GRAY}[order])

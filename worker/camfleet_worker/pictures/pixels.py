@@ -30,6 +30,13 @@ _TURNS: dict[Any, tuple[Callable[..., Any], int]] = {  # by the value of the EXI
 }
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (height, width) of the picture, turned as its EXIF says."""
+    across, down = image.size
+    turn, _ = _TURNS.get(_orientation(image), (None, 0))
+    return (across, down) if turn in (cv2.rotate, _mirror_and_rotate) else (down, across)
+
+
 def upright_rgb(image: Image.Image) -> Pixels:
     """Return the picture as (H, W, 3) uint8 RGB, turned as its EXIF says, and close the image.
 
