@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -84,9 +85,11 @@ class LocalReader:
         `SourceForbidden`: outside the folders, there or not, or not readable. `ImageNotFound`,
         `ImageTooLarge`. `ImageUnreadable`: a folder, a pipe or a device.
         """
-        root, inner = self._place(uri)
+        path = _path(uri)
         try:
-            descriptor = open_below(root, inner)
+            descriptor = self._plainly(path)
+            if descriptor is None:
+                descriptor = open_below(*self._place(uri, path))
             try:
                 info = os.fstat(descriptor)
                 readable = stat.S_ISREG(info.st_mode) and info.st_size <= limit
@@ -104,9 +107,20 @@ class LocalReader:
             )
         return data, f'W/"{info.st_size:x}-{info.st_mtime_ns:x}"'
 
-    def _place(self, uri: str) -> tuple[str, str]:
+    def _plainly(self, path: str) -> int | None:
+        """Return a descriptor of the file if its path is plain: below a folder, without links.
+
+        To look at each of its parts takes as long as to read it.
+        """
+        for root in map(str, self._roots):
+            inner = path.removeprefix(f"{root}/")
+            if inner != path and not {"", ".", ".."}.intersection(inner.split("/")):
+                with suppress(OSError, ValueError):
+                    return open_below(root, inner)
+        return None
+
+    def _place(self, uri: str, path: str) -> tuple[str, str]:
         """Return the folder that holds the file and the path below it, free of links."""
-        path = _path(uri)
         try:
             real = os.path.realpath(path)
         except ValueError as error:  # a zero byte, half a surrogate pair
