@@ -1,24 +1,19 @@
 """A job's results parts, read one after another with flat memory."""
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
 from camfleet import keys, tables
+from camfleet.ahead import in_order
 from camfleet.contract import ChunkRef, JobRecord, Status
 from camfleet.errors import ObjectMissing
 from camfleet.selection import Selection
 from camfleet.storage import Storage
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 _AHEAD = 4  # parts that are fetched and decoded while the caller is busy with one
 
@@ -34,7 +29,8 @@ class Part:
 def read(record: JobRecord, storage: Storage, selection: Selection) -> Generator[Part]:
     """Yield the parts of the selected models in order, missing ones too."""
     refs = (ref for ref in record.refs() if ref.model in selection.models)
-    yield from _in_order(partial(_read, record, storage, selection), refs)
+    work = partial(_read, record, storage, selection)
+    yield from in_order(work, refs, threads=_AHEAD, ahead=_AHEAD)
 
 
 def _read(record: JobRecord, storage: Storage, selection: Selection, ref: ChunkRef) -> Part:
@@ -61,18 +57,3 @@ def select(data: bytes, selection: Selection) -> Part:
 def _columns(file: ParquetFile, selection: Selection) -> pa.Table:
     names = selection.schema.names
     return file.read(columns=names, use_threads=False).select(names)
-
-
-def _in_order(function: Callable[[T], R], each: Iterable[T]) -> Iterator[R]:
-    """Map in threads and yield in order, never more than `_AHEAD` in advance."""
-    waiting: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(_AHEAD, "results")
-    try:
-        for one in each:
-            waiting.append(pool.submit(function, one))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -44,6 +45,10 @@ class InPython(layers.Layer):
 def cut(model):
     shape = tuple(model.inputs[0].shape[1:])
     return split(model, Signature(shape), "auto", "auto", images(2, shape))
+
+
+def two_threads(folder):
+    return Choice(Settings(batch_size=4, cpu_threads=2), folder)
 
 
 def choice(folder=None, engine="auto"):
@@ -127,6 +132,34 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_a_warning(tmp_path, c
     engine, _ = choice(tmp_path / "missing").engine(cut(gap_dense()))
     assert engine.name == "openvino"
     assert "the converted model is not kept in" in caplog.text
+
+
+def test_the_copy_for_single_images_is_made_at_the_first(tmp_path, monkeypatch):
+    hints, lane = [], openvino_engine._Lane
+
+    def noted(model, hint, threads):
+        hints.append(hint)
+        return lane(model, hint, threads)
+
+    monkeypatch.setattr(openvino_engine, "_Lane", noted)
+    engine, _ = two_threads(tmp_path).engine(cut(gap_dense()))
+    engine.forward(images(3, (12, 10, 3)), ())
+    assert hints == ["THROUGHPUT"]
+    for _ in range(2):
+        engine.forward(images(1, (12, 10, 3)), ())
+    assert hints == ["THROUGHPUT", "LATENCY"]
+
+
+def test_single_images_are_answered_though_the_kept_model_is_gone(tmp_path, caplog):
+    engine, _ = two_threads(tmp_path).engine(cut(gap_dense()))
+    (kept,) = tmp_path.iterdir()
+    shutil.rmtree(kept)
+    batch = images(3, (12, 10, 3))
+    for _ in range(2):
+        alone = engine.forward(batch[:1], ())
+    for found, expected in zip(alone, engine.forward(batch, ()), strict=True):
+        np.testing.assert_array_equal(found, expected[:1])
+    assert caplog.text.count("single images run in one thread") == 1
 
 
 @pytest.mark.parametrize("engine", NAMES)

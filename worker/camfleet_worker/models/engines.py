@@ -69,7 +69,7 @@ class Choice:
             split = kept.read(folder)
             if split is None:
                 return None
-            made = self._ready(split, openvino_engine.read(folder))
+            made = self._read(split, folder)
             return split, _tried(made, split, split.tolerance)
         except Exception as error:  # noqa: BLE001  # whatever has become of these files
             logger.warning("what an earlier start kept in %s can't be used: %s", folder, error)
@@ -93,18 +93,23 @@ class Choice:
             return
         folder = self._place(asked)
         if folder and folder.is_dir():
-            yield "openvino, kept", lambda: self._ready(split, openvino_engine.read(folder))
+            yield "openvino, kept", lambda: self._read(split, folder)
         yield "openvino", lambda: self._converted(split, folder)
 
     def _converted(self, split: Split, folder: Path | None) -> Engine:
         model = openvino_engine.convert(split)
-        if folder:
-            kept.keep(split, model, folder)
-        return self._ready(split, model)
+        if folder and kept.keep(split, model, folder):
+            del model  # its weights are mapped from the file from here on
+            device.free_memory()
+            return self._read(split, folder)
+        return self._ready(split, lambda: model)
 
-    def _ready(self, split: Split, model: object) -> Engine:
+    def _read(self, split: Split, folder: Path) -> Engine:
+        return self._ready(split, partial(openvino_engine.read, folder))
+
+    def _ready(self, split: Split, source: Callable[[], object]) -> Engine:
         threads = device.threads(self.settings)
-        return OpenVINO(split, self.settings.batch_size, model, threads)
+        return OpenVINO(split, self.settings.batch_size, source, threads)
 
     def _place(self, asked: str) -> Path | None:
         """Return where a converted split is kept: another place for all that it depends on."""

@@ -96,11 +96,11 @@ class Explainer:
         return (self.card.input.height, self.card.input.width, self.card.channels)
 
     def warm(self) -> None:
-        """Run both batch sizes once, so that the first image doesn't pay for tracing."""
-        for size in sorted({1, self.batch_size}):
-            images = np.random.default_rng(0).random((size, *self.shape), np.float32)
-            extras = tuple(each.trial(size) for each in self.split.extras)
-            for engine in self.engines:
+        """Run the sizes that batches are padded to, so that no image pays for tracing."""
+        for engine in self.engines:
+            for size in sorted({1, self.batch_size} if engine.pads else {self.batch_size}):
+                images = np.random.default_rng(0).random((size, *self.shape), np.float32)
+                extras = tuple(each.trial(size) for each in self.split.extras)
                 maps, _ = engine.forward(images, extras)
                 engine.gradients(maps, np.zeros(size, np.int32), extras)
 

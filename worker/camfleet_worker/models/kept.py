@@ -38,10 +38,10 @@ class _Facts(msgspec.Struct):
     head_bytes: int
 
 
-def keep(split: Split, model: Any, folder: Path) -> None:
+def keep(split: Split, model: Any, folder: Path) -> bool:
     """Write a converted model and its split to `folder`, in place of what's there.
 
-    Failing costs the next start's time.
+    Return whether it's there; failing costs the next start's time.
     """
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
@@ -53,6 +53,8 @@ def keep(split: Split, model: Any, folder: Path) -> None:
             made.rename(folder)
     except (OSError, RuntimeError) as error:
         logger.warning("the converted model is not kept in %s: %s", folder, error)
+        return False
+    return True
 
 
 def read(folder: Path) -> Split | None:

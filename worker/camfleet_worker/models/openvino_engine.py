@@ -1,12 +1,14 @@
 """OpenVINO as an engine: the forward pass on the CPU, one image a request, side by side.
 
 Images are run one at a time, as many at once as there are threads: no engine or hint was faster,
-and no image's result depends on another. One image alone is run by all threads together.
+and no image's result depends on another. One image alone is run by all threads together, in a
+copy of the model that is made at the first: workers that only run jobs never need it.
 """
 
+import logging
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from camfleet_worker.models.engine import Array, Classes, Extras, part
 from camfleet_worker.models.split import TOLERANCE, Split
 from camfleet_worker.models.tensorflow_engine import head_gradients
 
+logger = logging.getLogger(__name__)
+
 _OUTPUTS = ("activations", "logits")
 _FILE = "model.xml"
 
@@ -25,14 +29,17 @@ _FILE = "model.xml"
 class OpenVINO:
     """A split with its forward pass in OpenVINO, in float32, on `threads` threads.
 
-    `model` is what `convert` or `read` returns.
+    `source` returns the model as `convert` or `read` do; what it holds on to stays in memory.
     """
 
     name = "openvino"
     pads = False
 
-    def __init__(self, split: Split, batch_size: int, model: Any, threads: int) -> None:
-        self._model = model
+    def __init__(
+        self, split: Split, batch_size: int, source: Callable[[], Any], threads: int
+    ) -> None:
+        model = source()
+        self._source: Callable[[], Any] | None = source
         self._threads = threads
         self._many = _Lane(model, "THROUGHPUT", threads)
         self._one = self._many if threads == 1 else None
@@ -50,13 +57,24 @@ class OpenVINO:
         return self._gradients(activations, classes, extras)
 
     def _alone(self, inputs: Sequence[Array]) -> "_Lane":
-        """Return the lane for one image, made at the first: by then Keras' weights are gone."""
+        """Return the lane for one image."""
         with self._making:
             if self._one is None:
-                lane = _Lane(self._model, "LATENCY", self._threads)
-                self._one = lane if _agree(lane(inputs), self._many(inputs)) else self._many
-                self._model = None  # the lanes have weights of their own
+                self._one = self._made_for_one(inputs)
         return self._one
+
+    def _made_for_one(self, inputs: Sequence[Array]) -> "_Lane":
+        if self._source is None:
+            return self._many
+        try:
+            lane = _Lane(self._source(), "LATENCY", self._threads)
+            found = lane(inputs)
+        except RuntimeError as error:  # its files may be gone by now
+            logger.warning("single images run in one thread: %s", error)
+            return self._many
+        finally:
+            self._source = None  # the lanes have weights of their own
+        return lane if _agree(found, self._many(inputs)) else self._many
 
 
 class _Lane:
