@@ -8,7 +8,8 @@ copy of the model that is made at the first: workers that only run jobs never ne
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _OUTPUTS = ("activations", "logits")
 _FILE = "model.xml"
+_CONVERTING = threading.Lock()
 
 
 class OpenVINO:
@@ -39,13 +41,13 @@ class OpenVINO:
         self, split: Split, batch_size: int, source: Callable[[], Any], threads: int
     ) -> None:
         model = source()
-        self._source: Callable[[], Any] | None = source
+        self._source: Callable[[], Any] | None = source if threads > 1 else None
         self._threads = threads
         self._many = _Lane(model, "THROUGHPUT", threads)
-        self._one = self._many if threads == 1 else None
+        self._one = None if threads > 1 else self._many
         self._making = threading.Lock()
         self._gradients = head_gradients(split, batch_size)
-        self.nbytes = _constant_bytes(model) * (2 if threads == 1 else 3)
+        self.nbytes = _constant_bytes(model) * (2 if threads > 1 else 1)
 
     def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:
         inputs = [images, *extras]
@@ -146,8 +148,9 @@ def from_graph(graph: Any, outputs: Sequence[str]) -> Any:
     from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
 
     frontend = FrontEndManager().load_by_framework("tf")
-    nodes = GraphIteratorTFGraph(graph.graph, share_weights=False)  # not kept alive by `load`
-    model = frontend.convert(frontend.load(nodes))
+    with _variables_found_once():
+        nodes = GraphIteratorTFGraph(graph.graph, share_weights=False)  # not kept alive by `load`
+        model = frontend.convert(frontend.load(nodes))
     for each in model.inputs:
         each.get_tensor().set_names({each.any_name.partition(":")[0]})
     for tensor, name in zip(graph.outputs, outputs, strict=True):
@@ -155,6 +158,20 @@ def from_graph(graph: Any, outputs: Sequence[str]) -> Any:
     # Folds batch normalisation into the convolutions once, for all that is compiled from here.
     apply_moc_transformations(model, cf=False, smart_reshape=False)
     return model
+
+
+@contextmanager
+def _variables_found_once() -> Iterator[None]:
+    """Let OpenVINO look for each variable once: it takes eleven looks through all of them."""
+    from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
+
+    with _CONVERTING:
+        find = TFGraphNodeDecoder.get_variable
+        TFGraphNodeDecoder.get_variable = staticmethod(cache(find))
+        try:
+            yield
+        finally:
+            TFGraphNodeDecoder.get_variable = staticmethod(find)
 
 
 def read(folder: Path) -> Any:
