@@ -40,7 +40,8 @@ class Choice:
 
         Each is run by its converted model, which agrees with what Keras answered then.
         """
-        found = [self._kept(each) for each in layers] if self._takes_openvino() else []
+        takes = self._wants_openvino() and find_spec("openvino")
+        found = [self._kept(each) for each in layers] if takes else []
         whole = [each for each in found if each]
         return whole if len(whole) == len(layers) else None
 
@@ -75,15 +76,14 @@ class Choice:
             logger.warning("what an earlier start kept in %s can't be used: %s", folder, error)
             return None
 
-    def _takes_openvino(self) -> bool:
+    def _wants_openvino(self) -> bool:
         wanted = self.settings.engine
-        chosen = wanted == "openvino" or (wanted == "auto" and not device.gpus())
-        return chosen and find_spec("openvino") is not None
+        return wanted == "openvino" or (wanted == "auto" and not device.gpus())
 
     def _candidates(self, split: Split, asked: str) -> Iterator[tuple[str, Make]]:
-        wanted, size = self.settings.engine, self.settings.batch_size
-        if wanted == "openvino" or (wanted == "auto" and not device.gpus()):
+        if self._wants_openvino():
             yield from self._openvino(split, asked)
+        size = self.settings.batch_size
         yield "tensorflow, frozen", partial(TensorFlow, split, size, frozen=True)
 
     def _openvino(self, split: Split, asked: str) -> Iterator[tuple[str, Make]]:
