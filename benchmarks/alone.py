@@ -61,6 +61,7 @@ def _serve(card_path: Path, folder: Path) -> None:
     settings = Settings.from_environ(os.environ)
     device.configure(settings)
     from camfleet_worker.models.build import ModelKey, build_explainer
+    from camfleet_worker.models.engines import Choice
     from camfleet_worker.pictures.images import open_image, prepare
 
     card = cards.load_card(card_path)
@@ -69,7 +70,7 @@ def _serve(card_path: Path, folder: Path) -> None:
         card_path.parent / card.artifact,
         key=ModelKey("", "auto", None),
         golden=None,
-        settings=settings,
+        choice=Choice(settings),
     )
     photos = [
         prepare(

@@ -67,10 +67,12 @@ def load(path: Path, way: str) -> None:
     settings = Settings(engine=way)
     device.configure(settings)
     from camfleet_worker.models.build import ModelKey, build_explainer
+    from camfleet_worker.models.engines import Choice
 
     card = Card(id="net", artifact=path.name, input=CardInput(height=224, width=224))
-    key = ModelKey("0" * 64, "auto", None)
-    made = build_explainer(card, path, key=key, golden=None, settings=settings)
+    key = ModelKey("", "auto", None)
+    choice = Choice(settings, path.parent)
+    made = build_explainer(card, path, key=key, golden=None, choice=choice)
     print(made.engines[0].name, file=sys.stderr)
 
 

@@ -20,6 +20,7 @@ from camfleet import cards
 from camfleet.expressions import parse_target
 from camfleet.settings import Settings
 from camfleet_worker.models.build import ModelKey, build_explainer
+from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.pictures import render
 from camfleet_worker.pictures.images import prepare
@@ -49,7 +50,7 @@ def benchmarks() -> Iterator[dict[str, Any]]:
         subprocess.run([sys.executable, "-m", *words], check=True)  # noqa: S603  # ours
     card = cards.load_card(assets.cards[0])
     key = ModelKey("", "auto", None)
-    made = build_explainer(card, assets.lite0, key=key, golden=None, settings=Settings())
+    made = build_explainer(card, assets.lite0, key=key, golden=None, choice=Choice(Settings()))
     photos = [np.asarray(Image.open(each).convert("RGB")) for each in assets.photos]
     scenes = _seen(made, _mosaics(made, photos))
     yield from (_measured(made, scenes, method, "mosaics") for method in METHODS)

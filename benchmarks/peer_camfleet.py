@@ -17,11 +17,12 @@ def main() -> None:
     settings = Settings(batch_size=len(photos))
     device.configure(settings)
     from camfleet_worker.models.build import ModelKey, build_explainer
+    from camfleet_worker.models.engines import Choice
 
     card = cards.load_card(folder / "card.toml")
     key = ModelKey("", "auto", None)
     path = folder / card.artifact
-    made = build_explainer(card, path, key=key, golden=None, settings=settings)
+    made = build_explainer(card, path, key=key, golden=None, choice=Choice(settings))
     targets = [parse_target("top")] * len(photos)
     explained = [each[0] for each in made.explain(photos, targets, "gradcam")]
     np.save(folder / "camfleet.npy", np.stack([each.raw for each in explained]))

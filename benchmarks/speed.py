@@ -17,7 +17,7 @@ from camfleet.cards import Card, CardInput
 from camfleet.expressions import parse_target
 from camfleet.settings import Settings
 from camfleet_worker import device
-from camfleet_worker.models import openvino_engine
+from camfleet_worker.models import conversion, openvino_engine
 from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.signature import Signature
@@ -84,7 +84,7 @@ def _compiled(model: Any, batch: int, hint: str) -> Any:
     shape = (batch, *model.input_shape[1:])
     run = tf.function(lambda images: (model(images, training=False),))
     graph = run.get_concrete_function(tf.TensorSpec(shape, tf.float32))
-    made = openvino_engine.from_graph(graph, ["scores"])
+    made = conversion.from_graph(graph, ["scores"])
     options = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32"}
     return openvino_engine.library().Core().compile_model(made, "CPU", options)
 

@@ -5,9 +5,11 @@ import numpy as np
 
 from camfleet.cards import Card, CardInput
 from camfleet.expressions import Target, parse_target
+from camfleet_worker.models.engine import Chosen
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.signature import Signature
 from camfleet_worker.models.split import split
+from camfleet_worker.models.tensorflow_engine import TensorFlow
 
 layers = keras.layers
 
@@ -30,7 +32,12 @@ def explainer(model, *, layer="auto", labels=None, activation="auto", batch_size
         labels=labels,
     )
     parts = split(model, Signature(shape), layer, activation, images(2, shape))
-    return Explainer(card, "0" * 64, [parts], "mean", batch_size)
+    return Explainer(card, "0" * 64, [parts], "mean", batch_size, plain([parts], batch_size))
+
+
+def plain(parts, batch_size=4) -> list[Chosen]:
+    """Return plain TensorFlow for each split: what the split itself has proven."""
+    return [Chosen(TensorFlow(each, batch_size), each.error) for each in parts]
 
 
 def randomise(model, seed=0):

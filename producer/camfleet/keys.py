@@ -1,6 +1,7 @@
 """The layout of the bucket: every object key is made here, and all of them are deterministic.
 
 models/<digest>/card.toml, model.keras|.h5|.hdf5, golden, report.json
+models/<digest>/converted/<name>.tar                as a worker has converted it; may be deleted
 registry/<id>/<version>.json                        which digest a model id stands for
 jobs/<job>/job.json
 jobs/<job>/manifest/part-00000.parquet
@@ -32,6 +33,11 @@ def artifact(digest: str, suffix: str) -> str:
 
 def golden(digest: str) -> str:
     return f"models/{digest}/golden"
+
+
+def converted(digest: str, name: str) -> str:
+    """Return the key of a model as a worker has converted it; `name` says by what and for what."""
+    return f"models/{digest}/converted/{name}.tar"
 
 
 def report(digest: str) -> str:

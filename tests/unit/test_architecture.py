@@ -14,12 +14,12 @@ WORKER = ROOT / "worker" / "camfleet_worker"
 # Which modules may import a heavy or outside-facing library, by distribution side.
 HOMES = {
     "tensorflow": {"batches", "device", "functions", "saved"},
-    "openvino": {"openvino_engine"},
+    "openvino": {"conversion", "openvino_engine"},
     "tf_keras": {"saved"},
     "keras": {"convert", "graph", "heads", "loader", "rebuild", "split", "tfops"},
     "cv2": {"device", "images", "pixels", "regions", "render"},
     "PIL": {"imagefile", "pixels"},
-    "h5py": {"saved", "loader"},
+    "h5py": {"modelfile", "saved"},
     "urllib3": {"guard", "webfetch"},
     "standardwebhooks": {"callbacks"},
     "prometheus_client": {"metrics"},

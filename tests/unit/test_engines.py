@@ -17,12 +17,13 @@ import tensorflow as tf
 from camfleet.errors import InternalError
 from camfleet.settings import Settings
 from camfleet_worker import device
-from camfleet_worker.models import functions, openvino_engine
+from camfleet_worker.models import conversion, functions, openvino_engine
 from camfleet_worker.models.batches import Batches
 from camfleet_worker.models.engines import Choice
+from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.parts import HALF_TOLERANCE
 from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import HALF_TOLERANCE, split
-from camfleet_worker.models.tensorflow_engine import head_gradients
+from camfleet_worker.models.split import split
 from nets import deep_head, gap_dense, images, layers, randomise
 from zoo.checks import check
 from zoo.table import SMALL
@@ -114,7 +115,7 @@ def test_a_kept_model_that_does_not_agree_is_converted_anew(tmp_path, caplog, ha
     (kept,) = tmp_path.iterdir()
     (xml,) = kept.glob("*.xml")
     if harm == "other weights":
-        openvino_engine.save(openvino_engine.convert(cut(randomise(gap_dense(), seed=9))), kept)
+        openvino_engine.save(conversion.from_split(cut(randomise(gap_dense(), seed=9))), kept)
     elif harm == "no file":
         xml.unlink()
     else:

@@ -9,7 +9,7 @@ from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.signature import Signature
 from camfleet_worker.models.split import split
 from camfleet_worker.pictures import render
-from nets import deep_head, explainer, gap_dense, images, layers, randomise, targets
+from nets import deep_head, explainer, gap_dense, images, layers, plain, randomise, targets
 
 METHODS = ["gradcam", "hirescam", "layercam", "xgradcam", "gradcam++", "cam"]
 
@@ -85,7 +85,7 @@ def with_two_inputs(model, defaults=None):
     signature = Signature((10, 10, 3), defaults=defaults or {})
     parts = split(model, signature, "auto", "auto", images(2, (10, 10, 3)))
     card = explainer(gap_dense()).card
-    return Explainer(card, "", [parts], "mean", 4)
+    return Explainer(card, "", [parts], "mean", 4, plain([parts]))
 
 
 def test_values_of_a_second_input_reach_the_right_image_before_and_after_the_cut():
@@ -122,7 +122,7 @@ def test_maps_of_several_layers_are_fused_on_the_finest_grid(how, combine):
     model, batch = gap_dense(), images(2, (12, 10, 3))
     single = [explainer(model, layer=each) for each in ("conv1", "relu")]
     parts = [each.split for each in single]
-    both = Explainer(single[0].card, "", parts, how, 4)
+    both = Explainer(single[0].card, "", parts, how, 4, plain(parts))
     assert both.layer == "conv1,relu"
     for row, (found,) in enumerate(both.explain(batch, targets(1, 2), "layercam")):
         own = [raw(each, batch, 1, 2, method="layercam")[row] for each in single]

@@ -1,15 +1,18 @@
 """What a start keeps on disk for the next one, and what becomes of it when it's spoilt."""
 
+import subprocess
+import sys
 import zipfile
 from dataclasses import fields
 
+import msgspec
 import numpy as np
 import pytest
 
 from camfleet.cards import Card, CardInput
 from camfleet.expressions import parse_target
 from camfleet.settings import Settings
-from camfleet_worker.models import openvino_engine
+from camfleet_worker.models import conversion, openvino_engine
 from camfleet_worker.models.build import ModelKey, build_explainer
 from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.signature import Signature
@@ -54,7 +57,7 @@ def test_a_split_that_was_spoilt_is_not_used_and_that_is_said(tmp_path, parts, c
     (folder,) = tmp_path.iterdir()
     path = folder / "split.npz"
     if harm == "other weights":
-        openvino_engine.save(openvino_engine.convert(cut(randomise(gap_dense(), seed=9))), folder)
+        openvino_engine.save(conversion.from_split(cut(randomise(gap_dense(), seed=9))), folder)
     elif harm == "half a file":
         path.write_bytes(path.read_bytes()[:500])
     else:
@@ -89,10 +92,35 @@ def test_a_model_is_explained_alike_at_the_next_start_which_needs_no_keras(tmp_p
         np.testing.assert_array_equal(after.raw, before.raw)
 
 
+def test_at_the_next_start_tensorflow_is_not_even_loaded(tmp_path):
+    path = tmp_path / "model.keras"
+    gap_dense().save(path)
+    card = Card(id="kept", artifact=path.name, input=CardInput(height=SHAPE[0], width=SHAPE[1]))
+    explained(card, path)
+    code = (
+        "import sys; from pathlib import Path; import msgspec; "
+        "from camfleet.cards import Card; from camfleet.settings import Settings; "
+        "from camfleet_worker import device, services; from camfleet_worker.models import build; "
+        "from camfleet_worker.models.engines import Choice; "
+        "device.configure(Settings()); card = msgspec.json.decode(sys.argv[1], type=Card); "
+        "path = Path(sys.argv[2]); key = build.ModelKey('', 'auto', None); "
+        "choice = Choice(Settings(), path.parent); "
+        "made = build.build_explainer(card, path, key=key, golden=None, choice=choice); "
+        "print(made.engines[0].name, sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, msgspec.json.encode(card), path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "openvino []"
+
+
 def explained(card, path):
     """Return the explanations of a fresh start by all methods, of which CAM needs the weights."""
     made = build_explainer(
-        card, path, key=ModelKey("digest", "auto", None), golden=None, settings=Settings()
+        card,
+        path,
+        key=ModelKey("digest", "auto", None),
+        golden=None,
+        choice=Choice(Settings(), path.parent),
     )
     targets = [parse_target("top:2")] * 3
     return [

@@ -21,8 +21,10 @@ from camfleet.expressions import parse_target
 from camfleet.settings import Settings
 from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.models.parts import Candidate
 from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import Candidate, split
+from camfleet_worker.models.split import split
+from nets import plain
 
 COUNT = 5  # images, each for another class where there are as many
 
@@ -112,7 +114,7 @@ class Specimen:
         parts = split(self.model, signature, self.case.chosen, "auto", probe.astype(np.float32))
         card = Card(id="zoo", artifact="m.keras", input=sizes)
         settings = Settings(engine=self.engine, batch_size=4)
-        chosen = [Choice(settings).engine(parts)] if self.engine else []
+        chosen = [Choice(settings).engine(parts)] if self.engine else plain([parts])
         return Explainer(card, "0", [parts], "mean", 4, chosen=chosen)
 
     def fed(self, row: int | slice) -> Any:

@@ -1,7 +1,7 @@
 """The composition root: settings from the environment, the Celery app, the services.
 
 `celery -A camfleet_worker worker` finds `app` here. Nothing else in the worker reads os.environ.
-TensorFlow is loaded once the worker starts, not by `celery inspect` and its like.
+The engine's libraries are loaded once the worker starts, not by `celery inspect` and its like.
 """
 
 import logging
@@ -61,7 +61,7 @@ _host = ["celery@unknown"]
 
 @cache
 def services() -> "Services":
-    """Return this process's services; the first call loads TensorFlow."""
+    """Return this process's services; the first call loads the engine's libraries."""
     from camfleet_worker.device import configure
 
     configure(settings)

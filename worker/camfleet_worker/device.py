@@ -5,6 +5,9 @@ import gc
 import logging
 import math
 import os
+import sys
+import threading
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,41 +17,57 @@ from camfleet.settings import Settings
 logger = logging.getLogger(__name__)
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_LOADING = threading.Lock()
 
 
 def configure(settings: Settings) -> None:
     """Set threads, memory and precision; log which devices this process computes on.
 
-    A GPU's memory is taken as it's needed, so that several processes can share one machine;
-    choose the GPU of a process with CUDA_VISIBLE_DEVICES.
+    TensorFlow is loaded only where it computes: models run in OpenVINO need it just once, to
+    convert them. A GPU's memory is taken as it's needed, so that several processes can share one
+    machine; choose the GPU of a process with CUDA_VISIBLE_DEVICES.
     """
-    # Read by the libraries when they're loaded below. NumPy's own products here are tiny.
+    # Read by the libraries when they're loaded. NumPy's own products here are tiny.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if settings.engine != "tensorflow" and find_spec("openvino"):
+    openvino = settings.engine != "tensorflow" and find_spec("openvino") is not None
+    if openvino:
         # With oneDNN TensorFlow never gives memory back, and here it hardly computes.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import cv2
-    import tensorflow as tf
 
-    gc.freeze()  # a million objects that are there to stay: no collection need look at them
-    count = threads(settings)
-    tf.config.threading.set_intra_op_parallelism_threads(count)
-    tf.config.threading.set_inter_op_parallelism_threads(count)
     cv2.setNumThreads(1)  # images are handled side by side in the I/O threads already
-    for gpu in gpus():
-        tf.config.experimental.set_memory_growth(gpu, True)
-    if gpus():
-        tf.config.optimizer.set_experimental_options(
-            {"auto_mixed_precision": settings.mixed_precision}
-        )
-        tf.config.optimizer.set_jit("autoclustering" if settings.xla else False)
+    if not openvino or _has_driver():
+        load_tensorflow(settings)
+    gc.freeze()  # a million objects that are there to stay: no collection need look at them
     names = [gpu.name for gpu in gpus()]
-    logger.info("computing on %s with %d threads", names or "the CPU", count)
+    logger.info("computing on %s with %d threads", names or "the CPU", threads(settings))
+
+
+def load_tensorflow(settings: Settings) -> None:
+    """Load TensorFlow and set it up, unless this process has done so; it takes seconds."""
+    with _LOADING:
+        if "tensorflow" in sys.modules:
+            return
+        import tensorflow as tf
+
+        count = threads(settings)
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+        tf.config.threading.set_inter_op_parallelism_threads(count)
+        for gpu in gpus():
+            tf.config.experimental.set_memory_growth(gpu, True)
+        if gpus():
+            tf.config.optimizer.set_experimental_options(
+                {"auto_mixed_precision": settings.mixed_precision}
+            )
+            tf.config.optimizer.set_jit("autoclustering" if settings.xla else False)
+        gc.freeze()
 
 
 def gpus() -> list[Any]:
-    """Return the GPUs that TensorFlow sees."""
+    """Return the GPUs that TensorFlow sees; it's asked only where there's a driver."""
+    if not _has_driver():
+        return []
     import tensorflow as tf
 
     found: list[Any] = tf.config.list_physical_devices("GPU")
@@ -77,3 +96,13 @@ def quota(path: Path) -> int:
     """Return how many cores a container's quota is worth, rounded up; many where there's none."""
     limit, _, period = (path.read_text() if path.is_file() else "max").partition(" ")
     return max(1, math.ceil(int(limit) / int(period))) if limit.strip() != "max" else 2**16
+
+
+@cache
+def _has_driver() -> bool:
+    """Say whether this machine has NVIDIA's driver, without which TensorFlow finds no GPU."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True

@@ -61,9 +61,9 @@ class Services:
         self.ledger = Ledger(settings)
         self.leases = Leases(settings)
         self.presence = Presence(settings)
-        self.store = ModelStore(settings, self.storage, Models(self.storage, _no_check))
-        self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
         self.pool = ThreadPoolExecutor(settings.io_threads, thread_name_prefix="camfleet-io")
+        self.store = ModelStore(settings, self.storage, Models(self.storage, _no_check), self.pool)
+        self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
         self.queues = Queues(settings, PATIENCE)
         self.metrics = Metrics()
         self.metrics.watch(self.cache, self.queues)
@@ -115,7 +115,8 @@ class Services:
 
     def check(self, digest: str) -> dict[str, Any]:
         """Load a model and return the report on it; raise `ModelRefused` with the reason."""
-        return preflight(self.cache.get(ModelKey(digest, "auto", None)))
+        made = self.cache.get(ModelKey(digest, "auto", None))
+        return preflight(made, self.store.origin(digest))
 
     def close(self) -> None:
         self.metrics.close()

@@ -1,11 +1,12 @@
-"""From a model's digest to a warm explainer: download, verify, load, split, check, warm."""
+"""From a model's digest to a warm explainer: what was kept or downloaded, cut, checked, warmed."""
 
 import os
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,13 +18,13 @@ from camfleet.expressions import parse_layers
 from camfleet.models import Models
 from camfleet.settings import Settings
 from camfleet.storage import Storage
-from camfleet_worker.device import free_memory
+from camfleet_worker.device import free_memory, load_tensorflow
 from camfleet_worker.models.engine import Chosen
 from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.models.loader import describe, load_keras
-from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import Split, split
+from camfleet_worker.models.modelfile import describe
+from camfleet_worker.models.parts import Split
+from camfleet_worker.models.shared import Shared
 from camfleet_worker.pictures.images import open_image, prepare
 
 _RESOLVE_SECONDS = 5.0
@@ -38,12 +39,15 @@ class ModelKey(NamedTuple):
 
 
 class ModelStore:
-    """The registered models as a worker sees them."""
+    """The registered models as a worker sees them. What's for other workers is sent in `pool`."""
 
-    def __init__(self, settings: Settings, storage: Storage, models: Models) -> None:
+    def __init__(
+        self, settings: Settings, storage: Storage, models: Models, pool: Executor
+    ) -> None:
         self._settings = settings
         self._storage = storage
         self._models = models
+        self._pool = pool
         self._resolved: dict[str, tuple[float, ModelRef]] = {}
 
     def resolve(self, name: str) -> ModelRef:
@@ -56,11 +60,21 @@ class ModelStore:
         return ref
 
     def build(self, key: ModelKey) -> Explainer:
-        """Return a warm explainer; raise `UnknownModel` or `ModelRefused`."""
+        """Return a warm explainer; raise `UnknownModel` or `ModelRefused`.
+
+        What any worker has converted for the card's own layer isn't converted again.
+        """
         card = self._models.card(key.digest)
         path = self._download(card, key.digest)
         golden = self._storage.get(keys.golden(key.digest)).data if card.golden else None
-        return build_explainer(card, path, key=key, golden=golden, settings=self._settings)
+        own = key.layer == "auto" and not card.custom_code
+        shared = Shared(self._storage, key.digest, self._pool) if own else None
+        choice = Choice(self._settings, path.parent, shared)
+        return build_explainer(card, path, key=key, golden=golden, choice=choice)
+
+    def origin(self, digest: str) -> dict[str, str]:
+        """Return the format of a model's file and the Keras version that wrote it."""
+        return describe(self._download(self._models.card(digest), digest))
 
     def _download(self, card: Card, digest: str) -> Path:
         """Return the artifact's file on this machine; its sha256 is right whenever this returns."""
@@ -88,21 +102,23 @@ class ModelStore:
 
 
 def build_explainer(
-    card: Card, path: Path, *, key: ModelKey, golden: bytes | None, settings: Settings
+    card: Card, path: Path, *, key: ModelKey, golden: bytes | None, choice: Choice
 ) -> Explainer:
-    """Load, split and warm the model of a card. Raises `ModelRefused` with the reason."""
+    """Return a warm explainer of a card's model: what was kept of it, else made from its file.
+
+    Raises `ModelRefused` with the reason.
+    """
+    settings = choice.settings
     layers = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
-    # Converted models lie beside the artifact in its digest's folder, never beside a user's file.
-    choice = Choice(settings, path.parent if key.digest else None)
+    # Whether an operator allows custom code is asked when Keras loads it.
     kept = None if card.custom_code else choice.kept(layers)
-    splits, chosen = zip(*(kept or _loaded(card, path, layers, settings, choice)), strict=True)
+    splits, chosen = zip(*(kept or _cut(card, path, layers, choice)), strict=True)
     explainer = Explainer(
         card,
         key.digest,
         [each.bare() for each in splits],
         key.fuse or card.fuse,
         settings.batch_size,
-        describe(path),
         chosen,
     )
     del splits, kept
@@ -113,39 +129,16 @@ def build_explainer(
     return explainer
 
 
-def _loaded(
-    card: Card, path: Path, layers: Sequence[str], settings: Settings, choice: Choice
+def _cut(
+    card: Card, path: Path, layers: Sequence[str], choice: Choice
 ) -> list[tuple[Split, Chosen]]:
     """Return the model cut at each layer, and what runs it."""
-    model = load_keras(path, card.custom_code, allowed=settings.allow_custom_code)
-    probe = _probe(card)
-    splits = [split(model, _signature(card), each, card.activation, probe) for each in layers]
-    classes = splits[0].classes
-    if card.label_list and len(card.label_list) != classes:
-        hint = " (a single sigmoid unit counts as two classes)" if classes == 2 else ""
-        raise ModelRefused(
-            f"model {card.id} has {classes} classes{hint}, its card has "
-            f"{len(card.label_list)} labels"
-        )
-    free_memory()
+    settings = choice.settings
+    load_tensorflow(settings)
+    from camfleet_worker.models.cutting import cut_model
+
+    splits = cut_model(card, path, layers, custom_code_allowed=settings.allow_custom_code)
     return [(each, choice.engine(each, asked)) for each, asked in zip(splits, layers, strict=True)]
-
-
-def _signature(card: Card) -> Signature:
-    return Signature(
-        shape=(card.input.height, card.input.width, card.channels),
-        image=card.image_input,
-        output=card.output,
-        defaults={name: each.values for name, each in card.inputs.items()},
-    )
-
-
-def _probe(card: Card) -> Any:
-    """Return two prepared images of random pixels."""
-    rng = np.random.default_rng(0)
-    size = (2, card.input.height, card.input.width, 3)
-    photos = rng.integers(0, 256, size, np.uint8)
-    return np.stack([prepare(each, card.input, card.preprocessing)[0] for each in photos])
 
 
 def _check_golden(explainer: Explainer, data: bytes, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """The seam that a split model is run through: an engine has two verbs, arrays in, arrays out."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float32]
 Classes: TypeAlias = NDArray[np.int32]
 Extras: TypeAlias = tuple[Array, ...]  # one array a further input, a row an image
+Gradients: TypeAlias = Callable[[Array, Classes, Extras], Array]  # as `Engine.gradients`
 
 
 class Engine(Protocol):

@@ -1,6 +1,7 @@
 """Which engine runs a split: the fastest that this machine has and that computes the same."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +18,12 @@ from camfleet_worker import device
 from camfleet_worker.models import cam, kept, openvino_engine
 from camfleet_worker.models.engine import Chosen, Engine, EngineRefused, part
 from camfleet_worker.models.openvino_engine import OpenVINO
-from camfleet_worker.models.split import HALF_TOLERANCE, Split
-from camfleet_worker.models.tensorflow_engine import TensorFlow
+from camfleet_worker.models.parts import HALF_TOLERANCE, Split
+from camfleet_worker.models.shared import Shared
 
 logger = logging.getLogger(__name__)
+
+_CONVERTED = "openvino"
 
 Make: TypeAlias = Callable[[], Engine]
 
@@ -29,11 +32,13 @@ Make: TypeAlias = Callable[[], Engine]
 class Choice:
     """What engines are chosen by. `folder` keeps converted models; null: they aren't kept.
 
-    `asked` is the layer as it was asked for, "auto" or a path.
+    `shared` is where other machines find them, `asked` the layer as it was asked for, "auto" or
+    a path.
     """
 
     settings: Settings
     folder: Path | None = None
+    shared: Shared | None = None
 
     def kept(self, layers: Sequence[str]) -> list[tuple[Split, Chosen]] | None:
         """Return the splits at these layers as an earlier start kept them, or None.
@@ -58,14 +63,17 @@ class Choice:
                 logger.warning("engine %s can't run layer %s: %s", name, split.layer.path, reason)
             else:
                 logger.info("engine %s runs layer %s", chosen.engine.name, split.layer.path)
+                self._offer(name, asked)
                 return chosen
-        engine = TensorFlow(split, self.settings.batch_size)
+        engine = self._tensorflow(split)
         return Chosen(engine, disagreement(engine, split))
 
     def _kept(self, asked: str) -> tuple[Split, Chosen] | None:
         folder = self._place(asked)
         if not folder:
             return None
+        if self.shared and not folder.is_dir():
+            self.shared.fetch(folder)
         try:
             split = kept.read(folder)
             if split is None:
@@ -74,7 +82,14 @@ class Choice:
             return split, _tried(made, split, split.tolerance)
         except Exception as error:  # noqa: BLE001  # whatever has become of these files
             logger.warning("what an earlier start kept in %s can't be used: %s", folder, error)
+            shutil.rmtree(folder, ignore_errors=True)
             return None
+
+    def _offer(self, name: str, asked: str) -> None:
+        """Share what was converted here and now, and agreed."""
+        folder = self._place(asked)
+        if self.shared and folder and name == _CONVERTED and folder.is_dir():
+            self.shared.offer(folder)
 
     def _wants_openvino(self) -> bool:
         wanted = self.settings.engine
@@ -83,8 +98,7 @@ class Choice:
     def _candidates(self, split: Split, asked: str) -> Iterator[tuple[str, Make]]:
         if self._wants_openvino():
             yield from self._openvino(split, asked)
-        size = self.settings.batch_size
-        yield "tensorflow, frozen", partial(TensorFlow, split, size, frozen=True)
+        yield "tensorflow, frozen", lambda: self._tensorflow(split, frozen=True)
 
     def _openvino(self, split: Split, asked: str) -> Iterator[tuple[str, Make]]:
         if find_spec("openvino") is None:
@@ -94,10 +108,17 @@ class Choice:
         folder = self._place(asked)
         if folder and folder.is_dir():
             yield "openvino, kept", lambda: self._read(split, folder)
-        yield "openvino", lambda: self._converted(split, folder)
+        yield _CONVERTED, lambda: self._converted(split, folder)
+
+    def _tensorflow(self, split: Split, *, frozen: bool = False) -> Engine:
+        from camfleet_worker.models.tensorflow_engine import TensorFlow
+
+        return TensorFlow(split, self.settings.batch_size, frozen=frozen)
 
     def _converted(self, split: Split, folder: Path | None) -> Engine:
-        model = openvino_engine.convert(split)
+        from camfleet_worker.models import conversion
+
+        model = conversion.from_split(split)
         if folder and kept.keep(split, model, folder):
             del model  # its weights are mapped from the file from here on
             device.free_memory()

@@ -1,9 +1,8 @@
 """A built model, ready to explain: targets to classes, classes to maps."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,9 +14,7 @@ from camfleet.errors import CamfleetError, InvalidRequest, NonFiniteOutput
 from camfleet.expressions import MAX_TARGETS, Target
 from camfleet_worker.models import cam
 from camfleet_worker.models.engine import Chosen, Engine, Extras
-from camfleet_worker.models.heads import probabilities
-from camfleet_worker.models.split import Split
-from camfleet_worker.models.tensorflow_engine import TensorFlow
+from camfleet_worker.models.parts import Split, probabilities
 from camfleet_worker.pictures import render
 
 Array: TypeAlias = NDArray[np.float32]
@@ -59,17 +56,13 @@ class Explainer:
         splits: Sequence[Split],
         fuse: Fuse,
         batch_size: int,
-        origin: Mapping[str, str] = MappingProxyType({}),
-        chosen: Sequence[Chosen] = (),
+        chosen: Sequence[Chosen],
     ) -> None:
-        self.origin = dict(origin)  # the file's format and the Keras version that wrote it
         self.card = card
         self.digest = digest
         self.splits = tuple(splits)
         self.fuse = fuse
         self.batch_size = batch_size
-        # An engine a split; plain TensorFlow is what the split itself has proven.
-        chosen = chosen or [Chosen(TensorFlow(each, batch_size), each.error) for each in splits]
         self.engines = [each.engine for each in chosen]
         self.disagreement = max(each.disagreement for each in chosen)
         self.nbytes = sum(each.nbytes for each in self.engines)

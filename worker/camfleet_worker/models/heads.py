@@ -1,6 +1,6 @@
-"""The end of a model: from its output back to logits, what they mean, and CAM's weights."""
+"""The end of a model: from its output back to logits, and CAM's weights."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from keras import ops
@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from camfleet.errors import ModelRefused
 from camfleet_worker.models.graph import FlatGraph, Step, activation_name
+from camfleet_worker.models.parts import Activation
 
 Array: TypeAlias = NDArray[np.float32]
-# given: the outputs are probabilities already, though they end in no softmax or sigmoid
-Activation: TypeAlias = Literal["softmax", "sigmoid", "given", "none"]
 
 _SHAPING = ("Flatten", "Reshape", "Cast")
 
@@ -54,17 +53,6 @@ def class_logits(logits: Any, kind: Activation) -> Any:
     if kind == "sigmoid" and logits.shape[-1] == 1:
         return ops.concatenate([-rows, rows], axis=-1)
     return rows
-
-
-def probabilities(logits: Array, kind: Activation) -> Array | None:
-    """Return (B, classes) probabilities of (B, classes) logits; None where they mean none."""
-    wide = logits.astype(np.float64)
-    if kind == "softmax":
-        shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
-    if kind == "sigmoid":
-        return np.asarray(0.5 * (1 + np.tanh(0.5 * wide)), np.float32)
-    return logits if kind == "given" else None
 
 
 def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array | None, str]:

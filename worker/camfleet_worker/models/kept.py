@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 
 from camfleet_worker.models import openvino_engine
-from camfleet_worker.models.heads import Activation
-from camfleet_worker.models.split import Candidate, Split, Trial
+from camfleet_worker.models.parts import Activation, Candidate, Split, Trial
 
 logger = logging.getLogger(__name__)
 

@@ -2,17 +2,16 @@
 
 import json
 import warnings
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 
 from camfleet.cards import check_model_file
 from camfleet.errors import ModelRefused, UnsupportedModelFile
+from camfleet_worker.models.modelfile import configuration, describe, parts
 
 LAMBDA = "lambda"
 
@@ -54,20 +53,8 @@ def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = F
             ) from error
 
 
-def describe(path: Path) -> dict[str, str]:
-    """Return a model file's format and the Keras version that wrote it."""
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            written = json.loads(archive.read("metadata.json")).get("keras_version", "unknown")
-        return {"format": "Keras v3 archive", "keras_version": str(written)}
-    with h5py.File(path) as file:
-        found = file.attrs.get("keras_version", b"unknown")
-    text = found.decode() if isinstance(found, bytes) else str(found)
-    return {"format": "HDF5", "keras_version": text}
-
-
 def _check_configuration(path: Path, named: set[str], *, lambdas: bool) -> None:
-    for part in _parts(_configuration(path)):
+    for part in parts(configuration(path)):
         kind = str(part["class_name"]).split(">")[-1]
         module = str(part.get("module") or "keras").split(".")[0]
         if kind == "Lambda" and not lambdas:
@@ -87,40 +74,11 @@ def _check_age(path: Path) -> None:
     """Refuse what Keras 3 would read without an error and compute differently."""
     version = describe(path)["keras_version"]
     old = version[:2] in ("1.", "2.")
-    if old and "hard_sigmoid" in json.dumps(_configuration(path)):
+    if old and "hard_sigmoid" in json.dumps(configuration(path)):
         raise UnsupportedModelFile(
             f"{path.name} was written by Keras {version} and uses hard_sigmoid, which is another "
             "function in Keras 3: convert it with `camfleet models convert OLD NEW.keras`"
         )
-
-
-def _configuration(path: Path) -> Any:
-    """Return the configuration in a model file; raise `UnsupportedModelFile` if there's none."""
-    try:
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                return json.loads(archive.read("config.json"))
-        with h5py.File(path) as file:
-            config = file.attrs.get("model_config")
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UnsupportedModelFile(f"{path.name} is not a model file of Keras: {error}") from error
-    if config is None:
-        raise UnsupportedModelFile(
-            f"{path.name} holds weights only: save the whole model with model.save('model.keras')"
-        )
-    return json.loads(config)
-
-
-def _parts(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object in a configuration that names a class or function."""
-    if isinstance(config, dict):
-        if "class_name" in config:
-            yield config
-        for value in config.values():
-            yield from _parts(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _parts(value)
 
 
 def _import(name: str) -> tuple[str, Any]:

@@ -8,30 +8,27 @@ copy of the model that is made at the first: workers that only run jobs never ne
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from camfleet_worker.models import functions
 from camfleet_worker.models.engine import Array, Classes, Extras, part
-from camfleet_worker.models.split import TOLERANCE, Split
-from camfleet_worker.models.tensorflow_engine import head_gradients
+from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.parts import TOLERANCE, Split
 
 logger = logging.getLogger(__name__)
 
-_OUTPUTS = ("activations", "logits")
+OUTPUTS = ("activations", "logits")
 _FILE = "model.xml"
-_CONVERTING = threading.Lock()
 
 
 class OpenVINO:
     """A split with its forward pass in OpenVINO, in float32, on `threads` threads.
 
-    `source` returns the model as `convert` or `read` do; what it holds on to stays in memory.
+    `source` returns the model as `from_split` or `read` do; what it holds on to stays in memory.
     """
 
     name = "openvino"
@@ -94,7 +91,7 @@ class _Lane:
         # A second request a stream: it has its next image while this thread fetches results.
         self._requests = [compiled.create_infer_request() for _ in range(2 * streams)]
         self._inputs = [(each, _place(each.any_name)) for each in compiled.inputs]
-        self._shapes = [tuple(compiled.output(name).shape)[1:] for name in _OUTPUTS]
+        self._shapes = [tuple(compiled.output(name).shape)[1:] for name in OUTPUTS]
         self._turn = threading.Lock()
 
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
@@ -115,7 +112,7 @@ class _Lane:
         request.wait()
         for port, place in self._inputs:
             request.set_tensor(port, _shared(inputs[place], row))
-        for name, each in zip(_OUTPUTS, made, strict=True):
+        for name, each in zip(OUTPUTS, made, strict=True):
             request.set_tensor(name, _shared(each, row))
         request.start_async()
 
@@ -131,47 +128,6 @@ def library() -> Any:
     import openvino
 
     return openvino
-
-
-def convert(split: Split) -> Any:
-    """Return a split's forward pass as an OpenVINO model of batch 1; raise `EngineRefused`."""
-    graph = functions.forward(split.conv, split.head, split.extras, 1)
-    functions.check_native(graph)
-    return from_graph(graph, _OUTPUTS)
-
-
-def from_graph(graph: Any, outputs: Sequence[str]) -> Any:
-    """Return a traced TensorFlow function as an OpenVINO model whose outputs have these names."""
-    library()
-    from openvino._offline_transformations import apply_moc_transformations
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
-
-    frontend = FrontEndManager().load_by_framework("tf")
-    with _variables_found_once():
-        nodes = GraphIteratorTFGraph(graph.graph, share_weights=False)  # not kept alive by `load`
-        model = frontend.convert(frontend.load(nodes))
-    for each in model.inputs:
-        each.get_tensor().set_names({each.any_name.partition(":")[0]})
-    for tensor, name in zip(graph.outputs, outputs, strict=True):
-        model.output(tensor.name).get_tensor().add_names({name})
-    # Folds batch normalisation into the convolutions once, for all that is compiled from here.
-    apply_moc_transformations(model, cf=False, smart_reshape=False)
-    return model
-
-
-@contextmanager
-def _variables_found_once() -> Iterator[None]:
-    """Let OpenVINO look for each variable once: it takes eleven looks through all of them."""
-    from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
-
-    with _CONVERTING:
-        find = TFGraphNodeDecoder.get_variable
-        TFGraphNodeDecoder.get_variable = staticmethod(cache(find))
-        try:
-            yield
-        finally:
-            TFGraphNodeDecoder.get_variable = staticmethod(find)
 
 
 def read(folder: Path) -> Any:

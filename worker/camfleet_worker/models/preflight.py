@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,21 @@ from camfleet.errors import CamfleetError, InternalError, InvalidCard, ModelRefu
 from camfleet.settings import Settings
 from camfleet_worker.models.cam import GRADIENT_METHODS
 from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.models.modelfile import describe
 
 _ROUNDS = 3
 
 
-def preflight(explainer: Explainer) -> dict[str, Any]:
-    """Return what was found out about a built model, as plain data. Times are milliseconds."""
+def preflight(explainer: Explainer, origin: Mapping[str, str]) -> dict[str, Any]:
+    """Return what was found out about a built model, as plain data. Times are milliseconds.
+
+    `origin` is what its file says of itself.
+    """
     split = explainer.split
     return {
         "id": explainer.card.id,
         "version": explainer.card.version,
-        **explainer.origin,
+        **origin,
         "input": list(explainer.shape),
         "other_inputs": [
             {"name": each.name, "shape": list(each.shape), "dtype": each.dtype}
@@ -113,11 +117,13 @@ def main() -> int:
 
 def check(path: Path, card_path: Path | None) -> dict[str, Any]:
     """Return the report on a card file, or on a model file with or without a card."""
-    from camfleet_worker.device import configure
+    from camfleet_worker.device import configure, load_tensorflow
     from camfleet_worker.models.build import ModelKey, build_explainer
+    from camfleet_worker.models.engines import Choice
 
     settings = Settings(batch_size=4)
     configure(settings)
+    load_tensorflow(settings)
     if path.suffix == ".toml":
         card_path, card = path, cards.load_card(path)
         path = card_path.parent / card.artifact
@@ -132,9 +138,12 @@ def check(path: Path, card_path: Path | None) -> dict[str, Any]:
         path,
         key=ModelKey("", "auto", None),
         golden=golden.read_bytes() if golden else None,
-        settings=settings,
+        choice=Choice(settings),
     )
-    return {**preflight(explainer), "card": str(card_path) if card_path else None}
+    return {
+        **preflight(explainer, describe(path)),
+        "card": str(card_path) if card_path else None,
+    }
 
 
 def _plain_card(path: Path) -> Card:

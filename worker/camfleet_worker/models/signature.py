@@ -2,15 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from camfleet.errors import InvalidRequest, ModelRefused
+from camfleet.errors import ModelRefused
 from camfleet_worker.models.graph import FlatGraph
-
-Array: TypeAlias = NDArray[np.float32]
+from camfleet_worker.models.parts import Extra
 
 
 @dataclass(frozen=True)
@@ -24,44 +20,6 @@ class Signature:
     image: str | None = None
     output: str | None = None
     defaults: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of the other inputs
-
-
-@dataclass(frozen=True)
-class Extra:
-    """An input other than the image; `default` where an item gives no value."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    default: Array | None
-
-    def value(self, given: Sequence[float] | None) -> Array:
-        """Return an item's value in this input's shape; raise `InvalidRequest`."""
-        if given is not None:
-            return self._shaped(given)
-        if self.default is None:
-            raise InvalidRequest(
-                f"the model needs a value for its input {self.name!r}: give it with the image "
-                f"(inputs), or as default in the card ([inputs.{self.name}])"
-            )
-        return self.default
-
-    def trial(self, count: int) -> Array:
-        """Return (count, *shape) values to try the model with: the default, or made-up ones."""
-        if self.default is not None:
-            return np.stack([self.default] * count)
-        if "int" in self.dtype:  # zero often stands for padding, one for a word or category
-            return np.ones((count, *self.shape), np.float32)
-        return np.random.default_rng(1).uniform(0, 1, (count, *self.shape)).astype(np.float32)
-
-    def _shaped(self, values: Sequence[float]) -> Array:
-        array = np.asarray(values, np.float32)
-        if array.size != np.prod(self.shape, dtype=int):
-            raise InvalidRequest(
-                f"input {self.name!r} of the model takes {np.prod(self.shape, dtype=int)} "
-                f"numbers, not {array.size}"
-            )
-        return array.reshape(self.shape)
 
 
 def choose(model: Any, signature: Signature) -> tuple[str, int]:

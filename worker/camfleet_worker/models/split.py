@@ -6,87 +6,29 @@ gradients vanish for confident answers (Grad-CAM is defined on the score before 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from camfleet.errors import LayerRefused, MethodRefused, ModelRefused
+from camfleet.errors import LayerRefused, ModelRefused
 from camfleet_worker.models import heads
 from camfleet_worker.models.functions import nbytes
 from camfleet_worker.models.graph import FlatGraph, Step, flatten, packed
-from camfleet_worker.models.heads import Activation
-from camfleet_worker.models.signature import Extra, Signature, choose, extras_of, joined
-
-TOLERANCE = 1e-4
-HALF_TOLERANCE = 1e-2  # for models that compute in float16 or bfloat16
+from camfleet_worker.models.parts import (
+    HALF_TOLERANCE,
+    TOLERANCE,
+    Activation,
+    Candidate,
+    Split,
+    Trial,
+    probabilities,
+)
+from camfleet_worker.models.signature import Signature, choose, extras_of, joined
 
 Array: TypeAlias = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A layer that the model can be cut at."""
-
-    path: str
-    height: int
-    width: int
-    channels: int
-
-
-class Trial(NamedTuple):
-    """A batch of images and extras, and what Keras makes of them at a cut."""
-
-    images: Array
-    extras: tuple[Array, ...]
-    activations: Array
-    logits: Array
-
-
-_NOTHING = np.empty(0, np.float32)
-
-
-@dataclass(frozen=True)
-class Split:
-    """A model cut in two.
-
-    `conv` maps images (B, H, W, C) to feature maps (B, h, w, K); `head` maps those to logits
-    (B, classes). Where there are `extras`, both take a list with their values after the first
-    input. A single-unit sigmoid head counts as two classes with the logits -z and z.
-    `ending` is what was taken off to get logits. `cam_weights` is (K, classes) where CAM's
-    closed form holds, else `cam_reason` says why not. `tolerance` is how far parts of a whole
-    may differ, `trial` what they were compared on.
-    """
-
-    conv: Any
-    head: Any
-    extras: tuple[Extra, ...]
-    layer: Candidate
-    candidates: tuple[Candidate, ...]
-    ending: str
-    activation: Activation
-    classes: int
-    head_layers: tuple[str, ...]
-    cam_weights: Array | None
-    cam_reason: str
-    error: float
-    tolerance: float
-    trial: Trial
-    conv_bytes: int  # of the weights
-    head_bytes: int
-
-    def bare(self) -> "Split":
-        """Return the same without submodels and trial, for when an engine has what it needs."""
-        return replace(self, conv=None, head=None, trial=Trial(_NOTHING, (), _NOTHING, _NOTHING))
-
-    def require_cam(self) -> Array:
-        """Return CAM's class weights; raise `MethodRefused` with the reason."""
-        if self.cam_weights is None:
-            raise MethodRefused(f"method cam does not hold here: {self.cam_reason}; use gradcam")
-        return self.cam_weights
 
 
 def split(model: Any, signature: Signature, layer: str, activation: str, probe: Array) -> Split:
@@ -238,7 +180,7 @@ def _verify(whole: Array, logits: Array, kind: Activation, tolerance: float) -> 
     """Return the largest difference between the whole model and its two parts, or refuse."""
     if not np.isfinite(whole).all():
         raise ModelRefused("the model answers NaN or infinity for a probe image of random pixels")
-    chances = heads.probabilities(logits, kind)
+    chances = probabilities(logits, kind)
     answers = [logits]
     if chances is not None:
         answers += [chances, np.log(np.maximum(chances, 1e-30))]

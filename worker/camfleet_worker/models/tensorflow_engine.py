@@ -1,16 +1,10 @@
-"""TensorFlow as an engine, and the gradients of a head, which every engine takes from here."""
-
-from collections.abc import Callable
-from typing import TypeAlias
-
-import numpy as np
+"""TensorFlow as an engine."""
 
 from camfleet_worker.models import functions
 from camfleet_worker.models.batches import Batches
 from camfleet_worker.models.engine import Array, Classes, Extras
-from camfleet_worker.models.split import Split
-
-Gradients: TypeAlias = Callable[[Array, Classes, Extras], Array]
+from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.parts import Split
 
 
 class TensorFlow:
@@ -37,28 +31,3 @@ class TensorFlow:
 
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
         return self._gradients(activations, classes, extras)
-
-
-def head_gradients(split: Split, batch_size: int) -> Gradients:
-    """Return the gradients of a head: in closed form where CAM holds, else by differentiation."""
-    if split.cam_weights is not None:
-        return _closed(split.cam_weights)
-    run = functions.runner(functions.gradients(split.head, split.extras), split.head)
-    batches = Batches(run, batch_size)
-
-    def gradients(activations: Array, classes: Classes, extras: Extras) -> Array:
-        (made,) = batches(activations, classes, *extras)
-        return made
-
-    return gradients
-
-
-def _closed(weights: Array) -> Gradients:
-    """Return the gradients behind an average over the grid: the class's weights by its size."""
-
-    def gradients(activations: Array, classes: Classes, _extras: Extras) -> Array:
-        _, height, width, _ = activations.shape
-        rows = weights[:, classes].T / np.float32(height * width)
-        return np.broadcast_to(rows[:, None, None, :], activations.shape)
-
-    return gradients

@@ -1,0 +1,18 @@
+"""The gradients of any head, by TensorFlow's tape."""
+
+from camfleet_worker.models import functions
+from camfleet_worker.models.batches import Batches
+from camfleet_worker.models.engine import Array, Classes, Extras, Gradients
+from camfleet_worker.models.parts import Split
+
+
+def differentiated(split: Split, batch_size: int) -> Gradients:
+    """Return the gradients of a head, compiled for batches."""
+    run = functions.runner(functions.gradients(split.head, split.extras), split.head)
+    batches = Batches(run, batch_size)
+
+    def gradients(activations: Array, classes: Classes, extras: Extras) -> Array:
+        (made,) = batches(activations, classes, *extras)
+        return made
+
+    return gradients
