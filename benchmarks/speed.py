@@ -17,11 +17,12 @@ from camfleet.cards import Card, CardInput
 from camfleet.expressions import parse_target
 from camfleet.settings import Settings
 from camfleet_worker import device
-from camfleet_worker.models import conversion, openvino_engine
+from camfleet_worker.models import openvino_engine
 from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import split
+from camfleet_worker.models.tf import conversion
+from camfleet_worker.models.tf.signature import Signature
+from camfleet_worker.models.tf.split import split
 
 ROUNDS = 5
 BATCH = 16

@@ -7,9 +7,10 @@ from camfleet.cards import Card, CardInput
 from camfleet.expressions import Target, parse_target
 from camfleet_worker.models.engine import Chosen
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import split
-from camfleet_worker.models.tensorflow_engine import TensorFlow
+from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.tf.signature import Signature
+from camfleet_worker.models.tf.split import split
+from camfleet_worker.models.tf.tensorflow_engine import TensorFlow
 
 layers = keras.layers
 
@@ -37,7 +38,10 @@ def explainer(model, *, layer="auto", labels=None, activation="auto", batch_size
 
 def plain(parts, batch_size=4) -> list[Chosen]:
     """Return plain TensorFlow for each split: what the split itself has proven."""
-    return [Chosen(TensorFlow(each, batch_size), each.error) for each in parts]
+    return [
+        Chosen(TensorFlow(each, batch_size, head_gradients(each, batch_size)), each.error)
+        for each in parts
+    ]
 
 
 def randomise(model, seed=0):

@@ -7,8 +7,8 @@ import pytest
 
 from camfleet import Client
 from camfleet.errors import StorageUnavailable
-from camfleet_worker.models import cutting
 from camfleet_worker.models.build import ModelKey
+from camfleet_worker.models.tf import cutting
 from nets import images, targets
 from samples import write_card
 from worker_parts import services

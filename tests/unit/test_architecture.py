@@ -33,8 +33,10 @@ HOMES = {
 }
 
 
-def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(path, *, at_once=False):
+    """Yield the modules that a file imports, or only those `at_once`, when it's imported itself."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -68,6 +70,16 @@ def test_the_maths_knows_arrays_only():
         "numpy",
         "numpy.typing",
     }
+
+
+def test_tensorflow_has_a_room_that_is_entered_only_when_it_is_needed():
+    room, own = WORKER / "models" / "tf", {WORKER / "models" / "tf", WORKER / "legacy"}
+    for path in WORKER.rglob("*.py"):
+        heavy = {name.split(".")[0] for name in imports(path)} & {"tensorflow", "keras"}
+        assert not heavy or path.parent in own or path.stem == "device", path
+        if path.parent != room:
+            names = imports(path, at_once=True)
+            assert not any(each.startswith("camfleet_worker.models.tf") for each in names), path
 
 
 def test_importing_the_producer_loads_nothing_heavy():

@@ -14,7 +14,7 @@ import pytest
 from camfleet.errors import ConfigurationError, ModelRefused, UnsupportedModelFile
 from camfleet_worker.legacy import convert, saved, tfops
 from camfleet_worker.legacy.rebuild import rebuild
-from camfleet_worker.models.loader import load_keras
+from camfleet_worker.models.tf.loader import load_keras
 
 SIZE = (64, 64)
 

@@ -6,8 +6,8 @@ import pytest
 
 from camfleet.errors import InvalidRequest
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import split
+from camfleet_worker.models.tf.signature import Signature
+from camfleet_worker.models.tf.split import split
 from camfleet_worker.pictures import render
 from nets import deep_head, explainer, gap_dense, images, layers, plain, randomise, targets
 

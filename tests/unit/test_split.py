@@ -6,8 +6,8 @@ import pytest
 
 from camfleet.errors import LayerRefused, ModelRefused
 from camfleet_worker.models.parts import probabilities
-from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import split
+from camfleet_worker.models.tf.signature import Signature
+from camfleet_worker.models.tf.split import split
 from nets import deep_head, flatten_dense, gap_dense, images, layers, nested, randomise
 
 

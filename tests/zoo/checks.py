@@ -22,8 +22,8 @@ from camfleet.settings import Settings
 from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.parts import Candidate
-from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import split
+from camfleet_worker.models.tf.signature import Signature
+from camfleet_worker.models.tf.split import split
 from nets import plain
 
 COUNT = 5  # images, each for another class where there are as many

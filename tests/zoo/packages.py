@@ -14,7 +14,7 @@ from typing import Any
 from examples.demo import lite0
 from examples.demo.assets import LITE0, LITE0_WEIGHTS, Cache
 
-from camfleet_worker.models.loader import load_keras
+from camfleet_worker.models.tf.loader import load_keras
 from zoo import tfjs
 from zoo.checks import Case
 

@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 
 from camfleet.errors import UnsupportedModelFile
-from camfleet_worker.models.loader import load_keras
-from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import split
+from camfleet_worker.models.tf.loader import load_keras
+from camfleet_worker.models.tf.signature import Signature
+from camfleet_worker.models.tf.split import split
 from zoo.built import ended
 from zoo.checks import Case, Specimen, check, parameters
 from zoo.refused import REFUSED

@@ -42,7 +42,7 @@ def convert(source: Path, target: Path, size: tuple[int, int], *, force: bool) -
     if not source.exists():
         raise UnsupportedModelFile(f"{source} does not exist")
     from camfleet_worker.legacy import saved
-    from camfleet_worker.models.loader import load_keras
+    from camfleet_worker.models.tf.loader import load_keras
 
     reference = saved.read(source)
     model, way = _in_keras_3(reference, source)
@@ -146,7 +146,7 @@ def _difference(before: Array, after: Array) -> float:
 def _in_keras_3(reference: Any, source: Path) -> tuple[Any, str]:
     """Return the model rebuilt, or as Keras 3 reads its file where that can't be done."""
     from camfleet_worker.legacy.rebuild import rebuild
-    from camfleet_worker.models.loader import load_keras
+    from camfleet_worker.models.tf.loader import load_keras
 
     try:
         return rebuild(reference), "rebuilt layer by layer"
@@ -173,7 +173,7 @@ def _legacy(model: Any) -> Predict:
 def _current(model: Any) -> Predict:
     from keras import tree
 
-    from camfleet_worker.models.graph import packed
+    from camfleet_worker.models.tf.graph import packed
 
     def predict(images: list[Array]) -> list[Array]:
         named = {each.name: image for each, image in zip(model.inputs, images, strict=True)}

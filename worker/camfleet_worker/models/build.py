@@ -135,7 +135,7 @@ def _cut(
     """Return the model cut at each layer, and what runs it."""
     settings = choice.settings
     load_tensorflow(settings)
-    from camfleet_worker.models.cutting import cut_model
+    from camfleet_worker.models.tf.cutting import cut_model
 
     splits = cut_model(card, path, layers, custom_code_allowed=settings.allow_custom_code)
     return [(each, choice.engine(each, asked)) for each, asked in zip(splits, layers, strict=True)]

@@ -17,6 +17,7 @@ from camfleet.settings import Settings
 from camfleet_worker import device
 from camfleet_worker.models import cam, kept, openvino_engine
 from camfleet_worker.models.engine import Chosen, Engine, EngineRefused, part
+from camfleet_worker.models.gradients import head_gradients
 from camfleet_worker.models.openvino_engine import OpenVINO
 from camfleet_worker.models.parts import HALF_TOLERANCE, Split
 from camfleet_worker.models.shared import Shared
@@ -111,12 +112,13 @@ class Choice:
         yield _CONVERTED, lambda: self._converted(split, folder)
 
     def _tensorflow(self, split: Split, *, frozen: bool = False) -> Engine:
-        from camfleet_worker.models.tensorflow_engine import TensorFlow
+        from camfleet_worker.models.tf.tensorflow_engine import TensorFlow
 
-        return TensorFlow(split, self.settings.batch_size, frozen=frozen)
+        size = self.settings.batch_size
+        return TensorFlow(split, size, head_gradients(split, size), frozen=frozen)
 
     def _converted(self, split: Split, folder: Path | None) -> Engine:
-        from camfleet_worker.models import conversion
+        from camfleet_worker.models.tf import conversion
 
         model = conversion.from_split(split)
         if folder and kept.keep(split, model, folder):
@@ -129,8 +131,8 @@ class Choice:
         return self._ready(split, partial(openvino_engine.read, folder))
 
     def _ready(self, split: Split, source: Callable[[], object]) -> Engine:
-        threads = device.threads(self.settings)
-        return OpenVINO(split, self.settings.batch_size, source, threads)
+        gradients = head_gradients(split, self.settings.batch_size)
+        return OpenVINO(source, device.threads(self.settings), gradients)
 
     def _place(self, asked: str) -> Path | None:
         """Return where a converted split is kept: another place for all that it depends on."""

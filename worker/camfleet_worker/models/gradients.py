@@ -1,4 +1,4 @@
-"""The gradients of a head, which every engine takes from here: in closed form where there's one."""
+"""The gradients of a head, for any engine: in closed form where there's one."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ def head_gradients(split: Split, batch_size: int) -> Gradients:
     """Return the gradients of a head: in closed form where CAM holds, else by differentiation."""
     if split.cam_weights is not None:
         return _closed(split.cam_weights)
-    from camfleet_worker.models.differentiation import differentiated  # loads TensorFlow
+    from camfleet_worker.models.tf.differentiation import differentiated  # loads TensorFlow
 
     return differentiated(split, batch_size)
 

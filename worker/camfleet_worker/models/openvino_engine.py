@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from camfleet_worker.models.engine import Array, Classes, Extras, part
-from camfleet_worker.models.gradients import head_gradients
-from camfleet_worker.models.parts import TOLERANCE, Split
+from camfleet_worker.models.engine import Array, Classes, Extras, Gradients, part
+from camfleet_worker.models.parts import TOLERANCE
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +33,14 @@ class OpenVINO:
     name = "openvino"
     pads = False
 
-    def __init__(
-        self, split: Split, batch_size: int, source: Callable[[], Any], threads: int
-    ) -> None:
+    def __init__(self, source: Callable[[], Any], threads: int, gradients: Gradients) -> None:
         model = source()
         self._source: Callable[[], Any] | None = source if threads > 1 else None
         self._threads = threads
         self._many = _Lane(model, "THROUGHPUT", threads)
         self._one = None if threads > 1 else self._many
         self._making = threading.Lock()
-        self._gradients = head_gradients(split, batch_size)
+        self._gradients = gradients
         self.nbytes = _constant_bytes(model) * (2 if threads > 1 else 1)
 
     def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:

@@ -148,7 +148,7 @@ def check(path: Path, card_path: Path | None) -> dict[str, Any]:
 
 def _plain_card(path: Path) -> Card:
     """Return a card for a model file alone: its own input size, no preprocessing, no labels."""
-    from camfleet_worker.models.loader import load_keras
+    from camfleet_worker.models.tf.loader import load_keras
 
     inputs = getattr(load_keras(path), "inputs", None) or []
     shape = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camfleet.errors import ModelRefused
-from camfleet_worker.models.graph import FlatGraph
 from camfleet_worker.models.parts import Extra
+from camfleet_worker.models.tf.graph import FlatGraph
 
 
 @dataclass(frozen=True)

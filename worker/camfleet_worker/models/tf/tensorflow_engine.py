@@ -1,10 +1,9 @@
 """TensorFlow as an engine."""
 
-from camfleet_worker.models import functions
-from camfleet_worker.models.batches import Batches
-from camfleet_worker.models.engine import Array, Classes, Extras
-from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.engine import Array, Classes, Extras, Gradients
 from camfleet_worker.models.parts import Split
+from camfleet_worker.models.tf import functions
+from camfleet_worker.models.tf.batches import Batches
 
 
 class TensorFlow:
@@ -15,7 +14,9 @@ class TensorFlow:
 
     pads = True
 
-    def __init__(self, split: Split, batch_size: int, *, frozen: bool = False) -> None:
+    def __init__(
+        self, split: Split, batch_size: int, gradients: Gradients, *, frozen: bool = False
+    ) -> None:
         graph = functions.forward(split.conv, split.head, split.extras, None)
         self.name = "tensorflow, frozen" if frozen else "tensorflow"
         self.nbytes = functions.nbytes([split.conv, split.head])
@@ -23,7 +24,7 @@ class TensorFlow:
             functions.frozen(graph, self.nbytes) if frozen else graph, split.conv, split.head
         )
         self._forward = Batches(run, batch_size)
-        self._gradients = head_gradients(split, batch_size)
+        self._gradients = gradients
 
     def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:
         activations, logits = self._forward(images, *extras)

@@ -1,9 +1,9 @@
 """The gradients of any head, by TensorFlow's tape."""
 
-from camfleet_worker.models import functions
-from camfleet_worker.models.batches import Batches
 from camfleet_worker.models.engine import Array, Classes, Extras, Gradients
 from camfleet_worker.models.parts import Split
+from camfleet_worker.models.tf import functions
+from camfleet_worker.models.tf.batches import Batches
 
 
 def differentiated(split: Split, batch_size: int) -> Gradients:

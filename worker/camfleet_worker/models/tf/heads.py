@@ -7,8 +7,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 from camfleet.errors import ModelRefused
-from camfleet_worker.models.graph import FlatGraph, Step, activation_name
 from camfleet_worker.models.parts import Activation
+from camfleet_worker.models.tf.graph import FlatGraph, Step, activation_name
 
 Array: TypeAlias = NDArray[np.float32]
 

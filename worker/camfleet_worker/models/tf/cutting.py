@@ -9,10 +9,10 @@ import numpy as np
 from camfleet.cards import Card
 from camfleet.errors import ModelRefused
 from camfleet_worker.device import free_memory
-from camfleet_worker.models.loader import load_keras
 from camfleet_worker.models.parts import Split
-from camfleet_worker.models.signature import Signature
-from camfleet_worker.models.split import split
+from camfleet_worker.models.tf.loader import load_keras
+from camfleet_worker.models.tf.signature import Signature
+from camfleet_worker.models.tf.split import split
 from camfleet_worker.pictures.images import prepare
 
 

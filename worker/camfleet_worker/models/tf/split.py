@@ -14,9 +14,6 @@ from keras import ops
 from numpy.typing import NDArray
 
 from camfleet.errors import LayerRefused, ModelRefused
-from camfleet_worker.models import heads
-from camfleet_worker.models.functions import nbytes
-from camfleet_worker.models.graph import FlatGraph, Step, flatten, packed
 from camfleet_worker.models.parts import (
     HALF_TOLERANCE,
     TOLERANCE,
@@ -26,7 +23,10 @@ from camfleet_worker.models.parts import (
     Trial,
     probabilities,
 )
-from camfleet_worker.models.signature import Signature, choose, extras_of, joined
+from camfleet_worker.models.tf import heads
+from camfleet_worker.models.tf.functions import nbytes
+from camfleet_worker.models.tf.graph import FlatGraph, Step, flatten, packed
+from camfleet_worker.models.tf.signature import Signature, choose, extras_of, joined
 
 Array: TypeAlias = NDArray[np.float32]
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from camfleet.errors import InternalError
-from camfleet_worker.models.functions import Run
+from camfleet_worker.models.tf.functions import Run
 
 logger = logging.getLogger(__name__)
 
