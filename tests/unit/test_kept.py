@@ -1,11 +1,8 @@
 """What a start keeps on disk for the next one, and what becomes of it when it's spoilt."""
 
-import subprocess
-import sys
 import zipfile
 from dataclasses import fields
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -91,27 +88,6 @@ def test_a_model_is_explained_alike_at_the_next_start_which_needs_no_keras(tmp_p
     for before, after in zip(first, second, strict=True):
         assert (after.class_index, after.probability) == (before.class_index, before.probability)
         np.testing.assert_array_equal(after.raw, before.raw)
-
-
-def test_at_the_next_start_tensorflow_is_not_even_loaded(tmp_path):
-    path = tmp_path / "model.keras"
-    gap_dense().save(path)
-    card = Card(id="kept", artifact=path.name, input=CardInput(height=SHAPE[0], width=SHAPE[1]))
-    explained(card, path)
-    code = (
-        "import sys; from pathlib import Path; import msgspec; "
-        "from camfleet.cards import Card; from camfleet.settings import Settings; "
-        "from camfleet_worker import device, services; from camfleet_worker.models import build; "
-        "from camfleet_worker.models.engines import Choice; "
-        "device.configure(Settings()); card = msgspec.json.decode(sys.argv[1], type=Card); "
-        "path = Path(sys.argv[2]); key = build.ModelKey('', 'auto', None); "
-        "choice = Choice(Settings(), path.parent); "
-        "made = build.build_explainer(card, path, key=key, golden=None, choice=choice); "
-        "print(made.engines[0].name, sorted({'tensorflow', 'keras'} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", code, msgspec.json.encode(card), path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "openvino []"
 
 
 def explained(card, path):

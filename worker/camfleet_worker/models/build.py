@@ -19,6 +19,7 @@ from camfleet.models import Models
 from camfleet.settings import Settings
 from camfleet.storage import Storage
 from camfleet_worker.device import free_memory, load_tensorflow
+from camfleet_worker.models import apart
 from camfleet_worker.models.engine import Chosen
 from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
@@ -111,8 +112,8 @@ def build_explainer(
     settings = choice.settings
     layers = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
     # Whether an operator allows custom code is asked when Keras loads it.
-    kept = None if card.custom_code else choice.kept(layers)
-    splits, chosen = zip(*(kept or _cut(card, path, layers, choice)), strict=True)
+    made = None if card.custom_code else _kept(card, path, layers, choice)
+    splits, chosen = zip(*(made or _cut(card, path, layers, choice)), strict=True)
     explainer = Explainer(
         card,
         key.digest,
@@ -121,12 +122,25 @@ def build_explainer(
         settings.batch_size,
         chosen,
     )
-    del splits, kept
+    del splits, made
     free_memory()
     explainer.warm()
     if golden is not None:
         _check_golden(explainer, golden, settings)
     return explainer
+
+
+def _kept(
+    card: Card, path: Path, layers: Sequence[str], choice: Choice
+) -> list[tuple[Split, Chosen]] | None:
+    """Return what was kept of a model, or is from now on; None where it has to be cut here."""
+    found = choice.kept(layers)
+    if found or not choice.folder or not choice.untried(layers):
+        return found
+    order = apart.Order(card, path, tuple(layers), choice.settings, choice.folder)
+    found = choice.kept(layers) if apart.convert(order) else None
+    choice.tried(layers, kept=bool(found))
+    return found
 
 
 def _cut(

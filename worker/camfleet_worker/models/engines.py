@@ -3,10 +3,9 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
@@ -46,10 +45,22 @@ class Choice:
 
         Each is run by its converted model, which agrees with what Keras answered then.
         """
-        takes = self._wants_openvino() and find_spec("openvino")
-        found = [self._kept(each) for each in layers] if takes else []
+        found = [self._kept(each) for each in layers] if self._keeps() else []
         whole = [each for each in found if each]
         return whole if len(whole) == len(layers) else None
+
+    def untried(self, layers: Sequence[str]) -> bool:
+        """Say whether converted models can be kept, and nobody has tried to at these layers."""
+        return self._keeps() and not any(each.exists() for each in self._places(layers))
+
+    def tried(self, layers: Sequence[str], *, kept: bool) -> None:
+        """Share what was kept at these layers, or remember that it can't be."""
+        for each in self._places(layers):
+            if not kept:
+                with suppress(OSError):
+                    each.mkdir(exist_ok=True)
+            elif self.shared:
+                self.shared.offer(each)
 
     def engine(self, split: Split, asked: str = "auto") -> Chosen:
         """Return the first engine that takes the split and agrees with Keras on its trial.
@@ -70,27 +81,29 @@ class Choice:
         return Chosen(engine, disagreement(engine, split))
 
     def _kept(self, asked: str) -> tuple[Split, Chosen] | None:
-        folder = self._place(asked)
-        if not folder:
-            return None
+        (folder,) = self._places([asked])
         if self.shared and not folder.is_dir():
             self.shared.fetch(folder)
         try:
             split = kept.read(folder)
             if split is None:
                 return None
-            made = self._read(split, folder)
-            return split, _tried(made, split, split.tolerance)
+            chosen = _tried(self._read(split, folder), split, split.tolerance)
         except Exception as error:  # noqa: BLE001  # whatever has become of these files
             logger.warning("what an earlier start kept in %s can't be used: %s", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
             return None
+        logger.info("engine %s runs layer %s, as kept", chosen.engine.name, split.layer.path)
+        return split, chosen
 
     def _offer(self, name: str, asked: str) -> None:
         """Share what was converted here and now, and agreed."""
-        folder = self._place(asked)
-        if self.shared and folder and name == _CONVERTED and folder.is_dir():
-            self.shared.offer(folder)
+        for folder in self._places([asked]):
+            if self.shared and name == _CONVERTED and openvino_engine.is_saved(folder):
+                self.shared.offer(folder)
+
+    def _keeps(self) -> bool:
+        return bool(self.folder and self._wants_openvino() and find_spec("openvino"))
 
     def _wants_openvino(self) -> bool:
         wanted = self.settings.engine
@@ -106,8 +119,8 @@ class Choice:
             report = logger.warning if self.settings.engine == "openvino" else logger.info
             report("OpenVINO is not installed: pip install 'camfleet[cpu]' makes CPUs faster")
             return
-        folder = self._place(asked)
-        if folder and folder.is_dir():
+        folder = next(iter(self._places([asked])), None)
+        if folder and openvino_engine.is_saved(folder):
             yield "openvino, kept", lambda: self._read(split, folder)
         yield _CONVERTED, lambda: self._converted(split, folder)
 
@@ -134,11 +147,8 @@ class Choice:
         gradients = head_gradients(split, self.settings.batch_size)
         return OpenVINO(source, device.threads(self.settings), gradients)
 
-    def _place(self, asked: str) -> Path | None:
-        """Return where a converted split is kept: another place for all that it depends on."""
-        parts = (asked, *map(version, ("openvino", "keras", "camfleet")))
-        name = sha256("\n".join(parts).encode()).hexdigest()[:16]
-        return self.folder / f"openvino-{name}" if self.folder else None
+    def _places(self, layers: Sequence[str]) -> list[Path]:
+        return [kept.place(self.folder, asked) for asked in layers] if self.folder else []
 
     def _tolerance(self, split: Split) -> float:
         half = self.settings.mixed_precision and device.gpus()

@@ -7,6 +7,8 @@ Only a split whose gradients have a closed form can be kept: others are differen
 import logging
 import shutil
 import tempfile
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,18 @@ class _Facts(msgspec.Struct):
     head_bytes: int
 
 
+def place(folder: Path, asked: str) -> Path:
+    """Return where a split at the layer `asked` for is kept: by all that it depends on."""
+    parts = (asked, *map(version, ("openvino", "keras", "camfleet")))
+    name = sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return folder / f"openvino-{name}"
+
+
+def is_closed(split: Split) -> bool:
+    """Say whether a split can do without its submodels."""
+    return split.cam_weights is not None and not split.extras
+
+
 def keep(split: Split, model: Any, folder: Path) -> bool:
     """Write a converted model and its split to `folder`, in place of what's there.
 
@@ -46,7 +60,7 @@ def keep(split: Split, model: Any, folder: Path) -> bool:
         with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
             made = Path(partial) / folder.name
             openvino_engine.save(model, made)
-            if split.cam_weights is not None and not split.extras:
+            if is_closed(split):
                 _write(split, made / _FILE)
             shutil.rmtree(folder, ignore_errors=True)
             made.rename(folder)

@@ -1,0 +1,95 @@
+"""Models are cut and converted in a process of their own, and what becomes of those that can't."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from camfleet.cards import Card, CardInput
+from camfleet.errors import LayerRefused, ModelRefused
+from camfleet.settings import Settings
+from camfleet_worker.models import apart
+from camfleet_worker.models.build import ModelKey, build_explainer
+from camfleet_worker.models.engines import Choice
+from nets import deep_head, gap_dense
+
+KEY = ModelKey("digest", "auto", None)
+START = """
+import sys
+from pathlib import Path
+import msgspec
+from camfleet.cards import Card
+from camfleet.settings import Settings
+from camfleet_worker import device, services
+from camfleet_worker.models.build import ModelKey, build_explainer
+from camfleet_worker.models.engines import Choice
+
+device.configure(Settings())
+card, path = msgspec.json.decode(sys.argv[1], type=Card), Path(sys.argv[2])
+choice = Choice(Settings(), path.parent)
+made = build_explainer(card, path, key=ModelKey("", "auto", None), golden=None, choice=choice)
+print(made.engines[0].name, sorted({"tensorflow", "keras"} & set(sys.modules)))
+"""
+
+
+def saved(model, folder):
+    """Return the card of a model that's written to a folder, and its path."""
+    path = folder / "model.keras"
+    model.save(path)
+    height, width, _ = model.inputs[0].shape[1:]
+    return Card(id="net", artifact=path.name, input=CardInput(height=height, width=width)), path
+
+
+def built(card, path, key=KEY):
+    choice = Choice(Settings(batch_size=4), path.parent)
+    return build_explainer(card, path, key=key, golden=None, choice=choice)
+
+
+def test_a_worker_loads_no_tensorflow_at_the_first_start_nor_later(tmp_path):
+    card, path = saved(gap_dense(), tmp_path)
+    command = [sys.executable, "-c", START, msgspec.json.encode(card), path]
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "openvino []"
+
+
+def test_why_a_model_is_refused_is_said_as_if_it_were_cut_here(tmp_path):
+    card, path = saved(gap_dense(), tmp_path)
+    with pytest.raises(LayerRefused, match="the model has no layer 'nowhere'"):
+        built(card, path, ModelKey("digest", "nowhere", None))
+
+
+def test_what_cannot_be_kept_whole_is_cut_here_and_not_tried_again(tmp_path, monkeypatch):
+    card, path = saved(deep_head(), tmp_path)
+    first = built(card, path)
+    monkeypatch.setattr(apart, "convert", None)
+    second = built(card, path)
+    assert [each.engines[0].name for each in (first, second)] == ["openvino", "openvino"]
+
+
+def test_a_model_that_kills_the_process_is_refused_and_the_worker_lives(tmp_path):
+    card, path = saved(gap_dense(), tmp_path)
+    killer = threading.Thread(target=kill_the_child)
+    killer.start()
+    with pytest.raises(ModelRefused, match="was killed by SIGKILL: it was out of memory, or"):
+        built(card, path)
+    killer.join()
+    assert built(card, path).engines[0].name == "openvino"
+
+
+def kill_the_child():
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for each in Path("/proc/self/task").glob("*/children"):
+            for child in each.read_text().split():
+                command = Path(f"/proc/{child}/cmdline").read_bytes()
+                if apart.__name__.encode() in command:
+                    os.kill(int(child), signal.SIGKILL)
+                    return
+        time.sleep(0.01)
