@@ -1,5 +1,7 @@
 """What one worker has converted, the next machine downloads: with real models and a real store."""
 
+import io
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -68,13 +70,28 @@ def test_another_machine_does_not_cut_the_model_again(machine, model, monkeypatc
 def test_what_lies_there_spoilt_is_made_anew_for_all(machine, model, caplog):
     first, second, third = map(machine, ("first", "second", "third"))
     (key,) = converted(first, model)
-    first.storage.put(key, b"no archive", "application/x-tar")
+    whole = first.storage.get(key).data
+    first.storage.put(key, whole[: len(whole) // 2], "application/x-tar")
     np.testing.assert_array_equal(explained(second, model), explained(first, model))
     assert f"{key} can't be used" in caplog.text
     assert converted(second, model) == [key]
     caplog.clear()
     np.testing.assert_array_equal(explained(third, model), explained(first, model))
     assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "split.npz"])
+def test_what_somebody_else_put_there_is_not_used_nor_written_elsewhere(
+    machine, model, tmp_path, name
+):
+    first, second = machine("first"), machine("second")
+    (key,) = converted(first, model)
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    first.storage.put(key, file.getvalue(), "application/x-tar")
+    np.testing.assert_array_equal(explained(second, model), explained(first, model))
+    assert not list(tmp_path.rglob("elsewhere"))
 
 
 def test_a_layer_that_somebody_asks_for_is_not_stored_for_all(machine, model):

@@ -65,8 +65,9 @@ def keep(split: Split, model: Any, folder: Path) -> bool:
             shutil.rmtree(folder, ignore_errors=True)
             made.rename(folder)
     except (OSError, RuntimeError) as error:
-        logger.warning("the converted model is not kept in %s: %s", folder, error)
-        return False
+        if not openvino_engine.is_saved(folder):  # else another process was faster
+            logger.warning("the converted model is not kept in %s: %s", folder, error)
+            return False
     return True
 
 

@@ -40,8 +40,9 @@ class Shared:
                 made.rename(folder)
         except ObjectMissing:
             return
-        except (CamfleetError, OSError, shutil.ReadError) as error:
-            logger.warning("%s can't be used: %s", self._storage.uri(key), error)
+        except Exception as error:  # noqa: BLE001  # whatever has become of that file
+            if not folder.is_dir():  # else another process was faster
+                logger.warning("%s can't be used: %s", self._storage.uri(key), error)
         else:
             logger.info("%s was converted by another worker", self._storage.uri(key))
 
