@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from camfleet import keys
+from camfleet.errors import InternalError
 from camfleet.presence import Presence
 from faultlayer import ARMED, write_faulty_card
 from fleet import CHUNK
+from samples import write_card
 from support import wait_until
 
 pytestmark = pytest.mark.faults
@@ -59,7 +61,17 @@ def test_a_chunk_whose_part_of_the_manifest_is_away_runs_when_it_is_back(fleet, 
 
 def test_a_worker_with_a_broken_library_ends_and_says_so(fleet, tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise OSError('libcudart.so: cannot open')")
-    with fleet.beside(1) as beside, beside.worker(PYTHONPATH=str(tmp_path)) as broken:
+    environ = {"PYTHONPATH": str(tmp_path), "CAMFLEET_ENGINE": "tensorflow"}
+    with fleet.beside(1) as beside, beside.worker(**environ) as broken:
         assert broken.ended(120) == 1
         assert "this worker can't work" in broken.said()
         assert "libcudart.so" in broken.said()
+
+
+def test_with_a_broken_tensorflow_a_worker_explains_what_is_converted(fleet, survivor, tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise OSError('libcudart.so: cannot open')")
+    environ = {"PYTHONPATH": str(tmp_path), "CAMFLEET_MODEL_DIR": str(tmp_path / "models")}
+    with fleet.beside(1) as beside, beside.worker(**environ):
+        beside.submit(CHUNK).check()
+        with pytest.raises(InternalError, match="libcudart"):
+            beside.client.models.add(write_card(tmp_path / "card", "unseen"))

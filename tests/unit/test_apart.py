@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from camfleet.cards import Card, CardInput
-from camfleet.errors import LayerRefused, ModelRefused
+from camfleet.errors import InternalError, LayerRefused
 from camfleet.settings import Settings
 from camfleet_worker.models import apart
 from camfleet_worker.models.build import ModelKey, build_explainer
@@ -73,11 +73,11 @@ def test_what_cannot_be_kept_whole_is_cut_here_and_not_tried_again(tmp_path, mon
     assert [each.engines[0].name for each in (first, second)] == ["openvino", "openvino"]
 
 
-def test_a_model_that_kills_the_process_is_refused_and_the_worker_lives(tmp_path):
+def test_a_model_that_kills_the_process_is_an_error_and_the_worker_lives(tmp_path):
     card, path = saved(gap_dense(), tmp_path)
     killer = threading.Thread(target=kill_the_child)
     killer.start()
-    with pytest.raises(ModelRefused, match="was killed by SIGKILL: it was out of memory, or"):
+    with pytest.raises(InternalError, match="was killed by SIGKILL: it was out of memory, or"):
         built(card, path)
     killer.join()
     assert built(card, path).engines[0].name == "openvino"

@@ -4,11 +4,13 @@ That process takes TensorFlow and its memory along when it ends, leaves the lock
 images in work, and if a model kills it, the worker says so and lives.
 """
 
+import itertools
 import pickle
 import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +18,7 @@ import msgspec
 
 from camfleet.cards import Card
 from camfleet.contract import ErrorInfo
-from camfleet.errors import CamfleetError, ModelRefused, from_code
+from camfleet.errors import CamfleetError, InternalError, from_code
 from camfleet.settings import Settings
 from camfleet_worker.device import configure, load_tensorflow
 from camfleet_worker.models import kept
@@ -43,49 +45,59 @@ def convert(order: Order) -> bool:
     """Cut, convert and keep a model; return whether all its layers are kept whole.
 
     They aren't where OpenVINO can't run the model, or Keras must differentiate its head. Raises
-    `ModelRefused`.
+    `ModelRefused`; `InternalError` where that process broke or was killed.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reply"
         command = [sys.executable, "-m", __name__, str(path)]
         done = subprocess.run(command, input=pickle.dumps(order), stdout=2, check=False)  # noqa: S603  # ourselves
-        if done.returncode < 0:
-            raise ModelRefused(
-                f"the process that loaded model {order.card.id} was killed by "
-                f"{signal.Signals(-done.returncode).name}: it was out of memory, or a library "
-                "failed (see the worker's log)"
+        if not path.exists():
+            end = done.returncode
+            how = f"was killed by {signal.Signals(-end).name}" if end < 0 else f"exited: {end}"
+            raise InternalError(
+                f"the process that loaded model {order.card.id} {how}: it was out of memory, or a "
+                "library failed (see the worker's log)"
             )
-        if not path.exists():  # a bug; the caller meets it again
-            return False
         reply = msgspec.json.decode(path.read_bytes(), type=_Reply)
     if reply.error:
         raise from_code(reply.error.code, reply.error.message)
     return reply.kept
 
 
-def _carried_out(order: Order) -> _Reply:
+def _carried_out(order: Order) -> bool:
     configure(order.settings)
     load_tensorflow(order.settings)
     from camfleet_worker.models.tf import conversion
     from camfleet_worker.models.tf.cutting import cut_model
 
     allowed = order.settings.allow_custom_code
+    splits = cut_model(order.card, order.path, order.layers, custom_code_allowed=allowed)
+    if not all(map(kept.is_closed, splits)):
+        return False
     try:
-        splits = cut_model(order.card, order.path, order.layers, custom_code_allowed=allowed)
+        models = [conversion.from_split(each) for each in splits]
+    except Exception:  # noqa: BLE001  # the worker tries again, and says why it can't
+        return False
+    places = (kept.place(order.folder, asked) for asked in order.layers)
+    return all(itertools.starmap(kept.keep, zip(splits, models, places, strict=True)))
+
+
+def _reply(order: Order) -> _Reply:
+    try:
+        return _Reply(_carried_out(order))
     except CamfleetError as error:
         return _Reply(False, ErrorInfo(code=error.code, message=error.message))
-    if not all(map(kept.is_closed, splits)):
-        return _Reply(False)
-    places = [kept.place(order.folder, asked) for asked in order.layers]
-    pairs = zip(splits, places, strict=True)
-    return _Reply(all(kept.keep(split, conversion.from_split(split), to) for split, to in pairs))
+    except Exception as error:  # noqa: BLE001  # the worker learns it, whatever it is
+        traceback.print_exc()
+        said = f"loading model {order.card.id} broke: {type(error).__name__}: {str(error)[:300]}"
+        return _Reply(False, ErrorInfo(code=InternalError.code, message=said))
 
 
 def _main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # who stops the worker waits for its work
     order = pickle.load(sys.stdin.buffer)  # noqa: S301  # from ourselves
-    Path(sys.argv[1]).write_bytes(msgspec.json.encode(_carried_out(order)))
+    Path(sys.argv[1]).write_bytes(msgspec.json.encode(_reply(order)))
 
 
 if __name__ == "__main__":

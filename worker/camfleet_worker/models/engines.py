@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -103,7 +102,7 @@ class Choice:
                 self.shared.offer(folder)
 
     def _keeps(self) -> bool:
-        return bool(self.folder and self._wants_openvino() and find_spec("openvino"))
+        return bool(self.folder and self._wants_openvino() and openvino_engine.is_usable())
 
     def _wants_openvino(self) -> bool:
         wanted = self.settings.engine
@@ -115,9 +114,7 @@ class Choice:
         yield "tensorflow, frozen", lambda: self._tensorflow(split, frozen=True)
 
     def _openvino(self, split: Split, asked: str) -> Iterator[tuple[str, Make]]:
-        if find_spec("openvino") is None:
-            report = logger.warning if self.settings.engine == "openvino" else logger.info
-            report("OpenVINO is not installed: pip install 'camfleet[cpu]' makes CPUs faster")
+        if not openvino_engine.is_usable():
             return
         folder = next(iter(self._places([asked])), None)
         if folder and openvino_engine.is_saved(folder):

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,20 @@ def library() -> Any:
     import openvino
 
     return openvino
+
+
+@cache
+def is_usable() -> bool:
+    """Say whether OpenVINO is installed and can be loaded; log why it isn't."""
+    if find_spec("openvino") is None:
+        logger.warning("OpenVINO is not installed: pip install 'camfleet[cpu]' makes CPUs faster")
+        return False
+    try:
+        library()
+    except Exception as error:  # noqa: BLE001  # whatever a broken installation raises
+        logger.warning("OpenVINO can't be loaded, TensorFlow takes its place: %s", error)
+        return False
+    return True
 
 
 def is_saved(folder: Path) -> bool:
