@@ -9,8 +9,8 @@ import pytest
 
 from camfleet import Client
 from camfleet.errors import StorageUnavailable
+from camfleet_worker.models import apart
 from camfleet_worker.models.build import ModelKey
-from camfleet_worker.models.tf import cutting
 from nets import images, targets
 from samples import write_card
 from worker_parts import services
@@ -62,7 +62,7 @@ def test_another_machine_does_not_cut_the_model_again(machine, model, monkeypatc
     first, second = machine("first"), machine("second")
     expected = explained(first, model)
     assert converted(first, model)
-    monkeypatch.setattr(cutting, "cut_model", None)
+    monkeypatch.setattr(apart, "convert", None)
     np.testing.assert_array_equal(explained(second, model), expected)
     assert second.check(model)["format"] == "Keras v3 archive"
 

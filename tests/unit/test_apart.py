@@ -46,9 +46,9 @@ def saved(model, folder):
     return Card(id="net", artifact=path.name, input=CardInput(height=height, width=width)), path
 
 
-def built(card, path, key=KEY):
+def built(card, path):
     choice = Choice(Settings(batch_size=4), path.parent)
-    return build_explainer(card, path, key=key, golden=None, choice=choice)
+    return build_explainer(card, path, key=KEY, golden=None, choice=choice)
 
 
 def test_a_worker_loads_no_tensorflow_at_the_first_start_nor_later(tmp_path):
@@ -62,7 +62,7 @@ def test_a_worker_loads_no_tensorflow_at_the_first_start_nor_later(tmp_path):
 def test_why_a_model_is_refused_is_said_as_if_it_were_cut_here(tmp_path):
     card, path = saved(gap_dense(), tmp_path)
     with pytest.raises(LayerRefused, match="the model has no layer 'nowhere'"):
-        built(card, path, ModelKey("digest", "nowhere", None))
+        built(msgspec.structs.replace(card, layer="nowhere"), path)
 
 
 def test_what_cannot_be_kept_whole_is_cut_here_and_not_tried_again(tmp_path, monkeypatch):

@@ -112,7 +112,9 @@ def build_explainer(
     settings = choice.settings
     layers = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
     # Whether an operator allows custom code is asked when Keras loads it.
-    made = None if card.custom_code else _kept(card, path, layers, choice)
+    made = None if card.custom_code else choice.kept(layers)
+    if not made and not card.custom_code and key.layer == "auto":  # other heads mostly need Keras
+        made = _converted(card, path, layers, choice)
     splits, chosen = zip(*(made or _cut(card, path, layers, choice)), strict=True)
     explainer = Explainer(
         card,
@@ -130,13 +132,12 @@ def build_explainer(
     return explainer
 
 
-def _kept(
+def _converted(
     card: Card, path: Path, layers: Sequence[str], choice: Choice
 ) -> list[tuple[Split, Chosen]] | None:
-    """Return what was kept of a model, or is from now on; None where it has to be cut here."""
-    found = choice.kept(layers)
-    if found or not choice.folder or not choice.untried(layers):
-        return found
+    """Return what another process has cut, converted and kept; None where that can't be."""
+    if not choice.folder or not choice.untried(layers):
+        return None
     order = apart.Order(card, path, tuple(layers), choice.settings, choice.folder)
     found = choice.kept(layers) if apart.convert(order) else None
     choice.tried(layers, kept=bool(found))
