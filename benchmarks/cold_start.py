@@ -69,7 +69,7 @@ def _measured(fleet: Fleet, folder: Path, model: str, uri: str) -> dict[str, Any
 def _round(fleet: Fleet, card: Path, digest: str, uri: str, kept: Path) -> _Round:
     model, storage = card.parent.name, fleet.client.storage
     keras = plain.measured(card.with_name("model.keras")).seconds
-    storage.delete(list(storage.keys(keys.converted(digest, "").rpartition("/")[0])))
+    storage.delete(list(storage.keys(keys.converted(digest))))
     shutil.rmtree(kept, ignore_errors=True)
     _, first = _start(fleet, model, uri, kept)
     shutil.rmtree(kept)

@@ -35,9 +35,12 @@ def golden(digest: str) -> str:
     return f"models/{digest}/golden"
 
 
-def converted(digest: str, name: str) -> str:
-    """Return the key of a model as a worker has converted it; `name` says by what and for what."""
-    return f"models/{digest}/converted/{name}.tar"
+def converted(digest: str, name: str = "") -> str:
+    """Return the key of a model as a worker has converted it, or the prefix of all its forms.
+
+    `name` says by what it was converted, and for what.
+    """
+    return f"models/{digest}/converted/" + (f"{name}.tar" if name else "")
 
 
 def report(digest: str) -> str:

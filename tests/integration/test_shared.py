@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from camfleet import Client
+from camfleet import Client, keys
 from camfleet.errors import StorageUnavailable
 from camfleet_worker.models import apart
 from camfleet_worker.models.build import ModelKey
@@ -42,7 +42,7 @@ def model(settings, machine, tmp_path):
         client.models._check = lambda digest, _timeout: worker.check(digest)
         ref, _ = client.models.add(write_card(tmp_path / "card", "shared"), replace=True)
         yield ref.digest
-        found = list(client.storage.keys(f"models/{ref.digest}/converted/"))
+        found = list(client.storage.keys(keys.converted(ref.digest)))
         client.storage.delete(found)
 
 
@@ -55,7 +55,7 @@ def explained(worker, digest):
 def converted(worker, digest):
     """Return the keys of what lies there, once the worker's only thread has sent it."""
     worker.pool.submit(int).result()
-    return list(worker.storage.keys(f"models/{digest}/converted/"))
+    return list(worker.storage.keys(keys.converted(digest)))
 
 
 def test_another_machine_does_not_cut_the_model_again(machine, model, monkeypatch):
