@@ -109,7 +109,7 @@ def test_a_converted_model_is_kept_and_read_at_the_next_start(tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("harm", ["other weights", "half a file"])
+@pytest.mark.parametrize("harm", ["other weights", "no file", "half a file"])
 def test_a_kept_model_that_does_not_agree_is_converted_anew(tmp_path, caplog, harm):
     parts = cut(gap_dense())
     choice(tmp_path).engine(parts)
@@ -117,6 +117,8 @@ def test_a_kept_model_that_does_not_agree_is_converted_anew(tmp_path, caplog, ha
     (xml,) = kept.glob("*.xml")
     if harm == "other weights":
         openvino_engine.save(conversion.from_split(cut(randomise(gap_dense(), seed=9))), kept)
+    elif harm == "no file":
+        xml.unlink()
     else:
         xml.write_bytes(xml.read_bytes()[:2000])
     engine, disagreement = choice(tmp_path).engine(parts)

@@ -115,8 +115,7 @@ class Services:
 
     def check(self, digest: str) -> dict[str, Any]:
         """Load a model and return the report on it; raise `ModelRefused` with the reason."""
-        made = self.cache.get(ModelKey(digest, "auto", None))
-        return preflight(made, self.store.origin(digest))
+        return preflight(self.cache.get(ModelKey(digest, "auto", None)))
 
     def close(self) -> None:
         self.metrics.close()

@@ -68,14 +68,10 @@ class ModelStore:
         card = self._models.card(key.digest)
         path = self._download(card, key.digest)
         golden = self._storage.get(keys.golden(key.digest)).data if card.golden else None
-        own = key.layer == "auto" and not card.custom_code
+        own = _is_own(card, key)
         shared = Shared(self._storage, key.digest, self._pool) if own else None
         choice = Choice(self._settings, path.parent, shared)
         return build_explainer(card, path, key=key, golden=golden, choice=choice)
-
-    def origin(self, digest: str) -> dict[str, str]:
-        """Return the format of a model's file and the Keras version that wrote it."""
-        return describe(self._download(self._models.card(digest), digest))
 
     def _download(self, card: Card, digest: str) -> Path:
         """Return the artifact's file on this machine; its sha256 is right whenever this returns."""
@@ -113,7 +109,7 @@ def build_explainer(
     layers = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
     # Whether an operator allows custom code is asked when Keras loads it.
     made = None if card.custom_code else choice.kept(layers)
-    if not made and not card.custom_code and key.layer == "auto":  # other heads mostly need Keras
+    if not made and _is_own(card, key):  # the heads of other layers mostly need Keras
         made = _converted(card, path, layers, choice)
     splits, chosen = zip(*(made or _cut(card, path, layers, choice)), strict=True)
     explainer = Explainer(
@@ -123,6 +119,7 @@ def build_explainer(
         key.fuse or card.fuse,
         settings.batch_size,
         chosen,
+        describe(path),
     )
     del splits, made
     free_memory()
@@ -130,6 +127,11 @@ def build_explainer(
     if golden is not None:
         _check_golden(explainer, golden, settings)
     return explainer
+
+
+def _is_own(card: Card, key: ModelKey) -> bool:
+    """Say whether a key asks for the card's own layer, and no code but Keras' is run for it."""
+    return key.layer == "auto" and not card.custom_code
 
 
 def _converted(
@@ -140,7 +142,10 @@ def _converted(
         return None
     order = apart.Order(card, path, tuple(layers), choice.settings, choice.folder)
     found = choice.kept(layers) if apart.convert(order) else None
-    choice.tried(layers, kept=bool(found))
+    if found:
+        choice.share(layers)
+    else:
+        choice.give_up(layers)
     return found
 
 

@@ -44,7 +44,7 @@ class Choice:
 
         Each is run by its converted model, which agrees with what Keras answered then.
         """
-        found = [self._kept(each) for each in layers] if self._keeps() else []
+        found = [self._kept(each) for each in self._places(layers)] if self._keeps() else []
         whole = [each for each in found if each]
         return whole if len(whole) == len(layers) else None
 
@@ -52,14 +52,17 @@ class Choice:
         """Say whether converted models can be kept, and nobody has tried to at these layers."""
         return self._keeps() and not any(each.exists() for each in self._places(layers))
 
-    def tried(self, layers: Sequence[str], *, kept: bool) -> None:
-        """Share what was kept at these layers, or remember that it can't be."""
+    def share(self, layers: Sequence[str]) -> None:
+        """Offer what is kept at these layers to other machines."""
         for each in self._places(layers):
-            if not kept:
-                with suppress(OSError):
-                    each.mkdir(exist_ok=True)
-            elif self.shared:
+            if self.shared and kept.is_there(each):
                 self.shared.offer(each)
+
+    def give_up(self, layers: Sequence[str]) -> None:
+        """Remember that these layers can't be kept whole."""
+        for each in self._places(layers):
+            with suppress(OSError):
+                each.mkdir(exist_ok=True)
 
     def engine(self, split: Split, asked: str = "auto") -> Chosen:
         """Return the first engine that takes the split and agrees with Keras on its trial.
@@ -74,13 +77,13 @@ class Choice:
                 logger.warning("engine %s can't run layer %s: %s", name, split.layer.path, reason)
             else:
                 logger.info("engine %s runs layer %s", chosen.engine.name, split.layer.path)
-                self._offer(name, asked)
+                if name == _CONVERTED:  # here and now
+                    self.share([asked])
                 return chosen
         engine = self._tensorflow(split)
         return Chosen(engine, disagreement(engine, split))
 
-    def _kept(self, asked: str) -> tuple[Split, Chosen] | None:
-        (folder,) = self._places([asked])
+    def _kept(self, folder: Path) -> tuple[Split, Chosen] | None:
         if self.shared and not folder.is_dir():
             self.shared.fetch(folder)
         try:
@@ -94,12 +97,6 @@ class Choice:
             return None
         logger.info("engine %s runs layer %s, as kept", chosen.engine.name, split.layer.path)
         return split, chosen
-
-    def _offer(self, name: str, asked: str) -> None:
-        """Share what was converted here and now, and agreed."""
-        for folder in self._places([asked]):
-            if self.shared and name == _CONVERTED and openvino_engine.is_saved(folder):
-                self.shared.offer(folder)
 
     def _keeps(self) -> bool:
         return bool(self.folder and self._wants_openvino() and openvino_engine.is_usable())
@@ -116,8 +113,8 @@ class Choice:
     def _openvino(self, split: Split, asked: str) -> Iterator[tuple[str, Make]]:
         if not openvino_engine.is_usable():
             return
-        folder = next(iter(self._places([asked])), None)
-        if folder and openvino_engine.is_saved(folder):
+        folder = kept.place(self.folder, asked) if self.folder else None
+        if folder and kept.is_there(folder):
             yield "openvino, kept", lambda: self._read(split, folder)
         yield _CONVERTED, lambda: self._converted(split, folder)
 

@@ -1,8 +1,9 @@
 """A built model, ready to explain: targets to classes, classes to maps."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -57,7 +58,9 @@ class Explainer:
         fuse: Fuse,
         batch_size: int,
         chosen: Sequence[Chosen],
+        origin: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self.origin = dict(origin)  # the file's format and the Keras version that wrote it
         self.card = card
         self.digest = digest
         self.splits = tuple(splits)

@@ -10,33 +10,28 @@ import tempfile
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 import numpy as np
 
 from camfleet_worker.models import openvino_engine
-from camfleet_worker.models.parts import Activation, Candidate, Split, Trial
+from camfleet_worker.models.parts import Split, Trial
 
 logger = logging.getLogger(__name__)
 
 _FILE = "split.npz"
 
 
-class _Facts(msgspec.Struct):
-    """The fields of a split that are neither arrays nor models."""
-
-    layer: Candidate
-    candidates: tuple[Candidate, ...]
-    ending: str
-    activation: Activation
-    classes: int
-    head_layers: tuple[str, ...]
-    cam_reason: str
-    error: float
-    tolerance: float
-    conv_bytes: int
-    head_bytes: int
+# The fields of a split that are neither arrays nor models.
+_Facts = msgspec.defstruct(
+    "_Facts",
+    [
+        (name, kind)
+        for name, kind in get_type_hints(Split).items()
+        if name not in ("conv", "head", "extras", "cam_weights", "trial")
+    ],
+)
 
 
 def place(folder: Path, asked: str) -> Path:
@@ -49,6 +44,11 @@ def place(folder: Path, asked: str) -> Path:
 def is_closed(split: Split) -> bool:
     """Say whether a split can do without its submodels."""
     return split.cam_weights is not None and not split.extras
+
+
+def is_there(folder: Path) -> bool:
+    """Say whether anything is kept in `folder`; an empty one says that nothing could be."""
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def keep(split: Split, model: Any, folder: Path) -> bool:
@@ -65,7 +65,7 @@ def keep(split: Split, model: Any, folder: Path) -> bool:
             shutil.rmtree(folder, ignore_errors=True)
             made.rename(folder)
     except (OSError, RuntimeError) as error:
-        if not openvino_engine.is_saved(folder):  # else another process was faster
+        if not is_there(folder):  # else another process was faster
             logger.warning("the converted model is not kept in %s: %s", folder, error)
             return False
     return True

@@ -142,11 +142,6 @@ def is_usable() -> bool:
     return True
 
 
-def is_saved(folder: Path) -> bool:
-    """Say whether `save` has written a model to a folder."""
-    return (folder / _FILE).is_file()
-
-
 def read(folder: Path) -> Any:
     """Return the model that `save` has written, its weights mapped into memory."""
     return library().Core().read_model(folder / _FILE)

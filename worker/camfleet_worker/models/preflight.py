@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,17 @@ from camfleet.errors import CamfleetError, InternalError, InvalidCard, ModelRefu
 from camfleet.settings import Settings
 from camfleet_worker.models.cam import GRADIENT_METHODS
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.models.modelfile import describe
 
 _ROUNDS = 3
 
 
-def preflight(explainer: Explainer, origin: Mapping[str, str]) -> dict[str, Any]:
-    """Return what was found out about a built model, as plain data. Times are milliseconds.
-
-    `origin` is what its file says of itself.
-    """
+def preflight(explainer: Explainer) -> dict[str, Any]:
+    """Return what was found out about a built model, as plain data. Times are milliseconds."""
     split = explainer.split
     return {
         "id": explainer.card.id,
         "version": explainer.card.version,
-        **origin,
+        **explainer.origin,
         "input": list(explainer.shape),
         "other_inputs": [
             {"name": each.name, "shape": list(each.shape), "dtype": each.dtype}
@@ -140,10 +136,7 @@ def check(path: Path, card_path: Path | None) -> dict[str, Any]:
         golden=golden.read_bytes() if golden else None,
         choice=Choice(settings),
     )
-    return {
-        **preflight(explainer, describe(path)),
-        "card": str(card_path) if card_path else None,
-    }
+    return {**preflight(explainer), "card": str(card_path) if card_path else None}
 
 
 def _plain_card(path: Path) -> Card:

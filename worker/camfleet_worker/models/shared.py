@@ -32,7 +32,6 @@ class Shared:
         """Bring a converted model into `folder`, if there's one."""
         key = self._key(folder)
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
                 archive, made = Path(partial) / "archive", Path(partial) / folder.name
                 self._storage.download(key, str(archive))
