@@ -12,7 +12,7 @@ from camfleet import Client, keys, tables
 from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Status
 from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
 from camfleet.wire import encode, encode_json
-from camfleet_worker import pipeline
+from camfleet_worker import steps
 from camfleet_worker.chunks import CAREFUL_FROM
 from camfleet_worker.models.build import ModelKey
 from camfleet_worker.pictures.images import open_image, open_reduced, prepare
@@ -284,7 +284,7 @@ def test_a_card_lets_a_large_jpeg_be_decoded_smaller(client, worker, folder, mon
         scales.append(made[1])
         return made
 
-    monkeypatch.setattr(pipeline, "open_reduced", spied)
+    monkeypatch.setattr(steps, "open_reduced", spied)
     large = np.kron(photo(), np.ones((16, 16, 1), np.uint8))
     Image.fromarray(large).save(folder / "large.jpg", quality=95)
     rows = []

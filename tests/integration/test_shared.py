@@ -54,7 +54,7 @@ def explained(worker, digest):
 
 def converted(worker, digest):
     """Return the keys of what lies there, once the worker's only thread has sent it."""
-    worker.pool.submit(int).result()
+    worker.teams.io.submit(int).result()
     return list(worker.storage.keys(keys.converted(digest)))
 
 

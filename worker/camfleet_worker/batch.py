@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,29 +33,26 @@ class Batcher:
         self._rush: Together[Loaded, Found] = Together(self._turn)
         self._gpu = gpu
 
-    def batch(
-        self, images: list[Loaded], method: Method, explainer: Explainer
-    ) -> Iterator[tuple[Loaded, list[Explanation]]]:
-        """Yield each image of a job with its explanations: none where it has an error."""
+    def batch(self, images: Sequence[Loaded], method: Method, explainer: Explainer) -> None:
+        """Give each image of a job its explanations or an error; leave those that have one."""
         good = [image for image in images if image.error is None]
-        answers: Iterator[Found] = iter(())
         if good:
             with self._turn.taken():
-                answers = iter(self._run(good, method, explainer))
-        for image in images:
-            yield image, _settled(image, image.error or next(answers))
+                answers = self._run(good, method, explainer)
+            for image, found in zip(good, answers, strict=True):
+                _settle(image, found)
 
-    def single(self, image: Loaded, method: Method, explainer: Explainer) -> list[Explanation]:
-        """Return an image's explanations; others that are asked for meanwhile may go along."""
+    def single(self, image: Loaded, method: Method, explainer: Explainer) -> None:
+        """Do the same for one image; others that are asked for meanwhile may go along."""
         if image.error is not None:
-            return []
+            return
         found = self._rush.run(
             (explainer.digest, explainer.layer, explainer.fuse, method),
             image,
             lambda images: self._run(images, method, explainer),
             lambda count: self._company(count, explainer),
         )
-        return _settled(image, found)
+        _settle(image, found)
 
     def _company(self, count: int, explainer: Explainer) -> int:
         """Return how many of so many waiting images to take at once."""
@@ -74,11 +71,11 @@ class Batcher:
         return found
 
 
-def _settled(image: Loaded, found: Found) -> list[Explanation]:
+def _settle(image: Loaded, found: Found) -> None:
     if isinstance(found, CamfleetError):
         image.error = found
-        return []
-    return found
+    else:
+        image.explanations = found
 
 
 def _attempt(images: Sequence[Loaded], method: Method, explainer: Explainer) -> list[Found]:

@@ -1,56 +1,35 @@
 """The whole story of an explanation, top to bottom: fetch, decode, explain, render, store."""
 
-import itertools
 import logging
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
-from camfleet import keys
-from camfleet.contract import (
-    ErrorInfo,
-    ExplainRequest,
-    Item,
-    Result,
-    Values,
-)
-from camfleet.errors import (
-    CamfleetError,
-    ImageError,
-    InternalError,
-    InvalidRequest,
-    ServiceError,
-    SourceUnreachable,
-)
-from camfleet.expressions import parse_inputs, parse_target
+from camfleet.contract import ErrorInfo, ExplainRequest, Item, Result
+from camfleet.errors import CamfleetError
 from camfleet.storage import Storage
 from camfleet_worker import logs, results
 from camfleet_worker.batch import Batcher
-from camfleet_worker.flow import ahead, batches
+from camfleet_worker.flow import Teams, ahead, batches
 from camfleet_worker.metrics import Metrics
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
-from camfleet_worker.models.explainer import Explainer, Explanation
-from camfleet_worker.patience import Insist, WorkerStops, once
-from camfleet_worker.pictures import render
-from camfleet_worker.pictures.images import open_image, open_reduced, prepare
-from camfleet_worker.sources.fetch import Fetched, Fetcher
+from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.patience import Insist, once
+from camfleet_worker.pictures.images import open_image
+from camfleet_worker.sources.fetch import Fetcher
+from camfleet_worker.steps import Steps
+from camfleet_worker.turns import Turn
 from camfleet_worker.work import Ask, Loaded, Terms
 
 logger = logging.getLogger(__name__)
 
-_FETCH_ATTEMPTS = 3
+# More than that isn't held for a whole batch.
+_LARGE_FILE = 2**20  # bytes
+_LARGE_PICTURES = 2**23  # bytes before they are compressed
 
 
 class Pipeline:
-    """Explains images with the models of one process. Safe to share by threads.
-
-    `cores` is how many threads may decode or render at once; the others wait for the network.
-    """
+    """Explains images with the models of one process. Safe to share by threads."""
 
     def __init__(
         self,
@@ -59,22 +38,21 @@ class Pipeline:
         fetcher: Fetcher,
         models: ModelStore,
         cache: ModelCache[ModelKey, Explainer],
-        pool: Executor,
+        teams: Teams,
         batcher: Batcher,
         metrics: Metrics,
         max_pixels: int,
-        cores: int,
     ) -> None:
         self._storage = storage
         self._fetcher = fetcher
         self._models = models
         self._cache = cache
-        self._pool = pool
+        self._teams = teams
         self._batcher = batcher
         self._metrics = metrics
         self._max_pixels = max_pixels
         # More threads that compute than cores hand the GIL about: half as much time again.
-        self._cores = threading.Semaphore(cores)
+        self._cores = Turn(teams.cpu.size)
 
     def explain(self, request: ExplainRequest) -> list[Result]:
         """Explain one image; an image that can't be explained gives one failed row.
@@ -91,11 +69,16 @@ class Pipeline:
                 target=None,
                 inputs=request.inputs,
             )
+            image, steps = Loaded(item, ask.target), self._steps(ask, explainer, once)
             # In this thread from end to end: it must not queue behind the images of a job.
-            image = self._load(item, ask, explainer, once)
-            explanations = self._batcher.single(image, ask.method, explainer)
-            rows = self._publish(image, explanations, ask, explainer, once)
-            return list(self._metrics.images(rows, "interactive"))
+            urgently = partial(self._compute, urgent=True)
+            steps.fetch(image)
+            urgently(steps.decode, image)
+            self._batcher.single(image, ask.method, explainer)
+            urgently(steps.render, image)
+            steps.store(image)
+            urgently(steps.report, image)
+            return list(self._metrics.images(image.rows, "interactive"))
 
     def explain_items(self, items: Sequence[Item], ask: Ask, terms: Terms) -> list[Result]:
         """Explain items and return their rows, in order.
@@ -138,7 +121,7 @@ class Pipeline:
 
     def probe(self, uris: Sequence[str]) -> tuple[ErrorInfo | None, ...]:
         """Say for each image why it can't be read and decoded, None where it can."""
-        return tuple(self._pool.map(self._probe, uris))
+        return tuple(self._teams.io.map(self._probe, uris))
 
     def _probe(self, uri: str) -> ErrorInfo | None:
         try:
@@ -150,136 +133,72 @@ class Pipeline:
     def _rows(
         self, items: Sequence[Item], ask: Ask, explainer: Explainer, terms: Terms
     ) -> Iterator[Result]:
-        size, insist = explainer.batch_size, terms.insist
+        """Yield the rows of items; while a batch is explained, its neighbours load and end.
+
+        A batch goes through each step together: to a server, requests in a row cost half as much
+        as the same now and then, and threads that compute don't wait for Python's lock in between.
+        """
+        steps = self._steps(ask, explainer, terms.insist)
+        images = (Loaded(item, item.target or ask.target) for item in items)
         loaded = ahead(
-            self._pool, lambda item: self._load(item, ask, explainer, insist), items, size
+            self._teams.lead,
+            lambda batch: self._load(batch, steps),
+            batches(images, explainer.batch_size),
+            2,
         )
-        answered = itertools.chain.from_iterable(
+        explained = self._explained(loaded, ask, explainer, terms)
+        ended = ahead(self._teams.lead, lambda batch: self._end(batch, steps), explained, 2)
+        return (row for batch in ended for image in batch for row in image.rows)
+
+    def _load(self, batch: list[Loaded], steps: Steps) -> list[Loaded]:
+        def fetch(image: Loaded) -> None:
+            steps.fetch(image)
+            if len(image.file) > _LARGE_FILE:  # rather than hold many of them
+                self._compute(steps.decode, image)
+
+        self._teams.io.each(fetch, batch)
+        self._teams.cpu.each(partial(self._compute, steps.decode), batch)
+        return batch
+
+    def _explained(
+        self, loaded: Iterable[list[Loaded]], ask: Ask, explainer: Explainer, terms: Terms
+    ) -> Iterator[list[Loaded]]:
+        before = 0
+        for batch in loaded:
+            terms.check(before)
             self._batcher.batch(batch, ask.method, explainer)
-            for batch in batches(loaded, size, terms.check)
+            yield batch
+            before += len(batch)
+
+    def _end(self, batch: list[Loaded], steps: Steps) -> list[Loaded]:
+        def store(image: Loaded) -> None:
+            if image.drawn_bytes > _LARGE_PICTURES:
+                self._compute(steps.render, image)
+            steps.store(image)
+
+        small = [image for image in batch if image.drawn_bytes <= _LARGE_PICTURES]
+        self._teams.cpu.each(partial(self._compute, steps.render), small)
+        self._teams.io.each(store, batch)
+        self._teams.cpu.each(partial(self._compute, steps.report), batch)
+        return batch
+
+    def _compute(
+        self, step: Callable[[Loaded], None], image: Loaded, *, urgent: bool = False
+    ) -> None:
+        """Do a step that needs a core."""
+        with self._cores.taken(urgent=urgent):
+            step(image)
+
+    def _steps(self, ask: Ask, explainer: Explainer, insist: Insist) -> Steps:
+        return Steps(
+            ask,
+            explainer,
+            insist,
+            storage=self._storage,
+            fetcher=self._fetcher,
+            max_pixels=self._max_pixels,
         )
-        rows = ahead(
-            self._pool,
-            lambda pair: self._publish(*pair, ask, explainer, insist),
-            answered,
-            size,
-        )
-        return itertools.chain.from_iterable(rows)
-
-    def _load(self, item: Item, ask: Ask, explainer: Explainer, insist: Insist) -> Loaded:
-        image = Loaded(item, item.target or ask.target)
-        card, overlay = explainer.card, "overlay" in ask.outputs.kinds
-        with logs.context(image=item.image_uri), _ending(image):
-            image.parsed = parse_target(image.target)
-            image.extras = _extras(explainer, parse_inputs(item.inputs))
-            with image.clock("fetch"):
-                fetched = insist(lambda: self._fetch(item.image_uri))
-            if isinstance(fetched, SourceUnreachable):
-                raise fetched
-            image.etag = fetched.etag
-            with self._cores, image.clock("decode"):
-                photo, scale = open_reduced(
-                    fetched.data,
-                    card.input,
-                    ask.outputs.max_side if overlay else 1,
-                    max_pixels=self._max_pixels,
-                    uri=item.image_uri,
-                )
-                image.pixels, image.geometry = prepare(photo, card.input, card.preprocessing, scale)
-                if overlay:
-                    image.canvas = render.canvas(photo, ask.outputs.max_side)
-        return image
-
-    def _fetch(self, uri: str) -> Fetched | SourceUnreachable:
-        """Return what lies there, or why the image's own server gave nothing at some attempts."""
-        for attempt in range(1, _FETCH_ATTEMPTS + 1):
-            try:
-                return self._fetcher.fetch(uri)
-            except SourceUnreachable as error:
-                last = error
-                if attempt < _FETCH_ATTEMPTS:
-                    logger.info("trying again: %s", error)
-                    time.sleep(0.2 * 2**attempt)
-        return last
-
-    def _publish(
-        self,
-        image: Loaded,
-        explanations: list[Explanation],
-        ask: Ask,
-        explainer: Explainer,
-        insist: Insist,
-    ) -> list[Result]:
-        """Render and store the pictures of one image, and return its rows."""
-        with logs.context(image=image.item.image_uri):
-            if image.error is None:
-                with _ending(image):
-                    uris = [self._store(image, each, ask, insist) for each in explanations]
-                    with self._cores:
-                        return results.rows(image, ask, explainer, explanations, uris)
-            error = image.error or InternalError("an image ended without a row")
-            logger.info("%s failed: %s", image.item.image_uri, error)
-            return [results.failure(image, ask, error)]
-
-    def _store(
-        self, image: Loaded, explanation: Explanation, ask: Ask, insist: Insist
-    ) -> dict[str, str]:
-        """Write the pictures of one image and class; return their URIs by kind."""
-        if image.geometry is None:
-            raise ImageError("an image was explained before it was loaded")
-        prefix = keys.explanation(
-            image.item.image_uri,
-            image.item.inputs,
-            ask.model.digest,
-            image.target,
-            ask.method,
-            ask.layer,
-            ask.fuse,
-            ask.outputs,
-        )
-        with self._cores, image.clock("render"):
-            pictures = render.pictures(explanation.raw, image.canvas, image.geometry, ask.outputs)
-        with image.clock("store"):
-            return {
-                kind: insist(partial(self._put, prefix, explanation.class_index, kind, data))
-                for kind, data in pictures.items()
-            }
-
-    def _put(self, prefix: str, class_index: int, kind: str, data: bytes) -> str:
-        key = keys.picture(prefix, class_index, kind)
-        return self._storage.put(key, data, keys.PICTURES[kind][1])
-
-
-def _extras(explainer: Explainer, given: dict[str, Values]) -> tuple[Any, ...]:
-    """Return the values of the model's inputs other than the image; raise `InvalidRequest`."""
-    extras = explainer.split.extras
-    unknown = given.keys() - {each.name for each in extras}
-    if unknown:
-        there = ", ".join(each.name for each in extras) or "none"
-        raise InvalidRequest(
-            f"model {explainer.card.id} has no input {min(unknown)!r} beside the image; it has "
-            f"{there}"
-        )
-    return tuple(each.value(given.get(each.name)) for each in extras)
 
 
 def _refused(item: Item, ask: Ask, error: CamfleetError) -> Result:
     return results.failure(Loaded(item, item.target or ask.target), ask, error)
-
-
-@contextmanager
-def _ending(image: Loaded) -> Iterator[None]:
-    """Let an error end this image only; trouble that isn't the image's goes on up."""
-    try:
-        yield
-    except WorkerStops:
-        raise
-    except ServiceError as error:
-        if not isinstance(error, SourceUnreachable):
-            raise
-        image.error = error
-    except CamfleetError as error:
-        image.error = error
-    except Exception as error:
-        logger.exception("%s broke", image.item.image_uri)
-        image.error = ImageError(f"{image.item.image_uri}: {type(error).__name__}: {error}")

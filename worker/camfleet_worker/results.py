@@ -57,20 +57,15 @@ def map_scale(raw: Any) -> float:
     return 2.0 ** math.ceil(math.log2(largest))
 
 
-def rows(
-    image: Loaded,
-    ask: Ask,
-    explainer: Explainer,
-    explanations: Sequence[Explanation],
-    uris: Sequence[dict[str, str]],
-) -> list[Result]:
+def rows(image: Loaded, ask: Ask, explainer: Explainer) -> list[Result]:
     """Return the rows of an explained image; one without a class where no class was reached."""
-    if not explanations:
+    if not image.explanations:
         found = {"layer": explainer.layer, "geometry": image.geometry}
         return [Result(**{**_NOTHING, **_common(image, ask, 0), **found})]
+    pictures = image.uris or [{}] * len(image.explanations)
     return [
         _row(image, ask, explainer, rank, *each)
-        for rank, each in enumerate(zip(explanations, uris, strict=True))
+        for rank, each in enumerate(zip(image.explanations, pictures, strict=True))
     ]
 
 

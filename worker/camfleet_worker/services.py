@@ -1,7 +1,6 @@
 """What one worker process is made of."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from camfleet.contract import INTERACTIVE_QUEUE, ChunkRef
@@ -29,6 +28,7 @@ from camfleet_worker.beat import Beat
 from camfleet_worker.callbacks import Sender
 from camfleet_worker.chunks import ChunkRunner
 from camfleet_worker.device import device_name, gpus, threads
+from camfleet_worker.flow import Teams
 from camfleet_worker.gate import Gate
 from camfleet_worker.keeper import Keeper
 from camfleet_worker.metrics import PATIENCE, Metrics
@@ -61,8 +61,12 @@ class Services:
         self.ledger = Ledger(settings)
         self.leases = Leases(settings)
         self.presence = Presence(settings)
-        self.pool = ThreadPoolExecutor(settings.io_threads, thread_name_prefix="camfleet-io")
-        self.store = ModelStore(settings, self.storage, Models(self.storage, _no_check), self.pool)
+        self.teams = Teams(
+            io=settings.io_threads, cpu=threads(settings), chunks=settings.concurrency
+        )
+        self.store = ModelStore(
+            settings, self.storage, Models(self.storage, _no_check), self.teams.io
+        )
         self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
         self.queues = Queues(settings, PATIENCE)
         self.metrics = Metrics()
@@ -73,11 +77,10 @@ class Services:
             fetcher=Fetcher(settings, _object_reader(self.storage), web=web),
             models=self.store,
             cache=self.cache,
-            pool=self.pool,
+            teams=self.teams,
             batcher=Batcher(self.metrics, gpu=bool(gpus())),
             metrics=self.metrics,
             max_pixels=settings.max_image_pixels,
-            cores=threads(settings),
         )
         records = Records(self.storage, self.ledger)
         self.keeper = Keeper(
@@ -122,7 +125,7 @@ class Services:
         self.keeper.close()
         self.beat.close()
         self.sender.close()
-        self.pool.shutdown(cancel_futures=True)
+        self.teams.close()
         self.storage.close()
         self.ledger.close()
         self.leases.close()

@@ -16,11 +16,11 @@ def _never() -> bool:
 
 
 class Turn:
-    """Gives the device to one caller at a time, to urgent ones before all others."""
+    """Gives the device, or each of several, to one caller at a time, to urgent ones first."""
 
-    def __init__(self) -> None:
+    def __init__(self, devices: int = 1) -> None:
         self._condition = threading.Condition()
-        self._taken = False
+        self._free = devices
         self._urgent = 0  # callers that wait
 
     @contextmanager
@@ -31,18 +31,18 @@ class Turn:
         with self._condition:
             self._urgent += urgent
             self._condition.wait_for(
-                lambda: needless() or (not self._taken and (urgent or not self._urgent))
+                lambda: needless() or (self._free and (urgent or not self._urgent))
             )
             self._urgent -= urgent
             mine = not needless()
-            self._taken = self._taken or mine
+            self._free -= mine
             self._condition.notify_all()
         try:
             yield mine
         finally:
             if mine:
                 with self._condition:
-                    self._taken = False
+                    self._free += 1
                     self._condition.notify_all()
 
 

@@ -14,12 +14,14 @@ from camfleet.contract import (
     Method,
     ModelRef,
     Outputs,
+    Result,
     Timings,
 )
 from camfleet.errors import CamfleetError
 from camfleet.expressions import Target
 from camfleet.geometry import Geometry
 from camfleet_worker.models.build import ModelKey
+from camfleet_worker.models.explainer import Explanation
 from camfleet_worker.patience import Insist, once
 
 
@@ -61,17 +63,22 @@ class Terms:
 
 @dataclass
 class Loaded:
-    """One image on its way: prepared for the model, or with the error that ended it."""
+    """One image on its way, with what the steps behind it made, or the error that ended it."""
 
     item: Item
     target: str
     error: CamfleetError | None = None
     etag: str | None = None
+    file: bytes = b""
     parsed: Target | None = None
     pixels: Any = None  # (H, W, C) float32, the model's input
     extras: tuple[Any, ...] = ()  # values of the model's other inputs, as it takes them
     canvas: Any = None  # (h, w, 3) uint8, the upright photograph at the size of an overlay
     geometry: Geometry | None = None
+    explanations: list[Explanation] = field(default_factory=list)
+    pictures: list[dict[str, bytes]] = field(default_factory=list)  # of each explanation, by kind
+    uris: list[dict[str, str]] = field(default_factory=list)  # where they lie
+    rows: list[Result] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=dict)  # milliseconds by stage
 
     @contextmanager
@@ -83,6 +90,11 @@ class Loaded:
         finally:
             milliseconds = (time.perf_counter() - start) * 1e3
             self.spent[stage] = self.spent.get(stage, 0.0) + milliseconds
+
+    @property
+    def drawn_bytes(self) -> int:
+        """Return how large the pictures will be before they are compressed."""
+        return 0 if self.canvas is None else len(self.explanations) * self.canvas.nbytes
 
     @property
     def timings(self) -> Timings:
