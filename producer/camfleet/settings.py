@@ -88,8 +88,12 @@ class Settings:
     interactive_concurrency: int = _setting(
         "interactive requests that one worker process runs side by side", 16
     )
-    io_threads: int = _setting("threads for download, decoding, rendering and upload", 8)
-    cpu_threads: int = _setting("threads that models compute with; 0: one per core", 0, least=0)
+    io_threads: int = _setting("threads for download and upload", 8)
+    cpu_threads: int = _setting(
+        "threads that models compute with, and as many that decode and render; 0: one per core",
+        0,
+        least=0,
+    )
     engine: str = _setting(
         "what models compute in: `openvino`, `tensorflow`, or `auto`: OpenVINO where it's "
         "installed and there's no GPU",

@@ -12,7 +12,7 @@ from camfleet import Client, keys, tables
 from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Status
 from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
 from camfleet.wire import encode, encode_json
-from camfleet_worker import steps
+from camfleet_worker import pipeline, steps
 from camfleet_worker.chunks import CAREFUL_FROM
 from camfleet_worker.models.build import ModelKey
 from camfleet_worker.pictures.images import open_image, open_reduced, prepare
@@ -90,7 +90,9 @@ def test_a_bad_image_is_a_failed_row_and_never_a_failed_chunk(
 ):
     broken = folder / "broken.png"
     broken.write_bytes(photos[0].read_bytes()[:60])
-    sources = [photos[0], broken, folder / "none.png", "ftp://a/b.png", photos[1]]
+    empty = folder / "empty.png"
+    empty.write_bytes(b"")
+    sources = [photos[0], broken, empty, folder / "none.png", "ftp://a/b.png", photos[1]]
     (folder / "m.csv").write_text("image_uri\n" + "\n".join(map(str, sources)))
     job, record = submit(client, [folder / "m.csv"])
     run(worker, record)
@@ -98,12 +100,28 @@ def test_a_bad_image_is_a_failed_row_and_never_a_failed_chunk(
     assert [row.error_code for row in rows] == [
         None,
         "image_unreadable",
+        "image_unreadable",
         "image_not_found",
         "source_forbidden",
         None,
     ]
-    assert all(row.error_message and row.heatmap_uri is None for row in rows[1:4])
-    assert (job.status().ok, job.status().failed) == (2, 3)
+    assert all(row.error_message and row.heatmap_uri is None for row in rows[1:5])
+    assert (job.status().ok, job.status().failed) == (2, 4)
+
+
+def test_what_is_too_large_to_wait_for_its_batch_ends_as_all_others(
+    client, worker, model, photos, monkeypatch
+):
+    def told():
+        job, record = submit(client, photos)
+        run(worker, record)
+        rows = list(job.results())
+        return [(row.map, row.heatmap_uri, row.overlay_uri) for row in rows]
+
+    small = told()
+    monkeypatch.setattr(pipeline, "_LARGE_FILE", 0)
+    monkeypatch.setattr(pipeline, "_LARGE_PICTURES", 0)
+    assert told() == small
 
 
 def test_the_same_request_overwrites_the_same_keys_with_the_same_bytes(

@@ -23,8 +23,8 @@ from camfleet_worker.work import Ask, Loaded, Terms
 
 logger = logging.getLogger(__name__)
 
-# More than that isn't held for a whole batch.
-_LARGE_FILE = 2**20  # bytes
+# What's larger isn't held until the rest of its batch is there.
+_LARGE_FILE = 2**18  # bytes
 _LARGE_PICTURES = 2**23  # bytes before they are compressed
 
 

@@ -69,7 +69,7 @@ class Steps:
 
     def decode(self, image: Loaded) -> None:
         """Make the model's input of the file, and the picture to draw on."""
-        if image.error is not None or not image.file:
+        if image.error is not None or image.pixels is not None:
             return
         card, outputs = self._explainer.card, self._ask.outputs
         overlay = "overlay" in outputs.kinds

@@ -1,4 +1,4 @@
-"""The device, one batch at a time: those whom somebody waits for first, and several at once."""
+"""Devices, for one caller at a time: those whom somebody waits for first, and several at once."""
 
 import threading
 from collections import deque
@@ -11,52 +11,65 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def _never() -> bool:
-    return False
-
-
 class Turn:
-    """Gives the device, or each of several, to one caller at a time, to urgent ones first."""
+    """Gives each of some devices to one caller at a time, to urgent ones before all others.
+
+    Each time one waiting thread is woken, no more: there may be many, and each costs a switch.
+    """
 
     def __init__(self, devices: int = 1) -> None:
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._urgent = threading.Condition(self._lock)
+        self._others = threading.Condition(self._lock)
+        self._rushing = 0  # urgent callers that wait
         self._free = devices
-        self._urgent = 0  # callers that wait
 
     @contextmanager
-    def taken(
-        self, *, urgent: bool = False, needless: Callable[[], bool] = _never
-    ) -> Iterator[bool]:
-        """Hold the device for the block; give False, at once, where that has become needless."""
-        with self._condition:
-            self._urgent += urgent
-            self._condition.wait_for(
-                lambda: needless() or (self._free and (urgent or not self._urgent))
-            )
-            self._urgent -= urgent
-            mine = not needless()
-            self._free -= mine
-            self._condition.notify_all()
+    def taken(self, *, urgent: bool = False) -> Iterator[None]:
+        """Hold a device for the block."""
+        with self._lock:
+            try:
+                if urgent:
+                    self._rushing += 1
+                    self._urgent.wait_for(lambda: self._free)
+                else:
+                    self._others.wait_for(lambda: self._free and not self._rushing)
+                self._free -= 1
+            finally:
+                self._rushing -= urgent
+                self._call_next()
         try:
-            yield mine
+            yield
         finally:
-            if mine:
-                with self._condition:
-                    self._free += 1
-                    self._condition.notify_all()
+            with self._lock:
+                self._free += 1
+                self._call_next()
+
+    def _call_next(self) -> None:
+        if self._free:
+            (self._urgent if self._rushing else self._others).notify()
+
+
+class _Waiting(Generic[T, R]):
+    """A thing in its line. `called`: it has its answer, or it's at the head and leads the next."""
+
+    def __init__(self, thing: T) -> None:
+        self.thing = thing
+        self.answer: Future[R] = Future()
+        self.called = threading.Event()
 
 
 class Together(Generic[T, R]):
     """Runs things that are asked for at the same time as one batch. Safe to share by threads.
 
-    Nobody waits for company: whoever comes asks for the device at once, and those who come until
-    it's free may go along.
+    Nobody waits for company: whoever is at the head of a line asks for the device at once, and
+    those who come until it's free may go along.
     """
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self._lock = threading.Lock()
-        self._lines: dict[Hashable, deque[tuple[T, Future[R]]]] = {}
+        self._lines: dict[Hashable, deque[_Waiting[T, R]]] = {}
 
     def run(
         self,
@@ -67,34 +80,52 @@ class Together(Generic[T, R]):
     ) -> R:
         """Return what `work` makes of `thing`; it's given things of the same key, oldest first.
 
-        `company` returns how many of so many to take together.
+        `company` returns how many of so many to take together, at least one.
         """
-        answer: Future[R] = Future()
+        mine: _Waiting[T, R] = _Waiting(thing)
         with self._lock:
-            self._lines.setdefault(key, deque()).append((thing, answer))
-        while not answer.done():
-            with self._turn.taken(urgent=True, needless=answer.done) as mine:
-                if mine:
-                    _answer(self._next(key, company), work)
-        return answer.result()
+            leads = key not in self._lines
+            self._lines.setdefault(key, deque()).append(mine)
+        if not leads:
+            mine.called.wait()
+        if not mine.answer.done():
+            self._lead(key, mine, work, company)
+        return mine.answer.result()
 
-    def _next(self, key: Hashable, company: Callable[[int], int]) -> list[tuple[T, "Future[R]"]]:
-        with self._lock:
-            line = self._lines[key]
-            batch = [line.popleft() for _ in range(company(len(line)))]
-            if not line:
-                del self._lines[key]
-            return batch
+    def _lead(
+        self,
+        key: Hashable,
+        mine: _Waiting[T, R],
+        work: Callable[[Sequence[T]], Sequence[R]],
+        company: Callable[[int], int],
+    ) -> None:
+        """Run a batch with `mine`, the head of its line; then call the next head."""
+        batch = [mine]
+        try:
+            with self._turn.taken(urgent=True):
+                with self._lock:
+                    line = self._lines[key]
+                    batch = [line[place] for place in range(company(len(line)))]
+                _answer(batch, work)
+        finally:
+            with self._lock:
+                line = self._lines[key]
+                for _ in batch:
+                    line.popleft()
+                if line:
+                    line[0].called.set()
+                else:
+                    del self._lines[key]
 
 
-def _answer(
-    batch: Sequence[tuple[T, "Future[R]"]], work: Callable[[Sequence[T]], Sequence[R]]
-) -> None:
+def _answer(batch: Sequence[_Waiting[T, R]], work: Callable[[Sequence[T]], Sequence[R]]) -> None:
     try:
-        answers = work([thing for thing, _ in batch])
-        for (_, future), answer in zip(batch, answers, strict=True):
-            future.set_result(answer)
+        answers = work([each.thing for each in batch])
+        for each, answer in zip(batch, answers, strict=True):
+            each.answer.set_result(answer)
     except BaseException as error:  # noqa: BLE001  # it's raised where the thing came from
-        for _, future in batch:
-            if not future.done():
-                future.set_exception(error)
+        for each in batch:
+            if not each.answer.done():
+                each.answer.set_exception(error)
+    for each in batch:
+        each.called.set()

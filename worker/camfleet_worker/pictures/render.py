@@ -149,17 +149,16 @@ def _levels(heat: Map) -> Pixels:
 
 def _coloured(levels: Pixels, colormap: str) -> Pixels:
     """Return (h, w) levels as (h, w, 3) colours, blue first; `cv2.applyColorMap` takes twice."""
-    pixels = _colours(colormap).take(levels, mode="clip")
-    four = pixels.view(np.uint8).reshape(*levels.shape, 4)
+    four = cv2.LUT(levels, _colours(colormap)).view(np.uint8).reshape(*levels.shape, 4)
     return np.asarray(cv2.cvtColor(four, cv2.COLOR_BGRA2BGR), np.uint8)
 
 
 @cache
-def _colours(colormap: str) -> NDArray[np.uint32]:
+def _colours(colormap: str) -> NDArray[np.int32]:
     """Return the colours of the 256 levels, the four bytes of a pixel as one number."""
     levels = np.arange(256, dtype=np.uint8)
     colours = cv2.applyColorMap(levels, _COLORMAPS[colormap])
-    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA)).view(np.uint32).ravel()
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA)).view(np.int32).ravel()
 
 
 def _encoded(suffix: str, pixels: Pixels, options: tuple[int, ...]) -> bytes:

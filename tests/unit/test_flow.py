@@ -1,0 +1,81 @@
+"""Lists that threads share out, and batches of a stream."""
+
+import threading
+import time
+from contextvars import ContextVar
+
+import pytest
+
+from camfleet_worker.flow import Team, Teams, ahead, batches
+
+PLACE = ContextVar("place", default="nowhere")
+
+
+@pytest.fixture
+def team():
+    made = Team(3, "test")
+    yield made
+    made.shutdown()
+
+
+def test_a_team_does_all_with_all_its_threads_and_waits_for_the_last(team):
+    meet, done = threading.Barrier(3), []
+
+    def work(number):
+        if number < 3:
+            meet.wait(10)
+        time.sleep(1e-3)
+        done.append(number)
+
+    team.each(work, iter(range(20)))
+    assert sorted(done) == list(range(20))
+
+
+def test_a_team_without_work_returns(team):
+    team.each(pytest.fail, [])
+
+
+def test_an_error_leaves_the_rest_undone_and_is_raised_when_the_others_have_ended(team):
+    begun, ended = [], []
+    broken = threading.Event()
+
+    def work(number):
+        begun.append(number)
+        if number == 1:
+            broken.set()
+            raise ValueError("one")
+        broken.wait(10)
+        time.sleep(0.05)
+        ended.append(number)
+
+    with pytest.raises(ValueError, match="one"):
+        team.each(work, range(100))
+    assert len(begun) <= 4
+    assert len(ended) == len(begun) - 1
+
+
+def test_a_team_works_at_the_place_of_whoever_asks(team):
+    found = []
+    PLACE.set("here")
+    team.each(lambda _: found.append(PLACE.get()), range(9))
+    assert found == ["here"] * 9
+    assert team.submit(PLACE.get).result() == "nowhere"
+
+
+def test_batches_keep_order_and_size():
+    assert list(batches(iter(range(7)), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(batches([], 3)) == []
+
+
+def test_whoever_leads_may_wait_for_the_other_teams_however_many_batches_there_are():
+    teams = Teams(io=1, cpu=1, chunks=1)
+    seen = []
+
+    def lead(batch):
+        teams.io.each(seen.append, batch)
+        teams.cpu.each(seen.append, batch)
+        return len(batch)
+
+    assert list(ahead(teams.lead, lead, batches(range(50), 4), 2)) == [4] * 12 + [2]
+    assert sorted(seen) == sorted([*range(50), *range(50)])
+    teams.close()
