@@ -19,13 +19,12 @@ def test_a_job_is_ended_by_another_worker(fleet, survivor, points):
     with fleet.workers(*points) as victims:
         order = fleet.submit((len(points) + 2) * CHUNK)
         survivor.hold("leased")
-        unasked = points.count("batch")  # one of its chunk, as one batch is loaded ahead
-        asked = CHUNK * sum(each != "leased" for each in points) - unasked
+        asked = CHUNK * sum(each != "leased" for each in points)  # two batches load at a time
         before = _killed(fleet, order, victims, asked)
     survivor.points.release()
     order.check()
     again = _again(fleet.times(order), before)
-    assert again == [1] * (CHUNK * sum(point in EXPLAINED for point in points) - unasked)
+    assert again == [1] * (CHUNK * sum(point in EXPLAINED for point in points))
     assert max(fleet.times(order)) <= 2
 
 
