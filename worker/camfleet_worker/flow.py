@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 class Team(ThreadPoolExecutor):
-    """Threads of one kind. The context variables of whoever gives them work hold for it too."""
+    """Threads of one kind, that can share a list out among themselves."""
 
     def __init__(self, size: int, name: str) -> None:
         super().__init__(size, thread_name_prefix=f"camfleet-{name}")
@@ -21,7 +21,8 @@ class Team(ThreadPoolExecutor):
     def each(self, work: Callable[[T], object], things: Iterable[T]) -> None:
         """Do `work` to all things and wait for the last.
 
-        An error leaves what isn't begun undone, and is raised when the rest has ended.
+        An error leaves what isn't begun undone, and is raised when the rest has ended. The context
+        variables of the caller hold for `work` too.
         """
         left = deque(things)
 

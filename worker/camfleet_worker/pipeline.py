@@ -14,7 +14,7 @@ from camfleet_worker.metrics import Metrics
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.patience import Insist, once
+from camfleet_worker.patience import once
 from camfleet_worker.pictures.images import open_image
 from camfleet_worker.sources.fetch import Fetcher
 from camfleet_worker.steps import Steps
@@ -43,7 +43,6 @@ class Pipeline:
         metrics: Metrics,
         max_pixels: int,
     ) -> None:
-        self._storage = storage
         self._fetcher = fetcher
         self._models = models
         self._cache = cache
@@ -51,6 +50,7 @@ class Pipeline:
         self._batcher = batcher
         self._metrics = metrics
         self._max_pixels = max_pixels
+        self._steps = partial(Steps, storage=storage, fetcher=fetcher, max_pixels=max_pixels)
         # More threads that compute than cores hand the GIL about: half as much time again.
         self._cores = Turn(teams.cpu.size)
 
@@ -176,9 +176,10 @@ class Pipeline:
                 self._compute(steps.render, image)
             steps.store(image)
 
-        small = [image for image in batch if image.drawn_bytes <= _LARGE_PICTURES]
+        drawn = [image for image in batch if steps.draws(image)]
+        small = [image for image in drawn if image.drawn_bytes <= _LARGE_PICTURES]
         self._teams.cpu.each(partial(self._compute, steps.render), small)
-        self._teams.io.each(store, batch)
+        self._teams.io.each(store, drawn)
         self._teams.cpu.each(partial(self._compute, steps.report), batch)
         return batch
 
@@ -188,16 +189,6 @@ class Pipeline:
         """Do a step that needs a core."""
         with self._cores.taken(urgent=urgent):
             step(image)
-
-    def _steps(self, ask: Ask, explainer: Explainer, insist: Insist) -> Steps:
-        return Steps(
-            ask,
-            explainer,
-            insist,
-            storage=self._storage,
-            fetcher=self._fetcher,
-            max_pixels=self._max_pixels,
-        )
 
 
 def _refused(item: Item, ask: Ask, error: CamfleetError) -> Result:

@@ -86,10 +86,14 @@ class Steps:
             if overlay:
                 image.canvas = render.canvas(photo, outputs.max_side)
 
+    def draws(self, image: Loaded) -> bool:
+        """Say whether the image gets pictures."""
+        return bool(image.error is None and image.explanations and self._ask.outputs.kinds)
+
     def render(self, image: Loaded) -> None:
         """Make the pictures of every explanation."""
         geometry, outputs = image.geometry, self._ask.outputs
-        if image.error is not None or geometry is None or not outputs.kinds:
+        if geometry is None or not self.draws(image):
             return
         with _ending(image), image.clock("render"):
             image.pictures = [
