@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from camfleet.geometry import Geometry
 from camfleet_worker.pictures.imagefile import check_exif, kind_of, open_header, translated
-from camfleet_worker.pictures.pixels import Pixels, upright_rgb, upright_size
+from camfleet_worker.pictures.pixels import Pixels, flawless_jpeg, upright_rgb, upright_size
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -91,14 +91,16 @@ def _opened(
     kind = kind_of(data, uri)
     with translated(uri, kind, max_pixels):
         image = open_header(data, kind=kind, max_pixels=max_pixels, uri=uri)
-        scale = 1
+        pixels, scale = None, 1
         if kind == "JPEG":
             check_exif(image, uri)
             scale = reduction(*upright_size(image))
             image.draft(None, (image.width // scale, image.height // scale))
-        image.load()
-        check_exif(image, uri)
-        return upright_rgb(image), scale
+            pixels = flawless_jpeg(image, data)
+        if pixels is None:
+            image.load()
+            check_exif(image, uri)
+        return upright_rgb(image, pixels), scale
 
 
 def _reduction(height: int, width: int, spec: InputSpec, side: int) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
+from simplejpeg import decode_jpeg
 
 Pixels = NDArray[np.uint8]
 
@@ -37,13 +38,29 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (across, down) if turn in (cv2.rotate, _mirror_and_rotate) else (down, across)
 
 
-def upright_rgb(image: Image.Image) -> Pixels:
+def flawless_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
+    """Return the pixels of a JPEG's `data` at the size that `image`, its header, has been set to.
+
+    (H, W, 3) uint8 RGB, not turned yet: those that Pillow gives, without its own array of four
+    channels in between. None for colours and damages that are left to Pillow to judge.
+    """
+    if image.mode not in ("RGB", "L"):
+        return None
+    try:
+        found = decode_jpeg(data, min_height=image.height, min_width=image.width, strict=True)
+    except ValueError:  # whatever libjpeg remarked, were it no more than a byte too many
+        return None
+    return np.asarray(found, np.uint8) if found.shape[:2] == (image.height, image.width) else None
+
+
+def upright_rgb(image: Image.Image, pixels: Pixels | None = None) -> Pixels:
     """Return the picture as (H, W, 3) uint8 RGB, turned as its EXIF says, and close the image.
 
-    Raises `ValueError` for numbers of unknown range, and whatever Pillow raises.
+    `pixels`: the same before it's turned, where somebody else has decoded it. Raises `ValueError`
+    for numbers of unknown range, and whatever Pillow raises.
     """
     turn, way = _TURNS.get(_orientation(image), (None, 0))
-    pixels = _rgb(image)
+    pixels = _rgb(image) if pixels is None else pixels
     image.close()  # makes room for the turn
     return pixels if turn is None else np.asarray(turn(pixels, way), np.uint8)
 
