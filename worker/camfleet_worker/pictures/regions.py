@@ -43,16 +43,22 @@ def focus(raw: Map, geometry: Geometry) -> Focus | None:
     if not mass > 0:
         return None
     inner = _integrals(y, 0.1, 0.9)[0] @ heat @ _integrals(x, 0.1, 0.9)[0]
-    ys, peak_down = _candidates(y)
-    xs, peak_across = _candidates(x)
+    height, width = geometry.image_height, geometry.image_width
+    ys, peak_down = _candidates(y, *y.centres(height))
+    xs, peak_across = _candidates(x, *x.centres(width))
     row, column = divmod(int((peak_down @ heat @ peak_across.T).argmax()), len(xs))
     return Focus(
-        peak_x=float(xs[column]),
-        peak_y=float(ys[row]),
-        centre_x=float(down @ heat @ moment_x / mass),
-        centre_y=float(moment_y @ heat @ across / mass),
+        peak_x=_pixel(xs[column], width),
+        peak_y=_pixel(ys[row], height),
+        centre_x=float(down @ heat @ moment_x / mass) * width,
+        centre_y=float(moment_y @ heat @ across / mass) * height,
         border_share=float(np.clip(1 - inner / mass, 0, 1)),
     )
+
+
+def _pixel(place: float, pixels: int) -> float:
+    """Return a place as pixels; rounding leads beyond no outermost pixel's centre."""
+    return float(np.clip(place * pixels, 0.5, pixels - 0.5))
 
 
 def regions(raw: Map, geometry: Geometry, wanted: Regions) -> tuple[Region, ...]:
@@ -68,9 +74,10 @@ def regions(raw: Map, geometry: Geometry, wanted: Regions) -> tuple[Region, ...]
     picture of more than `MAX_PIXELS` is searched in that many blocks of about square size.
     """
     y, x = _axes(raw, geometry)
-    scale = min(1, math.sqrt(MAX_PIXELS / (y.pixels * x.pixels)))
-    down, rows = y.blocks(scale)
-    across, columns = x.blocks(scale)
+    height, width = geometry.image_height, geometry.image_width
+    scale = min(1, math.sqrt(MAX_PIXELS / (height * width)))
+    down, rows = y.blocks(height, scale)
+    across, columns = x.blocks(width, scale)
     heat = np.asarray(down @ normalise(raw) @ across.T, np.float32)
     hottest = heat.max()
     if not hottest > 0:
@@ -102,70 +109,73 @@ def regions(raw: Map, geometry: Geometry, wanted: Regions) -> tuple[Region, ...]
 
 @dataclass(frozen=True)
 class _Axis:
-    """A line of `cells`, spread evenly from `start` to `stop` over pixels 0 to `pixels`."""
+    """A line of `cells`, spread evenly from `start` to `stop`; the image reaches from 0 to 1."""
 
     cells: int
     start: float
     stop: float
-    pixels: int
 
-    def blocks(self, scale: float) -> tuple[Map, Integers]:
+    def blocks(self, pixels: int, scale: float) -> tuple[Map, Integers]:
         """Return each cell's share in each visible block, (n, cells), and the n + 1 edges.
 
         A block is a pixel if `scale` is 1. Edges are whole pixels of the image.
         """
-        count = max(1, math.floor(self.pixels * scale))
-        start, stop = (edge * count / self.pixels for edge in (self.start, self.stop))
-        first, shares = stretch(self.cells, start, stop, count)
-        return shares, np.arange(first, first + len(shares) + 1) * self.pixels // count
+        count = max(1, math.floor(pixels * scale))
+        first, shares = stretch(self.cells, self.start * count, self.stop * count, count)
+        return shares, np.arange(first, first + len(shares) + 1) * pixels // count
 
     def integrals(self, low: float, high: float) -> tuple[Doubles, Doubles]:
-        """Integrate each cell's share, and share * pixel, over a part of the image: (cells) each.
+        """Integrate each cell's share, and share * place, from `low` to `high`: (cells) each.
 
-        `low` and `high` are fractions of the image. Shares are linear between the centres of
-        cells, so that Simpson's rule is exact.
+        Shares are linear between the centres of cells, so that Simpson's rule is exact.
         """
-        begin, end = self._between(low * self.pixels, high * self.pixels)
+        begin, end = self._number(low), self._number(high)
         knots = np.clip(np.concatenate([[begin], np.arange(self.cells), [end]]), begin, end)
         lengths = np.diff(knots)
-        places = np.concatenate([knots[:-1], (knots[:-1] + knots[1:]) / 2, knots[1:]])
+        numbers = np.concatenate([knots[:-1], (knots[:-1] + knots[1:]) / 2, knots[1:]])
         weights = np.concatenate([lengths, 4 * lengths, lengths])
-        shares = self._shares(places)
-        return weights @ shares, (weights * self._pixel(places)) @ shares
+        shares = self._shares(numbers)
+        return weights @ shares, (weights * self._places(numbers)) @ shares
 
-    def candidates(self) -> tuple[Doubles, Doubles]:
-        """Return the pixels where heat may be highest, (n), and the shares there, (n, cells)."""
-        places = np.clip(np.arange(self.cells, dtype=float), *self._between(0.5, self.pixels - 0.5))
-        return self._pixel(places), self._shares(places)
+    def centres(self, pixels: int) -> tuple[float, float]:
+        """Return the first and the last number that lies between the centres of pixels."""
+        first, last = self._number(0.5 / pixels), self._number(1 - 0.5 / pixels)
+        return max(first, 0), min(last, self.cells - 1)
 
-    def _between(self, low: float, high: float) -> Doubles:
-        """Return pixels, moved into the line, as places: a cell's centre is at its number."""
-        edges = np.clip([low, high], self.start, self.stop)
-        return np.asarray((edges - self.start) / (self.stop - self.start) * self.cells - 0.5)
+    def candidates(self, first: float, last: float) -> tuple[Doubles, Doubles]:
+        """Return the places where heat may be highest, (n), and the shares there, (n, cells)."""
+        numbers = np.clip(np.arange(self.cells, dtype=float), first, last)
+        return self._places(numbers), self._shares(numbers)
 
-    def _pixel(self, places: Doubles) -> Doubles:
-        return self.start + (places + 0.5) / self.cells * (self.stop - self.start)
+    def _number(self, place: float) -> float:
+        """Return a place, moved into the line, in cells: each has its number at its centre."""
+        inside = min(max(place, self.start), self.stop)
+        return (inside - self.start) / (self.stop - self.start) * self.cells - 0.5
 
-    def _shares(self, places: Doubles) -> Doubles:
-        inner = np.clip(places, 0, self.cells - 1)[:, None]
+    def _places(self, numbers: Doubles) -> Doubles:
+        return self.start + (numbers + 0.5) / self.cells * (self.stop - self.start)
+
+    def _shares(self, numbers: Doubles) -> Doubles:
+        inner = np.clip(numbers, 0, self.cells - 1)[:, None]
         return np.asarray(np.maximum(1 - np.abs(inner - np.arange(self.cells)), 0))
 
 
-# The photographs of a job have few sizes, and these took a quarter of the time of an image's row.
+# Places are parts of the image, so that photographs of all sizes share these.
 @lru_cache(_KEPT)
 def _integrals(axis: _Axis, low: float, high: float) -> tuple[Doubles, Doubles]:
     return axis.integrals(low, high)
 
 
 @lru_cache(_KEPT)
-def _candidates(axis: _Axis) -> tuple[Doubles, Doubles]:
-    return axis.candidates()
+def _candidates(axis: _Axis, first: float, last: float) -> tuple[Doubles, Doubles]:
+    return axis.candidates(first, last)
 
 
 def _axes(raw: Map, geometry: Geometry) -> tuple[_Axis, _Axis]:
+    height, width = geometry.image_height, geometry.image_width
     return (
-        _Axis(raw.shape[0], geometry.top, geometry.bottom, geometry.image_height),
-        _Axis(raw.shape[1], geometry.left, geometry.right, geometry.image_width),
+        _Axis(raw.shape[0], geometry.top / height, geometry.bottom / height),
+        _Axis(raw.shape[1], geometry.left / width, geometry.right / width),
     )
 
 
