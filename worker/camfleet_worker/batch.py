@@ -82,7 +82,7 @@ def _attempt(images: Sequence[Loaded], method: Method, explainer: Explainer) -> 
     """Explain a batch; when it breaks, explain its images one by one to find the one at fault."""
     try:
         return explainer.explain(
-            np.stack([image.pixels for image in images]),
+            [image.pixels for image in images],
             [image.parsed for image in images if image.parsed],
             method,
             tuple(np.stack(each) for each in zip(*(image.extras for image in images), strict=True)),

@@ -1,12 +1,13 @@
 """The seam that a split model is run through: an engine has two verbs, arrays in, arrays out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float32]
+Rows: TypeAlias = Array | Sequence[Array]  # one array, or its rows, which lie anywhere
 Classes: TypeAlias = NDArray[np.int32]
 Extras: TypeAlias = tuple[Array, ...]  # one array a further input, a row an image
 Gradients: TypeAlias = Callable[[Array, Classes, Extras], Array]  # as `Engine.gradients`
@@ -24,7 +25,7 @@ class Engine(Protocol):
     nbytes: int
     pads: bool
 
-    def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:
+    def forward(self, images: Rows, extras: Extras) -> tuple[Array, Array]:
         """Return feature maps (N, h, w, K) and logits (N, classes) of (N, H, W, C) images."""
 
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:

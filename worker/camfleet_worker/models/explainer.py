@@ -14,7 +14,7 @@ from camfleet.contract import Fuse, Method
 from camfleet.errors import CamfleetError, InvalidRequest, NonFiniteOutput
 from camfleet.expressions import MAX_TARGETS, Target
 from camfleet_worker.models import cam
-from camfleet_worker.models.engine import Chosen, Engine, Extras
+from camfleet_worker.models.engine import Chosen, Engine, Extras, Rows
 from camfleet_worker.models.parts import Split, probabilities
 from camfleet_worker.pictures import render
 
@@ -108,12 +108,12 @@ class Explainer:
 
     def explain(
         self,
-        images: Array,
+        images: Rows,
         targets: Sequence[Target],
         method: Method,
         extras: Extras = (),
     ) -> list[list[Explanation] | CamfleetError]:
-        """Explain (N, H, W, C) prepared images, each for its own target.
+        """Explain N prepared images, (H, W, C) each, in one array or several, each for its target.
 
         `extras` has an array of N rows for each further input. Returns for every image its
         explanations in the order of the target's classes (none where no class reaches the

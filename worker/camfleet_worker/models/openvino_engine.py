@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from camfleet_worker.models.engine import Array, Classes, Extras, Gradients, part
+from camfleet_worker.models.engine import Array, Classes, Extras, Gradients, Rows, part
 from camfleet_worker.models.parts import TOLERANCE
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class OpenVINO:
         self._gradients = gradients
         self.nbytes = _constant_bytes(model) * (2 if threads > 1 else 1)
 
-    def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:
+    def forward(self, images: Rows, extras: Extras) -> tuple[Array, Array]:
         inputs = [images, *extras]
         lane = self._alone(inputs) if len(images) == 1 else self._many
         activations, logits = lane(inputs)
@@ -53,14 +53,14 @@ class OpenVINO:
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
         return self._gradients(activations, classes, extras)
 
-    def _alone(self, inputs: Sequence[Array]) -> "_Lane":
+    def _alone(self, inputs: Sequence[Rows]) -> "_Lane":
         """Return the lane for one image."""
         with self._making:
             if self._one is None:
                 self._one = self._made_for_one(inputs)
         return self._one
 
-    def _made_for_one(self, inputs: Sequence[Array]) -> "_Lane":
+    def _made_for_one(self, inputs: Sequence[Rows]) -> "_Lane":
         if self._source is None:
             return self._many
         try:
@@ -92,9 +92,9 @@ class _Lane:
         self._shapes = [tuple(compiled.output(name).shape)[1:] for name in OUTPUTS]
         self._turn = threading.Lock()
 
-    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+    def __call__(self, arrays: Sequence[Rows]) -> list[Array]:
         """Return the outputs for the rows of arrays, written where they're returned."""
-        inputs = [np.ascontiguousarray(each, np.float32) for each in arrays]
+        inputs = [[np.asarray(row, np.float32, order="C") for row in each] for each in arrays]
         made = [np.empty((len(inputs[0]), *shape), np.float32) for shape in self._shapes]
         with self._turn:
             try:
@@ -105,13 +105,13 @@ class _Lane:
                     request.wait()
         return made
 
-    def _start(self, row: int, inputs: list[Array], made: list[Array]) -> None:
+    def _start(self, row: int, inputs: list[list[Array]], made: list[Array]) -> None:
         request = self._requests[row % len(self._requests)]
         request.wait()
         for port, place in self._inputs:
-            request.set_tensor(port, _shared(inputs[place], row))
+            request.set_tensor(port, _shared(inputs[place][row]))
         for name, each in zip(OUTPUTS, made, strict=True):
-            request.set_tensor(name, _shared(each, row))
+            request.set_tensor(name, _shared(each[row]))
         request.start_async()
 
 
@@ -161,8 +161,9 @@ def _agree(found: Sequence[Array], expected: Sequence[Array]) -> bool:
     return all(part(*pair) <= TOLERANCE for pair in zip(found, expected, strict=True))
 
 
-def _shared(array: Array, row: int) -> Any:
-    return library().Tensor(array[row : row + 1], shared_memory=True)
+def _shared(row: Array) -> Any:
+    """Return a batch of one that lies where `row` does."""
+    return library().Tensor(row[None], shared_memory=True)
 
 
 def _constant_bytes(model: Any) -> int:

@@ -41,7 +41,7 @@ class Batches:
         """Return the outputs of the rows from `start` on that fit one batch."""
         while True:
             size = self.size if len(arrays[0]) > 1 else 1
-            rows = [each[start : start + size] for each in arrays]
+            rows = [np.asarray(each[start : start + size]) for each in arrays]
             try:
                 outputs = self._run(*(_padded(each, size) for each in rows))
             except tf.errors.ResourceExhaustedError as error:

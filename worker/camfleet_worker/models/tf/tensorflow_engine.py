@@ -1,6 +1,6 @@
 """TensorFlow as an engine."""
 
-from camfleet_worker.models.engine import Array, Classes, Extras, Gradients
+from camfleet_worker.models.engine import Array, Classes, Extras, Gradients, Rows
 from camfleet_worker.models.parts import Split
 from camfleet_worker.models.tf import functions
 from camfleet_worker.models.tf.batches import Batches
@@ -26,7 +26,7 @@ class TensorFlow:
         self._forward = Batches(run, batch_size)
         self._gradients = gradients
 
-    def forward(self, images: Array, extras: Extras) -> tuple[Array, Array]:
+    def forward(self, images: Rows, extras: Extras) -> tuple[Array, Array]:
         activations, logits = self._forward(images, *extras)
         return activations, logits
 
