@@ -148,7 +148,8 @@ class LocalStack:
         plain = {"PATH": os.defpath, "HOME": str(self.data)}  # no WEED_ or AWS_ of the user's
         self._say(f"starting Valkey and SeaweedFS in {self.data}")
         self._spawn("valkey", servers.valkey_command(valkey), self.data / "valkey", plain)
-        self._spawn("seaweedfs", servers.weed_command(weed, ports), self.data / "s3", plain)
+        few = {**plain, **servers.weed_cores()}
+        self._spawn("seaweedfs", servers.weed_command(weed, ports), self.data / "s3", few)
         self._wait_for("valkey", lambda: servers.ping_valkey(self.settings), _START_SECONDS)
         with servers.s3_client(self.settings, credentials, _START_SECONDS) as client:
             proof = partial(servers.prove_bucket, client, BUCKET)

@@ -101,6 +101,15 @@ def weed_command(program: Path, ports: Ports) -> list[str]:
     ]
 
 
+def weed_cores() -> dict[str, str]:
+    """Return the variable that keeps it to half of the cores, as a worker is on the same ones.
+
+    Go's threads look for work on all cores that they may have: where a worker has all busy, a get
+    and a put take half as much CPU time again, and the worker's threads are interrupted by them.
+    """
+    return {"GOMAXPROCS": str(max(1, (os.cpu_count() or 1) // 2))}
+
+
 def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what keeps requests to loopback off the user's proxy; nothing if there is none."""
     if not any(
