@@ -14,7 +14,7 @@ from camfleet_worker.celery import app, services
 
 if TYPE_CHECKING:  # the worker loads NumPy when it has set its threads
     from camfleet_worker.models.build import ModelKey
-    from camfleet_worker.models.engine import Array, Classes, Extras
+    from camfleet_worker.models.engine import Array, Classes, Extras, Forward
     from camfleet_worker.models.explainer import Explainer
 
 __all__ = ["app"]
@@ -37,9 +37,9 @@ class Resting:
         classes = self._logits.argmax(axis=1).astype(np.int32)
         self._gradients = made.engines[0].gradients(self._maps, classes, ())
 
-    def forward(self, images: "Array", extras: "Extras") -> "tuple[Array, Array]":  # noqa: ARG002
+    def start(self, images: "Array", extras: "Extras") -> "Forward":  # noqa: ARG002
         time.sleep(LATENCY)
-        return self._maps[: len(images)], self._logits[: len(images)]
+        return lambda: (self._maps[: len(images)], self._logits[: len(images)])
 
     def gradients(self, activations: "Array", classes: "Classes", extras: "Extras") -> "Array":  # noqa: ARG002
         return self._gradients[: len(activations)]

@@ -188,6 +188,28 @@ def test_threads_that_share_an_engine_get_their_own_images_back(engine):
 
 
 @pytest.mark.parametrize("engine", NAMES)
+def test_a_batch_begins_before_the_last_one_is_asked_for(engine):
+    made, _ = choice(engine=engine).engine(cut(deep_head()))
+    batches = [images(count, (12, 12, 3), seed=count) for count in (9, 3)]
+    expected = [made.forward(batch, ()) for batch in batches]
+    ends = [made.start(batch, ()) for batch in batches]
+    for place in (1, 0):
+        for found, same in zip(ends[place](), expected[place], strict=True):
+            np.testing.assert_array_equal(found, same)
+
+
+def test_an_engine_goes_on_after_batches_that_it_could_not_begin():
+    made, _ = choice(engine="openvino").engine(cut(deep_head()))
+    batch = images(5, (12, 12, 3))
+    expected = made.forward(batch, ())
+    for _ in range(5):
+        with pytest.raises(RuntimeError, match="shape"):
+            made.start([*batch, images(1, (7, 12, 3))[0]], ())
+    for found, same in zip(made.forward(batch, ()), expected, strict=True):
+        np.testing.assert_array_equal(found, same)
+
+
+@pytest.mark.parametrize("engine", NAMES)
 def test_an_engine_goes_on_when_the_keras_model_is_gone(engine):
     model = deep_head()
     parts, gone = cut(model), weakref.ref(model)

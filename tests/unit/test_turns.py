@@ -75,7 +75,7 @@ def test_those_who_come_while_the_device_is_busy_go_along(company, sizes):
 
     def double(things):
         seen.append(len(things))
-        return [2 * each for each in things]
+        return lambda: [2 * each for each in things]
 
     def ask(number):
         answers[number] = together.run("key", number, double, company)
@@ -89,16 +89,18 @@ def test_those_who_come_while_the_device_is_busy_go_along(company, sizes):
     assert together._lines == {}
 
 
-def test_an_error_of_a_batch_reaches_all_who_were_in_it():
+def fail(_things=()):
+    raise ValueError("broken")
+
+
+@pytest.mark.parametrize("work", [fail, lambda _things: fail], ids=["at its start", "at its end"])
+def test_an_error_of_a_batch_reaches_all_who_were_in_it(work):
     turn, errors = Turn(), []
     together = Together(turn)
 
-    def fail(_things):
-        raise ValueError("broken")
-
     def ask():
         try:
-            together.run("key", 1, fail, lambda n: n)
+            together.run("key", 1, work, lambda n: n)
         except ValueError as error:
             errors.append(str(error))
 
@@ -109,13 +111,32 @@ def test_an_error_of_a_batch_reaches_all_who_were_in_it():
     assert errors == ["broken", "broken"]
 
 
+def test_the_next_batch_begins_while_the_last_one_ends():
+    together, begun = Together(Turn()), threading.Barrier(2, timeout=10)
+
+    def work(things):
+        def finish():
+            begun.wait()  # none would ever pass alone
+            return things
+
+        return finish
+
+    answers = []
+    threads = (
+        lambda n=number: answers.append(together.run("key", n, work, lambda _n: 1))
+        for number in (1, 2)
+    )
+    joined(started(*threads))
+    assert sorted(answers) == [1, 2]
+
+
 def test_things_of_different_keys_never_share_a_batch():
     turn, seen = Turn(), []
     together = Together(turn)
 
     def note(things):
         seen.append(sorted(things))
-        return things
+        return lambda: things
 
     with turn.taken():
         threads = started(

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from camfleet_worker.work import Loaded
 
 logger = logging.getLogger(__name__)
 
-
 Found = list[Explanation] | CamfleetError
+Finish = Callable[[], list[Found]]
 
 
 class Batcher:
@@ -38,8 +39,8 @@ class Batcher:
         good = [image for image in images if image.error is None]
         if good:
             with self._turn.taken():
-                answers = self._run(good, method, explainer)
-            for image, found in zip(good, answers, strict=True):
+                finish = self._start(good, method, explainer)
+            for image, found in zip(good, finish(), strict=True):
                 _settle(image, found)
 
     def single(self, image: Loaded, method: Method, explainer: Explainer) -> None:
@@ -49,7 +50,7 @@ class Batcher:
         found = self._rush.run(
             (explainer.digest, explainer.layer, explainer.fuse, method),
             image,
-            lambda images: self._run(images, method, explainer),
+            lambda images: self._start(images, method, explainer),
             lambda count: self._company(count, explainer),
         )
         _settle(image, found)
@@ -60,15 +61,21 @@ class Batcher:
         few = self._gpu or not any(engine.pads for engine in explainer.engines)
         return min(count, size) if few or count >= size else 1
 
-    def _run(self, images: Sequence[Loaded], method: Method, explainer: Explainer) -> list[Found]:
+    def _start(self, images: Sequence[Loaded], method: Method, explainer: Explainer) -> Finish:
+        """Begin a batch and return when the next may begin; what's returned waits for the end."""
         start = time.perf_counter()
-        found = _attempt(images, method, explainer)
-        self._metrics.batch(len(images))
-        spent = (time.perf_counter() - start) * 1e3 / len(images)
-        for image in images:
-            image.pixels = None
-            image.spent["explain"] = spent
-        return found
+        attempt = _attempt(images, method, explainer)
+
+        def finish() -> list[Found]:
+            found = attempt()
+            self._metrics.batch(len(images))
+            spent = (time.perf_counter() - start) * 1e3 / len(images)
+            for image in images:
+                image.pixels = None
+                image.spent["explain"] = spent
+            return found
+
+        return finish
 
 
 def _settle(image: Loaded, found: Found) -> None:
@@ -78,22 +85,37 @@ def _settle(image: Loaded, found: Found) -> None:
         image.explanations = found
 
 
-def _attempt(images: Sequence[Loaded], method: Method, explainer: Explainer) -> list[Found]:
-    """Explain a batch; when it breaks, explain its images one by one to find the one at fault."""
+def _attempt(images: Sequence[Loaded], method: Method, explainer: Explainer) -> Finish:
+    """Begin to explain; a batch that breaks is explained one by one to find the image at fault."""
+    again = partial(_apart, images, method, explainer)
     try:
-        return explainer.explain(
+        finish = explainer.start(
             [image.pixels for image in images],
             [image.parsed for image in images if image.parsed],
             method,
             tuple(np.stack(each) for each in zip(*(image.extras for image in images), strict=True)),
         )
-    except CamfleetError as error:
+    except Exception as error:  # noqa: BLE001  # it's looked at with the images
+        return partial(again, error)
+
+    def attempt() -> list[Found]:
+        try:
+            return finish()
+        except Exception as error:  # noqa: BLE001  # it's looked at with the images
+            return again(error)
+
+    return attempt
+
+
+def _apart(
+    images: Sequence[Loaded], method: Method, explainer: Explainer, error: Exception
+) -> list[Found]:
+    if isinstance(error, CamfleetError):
         return [error] * len(images)
-    except Exception as error:
-        if len(images) == 1:
-            uri = images[0].item.image_uri
-            with logs.context(image=uri):
-                logger.exception("explaining %s broke", uri)
-            return [ModelBroke(f"{uri}: the model broke on it: {type(error).__name__}: {error}")]
-        logger.warning("a batch of %d broke (%s): now one by one", len(images), error)
-        return [each for image in images for each in _attempt([image], method, explainer)]
+    if len(images) == 1:
+        uri = images[0].item.image_uri
+        with logs.context(image=uri):
+            logger.error("explaining %s broke", uri, exc_info=error)
+        return [ModelBroke(f"{uri}: the model broke on it: {type(error).__name__}: {error}")]
+    logger.warning("a batch of %d broke (%s): now one by one", len(images), error)
+    return [each for image in images for each in _attempt([image], method, explainer)()]

@@ -5,10 +5,11 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+Work: TypeAlias = Callable[[Sequence[T]], Callable[[], Sequence[R]]]
 
 
 class Turn:
@@ -75,11 +76,12 @@ class Together(Generic[T, R]):
         self,
         key: Hashable,
         thing: T,
-        work: Callable[[Sequence[T]], Sequence[R]],
+        work: Work[T, R],
         company: Callable[[int], int],
     ) -> R:
         """Return what `work` makes of `thing`; it's given things of the same key, oldest first.
 
+        `work` has the device until it returns; the answers are what that gives when it's called.
         `company` returns how many of so many to take together, at least one.
         """
         mine: _Waiting[T, R] = _Waiting(thing)
@@ -96,36 +98,40 @@ class Together(Generic[T, R]):
         self,
         key: Hashable,
         mine: _Waiting[T, R],
-        work: Callable[[Sequence[T]], Sequence[R]],
+        work: Work[T, R],
         company: Callable[[int], int],
     ) -> None:
-        """Run a batch with `mine`, the head of its line; then call the next head."""
+        """Run a batch with `mine`, the head of its line; once it has begun, call the next head."""
         batch = [mine]
-        try:
-            with self._turn.taken(urgent=True):
+        with _answering(batch):
+            try:
+                with self._turn.taken(urgent=True):
+                    with self._lock:
+                        line = self._lines[key]
+                        batch[:] = [line[place] for place in range(company(len(line)))]
+                    finish = work([each.thing for each in batch])
+            finally:
                 with self._lock:
                     line = self._lines[key]
-                    batch = [line[place] for place in range(company(len(line)))]
-                _answer(batch, work)
-        finally:
-            with self._lock:
-                line = self._lines[key]
-                for _ in batch:
-                    line.popleft()
-                if line:
-                    line[0].called.set()
-                else:
-                    del self._lines[key]
+                    for _ in batch:
+                        line.popleft()
+                    if line:
+                        line[0].called.set()
+                    else:
+                        del self._lines[key]
+            for each, answer in zip(batch, finish(), strict=True):
+                each.answer.set_result(answer)
 
 
-def _answer(batch: Sequence[_Waiting[T, R]], work: Callable[[Sequence[T]], Sequence[R]]) -> None:
+@contextmanager
+def _answering(batch: Sequence[_Waiting[T, R]]) -> Iterator[None]:
+    """Answer those without an answer with the block's error; call all."""
     try:
-        answers = work([each.thing for each in batch])
-        for each, answer in zip(batch, answers, strict=True):
-            each.answer.set_result(answer)
+        yield
     except BaseException as error:  # noqa: BLE001  # it's raised where the thing came from
         for each in batch:
             if not each.answer.done():
                 each.answer.set_exception(error)
-    for each in batch:
-        each.called.set()
+    finally:
+        for each in batch:
+            each.called.set()

@@ -10,6 +10,7 @@ Array: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = Array | Sequence[Array]  # one array, or its rows, which lie anywhere
 Classes: TypeAlias = NDArray[np.int32]
 Extras: TypeAlias = tuple[Array, ...]  # one array a further input, a row an image
+Forward: TypeAlias = Callable[[], tuple[Array, Array]]
 Gradients: TypeAlias = Callable[[Array, Classes, Extras], Array]  # as `Engine.gradients`
 
 
@@ -25,8 +26,15 @@ class Engine(Protocol):
     nbytes: int
     pads: bool
 
+    def start(self, images: Rows, extras: Extras) -> Forward:
+        """Begin a forward pass, and return when the next may begin, so that no core rests.
+
+        What's returned waits for the end and is to be called once, as `forward`.
+        """
+
     def forward(self, images: Rows, extras: Extras) -> tuple[Array, Array]:
         """Return feature maps (N, h, w, K) and logits (N, classes) of (N, H, W, C) images."""
+        return self.start(images, extras)()
 
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
         """Return the gradient of each row's own class's logit, (N, h, w, K), maybe read-only."""

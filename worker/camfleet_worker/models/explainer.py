@@ -1,7 +1,6 @@
 """A built model, ready to explain: targets to classes, classes to maps."""
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
@@ -36,6 +35,9 @@ class Explanation:
     layers: tuple[tuple[str, Array], ...] = ()
 
 
+Explained: TypeAlias = list[list[Explanation] | CamfleetError]  # of each image
+
+
 class _Pair(NamedTuple):
     """A map to make: of an image's row, for a class, for or against it."""
 
@@ -45,10 +47,7 @@ class _Pair(NamedTuple):
 
 
 class Explainer:
-    """One model cut at one layer or several, compiled once and shared by all threads of a process.
-
-    Calls take turns: between two batches of a job an interactive image gets its turn.
-    """
+    """One model cut at one layer or several, compiled once. Safe to share by threads."""
 
     def __init__(
         self,
@@ -69,7 +68,6 @@ class Explainer:
         self.engines = [each.engine for each in chosen]
         self.disagreement = max(each.disagreement for each in chosen)
         self.nbytes = sum(each.nbytes for each in self.engines)
-        self._turn = threading.Lock()
 
     @property
     def split(self) -> Split:
@@ -102,8 +100,7 @@ class Explainer:
 
     def predict(self, images: Array, extras: Extras = ()) -> tuple[Array, Array | None]:
         """Return logits and probabilities, (N, classes) each, of (N, H, W, C) images."""
-        with self._turn:
-            _, logits = self.engines[0].forward(images, extras)
+        _, logits = self.engines[0].forward(images, extras)
         return logits, probabilities(logits, self.split.activation)
 
     def explain(
@@ -112,7 +109,7 @@ class Explainer:
         targets: Sequence[Target],
         method: Method,
         extras: Extras = (),
-    ) -> list[list[Explanation] | CamfleetError]:
+    ) -> Explained:
         """Explain N prepared images, (H, W, C) each, in one array or several, each for its target.
 
         `extras` has an array of N rows for each further input. Returns for every image its
@@ -120,22 +117,44 @@ class Explainer:
         target's threshold), or the error that concerns this image alone (`UnknownTarget`,
         `NonFiniteOutput`). Raises `MethodRefused` where the method doesn't hold for this model.
         """
+        return self.start(images, targets, method, extras)()
+
+    def start(
+        self,
+        images: Rows,
+        targets: Sequence[Target],
+        method: Method,
+        extras: Extras = (),
+    ) -> Callable[[], Explained]:
+        """Begin to explain, and return when the next batch may begin.
+
+        What's returned waits for the end and is to be called once, as `explain`.
+        """
         weights = [each.require_cam() if method == "cam" else None for each in self.splits]
-        with self._turn:
-            forward = [engine.forward(images, extras) for engine in self.engines]
-            logits = forward[0][1]
-            chances = probabilities(logits, self.split.activation)
-            chosen = [
-                self._pairs(row, logits[row], None if chances is None else chances[row], target)
-                for row, target in enumerate(targets)
-            ]
-            pairs = [pair for found in chosen if isinstance(found, list) for pair in found]
-            maps = [
-                self._maps(engine, activations, pairs, method, matrix, extras)
-                for engine, (activations, _), matrix in zip(
-                    self.engines, forward, weights, strict=True
-                )
-            ]
+        *others, last = self.engines
+        before = [engine.forward(images, extras) for engine in others]
+        forward = last.start(images, extras)
+        return lambda: self._explained([*before, forward()], targets, method, weights, extras)
+
+    def _explained(
+        self,
+        forward: Sequence[tuple[Array, Array]],
+        targets: Sequence[Target],
+        method: Method,
+        weights: Sequence[Array | None],
+        extras: Extras,
+    ) -> Explained:
+        logits = forward[0][1]
+        chances = probabilities(logits, self.split.activation)
+        chosen = [
+            self._pairs(row, logits[row], None if chances is None else chances[row], target)
+            for row, target in enumerate(targets)
+        ]
+        pairs = [pair for found in chosen if isinstance(found, list) for pair in found]
+        maps = [
+            self._maps(engine, activations, pairs, method, matrix, extras)
+            for engine, (activations, _), matrix in zip(self.engines, forward, weights, strict=True)
+        ]
         made = {
             pair: self._explanation(pair, logits, chances, [each[position] for each in maps])
             for position, pair in enumerate(pairs)

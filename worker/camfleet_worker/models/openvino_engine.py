@@ -9,14 +9,25 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
-from camfleet_worker.models.engine import Array, Classes, Extras, Gradients, Rows, part
+from camfleet_worker.models.engine import (
+    Array,
+    Classes,
+    Engine,
+    Extras,
+    Forward,
+    Gradients,
+    Rows,
+    part,
+)
 from camfleet_worker.models.parts import TOLERANCE
 
 logger = logging.getLogger(__name__)
@@ -25,7 +36,7 @@ OUTPUTS = ("activations", "logits")
 _FILE = "model.xml"
 
 
-class OpenVINO:
+class OpenVINO(Engine):
     """A split with its forward pass in OpenVINO, in float32, on `threads` threads.
 
     `source` returns the model as `from_split` or `read` do; what it holds on to stays in memory.
@@ -44,11 +55,10 @@ class OpenVINO:
         self._gradients = gradients
         self.nbytes = _constant_bytes(model) * (2 if threads > 1 else 1)
 
-    def forward(self, images: Rows, extras: Extras) -> tuple[Array, Array]:
+    def start(self, images: Rows, extras: Extras) -> Forward:
         inputs = [images, *extras]
         lane = self._alone(inputs) if len(images) == 1 else self._many
-        activations, logits = lane(inputs)
-        return activations, logits
+        return lane.start(inputs)
 
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
         return self._gradients(activations, classes, extras)
@@ -65,17 +75,21 @@ class OpenVINO:
             return self._many
         try:
             lane = _Lane(self._source(), "LATENCY", self._threads)
-            found = lane(inputs)
+            found = lane.start(inputs)()
         except RuntimeError as error:  # its files may be gone by now
             logger.warning("single images run in one thread: %s", error)
             return self._many
         finally:
             self._source = None  # the lanes have weights of their own
-        return lane if _agree(found, self._many(inputs)) else self._many
+        return lane if _agree(found, self._many.start(inputs)()) else self._many
 
 
 class _Lane:
-    """A model compiled for one of OpenVINO's hints, and the requests that run side by side."""
+    """A model compiled for one of OpenVINO's hints, and the requests that run side by side.
+
+    There are two teams of requests: while the last images of a call run, the first of the next
+    call begin.
+    """
 
     def __init__(self, model: Any, hint: str, threads: int) -> None:
         options = {
@@ -86,33 +100,41 @@ class _Lane:
         }
         compiled = library().Core().compile_model(model, "CPU", options)
         streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        # A second request a stream: it has its next image while this thread fetches results.
-        self._requests = [compiled.create_infer_request() for _ in range(2 * streams)]
+        self._spare: SimpleQueue[list[Any]] = SimpleQueue()
+        for _ in range(2):
+            # A second request a stream: it has its next image while this thread fetches results.
+            self._spare.put([compiled.create_infer_request() for _ in range(2 * streams)])
         self._inputs = [(each, _place(each.any_name)) for each in compiled.inputs]
         self._shapes = [tuple(compiled.output(name).shape)[1:] for name in OUTPUTS]
-        self._turn = threading.Lock()
 
-    def __call__(self, arrays: Sequence[Rows]) -> list[Array]:
-        """Return the outputs for the rows of arrays, written where they're returned."""
+    def start(self, arrays: Sequence[Rows]) -> Forward:
+        """Start all rows of arrays; what's returned waits for the outputs."""
         inputs = [[np.asarray(row, np.float32, order="C") for row in each] for each in arrays]
-        made = [np.empty((len(inputs[0]), *shape), np.float32) for shape in self._shapes]
-        with self._turn:
-            try:
-                for row in range(len(inputs[0])):
-                    self._start(row, inputs, made)
-            finally:
-                for request in self._requests:
-                    request.wait()
-        return made
+        activations, logits = (
+            np.empty((len(inputs[0]), *shape), np.float32) for shape in self._shapes
+        )
+        team = self._spare.get()
 
-    def _start(self, row: int, inputs: list[list[Array]], made: list[Array]) -> None:
-        request = self._requests[row % len(self._requests)]
-        request.wait()
-        for port, place in self._inputs:
-            request.set_tensor(port, _shared(inputs[place][row]))
-        for name, each in zip(OUTPUTS, made, strict=True):
-            request.set_tensor(name, _shared(each[row]))
-        request.start_async()
+        def finish() -> tuple[Array, Array]:
+            with ExitStack() as stack:
+                stack.callback(self._spare.put, team)
+                for request in team:
+                    stack.callback(request.wait)
+            return activations, logits
+
+        try:
+            for row in range(len(inputs[0])):
+                request = team[row % len(team)]
+                request.wait()
+                for port, place in self._inputs:
+                    request.set_tensor(port, _shared(inputs[place][row]))
+                for name, each in zip(OUTPUTS, (activations, logits), strict=True):
+                    request.set_tensor(name, _shared(each[row]))
+                request.start_async()
+        except BaseException:
+            finish()
+            raise
+        return finish
 
 
 @cache

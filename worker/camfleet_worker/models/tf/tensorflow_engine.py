@@ -1,12 +1,12 @@
 """TensorFlow as an engine."""
 
-from camfleet_worker.models.engine import Array, Classes, Extras, Gradients, Rows
+from camfleet_worker.models.engine import Array, Classes, Engine, Extras, Forward, Gradients, Rows
 from camfleet_worker.models.parts import Split
 from camfleet_worker.models.tf import functions
 from camfleet_worker.models.tf.batches import Batches
 
 
-class TensorFlow:
+class TensorFlow(Engine):
     """A split as TensorFlow graphs; `frozen`: the forward pass with its weights as constants.
 
     Raises `EngineRefused` for what can't be frozen.
@@ -26,9 +26,9 @@ class TensorFlow:
         self._forward = Batches(run, batch_size)
         self._gradients = gradients
 
-    def forward(self, images: Rows, extras: Extras) -> tuple[Array, Array]:
+    def start(self, images: Rows, extras: Extras) -> Forward:
         activations, logits = self._forward(images, *extras)
-        return activations, logits
+        return lambda: (activations, logits)
 
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
         return self._gradients(activations, classes, extras)
