@@ -198,6 +198,25 @@ def test_a_batch_begins_before_the_last_one_is_asked_for(engine):
             np.testing.assert_array_equal(found, same)
 
 
+def test_single_images_at_the_same_time_share_the_threads():
+    engine, _ = two_threads(None).engine(cut(gap_dense()))
+    batch = images(3, (12, 10, 3))
+    maps, logits = engine.forward(batch, ())
+    engine.forward(batch[:1], ())  # makes the lane for one
+    ends, lanes = [], []
+    for row in range(3):
+        lanes.append(engine._one.rests())
+        ends.append(engine.start(batch[row : row + 1], ()))
+    assert lanes == [True, False, False], "who comes second has one thread"
+    assert not engine._many.rests()
+    for row, end in enumerate(ends):
+        found_maps, found_logits = end()
+        np.testing.assert_allclose(found_maps[0], maps[row], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found_logits[0], logits[row], rtol=1e-4, atol=1e-6)
+    assert engine._one.rests()
+    assert engine._many.rests()
+
+
 def test_an_engine_goes_on_after_batches_that_it_could_not_begin():
     made, _ = choice(engine="openvino").engine(cut(deep_head()))
     batch = images(5, (12, 12, 3))

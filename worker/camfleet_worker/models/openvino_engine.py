@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 OUTPUTS = ("activations", "logits")
 _FILE = "model.xml"
+_TEAMS = 2  # of requests: while one ends its batch, the other begins the next
 
 
 class OpenVINO(Engine):
@@ -57,7 +58,8 @@ class OpenVINO(Engine):
 
     def start(self, images: Rows, extras: Extras) -> Forward:
         inputs = [images, *extras]
-        lane = self._alone(inputs) if len(images) == 1 else self._many
+        alone = self._alone(inputs) if len(images) == 1 else None
+        lane = alone if alone and alone.rests() else self._many  # several share the cores better
         return lane.start(inputs)
 
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
@@ -85,11 +87,7 @@ class OpenVINO(Engine):
 
 
 class _Lane:
-    """A model compiled for one of OpenVINO's hints, and the requests that run side by side.
-
-    There are two teams of requests: while the last images of a call run, the first of the next
-    call begin.
-    """
+    """A model compiled for one of OpenVINO's hints, and the requests that run side by side."""
 
     def __init__(self, model: Any, hint: str, threads: int) -> None:
         options = {
@@ -101,11 +99,15 @@ class _Lane:
         compiled = library().Core().compile_model(model, "CPU", options)
         streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._spare: SimpleQueue[list[Any]] = SimpleQueue()
-        for _ in range(2):
+        for _ in range(_TEAMS):
             # A second request a stream: it has its next image while this thread fetches results.
             self._spare.put([compiled.create_infer_request() for _ in range(2 * streams)])
         self._inputs = [(each, _place(each.any_name)) for each in compiled.inputs]
         self._shapes = [tuple(compiled.output(name).shape)[1:] for name in OUTPUTS]
+
+    def rests(self) -> bool:
+        """Say whether no request runs."""
+        return self._spare.qsize() == _TEAMS
 
     def start(self, arrays: Sequence[Rows]) -> Forward:
         """Start all rows of arrays; what's returned waits for the outputs."""
