@@ -96,7 +96,8 @@ def _attempt(images: Sequence[Loaded], method: Method, explainer: Explainer) -> 
             tuple(np.stack(each) for each in zip(*(image.extras for image in images), strict=True)),
         )
     except Exception as error:  # noqa: BLE001  # it's looked at with the images
-        return partial(again, error)
+        found = again(error)  # in the same turn
+        return lambda: found
 
     def attempt() -> list[Found]:
         try:
