@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from camfleet.errors import InternalError
 from camfleet.settings import Settings
-from camfleet_worker import device
 from camfleet_worker.models import openvino_engine
 from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.gradients import head_gradients
@@ -290,20 +289,6 @@ def test_a_batch_that_memory_is_too_small_for_is_halved_for_good_and_goes_on(cap
 def test_no_memory_for_one_image_is_an_error_that_names_it():
     with pytest.raises(InternalError, match="no memory for one image of this model: OOM at 1"):
         Batches(short_of_memory(0, []), 2)(np.zeros((2, 1)))
-
-
-@pytest.mark.parametrize(
-    ("text", "cores"), [("max 100000", 2**16), ("150000 100000", 2), ("20000 100000", 1)]
-)
-def test_a_containers_quota_counts_as_cores(tmp_path, text, cores):
-    path = tmp_path / "cpu.max"
-    path.write_text(text + "\n")
-    assert device.quota(path) == cores
-
-
-def test_threads_are_as_set_or_at_most_one_per_core():
-    assert device.threads(Settings(cpu_threads=3)) == 3
-    assert 1 <= device.threads(Settings()) <= os.cpu_count()
 
 
 def test_openvino_runs_without_the_parts_that_send_usage_data(tmp_path):

@@ -6,7 +6,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -143,7 +143,7 @@ def prepare(
     order = "bgr" if preprocessing.mode == "caffe" and spec.color == "rgb" else spec.color
     if order != "rgb":
         part = cv2.cvtColor(part, {"bgr": cv2.COLOR_RGB2BGR, "gray": cv2.COLOR_RGB2GRAY}[order])
-    values = np.asarray(cv2.LUT(part, _levels(order, preprocessing)), np.float32)
+    values = _looked_up(part, _levels(order, preprocessing))
     return values.reshape(spec.height, spec.width, -1), _geometry(height, width, spec, seen, shown)
 
 
@@ -187,8 +187,15 @@ def _geometry(height: int, width: int, spec: InputSpec, seen: Box, shown: Box) -
     )
 
 
+def _looked_up(part: NDArray[Any], levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what the levels (256, C) make of each pixel; where all channels are alike, faster."""
+    if (levels == levels[:, :1]).all():
+        return np.asarray(cv2.LUT(part.reshape(len(part), -1), levels[:, 0]), np.float32)
+    return np.asarray(cv2.LUT(part, levels[:, None, :]), np.float32)
+
+
 def _levels(order: str, preprocessing: PreprocessingSpec) -> NDArray[np.float32]:
-    """Return what each of the 256 levels becomes in each channel: (256, 1, C) float32."""
+    """Return what each of the 256 levels becomes in each channel: (256, C) float32."""
     mean, std = (_MEAN[::-1], _STD[::-1]) if order == "bgr" else (_MEAN, _STD)
     scale, offset = {
         "none": (1, 0),
@@ -200,4 +207,4 @@ def _levels(order: str, preprocessing: PreprocessingSpec) -> NDArray[np.float32]
     }[preprocessing.mode]
     values = np.arange(256.0)[:, None] * scale + offset
     channels = 1 if order == "gray" else 3
-    return np.broadcast_to(values, (256, channels)).astype(np.float32)[:, None, :]
+    return np.broadcast_to(values, (256, channels)).astype(np.float32)

@@ -1,0 +1,48 @@
+"""What a worker tells the system and the libraries before it computes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from camfleet.settings import Settings
+from camfleet_worker import device
+
+CONFIGURED = """
+import os
+import threading
+
+from camfleet.settings import Settings
+from camfleet_worker import device
+
+device.configure(Settings())
+found = []
+thread = threading.Thread(target=lambda: found.append(os.sched_getscheduler(0)))
+thread.start()
+thread.join()
+print(found == [os.SCHED_BATCH])
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("max 100000", 2**16), ("150000 100000", 2), ("20000 100000", 1)]
+)
+def test_a_containers_quota_counts_as_cores(tmp_path: Path, text: str, cores: int) -> None:
+    path = tmp_path / "cpu.max"
+    path.write_text(text + "\n")
+    assert device.quota(path) == cores
+
+
+def test_threads_are_as_set_or_at_most_one_per_core() -> None:
+    assert device.threads(Settings(cpu_threads=3)) == 3
+    assert 1 <= device.threads(Settings()) <= os.cpu_count()
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has this policy")
+def test_the_threads_of_a_worker_wait_their_turn() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CONFIGURED], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True"]
