@@ -4,9 +4,9 @@
 `open_reduced` decodes no more of a large JPEG than that takes.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable
+from functools import lru_cache, partial
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -49,15 +49,15 @@ class InputSpec(Protocol):
     def decode(self) -> str: ...  # whole, reduced
 
 
-class PreprocessingSpec(Protocol):
+class PreprocessingSpec(Hashable, Protocol):
     """How the model's pixel values follow from 0 to 255; scale and offset are for mode `scale`."""
 
     @property
     def mode(self) -> str: ...  # none, unit, tf, caffe, imagenet, scale
     @property
-    def scale(self) -> float | Sequence[float]: ...
+    def scale(self) -> float | tuple[float, ...]: ...
     @property
-    def offset(self) -> float | Sequence[float]: ...
+    def offset(self) -> float | tuple[float, ...]: ...
 
 
 def open_image(data: bytes, *, max_pixels: int, uri: str) -> Pixels:
@@ -143,7 +143,10 @@ def prepare(
     order = "bgr" if preprocessing.mode == "caffe" and spec.color == "rgb" else spec.color
     if order != "rgb":
         part = cv2.cvtColor(part, {"bgr": cv2.COLOR_RGB2BGR, "gray": cv2.COLOR_RGB2GRAY}[order])
-    values = _looked_up(part, _levels(order, preprocessing))
+    levels = _levels(order, preprocessing)
+    if levels.ndim == 1:
+        part = part.reshape(spec.height, -1)
+    values = np.asarray(cv2.LUT(part, levels), np.float32)
     return values.reshape(spec.height, spec.width, -1), _geometry(height, width, spec, seen, shown)
 
 
@@ -187,15 +190,12 @@ def _geometry(height: int, width: int, spec: InputSpec, seen: Box, shown: Box) -
     )
 
 
-def _looked_up(part: NDArray[Any], levels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what the levels (256, C) make of each pixel; where all channels are alike, faster."""
-    if (levels == levels[:, :1]).all():
-        return np.asarray(cv2.LUT(part.reshape(len(part), -1), levels[:, 0]), np.float32)
-    return np.asarray(cv2.LUT(part, levels[:, None, :]), np.float32)
-
-
+@lru_cache(256)
 def _levels(order: str, preprocessing: PreprocessingSpec) -> NDArray[np.float32]:
-    """Return what each of the 256 levels becomes in each channel: (256, C) float32."""
+    """Return what each of the 256 levels becomes in each of C channels: (256, 1, C) float32.
+
+    Where all channels are alike (256,): OpenCV looks up twice as fast.
+    """
     mean, std = (_MEAN[::-1], _STD[::-1]) if order == "bgr" else (_MEAN, _STD)
     scale, offset = {
         "none": (1, 0),
@@ -206,5 +206,5 @@ def _levels(order: str, preprocessing: PreprocessingSpec) -> NDArray[np.float32]
         "scale": (np.asarray(preprocessing.scale), np.asarray(preprocessing.offset)),
     }[preprocessing.mode]
     values = np.arange(256.0)[:, None] * scale + offset
-    channels = 1 if order == "gray" else 3
-    return np.broadcast_to(values, (256, channels)).astype(np.float32)
+    alike = order == "gray" or (values == values[:, :1]).all()
+    return np.asarray(values[:, 0] if alike else values[:, None, :], np.float32, order="C")

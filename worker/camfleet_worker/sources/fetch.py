@@ -93,7 +93,7 @@ class LocalReader:
             try:
                 info = os.fstat(descriptor)
                 readable = stat.S_ISREG(info.st_mode) and info.st_size <= limit
-                data = _content(descriptor, limit + 1) if readable else b""
+                data = _content(descriptor, info.st_size, limit) if readable else b""
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -164,9 +164,11 @@ def open_below(root: str, inner: str) -> int:
         os.close(here)
 
 
-def _content(descriptor: int, limit: int) -> bytes:
+def _content(descriptor: int, size: int, limit: int) -> bytes:
+    """Return what the file holds, to a byte past the limit; more than `size` where it grows."""
     with open(descriptor, "rb", closefd=False) as file:  # it has no path any more
-        return file.read(limit)
+        data = file.read(size + 1)  # memory is reserved for as much as is asked for
+        return data if len(data) <= size else data + file.read(limit - size)
 
 
 def reason(uri: str, error: OSError) -> CamfleetError:
