@@ -149,7 +149,8 @@ class LocalStack:
         self._say(f"starting Valkey and SeaweedFS in {self.data}")
         self._spawn("valkey", servers.valkey_command(valkey), self.data / "valkey", plain)
         few = {**plain, **servers.weed_cores()}
-        self._spawn("seaweedfs", servers.weed_command(weed, ports), self.data / "s3", few)
+        command = servers.weed_command(weed, ports)
+        self._spawn("seaweedfs", command, self.data / "s3", few, patient=True)
         self._wait_for("valkey", lambda: servers.ping_valkey(self.settings), _START_SECONDS)
         with servers.s3_client(self.settings, credentials, _START_SECONDS) as client:
             proof = partial(servers.prove_bucket, client, BUCKET)
@@ -182,10 +183,16 @@ class LocalStack:
         }
 
     def _spawn(
-        self, name: str, command: list[str], folder: Path | None, environ: Mapping[str, str]
+        self,
+        name: str,
+        command: list[str],
+        folder: Path | None,
+        environ: Mapping[str, str],
+        *,
+        patient: bool = False,
     ) -> None:
         self.processes[name] = process.spawn(
-            command, log=self._log(name), cwd=folder, environ=environ
+            command, log=self._log(name), cwd=folder, environ=environ, patient=patient
         )
 
     def _wait_for(self, name: str, proof: Callable[[], None], timeout: float) -> None:

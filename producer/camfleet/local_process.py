@@ -15,10 +15,16 @@ _TAIL_BYTES = 8192
 
 
 def spawn(
-    command: Sequence[str], *, log: Path, cwd: Path | None, environ: Mapping[str, str]
+    command: Sequence[str],
+    *,
+    log: Path,
+    cwd: Path | None,
+    environ: Mapping[str, str],
+    patient: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start `command` with its output in `log`, in a session of its own: Ctrl-C passes it by.
 
+    A `patient` one interrupts no thread that computes, on Linux, but waits for its turn.
     On Linux the kernel kills it when the calling thread ends, so that even `kill -9` of this
     process leaves nothing behind: start children in a thread that lives as long as they shall.
     """
@@ -31,22 +37,25 @@ def spawn(
             cwd=cwd,
             env=dict(environ),
             start_new_session=True,
-            preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509  # one system call, no locks
+            preexec_fn=_prepared(os.getpid(), patient),  # noqa: PLW1509  # system calls, no locks
         )
 
 
-def _dying_with(parent: int) -> Callable[[], None] | None:
+def _prepared(parent: int, patient: bool) -> Callable[[], None] | None:
     """Return what a child calls before it becomes the program; None where the kernel can't."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up here: a forked child had better not load anything
 
-    def ask_for_death() -> None:
+    def prepare() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before we could ask
             os._exit(1)
+        if patient:
+            with suppress(OSError):  # forbidden in some containers
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
-    return ask_for_death
+    return prepare
 
 
 def stop(

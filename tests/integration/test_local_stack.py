@@ -157,6 +157,12 @@ def test_only_loopback_is_listened_on(stack):
 
 
 @linux
+def test_the_store_waits_its_turn_beside_what_computes_and_the_broker_does_not(stack):
+    policies = {name: os.sched_getscheduler(each.pid) for name, each in stack.processes.items()}
+    assert policies == {"valkey": os.SCHED_OTHER, "seaweedfs": os.SCHED_BATCH}
+
+
+@linux
 def test_no_port_gives_an_object_away_unasked(stack, settings):
     storage = Storage(settings)
     storage.put("secret", b"not for everyone", "text/plain")
