@@ -103,8 +103,7 @@ def quota(path: Path) -> int:
 def _take_turns() -> None:
     """Let no thread that wakes up interrupt one that computes; holds for threads made from now on.
 
-    Else Linux interrupts a forward pass a dozen times an image, for what could wait its turn of a
-    few milliseconds, and each time what the core has cached is lost.
+    What could wait for a few milliseconds else takes a forward pass's core, and its caches.
     """
     if hasattr(os, "SCHED_BATCH"):
         with suppress(OSError):  # forbidden in some containers
