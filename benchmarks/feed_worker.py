@@ -1,10 +1,12 @@
 """A worker in which all is real but the engine, which only takes its time.
 
 `FEED_LATENCY_MS=16 celery -A benchmarks.feed_worker worker`. The real model is loaded and run
-once; from then on each batch gets the maps of that run after the given milliseconds.
+once; from then on each batch gets the maps of that run, after the given milliseconds for each
+batch that was begun, one after the other, as a GPU works off what it's given.
 """
 
 import os
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ LATENCY = float(os.environ.get("FEED_LATENCY_MS", "0")) / 1e3
 
 
 class Resting:
-    """An engine that sleeps for the time of a batch and answers what it was made with."""
+    """An engine whose device takes the time of a batch and answers what it was made with."""
 
     name = "resting"
     nbytes = 0
@@ -36,10 +38,18 @@ class Resting:
         self._maps, self._logits = made.engines[0].forward(images, ())
         classes = self._logits.argmax(axis=1).astype(np.int32)
         self._gradients = made.engines[0].gradients(self._maps, classes, ())
+        self._lock = threading.Lock()
+        self._idle_from = 0.0  # when the device has done all that it was given
 
     def start(self, images: "Array", extras: "Extras") -> "Forward":  # noqa: ARG002
-        time.sleep(LATENCY)
-        return lambda: (self._maps[: len(images)], self._logits[: len(images)])
+        with self._lock:
+            done = self._idle_from = max(time.perf_counter(), self._idle_from) + LATENCY
+
+        def finish() -> "tuple[Array, Array]":
+            time.sleep(max(0.0, done - time.perf_counter()))
+            return self._maps[: len(images)], self._logits[: len(images)]
+
+        return finish
 
     def gradients(self, activations: "Array", classes: "Classes", extras: "Extras") -> "Array":  # noqa: ARG002
         return self._gradients[: len(activations)]

@@ -1,7 +1,8 @@
 """A compiled function for any number of rows: in batches of fixed sizes, as memory allows."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,24 +31,38 @@ class Batches:
 
     def __call__(self, *arrays: Any) -> tuple[Array, ...]:
         """Return the outputs' rows for the rows of all arrays."""
-        count, made = len(arrays[0]), []
-        start = 0
-        while start < count:
-            made.append(self._batch(arrays, start))
-            start += len(made[-1][0])
-        return made[0] if len(made) == 1 else tuple(map(np.concatenate, zip(*made, strict=True)))
+        return self.start(*arrays)()
 
-    def _batch(self, arrays: Sequence[Any], start: int) -> tuple[Array, ...]:
-        """Return the outputs of the rows from `start` on that fit one batch."""
+    def start(self, *arrays: Any) -> Callable[[], tuple[Array, ...]]:
+        """Begin, and return when the device has all that it's to compute.
+
+        A GPU then computes while this process does other things; a CPU has computed by then.
+        What's returned waits for the outputs.
+        """
+        begun: list[Callable[[], tuple[Array, ...]]] = []
+        start = 0
+        while start < len(arrays[0]):
+            size, outputs = self._batch(arrays, start)
+            begun.append(partial(_read, outputs, min(size, len(arrays[0]) - start)))
+            start += size
+
+        def finish() -> tuple[Array, ...]:
+            made = [read() for read in begun]
+            if len(made) == 1:
+                return made[0]
+            return tuple(map(np.concatenate, zip(*made, strict=True)))
+
+        return finish
+
+    def _batch(self, arrays: Sequence[Any], start: int) -> tuple[int, Sequence[Any]]:
+        """Return the size of a batch of the rows from `start` on, and its outputs as tensors."""
         while True:
             size = self.size if len(arrays[0]) > 1 else 1
             rows = [np.asarray(each[start : start + size]) for each in arrays]
             try:
-                outputs = self._run(*(_padded(each, size) for each in rows))
+                return size, self._run(*(_padded(each, size) for each in rows))
             except tf.errors.ResourceExhaustedError as error:
                 self._halve(size, error)
-            else:
-                return tuple(each.numpy()[: len(rows[0])] for each in outputs)
 
     def _halve(self, size: int, error: Exception) -> None:
         if size == 1:
@@ -56,6 +71,10 @@ class Batches:
             ) from error
         self.size = min(self.size, size // 2)
         logger.warning("no memory for batches of %d images: going on with %d", size, self.size)
+
+
+def _read(outputs: Sequence[Any], count: int) -> tuple[Array, ...]:
+    return tuple(each.numpy()[:count] for each in outputs)
 
 
 def _padded(batch: Any, size: int) -> Any:

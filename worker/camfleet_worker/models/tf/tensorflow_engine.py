@@ -27,8 +27,13 @@ class TensorFlow(Engine):
         self._gradients = gradients
 
     def start(self, images: Rows, extras: Extras) -> Forward:
-        activations, logits = self._forward(images, *extras)
-        return lambda: (activations, logits)
+        finish = self._forward.start(images, *extras)
+
+        def forward() -> tuple[Array, Array]:
+            activations, logits = finish()
+            return activations, logits
+
+        return forward
 
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
         return self._gradients(activations, classes, extras)
