@@ -40,11 +40,11 @@ class Batches:
         What's returned waits for the outputs.
         """
         begun: list[Callable[[], tuple[Array, ...]]] = []
-        start = 0
-        while start < len(arrays[0]):
-            size, outputs = self._batch(arrays, start)
-            begun.append(partial(_read, outputs, min(size, len(arrays[0]) - start)))
-            start += size
+        first = 0
+        while first < len(arrays[0]):
+            size, outputs = self._batch(arrays, first)
+            begun.append(partial(_read, outputs, min(size, len(arrays[0]) - first)))
+            first += size
 
         def finish() -> tuple[Array, ...]:
             made = [read() for read in begun]
@@ -54,11 +54,11 @@ class Batches:
 
         return finish
 
-    def _batch(self, arrays: Sequence[Any], start: int) -> tuple[int, Sequence[Any]]:
-        """Return the size of a batch of the rows from `start` on, and its outputs as tensors."""
+    def _batch(self, arrays: Sequence[Any], first: int) -> tuple[int, Sequence[Any]]:
+        """Return the size of a batch of the rows from `first` on, and its outputs as tensors."""
         while True:
             size = self.size if len(arrays[0]) > 1 else 1
-            rows = [np.asarray(each[start : start + size]) for each in arrays]
+            rows = [np.asarray(each[first : first + size]) for each in arrays]
             try:
                 return size, self._run(*(_padded(each, size) for each in rows))
             except tf.errors.ResourceExhaustedError as error:
