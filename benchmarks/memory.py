@@ -1,7 +1,8 @@
 """Whether a worker's memory stays flat over many images, and what it takes for one model.
 
-A worker process explains 20,000 small images with a small model; beside the second figure stands
-a process that only loads the same model with Keras and predicts once. `ROWS=4000` for fewer.
+A worker process explains 20,000 small images with a small model, then photographs of all sizes in
+job after job; beside what it takes for one model stands a process that only loads the same model
+with Keras and predicts once. `ROWS=4000` for fewer.
 """
 
 import os
@@ -17,6 +18,9 @@ ROWS = int(os.environ.get("ROWS", "20000"))
 FIRST = 2000  # images until memory is compared
 OBJECTS = 400  # different images
 MODEL = "ResNet50"
+SIDES = (100, 500, 1000, 2000, 4000)  # pixels
+OF_A_SIDE = 20  # photographs
+JOBS = 8
 
 
 def benchmarks() -> Iterator[dict[str, Any]]:
@@ -24,6 +28,7 @@ def benchmarks() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as name, Fleet(Path(name)) as fleet:
         yield _flat(fleet, Path(name))
         yield _one_model(fleet, Path(name))
+        yield _all_sizes(fleet, Path(name))
 
 
 def _flat(fleet: Fleet, folder: Path) -> dict[str, Any]:
@@ -66,3 +71,29 @@ def _one_model(fleet: Fleet, folder: Path) -> dict[str, Any]:
             f"{start}_start_ratio_to_keras_peak": round(peak / bare.peak_mib, 2),
         }
     return {**found, "keras_peak_mib": round(bare.peak_mib), "keras_rss_mib": round(bare.rss_mib)}
+
+
+def _all_sizes(fleet: Fleet, folder: Path) -> dict[str, Any]:
+    card = nets.write("MobileNetV2", folder / "MobileNetV2")
+    bare = plain.measured(card.with_name("model.keras"))
+    storage = fleet.client.storage
+    each = [
+        photographs.upload(storage, OF_A_SIDE, side=side, prefix=f"side{side}") for side in SIDES
+    ]
+    uris = [uri for row in zip(*each, strict=True) for uri in row]
+    after = []
+    with fleet.worker() as worker:
+        worker.ready()
+        fleet.client.models.add(card)
+        for _ in range(JOBS):
+            finish(fleet.client.submit(uris, models=["MobileNetV2"]))
+            after.append(round(memory_mib(worker.pid)))
+        peak = memory_mib(worker.pid, "VmHWM")
+    return {
+        "name": "memory_over_photographs_of_all_sizes",
+        "sides": SIDES,
+        "rss_mib_after_each_job": after,
+        "peak_rss_mib": round(peak),
+        "keras_peak_mib": round(bare.peak_mib),
+        "ratio_to_keras_peak": round(peak / bare.peak_mib, 2),
+    }

@@ -1,6 +1,7 @@
 """What a worker tells the system and the libraries before it computes."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,34 @@ thread.join()
 print(found == [os.SCHED_BATCH])
 """
 
+ARENAS = """
+import ctypes
+import threading
+
+from camfleet.settings import Settings
+from camfleet_worker import device
+
+device.configure(Settings(cpu_threads=2))
+all_have_allocated = threading.Barrier(12)
+held = []
+
+
+def allocate():
+    held.append([bytearray(100_000) for _ in range(10)])
+    all_have_allocated.wait(30)
+
+
+threads = [threading.Thread(target=allocate) for _ in range(12)]
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+libc.malloc_info(0, ctypes.c_void_p(libc.fdopen(1, b"w")))
+libc.fflush(None)
+"""
+
 
 @pytest.mark.parametrize(
     ("text", "cores"), [("max 100000", 2**16), ("150000 100000", 2), ("20000 100000", 1)]
@@ -46,3 +75,19 @@ def test_the_threads_of_a_worker_wait_their_turn() -> None:
         [sys.executable, "-c", CONFIGURED], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True"]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has arenas")
+@pytest.mark.parametrize(("environ", "most"), [({}, 4), ({"MALLOC_ARENA_MAX": "5"}, 5)])
+def test_threads_share_a_few_arenas_so_that_large_images_are_not_kept_by_each(
+    environ: dict[str, str], most: int
+) -> None:
+    clean = {name: each for name, each in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", ARENAS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**clean, **environ},
+    )
+    assert done.stdout.count("<heap nr=") == most

@@ -18,6 +18,8 @@ from camfleet.settings import Settings
 logger = logging.getLogger(__name__)
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
+_LARGE_BLOCK = 2**24  # bytes: a picture of 5.6 million pixels
 _LOADING = threading.Lock()
 
 
@@ -39,6 +41,7 @@ def configure(settings: Settings) -> None:
 
     cv2.setNumThreads(1)  # images are handled side by side in the I/O threads already
     _take_turns()
+    _give_memory_back(2 * threads(settings))  # with one for each thread they'd wait for it
     if not openvino or _has_driver():
         load_tensorflow(settings)
     gc.freeze()  # a million objects that are there to stay: no collection need look at them
@@ -108,6 +111,19 @@ def _take_turns() -> None:
     if hasattr(os, "SCHED_BATCH"):
         with suppress(OSError):  # forbidden in some containers
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _give_memory_back(arenas: int) -> None:
+    """Let threads share `arenas` of memory, from now on, and give large blocks back at once.
+
+    glibc would let each of a worker's dozens of threads have an arena of its own, and each keeps
+    what a large photograph once took there. The environment's own settings go first.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
+    if mallopt is not None and not any(name.startswith("MALLOC_") for name in os.environ):
+        mallopt(_M_ARENA_MAX, arenas)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+        mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE_BLOCK)  # else it's trimmed at each megabyte
 
 
 @cache
