@@ -38,15 +38,16 @@ class Resting:
         self._maps, self._logits = made.engines[0].forward(images, ())
         classes = self._logits.argmax(axis=1).astype(np.int32)
         self._gradients = made.engines[0].gradients(self._maps, classes, ())
-        self._lock = threading.Lock()
+        self._last = threading.Semaphore()
         self._idle_from = 0.0  # when the device has done all that it was given
 
     def start(self, images: "Array", extras: "Extras") -> "Forward":  # noqa: ARG002
-        with self._lock:
-            done = self._idle_from = max(time.perf_counter(), self._idle_from) + LATENCY
+        done = self._idle_from = max(time.perf_counter(), self._idle_from) + LATENCY
+        self._last.acquire()  # as `TensorFlow` does
 
         def finish() -> "tuple[Array, Array]":
             time.sleep(max(0.0, done - time.perf_counter()))
+            self._last.release()
             return self._maps[: len(images)], self._logits[: len(images)]
 
         return finish

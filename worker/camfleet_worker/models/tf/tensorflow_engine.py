@@ -1,5 +1,7 @@
 """TensorFlow as an engine."""
 
+import threading
+
 from camfleet_worker.models.engine import Array, Classes, Engine, Extras, Forward, Gradients, Rows
 from camfleet_worker.models.parts import Split
 from camfleet_worker.models.tf import functions
@@ -25,15 +27,20 @@ class TensorFlow(Engine):
         )
         self._forward = Batches(run, batch_size)
         self._gradients = gradients
+        self._last = threading.Semaphore()  # of the batch that was begun last, until it has ended
 
     def start(self, images: Rows, extras: Extras) -> Forward:
-        finish = self._forward.start(images, *extras)
+        read = self._forward.start(images, *extras)
+        self._last.acquire()  # a GPU has this batch by now, while it computes the one before
 
-        def forward() -> tuple[Array, Array]:
-            activations, logits = finish()
+        def finish() -> tuple[Array, Array]:
+            try:
+                activations, logits = read()
+            finally:
+                self._last.release()
             return activations, logits
 
-        return forward
+        return finish
 
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
         return self._gradients(activations, classes, extras)
