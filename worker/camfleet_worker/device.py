@@ -41,7 +41,7 @@ def configure(settings: Settings) -> None:
 
     cv2.setNumThreads(1)  # images are handled side by side in the I/O threads already
     _take_turns()
-    _give_memory_back(2 * threads(settings))  # with one for each thread they'd wait for it
+    _give_memory_back(2 * threads(settings))  # with fewer, threads would wait for each other
     if not openvino or _has_driver():
         load_tensorflow(settings)
     gc.freeze()  # a million objects that are there to stay: no collection need look at them
@@ -123,7 +123,7 @@ def _give_memory_back(arenas: int) -> None:
     if mallopt is not None and not any(name.startswith("MALLOC_") for name in os.environ):
         mallopt(_M_ARENA_MAX, arenas)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
-        mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE_BLOCK)  # else it's trimmed at each megabyte
+        mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE_BLOCK)  # else at 128 KiB: time and again
 
 
 @cache
