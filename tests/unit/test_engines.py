@@ -218,24 +218,28 @@ def test_single_images_at_the_same_time_share_the_threads():
 @pytest.mark.parametrize(("engine", "begun"), [("openvino", 2), ("tensorflow", 1)])
 def test_the_next_batch_may_begin_when_the_one_before_the_last_has_ended(engine, begun):
     made, _ = choice(engine=engine).engine(cut(deep_head()))
-    batch = images(3, (12, 12, 3))
-    first, *others = [made.start(batch, ()) for _ in range(begun)]
-    returned = threading.Event()
+    batches = [images(count, (12, 12, 3), seed=count) for count in (9, 3, 2)][: begun + 1]
+    expected = [made.forward(batch, ()) for batch in batches]
+    first, *others = [made.start(batch, ()) for batch in batches[:-1]]
+    returned, found = threading.Event(), []
 
     def start_one_more():
-        end = made.start(batch, ())
+        end = made.start(batches[-1], ())
         returned.set()
-        end()
+        found.append(end())
 
     thread = threading.Thread(target=start_one_more)
     thread.start()
     assert not returned.wait(0.2)
-    first()
+    found.append(first())
     assert returned.wait(30)
-    for end in others:
-        end()
     thread.join(30)
     assert not thread.is_alive()
+    found += [end() for end in others]
+    for own in expected:
+        same = [each for each in found if len(each[0]) == len(own[0])]
+        np.testing.assert_array_equal(same[0][0], own[0])
+        np.testing.assert_array_equal(same[0][1], own[1])
 
 
 @pytest.mark.parametrize("engine", NAMES)

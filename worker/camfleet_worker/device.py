@@ -41,7 +41,7 @@ def configure(settings: Settings) -> None:
 
     cv2.setNumThreads(1)  # images are handled side by side in the I/O threads already
     _take_turns()
-    _give_memory_back(2 * threads(settings))  # with fewer, threads would wait for each other
+    _keep_less_memory(2 * threads(settings))  # with fewer, threads would wait for each other
     if not openvino or _has_driver():
         load_tensorflow(settings)
     gc.freeze()  # a million objects that are there to stay: no collection need look at them
@@ -113,7 +113,7 @@ def _take_turns() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def _give_memory_back(arenas: int) -> None:
+def _keep_less_memory(arenas: int) -> None:
     """Let threads share `arenas` of memory, from now on, and give large blocks back at once.
 
     glibc would let each of a worker's dozens of threads have an arena of its own, and each keeps

@@ -29,7 +29,8 @@ class Engine(Protocol):
     def start(self, images: Rows, extras: Extras) -> Forward:
         """Begin a forward pass, and return when the next may begin, so that no core rests.
 
-        What's returned waits for the end and is to be called once, as `forward`.
+        What's returned waits for the end and is to be called once, as `forward`. This may wait for
+        the end of an earlier pass, so a thread ends the one it has begun before it begins another.
         """
 
     def forward(self, images: Rows, extras: Extras) -> tuple[Array, Array]:
