@@ -54,15 +54,16 @@ def alone(card: Path, photos: Path) -> Iterator[Alone]:
 
 
 def _serve(card_path: Path, folder: Path) -> None:
-    from camfleet import cards
+    from camfleet.registry import cards
     from camfleet.settings import Settings
-    from camfleet_worker import device
+    from camfleet_worker.process import runtime
 
     settings = Settings.from_environ(os.environ)
-    device.configure(settings)
+    runtime.configure(settings)
     from camfleet_worker.models.build import ModelKey, build_explainer
-    from camfleet_worker.models.engines import Choice
-    from camfleet_worker.pictures.images import open_image, prepare
+    from camfleet_worker.models.choose import Choice
+    from camfleet_worker.pictures.decode import open_image
+    from camfleet_worker.pictures.prepare import prepare
 
     card = cards.load_card(card_path)
     made = build_explainer(
@@ -89,7 +90,7 @@ def _serve(card_path: Path, folder: Path) -> None:
 def _explaining(made: Any, photos: list[Any]) -> Callable[[float], dict[str, Any]]:
     import numpy as np
 
-    from camfleet.expressions import parse_target
+    from camfleet.contract.targets import parse_target
 
     size = made.batch_size
     batches = [

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import nets, photographs, plain
 from benchmarks.fleet import Fleet
-from camfleet import keys
+from camfleet.jobstore import keys
 
 MODELS = tuple(os.environ.get("MODELS", "ResNet50,MobileNetV2").split(","))
 ROUNDS = int(os.environ.get("ROUNDS", "3"))

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from benchmarks import nets, photographs
 from benchmarks.alone import alone
 from benchmarks.fleet import OVERLAYS, Fleet, Worker, cpu_seconds, finish
-from camfleet.jobs import Job
+from camfleet.jobs.job import Job
 
 IMAGES = int(os.environ.get("IMAGES", "2000"))
 ORDINARY = int(os.environ.get("ORDINARY", "60"))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Self
 from msgspec.structs import replace
 
 from camfleet import Client
-from camfleet import local_process as process
-from camfleet.contract import DEFAULT_OUTPUTS
-from camfleet.jobs import Job
-from camfleet.local import LocalStack
+from camfleet.contract.outputs import DEFAULT_OUTPUTS
+from camfleet.jobs.job import Job
+from camfleet.local import process
+from camfleet.local.stack import LocalStack
 
 # One picture an image, as those that are compared with make; the default is two.
 OVERLAYS = replace(DEFAULT_OUTPUTS, kinds=("overlay",))

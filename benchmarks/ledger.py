@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from camfleet.contract import DEFAULT_OUTPUTS, JobRecord, ModelRef, Status
-from camfleet.ledger import Ledger
-from camfleet.local import LocalStack
-from camfleet.messaging import redis_client
-from camfleet.totals import Totals
+from camfleet.broker.ledger import Ledger
+from camfleet.broker.redis import redis_client
+from camfleet.contract.outputs import DEFAULT_OUTPUTS
+from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.contract.results import Status
+from camfleet.jobstore.totals import Totals
+from camfleet.local.stack import LocalStack
 
 ROUNDS = 5
 CALLS = 4000  # of each way in a round

@@ -61,14 +61,14 @@ def load(path: Path, way: str) -> None:
 
         keras.models.load_model(path.with_name("model.keras"), compile=False)
         return
-    from camfleet import cards
+    from camfleet.registry import cards
     from camfleet.settings import Settings
-    from camfleet_worker import device
+    from camfleet_worker.process import runtime
 
     settings = Settings(engine=way)
-    device.configure(settings)
+    runtime.configure(settings)
     from camfleet_worker.models.build import ModelKey, build_explainer
-    from camfleet_worker.models.engines import Choice
+    from camfleet_worker.models.choose import Choice
 
     card = cards.load_card(path)
     key, choice = ModelKey("", "auto", None), Choice(settings, path.parent)

@@ -16,14 +16,14 @@ import numpy as np
 from examples.demo.assets import prepare as fetch_assets
 from PIL import Image
 
-from camfleet import cards
-from camfleet.expressions import parse_target
+from camfleet.contract.targets import parse_target
+from camfleet.registry import cards
 from camfleet.settings import Settings
 from camfleet_worker.models.build import ModelKey, build_explainer
-from camfleet_worker.models.engines import Choice
+from camfleet_worker.models.choose import Choice
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.pictures import render
-from camfleet_worker.pictures.images import prepare
+from camfleet_worker.pictures import heat
+from camfleet_worker.pictures.prepare import prepare
 
 CACHE = Path(".demo")
 STAMPS = "tuxpaint-stamps-default"
@@ -69,9 +69,9 @@ def _measured(made: Explainer, scenes: list[Scene], method: Any, kind: str) -> d
     hits, energy, chance, centre = [], [], [], []
     for pixels, index, mask in scenes:
         explained = made.explain(_prepared(made, pixels)[None], [parse_target(str(index))], method)
-        heat = render.resized(render.normalise(explained[0][0].raw), SIDE, SIDE)
-        hits.append(mask.flat[heat.argmax()])
-        energy.append(heat[mask].sum() / max(float(heat.sum()), 1e-9))
+        found = heat.resized(heat.normalise(explained[0][0].raw), SIDE, SIDE)
+        hits.append(mask.flat[found.argmax()])
+        energy.append(found[mask].sum() / max(float(found.sum()), 1e-9))
         chance.append(mask.mean())
         centre.append(mask[SIDE // 2, SIDE // 2])
     return {

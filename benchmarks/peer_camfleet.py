@@ -6,18 +6,18 @@ from importlib.util import find_spec
 import numpy as np
 
 from benchmarks.peer import given, serve
-from camfleet import cards
-from camfleet.expressions import parse_target
+from camfleet.contract.targets import parse_target
+from camfleet.registry import cards
 from camfleet.settings import Settings
-from camfleet_worker import device
+from camfleet_worker.process import runtime
 
 
 def main() -> None:
     folder, _, photos = given()
     settings = Settings(batch_size=len(photos))
-    device.configure(settings)
+    runtime.configure(settings)
     from camfleet_worker.models.build import ModelKey, build_explainer
-    from camfleet_worker.models.engines import Choice
+    from camfleet_worker.models.choose import Choice
 
     card = cards.load_card(folder / "card.toml")
     key = ModelKey("", "auto", None)

@@ -20,8 +20,8 @@ from benchmarks import nets
 from benchmarks.peer import Case, Peer, peer
 from benchmarks.peer_places import NotInstalled, Place
 from camfleet.settings import Settings
-from camfleet_worker import device
-from camfleet_worker.pictures import render
+from camfleet_worker.pictures import heat
+from camfleet_worker.process import runtime
 
 MODELS = ("EfficientNetLite0", "MobileNetV2", "ResNet50")
 # So many rounds, or fewer, but not less than three, once they've taken so long.
@@ -61,7 +61,7 @@ def _compared(name: str, folder: Path, pythons: dict[str, str]) -> dict[str, Any
     return {
         "name": f"peers_{name}",
         "engine": peers[0].about["engine"],
-        "threads": device.threads(Settings()),
+        "threads": runtime.threads(Settings()),
         **{f"{way}_ms_per_image": round(value, 2) for way, value in each.items()},
         "rounds": len(taken["camfleet"]),
         **_ratios("throughput_ratio_to", each),
@@ -77,14 +77,14 @@ def _prepare(name: str, folder: Path) -> None:
     nets.write(name, folder)
     photos = np.random.default_rng(0).uniform(-1, 1, (BATCH, SIDE, SIDE, 3))
     np.save(folder / "photos.npy", photos.astype(np.float32))
-    Case(name, device.threads(Settings())).write(folder)
+    Case(name, runtime.threads(Settings())).write(folder)
     command = [sys.executable, "-m", "benchmarks.peer_weights", str(folder)]
     subprocess.run(command, check=True)  # noqa: S603  # ours
 
 
 def _started(stack: ExitStack, name: str, folder: Path, pythons: dict[str, str]) -> list[Peer]:
     """Start Camfleet's process, then, with the layer and classes that it found, the others."""
-    threads = device.threads(Settings())
+    threads = runtime.threads(Settings())
     ours = stack.enter_context(peer(sys.executable, "benchmarks.peer_camfleet", folder))
     Case(name, threads, ours.about["layer"], ours.about["classes"]).write(folder)
     started = [peer(python, module, folder) for module, python in pythons.items()]
@@ -120,7 +120,7 @@ def _difference(folder: Path) -> dict[str, float]:
     if not theirs.is_file():
         return {}
     shown = [
-        np.stack([render.resized(render.normalise(raw), SIDE, SIDE) for raw in np.load(path)])
+        np.stack([heat.resized(heat.normalise(raw), SIDE, SIDE) for raw in np.load(path)])
         for path in (folder / "camfleet.npy", theirs)
     ]
     return {"tf_keras_vis_max_difference": float(f"{np.abs(shown[0] - shown[1]).max():.1g}")}

@@ -14,7 +14,7 @@ import numpy as np
 from examples.demo.assets import prepare
 from PIL import Image
 
-from camfleet.storage import Storage
+from camfleet.storage.storage import Storage
 
 CACHE = Path(".demo")
 QUALITY = 90

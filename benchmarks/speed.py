@@ -13,16 +13,16 @@ import numpy as np
 import tensorflow as tf
 from examples.demo import lite0
 
-from camfleet.cards import Card, CardInput
-from camfleet.expressions import parse_target
+from camfleet.contract.targets import parse_target
+from camfleet.registry.cards import Card, CardInput
 from camfleet.settings import Settings
-from camfleet_worker import device
 from camfleet_worker.models import openvino_engine
-from camfleet_worker.models.engines import Choice
+from camfleet_worker.models.choose import Choice
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.tf import conversion
 from camfleet_worker.models.tf.signature import Signature
 from camfleet_worker.models.tf.split import split
+from camfleet_worker.process import runtime
 
 ROUNDS = 5
 BATCH = 16
@@ -146,7 +146,7 @@ def explainer_alone(name: str) -> dict[str, Any]:
     return {
         "name": f"explainer_alone_{name}",
         "engine": made.engines[0].name,
-        "threads": device.threads(Settings()),
+        "threads": runtime.threads(Settings()),
         **{f"{way}_ms_per_image": round(statistics.median(each[way]), 2) for way in shown},
         **{
             f"throughput_ratio_to_{way}": ratio(each[way], each["camfleet"])

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from camfleet import Client
-from camfleet.local import LocalStack
-from camfleet.messaging import redis_client
-from camfleet.models import Models
-from camfleet.storage import Storage
+from camfleet.broker.redis import redis_client
+from camfleet.local.stack import LocalStack
+from camfleet.registry.registry import Models
+from camfleet.storage.storage import Storage
 
 ROWS = int(os.environ.get("ROWS", "10000000"))
 DUPLICATES = 100  # one row in so many

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from camfleet.local import LocalStack
+from camfleet.local.stack import LocalStack
 
 
 @pytest.fixture(scope="session")

@@ -18,9 +18,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from camfleet import Client
-from camfleet.contract import Result, Status
+from camfleet.contract.results import Result, Status
 from camfleet.errors import CamfleetError
-from camfleet.local import LocalStack
+from camfleet.local.stack import LocalStack
 
 from .assets import AssetError, Assets, prepare
 from .gallery import Row, write_gallery

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from urllib.parse import quote
 
-from camfleet.contract import Result, Status
+from camfleet.contract.results import Result, Status
 
 STYLE = Path(__file__).parent / "gallery.css"
 STATUS_WORDS = {

@@ -4,29 +4,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from camfleet.answers import Answer
+    from camfleet.broker.progress import Progress
     from camfleet.client import Client
-    from camfleet.contract import Item, Outputs, Result, Status
+    from camfleet.contract.outputs import Outputs
+    from camfleet.contract.records import Item
+    from camfleet.contract.results import Result, Status
     from camfleet.errors import CallerError, CamfleetError, ServiceError
-    from camfleet.jobs import Job
-    from camfleet.progress import Progress
+    from camfleet.interactive.answer import Answer
+    from camfleet.jobs.job import Job
     from camfleet.settings import Settings
 
     __version__: str
 
 _HOMES = {
-    "Answer": "answers",
+    "Answer": "interactive.answer",
     "CallerError": "errors",
     "CamfleetError": "errors",
     "Client": "client",
-    "Item": "contract",
-    "Job": "jobs",
-    "Outputs": "contract",
-    "Progress": "progress",
-    "Result": "contract",
+    "Item": "contract.records",
+    "Job": "jobs.job",
+    "Outputs": "contract.outputs",
+    "Progress": "broker.progress",
+    "Result": "contract.results",
     "ServiceError": "errors",
     "Settings": "settings",
-    "Status": "contract",
+    "Status": "contract.results",
 }
 
 __all__ = [

@@ -8,34 +8,32 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from camfleet import cards, contract, jobs, keys, sources
-from camfleet.answers import Answer
-from camfleet.callbacks import check_callback
-from camfleet.calls import Calls
-from camfleet.contract import (
-    DEFAULT_OUTPUTS,
-    ExplainRequest,
-    Fuse,
-    Item,
-    Method,
-    Outputs,
-)
+from camfleet.broker.app import close_app, make_app
+from camfleet.broker.heartbeats import Presence, WorkerState
+from camfleet.broker.ledger import Ledger
+from camfleet.broker.progress import Progress
+from camfleet.contract import messages
+from camfleet.contract.codec import decode, encode
+from camfleet.contract.messages import ExplainRequest
+from camfleet.contract.outputs import DEFAULT_OUTPUTS, Fuse, Method, Outputs
+from camfleet.contract.records import Item
+from camfleet.contract.targets import parse_inputs, parse_layers, parse_target
 from camfleet.errors import InvalidRequest, UnknownJob
-from camfleet.expressions import parse_inputs, parse_layers, parse_target
-from camfleet.jobs import Job
-from camfleet.ledger import Ledger
-from camfleet.messaging import close_app, make_app
-from camfleet.models import Models, Report
-from camfleet.presence import Presence, WorkerState
-from camfleet.progress import Progress
-from camfleet.question import DEFAULT_QUESTION, Question
+from camfleet.interactive.answer import Answer
+from camfleet.interactive.rpc import Calls
+from camfleet.jobs import job
+from camfleet.jobs.job import Job
+from camfleet.jobs.options import DEFAULT_QUESTION, Question, check_callback
+from camfleet.jobs.submit import Submitter
+from camfleet.jobstore import keys
+from camfleet.registry import cards
+from camfleet.registry.registry import Models, Report
 from camfleet.settings import Settings
-from camfleet.storage import Storage
-from camfleet.submission import Submitter
-from camfleet.wire import decode, encode
+from camfleet.sources import sources
+from camfleet.storage.storage import Storage
 
 if TYPE_CHECKING:
-    from camfleet.rehearsal import Rehearsal
+    from camfleet.jobs.dry_run import Rehearsal
 
 
 class Client:
@@ -73,7 +71,7 @@ class Client:
 
         `image_uri` is an s3, http(s) or file URI, or a path that the worker may read; `model` is
         an id or `id@version`; `target`, `layer` and `inputs` (of a model that has more than the
-        image) are as in `camfleet.expressions`; `fuse` says
+        image) are as in `camfleet.contract.targets`; `fuse` says
         how the maps of several layers become one.
         """
         request = decode(
@@ -92,7 +90,7 @@ class Client:
         parse_target(target)
         parse_layers(layer)
         parse_inputs(request.inputs)
-        pending = self._calls.send(contract.EXPLAIN_TASK, request)
+        pending = self._calls.send(messages.EXPLAIN_TASK, request)
         return Answer(pending, self._calls, request.image_uri)
 
     def submit(
@@ -118,7 +116,7 @@ class Client:
         return self._submitter.submit(
             order,
             self._items([source] if isinstance(source, str) else source),
-            job_id=job_id or jobs.new_id(),
+            job_id=job_id or job.new_id(),
             keep_duplicates=keep_duplicates,
             on_progress=on_progress,
         )
@@ -152,8 +150,8 @@ class Client:
         A worker loads the models and, with `sample`, tries to read some of the images. Broken
         lines of manifests are counted, not raised.
         """
-        from camfleet.duplicates import Unique
-        from camfleet.rehearsal import Count, Rehearsal, unreadable
+        from camfleet.jobs.dry_run import Count, Rehearsal, unreadable
+        from camfleet.sources.duplicates import Unique
 
         order = self._order(models, question)
         count = Count()

@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from camfleet import Client
-from samples import write_card, write_photos
-from scraping import free_port
-from support import wait_until
+from helpers.metrics import free_port
+from helpers.samples import write_card, write_photos
+from helpers.waiting import wait_until
 
 
 @pytest.fixture(scope="session")

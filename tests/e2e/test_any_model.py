@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pycocotools import mask
 
-from samples import write_card
+from helpers.samples import write_card
 
 layers = keras.layers
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from camfleet import Client, Status
-from camfleet.contract import EXPLAIN_TASK, INTERACTIVE_QUEUE
+from camfleet.contract.messages import EXPLAIN_TASK, INTERACTIVE_QUEUE
 from camfleet.errors import AnswerTimeout, ImageUnreadable, InvalidRequest, UnknownModel
 
 pytestmark = pytest.mark.usefixtures("model")

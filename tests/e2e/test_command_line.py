@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from samples import write_card, write_photos
+from helpers.samples import write_card, write_photos
 
 pytestmark = pytest.mark.usefixtures("model")
 

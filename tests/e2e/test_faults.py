@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from camfleet import Client
-from faultlayer import ARMED, write_faulty_card
-from samples import write_photos
-from support import wait_until
+from helpers.harmful_layer import ARMED, write_faulty_card
+from helpers.samples import write_photos
+from helpers.waiting import wait_until
 
 LEASE = 3
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from support import wait_until
+from helpers.waiting import wait_until
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from camfleet import keys, tables
-from camfleet.messaging import redis_client
+from camfleet.broker.redis import redis_client
+from camfleet.jobstore import keys, parquet
 
 pytestmark = pytest.mark.usefixtures("model")
 
@@ -49,13 +49,13 @@ def objects(done):
 def test_csv_json_and_parquet_hold_the_same_rows(run, job, tmp_path):
     rows = objects(run("results", job, "--format", "json", "--maps"))
     assert len(rows) == 18
-    assert list(rows[0]) == tables.RESULTS.names
+    assert list(rows[0]) == parquet.RESULTS.names
     path = tmp_path / "rows.parquet"
     done = run("results", job, "--output", path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    parquet = pq.read_table(path)
-    assert parquet.schema == tables.RESULTS
-    assert parquet.to_pylist() == rows
+    written = pq.read_table(path)
+    assert written.schema == parquet.RESULTS
+    assert written.to_pylist() == rows
     text = run("results", job, "--format", "csv", "--maps").stdout
     lines = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [line["heatmap_uri"] for line in lines] == [row["heatmap_uri"] for row in rows]
@@ -66,15 +66,15 @@ def test_csv_json_and_parquet_hold_the_same_rows(run, job, tmp_path):
 
 def test_maps_are_given_on_request_only(run, job):
     (row,) = objects(run("results", job, "--json", "--limit", "1"))
-    assert not {*tables.MAPS} & {*row}
+    assert not {*parquet.MAPS} & {*row}
     (row,) = objects(run("results", job, "--json", "--limit", "1", "--column", "map"))
     assert list(row) == ["map"]
     (row,) = objects(run("results", job, "--json", "--limit", "1", "--column", "rank", "--maps"))
-    assert list(row) == ["rank", *tables.MAPS]
+    assert list(row) == ["rank", *parquet.MAPS]
     assert len(row["map"]) == 32 * 48
     header = run("results", job, "--format", "csv").stdout.splitlines()[0]
     assert header.replace('"', "").split(",") == [
-        name for name in tables.RESULTS.names if name not in tables.MAPS
+        name for name in parquet.RESULTS.names if name not in parquet.MAPS
     ]
 
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from camfleet.errors import ImageNotFound
-from scraping import Scrape
-from support import wait_until
+from helpers.metrics import Scrape
+from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("model")
 
@@ -57,7 +57,7 @@ def test_every_line_of_a_worker_is_json_and_none_holds_the_password(worker, work
     assert {frozenset(line) for line in lines(worker)} == {frozenset(KEYS)}
     assert urlsplit(worker_environ["CAMFLEET_REDIS_URL"]).password not in worker.read_text()
     loggers = {line["logger"] for line in lines(worker)}
-    assert {"camfleet_worker.device", "celery.apps.worker"} <= loggers
+    assert {"camfleet_worker.process.runtime", "celery.apps.worker"} <= loggers
 
 
 def test_the_lines_of_a_job_name_its_job_chunk_and_image(client, worker, photos, folder):

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from album import an_album
 from camfleet import Client
-from camfleet.models import Models
-from fleet import CHUNK, Fleet
-from ownstack import OwnStack
-from samples import write_card
-from worker_parts import services
+from camfleet.registry.registry import Models
+from helpers.fleet import CHUNK, Fleet
+from helpers.image_server import an_album
+from helpers.killable_stack import OwnStack
+from helpers.samples import write_card
+from helpers.worker_services import services
 
 LEASE_SECONDS = 2
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from camfleet import keys
+from camfleet.broker.heartbeats import Presence
 from camfleet.errors import InternalError
-from camfleet.presence import Presence
-from faultlayer import ARMED, write_faulty_card
-from fleet import CHUNK
-from samples import write_card
-from support import wait_until
+from camfleet.jobstore import keys
+from helpers.fleet import CHUNK
+from helpers.harmful_layer import ARMED, write_faulty_card
+from helpers.samples import write_card
+from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from camfleet.contract import BULK_QUEUE
-from fleet import CHUNK
-from support import wait_until
+from camfleet.contract.messages import BULK_QUEUE
+from helpers.fleet import CHUNK
+from helpers.waiting import wait_until
 
 
 def test_messages_that_come_twice_change_nothing(fleet, survivor):

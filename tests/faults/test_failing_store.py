@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from fleet import CHUNK, MODEL, Order
-from samples import write_photos
-from storefront import a_storefront
+from helpers.fleet import CHUNK, MODEL, Order
+from helpers.s3_front import a_storefront
+from helpers.samples import write_photos
 
 pytestmark = pytest.mark.faults
 

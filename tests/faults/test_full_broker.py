@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet import CHUNK
+from helpers.fleet import CHUNK
 
 pytestmark = pytest.mark.faults
 

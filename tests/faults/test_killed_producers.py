@@ -3,9 +3,9 @@
 import pytest
 
 from camfleet.errors import UnknownJob
-from fleet import CHUNK, MODEL, Order
-from support import wait_until
-from workers import RETRY, SUBMIT
+from helpers.fleet import CHUNK, MODEL, Order
+from helpers.processes import RETRY, SUBMIT
+from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet import CHUNK, MODEL, short
+from helpers.fleet import CHUNK, MODEL, short
 
 POINTS = ("batch", "leased", "explained", "stored", "counted")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from camfleet import keys, tables
-from fleet import CHUNK
-from support import wait_until
+from camfleet.jobstore import keys, parquet
+from helpers.fleet import CHUNK
+from helpers.waiting import wait_until
 
 # Where a chunk isn't explained again; where it is, of those who had begun.
 STORED = ("stored", "counted", "given-back")
@@ -69,5 +69,5 @@ def _failed_before(job, storage):
     """Return the photographs that had failed, as the history of retry 1 says."""
     record = job.record()
     parts = (keys.history_part(record, record.chunk(number, 1)) for number in range(record.parts))
-    images = (tables.read_images(storage.get(key).data)[0] for key in parts)
+    images = (parquet.read_images(storage.get(key).data)[0] for key in parts)
     return {image.item_id for each in images for image in each if image.error_code}

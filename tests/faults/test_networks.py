@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from fleet import CHUNK, Fleet, Order
-from proxy import Proxy
-from support import wait_until
-from workers import Worker
+from helpers.fleet import CHUNK, Fleet, Order
+from helpers.processes import Worker
+from helpers.tcp_proxy import Proxy
+from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from fleet import CHUNK
+from helpers.fleet import CHUNK
 
 TERM, QUIT, INT = signal.SIGTERM, signal.SIGQUIT, signal.SIGINT
 NOW = {"CAMFLEET_STOP_SECONDS": "0", "CAMFLEET_LEASE_SECONDS": "60"}

@@ -7,19 +7,21 @@ from datetime import UTC, datetime
 
 import pytest
 
-from camfleet import keys
-from camfleet.callbacks import Callbacks
-from camfleet.contract import DEFAULT_OUTPUTS, JobRecord, ModelRef, Status
-from camfleet.ledger import CALLBACKS, Ledger
-from camfleet.messaging import redis_client
-from camfleet.storage import Storage
-from camfleet.totals import Image, Totals
-from camfleet.wire import encode_json
-from camfleet_worker.callbacks import Sender
-from camfleet_worker.sources.webfetch import WebReader
-from receiver import receiving
-from support import wait_until
-from worker_parts import services
+from camfleet.broker.callbacks_due import Callbacks
+from camfleet.broker.ledger import CALLBACKS, Ledger
+from camfleet.broker.redis import redis_client
+from camfleet.contract.codec import encode_json
+from camfleet.contract.outputs import DEFAULT_OUTPUTS
+from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.contract.results import Status
+from camfleet.jobstore import keys
+from camfleet.jobstore.totals import Image, Totals
+from camfleet.storage.storage import Storage
+from camfleet_worker.web.client import WebReader
+from camfleet_worker.webhooks import Sender
+from helpers.callback_receiver import receiving
+from helpers.waiting import wait_until
+from helpers.worker_services import services
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
 QUICK = 1e-6  # of the real pauses

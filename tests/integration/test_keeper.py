@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from camfleet.contract import DEFAULT_OUTPUTS, JobRecord, ModelRef
-from camfleet.leases import LEASES, Leases
-from camfleet.ledger import Ledger
-from camfleet.totals import Totals
-from camfleet.wire import encode_json
-from camfleet_worker.keeper import Keeper
-from camfleet_worker.records import Records
-from producing import drain, items, producing
-from support import wait_until
+from camfleet.broker.leases import LEASES, Leases
+from camfleet.broker.ledger import Ledger
+from camfleet.contract.codec import encode_json
+from camfleet.contract.outputs import DEFAULT_OUTPUTS
+from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.jobstore.totals import Totals
+from camfleet_worker.chunks.job_records import Records
+from camfleet_worker.chunks.keeper import Keeper
+from helpers.producers import drain, items, producing
+from helpers.waiting import wait_until
 
 SHORT = 0.3
 numbers = itertools.count()

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from camfleet.contract import ChunkRef
-from camfleet.leases import Leases
-from support import wait_until
+from camfleet.broker.leases import Leases
+from camfleet.contract.records import ChunkRef
+from helpers.waiting import wait_until
 
 numbers = itertools.count()
 

@@ -7,11 +7,13 @@ from collections import Counter
 
 import pytest
 
-from camfleet.contract import DEFAULT_OUTPUTS, JobRecord, ModelRef, Status
+from camfleet.broker.ledger import Ledger
+from camfleet.contract.outputs import DEFAULT_OUTPUTS
+from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.contract.results import Status
 from camfleet.errors import BrokerUnavailable, UnknownJob
-from camfleet.ledger import Ledger
+from camfleet.jobstore.totals import Totals
 from camfleet.settings import Settings
-from camfleet.totals import Totals
 
 numbers = itertools.count()
 OK, NOTHING, FAILED = Status.OK, Status.NO_EVIDENCE, Status.FAILED

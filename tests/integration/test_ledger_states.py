@@ -16,14 +16,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from camfleet import keys, recovery
-from camfleet.contract import ChunkRef, RetryRecord
+from camfleet.broker.leases import LEASES, Leases
+from camfleet.broker.ledger import Ledger
+from camfleet.contract.codec import encode_json
+from camfleet.contract.records import ChunkRef, RetryRecord
 from camfleet.errors import InvalidRequest, UnknownJob
-from camfleet.leases import LEASES, Leases
-from camfleet.ledger import Ledger
-from camfleet.outcomes import Outcome, Outcomes
-from camfleet.wire import encode_json
-from producing import drain, items, producing, row
+from camfleet.jobs import recovery
+from camfleet.jobstore import keys
+from camfleet.jobstore.results_parts import Outcome, Outcomes
+from helpers.producers import drain, items, producing, row
 
 LOST, BROKEN = "image_not_found", "image_unreadable"
 IMAGES, CHUNKS, TOTAL = 3, 4, 6  # two models, each with a part of two images and one of one

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from camfleet.broker.redis import redis_client
 from camfleet.errors import ConfigurationError, StackError
-from camfleet.local import LocalStack
-from camfleet.local_folder import Ports
-from camfleet.local_servers import find_program
-from camfleet.messaging import redis_client
+from camfleet.local.folder import Ports
+from camfleet.local.servers import find_program
+from camfleet.local.stack import LocalStack
 from camfleet.settings import Settings
-from camfleet.storage import Storage
-from support import wait_until
+from camfleet.storage.storage import Storage
+from helpers.waiting import wait_until
 
 LISTEN = "0A"  # of /proc/net/tcp
 LOOPBACK = "0100007F"
@@ -30,7 +30,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 HOLD = """
 import json, sys
 from pathlib import Path
-from camfleet.local import LocalStack
+from camfleet.local.stack import LocalStack
 stack = LocalStack(Path(sys.argv[1]), worker=False)
 stack.start()
 pids = [each.pid for each in stack.processes.values()]

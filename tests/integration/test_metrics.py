@@ -6,23 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from camfleet.contract import (
-    BULK_QUEUE,
-    CHUNK_TASK,
-    INTERACTIVE_QUEUE,
-    ChunkRef,
-    Result,
-    Status,
-    Timings,
-)
+from camfleet.broker.app import close_app, make_app, send_chunk, sent_now
+from camfleet.broker.backlog import Queues
+from camfleet.broker.leases import Leases
+from camfleet.broker.redis import redis_client
+from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE
+from camfleet.contract.records import ChunkRef
+from camfleet.contract.results import Result, Status, Timings
 from camfleet.errors import BrokerUnavailable, ConfigurationError
-from camfleet.leases import Leases
-from camfleet.messaging import close_app, make_app, redis_client, send_chunk, sent_now
-from camfleet.queues import Queues
-from camfleet_worker.metrics import Metrics
 from camfleet_worker.models.cache import ModelCache
-from scraping import Scrape, free_port
-from support import wait_until
+from camfleet_worker.prometheus import Metrics
+from helpers.metrics import Scrape, free_port
+from helpers.waiting import wait_until
 
 
 class Model:

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 
-from camfleet import keys
 from camfleet.errors import (
     DigestMismatch,
     InvalidCard,
@@ -14,8 +13,9 @@ from camfleet.errors import (
     UnknownTarget,
     UnsupportedModelFile,
 )
-from camfleet.models import Models
-from camfleet.storage import Storage
+from camfleet.jobstore import keys
+from camfleet.registry.registry import Models
+from camfleet.storage.storage import Storage
 
 numbers = itertools.count()
 

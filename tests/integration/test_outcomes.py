@@ -5,10 +5,11 @@ from contextlib import closing
 
 import pytest
 
-from camfleet import keys, recovery
-from camfleet.ledger import Ledger
-from camfleet.outcomes import Outcomes
-from producing import drain, items, producing, row
+from camfleet.broker.ledger import Ledger
+from camfleet.jobs import recovery
+from camfleet.jobstore import keys
+from camfleet.jobstore.results_parts import Outcomes
+from helpers.producers import drain, items, producing, row
 
 LOST = "image_not_found"
 numbers = itertools.count()

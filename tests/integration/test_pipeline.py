@@ -8,17 +8,22 @@ import pytest
 from msgspec.structs import replace as changed
 from PIL import Image
 
-from camfleet import Client, keys, tables
-from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Status
+from camfleet import Client
+from camfleet.contract.codec import encode, encode_json
+from camfleet.contract.messages import ExplainRequest
+from camfleet.contract.outputs import DEFAULT_OUTPUTS
+from camfleet.contract.records import ChunkRef
+from camfleet.contract.results import Status
 from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
-from camfleet.wire import encode, encode_json
-from camfleet_worker import pipeline, steps
-from camfleet_worker.chunks import CAREFUL_FROM
+from camfleet.jobstore import keys, parquet
+from camfleet_worker.chunks.runner import CAREFUL_FROM
 from camfleet_worker.models.build import ModelKey
-from camfleet_worker.pictures.images import open_image, open_reduced, prepare
-from nets import deep_head, flatten_dense, targets
-from samples import patch_model, photo, write_card, write_photos
-from worker_parts import services
+from camfleet_worker.pictures.decode import open_image, open_reduced
+from camfleet_worker.pictures.prepare import prepare
+from camfleet_worker.pipeline import pipeline, steps
+from helpers.networks import deep_head, flatten_dense, targets
+from helpers.samples import patch_model, photo, write_card, write_photos
+from helpers.worker_services import services
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +189,7 @@ def test_the_parquet_part_holds_the_raw_signed_map(client, worker, model, photos
     run(worker, record)
     (row,) = job.results()
     key = keys.results_part(record, ChunkRef(job_id=job.id, model=0, part=0, retry=0))
-    (stored,) = tables.read_results(client.storage.get(key).data)
+    (stored,) = parquet.read_results(client.storage.get(key).data)
     assert stored == row
     grid = np.array(row.map, np.float32).reshape(row.grid_height, row.grid_width) * row.map_scale
     assert row.status is Status.NO_EVIDENCE

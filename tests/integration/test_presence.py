@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 import pytest
 from msgspec.structs import replace as changed
 
-from camfleet.contract import ChunkRef
-from camfleet.leases import Leases
-from camfleet.ledger import Ledger
-from camfleet.messaging import redis_client
-from camfleet.presence import ChunkState, Presence, WorkerState
-from camfleet.storage import Storage
-from camfleet_worker.beat import Beat
-from camfleet_worker.keeper import Keeper
-from camfleet_worker.metrics import Metrics
+from camfleet.broker.heartbeats import ChunkState, Presence, WorkerState
+from camfleet.broker.leases import Leases
+from camfleet.broker.ledger import Ledger
+from camfleet.broker.redis import redis_client
+from camfleet.contract.records import ChunkRef
+from camfleet.storage.storage import Storage
+from camfleet_worker.chunks.job_records import Records
+from camfleet_worker.chunks.keeper import Keeper
+from camfleet_worker.heartbeat import Beat
 from camfleet_worker.models.cache import ModelCache
-from camfleet_worker.records import Records
-from support import wait_until
+from camfleet_worker.prometheus import Metrics
+from helpers.waiting import wait_until
 
 CHUNK = ChunkState(job_id="a", model=0, part=3, retry=1, attempt=2, explained=7)
 STATE = WorkerState(

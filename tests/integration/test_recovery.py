@@ -5,11 +5,13 @@ import itertools
 import pytest
 from test_models import approve
 
-from camfleet import Client, keys, tables
-from camfleet.contract import ChunkRef, Result, Status
+from camfleet import Client
+from camfleet.broker.redis import redis_client
+from camfleet.contract.records import ChunkRef
+from camfleet.contract.results import Result, Status
 from camfleet.errors import UnknownJob
-from camfleet.messaging import redis_client
-from samples import write_card
+from camfleet.jobstore import keys, parquet
+from helpers.samples import write_card
 
 numbers = itertools.count()
 
@@ -32,14 +34,14 @@ def job(client, tmp_path):
 
 def write_part(client, job, part, statuses):
     """Write a results part as a worker would, without running anything."""
-    items = tables.read_manifest(client.storage.get(keys.manifest_part(job.id, part)).data)
+    items = parquet.read_manifest(client.storage.get(keys.manifest_part(job.id, part)).data)
     empty = dict.fromkeys(Result.__struct_fields__)
     rows = [
         Result(**{**empty, "item_id": item.item_id, "rank": 0, "status": status})
         for item, status in zip(items, itertools.cycle(statuses), strict=False)
     ]
     key = keys.results_part(job.record(), ChunkRef(job_id=job.id, model=0, part=part, retry=0))
-    plain = tables.write_table(rows, tables.RESULTS)
+    plain = parquet.write_table(rows, parquet.RESULTS)
     client.storage.put(key, plain, "application/vnd.apache.parquet")
 
 

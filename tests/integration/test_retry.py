@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from camfleet import Client, keys, tables
-from camfleet.contract import ChunkRef
+from camfleet import Client
+from camfleet.broker.ledger import Ledger
+from camfleet.broker.redis import redis_client
+from camfleet.contract.records import ChunkRef
 from camfleet.errors import InvalidRequest
-from camfleet.ledger import Ledger
-from camfleet.messaging import redis_client
-from producing import drain
-from samples import write_card, write_photos
-from worker_parts import services
+from camfleet.jobstore import keys, parquet
+from helpers.producers import drain
+from helpers.samples import write_card, write_photos
+from helpers.worker_services import services
 
 LOST, BROKEN = "image_not_found", "image_unreadable"
 numbers = itertools.count()
@@ -127,14 +128,14 @@ def test_only_the_failed_images_of_the_wanted_codes_run_again(client, redis, run
     assert said(job) == (5, {BROKEN: 1}, 1)
     assert [row.image_uri for row in job.results()] == [str(path) for path in paths]
     assert ends(job.results()) == ["ok", "ok", "ok", BROKEN, "ok", "ok"]
-    assert ends(tables.read_results(history(client, job, 1, 0))) == ["ok", LOST, "ok", BROKEN]
-    assert ends(tables.read_results(history(client, job, 1, 1))) == ["ok", LOST]
+    assert ends(parquet.read_results(history(client, job, 1, 0))) == ["ok", LOST, "ok", BROKEN]
+    assert ends(parquet.read_results(history(client, job, 1, 1))) == ["ok", LOST]
 
     _, images = client.retry(job.id)
     assert (images, job.status().retry) == (1, 2), "a second retry numbers on"
     assert run() == 1
     assert said(job) == (6, {}, 2)
-    assert ends(tables.read_results(history(client, job, 2, 0))) == ["ok", "ok", "ok", BROKEN]
+    assert ends(parquet.read_results(history(client, job, 2, 0))) == ["ok", "ok", "ok", BROKEN]
 
 
 def test_rows_that_do_not_run_again_stay_as_they_are(client, run, photos, submit):

@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from camfleet import Client, keys
+from camfleet import Client
 from camfleet.errors import StorageUnavailable
-from camfleet_worker.models import apart
+from camfleet.jobstore import keys
 from camfleet_worker.models.build import ModelKey
-from nets import images, targets
-from samples import write_card
-from worker_parts import services
+from camfleet_worker.models.converted import subprocess
+from helpers.networks import images, targets
+from helpers.samples import write_card
+from helpers.worker_services import services
 
 SHAPE = (32, 48, 3)
 
@@ -62,7 +63,7 @@ def test_another_machine_does_not_cut_the_model_again(machine, model, monkeypatc
     first, second = machine("first"), machine("second")
     expected = explained(first, model)
     assert converted(first, model)
-    monkeypatch.setattr(apart, "convert", None)
+    monkeypatch.setattr(subprocess, "convert", None)
     np.testing.assert_array_equal(explained(second, model), expected)
     assert second.check(model)["format"] == "Keras v3 archive"
 

@@ -21,7 +21,7 @@ from camfleet.errors import (
     StorageUnavailable,
 )
 from camfleet.settings import Settings
-from camfleet.storage import Storage
+from camfleet.storage.storage import Storage
 
 LARGE = bytes(2 * 2**20 + 1)  # boto3 writes this, obstore small objects
 
@@ -332,7 +332,7 @@ def test_sixteen_threads_share_a_storage(storage):
 FORKED = """
 import os, sys
 from camfleet.settings import Settings
-from camfleet.storage import Storage
+from camfleet.storage.storage import Storage
 
 storage = Storage(Settings.from_environ(os.environ))
 storage.put("test/forked", b"parent", "text/plain")

@@ -16,7 +16,7 @@ from camfleet.errors import (
     StorageUnavailable,
 )
 from camfleet.settings import Settings
-from camfleet.storage import Storage
+from camfleet.storage.storage import Storage
 
 LARGE = bytes(2 * 2**20)
 CONTENT = b"0123456789" * 100

@@ -8,14 +8,15 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as changed
 
-from camfleet import Client, keys, tables
+from camfleet import Client
+from camfleet.broker.app import close_app, make_app, send_chunk
+from camfleet.broker.ledger import Ledger
+from camfleet.contract.codec import encode_json
 from camfleet.errors import InvalidRequest, UnknownJob
-from camfleet.jobs import write_manifest
-from camfleet.ledger import Ledger
-from camfleet.messaging import close_app, make_app, send_chunk
-from camfleet.wire import encode_json
-from producing import drain, items, producing
-from support import wait_until
+from camfleet.jobstore import keys, parquet
+from camfleet.jobstore.manifest_parts import write_manifest
+from helpers.producers import drain, items, producing
+from helpers.waiting import wait_until
 
 numbers = itertools.count()
 
@@ -52,7 +53,7 @@ def manifest(client, job):
     """Return the images of a job's manifest."""
     record = job.record()
     found = [keys.manifest_part(job.id, part) for part in range(record.parts)]
-    rows = [row for key in found for row in tables.read_manifest(client.storage.get(key).data)]
+    rows = [row for key in found for row in parquet.read_manifest(client.storage.get(key).data)]
     assert len(rows) == record.items
     return [row.image_uri for row in rows]
 

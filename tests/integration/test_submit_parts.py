@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
-from camfleet import keys, sources, tables
-from camfleet.contract import Item
+from camfleet.contract.records import Item
 from camfleet.errors import InvalidRequest, ObjectMissing, StorageUnavailable
-from camfleet.jobs import write_manifest
-from camfleet.storage import Storage
+from camfleet.jobstore import keys, parquet
+from camfleet.jobstore.manifest_parts import write_manifest
+from camfleet.sources import sources
+from camfleet.storage.storage import Storage
 
 numbers = itertools.count()
 
@@ -49,7 +50,7 @@ def test_every_item_is_in_one_part_in_order(storage, job_id):
     told = []
     assert write_manifest(storage, job_id, some(1003), 10, told.append) == (1003, 101)
     assert told == [*range(10, 1001, 10), 1003]
-    read = [tables.read_manifest(storage.get(key).data) for key in parts(storage, job_id)]
+    read = [parquet.read_manifest(storage.get(key).data) for key in parts(storage, job_id)]
     assert [len(part) for part in read] == [10] * 100 + [3]
     assert [item for part in read for item in part] == some(1003)
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from camfleet.ahead import in_order
+from camfleet.prefetch import in_order
 
 
 def counted(taken):

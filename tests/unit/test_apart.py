@@ -11,26 +11,27 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from camfleet.cards import Card, CardInput
 from camfleet.errors import InternalError, LayerRefused
+from camfleet.registry.cards import Card, CardInput
 from camfleet.settings import Settings
-from camfleet_worker.models import apart
 from camfleet_worker.models.build import ModelKey, build_explainer
-from camfleet_worker.models.engines import Choice
-from nets import deep_head, gap_dense
+from camfleet_worker.models.choose import Choice
+from camfleet_worker.models.converted import subprocess as converting
+from helpers.networks import deep_head, gap_dense
 
 KEY = ModelKey("digest", "auto", None)
 START = """
 import sys
 from pathlib import Path
 import msgspec
-from camfleet.cards import Card
+from camfleet.registry.cards import Card
 from camfleet.settings import Settings
-from camfleet_worker import device, services
+from camfleet_worker import services
+from camfleet_worker.process import runtime
 from camfleet_worker.models.build import ModelKey, build_explainer
-from camfleet_worker.models.engines import Choice
+from camfleet_worker.models.choose import Choice
 
-device.configure(Settings())
+runtime.configure(Settings())
 card, path = msgspec.json.decode(sys.argv[1], type=Card), Path(sys.argv[2])
 choice = Choice(Settings(), path.parent)
 made = build_explainer(card, path, key=ModelKey("", "auto", None), golden=None, choice=choice)
@@ -68,7 +69,7 @@ def test_why_a_model_is_refused_is_said_as_if_it_were_cut_here(tmp_path):
 def test_what_cannot_be_kept_whole_is_cut_here_and_not_tried_again(tmp_path, monkeypatch):
     card, path = saved(deep_head(), tmp_path)
     first = built(card, path)
-    monkeypatch.setattr(apart, "convert", None)
+    monkeypatch.setattr(converting, "convert", None)
     second = built(card, path)
     assert [each.engines[0].name for each in (first, second)] == ["openvino", "openvino"]
 
@@ -89,7 +90,7 @@ def kill_the_child():
         for each in Path("/proc/self/task").glob("*/children"):
             for child in each.read_text().split():
                 command = Path(f"/proc/{child}/cmdline").read_bytes()
-                if apart.__name__.encode() in command:
+                if converting.__name__.encode() in command:
                     os.kill(int(child), signal.SIGKILL)
                     return
         time.sleep(0.01)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from camfleet.callbacks import Ending, check_callback
+from camfleet.broker.callbacks_due import Ending
 from camfleet.errors import InvalidRequest
-from camfleet_worker.callbacks import pause
+from camfleet.jobs.options import check_callback
+from camfleet_worker.webhooks import pause
 
 DAY = 24 * 3600
 

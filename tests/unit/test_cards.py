@@ -2,9 +2,9 @@
 
 import pytest
 
-from camfleet import cards
-from camfleet.cards import Card, CardInput, load_card, parse_card, to_toml
 from camfleet.errors import InvalidCard, UnknownTarget, UnsupportedModelFile
+from camfleet.registry import cards
+from camfleet.registry.cards import Card, CardInput, load_card, parse_card, to_toml
 
 CARD = """
 id = "lite0"

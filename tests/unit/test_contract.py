@@ -4,11 +4,15 @@ import msgspec
 import pytest
 from msgspec.structs import replace as changed
 
-from camfleet import contract, errors, keys
-from camfleet.contract import DEFAULT_OUTPUTS, ChunkRef, ExplainRequest, Outputs
+from camfleet import errors
+from camfleet.contract.codec import decode, decode_json, encode, encode_json
+from camfleet.contract.messages import ExplainRequest
+from camfleet.contract.outputs import DEFAULT_OUTPUTS, Outputs
+from camfleet.contract.records import ChunkRef, Item
+from camfleet.contract.results import Result
+from camfleet.contract.targets import parse_inputs, parse_layers, parse_target
 from camfleet.errors import InvalidRequest, from_code
-from camfleet.expressions import parse_inputs, parse_layers, parse_target
-from camfleet.wire import decode, decode_json, encode, encode_json
+from camfleet.jobstore import keys
 
 REQUEST = ExplainRequest(
     image_uri="s3://photos/cat.jpg",
@@ -150,7 +154,7 @@ def test_the_same_request_writes_to_the_same_keys_and_any_other_elsewhere():
 
 
 def test_a_result_row_has_a_column_for_every_field():
-    from camfleet import tables
+    from camfleet.jobstore import parquet
 
-    assert tuple(tables.RESULTS.names) == contract.Result.__struct_fields__
-    assert tuple(tables.MANIFEST.names) == contract.Item.__struct_fields__
+    assert tuple(parquet.RESULTS.names) == Result.__struct_fields__
+    assert tuple(parquet.MANIFEST.names) == Item.__struct_fields__

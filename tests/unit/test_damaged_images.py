@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from camfleet.errors import ImageError, ImageUnreadable
-from camfleet_worker.pictures.images import open_image
+from camfleet_worker.pictures.decode import open_image
 
 # What Pillow warns of in metadata is ignored outside of tests too: see imagefile.py.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

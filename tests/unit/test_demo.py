@@ -14,9 +14,9 @@ import pytest
 from examples.demo import assets, state_dict
 from examples.demo.gallery import Row, write_gallery
 
-from camfleet.cards import load_card, parse_card
-from camfleet.contract import Result, Status, Timings
-from camfleet.geometry import Geometry
+from camfleet.contract.geometry import Geometry
+from camfleet.contract.results import Result, Status, Timings
+from camfleet.registry.cards import load_card, parse_card
 
 OK = Result(
     item_id="cat.png",

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from camfleet.settings import Settings
-from camfleet_worker import device
+from camfleet_worker.process import runtime
 
 CONFIGURED = """
 import os
 import threading
 
 from camfleet.settings import Settings
-from camfleet_worker import device
+from camfleet_worker.process import runtime
 
-device.configure(Settings())
+runtime.configure(Settings())
 found = []
 thread = threading.Thread(target=lambda: found.append(os.sched_getscheduler(0)))
 thread.start()
@@ -31,9 +31,9 @@ import ctypes
 import threading
 
 from camfleet.settings import Settings
-from camfleet_worker import device
+from camfleet_worker.process import runtime
 
-device.configure(Settings(cpu_threads=2))
+runtime.configure(Settings(cpu_threads=2))
 all_have_allocated = threading.Barrier(12)
 held = []
 
@@ -61,12 +61,12 @@ libc.fflush(None)
 def test_a_containers_quota_counts_as_cores(tmp_path: Path, text: str, cores: int) -> None:
     path = tmp_path / "cpu.max"
     path.write_text(text + "\n")
-    assert device.quota(path) == cores
+    assert runtime.quota(path) == cores
 
 
 def test_threads_are_as_set_or_at_most_one_per_core() -> None:
-    assert device.threads(Settings(cpu_threads=3)) == 3
-    assert 1 <= device.threads(Settings()) <= os.cpu_count()
+    assert runtime.threads(Settings(cpu_threads=3)) == 3
+    assert 1 <= runtime.threads(Settings()) <= os.cpu_count()
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has this policy")

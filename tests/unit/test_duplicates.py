@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camfleet.contract import Item
-from camfleet.duplicates import Unique
+from camfleet.contract.records import Item
+from camfleet.sources.duplicates import Unique
 
 
 def item(uri, target=None, inputs=None, item_id="-"):
@@ -54,8 +54,8 @@ def test_several_streams_are_one():
 
 IN_A_PROCESS = """
 import os, resource, sys
-from camfleet.contract import Item
-from camfleet.duplicates import Unique
+from camfleet.contract.records import Item
+from camfleet.sources.duplicates import Unique
 from camfleet.errors import CamfleetError
 
 limit = int(sys.argv[1])

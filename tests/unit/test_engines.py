@@ -17,14 +17,14 @@ import tensorflow as tf
 from camfleet.errors import InternalError
 from camfleet.settings import Settings
 from camfleet_worker.models import openvino_engine
-from camfleet_worker.models.engines import Choice
+from camfleet_worker.models.choose import Choice
 from camfleet_worker.models.gradients import head_gradients
-from camfleet_worker.models.parts import HALF_TOLERANCE
+from camfleet_worker.models.split import HALF_TOLERANCE
 from camfleet_worker.models.tf import conversion, functions
 from camfleet_worker.models.tf.batches import Batches
 from camfleet_worker.models.tf.signature import Signature
 from camfleet_worker.models.tf.split import split
-from nets import deep_head, gap_dense, images, layers, randomise
+from helpers.networks import deep_head, gap_dense, images, layers, randomise
 from zoo.checks import check
 from zoo.table import SMALL
 

@@ -8,8 +8,17 @@ from camfleet.errors import InvalidRequest
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.tf.signature import Signature
 from camfleet_worker.models.tf.split import split
-from camfleet_worker.pictures import render
-from nets import deep_head, explainer, gap_dense, images, layers, plain, randomise, targets
+from camfleet_worker.pictures import heat
+from helpers.networks import (
+    deep_head,
+    explainer,
+    gap_dense,
+    images,
+    layers,
+    plain,
+    randomise,
+    targets,
+)
 
 METHODS = ["gradcam", "hirescam", "layercam", "xgradcam", "gradcam++", "cam"]
 
@@ -129,7 +138,7 @@ def test_maps_of_several_layers_are_fused_on_the_finest_grid(how, combine):
         assert [path for path, _ in found.layers] == ["conv1", "relu"]
         for (_, stored), expected in zip(found.layers, own, strict=True):
             np.testing.assert_allclose(stored, expected, rtol=1e-5, atol=1e-7)
-        heats = [render.resized(render.normalise(each), 10, 8) for each in own]
+        heats = [heat.resized(heat.normalise(each), 10, 8) for each in own]
         assert found.raw.shape == (10, 8)
         np.testing.assert_allclose(found.raw, combine(heats, axis=0), atol=1e-5)
 

@@ -11,25 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from camfleet import keys, tables
-from camfleet.contract import (
-    DEFAULT_OUTPUTS,
-    Focus,
-    JobRecord,
-    LayerMap,
-    ModelRef,
-    Result,
-    Status,
-    Timings,
-)
+from camfleet.broker.ledger import Ledger
+from camfleet.contract.codec import encode_json
+from camfleet.contract.geometry import Focus
+from camfleet.contract.outputs import DEFAULT_OUTPUTS
+from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.contract.results import LayerMap, Result, Status, Timings
 from camfleet.errors import InvalidRequest
-from camfleet.export import FORMATS, first, flat, whole_file
-from camfleet.jobs import Job
-from camfleet.ledger import Ledger
-from camfleet.parts import select
-from camfleet.selection import Selection
-from camfleet.storage import Storage
-from camfleet.wire import encode_json
+from camfleet.jobs.job import Job
+from camfleet.jobstore import keys, parquet
+from camfleet.results.export import FORMATS, first, flat, whole_file
+from camfleet.results.query import Selection
+from camfleet.results.read import select
+from camfleet.storage.storage import Storage
 
 EMPTY = {
     **dict.fromkeys(Result.__struct_fields__),
@@ -89,7 +83,7 @@ def record(parts=2, job_id="unsent"):
 def selected(columns=None, **filters):
     """Return what is selected of a part that holds `ROWS`."""
     selection = Selection.of(record(), columns, filters)
-    return select(tables.write_table(ROWS, tables.RESULTS), selection)
+    return select(parquet.write_table(ROWS, parquet.RESULTS), selection)
 
 
 @pytest.mark.parametrize(
@@ -122,13 +116,13 @@ def selected(columns=None, **filters):
 def test_a_row_is_selected_where_it_passes_all_filters(filters, items):
     part = selected(**filters)
     assert "".join(part.table["item_id"].to_pylist()) == items
-    assert part.table.schema == tables.RESULTS
+    assert part.table.schema == parquet.RESULTS
     assert part.failed == 2, "failed images are counted whether they are selected or not"
 
 
 def test_selected_rows_are_whole():
-    assert tables.to_results(selected().table) == ROWS
-    assert tables.to_results(selected(item="e").table) == ROWS[-1:]
+    assert parquet.to_results(selected().table) == ROWS
+    assert parquet.to_results(selected(item="e").table) == ROWS[-1:]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +158,7 @@ def test_an_unknown_column_is_named_with_those_there_are():
 
 
 def test_the_columns_that_hold_maps_are_known():
-    assert tables.MAPS == ("map", "layer_maps")
+    assert parquet.MAPS == ("map", "layer_maps")
 
 
 def test_a_part_of_another_version_is_refused_by_column():
@@ -179,7 +173,7 @@ def test_a_part_of_another_version_is_refused_by_column():
         select(b"nothing", Selection.of(record(), None, {}))
 
 
-def written(form, found, schema=tables.RESULTS):
+def written(form, found, schema=parquet.RESULTS):
     sink = io.BytesIO()
     FORMATS[form](iter(found), schema, sink)
     return sink.getvalue()
@@ -196,13 +190,13 @@ def test_all_formats_hold_the_same_rows():
     found = [selected(status="ok").table, selected(status="failed").table]
     objects = [json.loads(line) for line in written("json", found).splitlines()]
     assert objects == json.loads(msgspec.json.encode([ROWS[0], ROWS[2], ROWS[5], *ROWS[3:5]]))
-    parquet = pq.read_table(pa.BufferReader(written("parquet", found)))
-    assert parquet.schema == tables.RESULTS
-    assert parquet.to_pylist() == objects
+    read = pq.read_table(pa.BufferReader(written("parquet", found)))
+    assert read.schema == parquet.RESULTS
+    assert read.to_pylist() == objects
     lines = list(csv.DictReader(io.StringIO(written("csv", found).decode(), newline="")))
     assert len(lines) == len(objects)
     for line, row in zip(lines, objects, strict=True):
-        assert list(line) == list(row) == tables.RESULTS.names
+        assert list(line) == list(row) == parquet.RESULTS.names
         assert [name for name in row if not same(line[name], row[name])] == []
 
 
@@ -214,7 +208,7 @@ def test_a_nested_value_is_json_in_a_cell_and_null_is_none():
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_no_rows_make_a_file_that_can_be_read(form):
-    schema = tables.columns(["item_id", "timings"])
+    schema = parquet.columns(["item_id", "timings"])
     data = written(form, [], schema)
     if form == "parquet":
         table = pq.read_table(pa.BufferReader(data))
@@ -293,7 +287,7 @@ def job(settings):
         if ref.part != 2:
             name = MODELS[ref.model].id
             rows = [result(f"{ref.model}.{ref.part}", model_id=name, rank=ref.part % 2)]
-            data = tables.write_table(rows, tables.RESULTS)
+            data = parquet.write_table(rows, parquet.RESULTS)
             storage.put(keys.results_part(made, ref), data, "application/vnd.apache.parquet")
     yield Job(made.job_id, storage, ledger)
     storage.close()

@@ -16,7 +16,8 @@ from camfleet.errors import (
     SourceUnreachable,
 )
 from camfleet.settings import Settings
-from camfleet_worker.sources.fetch import Fetched, Fetcher, open_below, reason
+from camfleet_worker.sources.fetch import Fetched, Fetcher
+from camfleet_worker.sources.files import open_below, reason
 
 LIMIT = 10
 

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from camfleet_worker.flow import Team, Teams, ahead, batches
+from camfleet_worker.pipeline.threads import Team, Teams, ahead, batches
 
 PLACE = ContextVar("place", default="nowhere")
 

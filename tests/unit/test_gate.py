@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from camfleet.contract import BULK_QUEUE, INTERACTIVE_QUEUE
-from camfleet_worker.gate import Gate, cycle
+from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE
+from camfleet_worker.process.admission import Gate, cycle
 
 BOTH = [BULK_QUEUE, INTERACTIVE_QUEUE]
 

@@ -6,7 +6,7 @@ import pytest
 
 from camfleet.errors import MethodRefused, NonFiniteOutput, UnknownTarget
 from camfleet_worker.models import cam
-from nets import (
+from helpers.networks import (
     by_hand,
     deep_head,
     explainer,

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from camfleet_worker.sources.guard import is_private, is_public
+from camfleet_worker.web.guard import is_private, is_public
 
 
 @pytest.mark.parametrize(

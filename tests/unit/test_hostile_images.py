@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from camfleet.errors import ImageTooLarge
-from camfleet_worker.pictures.imagefile import open_header
-from camfleet_worker.pictures.images import open_image
+from camfleet_worker.pictures.decode import open_image
+from camfleet_worker.pictures.header import open_header
 
 MANY = 300_000  # blocks of metadata
 
@@ -100,7 +100,7 @@ PEAK = """
 import re, sys
 from pathlib import Path
 from camfleet.errors import ImageError
-from camfleet_worker.pictures.images import open_image
+from camfleet_worker.pictures.decode import open_image
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camfleet.cards import CardInput
 from camfleet.errors import ImageError
-from camfleet_worker.pictures import images
-from camfleet_worker.pictures.images import open_image, open_reduced
+from camfleet.registry.cards import CardInput
+from camfleet_worker.pictures import decode
+from camfleet_worker.pictures.decode import open_image, open_reduced
 
 KINDS: dict[str, dict[str, Any]] = {
     "colours at half the size": {},
@@ -46,20 +46,20 @@ def jpeg(side: int, *, mode: str = "RGB", orientation: int = 1, **options: Any) 
 def fast(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Return a list that tells of each JPEG opened whether it was decoded past Pillow."""
     found: list[bool] = []
-    flawless = images.flawless_jpeg
+    flawless = decode.flawless_jpeg
 
     def spied(*args: Any) -> Any:
         pixels = flawless(*args)
         found.append(pixels is not None)
         return pixels
 
-    monkeypatch.setattr(images, "flawless_jpeg", spied)
+    monkeypatch.setattr(decode, "flawless_jpeg", spied)
     return found
 
 
 def by_pillow(monkeypatch: pytest.MonkeyPatch, *args: Any, **options: Any) -> Any:
     with monkeypatch.context() as patch:
-        patch.setattr(images, "flawless_jpeg", lambda *_: None)
+        patch.setattr(decode, "flawless_jpeg", lambda *_: None)
         return open_reduced(*args, **options)
 
 

@@ -6,16 +6,16 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from camfleet.cards import Card, CardInput
-from camfleet.expressions import parse_target
+from camfleet.contract.targets import parse_target
+from camfleet.registry.cards import Card, CardInput
 from camfleet.settings import Settings
 from camfleet_worker.models import openvino_engine
 from camfleet_worker.models.build import ModelKey, build_explainer
-from camfleet_worker.models.engines import Choice
+from camfleet_worker.models.choose import Choice
 from camfleet_worker.models.tf import conversion
 from camfleet_worker.models.tf.signature import Signature
 from camfleet_worker.models.tf.split import split
-from nets import deep_head, gap_dense, images, randomise
+from helpers.networks import deep_head, gap_dense, images, randomise
 
 SHAPE = (12, 10, 3)
 ALL = ("gradcam", "cam", "layercam", "gradcam++")

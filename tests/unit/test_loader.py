@@ -8,9 +8,9 @@ import keras
 import pytest
 
 from camfleet.errors import ModelRefused, UnsupportedModelFile
-from camfleet_worker.models.modelfile import describe
+from camfleet_worker.models.model_file import describe
 from camfleet_worker.models.tf.loader import load_keras
-from nets import gap_dense, images, layers
+from helpers.networks import gap_dense, images, layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camfleet_worker import logs
-from camfleet_worker.flow import ahead
+from camfleet_worker.pipeline.threads import ahead
+from camfleet_worker.process import logs
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 HEAD = re.compile(rf"{TIME} (?P<level>\w+) (?P<logger>\S+) (?P<place>job=.*)")
 
-logger = logging.getLogger("camfleet_worker.chunks")
+logger = logging.getLogger("camfleet_worker.chunks.runner")
 
 
 def record(message, *values, error=None):
@@ -44,7 +44,7 @@ def test_a_line_of_text_says_when_how_bad_who_where_and_what():
         found = HEAD.fullmatch(text("%d rows", 4))
     assert found.groups() == (
         "INFO",
-        "camfleet_worker.chunks",
+        "camfleet_worker.chunks.runner",
         "job=X chunk=0:3 image=- 4 rows",
     )
 
@@ -56,7 +56,7 @@ def test_a_line_of_json_has_every_field():
     assert isinstance(line.pop("process"), int)
     assert line == {
         "level": "INFO",
-        "logger": "camfleet_worker.chunks",
+        "logger": "camfleet_worker.chunks.runner",
         "thread": "MainThread",
         "message": "it failed",
         "job": None,
@@ -145,7 +145,7 @@ def test_work_ahead_in_other_threads_knows_its_place():
 
 def test_a_log_file_gets_the_lines_of_all_loggers_from_a_level_on(tmp_path):
     code = (
-        "import logging, sys; from camfleet_worker import logs; "
+        "import logging, sys; from camfleet_worker.process import logs; "
         "logs.setup('text', logging.WARNING, sys.argv[1]); "
         "logging.getLogger('a.b').warning('away: %s', chr(0xdcff)); logging.info('unasked')"
     )

@@ -2,10 +2,10 @@
 
 import pytest
 
-from camfleet.contract import Result
-from camfleet.totals import Image, Totals, images
-from camfleet_worker.results import broken, merged, positions
-from producing import row
+from camfleet.contract.results import Result
+from camfleet.jobstore.totals import Image, Totals, images
+from camfleet_worker.pipeline.rows import broken, merged, positions
+from helpers.producers import row
 
 LOST, BROKEN, MODEL = "image_not_found", "image_unreadable", "model_broke"
 

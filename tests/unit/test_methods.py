@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from camfleet_worker.models import cam
-from nets import explainer, flatten_dense, gap_dense, images, targets
+from helpers.networks import explainer, flatten_dense, gap_dense, images, targets
 
 # One image, a grid of 1 x 2, two feature maps.
 ACTIVATIONS = np.array([[[[1, 4], [3, 2]]]], np.float32)

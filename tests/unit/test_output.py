@@ -9,9 +9,9 @@ import pytest
 
 START = """
 import ctypes, os, sys, threading, warnings
-from camfleet_worker import logs, output
+from camfleet_worker.process import logs, stdio
 logs.setup("json", "WARNING", None)
-give_back = output.adopt()
+give_back = stdio.adopt()
 native = ctypes.PyDLL(None)  # holds the interpreter's lock, as an extension module may
 def say(text): native.write(2, text, len(text))
 """

@@ -11,7 +11,7 @@ from camfleet.errors import (
     SourceUnreachable,
     StorageUnavailable,
 )
-from camfleet_worker.patience import Patience, WorkerStops, once
+from camfleet_worker.process.patience import Patience, WorkerStops, once
 
 
 def failing(*errors):

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from camfleet.cards import CardInput, Preprocessing
-from camfleet.geometry import Geometry
-from camfleet_worker.pictures.images import InputSpec, PreprocessingSpec, prepare
+from camfleet.contract.geometry import Geometry
+from camfleet.registry.cards import CardInput, Preprocessing
+from camfleet_worker.pictures.prepare import InputSpec, PreprocessingSpec, prepare
 
 
 @dataclass(frozen=True)

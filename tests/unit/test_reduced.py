@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camfleet.cards import CardInput, Preprocessing, parse_card
 from camfleet.errors import ImageTooLarge, ImageUnreadable, InvalidCard
-from camfleet_worker.pictures.images import open_image, open_reduced, prepare
+from camfleet.registry.cards import CardInput, Preprocessing, parse_card
+from camfleet_worker.pictures.decode import open_image, open_reduced
+from camfleet_worker.pictures.prepare import prepare
 
 AS_IT_IS = Preprocessing(mode="none")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from camfleet.contract import Regions
-from camfleet.geometry import Geometry, Region
+from camfleet.contract.geometry import Geometry, Region
+from camfleet.contract.outputs import Regions
 from camfleet_worker.pictures.regions import MAX_PIXELS, focus, regions
 
 ALL = Regions(threshold=0.5, components="all", shapes=("box", "rle", "polygon"))

@@ -9,17 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camfleet.contract import DEFAULT_OUTPUTS
-from camfleet.geometry import Geometry
-from camfleet_worker.pictures.images import prepare
-from camfleet_worker.pictures.render import (
-    canvas,
-    heatmap_png,
-    normalise,
-    overlay_jpeg,
-    pictures,
-    raw_npy,
-)
+from camfleet.contract.geometry import Geometry
+from camfleet.contract.outputs import DEFAULT_OUTPUTS
+from camfleet_worker.pictures.draw import canvas, heatmap_png, overlay_jpeg, pictures, raw_npy
+from camfleet_worker.pictures.heat import normalise
+from camfleet_worker.pictures.prepare import prepare
 
 
 @dataclass(frozen=True)

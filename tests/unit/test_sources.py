@@ -8,9 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from camfleet import manifests
 from camfleet.errors import InvalidRequest
-from camfleet.sources import items
+from camfleet.sources.sources import items, manifests
 
 
 def read(source, on_broken=None):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from camfleet.errors import LayerRefused, ModelRefused
-from camfleet_worker.models.parts import probabilities
+from camfleet_worker.models.split import probabilities
 from camfleet_worker.models.tf.signature import Signature
 from camfleet_worker.models.tf.split import split
-from nets import deep_head, flatten_dense, gap_dense, images, layers, nested, randomise
+from helpers.networks import deep_head, flatten_dense, gap_dense, images, layers, nested, randomise
 
 
 def cut(model, layer="auto", activation="auto", shape=None):

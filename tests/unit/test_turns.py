@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from camfleet_worker.turns import Together, Turn
-from support import wait_until
+from camfleet_worker.pipeline.coalescer import Together, Turn
+from helpers.waiting import wait_until
 
 
 def started(*works):

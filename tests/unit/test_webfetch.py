@@ -13,8 +13,8 @@ from camfleet.errors import (
     SourceForbidden,
     SourceUnreachable,
 )
-from camfleet_worker.sources.guard import Address
-from loopback import IMAGE, LIMIT, Names, Site, reader, serving
+from camfleet_worker.web.guard import Address
+from helpers.web_server import IMAGE, LIMIT, Names, Site, reader, serving
 
 
 @pytest.fixture

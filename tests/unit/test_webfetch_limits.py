@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from camfleet.errors import ImageTooLarge, SourceUnreachable
-from loopback import IMAGE, LIMIT, Names, Site, reader, serving
+from helpers.web_server import IMAGE, LIMIT, Names, Site, reader, serving
 
 
 @pytest.fixture

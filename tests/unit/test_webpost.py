@@ -3,9 +3,9 @@
 import pytest
 
 from camfleet.errors import CamfleetError, ImageError, SourceForbidden, SourceUnreachable
-from camfleet_worker.sources.webfetch import Posted
-from loopback import Names, reader
-from receiver import receiving
+from camfleet_worker.web.client import Posted
+from helpers.callback_receiver import receiving
+from helpers.web_server import Names, reader
 
 
 @pytest.fixture

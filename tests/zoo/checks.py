@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from camfleet.cards import Card, CardInput
-from camfleet.expressions import parse_target
+from camfleet.contract.targets import parse_target
+from camfleet.registry.cards import Card, CardInput
 from camfleet.settings import Settings
-from camfleet_worker.models.engines import Choice
+from camfleet_worker.models.choose import Choice
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.models.parts import Candidate
+from camfleet_worker.models.split import Candidate
 from camfleet_worker.models.tf.signature import Signature
 from camfleet_worker.models.tf.split import split
-from nets import plain
+from helpers.networks import plain
 
 COUNT = 5  # images, each for another class where there are as many
 

@@ -19,13 +19,17 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from camfleet import __version__, contract
+from camfleet import __version__
+from camfleet.broker.app import make_app, send_chunk
+from camfleet.broker.redis import broker_errors
+from camfleet.contract import messages
+from camfleet.contract.records import ChunkRef
 from camfleet.errors import ConfigurationError
-from camfleet.messaging import broker_errors, make_app, send_chunk
 from camfleet.settings import Settings
-from camfleet_worker import broker, logs, output, tasks
-from camfleet_worker.gate import POLL_SECONDS, Gate, cycle, in_work
-from camfleet_worker.patience import Patience
+from camfleet_worker import tasks
+from camfleet_worker.process import kombu_patches, logs, stdio
+from camfleet_worker.process.admission import POLL_SECONDS, Gate, cycle, in_work
+from camfleet_worker.process.patience import Patience
 
 if TYPE_CHECKING:
     from camfleet_worker.services import Services
@@ -34,12 +38,12 @@ logger = logging.getLogger(__name__)
 
 settings = Settings.from_environ(os.environ)
 
-broker.install()
+kombu_patches.install()
 app = make_app(settings)
 gate = Gate(
     {
-        contract.INTERACTIVE_QUEUE: settings.interactive_concurrency,
-        contract.BULK_QUEUE: settings.concurrency,
+        messages.INTERACTIVE_QUEUE: settings.interactive_concurrency,
+        messages.BULK_QUEUE: settings.concurrency,
     },
     in_work,
 )
@@ -62,7 +66,7 @@ _host = ["celery@unknown"]
 @cache
 def services() -> "Services":
     """Return this process's services; the first call loads the engine's libraries."""
-    from camfleet_worker.device import configure
+    from camfleet_worker.process.runtime import configure
 
     configure(settings)
     from camfleet_worker.services import Services
@@ -70,7 +74,7 @@ def services() -> "Services":
     return Services(settings, name=_host[0], publish=_publish, gate=gate, patience=patience)
 
 
-def _publish(ref: contract.ChunkRef) -> None:
+def _publish(ref: ChunkRef) -> None:
     with broker_errors(settings):
         send_chunk(app, ref)
 
@@ -87,7 +91,7 @@ def _set_up_logs(loglevel: int, logfile: str | None, **_: Any) -> None:
 def _log_from_the_start(sender: str, instance: Any, options: dict[str, Any], **_: Any) -> None:
     """Give every line of the worker its form, before Celery says the first."""
     app.log.setup(options.get("loglevel"), options.get("logfile"), hostname=sender)
-    give_back = output.adopt()
+    give_back = stdio.adopt()
     worker_shutdown.connect(lambda **_: give_back(), weak=False)  # a restart replaces the program
     instance.quiet = True  # no banner: it isn't lines
     _host[0] = sender

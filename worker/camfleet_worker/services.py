@@ -3,43 +3,37 @@
 from collections.abc import Callable
 from typing import Any
 
-from camfleet.contract import INTERACTIVE_QUEUE, ChunkRef
+from camfleet.broker.backlog import Queues
+from camfleet.broker.heartbeats import Presence
+from camfleet.broker.leases import Leases
+from camfleet.broker.ledger import Ledger
+from camfleet.contract.messages import INTERACTIVE_QUEUE
+from camfleet.contract.records import ChunkRef
 from camfleet.errors import (
-    AccessDenied,
     CallerError,
-    ImageError,
-    ImageNotFound,
-    ImageTooLarge,
-    InvalidRequest,
-    ObjectMissing,
-    ObjectTooLarge,
-    SourceForbidden,
 )
 from camfleet.faultpoints import FaultPoints
-from camfleet.leases import Leases
-from camfleet.ledger import Ledger
-from camfleet.models import Models
-from camfleet.presence import Presence
-from camfleet.queues import Queues
+from camfleet.registry.registry import Models
 from camfleet.settings import Settings
-from camfleet.storage import Storage
-from camfleet_worker.batch import Batcher
-from camfleet_worker.beat import Beat
-from camfleet_worker.callbacks import Sender
-from camfleet_worker.chunks import ChunkRunner
-from camfleet_worker.device import device_name, gpus, threads
-from camfleet_worker.flow import Teams
-from camfleet_worker.gate import Gate
-from camfleet_worker.keeper import Keeper
-from camfleet_worker.metrics import PATIENCE, Metrics
+from camfleet.storage.storage import Storage
+from camfleet_worker.chunks.job_records import Records
+from camfleet_worker.chunks.keeper import Keeper
+from camfleet_worker.chunks.runner import ChunkRunner
+from camfleet_worker.heartbeat import Beat
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
-from camfleet_worker.models.preflight import preflight
-from camfleet_worker.patience import Patience
-from camfleet_worker.pipeline import Pipeline
-from camfleet_worker.records import Records
+from camfleet_worker.models.model_report import preflight
+from camfleet_worker.pipeline.batcher import Batcher
+from camfleet_worker.pipeline.pipeline import Pipeline
+from camfleet_worker.pipeline.threads import Teams
+from camfleet_worker.process.admission import Gate
+from camfleet_worker.process.patience import Patience
+from camfleet_worker.process.runtime import device_name, gpus, threads
+from camfleet_worker.prometheus import PATIENCE, Metrics
 from camfleet_worker.sources.fetch import Fetcher
-from camfleet_worker.sources.webfetch import WebReader
+from camfleet_worker.sources.objects import object_reader
+from camfleet_worker.web.client import WebReader
+from camfleet_worker.webhooks import Sender
 
 
 class Services:
@@ -74,7 +68,7 @@ class Services:
         web = WebReader(settings)
         self.pipeline = Pipeline(
             storage=self.storage,
-            fetcher=Fetcher(settings, _object_reader(self.storage), web=web),
+            fetcher=Fetcher(settings, object_reader(self.storage), web=web),
             models=self.store,
             cache=self.cache,
             teams=self.teams,
@@ -131,25 +125,6 @@ class Services:
         self.leases.close()
         self.presence.close()
         self.queues.close()
-
-
-def _object_reader(storage: Storage) -> Callable[[str, int], tuple[bytes, str | None]]:
-    """Return a function that reads an image from object storage, in the errors of images."""
-
-    def read(uri: str, limit: int) -> tuple[bytes, str | None]:
-        try:
-            stored = storage.get(uri, limit=limit)
-        except ObjectMissing as error:
-            raise ImageNotFound(str(error)) from error
-        except ObjectTooLarge as error:
-            raise ImageTooLarge(f"{error} (CAMFLEET_MAX_IMAGE_BYTES)") from error
-        except AccessDenied as error:
-            raise SourceForbidden(str(error)) from error
-        except InvalidRequest as error:
-            raise ImageError(str(error)) from error
-        return stored.data, stored.etag
-
-    return read
 
 
 def _no_check(_digest: str, _timeout: float) -> dict[str, Any]:

@@ -8,22 +8,21 @@ from celery import Celery
 from celery.exceptions import Reject
 from msgspec.structs import replace
 
-from camfleet import contract
-from camfleet.contract import (
+from camfleet.contract import messages
+from camfleet.contract.codec import decode, encode
+from camfleet.contract.messages import (
     CheckReply,
     CheckRequest,
-    ChunkRef,
     ErrorInfo,
     ExplainRequest,
     ProbeReply,
     ProbeRequest,
     Reply,
-    Result,
-    Status,
 )
+from camfleet.contract.records import ChunkRef
+from camfleet.contract.results import Result, Status
 from camfleet.errors import CallerError, CamfleetError, InternalError
-from camfleet.wire import decode, encode
-from camfleet_worker.patience import WorkerStops
+from camfleet_worker.process.patience import WorkerStops
 
 if TYPE_CHECKING:
     from camfleet_worker.services import Services
@@ -34,7 +33,7 @@ logger = logging.getLogger(__name__)
 def register(app: Celery, services: Callable[[], "Services"]) -> None:
     """Give `app` its tasks; `services` returns the process's own, built at the first call."""
 
-    @app.task(name=contract.EXPLAIN_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
+    @app.task(name=messages.EXPLAIN_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
     def explain(**message: Any) -> dict[str, Any]:
         """Explain one image while somebody waits."""
         try:
@@ -43,7 +42,7 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
         except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
             return encode(Reply(results=(), error=_info(error)))
 
-    @app.task(name=contract.CHECK_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
+    @app.task(name=messages.CHECK_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
     def check(**message: Any) -> dict[str, Any]:
         """Load a model that was uploaded and report on it."""
         try:
@@ -52,7 +51,7 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
         except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
             return encode(CheckReply(report=None, error=_info(error)))
 
-    @app.task(name=contract.PROBE_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
+    @app.task(name=messages.PROBE_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
     def probe(**message: Any) -> dict[str, Any]:
         """Try to read some images, as a dry run asks."""
         try:
@@ -61,7 +60,7 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
         except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
             return encode(ProbeReply(errors=(), error=_info(error)))
 
-    @app.task(name=contract.CHUNK_TASK, ignore_result=True)  # type: ignore[untyped-decorator]
+    @app.task(name=messages.CHUNK_TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def chunk(**message: Any) -> None:
         """Explain one chunk of a job, store its results part, then count it."""
         try:

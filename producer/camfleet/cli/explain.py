@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, show
+from camfleet.cli import EXIT_FAILED_IMAGES, output
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--model", "model", required=True, help="A model id, or id@version.")
-@show.asking
+@output.asking
 @click.option(
     "--input",
     "inputs",
@@ -22,7 +22,7 @@ from camfleet.cli import EXIT_FAILED_IMAGES, show
 @click.option(
     "--timeout", type=float, default=60, show_default=True, help="Seconds to wait for an answer."
 )
-@show.as_json
+@output.as_json
 @click.pass_context
 def explain(ctx: click.Context, /, images: tuple[str, ...], **options: Any) -> None:
     """Explain images and print a row per image and class.
@@ -30,13 +30,13 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **options: Any) -> N
     IMAGE is a path that the worker may read, or a file, s3, http or https URI. With --json the
     rows are one JSON array. Exit code 3 if an image failed.
     """
-    with show.client() as client:
+    with output.client() as client:
         rows = _rows(client, images, options)
     failed = [each for each in rows if each["status"] == "failed"]
     if options["as_json"]:
-        show.dump(rows)
+        output.dump(rows)
     else:
-        show.table(map(show.row, rows), show.ROW)
+        output.table(map(output.row, rows), output.ROW)
     for each in failed:
         click.echo(f"camfleet: {each['error_code']}: {each['error_message']}", err=True)
     if failed:
@@ -44,10 +44,10 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **options: Any) -> N
 
 
 def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list[dict[str, Any]]:
+    from camfleet.contract.codec import encode
     from camfleet.errors import ImageError, SourceUnreachable
-    from camfleet.wire import encode
 
-    question = show.question(options)
+    question = output.question(options)
     inputs = dict(map(_input, options["inputs"]))
     rows: list[dict[str, Any]] = []
     answers = []
@@ -61,7 +61,7 @@ def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list
                 **question,
             )
         )
-    with show.bar(len(images), "explaining") as bar:
+    with output.bar(len(images), "explaining") as bar:
         for answer in answers:
             try:
                 rows += [encode(result) for result in answer.result(options["timeout"])]
@@ -80,7 +80,7 @@ def _input(text: str) -> tuple[str, list[float]]:
 
 
 def _failed(image: str, model: str, error: Any) -> dict[str, Any]:
-    from camfleet.contract import Result
+    from camfleet.contract.results import Result
 
     return {
         **dict.fromkeys(Result.__struct_fields__),

@@ -5,26 +5,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import show
+from camfleet.cli import output
 
 if TYPE_CHECKING:
-    from camfleet.presence import WorkerState
+    from camfleet.broker.heartbeats import WorkerState
 
 _COLUMNS = ("worker", "state", "device", "images/s", "images", "models", "in work", "up")
 
 
 @click.command()
-@show.as_json
+@output.as_json
 def workers(*, as_json: bool) -> None:
     """List the live workers: device, models in memory, chunks in work, images per second."""
-    from camfleet.wire import encode
+    from camfleet.contract.codec import encode
 
-    with show.client() as client:
+    with output.client() as client:
         found = client.workers()
     if as_json:
-        show.dump([encode(each) for each in found])
+        output.dump([encode(each) for each in found])
         return
-    show.table(map(_row, found), _COLUMNS)
+    output.table(map(_row, found), _COLUMNS)
     for each in found:
         if each.trouble:
             click.echo(f"camfleet: {each.name}: {each.trouble}", err=True)
@@ -32,18 +32,18 @@ def workers(*, as_json: bool) -> None:
 
 @click.command()
 @click.option("--host", help="The workers of that host.  [default: of this one]")
-@show.as_json
+@output.as_json
 @click.pass_context
 def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
     """Say whether the workers of a host can take work; exit code 1 if not.
 
     A worker that answers a ping but gets no messages isn't well.
     """
+    from camfleet.broker.heartbeats import of_host
     from camfleet.errors import ServiceError
-    from camfleet.presence import of_host
 
     found: list[WorkerState] = []
-    with show.client() as client:
+    with output.client() as client:
         try:
             found = of_host(client.workers(), host)
             troubles = [f"{each.name}: {each.trouble}" for each in found if each.trouble]
@@ -52,7 +52,7 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
         except ServiceError as error:
             troubles = [str(error)]
     if as_json:
-        show.dump(
+        output.dump(
             {"healthy": not troubles, "workers": [w.name for w in found], "troubles": troubles}
         )
     elif not troubles:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, show
+from camfleet.cli import EXIT_FAILED_IMAGES, output
 
 if TYPE_CHECKING:
     from camfleet import Progress
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("job_id", metavar="JOB")
-@show.as_json
+@output.as_json
 @click.pass_context
 def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
     """Print how far a job is. Exit code 3 if it's complete and images failed."""
-    with show.client() as client:
+    with output.client() as client:
         progress = client.job(job_id).status()
     _tell(progress, as_json=as_json)
     _exit_by(ctx, progress)
@@ -25,7 +25,7 @@ def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
 @click.command()
 @click.argument("job_id", metavar="JOB")
 @click.option("--timeout", type=float, help="Give up watching after so many seconds (exit 1).")
-@show.as_json
+@output.as_json
 @click.pass_context
 def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json: bool) -> None:
     """Follow a job until it's complete, then print its totals.
@@ -35,16 +35,16 @@ def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json:
     """
     from camfleet.errors import AnswerTimeout
 
-    with show.client() as client:
+    with output.client() as client:
         job = client.job(job_id)
         progress = job.status()
         total, unit = (progress.chunks, "chunk") if progress.retry else (progress.total, "image")
-        with show.bar(total, job_id, unit) as bar:
+        with output.bar(total, job_id, unit) as bar:
             for progress in job.watch(timeout=timeout):  # the last one is kept
                 bar.update(max(0, _position(progress) - bar.n))
                 bar.set_postfix(progress.failures)
                 if as_json:
-                    show.dump(show.progress(progress))
+                    output.dump(output.progress(progress))
     if not as_json:
         _tell(progress, as_json=False)
     if not progress.ended:
@@ -59,7 +59,7 @@ def _position(progress: "Progress") -> int:
 
 def _tell(progress: "Progress", *, as_json: bool) -> None:
     if as_json:
-        show.dump(show.progress(progress))
+        output.dump(output.progress(progress))
         return
     rate, left = progress.images_per_second, progress.seconds_left
     speed = f"{rate:.1f} images/s" if rate else "no rate yet"

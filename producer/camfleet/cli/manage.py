@@ -2,19 +2,19 @@
 
 import click
 
-from camfleet.cli import show
+from camfleet.cli import output
 
 _COLUMNS = ("job", "state", "done", "total", "ok", "no evidence", "failed")
 
 
 @click.command()
-@show.as_json
+@output.as_json
 def jobs(*, as_json: bool) -> None:
     """List the jobs that Redis knows, newest first."""
-    with show.client() as client:
+    with output.client() as client:
         found = list(client.jobs())
     if as_json:
-        show.dump([show.progress(each) for each in found])
+        output.dump([output.progress(each) for each in found])
         return
     rows = [
         {
@@ -28,33 +28,33 @@ def jobs(*, as_json: bool) -> None:
         }
         for each in found
     ]
-    show.table(rows, _COLUMNS)
+    output.table(rows, _COLUMNS)
 
 
 @click.command()
 @click.argument("job_id", metavar="JOB")
-@show.as_json
+@output.as_json
 def cancel(job_id: str, *, as_json: bool) -> None:
     """Stop a job within one batch. What is done stays and is counted; resume goes on."""
-    with show.client() as client:
+    with output.client() as client:
         job = client.job(job_id)
         job.cancel()
         progress = job.status()
     if as_json:
-        show.dump(show.progress(progress))
+        output.dump(output.progress(progress))
     else:
         click.echo(f"{job_id} is {progress.state}: {progress.done} of {progress.total} done")
 
 
 @click.command()
 @click.argument("job_id", metavar="JOB")
-@show.as_json
+@output.as_json
 def resume(job_id: str, *, as_json: bool) -> None:
     """Run what is missing of a job, from object storage alone, into an empty Redis too."""
-    with show.client() as client:
+    with output.client() as client:
         progress = client.resume(job_id).status()
     if as_json:
-        show.dump(show.progress(progress))
+        output.dump(output.progress(progress))
     else:
         left = progress.total - progress.done
         click.echo(f"{job_id}: {progress.done} of {progress.total} were done, {left} to go")
@@ -63,14 +63,14 @@ def resume(job_id: str, *, as_json: bool) -> None:
 @click.command()
 @click.argument("job_id", metavar="JOB")
 @click.option("--code", "codes", multiple=True, help="Only this error code; repeat for several.")
-@show.as_json
+@output.as_json
 def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
     """Run the failed images of a complete job again; their rows are replaced, the old ones kept."""
-    with show.client() as client:
+    with output.client() as client:
         job, images = client.retry(job_id, codes)
         progress = job.status()
     if as_json:
-        show.dump({"images": images, **show.progress(progress)})
+        output.dump({"images": images, **output.progress(progress)})
     elif images:
         click.echo(f"{job_id}: {images} failed images run again; camfleet watch {job_id}")
     else:
@@ -80,16 +80,16 @@ def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
 
 @click.command()
 @click.argument("job_id", metavar="JOB")
-@show.as_json
+@output.as_json
 @click.pass_context
 def verify(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
     """Prove that every image of a job has its result exactly once. Exit code 1 if not."""
-    from camfleet.wire import encode
+    from camfleet.contract.codec import encode
 
-    with show.client() as client:
+    with output.client() as client:
         found = client.job(job_id).verify()
     if as_json:
-        show.dump({**encode(found), "passed": found.passed})
+        output.dump({**encode(found), "passed": found.passed})
     else:
         click.echo(
             f"{job_id}: {found.images} images; {found.ok} ok, {found.no_evidence} no evidence, "

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from camfleet.cli import show
+from camfleet.cli import output
 
 
 @click.group()
@@ -25,13 +25,13 @@ def models() -> None:
 @click.option(
     "--timeout", type=float, default=300, show_default=True, help="Seconds to wait for the check."
 )
-@show.as_json
+@output.as_json
 def add(card: Path, *, as_json: bool, **options: Any) -> None:
     """Register the model of a card: upload it, and have a worker load and check it."""
-    with show.client() as client:
+    with output.client() as client:
         ref, report = client.models.add(card, **options)
     if as_json:
-        show.dump({"id": ref.id, "version": ref.version, "digest": ref.digest, "report": report})
+        output.dump({"id": ref.id, "version": ref.version, "digest": ref.digest, "report": report})
         return
     click.echo(f"{ref.id} version {ref.version}, digest {ref.digest}")
     _print_report(report)
@@ -40,7 +40,7 @@ def add(card: Path, *, as_json: bool, **options: Any) -> None:
 @models.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--card", type=click.Path(path_type=Path), help="The card of a model file.")
-@show.as_json
+@output.as_json
 @click.pass_context
 def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool) -> None:
     """Say whether a model can be explained, at which layer, and why. Needs no server.
@@ -48,10 +48,10 @@ def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool
     PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
     """
     report = _plain_refusal(path) or _run(
-        "models.preflight", [str(path), *(["--card", str(card)] if card else [])]
+        "models.model_report", [str(path), *(["--card", str(card)] if card else [])]
     )
     if as_json:
-        show.dump(report)
+        output.dump(report)
         ctx.exit(1 if "error" in report else 0)
     _refuse(report)
     _print_report(report)
@@ -64,7 +64,7 @@ def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool
     "--size", type=int, nargs=2, metavar="H W", help="Input size where SRC leaves it open."
 )
 @click.option("--force", is_flag=True, help="Overwrite DST.")
-@show.as_json
+@output.as_json
 @click.pass_context
 def convert(
     ctx: click.Context,
@@ -84,7 +84,7 @@ def convert(
     words = ["--force"] * force + (["--size", *map(str, size)] if size else [])
     done = _run("legacy.convert", [str(source), str(target), *words])
     if as_json:
-        show.dump(done)
+        output.dump(done)
         ctx.exit(1 if "error" in done else 0)
     _refuse(done)
     click.echo(
@@ -93,17 +93,17 @@ def convert(
 
 
 @models.command(name="list")
-@show.as_json
+@output.as_json
 def list_(*, as_json: bool) -> None:
     """List the registered models, all versions."""
     from datetime import UTC, datetime
 
-    from camfleet.wire import encode
+    from camfleet.contract.codec import encode
 
-    with show.client() as client:
+    with output.client() as client:
         entries = [encode(entry) for entry in client.models.list()]
     if as_json:
-        show.dump(entries)
+        output.dump(entries)
         return
     if not entries:
         click.echo("no models yet; add one: camfleet models add CARD.toml", err=True)
@@ -111,25 +111,25 @@ def list_(*, as_json: bool) -> None:
         entry["added"] = datetime.fromtimestamp(entry["added_at"], UTC).isoformat(" ", "seconds")
         entry["digest"] = entry["digest"][:12]
     if entries:
-        show.table(entries, ("id", "version", "digest", "added"))
+        output.table(entries, ("id", "version", "digest", "added"))
 
 
 @models.command(name="show")
 @click.argument("name", metavar="ID[@VERSION]")
-@show.as_json
+@output.as_json
 def show_(name: str, *, as_json: bool) -> None:
     """Print a registered model's card and what the worker found out about it."""
     import msgspec
 
-    from camfleet.cards import to_toml
+    from camfleet.registry.cards import to_toml
 
-    with show.client() as client:
+    with output.client() as client:
         ref = client.models.find(name)
         card = client.models.card(ref.digest)
         report = client.models.report(ref.digest)
     if as_json:
         plain = msgspec.to_builtins(card)
-        show.dump({"digest": ref.digest, "card": plain, "report": report})
+        output.dump({"digest": ref.digest, "card": plain, "report": report})
         return
     labels = card.label_list
     brief = msgspec.structs.replace(card, labels=(*labels[:5], f"... {len(labels)} in all"))
@@ -140,8 +140,8 @@ def show_(name: str, *, as_json: bool) -> None:
 
 def _plain_refusal(path: Path) -> dict[str, Any] | None:
     """Return the error of a path that needs no TensorFlow to be refused."""
-    from camfleet.cards import check_model_file, load_card
     from camfleet.errors import CamfleetError
+    from camfleet.registry.cards import check_model_file, load_card
 
     try:
         check_model_file(path.parent / load_card(path).artifact if path.suffix == ".toml" else path)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, show
-from camfleet.contract import JobRecord, Status
+from camfleet.cli import EXIT_FAILED_IMAGES, output
+from camfleet.contract.records import JobRecord
+from camfleet.contract.results import Status
 
 if TYPE_CHECKING:
     from camfleet import Job
-    from camfleet.parts import Part
-    from camfleet.selection import Selection
-    from camfleet.tables import Table
+    from camfleet.jobstore.parquet import Table
+    from camfleet.results.query import Selection
+    from camfleet.results.read import Part
 
 _TABLE_ROWS = 100
 _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
@@ -36,7 +37,7 @@ _FILTERS = (
 )
 
 
-def _filters(command: show.F) -> show.F:
+def _filters(command: output.F) -> output.F:
     """Add the options that say which rows."""
     for option in reversed(_FILTERS):
         command = option(command)
@@ -75,38 +76,38 @@ def results(ctx: click.Context, /, job_id: str, **options: Any) -> None:
     option that stands several times means any of its values. Exit code 3 if the job is complete
     and images failed.
     """
-    from camfleet import parts
+    from camfleet.results.read import read_parts
 
     form = _form(options["form"], options["output"])
     seen: Counter[str] = Counter()
-    with _quiet_pipe(ctx), show.client() as client:
+    with _quiet_pipe(ctx), output.client() as client:
         job = client.job(job_id)
         record = job.record()
         selection = _selection(record, form, options)
         total = len(selection.models) * record.parts
-        read = parts.read(record, client.storage, selection)
+        parts = read_parts(record, client.storage, selection)
         silent = form != "table" and not options["output"] and sys.stdout.isatty()
-        bar = show.bar(total, "reading", "part", silent=silent)
-        with closing(_tables(read, bar, seen)) as tables:
+        bar = output.bar(total, "reading", "part", silent=silent)
+        with closing(_tables(parts, bar, seen)) as tables:
             _give(tables, selection, form, options)
         failed = _failed(job, total, seen)
     if failed:
         ctx.exit(EXIT_FAILED_IMAGES)
 
 
-def _form(form: str | None, output: Path | None) -> str:
+def _form(form: str | None, path: Path | None) -> str:
     """Return the format; refuse the ones that the output is not for."""
-    if output:
-        form = form or _SUFFIXES.get(output.suffix.lower())
+    if path:
+        form = form or _SUFFIXES.get(path.suffix.lower())
         if form in (None, "table"):
-            raise click.UsageError(f"--output {output}: say --format csv, json or parquet")
+            raise click.UsageError(f"--output {path}: say --format csv, json or parquet")
     elif form == "parquet" and sys.stdout.isatty():
         raise click.UsageError("--format parquet is not for a terminal: say --output FILE")
     return form or "table"
 
 
 def _selection(record: JobRecord, form: str, options: dict[str, Any]) -> "Selection":
-    from camfleet.selection import Filters, Selection
+    from camfleet.results.query import Filters, Selection
 
     columns = _columns(form, options["columns"], maps=options["maps"])
     filters = {name: options[name] for name in Filters.__annotations__ if options[name] != ()}
@@ -115,7 +116,7 @@ def _selection(record: JobRecord, form: str, options: dict[str, Any]) -> "Select
 
 def _columns(form: str, chosen: Sequence[str], *, maps: bool) -> Sequence[str] | None:
     """Return the columns to read, None: all."""
-    from camfleet.tables import MAPS, RESULTS
+    from camfleet.jobstore.parquet import MAPS, RESULTS
 
     if chosen:
         return [*chosen, *MAPS] if maps else chosen
@@ -139,28 +140,28 @@ def _tables(parts: "Generator[Part]", bar: Any, seen: Counter[str]) -> "Generato
 def _give(
     tables: "Generator[Table]", selection: "Selection", form: str, options: dict[str, Any]
 ) -> None:
-    from camfleet.export import FORMATS, first, whole_file
+    from camfleet.results.export import FORMATS, first, whole_file
 
     if form == "table":
         _print(tables, options["limit"], options["columns"])
         return
-    output = options["output"]
-    with whole_file(output) if output else nullcontext(sys.stdout.buffer) as sink:
+    path = options["output"]
+    with whole_file(path) if path else nullcontext(sys.stdout.buffer) as sink:
         FORMATS[form](first(tables, options["limit"]), selection.schema, sink)
 
 
 def _print(tables: "Generator[Table]", limit: int | None, columns: tuple[str, ...]) -> None:
     """Print the first rows as a table, then what failed among them."""
-    from camfleet.export import first, flat
+    from camfleet.results.export import first, flat
 
     most = limit or _TABLE_ROWS
     rows = [row for table in first(tables, most + 1) for row in flat(table).to_pylist()]
     tables.close()  # and the progress bar with it, before something is printed
     shown = rows[:most]
     if columns:
-        show.table(shown, tuple(dict.fromkeys(columns)))
+        output.table(shown, tuple(dict.fromkeys(columns)))
     else:
-        show.table(map(show.row, shown), show.ROW)
+        output.table(map(output.row, shown), output.ROW)
         _name_failures(shown)
     if len(rows) > most and not limit:
         click.echo("there are more rows: --format csv, json or parquet gives all", err=True)

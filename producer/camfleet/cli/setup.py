@@ -2,21 +2,21 @@
 
 import click
 
-from camfleet.cli import show
+from camfleet.cli import output
 
 
 @click.command()
-@show.as_json
+@output.as_json
 def setup(*, as_json: bool) -> None:
     """Make the bucket if it's missing, and prove that it and Redis can be used."""
-    from camfleet.ledger import Ledger
+    from camfleet.broker.ledger import Ledger
 
-    with show.client() as client:
+    with output.client() as client:
         client.storage.set_up()
         ledger = Ledger(client.settings)
         ledger.ping()
         ledger.close()
         if as_json:
-            show.dump({"bucket": client.storage.bucket, "ready": True})
+            output.dump({"bucket": client.storage.bucket, "ready": True})
         else:
             click.echo(f"ready: bucket {client.storage.bucket}, Redis answers")

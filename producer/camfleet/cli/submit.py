@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import show
+from camfleet.cli import output
 from camfleet.cli.jobs import watch
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 @click.option(
     "--model", "models", required=True, multiple=True, help="A model id; repeat for several."
 )
-@show.asking
+@output.asking
 @click.option("--job-id", help="The job's id; made up if not given. Never submitted twice.")
 @click.option("--keep-duplicates", is_flag=True, help="Explain repeated images each time.")
 @click.option("--callback", metavar="URL", help="Is told of the job's end.")
 @click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
 @click.option("--upload", is_flag=True, help="Send local images to the bucket for the workers.")
 @click.option("--watch", "follow", is_flag=True, help="Stay until the job is complete.")
-@show.as_json
+@output.as_json
 @click.pass_context
 def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> None:
     """Submit a job and print its id.
@@ -35,9 +35,9 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> N
     with the same target and inputs is explained once. --dry-run exits with 1 if it found
     something wrong.
     """
-    question = show.question(options)
+    question = output.question(options)
     asked = {"models": options["models"], **question, "callback": options["callback"]}
-    with show.client() as client:
+    with output.client() as client:
         if options["dry_run"]:
             _rehearse(ctx, client, sources, asked, options)
             return
@@ -49,12 +49,12 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> N
 def _submit(
     client: "Client", sources: tuple[str, ...], asked: dict[str, Any], options: dict[str, Any]
 ) -> "Job":
-    from camfleet.jobs import new_id
+    from camfleet.jobs.job import new_id
 
     job_id = options["job_id"] or new_id()
     click.echo(f"camfleet: submitting job {job_id}", err=True)
     items = _uploaded(client, sources) if options["upload"] else sources
-    with show.bar(None, "submitting") as bar:
+    with output.bar(None, "submitting") as bar:
         job = client.submit(
             items,
             **asked,
@@ -65,7 +65,7 @@ def _submit(
     record = job.record()
     if options["as_json"]:
         counts = {name: getattr(record, name) for name in ("images", "chunks", "duplicates")}
-        show.dump({"job_id": job.id, **counts, "note": job.note})
+        output.dump({"job_id": job.id, **counts, "note": job.note})
         return job
     click.echo(job.id)
     if job.note:
@@ -83,9 +83,9 @@ def _rehearse(
     asked: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
-    from camfleet.wire import encode
+    from camfleet.contract.codec import encode
 
-    with show.bar(None, "counting") as bar:
+    with output.bar(None, "counting") as bar:
         found = client.rehearse(
             sources,
             **asked,
@@ -94,7 +94,7 @@ def _rehearse(
             on_progress=lambda count: bar.update(count - bar.n),
         )
     if options["as_json"]:
-        show.dump({**encode(found), "passed": found.passed})
+        output.dump({**encode(found), "passed": found.passed})
     else:
         click.echo(f"images      {found.items}, duplicates left out: {found.duplicates}")
         click.echo(f"models      {', '.join(found.models)}")
@@ -113,7 +113,7 @@ def _uploaded(client: Any, sources: tuple[str, ...]) -> Any:
     """Yield the items of the sources, local files uploaded first."""
     from msgspec.structs import replace
 
-    from camfleet.sources import items
+    from camfleet.sources.sources import items
 
     for item in itertools.chain.from_iterable(items(each, client.storage) for each in sources):
         local = "://" not in item.image_uri

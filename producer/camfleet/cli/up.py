@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import show
+from camfleet.cli import output
 
 if TYPE_CHECKING:
-    from camfleet.local import LocalStack
+    from camfleet.local.stack import LocalStack
 
 _WORKER_SECONDS = 180
 _WATCH_SECONDS = 0.5
@@ -29,7 +29,7 @@ _WORKER_DEATHS = 3  # within a minute: then everything stops
     help="Folder that the worker may read images from; repeatable.  [default: this folder]",
 )
 @click.option("--no-worker", is_flag=True, help="Start the servers only.")
-@show.as_json
+@output.as_json
 def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> None:
     """Start Valkey, SeaweedFS and a worker on this machine and keep them until Ctrl-C.
 
@@ -41,7 +41,7 @@ def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> 
     import time
     from pathlib import Path
 
-    from camfleet.local import LocalStack
+    from camfleet.local.stack import LocalStack
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # also where `&` made the shell ignore it
@@ -51,7 +51,7 @@ def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> 
         if not no_worker:
             stack.wait_for_worker(_WORKER_SECONDS)
         try:
-            show.dump(_facts(stack)) if as_json else click.echo(_text(stack))
+            output.dump(_facts(stack)) if as_json else click.echo(_text(stack))
             sys.stdout.flush()
             deaths: list[float] = []
             while True:

@@ -10,23 +10,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from camfleet import cards, keys
-from camfleet.cards import Card
-from camfleet.contract import Fuse, ModelRef
+from camfleet.contract.outputs import Fuse
+from camfleet.contract.records import ModelRef
+from camfleet.contract.targets import parse_layers
 from camfleet.errors import DigestMismatch, GoldenMismatch, ModelRefused, ObjectMissing
-from camfleet.expressions import parse_layers
-from camfleet.models import Models
+from camfleet.jobstore import keys
+from camfleet.registry import cards
+from camfleet.registry.cards import Card
+from camfleet.registry.registry import Models
 from camfleet.settings import Settings
-from camfleet.storage import Storage
-from camfleet_worker.device import free_memory, load_tensorflow
-from camfleet_worker.models import apart
+from camfleet.storage.storage import Storage
+from camfleet_worker.models.choose import Choice
+from camfleet_worker.models.converted import subprocess
+from camfleet_worker.models.converted.bucket import Shared
 from camfleet_worker.models.engine import Chosen
-from camfleet_worker.models.engines import Choice
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.models.modelfile import describe
-from camfleet_worker.models.parts import Split
-from camfleet_worker.models.shared import Shared
-from camfleet_worker.pictures.images import open_image, prepare
+from camfleet_worker.models.model_file import describe
+from camfleet_worker.models.split import Split
+from camfleet_worker.pictures.decode import open_image
+from camfleet_worker.pictures.prepare import prepare
+from camfleet_worker.process.runtime import free_memory, load_tensorflow
 
 _RESOLVE_SECONDS = 5.0
 
@@ -140,8 +143,8 @@ def _converted(
     """Return what another process has cut, converted and kept; None where that can't be."""
     if not choice.folder or not choice.untried(layers):
         return None
-    order = apart.Order(card, path, tuple(layers), choice.settings, choice.folder)
-    found = choice.kept(layers) if apart.convert(order) else None
+    order = subprocess.Order(card, path, tuple(layers), choice.settings, choice.folder)
+    found = choice.kept(layers) if subprocess.convert(order) else None
     if found:
         choice.share(layers)
     else:

@@ -7,12 +7,10 @@ against the target, and the caller decides about ReLU and scaling.
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.float32]
+from camfleet_worker.arrays import Array
 
 
 def gradcam(activations: Array, gradients: Array) -> Array:

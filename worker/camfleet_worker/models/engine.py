@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.float32]
+from camfleet_worker.arrays import Array
+
 Rows: TypeAlias = Array | Sequence[Array]  # one array, or its rows, which lie anywhere
 Classes: TypeAlias = NDArray[np.int32]
 Extras: TypeAlias = tuple[Array, ...]  # one array a further input, a row an image

@@ -8,16 +8,15 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from camfleet.cards import Card
-from camfleet.contract import Fuse, Method
+from camfleet.contract.outputs import Fuse, Method
+from camfleet.contract.targets import MAX_TARGETS, Target
 from camfleet.errors import CamfleetError, InvalidRequest, NonFiniteOutput
-from camfleet.expressions import MAX_TARGETS, Target
+from camfleet.registry.cards import Card
+from camfleet_worker.arrays import Array
 from camfleet_worker.models import cam
 from camfleet_worker.models.engine import Chosen, Engine, Extras, Rows
-from camfleet_worker.models.parts import Split, probabilities
-from camfleet_worker.pictures import render
-
-Array: TypeAlias = NDArray[np.float32]
+from camfleet_worker.models.split import Split, probabilities
+from camfleet_worker.pictures import heat
 
 
 @dataclass(frozen=True)
@@ -258,7 +257,7 @@ def _map(
 def _fused(maps: Sequence[Array], how: Fuse) -> Array:
     """Return the mean or maximum of the maps' heat (0 to 1) on the finest of their grids."""
     height, width = max((each.shape for each in maps), key=lambda shape: shape[0] * shape[1])
-    heats = np.stack([render.resized(render.normalise(each), height, width) for each in maps])
+    heats = np.stack([heat.resized(heat.normalise(each), height, width) for each in maps])
     return np.asarray(heats.mean(axis=0) if how == "mean" else heats.max(axis=0), np.float32)
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from camfleet_worker.models.engine import Array, Classes, Extras, Gradients
-from camfleet_worker.models.parts import Split
+from camfleet_worker.arrays import Array
+from camfleet_worker.models.engine import Classes, Extras, Gradients
+from camfleet_worker.models.split import Split
 
 
 def head_gradients(split: Split, batch_size: int) -> Gradients:

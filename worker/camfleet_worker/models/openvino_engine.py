@@ -18,17 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from camfleet_worker.models.engine import (
-    Array,
-    Classes,
-    Engine,
-    Extras,
-    Forward,
-    Gradients,
-    Rows,
-    part,
-)
-from camfleet_worker.models.parts import TOLERANCE
+from camfleet_worker.arrays import Array
+from camfleet_worker.models.engine import Classes, Engine, Extras, Forward, Gradients, Rows, part
+from camfleet_worker.models.split import TOLERANCE
 
 logger = logging.getLogger(__name__)
 

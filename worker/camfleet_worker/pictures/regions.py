@@ -13,18 +13,15 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from camfleet.contract import Regions
-from camfleet.geometry import Focus, Geometry, Region
-from camfleet_worker.pictures.render import Map, Pixels, normalise, stretch
+from camfleet.contract.geometry import Focus, Geometry, Region
+from camfleet.contract.outputs import Regions
+from camfleet_worker.arrays import Doubles, Integers, Map, Pixels
+from camfleet_worker.pictures.heat import normalise, stretch
 
 MAX_PIXELS = 4_000_000  # of a picture that is searched for regions
 _KEPT = 256  # sides of photographs: arrays of at most a map's side squared
-
-Doubles = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 
 def focus(raw: Map, geometry: Geometry) -> Focus | None:

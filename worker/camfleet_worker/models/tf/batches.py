@@ -3,18 +3,16 @@
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from camfleet.errors import InternalError
+from camfleet_worker.arrays import Array
 from camfleet_worker.models.tf.functions import Run
 
 logger = logging.getLogger(__name__)
-
-Array: TypeAlias = NDArray[np.float32]
 
 
 class Batches:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from camfleet_worker.models.openvino_engine import OUTPUTS, library
-from camfleet_worker.models.parts import Split
+from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf import functions
 
 _CONVERTING = threading.Lock()

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from camfleet.cards import Card
 from camfleet.errors import ModelRefused
-from camfleet_worker.device import free_memory
-from camfleet_worker.models.parts import Split
+from camfleet.registry.cards import Card
+from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf.loader import load_keras
 from camfleet_worker.models.tf.signature import Signature
 from camfleet_worker.models.tf.split import split
-from camfleet_worker.pictures.images import prepare
+from camfleet_worker.pictures.prepare import prepare
+from camfleet_worker.process.runtime import free_memory
 
 
 def cut_model(

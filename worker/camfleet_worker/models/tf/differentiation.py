@@ -1,7 +1,8 @@
 """The gradients of any head, by TensorFlow's tape."""
 
-from camfleet_worker.models.engine import Array, Classes, Extras, Gradients
-from camfleet_worker.models.parts import Split
+from camfleet_worker.arrays import Array
+from camfleet_worker.models.engine import Classes, Extras, Gradients
+from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf import functions
 from camfleet_worker.models.tf.batches import Batches
 

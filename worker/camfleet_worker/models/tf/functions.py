@@ -10,7 +10,7 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from camfleet_worker.models.engine import EngineRefused
-from camfleet_worker.models.parts import Extra
+from camfleet_worker.models.split import Extra
 from camfleet_worker.models.tf.signature import joined
 
 Run: TypeAlias = Callable[..., Sequence[Any]]  # arrays to tensors

@@ -1,16 +1,14 @@
 """The end of a model: from its output back to logits, and CAM's weights."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
 from camfleet.errors import ModelRefused
-from camfleet_worker.models.parts import Activation
+from camfleet_worker.arrays import Array
+from camfleet_worker.models.split import Activation
 from camfleet_worker.models.tf.graph import FlatGraph, Step, activation_name
-
-Array: TypeAlias = NDArray[np.float32]
 
 _SHAPING = ("Flatten", "Reshape", "Cast")
 

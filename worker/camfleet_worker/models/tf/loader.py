@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 
-from camfleet.cards import check_model_file
 from camfleet.errors import ModelRefused, UnsupportedModelFile
-from camfleet_worker.models.modelfile import configuration, describe, parts
+from camfleet.registry.cards import check_model_file
+from camfleet_worker.models.model_file import configuration, describe, parts
 
 LAMBDA = "lambda"
 

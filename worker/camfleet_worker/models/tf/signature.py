@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camfleet.errors import ModelRefused
-from camfleet_worker.models.parts import Extra
+from camfleet_worker.models.split import Extra
 from camfleet_worker.models.tf.graph import FlatGraph
 
 

@@ -6,15 +6,15 @@ gradients vanish for confident answers (Grad-CAM is defined on the score before 
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
 from camfleet.errors import LayerRefused, ModelRefused
-from camfleet_worker.models.parts import (
+from camfleet_worker.arrays import Array
+from camfleet_worker.models.split import (
     HALF_TOLERANCE,
     TOLERANCE,
     Activation,
@@ -27,8 +27,6 @@ from camfleet_worker.models.tf import heads
 from camfleet_worker.models.tf.functions import nbytes
 from camfleet_worker.models.tf.graph import FlatGraph, Step, flatten, packed
 from camfleet_worker.models.tf.signature import Signature, choose, extras_of, joined
-
-Array: TypeAlias = NDArray[np.float32]
 
 
 def split(model: Any, signature: Signature, layer: str, activation: str, probe: Array) -> Split:

@@ -2,8 +2,9 @@
 
 import threading
 
-from camfleet_worker.models.engine import Array, Classes, Engine, Extras, Forward, Gradients, Rows
-from camfleet_worker.models.parts import Split
+from camfleet_worker.arrays import Array
+from camfleet_worker.models.engine import Classes, Engine, Extras, Forward, Gradients, Rows
+from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf import functions
 from camfleet_worker.models.tf.batches import Batches
 

@@ -1,0 +1,104 @@
+"""The Celery application as producers and workers must agree on it."""
+
+import time
+from typing import Any
+
+from celery import Celery
+from kombu import Queue  # type: ignore[attr-defined]  # kombu loads it lazily
+from kombu.pools import ProducerPool
+
+from camfleet.broker.redis import _CHECK_SECONDS, CONNECT_SECONDS, SILENT_SECONDS
+from camfleet.contract import messages
+from camfleet.contract.codec import encode
+from camfleet.contract.records import ChunkRef
+from camfleet.settings import Settings
+
+SENT = "camfleet_sent"  # header of a message: seconds since the epoch when it was sent
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return a Celery application whose settings are right for both sides.
+
+    Late acknowledgement, no prefetching: a message stays in Redis until its work is committed.
+    The visibility timeout must be the same on both sides or messages run twice.
+    """
+    app = Celery("camfleet", broker=settings.redis_url, backend=settings.redis_url)
+    sockets = {
+        "socket_connect_timeout": CONNECT_SECONDS,
+        "socket_timeout": SILENT_SECONDS,
+        "socket_keepalive": True,
+        "health_check_interval": _CHECK_SECONDS,
+    }
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        task_queues=[_queue(messages.INTERACTIVE_QUEUE), _queue(messages.BULK_QUEUE)],
+        task_default_queue=messages.INTERACTIVE_QUEUE,
+        task_routes={messages.CHUNK_TASK: {"queue": messages.BULK_QUEUE}},
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_timeout,
+            "queue_order_strategy": "priority",
+            **sockets,
+        },
+        result_backend_transport_options={"retry_policy": {"max_retries": 3}},
+        redis_socket_connect_timeout=CONNECT_SECONDS,
+        redis_socket_timeout=SILENT_SECONDS,
+        redis_socket_keepalive=True,
+        redis_backend_health_check_interval=_CHECK_SECONDS,
+        result_expires=settings.answer_expires,
+        task_publish_retry_policy={"max_retries": 3, "interval_start": 0.1, "interval_max": 1},
+    )
+    _own_pools(app)
+    return app
+
+
+def close_app(app: Celery) -> None:
+    """Close a producer's connections; Celery's own close leaves them to the collector."""
+    app.amqp.producer_pool.force_close_all()
+    app.pool.force_close_all()
+    consumer = app.backend.result_consumer
+    consumer.stop()
+    consumer._pubsub = None  # noqa: SLF001  # else results that die later connect to unsubscribe
+    app.backend.client.close()
+    app.close()
+
+
+def _own_pools(app: Celery) -> None:
+    """Give an app connection pools of its own.
+
+    Celery shares them by URL among all apps of a process: closing one app would close the others.
+    """
+    limit = app.conf.broker_pool_limit
+    app._pool = app.connection_for_write().Pool(limit=limit)  # noqa: SLF001  # no public way
+    pool = ProducerPool(app._pool, limit=limit)  # type: ignore[no-untyped-call]  # noqa: SLF001
+    app.amqp._producer_pool = pool  # noqa: SLF001
+
+
+def _queue(name: str) -> Any:
+    return Queue(name)  # type: ignore[no-untyped-call]  # kombu is untyped
+
+
+def sent_now() -> dict[str, float]:
+    """Return the headers of a message that is sent now; `queues` reads its age from them."""
+    return {SENT: time.time()}
+
+
+def send_chunk(app: Celery, ref: ChunkRef, producer: Any = None) -> None:
+    """Put the message of a chunk into the bulk queue."""
+    app.send_task(
+        messages.CHUNK_TASK,
+        kwargs={"ref": encode(ref)},
+        queue=messages.BULK_QUEUE,
+        task_id=f"{ref.job_id}-{ref.model}-{ref.part:05d}",
+        headers=sent_now(),
+        argsrepr="",  # for people, who see the id: to make them took a quarter of the time
+        kwargsrepr="",
+        ignore_result=True,
+        producer=producer,
+    )

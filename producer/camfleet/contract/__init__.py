@@ -1,0 +1,1 @@
+"""What producers and workers say to each other: messages, records, results, and their encoding."""

@@ -1,0 +1,72 @@
+"""The words that producers and workers share.
+
+A producer sends an `ExplainRequest` (one image, somebody waits) or a `ChunkRef` (a reference to
+one part of a job's manifest). A worker answers with `Result`: one per image and target. Only
+URIs and scalars travel through Redis, never pixels.
+
+Decoding (`contract.codec`) is strict in both directions: every field must be present, none may be
+unknown, and `InvalidRequest` names the one that is wrong.
+"""
+
+from typing import Any
+
+from camfleet.contract.codec import Wire
+from camfleet.contract.outputs import Fuse, Method, Name, Outputs
+from camfleet.contract.results import Result
+
+INTERACTIVE_QUEUE = "camfleet.interactive"
+BULK_QUEUE = "camfleet.bulk"
+
+EXPLAIN_TASK = "camfleet.explain"
+CHUNK_TASK = "camfleet.chunk"
+CHECK_TASK = "camfleet.check"
+PROBE_TASK = "camfleet.probe"
+
+
+class ExplainRequest(Wire, frozen=True, kw_only=True):
+    """One image, one model, one target expression: the message of `EXPLAIN_TASK`."""
+
+    image_uri: Name
+    inputs: str | None  # values of the model's other inputs, see `expressions`
+    model: Name  # "id" (the version registered last) or "id@version"
+    target: Name  # see `expressions`
+    method: Method
+    layer: Name  # see `expressions`
+    fuse: Fuse | None  # how the maps of several layers become one; null: as the card says
+    outputs: Outputs
+
+
+class ErrorInfo(Wire, frozen=True, kw_only=True):
+    code: str
+    message: str
+
+
+class Reply(Wire, frozen=True, kw_only=True):
+    """What an interactive task returns: results, or the one error that prevented them."""
+
+    results: tuple[Result, ...]
+    error: ErrorInfo | None
+
+
+class CheckRequest(Wire, frozen=True, kw_only=True):
+    """Ask a worker to load a model that was uploaded, before its id is given out."""
+
+    digest: str
+
+
+class CheckReply(Wire, frozen=True, kw_only=True):
+    report: dict[str, Any] | None
+    error: ErrorInfo | None
+
+
+class ProbeRequest(Wire, frozen=True, kw_only=True):
+    """Ask a worker whether it can read some images."""
+
+    uris: tuple[str, ...]
+
+
+class ProbeReply(Wire, frozen=True, kw_only=True):
+    """For each image why it can't be read, null where it can."""
+
+    errors: tuple[ErrorInfo | None, ...]
+    error: ErrorInfo | None

@@ -1,0 +1,108 @@
+"""Records of a job and its images: what producers write and workers read."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from camfleet.contract.codec import Wire
+from camfleet.contract.outputs import Fuse, Method, Name, Outputs
+
+SCHEMA_VERSION = 1
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class ChunkRef(Wire, frozen=True, kw_only=True):
+    """One part of a job's manifest, for one of its models: the message of `CHUNK_TASK`.
+
+    `retry` is 0 for the first run, and the number of the retry that runs its failed rows again.
+    """
+
+    job_id: Name
+    model: Annotated[int, Meta(ge=0)]
+    part: Annotated[int, Meta(ge=0)]
+    retry: Annotated[int, Meta(ge=0)]
+
+    def __str__(self) -> str:
+        again = f" retry {self.retry}" if self.retry else ""
+        return f"job {self.job_id} model {self.model} part {self.part}{again}"
+
+
+class ModelRef(Wire, frozen=True, kw_only=True):
+    """A registered model, pinned: the digest is that of its card, which names the artifact's."""
+
+    id: Name
+    version: Name
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class JobRecord(Wire, frozen=True, kw_only=True):
+    """`job.json`: what was asked. Written after the manifest: without it there is no job."""
+
+    schema_version: Literal[1]
+    job_id: Name
+    created_at: float  # seconds since the epoch
+    models: tuple[ModelRef, ...]
+    target: Name
+    method: Method
+    layer: Name
+    fuse: Fuse | None
+    outputs: Outputs
+    items: int  # rows of the manifest
+    duplicates: int  # rows of the source that were there before, and are not in the manifest
+    chunk_size: int
+    parts: int
+    callback: str | None  # URL that is told of the end
+
+    @property
+    def images(self) -> int:
+        """Explanations asked for: every item with every model."""
+        return self.items * len(self.models)
+
+    @property
+    def chunks(self) -> int:
+        return self.parts * len(self.models)
+
+    def number(self, ref: ChunkRef) -> int:
+        """Return the chunk's number within the job, model by model."""
+        return ref.model * self.parts + ref.part
+
+    def chunk(self, number: int, retry: int) -> ChunkRef:
+        """Return the chunk of a number."""
+        model, part = divmod(number, self.parts)
+        return ChunkRef(job_id=self.job_id, model=model, part=part, retry=retry)
+
+    def refs(self) -> Iterator[ChunkRef]:
+        """Yield all chunks, model by model, so that a worker keeps its model."""
+        for model in range(len(self.models)):
+            for part in range(self.parts):
+                yield ChunkRef(job_id=self.job_id, model=model, part=part, retry=0)
+
+
+class RetryRecord(Wire, frozen=True, kw_only=True):
+    """`retries/00001.json`: which failed rows of a complete job are run again, in which chunks."""
+
+    schema_version: Literal[1]
+    job_id: Name
+    number: Annotated[int, Meta(ge=1)]
+    created_at: float  # seconds since the epoch
+    codes: tuple[str, ...]  # error codes; none: every failed row
+    chunks: tuple[tuple[int, int], ...]  # model and part of each
+
+    def refs(self) -> Iterator[ChunkRef]:
+        for model, part in self.chunks:
+            yield ChunkRef(job_id=self.job_id, model=model, part=part, retry=self.number)
+
+    def wants(self, code: str | None) -> bool:
+        """Say whether a row that failed with this code is run again."""
+        return code is not None and (not self.codes or code in self.codes)
+
+
+class Item(Wire, frozen=True, kw_only=True):
+    """One row of a manifest part."""
+
+    item_id: Name
+    image_uri: Name
+    target: Name | None  # overrides the job's
+    inputs: str | None  # values of the model's other inputs, see `expressions`

@@ -1,0 +1,1 @@
+"""Questions to workers that somebody waits for."""

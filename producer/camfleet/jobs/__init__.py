@@ -1,0 +1,1 @@
+"""Jobs from the producer's side: submit, follow, resume, retry, verify."""

@@ -1,0 +1,110 @@
+"""One job, seen from the producer: submit, status, watch, results."""
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Unpack
+
+from camfleet.broker.ledger import Ledger
+from camfleet.broker.progress import Progress
+from camfleet.contract.records import JobRecord
+from camfleet.contract.results import Result
+from camfleet.errors import UnknownJob
+from camfleet.jobs.recovery import Verification, verify
+from camfleet.jobstore.records import read_record
+from camfleet.storage.storage import Storage
+
+if TYPE_CHECKING:
+    from camfleet.jobstore.parquet import Table
+    from camfleet.results.query import Filters
+
+POLL_SECONDS = 0.5
+
+
+class Job:
+    """A submitted job."""
+
+    def __init__(
+        self, job_id: str, storage: Storage, ledger: Ledger, *, note: str | None = None
+    ) -> None:
+        self.id = job_id
+        self.note = note  # what `submit` found, where the job existed already
+        self._storage = storage
+        self._ledger = ledger
+
+    def status(self) -> Progress:
+        """Return the exact totals so far; raise `UnknownJob`."""
+        try:
+            return self._ledger.progress(self.id)
+        except UnknownJob as error:
+            self.record()  # which knows more about an interrupted submit
+            raise UnknownJob(
+                f"Redis does not know job {self.id!r}, object storage does: camfleet resume "
+                "brings it back"
+            ) from error
+
+    def watch(self, *, timeout: float | None = None) -> Iterator[Progress]:
+        """Yield the progress, now and at every change, until the job is complete or cancelled.
+
+        Ends early, without an error, when `timeout` seconds have passed.
+        """
+        deadline = time.monotonic() + timeout if timeout is not None else None
+        last = None
+        while True:
+            progress = self.status()
+            seen = progress.chunks_done, progress.ok, progress.failed, progress.in_work
+            if seen != last or progress.ended:
+                yield progress
+            if progress.ended or (deadline is not None and time.monotonic() > deadline):
+                return
+            last = seen
+            time.sleep(POLL_SECONDS)
+
+    def wait(self, *, timeout: float | None = None) -> Progress:
+        """Return the progress at the end of the job, or after `timeout` seconds."""
+        *_, last = self.watch(timeout=timeout)
+        return last
+
+    def cancel(self) -> None:
+        """Let no further batch start; what is done stays and is counted."""
+        self._ledger.cancel(self.id)
+
+    def verify(self) -> Verification:
+        """Read all parts again and say whether every image is there exactly once."""
+        return verify(self.record(), self._storage, self._ledger)
+
+    def record(self) -> JobRecord:
+        """Return what was asked; raise `UnknownJob`."""
+        return read_record(self._storage, self.id)
+
+    def results(self, **filters: "Unpack[Filters]") -> Iterator[Result]:
+        """Yield the results of all finished chunks, model by model, in the manifest's order.
+
+        Filters such as `status="failed"` are those of `selection.Filters`: only rows that pass
+        all of them. Raises `InvalidRequest` naming the filter.
+        """
+        from camfleet.jobstore import parquet
+
+        for table in self.tables(**filters):
+            yield from parquet.to_results(table)
+
+    def tables(
+        self, columns: Iterable[str] | None = None, **filters: "Unpack[Filters]"
+    ) -> Iterator["Table"]:
+        """Yield the results as Arrow tables (pyarrow.Table), one per part that has rows.
+
+        Only the named columns are read, None: all. For pandas, DuckDB and the like; memory stays
+        flat. Raises `InvalidRequest` naming the column or filter.
+        """
+        from camfleet.results.query import Selection
+        from camfleet.results.read import read_parts
+
+        record = self.record()
+        for part in read_parts(record, self._storage, Selection.of(record, columns, filters)):
+            if part.table is not None and part.table.num_rows:
+                yield part.table
+
+
+def new_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"

@@ -1,0 +1,208 @@
+"""Submit, resume and retry: what a producer writes and sends, in which order, one at a time a job.
+
+A job comes to be in steps, each of which can be its last: manifest parts, `job.json` (without it
+there is no job), the ledger, the messages. Whoever submits the same id again completes what is
+missing, and workers send messages again that were never sent.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from camfleet.broker.app import send_chunk
+from camfleet.broker.ledger import Ledger
+from camfleet.broker.redis import broker_errors
+from camfleet.contract.codec import decode, encode_json
+from camfleet.contract.records import SCHEMA_VERSION, ChunkRef, Item, JobRecord, RetryRecord
+from camfleet.errors import InvalidRequest, ObjectChanged, UnknownJob
+from camfleet.faultpoints import FaultPoints
+from camfleet.jobs import recovery
+from camfleet.jobs.job import Job
+from camfleet.jobstore import keys
+from camfleet.jobstore.manifest_parts import write_manifest
+from camfleet.jobstore.records import check_id, read_record
+from camfleet.jobstore.totals import Image
+from camfleet.settings import Settings
+from camfleet.storage.storage import Storage
+
+_BATCH = 500  # messages
+_JSON = "application/json"
+_BEFORE = "was submitted before: nothing was done"
+_COMPLETED = "was submitted before, but not to the end: what was missing is queued now"
+
+
+class Submitter:
+    """The writing side of jobs."""
+
+    def __init__(self, settings: Settings, app: Any, storage: Storage, ledger: Ledger) -> None:
+        self._settings = settings
+        self._app = app
+        self._storage = storage
+        self._ledger = ledger
+        self._reach = FaultPoints(settings.fault_dir).reach
+
+    def submit(
+        self,
+        order: dict[str, Any],
+        items: Iterable[Item],
+        *,
+        job_id: str,
+        keep_duplicates: bool,
+        on_progress: Callable[[int], None],
+    ) -> Job:
+        """Write and queue a job; `order` holds the fields of its record that the caller chose.
+
+        An id that exists already is completed where its submit was cut off, and else left alone:
+        the job's `note` says so.
+        """
+        check_id(job_id)
+        with self._ledger.claim(job_id) as keep:
+            if self._storage.exists(keys.job(job_id)):
+                return self._again(job_id, keep)
+            record = self._write(
+                order, items, job_id, on_progress, keep, keep_duplicates=keep_duplicates
+            )
+            keep()
+            self._reach("manifest-written")
+            self._create(keys.job(job_id), encode_json(record), job_id)
+            self._reach("record-written")
+            self._ledger.open(record)
+            self._reach("ledger-open")
+            self._publish(record.refs(), keep)
+            self._reach("published")
+            self._ledger.published(job_id)
+            return Job(job_id, self._storage, self._ledger)
+
+    def resume(self, job_id: str) -> Job:
+        """Write a job's ledger anew and queue what is missing; raise `UnknownJob`."""
+        record = read_record(self._storage, job_id)
+        with self._ledger.claim(job_id) as keep:
+            self._rebuild(record, keep)
+        return Job(job_id, self._storage, self._ledger)
+
+    def retry(self, job_id: str, codes: tuple[str, ...]) -> tuple[Job, int]:
+        """Run the failed rows of a complete job again, of these error codes, none: of all.
+
+        Returns the job and the number of images. Raises `InvalidRequest` where the job isn't
+        complete, `UnknownJob`.
+        """
+        record = read_record(self._storage, job_id)
+        with self._ledger.claim(job_id) as keep:
+            self._must_be_complete(record, keep)
+            latest = recovery.latest_retry(self._storage, job_id)
+            number = latest.number + 1 if latest else 1
+            wanted = RetryRecord(
+                schema_version=1,
+                job_id=job_id,
+                number=number,
+                created_at=time.time(),
+                codes=codes,
+                chunks=(),
+            )
+            chunks, images = self._failed(record, wanted, keep)
+            if images:
+                self._start_retry(record, replace(wanted, chunks=tuple(chunks)), keep)
+        return Job(job_id, self._storage, self._ledger), images
+
+    def _publish(self, refs: Iterable[ChunkRef], keep: Callable[[], None]) -> None:
+        """Send the messages of chunks, in batches."""
+        with (
+            broker_errors(self._settings),
+            self._app.producer_or_acquire() as producer,
+            producer.batch(_BATCH),
+        ):
+            for place, ref in enumerate(refs):
+                if place % _BATCH == 0:
+                    keep()
+                send_chunk(self._app, ref, producer)
+                self._reach("message-sent")
+
+    def _write(
+        self,
+        order: dict[str, Any],
+        items: Iterable[Item],
+        job_id: str,
+        on_progress: Callable[[int], None],
+        keep: Callable[[], None],
+        *,
+        keep_duplicates: bool,
+    ) -> JobRecord:
+        from camfleet.sources.duplicates import Unique
+
+        size = self._settings.chunk_size
+        with Unique() as unique:
+            stream = items if keep_duplicates else unique(items)
+            count, parts = write_manifest(self._storage, job_id, stream, size, on_progress, keep)
+            made = {
+                "schema_version": SCHEMA_VERSION,
+                "job_id": job_id,
+                "created_at": time.time(),
+                "items": count,
+                "duplicates": unique.dropped,
+                "chunk_size": size,
+                "parts": parts,
+            }
+        return decode({**order, **made}, JobRecord)
+
+    def _create(self, key: str, data: bytes, job_id: str) -> None:
+        """Write a record that nobody has written; raise `InvalidRequest`."""
+        try:
+            self._storage.create(key, data, _JSON)
+        except ObjectChanged as error:
+            if self._storage.get(key).data != data:  # else ours, whose answer got lost
+                raise InvalidRequest(
+                    f"another producer wrote {key} meanwhile: look at camfleet status {job_id}"
+                ) from error
+
+    def _again(self, job_id: str, keep: Callable[[], None]) -> Job:
+        if self._ledger.is_published(job_id):
+            return Job(job_id, self._storage, self._ledger, note=_BEFORE)
+        self._rebuild(read_record(self._storage, job_id), keep)
+        return Job(job_id, self._storage, self._ledger, note=_COMPLETED)
+
+    def _rebuild(self, record: JobRecord, keep: Callable[[], None]) -> None:
+        self._publish(recovery.rebuild(record, self._storage, self._ledger, keep), keep)
+        self._ledger.published(record.job_id)
+
+    def _must_be_complete(self, record: JobRecord, keep: Callable[[], None]) -> None:
+        try:
+            progress = self._ledger.progress(record.job_id)
+        except UnknownJob:
+            self._rebuild(record, keep)
+            progress = self._ledger.progress(record.job_id)
+        if not progress.complete:
+            raise InvalidRequest(
+                f"job {record.job_id} is {progress.state}: its failed images can be run again when "
+                "it is complete (camfleet watch follows it, camfleet resume goes on with it)"
+            )
+
+    def _failed(
+        self, record: JobRecord, wanted: RetryRecord, keep: Callable[[], None]
+    ) -> tuple[list[tuple[int, int]], int]:
+        """Return model and part of each chunk with rows to run again, and how many these are."""
+        from camfleet.jobstore.results_parts import Outcomes
+
+        outcomes, chunks, images = Outcomes(self._storage), [], 0
+        for ref in record.refs():
+            keep()
+            found = outcomes.find(record, ref)
+            count = sum(map(_wanted_by(wanted), found.images if found else ()))
+            if count:
+                chunks.append((ref.model, ref.part))
+                images += count
+        return chunks, images
+
+    def _start_retry(self, record: JobRecord, retry: RetryRecord, keep: Callable[[], None]) -> None:
+        keep()
+        key = keys.retry(retry.job_id, retry.number)
+        self._create(key, encode_json(retry), retry.job_id)
+        self._reach("retry-written")
+        numbers = [record.number(ref) for ref in retry.refs()]
+        self._ledger.reopen(retry.job_id, retry.number, numbers)
+        self._publish(retry.refs(), keep)
+
+
+def _wanted_by(retry: RetryRecord) -> Callable[[Image], bool]:
+    return lambda image: retry.wants(image.error_code)

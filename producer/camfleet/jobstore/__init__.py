@@ -1,0 +1,1 @@
+"""A job as it lies in the bucket: the truth."""

@@ -1,0 +1,125 @@
+"""The layout of the bucket: every object key is made here, and all of them are deterministic.
+
+models/<digest>/card.toml, model.keras|.h5|.hdf5, golden, report.json
+models/<digest>/converted/<name>.tar                as a worker has converted it; may be deleted
+registry/<id>/<version>.json                        which digest a model id stands for
+jobs/<job>/job.json
+jobs/<job>/manifest/part-00000.parquet
+jobs/<job>/results/<model>-<index>/part-00000.parquet
+jobs/<job>/retries/00001.json                       which rows were run again
+jobs/<job>/history/00001/<model>-<index>/part-00000.parquet   a part as it was before retry 1
+maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy
+uploads/<sha256><suffix>                            images that a producer sent along
+"""
+
+import hashlib
+
+import msgspec
+
+from camfleet.contract.outputs import Outputs
+from camfleet.contract.records import ChunkRef, JobRecord
+
+
+def model_prefix(digest: str) -> str:
+    return f"models/{digest}/"
+
+
+def card(digest: str) -> str:
+    return f"models/{digest}/card.toml"
+
+
+def artifact(digest: str, suffix: str) -> str:
+    return f"models/{digest}/model{suffix}"
+
+
+def golden(digest: str) -> str:
+    return f"models/{digest}/golden"
+
+
+def converted(digest: str, name: str = "") -> str:
+    """Return the key of a model as a worker has converted it, or the prefix of all its forms.
+
+    `name` says by what it was converted, and for what.
+    """
+    return f"models/{digest}/converted/" + (f"{name}.tar" if name else "")
+
+
+def report(digest: str) -> str:
+    return f"models/{digest}/report.json"
+
+
+def registry(model_id: str = "", version: str = "") -> str:
+    """Return the key of one version's entry, or the prefix of an id's, or of all entries."""
+    if not model_id:
+        return "registry/"
+    return f"registry/{model_id}/" + (f"{version}.json" if version else "")
+
+
+def job(job_id: str) -> str:
+    return f"jobs/{job_id}/job.json"
+
+
+def manifest_part(job_id: str, part: int) -> str:
+    return f"{manifest(job_id)}part-{part:05d}.parquet"
+
+
+def results(job_id: str) -> str:
+    """Return the prefix of a job's results parts."""
+    return f"jobs/{job_id}/results/"
+
+
+def results_part(record: JobRecord, ref: ChunkRef) -> str:
+    return results(ref.job_id) + _part(record, ref)
+
+
+def history_part(record: JobRecord, ref: ChunkRef) -> str:
+    """Return the key of a results part as it was before the retry `ref.retry`."""
+    return f"jobs/{ref.job_id}/history/{ref.retry:05d}/" + _part(record, ref)
+
+
+def retries(job_id: str) -> str:
+    return f"jobs/{job_id}/retries/"
+
+
+def retry(job_id: str, number: int) -> str:
+    return f"{retries(job_id)}{number:05d}.json"
+
+
+def manifest(job_id: str) -> str:
+    """Return the prefix of a job's manifest parts."""
+    return f"jobs/{job_id}/manifest/"
+
+
+def _part(record: JobRecord, ref: ChunkRef) -> str:
+    return f"{record.models[ref.model].id}-{ref.model}/part-{ref.part:05d}.parquet"
+
+
+def upload(digest: str, suffix: str) -> str:
+    return f"uploads/{digest}{suffix}"
+
+
+def explanation(
+    image_uri: str,
+    inputs: object,
+    model_digest: str,
+    target: str,
+    method: str,
+    layer: str,
+    fuse: str | None,
+    outputs: Outputs,
+) -> str:
+    """Return the prefix under which the pictures of one request lie: the same request, the same."""
+    words = [image_uri, inputs, target, method, layer, fuse, msgspec.to_builtins(outputs)]
+    digest = hashlib.sha256(msgspec.json.encode(words)).hexdigest()
+    return f"maps/{model_digest[:16]}/{digest[:32]}/"
+
+
+PICTURES = {
+    "heatmap": (".heatmap.png", "image/png"),
+    "overlay": (".overlay.jpg", "image/jpeg"),
+    "raw": (".raw.npy", "application/octet-stream"),
+}
+
+
+def picture(prefix: str, class_index: int, kind: str) -> str:
+    return f"{prefix}{class_index:05d}{PICTURES[kind][0]}"

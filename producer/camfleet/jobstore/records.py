@@ -1,0 +1,34 @@
+"""A job's record in the bucket: without it there is no job."""
+
+import re
+
+from camfleet.contract.codec import decode_json
+from camfleet.contract.records import JOB_ID, JobRecord
+from camfleet.errors import InvalidRequest, ObjectMissing, UnknownJob
+from camfleet.jobstore import keys
+from camfleet.storage.storage import Storage
+
+
+def read_record(storage: Storage, job_id: str) -> JobRecord:
+    """Return a job's record from storage; raise `UnknownJob`."""
+    check_id(job_id)
+    try:
+        return decode_json(storage.get(keys.job(job_id)).data, JobRecord)
+    except ObjectMissing as error:
+        raise UnknownJob(_unknown(storage, job_id)) from error
+
+
+def _unknown(storage: Storage, job_id: str) -> str:
+    if next(storage.keys(keys.manifest(job_id)), None):
+        return (
+            f"job {job_id!r} was never submitted to the end: there is a manifest, but no job.json; "
+            f"submit it again with --job-id {job_id}"
+        )
+    return f"no job {job_id!r} in {storage.uri('jobs/')}"
+
+
+def check_id(job_id: str) -> None:
+    if not re.fullmatch(JOB_ID, job_id):
+        raise InvalidRequest(
+            f"{job_id!r} is no job id: letters, digits, dot, dash and underscore, at most 100"
+        )

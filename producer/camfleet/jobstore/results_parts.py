@@ -1,0 +1,82 @@
+"""What became of a chunk: its results part in storage, written once, replaced only by retries."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from camfleet.contract.records import ChunkRef, JobRecord
+from camfleet.contract.results import Result
+from camfleet.errors import ObjectChanged, ObjectMissing
+from camfleet.jobstore import keys, parquet
+from camfleet.jobstore.totals import Image, Totals
+from camfleet.storage.place import StoredObject
+from camfleet.storage.storage import Storage
+
+_PARQUET = "application/vnd.apache.parquet"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A results part: how its images ended, and by which retry it was written."""
+
+    data: bytes
+    etag: str | None
+    images: Sequence[Image]
+    retry: int
+
+
+class Outcomes:
+    """The results parts of all jobs. Safe to share by threads.
+
+    `reach` is called at the named point of the fault suite.
+    """
+
+    def __init__(
+        self, storage: Storage, reach: Callable[[str], None] = lambda _point: None
+    ) -> None:
+        self._storage = storage
+        self._reach = reach
+
+    def find(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
+        """Return a chunk's present results part, None where there is none."""
+        try:
+            return _read(self._storage.get(keys.results_part(record, ref)))
+        except ObjectMissing:
+            return None
+
+    def store(
+        self, record: JobRecord, ref: ChunkRef, rows: Sequence[Result], before: Outcome | None
+    ) -> Outcome:
+        """Write a chunk's results part in the place of `before`; return what lies there then.
+
+        Where another worker was faster its part stays, so that what is counted is what lies there.
+        A retry's predecessor is kept in the job's history.
+        """
+        key, data = keys.results_part(record, ref), parquet.write_results(rows, ref.retry)
+        try:
+            if before is None:
+                self._storage.create(key, data, _PARQUET)
+            else:
+                self._storage.put(keys.history_part(record, ref), before.data, _PARQUET)
+                self._reach("history-written")
+                self._storage.replace(key, data, _PARQUET, etag=before.etag or "")
+        except ObjectChanged:
+            return _read(self._storage.get(key))
+        return _read(StoredObject(data, None))
+
+    def totals(self, record: JobRecord, ref: ChunkRef, now: Outcome) -> Totals:
+        """Return what a chunk adds to the job's totals: of a retry, the differences."""
+        totals = Totals.of(now.images)
+        before = self.before(record, ref) if ref.retry else None
+        return totals.since(Totals.of(before.images)) if before else totals
+
+    def before(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
+        """Return a chunk's part as it was before a retry, None where nothing has replaced it."""
+        try:
+            return _read(self._storage.get(keys.history_part(record, ref)))
+        except ObjectMissing:
+            return None
+
+
+def _read(stored: StoredObject) -> Outcome:
+    images, retry = parquet.read_images(stored.data)
+    return Outcome(stored.data, stored.etag, images, retry)

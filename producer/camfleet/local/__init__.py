@@ -1,0 +1,1 @@
+"""The local stack: real servers and a worker as child processes. Knows errors and settings only."""

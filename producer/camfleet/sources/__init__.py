@@ -1,0 +1,1 @@
+"""Folders, globs, prefixes and manifests: anything becomes a stream of items."""

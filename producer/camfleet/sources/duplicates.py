@@ -1,0 +1,112 @@
+"""What of a long stream of items was there before, found with flat memory."""
+
+import itertools
+import json
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from types import TracebackType
+from typing import Self
+
+from camfleet.contract.records import Item
+from camfleet.errors import ServiceError
+
+_BATCH = 4096  # items per look into the table
+_pack = struct.Struct(">HH16s").pack  # 20 bytes
+
+# One statement per batch: a statement per item would let go of the interpreter's lock each time,
+# and wait for the threads that write to storage to give it back. ?1 holds the batch's keys one
+# behind the other, ?2 their number, ?3 the batch's.
+_ADD = """
+INSERT OR IGNORE INTO seen
+SELECT substr(?1, 20 * place + 1, 20), ?3 FROM places WHERE place < ?2
+"""
+_OLDER = """
+SELECT json_group_array(place) FROM places WHERE place < ?2
+AND (SELECT batch FROM seen WHERE key = substr(?1, 20 * place + 1, 20)) < ?3
+"""
+
+
+class Unique:
+    """Lets an item through unless one with the same image, target and inputs came before.
+
+    For as many streams as are given to it, in turn; `dropped` counts what it held back. Items are
+    compared by 128-bit digests. `memory` bytes hold about a million of them; the rest lies in a
+    temporary file, 30 bytes an item, deleted at the end of a `with` or by `close`.
+    """
+
+    def __init__(self, memory: int = 32 * 2**20) -> None:
+        self.dropped = 0
+        self._batches = 0
+        self._table = sqlite3.connect("", isolation_level=None)  # "": a file of sqlite's own
+        self._table.execute("PRAGMA journal_mode = OFF")
+        self._table.execute(f"PRAGMA cache_size = -{memory // 1024}")
+        self._table.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, batch INTEGER) WITHOUT ROWID")
+        self._table.execute("CREATE TABLE places (place INTEGER PRIMARY KEY)")
+        self._table.execute("BEGIN")
+        self._table.executemany("INSERT INTO places VALUES (?)", ((n,) for n in range(_BATCH)))
+
+    def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items that are new, in their order; raise `ServiceError` without disk space.
+
+        Up to some thousand items are read before the first is given out.
+        """
+        stream = iter(items)
+        while batch := list(itertools.islice(stream, _BATCH)):
+            first: dict[bytes, Item] = {}
+            for item in batch:
+                first.setdefault(_key(item), item)
+            for key in self._known(sorted(first)):
+                del first[key]
+            self.dropped += len(batch) - len(first)
+            yield from first.values()
+
+    def close(self) -> None:
+        self._table.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _known(self, keys: list[bytes]) -> list[bytes]:
+        """Add the sorted keys to the table, and return those that were there before."""
+        self._batches += 1
+        values = b"".join(keys), len(keys), self._batches
+        with _disk_errors():
+            if self._table.execute(_ADD, values).rowcount == len(keys):
+                return []
+            row = self._table.execute(_OLDER, values).fetchone()
+        return [keys[place] for place in json.loads(row[0])]
+
+
+def _key(item: Item) -> bytes:
+    """Return an item's digest behind hashes of its folder and of the beginning of its name.
+
+    So neighbours of a source are neighbours in the table, which finds their pages in memory: for
+    sources in order that takes half the time of digests alone.
+    """
+    uri = item.image_uri
+    folder, beginning = hash(uri[: uri.rfind("/")]), hash(uri[:-8])
+    words = f"{uri}\0{item.target!r}\0{item.inputs!r}".encode("utf-8", "surrogatepass")
+    digest = blake2b(words, digest_size=16).digest()
+    return _pack(folder & 0xFFFF, beginning & 0xFFFF, digest)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ServiceError(
+            f"can't note which images were there before ({error}): make room in the temporary "
+            "folder, about 30 bytes an image, or set TMPDIR to another one"
+        ) from error

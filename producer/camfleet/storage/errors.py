@@ -1,0 +1,171 @@
+"""What the exceptions of boto3 and obstore mean, in camfleet's errors.
+
+Trouble with the settings' own bucket is never the fault of what lies in it: a missing bucket and
+refused credentials are `StorageUnavailable` there, and the caller's fault in any other bucket.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from camfleet.errors import (
+    AccessDenied,
+    CamfleetError,
+    InvalidRequest,
+    ObjectChanged,
+    ObjectMissing,
+    OperationUnsupported,
+    StorageUnavailable,
+)
+from camfleet.storage.place import Place
+
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_DENIED = {
+    "401",
+    "403",
+    "AccessDenied",
+    "AllAccessDisabled",
+    "Forbidden",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+}
+_STALE = {"ExpiredToken", "InvalidToken", "RequestExpired", "RequestTimeTooSkewed"}
+_PASSING = {408, 409, 425, 429}  # time-outs, writes at the same time, throttling
+_UNKNOWN = 501
+
+_STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
+_KIND = re.compile(r"HttpError \{\s+kind: (\w+)")
+_DEBUG = "\n\nDebug source:"
+
+
+class Undecided(Exception):
+    """Nothing that obstore can do or explain: boto3 shall. `always`: for this bucket, any time."""
+
+    def __init__(self, *, always: bool = False) -> None:
+        super().__init__()
+        self.always = always
+
+
+@contextmanager
+def boto_errors(place: Place) -> Iterator[None]:
+    """Translate what boto3 raises."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        ParamValidationError,
+    )
+
+    try:
+        yield
+    except ClientError as error:
+        raise _answered(place, error) from error
+    except (ParamValidationError, UnicodeEncodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidRequest(f"{str(place)!r} can't be an S3 object: {reason}") from error
+    except NoCredentialsError as error:
+        raise _refused(place, "there are none") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise _unanswered(place, type(error).__name__) from error
+    except OSError as error:  # of the local file: botocore wraps those of the network
+        raise StorageUnavailable(f"{place}: {error}") from error
+
+
+@contextmanager
+def obstore_errors(place: Place) -> Iterator[None]:
+    """Translate what obstore raises, or raise `Undecided`.
+
+    Its exceptions carry text only, and some of them quote the key, which anybody may choose. So
+    the class counts first, and text only where no key stands before it.
+    """
+    from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, PreconditionError
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        text = _text(error).removeprefix(f"Object at location {place.key} not found: ")
+        raise _missing(place, no_bucket="<Code>NoSuchBucket<" in text) from error
+    except (AlreadyExistsError, PreconditionError) as error:
+        raise _conflict(place, _text(error)) from error
+    except GenericError as error:
+        raise _generic(place, str(error)) from error
+    except (BaseError, ValueError) as error:  # refused, no credentials; a key it can't take
+        raise Undecided from error
+
+
+def _answered(place: Place, error: object) -> CamfleetError:
+    """Return what boto3's `ClientError` means."""
+    response = getattr(error, "response", {})
+    code = response.get("Error", {}).get("Code", "")
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    if code in _MISSING or code == "NoSuchBucket":
+        return _missing(place, no_bucket=code == "NoSuchBucket")
+    if code in _DENIED:
+        return _refused(place, code)
+    if status == 412:
+        return _changed(place)
+    if status == _UNKNOWN:
+        return OperationUnsupported(f"{place}: {error}")
+    if status >= 500 or status in _PASSING or code in _STALE:
+        return StorageUnavailable(f"{place}: {error}")
+    return InvalidRequest(f"{place}: the object store refuses this: {error}")
+
+
+def _generic(place: Place, text: str) -> Exception:
+    """Return what obstore's `GenericError` means; its text quotes the URL, never the bare key."""
+    found = _STATUS.search(text)
+    status = int(found[1]) if found else None
+    kind = _KIND.search(text)
+    if status is None and kind:
+        return _unanswered(place, kind[1])
+    if status is None:  # a redirect is the sign of another region, which boto3 finds
+        return Undecided(always="Received redirect" in text)
+    if status in _PASSING or (status >= 500 and status != _UNKNOWN):
+        return StorageUnavailable(f"{place}: the object store answers {status}")
+    return Undecided(always="<Code>AuthorizationHeaderMalformed<" in text)  # likewise
+
+
+def _conflict(place: Place, text: str) -> CamfleetError:
+    """Return why a write on a condition failed; such keys are our own."""
+    if "status code: 409" in text:
+        return StorageUnavailable(f"{place} is being written by somebody else at this moment")
+    if "status code: 404" in text:
+        return _missing(place, no_bucket="<Code>NoSuchBucket<" in text)
+    return _changed(place)
+
+
+def _missing(place: Place, *, no_bucket: bool) -> CamfleetError:
+    if no_bucket and place.own:
+        return StorageUnavailable(
+            f"there is no bucket {place.bucket} at {place.host}: is CAMFLEET_BUCKET right? "
+            "`camfleet setup` makes it"
+        )
+    return ObjectMissing(f"{place} does not exist" + (", nor its bucket" if no_bucket else ""))
+
+
+def _refused(place: Place, reason: str) -> CamfleetError:
+    way_out = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or profile and role"
+    if place.own:
+        return StorageUnavailable(
+            f"{place}: {place.host} refuses these credentials for the bucket {place.bucket} of "
+            f"CAMFLEET_BUCKET ({reason}); {way_out}"
+        )
+    return AccessDenied(
+        f"{place}: the object store refuses these credentials ({reason}); {way_out}"
+    )
+
+
+def _changed(place: Place) -> ObjectChanged:
+    return ObjectChanged(f"{place} is not, or not any more, what this write was to replace")
+
+
+def _unanswered(place: Place, reason: str) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{place}: no answer from the object store at {place.host} ({reason}); is it running, and "
+        "is CAMFLEET_S3_ENDPOINT right?"
+    )
+
+
+def _text(error: BaseException) -> str:
+    return str(error).partition(_DEBUG)[0]

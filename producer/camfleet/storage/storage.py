@@ -1,0 +1,162 @@
+"""Object storage: a few verbs over obstore and boto3, whose exceptions stop here."""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from camfleet.errors import (
+    ObjectChanged,
+    ObjectMissing,
+    OperationUnsupported,
+    StorageUnavailable,
+)
+from camfleet.settings import Settings
+from camfleet.storage.boto import Boto, host
+from camfleet.storage.errors import Undecided, boto_errors
+from camfleet.storage.obstore import Objects
+from camfleet.storage.place import ABSENT, Place, StoredObject, split_uri
+
+__all__ = ["Storage", "StoredObject", "split_uri"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_PROOF = "setup-proof"
+
+
+class Storage:
+    """The bucket of the settings, and any other bucket by full URI. Safe to share by threads.
+
+    Every verb raises `StorageUnavailable` when the store is away, throttles, or doesn't begin or
+    go on with an answer within `seconds`, and when it has no bucket of ours or refuses us there;
+    `AccessDenied` when it refuses us in another bucket; `InvalidRequest` for names that can't be.
+    """
+
+    def __init__(self, settings: Settings, *, seconds: float = 15) -> None:
+        self.bucket = settings.bucket
+        self._host = host(settings.s3_endpoint)
+        self._boto = Boto(settings, seconds)
+        self._objects = Objects(settings, self._boto, seconds)
+        self._conditions = True
+
+    def uri(self, key: str) -> str:
+        return f"s3://{self.bucket}/{key}"
+
+    def get(self, key_or_uri: str, *, limit: int | None = None) -> StoredObject:
+        """Return an object's bytes; raise `ObjectMissing` or, before reading, `ObjectTooLarge`."""
+        place = self._place(key_or_uri)
+        return self._do(place, lambda by: by.get(place, limit))
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Write an object into the settings' bucket, over what may lie there; return its URI."""
+        return self._put(key, data, content_type, None)
+
+    def create(self, key: str, data: bytes, content_type: str) -> str:
+        """Write as `put` does, but raise `ObjectChanged` if anything lies there.
+
+        Of several writers exactly one succeeds. Whoever tries again after `StorageUnavailable`
+        may meet an object of their own. A store without conditional writes is written to
+        unconditionally, with one warning in the log; `replace` likewise.
+        """
+        return self._put_if(key, data, content_type, ABSENT)
+
+    def replace(self, key: str, data: bytes, content_type: str, *, etag: str) -> str:
+        """Write as `put` does, but raise `ObjectChanged` unless the object still has this ETag."""
+        try:
+            return self._put_if(key, data, content_type, etag)
+        except ObjectMissing as error:
+            raise ObjectChanged(f"{self.uri(key)} was to be replaced and is gone") from error
+
+    def upload(self, key: str, path: str) -> None:
+        """Stream a file of any size to `key`."""
+        with boto_errors(self._mine(key)):
+            self._client.upload_file(path, self.bucket, key)
+
+    def download(self, key_or_uri: str, path: str) -> None:
+        """Stream an object into a file; raise `ObjectMissing`."""
+        place = self._place(key_or_uri)
+        try:
+            with boto_errors(place):
+                self._client.download_file(place.bucket, place.key, path)
+        except ObjectMissing:
+            self.exists(key_or_uri)  # raises if it's our bucket: boto3 asks by HEAD: it can't tell
+            raise
+
+    def exists(self, key_or_uri: str) -> bool:
+        place = self._place(key_or_uri)
+        try:
+            self._do(place, lambda by: by.check(place))
+        except ObjectMissing:
+            return False
+        return True
+
+    def keys(self, key_or_uri: str) -> Iterator[str]:
+        """Yield the keys below a prefix, in order, a page at a time."""
+        place = self._place(key_or_uri)
+        with boto_errors(place):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=place.bucket, Prefix=place.key):
+                for each in page.get("Contents", ()):
+                    yield each["Key"]
+
+    def delete(self, doomed: list[str]) -> None:
+        with boto_errors(self._mine("")):
+            for start in range(0, len(doomed), 1000):
+                batch = [{"Key": key} for key in doomed[start : start + 1000]]
+                self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch})
+
+    def set_up(self) -> None:
+        """Make the bucket if it's missing and prove that it can be written and read.
+
+        Raises `StorageUnavailable`.
+        """
+        with boto_errors(self._mine("")):
+            names = [each["Name"] for each in self._client.list_buckets()["Buckets"]]
+            if self.bucket not in names:
+                self._client.create_bucket(Bucket=self.bucket)
+        proof = secrets.token_bytes(16)
+        self.put(_PROOF, proof, "application/octet-stream")
+        if self.get(_PROOF).data != proof:
+            raise StorageUnavailable(f"{self.uri(_PROOF)} reads back another content")
+        self.delete([_PROOF])
+
+    def close(self) -> None:
+        self._objects.close()
+        self._boto.close()
+
+    @property
+    def _client(self) -> Any:
+        return self._boto.client()
+
+    def _mine(self, key: str) -> Place:
+        return Place(self._host, self.bucket, key, own=True)
+
+    def _place(self, key_or_uri: str) -> Place:
+        if "://" not in key_or_uri:
+            return self._mine(key_or_uri)
+        bucket, key = split_uri(key_or_uri)
+        return Place(self._host, bucket, key, own=bucket == self.bucket)
+
+    def _do(self, place: Place, work: Callable[[Objects | Boto], T]) -> T:
+        """Do something with one object through obstore, or through boto3 where that can't."""
+        try:
+            return work(self._objects)
+        except Undecided as reason:
+            if reason.always:
+                self._objects.leave(place.bucket)
+        return work(self._boto)
+
+    def _put(self, key: str, data: bytes, content_type: str, etag: str | None) -> str:
+        place = self._mine(key)
+        self._do(place, lambda by: by.put(place, data, content_type, etag))
+        return str(place)
+
+    def _put_if(self, key: str, data: bytes, content_type: str, etag: str) -> str:
+        try:
+            return self._put(key, data, content_type, etag if self._conditions else None)
+        except OperationUnsupported:
+            logger.warning("%s knows no conditional writes: writing without", self._host)
+            self._conditions = False
+            return self._put(key, data, content_type, None)

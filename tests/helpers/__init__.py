@@ -1,0 +1,1 @@
+"""What tests share: small models, servers that misbehave, fleets that may be killed."""

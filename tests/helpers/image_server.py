@@ -1,0 +1,67 @@
+"""Photographs on a web server of the loopback interface, which counts who asks."""
+
+import io
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from PIL import Image
+
+from helpers.samples import photo
+
+
+class Album:
+    """Every path ending in `<number>.png` is a photograph; `asked` counts the requests by URI.
+
+    The URIs in `missing` aren't there at the moment.
+    """
+
+    def __init__(self, port):
+        self.port = port
+        self.asked = Counter()
+        self.missing = set()
+
+    def uris(self, name, count):
+        """Return the URIs of so many photographs that nobody has asked for before."""
+        return [f"http://127.0.0.1:{self.port}/{name}/{number}.png" for number in range(count)]
+
+    def times(self, uris):
+        """Return how often each was asked for."""
+        return [self.asked[uri] for uri in uris]
+
+
+@contextmanager
+def an_album():
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            uri = f"http://127.0.0.1:{album.port}{self.path}"
+            album.asked[uri] += 1
+            body = _png(int(self.path.rpartition("/")[2].removesuffix(".png")))
+            self.send_response(404 if uri in album.missing else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_):
+            pass  # a client that was killed
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        album = Album(server.server_address[1])
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield album
+        server.shutdown()
+
+
+def _png(number):
+    file = io.BytesIO()
+    Image.fromarray(photo(10 + number % 40, 10 + 3 * number % 60)).save(file, "PNG")
+    return file.getvalue()

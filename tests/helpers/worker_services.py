@@ -1,0 +1,19 @@
+"""A worker's parts within the test's own process: no Celery, no messages."""
+
+from collections import Counter
+
+from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE
+from camfleet_worker.process.admission import Gate
+from camfleet_worker.process.patience import Patience
+from camfleet_worker.services import Services
+
+
+def services(settings, publish=lambda _ref: None):
+    """Return a worker's parts; what they would put into the queue goes to `publish`."""
+    return Services(
+        settings,
+        name="celery@test",
+        publish=publish,
+        gate=Gate({INTERACTIVE_QUEUE: 4, BULK_QUEUE: 4}, Counter),
+        patience=Patience(settings.stop_seconds),
+    )

@@ -1,0 +1,1 @@
+"""Models converted once: in a process of their own, kept on disk, shared in the bucket."""

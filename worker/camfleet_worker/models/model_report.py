@@ -1,0 +1,158 @@
+"""The report on a model: can it be explained, at which layer, and why.
+
+`python -m camfleet_worker.models.model_report MODEL [--card CARD]` prints it as JSON without
+any server; `camfleet models check` runs that and shows it to people.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from camfleet.errors import CamfleetError, InternalError, InvalidCard, ModelRefused
+from camfleet.registry import cards
+from camfleet.registry.cards import Card, CardInput
+from camfleet.settings import Settings
+from camfleet_worker.models.cam import GRADIENT_METHODS
+from camfleet_worker.models.explainer import Explainer
+
+_ROUNDS = 3
+
+
+def preflight(explainer: Explainer) -> dict[str, Any]:
+    """Return what was found out about a built model, as plain data. Times are milliseconds."""
+    split = explainer.split
+    return {
+        "id": explainer.card.id,
+        "version": explainer.card.version,
+        **explainer.origin,
+        "input": list(explainer.shape),
+        "other_inputs": [
+            {"name": each.name, "shape": list(each.shape), "dtype": each.dtype}
+            for each in split.extras
+        ],
+        "layer": explainer.layer,
+        "why": _why(explainer),
+        "grid": [split.layer.height, split.layer.width],
+        "channels": split.layer.channels,
+        "candidates": [
+            {"path": each.path, "grid": [each.height, each.width], "channels": each.channels}
+            for each in split.candidates
+        ],
+        "head": list(split.head_layers),
+        "ending": split.ending,
+        "activation": split.activation,
+        "classes": split.classes,
+        "methods": [*GRADIENT_METHODS, *(["cam"] if split.cam_weights is not None else [])],
+        "cam": split.cam_reason or "holds",
+        "split_error": split.error,
+        "conv_bytes": split.conv_bytes,
+        "head_bytes": split.head_bytes,
+        "engine": explainer.engines[0].name,
+        "engine_disagreement": explainer.disagreement,
+        "milliseconds_per_image": _times(explainer),
+    }
+
+
+def _why(explainer: Explainer) -> str:
+    if explainer.card.layer_text != "auto":
+        return "the card names it"
+    last = explainer.split.candidates[-1].path
+    return f"the last of {len(explainer.split.candidates)} tensors with a grid: {last}"
+
+
+def _times(explainer: Explainer) -> dict[str, float]:
+    """Return the time of the forward pass and of the head's gradient, a batch shared out."""
+    size = explainer.batch_size
+    images = np.zeros((size, *explainer.shape), np.float32)
+    extras = tuple(each.trial(size) for each in explainer.split.extras)
+    engine = explainer.engines[0]
+    maps, _ = engine.forward(images, extras)
+    classes = np.zeros(size, np.int32)
+    return {
+        "forward": _median(lambda: engine.forward(images, extras)) / size,
+        "head_gradient": _median(lambda: engine.gradients(maps, classes, extras)) / size,
+    }
+
+
+def _median(work: Callable[[], object]) -> float:
+    rounds = []
+    for _ in range(_ROUNDS):
+        start = time.perf_counter()
+        work()
+        rounds.append((time.perf_counter() - start) * 1e3)
+    return round(statistics.median(rounds), 3)
+
+
+def main() -> int:
+    """Print a report, or {"error": ...}, as JSON; exit 0 when the model can be explained."""
+    parser = argparse.ArgumentParser(prog="python -m camfleet_worker.models.model_report")
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--card", type=Path)
+    arguments = parser.parse_args()
+    try:
+        report = check(arguments.path, arguments.card)
+    except CamfleetError as error:
+        json.dump({"error": {"code": error.code, "message": error.message}}, sys.stdout)
+        return 1
+    except Exception as error:  # noqa: BLE001  # whoever reads the JSON must learn it
+        traceback.print_exc()
+        message = f"a bug of camfleet, please report it: {type(error).__name__}: {str(error)[:300]}"
+        json.dump({"error": {"code": InternalError.code, "message": message}}, sys.stdout)
+        return 1
+    json.dump(report, sys.stdout)
+    return 0
+
+
+def check(path: Path, card_path: Path | None) -> dict[str, Any]:
+    """Return the report on a card file, or on a model file with or without a card."""
+    from camfleet_worker.models.build import ModelKey, build_explainer
+    from camfleet_worker.models.choose import Choice
+    from camfleet_worker.process.runtime import configure, load_tensorflow
+
+    settings = Settings(batch_size=4)
+    configure(settings)
+    load_tensorflow(settings)
+    if path.suffix == ".toml":
+        card_path, card = path, cards.load_card(path)
+        path = card_path.parent / card.artifact
+    else:
+        cards.check_model_file(path)
+        card = cards.load_card(card_path) if card_path else _plain_card(path)
+    golden = card_path.parent / card.golden.image if card_path and card.golden else None
+    if golden and not golden.is_file():
+        raise InvalidCard(f"golden.image {golden} does not exist")
+    explainer = build_explainer(
+        card,
+        path,
+        key=ModelKey("", "auto", None),
+        golden=golden.read_bytes() if golden else None,
+        choice=Choice(settings),
+    )
+    return {**preflight(explainer), "card": str(card_path) if card_path else None}
+
+
+def _plain_card(path: Path) -> Card:
+    """Return a card for a model file alone: its own input size, no preprocessing, no labels."""
+    from camfleet_worker.models.tf.loader import load_keras
+
+    inputs = getattr(load_keras(path), "inputs", None) or []
+    shape = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()
+    if len(shape) != 3 or None in shape or shape[2] not in (1, 3):
+        raise ModelRefused(
+            f"{path.name} has inputs {[tuple(each.shape) for each in inputs]}: give --card with "
+            "the input's height, width and color"
+        )
+    size = CardInput(height=shape[0], width=shape[1], color="gray" if shape[2] == 1 else "rgb")
+    return Card(id=path.stem, artifact=path.name, input=size)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""A model cut in two, as data: what every engine and explainer knows of it, without Keras."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from camfleet.errors import InvalidRequest, MethodRefused
+from camfleet_worker.arrays import Array
+
+TOLERANCE = 1e-4
+HALF_TOLERANCE = 1e-2  # for models that compute in float16 or bfloat16
+
+# given: the outputs are probabilities already, though they end in no softmax or sigmoid
+Activation: TypeAlias = Literal["softmax", "sigmoid", "given", "none"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A layer that the model can be cut at."""
+
+    path: str
+    height: int
+    width: int
+    channels: int
+
+
+class Trial(NamedTuple):
+    """A batch of images and extras, and what Keras makes of them at a cut."""
+
+    images: Array
+    extras: tuple[Array, ...]
+    activations: Array
+    logits: Array
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An input other than the image; `default` where an item gives no value."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    default: Array | None
+
+    def value(self, given: Sequence[float] | None) -> Array:
+        """Return an item's value in this input's shape; raise `InvalidRequest`."""
+        if given is not None:
+            return self._shaped(given)
+        if self.default is None:
+            raise InvalidRequest(
+                f"the model needs a value for its input {self.name!r}: give it with the image "
+                f"(inputs), or as default in the card ([inputs.{self.name}])"
+            )
+        return self.default
+
+    def trial(self, count: int) -> Array:
+        """Return (count, *shape) values to try the model with: the default, or made-up ones."""
+        if self.default is not None:
+            return np.stack([self.default] * count)
+        if "int" in self.dtype:  # zero often stands for padding, one for a word or category
+            return np.ones((count, *self.shape), np.float32)
+        return np.random.default_rng(1).uniform(0, 1, (count, *self.shape)).astype(np.float32)
+
+    def _shaped(self, values: Sequence[float]) -> Array:
+        array = np.asarray(values, np.float32)
+        if array.size != np.prod(self.shape, dtype=int):
+            raise InvalidRequest(
+                f"input {self.name!r} of the model takes {np.prod(self.shape, dtype=int)} "
+                f"numbers, not {array.size}"
+            )
+        return array.reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A model cut in two.
+
+    `conv` maps images (B, H, W, C) to feature maps (B, h, w, K); `head` maps those to logits
+    (B, classes). Where there are `extras`, both take a list with their values after the first
+    input. A single-unit sigmoid head counts as two classes with the logits -z and z.
+    `ending` is what was taken off to get logits. `cam_weights` is (K, classes) where CAM's
+    closed form holds, else `cam_reason` says why not. `tolerance` is how far parts of a whole
+    may differ, `trial` what they were compared on.
+    """
+
+    conv: Any
+    head: Any
+    extras: tuple[Extra, ...]
+    layer: Candidate
+    candidates: tuple[Candidate, ...]
+    ending: str
+    activation: Activation
+    classes: int
+    head_layers: tuple[str, ...]
+    cam_weights: Array | None
+    cam_reason: str
+    error: float
+    tolerance: float
+    trial: Trial
+    conv_bytes: int  # of the weights
+    head_bytes: int
+
+    def bare(self) -> "Split":
+        """Return the same without submodels and trial, for when an engine has what it needs."""
+        nothing = np.empty(0, np.float32)
+        return replace(self, conv=None, head=None, trial=Trial(nothing, (), nothing, nothing))
+
+    def require_cam(self) -> Array:
+        """Return CAM's class weights; raise `MethodRefused` with the reason."""
+        if self.cam_weights is None:
+            raise MethodRefused(f"method cam does not hold here: {self.cam_reason}; use gradcam")
+        return self.cam_weights
+
+
+def probabilities(logits: Array, kind: Activation) -> Array | None:
+    """Return (B, classes) probabilities of (B, classes) logits; None where they mean none."""
+    wide = logits.astype(np.float64)
+    if kind == "softmax":
+        shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
+    if kind == "sigmoid":
+        return np.asarray(0.5 * (1 + np.tanh(0.5 * wide)), np.float32)
+    return logits if kind == "given" else None

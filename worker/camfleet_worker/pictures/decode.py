@@ -1,0 +1,178 @@
+"""A decoded Pillow image, of whatever kind of numbers, as an upright RGB array."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from simplejpeg import decode_jpeg
+
+from camfleet_worker.arrays import Pixels
+from camfleet_worker.pictures.header import check_exif, kind_of, open_header, translated
+from camfleet_worker.pictures.prepare import InputSpec, boxes
+
+_BAND = 2**20  # pixels converted at a time
+_ORIENTATION = 0x0112
+
+
+def _mirror_and_rotate(pixels: Pixels, way: int) -> Any:
+    return cv2.rotate(cv2.flip(pixels, 1), way)
+
+
+_TURNS: dict[Any, tuple[Callable[..., Any], int]] = {  # by the value of the EXIF tag
+    2: (cv2.flip, 1),
+    3: (cv2.flip, -1),
+    4: (cv2.flip, 0),
+    6: (cv2.rotate, cv2.ROTATE_90_CLOCKWISE),
+    8: (cv2.rotate, cv2.ROTATE_90_COUNTERCLOCKWISE),
+    5: (_mirror_and_rotate, cv2.ROTATE_90_COUNTERCLOCKWISE),
+    7: (_mirror_and_rotate, cv2.ROTATE_90_CLOCKWISE),
+}
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (height, width) of the picture, turned as its EXIF says."""
+    across, down = image.size
+    turn, _ = _TURNS.get(_orientation(image), (None, 0))
+    return (across, down) if turn in (cv2.rotate, _mirror_and_rotate) else (down, across)
+
+
+def flawless_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
+    """Return the pixels of a JPEG's `data` at the size that `image`, its header, has been set to.
+
+    (H, W, 3) uint8 RGB, not turned yet: those that Pillow gives, without its own array of four
+    channels in between. None for colours and damages that are left to Pillow to judge.
+    """
+    if image.mode not in ("RGB", "L"):
+        return None
+    try:
+        found = decode_jpeg(data, min_height=image.height, min_width=image.width, strict=True)
+    except ValueError:  # whatever libjpeg remarked, were it no more than a byte too many
+        return None
+    return np.asarray(found, np.uint8) if found.shape[:2] == (image.height, image.width) else None
+
+
+def upright_rgb(image: Image.Image, pixels: Pixels | None = None) -> Pixels:
+    """Return the picture as (H, W, 3) uint8 RGB, turned as its EXIF says, and close the image.
+
+    `pixels`: the same before it's turned, where somebody else has decoded it. Raises `ValueError`
+    for numbers of unknown range, and whatever Pillow raises.
+    """
+    turn, way = _TURNS.get(_orientation(image), (None, 0))
+    pixels = _rgb(image) if pixels is None else pixels
+    image.close()  # makes room for the turn
+    return pixels if turn is None else np.asarray(turn(pixels, way), np.uint8)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001  # a broken EXIF block says nothing: the picture stays
+        return None
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    """Return the picture as (H, W, 3) uint8 RGB, converted band by band to save memory."""
+    tags = getattr(image, "tag_v2", {})
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        band = _rows(image, top, min(top + rows, image.height))
+        if band.mode in ("I", "F"):
+            raise ValueError("numbers of 32 bits or with a sign have no known range; save 8 or 16")
+        if band.mode.startswith("I;16"):
+            pixels[top : top + rows] = _eight_bits(band, tags)[:, :, None]
+            continue
+        if band.has_transparency_data:
+            layer = band.convert("RGBA")
+            band = Image.new("RGB", band.size, "white")
+            band.paste(layer, mask=layer)
+        plain = band if band.mode == "RGB" else band.convert("RGB")
+        cv2.cvtColor(_shared(plain), cv2.COLOR_RGBA2RGB, dst=pixels[top : top + rows])
+    return pixels
+
+
+def _rows(image: Image.Image, top: int, bottom: int) -> Image.Image:
+    whole = (top, bottom) == (0, image.height)
+    return image if whole else image.crop((0, top, image.width, bottom))
+
+
+def _shared(image: Image.Image) -> Any:
+    """Return an RGB picture's own memory, (H, W, 4): to copy it takes longer, and holds the GIL."""
+    return pa.array(image).values.to_numpy().reshape(image.height, image.width, 4)
+
+
+def _eight_bits(image: Image.Image, tags: Any) -> Pixels:
+    """Return a picture of 16-bit gray (of 12 bits in some TIFFs) as (H, W) uint8."""
+    values = np.asarray(image)
+    highest = 4095 if tags.get(258) == (12,) else 65535
+    table = np.rint(np.minimum(np.arange(65536) / highest, 1) * 255).astype(np.uint8)
+    if tags.get(262) == 0:  # TIFF: zero is white
+        table = 255 - table
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        table[transparent] = 255
+    return np.asarray(table[values], np.uint8)
+
+
+_REDUCTIONS = (8, 4, 2)  # libjpeg's
+_SPARE = 4  # pixels of a reduced picture for one of the input, in each direction
+
+
+def open_image(data: bytes, *, max_pixels: int, uri: str) -> Pixels:
+    """Return the picture in `data` as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
+
+    Of several frames or pages the first. Transparency lies on white, 16 bits become 8 by 1/257,
+    CMYK is converted without its profile, as no profile is applied at all. `uri` is for messages.
+
+    `ImageUnreadable`: none of JPEG, PNG, WebP, BMP, GIF, TIFF, or cut off, corrupt, of 32-bit
+    numbers. `ImageTooLarge`: more than `max_pixels`, by the header. What no decoder can notice
+    passes: changed bytes where a format has no checksum, a JPEG closed properly too early.
+    """
+    return _opened(data, lambda _height, _width: 1, max_pixels, uri)[0]
+
+
+def open_reduced(
+    data: bytes, spec: InputSpec, side: int, *, max_pixels: int, uri: str
+) -> tuple[Pixels, int]:
+    """Return as `open_image` does, and how many times less in each direction: 1, 2, 4 or 8.
+
+    A JPEG is decoded smaller where `spec` says so and a pixel of the input still is the mean of
+    16 or more; where the smaller pixels fill the whole picture and what the model sees of it, so
+    that nothing moves; and where the longest side keeps `side` pixels, 0 for all.
+    """
+    return _opened(data, partial(_reduction, spec=spec, side=side), max_pixels, uri)
+
+
+def _opened(
+    data: bytes, reduction: Callable[[int, int], int], max_pixels: int, uri: str
+) -> tuple[Pixels, int]:
+    kind = kind_of(data, uri)
+    with translated(uri, kind, max_pixels):
+        image = open_header(data, kind=kind, max_pixels=max_pixels, uri=uri)
+        pixels, scale = None, 1
+        if kind == "JPEG":
+            check_exif(image, uri)
+            scale = reduction(*upright_size(image))
+            image.draft(None, (image.width // scale, image.height // scale))
+            pixels = flawless_jpeg(image, data)
+        if pixels is None:
+            image.load()
+            check_exif(image, uri)
+        return upright_rgb(image, pixels), scale
+
+
+def _reduction(height: int, width: int, spec: InputSpec, side: int) -> int:
+    if spec.decode != "reduced" or not side:
+        return 1
+    seen, shown = boxes(height, width, spec)
+    across, down = (
+        (seen[axis + 2] - seen[axis]) / (shown[axis + 2] - shown[axis]) for axis in (0, 1)
+    )
+    most = min(across / _SPARE, down / _SPARE, max(height, width) / side)
+    edges = (height, width, *seen)
+    fits = (each for each in _REDUCTIONS if each <= most and not any(edge % each for edge in edges))
+    return next(fits, 1)

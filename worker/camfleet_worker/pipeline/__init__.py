@@ -1,0 +1,1 @@
+"""Fetch, decode, explain, render, store, report: images on their way to their rows."""

@@ -1,0 +1,94 @@
+"""What travels through the pipeline: the question, and an image on its way to its rows."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from camfleet.contract.geometry import Geometry
+from camfleet.contract.messages import ExplainRequest
+from camfleet.contract.outputs import Fuse, Method, Outputs
+from camfleet.contract.records import Item, JobRecord, ModelRef
+from camfleet.contract.results import Result, Timings
+from camfleet.contract.targets import Target
+from camfleet.errors import CamfleetError
+from camfleet_worker.models.build import ModelKey
+from camfleet_worker.models.explainer import Explanation
+from camfleet_worker.process.patience import Insist, once
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of every image of a batch; an item may override the target."""
+
+    model: ModelRef
+    target: str
+    method: Method
+    layer: str
+    fuse: Fuse | None
+    outputs: Outputs
+
+    @classmethod
+    def of(cls, model: ModelRef, asked: ExplainRequest | JobRecord) -> Self:
+        return cls(model, asked.target, asked.method, asked.layer, asked.fuse, asked.outputs)
+
+    @property
+    def key(self) -> ModelKey:
+        return ModelKey(self.model.digest, self.layer, self.fuse)
+
+
+def _untold(_explained: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a run owes to its surroundings.
+
+    `check` is told before every batch how many images went before, and may raise; `insist` does
+    what needs storage or the image's server.
+    """
+
+    check: Callable[[int], None] = _untold
+    insist: Insist = once
+
+
+@dataclass
+class Loaded:
+    """One image on its way, with what the steps behind it made, or the error that ended it."""
+
+    item: Item
+    target: str
+    error: CamfleetError | None = None
+    etag: str | None = None
+    file: bytes = b""
+    parsed: Target | None = None
+    pixels: Any = None  # (H, W, C) float32, the model's input
+    extras: tuple[Any, ...] = ()  # values of the model's other inputs, as it takes them
+    canvas: Any = None  # (h, w, 3) uint8, the upright photograph at the size of an overlay
+    geometry: Geometry | None = None
+    explanations: list[Explanation] = field(default_factory=list)
+    pictures: list[dict[str, bytes]] = field(default_factory=list)  # of each explanation, by kind
+    uris: list[dict[str, str]] = field(default_factory=list)  # where they lie
+    rows: list[Result] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=dict)  # milliseconds by stage
+
+    @contextmanager
+    def clock(self, stage: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            milliseconds = (time.perf_counter() - start) * 1e3
+            self.spent[stage] = self.spent.get(stage, 0.0) + milliseconds
+
+    @property
+    def drawn_bytes(self) -> int:
+        """Return how large the pictures will be before they are compressed."""
+        return 0 if self.canvas is None else len(self.explanations) * self.canvas.nbytes
+
+    @property
+    def timings(self) -> Timings:
+        return Timings(**{name: self.spent.get(name, 0.0) for name in Timings.__struct_fields__})

@@ -1,0 +1,1 @@
+"""What a worker process is set up with: libraries, logs, signals, admission of messages."""

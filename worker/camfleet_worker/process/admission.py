@@ -1,0 +1,100 @@
+"""Which queues a worker process asks for its next message.
+
+Chunks and interactive requests have slots of their own, so that neither keeps the other waiting;
+while a kind has no free slot its queue isn't asked. Celery gives each message a thread of its
+pool, whose size is the number of all slots.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from celery.worker import state
+from kombu.utils.scheduling import priority_cycle
+
+from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.05  # how long one question to Redis waits: how soon a freed slot is used
+_SILENT_SECONDS = 60.0  # longer than kombu needs to notice a dead connection and make a new one
+
+
+class Gate:
+    """Decides, and knows whether the worker still asks at all. Safe to share by threads.
+
+    `slots` has the slots of each queue, `busy` returns how many messages of each are in work,
+    `clock` the time in seconds.
+    """
+
+    def __init__(
+        self,
+        slots: Mapping[str, int],
+        busy: Callable[[], Counter[str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._slots = dict(slots)
+        self._busy = busy
+        self._clock = clock
+        self._closed: str | None = None
+        self._asked = clock()
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """Return the number of all slots."""
+        return sum(self._slots.values())
+
+    def open(self, queues: Iterable[str]) -> list[str]:
+        """Return the queues of `queues` to ask now, in the order of the slots."""
+        self._asked = self._clock()
+        if self._closed:
+            return []
+        busy = self._busy()
+        there = list(queues)
+        order = [queue for queue in self._slots if queue in there]
+        others = [queue for queue in there if queue not in self._slots]
+        return [queue for queue in order if busy[queue] < self._slots[queue]] + others
+
+    def busy(self, queue: str) -> int:
+        """Return how many messages of a queue are in work."""
+        return self._busy()[queue]
+
+    def close(self, reason: str) -> None:
+        """Take no more messages; the first reason stays."""
+        with self._lock:
+            if not self._closed:
+                self._closed = reason
+                logger.critical("this worker takes no more work: %s", reason)
+
+    @property
+    def trouble(self) -> str | None:
+        """Return why no message is taken, None where all is well."""
+        if self._closed:
+            return self._closed
+        silent = self._clock() - self._asked
+        if silent > _SILENT_SECONDS and self._busy().total() < self.size:
+            return f"it has not asked the broker for work for {silent:.0f} s"
+        return None
+
+
+def cycle(gate: Gate) -> type[priority_cycle]:
+    """Return the strategy, in kombu's words, by which a channel picks its queues."""
+
+    class GatedCycle(priority_cycle):
+        def consume(self, n: int) -> list[str]:
+            return gate.open(self.items[:n])
+
+    return GatedCycle
+
+
+def in_work() -> Counter[str]:
+    """Return how many messages of each queue Celery has taken and not ended yet."""
+    while True:
+        try:
+            names = [request.name for request in list(state.reserved_requests)]
+        except RuntimeError:  # a thread ended one meanwhile
+            continue
+        return Counter(BULK_QUEUE if name == CHUNK_TASK else INTERACTIVE_QUEUE for name in names)

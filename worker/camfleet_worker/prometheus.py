@@ -1,0 +1,175 @@
+"""What Prometheus can ask a worker: counted where it happens, read when it asks."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from camfleet.broker.backlog import Backlog, Queues
+from camfleet.contract.results import Result, Timings
+from camfleet.errors import BrokerUnavailable, ConfigurationError
+from camfleet_worker.models.cache import ModelCache
+
+if TYPE_CHECKING:
+    from threading import Thread
+    from wsgiref.simple_server import WSGIServer
+
+Kind = Literal["bulk", "interactive"]
+Outcome = Literal["counted", "repeated", "failed", "returned", "cancelled"]
+
+PATIENCE = 1.0  # seconds for Redis to answer a scrape
+
+_STAGES = Timings.__struct_fields__
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """The metrics of one worker process, in a registry of its own. Safe to share by threads."""
+
+    def __init__(self) -> None:
+        own = self.registry = CollectorRegistry()
+        ProcessCollector(registry=own)
+        self._images = Counter(
+            "camfleet_images_total",
+            "Images this process explained; one that runs twice counts twice",
+            ["status", "model", "kind"],
+            registry=own,
+        )
+        seconds = Histogram(
+            "camfleet_stage_seconds",
+            "Seconds of one image in a stage; explain: its share of the batch",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self._seconds = {stage: seconds.labels(stage) for stage in _STAGES}
+        self._sizes = Histogram(
+            "camfleet_batch_size", "Images of a forward pass", buckets=_SIZES, registry=own
+        )
+        chunks = Counter(
+            "camfleet_chunks_total", "Chunks by how they ended here", ["outcome"], registry=own
+        )
+        self._chunks = {outcome: chunks.labels(outcome) for outcome in get_args(Outcome)}
+        self._in_work = Gauge(
+            "camfleet_chunks_in_work", "Chunks this process works on now", registry=own
+        )
+        self.explained = 0  # images, for the worker's own speed; about
+        self._server: tuple[WSGIServer, Thread] | None = None
+
+    def images(self, rows: Iterable[Result], kind: Kind) -> Iterator[Result]:
+        """Yield the rows, counting each image as its first target ended."""
+        for row in rows:
+            if row.rank == 0:
+                self._image(row, kind)
+            yield row
+
+    def batch(self, size: int) -> None:
+        """Count a forward pass of `size` images, if any."""
+        if size:
+            self._sizes.observe(size)
+
+    def chunk(self, outcome: Outcome) -> None:
+        """Count a chunk that ended in this process."""
+        self._chunks[outcome].inc()
+
+    def in_work(self) -> AbstractContextManager[Any]:
+        """Return a block in which a chunk is in work."""
+        return self._in_work.track_inprogress()
+
+    def watch(self, cache: ModelCache[Any, Any], queues: Queues) -> None:
+        """Ask these two whenever Prometheus asks."""
+        self.registry.register(_Models(cache))
+        self.registry.register(_Broker(queues))
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer Prometheus in threads of its own; port 0: don't. Raises `ConfigurationError`."""
+        if not port:
+            return
+        try:
+            self._server = start_http_server(port, host, self.registry)
+        except (OSError, OverflowError) as error:
+            raise ConfigurationError(
+                f"no metrics at {host}:{port} ({error}): set CAMFLEET_METRICS_PORT to a free port, "
+                "CAMFLEET_METRICS_HOST to an address of this machine"
+            ) from error
+
+    def close(self) -> None:
+        if self._server:
+            server, thread = self._server
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            self._server = None
+
+    def _image(self, row: Result, kind: Kind) -> None:
+        model = f"{row.model_id}@{row.model_version}"
+        self.explained += 1
+        self._images.labels(row.status, model, kind).inc()
+        for stage, seconds in self._seconds.items():
+            milliseconds = getattr(row.timings, stage)
+            if milliseconds:  # a failed image doesn't get to all of them
+                seconds.observe(milliseconds / 1e3)
+
+
+class _Models(Collector):
+    """The model cache, at the time of the question."""
+
+    def __init__(self, cache: ModelCache[Any, Any]) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._cache.counts()
+        for name in ("hits", "misses", "evictions"):
+            yield CounterMetricFamily(
+                f"camfleet_model_cache_{name}",
+                f"{name.capitalize()} of the model cache",
+                value=getattr(counts, name),
+            )
+        yield _gauge("model_cache_models", "Models in memory", counts.models)
+        yield _gauge("model_cache_bytes", "Bytes of their weights", counts.nbytes)
+
+
+class _Broker(Collector):
+    """The queues and leases of the whole fleet; without Redis only that it's away."""
+
+    def __init__(self, queues: Queues) -> None:
+        self._queues = queues
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            backlog = self._queues.read()
+        except BrokerUnavailable:
+            yield _gauge("broker_up", "Whether Redis answers", 0)
+            return
+        yield _gauge("broker_up", "Whether Redis answers", 1)
+        yield from _queues(backlog)
+        yield _gauge("leases", "Chunks in work, of all workers", backlog.leases)
+        yield _gauge("leases_overdue", "Chunks whose worker is gone", backlog.leases_overdue)
+
+
+def _queues(backlog: Backlog) -> Iterator[Metric]:
+    depth = GaugeMetricFamily("camfleet_queue_depth", "Messages that wait", labels=["queue"])
+    oldest = GaugeMetricFamily(
+        "camfleet_queue_oldest_seconds", "Age of the oldest that waits", labels=["queue"]
+    )
+    for queue in backlog.queues:
+        depth.add_metric([queue.name], queue.depth)
+        if queue.oldest_seconds is not None:
+            oldest.add_metric([queue.name], queue.oldest_seconds)
+    yield depth
+    yield oldest
+
+
+def _gauge(name: str, doc: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"camfleet_{name}", doc, value=value)

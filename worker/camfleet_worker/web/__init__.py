@@ -1,0 +1,1 @@
+"""HTTP that can't be led into the private network."""

@@ -1,0 +1,177 @@
+"""Tells whoever submitted a job that it has ended: signed, in a thread of its own, until they hear.
+
+Messages, signatures and pauses are those of Standard Webhooks (https://www.standardwebhooks.com).
+"""
+
+import logging
+import random
+import threading
+import time
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec.structs import asdict
+from standardwebhooks import Webhook
+
+from camfleet.broker.callbacks_due import LEASE_SECONDS, Callbacks, Ending, Taken
+from camfleet.broker.ledger import Ledger
+from camfleet.errors import CallerError, InvalidRequest, UnknownJob
+from camfleet.jobstore.records import read_record
+from camfleet.settings import Settings
+from camfleet.storage.storage import Storage
+from camfleet_worker.web.client import Posted, WebReader
+
+logger = logging.getLogger(__name__)
+
+ATTEMPT_SECONDS = 15.0
+_POLL_SECONDS = 1.0
+_LONGEST_WAIT = 30.0
+_CLOSING_SECONDS = 2.0
+_GONE = 410
+# Before the attempts after the first, in units of CAMFLEET_WEBHOOK_RETRY_SECONDS: at its default
+# 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.
+_PAUSES = (1, 60, 360, 1440, 3600, 7200, 10080, 14400, 17280)
+_JITTER = 0.1
+_TOLD = ("total", "ok", "no_evidence", "failed", "failures", "retry")
+_NO_SECRET = "CAMFLEET_WEBHOOK_SECRET is not set on the workers"  # noqa: S105
+
+
+class Sender:
+    """Sends the call-backs that are due, one after the other, in a thread of its own.
+
+    Every call-back arrives at least once or is given up; two senders never send the same one at
+    the same time unless a lease runs out. `poll_seconds` is how often it looks for due ones.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        storage: Storage,
+        ledger: Ledger,
+        web: WebReader,
+        poll_seconds: float = _POLL_SECONDS,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._storage = storage
+        self._ledger = ledger
+        self._web = web
+        self._callbacks = Callbacks(settings, lease_seconds=lease_seconds)
+        self._webhook = Webhook(settings.webhook_secret) if settings.webhook_secret else None
+        self._unit = settings.webhook_retry_seconds
+        self._poll = poll_seconds
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="camfleet-callbacks", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; a call-back that isn't answered soon is left to its lease."""
+        self._closed.set()
+        self._thread.join(_CLOSING_SECONDS)
+        self._callbacks.close()
+
+    def _run(self) -> None:
+        pause = self._poll
+        while not self._closed.wait(pause):
+            try:
+                while not self._closed.is_set() and (taken := self._callbacks.take()):
+                    self._handle(taken)
+                pause = self._poll
+            except Exception as error:  # noqa: BLE001  # this thread must outlive whatever happens
+                pause = min(2 * max(pause, self._poll), _LONGEST_WAIT)
+                logger.warning("call-backs wait %.0f s: %s", pause, error)
+
+    def _handle(self, taken: Taken) -> None:
+        ending = self._callbacks.ending(taken.job_id)
+        try:
+            url = read_record(self._storage, taken.job_id).callback
+        except (UnknownJob, InvalidRequest) as error:
+            return self._give_up(taken, str(error))
+        if ending is None or url is None:
+            logger.info("job %s: nothing to tell, it runs again or is forgotten", taken.job_id)
+            return self._callbacks.done(taken)
+        if self._webhook is None:
+            return self._give_up(taken, _NO_SECRET)
+        message = self._message(ending)
+        # Storage may have been slow: nobody else shall begin while this is on its way.
+        kept = self._callbacks.keep(taken)
+        if kept:
+            self._send(kept, ending, url, message, signed(self._webhook, ending, message))
+        return None
+
+    def _message(self, ending: Ending) -> bytes:
+        """Return the body: JSON with the members type, timestamp and data."""
+        progress = asdict(self._ledger.progress(ending.job_id))
+        told = {name: progress[name] for name in _TOLD}
+        return msgspec.json.encode(
+            {
+                "type": f"job.{ending.state}",
+                "timestamp": datetime.fromtimestamp(ending.at, UTC).isoformat(),
+                "data": {"job_id": ending.job_id, "state": ending.state, **told},
+            }
+        )
+
+    def _send(
+        self, taken: Taken, ending: Ending, url: str, message: bytes, headers: dict[str, str]
+    ) -> None:
+        try:
+            answer = self._web.post(url, message, headers, ATTEMPT_SECONDS)
+        except CallerError as error:
+            return self._give_up(taken, str(error))
+        except Exception as error:  # noqa: BLE001  # an attempt that failed, whatever it is
+            return self._try_later(taken, ending, str(error), None)
+        if 200 <= answer.status < 300:
+            logger.info("job %s: call-back %s sent", taken.job_id, ending.id)
+            return self._callbacks.done(taken, f"sent {time.time():.0f}")
+        if answer.status == _GONE:
+            return self._give_up(taken, "the receiver answers 410: it wants none any more")
+        return self._try_later(taken, ending, _reason(answer), answer.retry_after)
+
+    def _try_later(
+        self, taken: Taken, ending: Ending, reason: str, retry_after: float | None
+    ) -> None:
+        attempts = self._callbacks.failed(ending)
+        if not attempts:  # Redis has forgotten the job meanwhile
+            return self._callbacks.done(taken)
+        if attempts > len(_PAUSES):
+            return self._give_up(taken, f"{attempts} attempts, the last one: {reason}")
+        seconds = pause(attempts, self._unit, retry_after)
+        logger.warning(
+            "job %s: call-back waits %.0f s after attempt %d: %s",
+            taken.job_id,
+            seconds,
+            attempts,
+            reason,
+        )
+        return self._callbacks.again(taken, seconds, f"waiting: attempt {attempts}, {reason}")
+
+    def _give_up(self, taken: Taken, reason: str) -> None:
+        logger.error("job %s: call-back given up: %s", taken.job_id, reason)
+        self._callbacks.done(taken, f"given up: {reason}")
+
+
+def signed(webhook: Webhook, ending: Ending, message: bytes) -> dict[str, str]:
+    """Return the headers of one attempt; the id is the same for every attempt."""
+    now = datetime.now(UTC)
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": ending.id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": webhook.sign(ending.id, now, message.decode()),
+    }
+
+
+def pause(attempts: int, unit: float, retry_after: float | None) -> float:
+    """Return the seconds to wait after so many failed attempts, from 1 on.
+
+    `unit` is the first pause. A receiver that asks for more time gets it, up to the pause that
+    would come next.
+    """
+    own = _PAUSES[attempts - 1] * unit * random.uniform(1, 1 + _JITTER)  # noqa: S311  # no secret
+    longest = _PAUSES[min(attempts, len(_PAUSES) - 1)] * unit
+    return max(own, min(retry_after or 0, longest))
+
+
+def _reason(answer: Posted) -> str:
+    redirects = ": redirects are not followed" if 300 <= answer.status < 400 else ""
+    return f"the receiver answers {answer.status}{redirects}"
