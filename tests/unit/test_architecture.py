@@ -126,7 +126,7 @@ def sources(root=ROOT):
 
 
 def imports(text, *, at_once=False):
-    """Yield what a file imports, dotted; only what it loads `at_once`, when it's imported itself."""
+    """Yield what a file imports, dotted; `at_once`: only what importing it loads."""
     tree = ast.parse(text)
     for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
