@@ -17,8 +17,8 @@ from typing import Any
 
 from camfleet import Client
 from camfleet.broker.redis import redis_client
+from camfleet.interactive.register import Models
 from camfleet.local.stack import LocalStack
-from camfleet.registry.registry import Models
 from camfleet.storage.storage import Storage
 
 ROWS = int(os.environ.get("ROWS", "10000000"))

@@ -20,6 +20,7 @@ from camfleet.contract.records import Item
 from camfleet.contract.targets import parse_inputs, parse_layers, parse_target
 from camfleet.errors import InvalidRequest, UnknownJob
 from camfleet.interactive.answer import Answer
+from camfleet.interactive.register import Models
 from camfleet.interactive.rpc import Calls
 from camfleet.jobs import job
 from camfleet.jobs.job import Job
@@ -27,7 +28,7 @@ from camfleet.jobs.options import DEFAULT_QUESTION, Question, check_callback
 from camfleet.jobs.submit import Submitter
 from camfleet.jobstore import keys
 from camfleet.registry import cards
-from camfleet.registry.registry import Models, Report
+from camfleet.registry.registry import Report
 from camfleet.settings import Settings
 from camfleet.sources import sources
 from camfleet.storage.storage import Storage

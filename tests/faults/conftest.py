@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from camfleet import Client
-from camfleet.registry.registry import Models
+from camfleet.interactive.register import Models
 from helpers.fleet import CHUNK, Fleet
 from helpers.image_server import an_album
 from helpers.killable_stack import OwnStack

@@ -13,8 +13,8 @@ from camfleet.errors import (
     UnknownTarget,
     UnsupportedModelFile,
 )
+from camfleet.interactive.register import Models
 from camfleet.jobstore import keys
-from camfleet.registry.registry import Models
 from camfleet.storage.storage import Storage
 
 numbers = itertools.count()

@@ -9,11 +9,8 @@ from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.messages import INTERACTIVE_QUEUE
 from camfleet.contract.records import ChunkRef
-from camfleet.errors import (
-    CallerError,
-)
 from camfleet.faultpoints import FaultPoints
-from camfleet.registry.registry import Models
+from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 from camfleet_worker.chunks.job_records import Records
@@ -58,9 +55,7 @@ class Services:
         self.teams = Teams(
             io=settings.io_threads, cpu=threads(settings), chunks=settings.concurrency
         )
-        self.store = ModelStore(
-            settings, self.storage, Models(self.storage, _no_check), self.teams.io
-        )
+        self.store = ModelStore(settings, self.storage, Registry(self.storage), self.teams.io)
         self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
         self.queues = Queues(settings, PATIENCE)
         self.metrics = Metrics()
@@ -125,7 +120,3 @@ class Services:
         self.leases.close()
         self.presence.close()
         self.queues.close()
-
-
-def _no_check(_digest: str, _timeout: float) -> dict[str, Any]:
-    raise CallerError("a worker does not register models")

@@ -17,7 +17,7 @@ from camfleet.errors import DigestMismatch, GoldenMismatch, ModelRefused, Object
 from camfleet.jobstore import keys
 from camfleet.registry import cards
 from camfleet.registry.cards import Card
-from camfleet.registry.registry import Models
+from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 from camfleet_worker.models.choose import Choice
@@ -46,7 +46,7 @@ class ModelStore:
     """The registered models as a worker sees them. What's for other workers is sent in `pool`."""
 
     def __init__(
-        self, settings: Settings, storage: Storage, models: Models, pool: Executor
+        self, settings: Settings, storage: Storage, models: Registry, pool: Executor
     ) -> None:
         self._settings = settings
         self._storage = storage

@@ -1,0 +1,104 @@
+"""Register a model: upload it, let a worker load and check it, and give its id out."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from camfleet.contract.codec import decode_json, encode_json
+from camfleet.contract.records import ModelRef
+from camfleet.errors import DigestMismatch, InvalidCard, InvalidRequest
+from camfleet.jobstore import keys
+from camfleet.registry import cards
+from camfleet.registry.cards import Card
+from camfleet.registry.registry import ModelEntry, Registry, Report
+from camfleet.storage.storage import Storage
+
+
+class Models(Registry):
+    """The registry with a way in: `check(digest, timeout)` asks a worker to load a model."""
+
+    def __init__(self, storage: Storage, check: Callable[[str, float], Report]) -> None:
+        super().__init__(storage)
+        self._check = check
+
+    def add(
+        self,
+        path: Path | str,
+        *,
+        model_id: str | None = None,
+        version: str | None = None,
+        replace: bool = False,
+        timeout: float = 300,
+    ) -> tuple[ModelRef, Report]:
+        """Upload the model of a card file, let a worker load it, and register it.
+
+        `model_id` and `version` override the card's. Raises `InvalidCard`, `ModelRefused` with
+        the worker's reason, `InvalidRequest` when the version stands for another content, or
+        `AnswerTimeout` when no worker answers within `timeout` seconds.
+        """
+        path = Path(path)
+        if path.suffix != ".toml":
+            raise InvalidCard(
+                f"{path} is not a model card: write a .toml file that names the model file as "
+                "`artifact` and says how images are prepared (see docs/models.md)"
+            )
+        card = cards.load_card(path)
+        card = msgspec.structs.replace(
+            card, id=model_id or card.id, version=version or card.version
+        )
+        stored, files = _stored(card, path.parent)
+        toml = cards.to_toml(stored)
+        cards.parse_card(toml.decode(), path.name)  # overridden names obey the same rules
+        ref = ModelRef(id=card.id, version=card.version, digest=cards.card_digest(toml))
+        if not replace:
+            self._refuse_other_content(ref)
+        self._upload(ref.digest, toml, files)
+        report = self._check(ref.digest, timeout)
+        self._storage.put(keys.report(ref.digest), msgspec.json.encode(report), "application/json")
+        entry = ModelEntry(id=ref.id, version=ref.version, digest=ref.digest, added_at=time.time())
+        self._storage.put(
+            keys.registry(ref.id, ref.version), encode_json(entry), "application/json"
+        )
+        return ref, report
+
+    def _refuse_other_content(self, ref: ModelRef) -> None:
+        key = keys.registry(ref.id, ref.version)
+        if self._storage.exists(key):
+            digest = decode_json(self._storage.get(key).data, ModelEntry).digest
+            if digest != ref.digest:
+                raise InvalidRequest(
+                    f"model {ref.id} version {ref.version} is registered with another content "
+                    f"({digest[:12]}); give the card a new version, or replace it (--replace)"
+                )
+
+    def _upload(self, digest: str, toml: bytes, files: dict[str, Path]) -> None:
+        for name, path in files.items():
+            self._storage.upload(keys.model_prefix(digest) + name, str(path))
+        self._storage.put(keys.card(digest), toml, "application/toml")
+
+
+def _stored(card: Card, folder: Path) -> tuple[Card, dict[str, Path]]:
+    """Return the card as it's stored, with fixed file names, and the files by those names."""
+    artifact = folder / card.artifact
+    cards.check_model_file(artifact)
+    digest = cards.file_digest(artifact)
+    if card.sha256 not in (None, digest):
+        raise DigestMismatch(
+            f"{artifact} has sha256 {digest}, its card says {card.sha256}: is it the right file? "
+            "Else correct sha256 in the card, or leave it out"
+        )
+    files = {f"model{artifact.suffix}": artifact}
+    golden = card.golden
+    if golden:
+        files["golden"] = folder / golden.image
+        if not files["golden"].is_file():
+            raise InvalidCard(f"golden.image {files['golden']} does not exist")
+        if isinstance(golden.class_, str):
+            card.class_index(golden.class_)
+        golden = msgspec.structs.replace(golden, image="golden")
+    stored = msgspec.structs.replace(
+        card, artifact=f"model{artifact.suffix}", sha256=digest, golden=golden
+    )
+    return stored, files
