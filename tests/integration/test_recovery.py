@@ -41,7 +41,7 @@ def write_part(client, job, part, statuses):
         for item, status in zip(items, itertools.cycle(statuses), strict=False)
     ]
     key = keys.results_part(job.record(), ChunkRef(job_id=job.id, model=0, part=part, retry=0))
-    plain = parquet.write_table(rows, parquet.RESULTS)
+    plain = parquet.write_results(rows, 0)
     client.storage.put(key, plain, "application/vnd.apache.parquet")
 
 

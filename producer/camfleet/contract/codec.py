@@ -11,6 +11,7 @@ value needs. What is unknown to a reader, or of another type, is refused.
 """
 
 from functools import cache
+from importlib.metadata import version
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -34,6 +35,16 @@ def Added(form: int) -> Meta:  # noqa: N802  # stands beside msgspec's Meta in a
     return Meta(extra={"form": form})
 
 
+class Document(Wire, frozen=True, kw_only=True):
+    """Base of the JSON documents in the bucket: each says its form, and which version reads it."""
+
+    schema_version: Annotated[int, Meta(ge=1)]  # the form
+    needs: Annotated[str | None, Added(2)] = None  # the first version that reads it
+
+
+D = TypeVar("D", bound=Document)
+
+
 def decode(data: object, kind: type[W]) -> W:
     """Return `data` (of a JSON message or a table row) as `kind`, or raise `InvalidRequest`."""
     try:
@@ -48,6 +59,27 @@ def decode_json(data: bytes, kind: type[W]) -> W:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"{_named(kind)}: {error}{_newer(error)}") from error
+
+
+def decode_document(data: bytes, kind: type[D]) -> D:
+    """Return the document `data`; raise `InvalidRequest` naming the version that it needs."""
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"{_named(kind)}: {error}") from error
+    if head.schema_version > NEWEST_FORM:
+        raise InvalidRequest(
+            f"{_named(kind)} is written in form {head.schema_version}, which needs camfleet "
+            f"{head.needs or 'of a newer version'}; this is {version('camfleet')}"
+        )
+    return decode_json(data, kind)
+
+
+def sealed(document: D, form: int = 1) -> D:
+    """Return a document that says the form it needs, at least `form`, and who reads that."""
+    form = max(form, form_of(document))
+    needs = VERSIONS[form] if form > 1 else None
+    return msgspec.structs.replace(document, schema_version=form, needs=needs)
 
 
 def encode(message: Wire) -> dict[str, Any]:
@@ -77,6 +109,13 @@ def form_of(message: Any) -> int:
 def form_of_field(kind: type[Wire], name: str) -> int:
     """Return the form that brought a field."""
     return next((field.form for field in _added(kind) if field.name == name), 1)
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """What every version of a document begins with; anything else is ignored."""
+
+    schema_version: int
+    needs: str | None = None
 
 
 class _Field(msgspec.Struct, frozen=True):

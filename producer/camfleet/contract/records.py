@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
-from camfleet.contract.codec import Wire
+from camfleet.contract.codec import Document, Wire
 from camfleet.contract.outputs import Fuse, Method, Name, Outputs
 
-SCHEMA_VERSION = 1
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -37,10 +36,12 @@ class ModelRef(Wire, frozen=True, kw_only=True):
     digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
-class JobRecord(Wire, frozen=True, kw_only=True):
-    """`job.json`: what was asked. Written after the manifest: without it there is no job."""
+class JobRecord(Document, frozen=True, kw_only=True):
+    """`job.json`: what was asked. Written after the manifest: without it there is no job.
 
-    schema_version: Literal[1]
+    Its form is also that of the job's chunks, manifest and results parts.
+    """
+
     job_id: Name
     created_at: float  # seconds since the epoch
     models: tuple[ModelRef, ...]
@@ -80,10 +81,9 @@ class JobRecord(Wire, frozen=True, kw_only=True):
                 yield ChunkRef(job_id=self.job_id, model=model, part=part, retry=0)
 
 
-class RetryRecord(Wire, frozen=True, kw_only=True):
+class RetryRecord(Document, frozen=True, kw_only=True):
     """`retries/00001.json`: which failed rows of a complete job are run again, in which chunks."""
 
-    schema_version: Literal[1]
     job_id: Name
     number: Annotated[int, Meta(ge=1)]
     created_at: float  # seconds since the epoch

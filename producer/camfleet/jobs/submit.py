@@ -15,7 +15,7 @@ from camfleet.broker.app import send_chunk
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import broker_errors
 from camfleet.contract.codec import decode, encode_json
-from camfleet.contract.records import SCHEMA_VERSION, ChunkRef, Item, JobRecord, RetryRecord
+from camfleet.contract.records import ChunkRef, Item, JobRecord, RetryRecord
 from camfleet.errors import InvalidRequest, ObjectChanged, UnknownJob
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobs import recovery
@@ -136,7 +136,7 @@ class Submitter:
             stream = items if keep_duplicates else unique(items)
             count, parts = write_manifest(self._storage, job_id, stream, size, on_progress, keep)
             made = {
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": 1,
                 "job_id": job_id,
                 "created_at": time.time(),
                 "items": count,

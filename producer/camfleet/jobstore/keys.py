@@ -16,6 +16,7 @@ import hashlib
 
 import msgspec
 
+from camfleet.contract.codec import encode
 from camfleet.contract.outputs import Outputs
 from camfleet.contract.records import ChunkRef, JobRecord
 
@@ -109,7 +110,7 @@ def explanation(
     outputs: Outputs,
 ) -> str:
     """Return the prefix under which the pictures of one request lie: the same request, the same."""
-    words = [image_uri, inputs, target, method, layer, fuse, msgspec.to_builtins(outputs)]
+    words = [image_uri, inputs, target, method, layer, fuse, encode(outputs)]
     digest = hashlib.sha256(msgspec.json.encode(words)).hexdigest()
     return f"maps/{model_digest[:16]}/{digest[:32]}/"
 

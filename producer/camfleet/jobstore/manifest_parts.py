@@ -75,7 +75,7 @@ def _tables(items: Iterable[Item], chunk_size: int) -> Iterator[tuple[int, int, 
             chunk = list(itertools.islice(stream, chunk_size))
             if not chunk:
                 return
-            data = parquet.write_table(chunk, parquet.MANIFEST)
+            data = parquet.write_items(chunk, 1)
         except Exception as error:
             raise _SourceBroke(error, part) from error
         yield part, len(chunk), data

@@ -1,14 +1,20 @@
-"""The two Parquet tables of a job: manifest parts and results parts."""
+"""The two Parquet tables of a job, manifest parts and results parts, and how they may grow.
+
+A column that came after form 1 (see `contract.codec`) is written only into parts of jobs whose
+record says that form, so that older programs read all other jobs.
+"""
 
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, get_args, get_origin
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Self, TypeVar, get_args, get_origin
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from camfleet.contract.codec import Wire
+from camfleet.contract.codec import NEWEST_FORM, Wire, form_of_field
 from camfleet.contract.geometry import Focus, Geometry, Region
 from camfleet.contract.records import Item
 from camfleet.contract.results import LayerMap, Result, Status, Timings
@@ -21,38 +27,57 @@ Table = pa.Table
 _NUMBERS = {float: pa.float64(), int: pa.int32(), str: pa.string(), bool: pa.bool_()}
 _HALF = pa.list_(pa.float16())
 _RETRY = b"camfleet.retry"
+_VERSION = b"camfleet.version"  # of the program that wrote a part; 0.1.0 didn't say
 
 
-def _struct(kind: type[Wire], **special: pa.DataType) -> pa.DataType:
+def _struct(kind: type[Wire], form: int, **special: pa.DataType) -> pa.DataType:
     """Return the Arrow struct of a contract type; `special` types the fields that aren't scalar."""
-    fields = msgspec.structs.fields(kind)
-    return pa.struct([(each.name, special.get(each.name) or _scalar(each.type)) for each in fields])
+    return pa.struct(
+        [
+            (field.name, special.get(field.name) or _scalar(field.type))
+            for field in msgspec.structs.fields(kind)
+            if form_of_field(kind, field.name) <= form
+        ]
+    )
 
 
-def _scalar(kind: Any) -> pa.DataType:
-    optional = [each for each in get_args(kind) if each is not type(None)]
-    plain = optional[0] if optional else kind
+def _scalar(annotation: Any) -> pa.DataType:
+    optional = [inner for inner in get_args(annotation) if inner is not type(None)]
+    plain = optional[0] if optional else annotation
     return _NUMBERS[str if get_origin(plain) or issubclass(plain, str) else plain]
 
 
-_TIMINGS = pa.struct([(each.name, pa.float32()) for each in msgspec.structs.fields(Timings)])
-_REGION = _struct(Region, polygon=pa.list_(pa.list_(pa.float32())))
+@cache
+def manifest_schema(form: int) -> pa.Schema:
+    """Return the schema of a manifest part in this form."""
+    return pa.schema(_struct(Item, form))
 
-MANIFEST = pa.schema([(name, pa.string()) for name in Item.__struct_fields__])
-RESULTS = pa.schema(
-    _struct(
-        Result,
-        status=pa.string(),
-        map=_HALF,
-        layer_maps=pa.list_(_struct(LayerMap, map=_HALF)),
-        geometry=_struct(Geometry),
-        focus=_struct(Focus),
-        regions=pa.list_(_REGION),
-        timings=_TIMINGS,
+
+@cache
+def results_schema(form: int) -> pa.Schema:
+    """Return the schema of a results part in this form."""
+    timings = pa.struct([(field.name, pa.float32()) for field in msgspec.structs.fields(Timings)])
+    return pa.schema(
+        _struct(
+            Result,
+            form,
+            status=pa.string(),
+            map=_HALF,
+            layer_maps=pa.list_(_struct(LayerMap, form, map=_HALF)),
+            geometry=_struct(Geometry, form),
+            focus=_struct(Focus, form),
+            regions=pa.list_(
+                _struct(Region, form, polygon=pa.list_(pa.list_(pa.float32()))),
+            ),
+            timings=timings,
+        )
     )
-)
+
+
+MANIFEST = manifest_schema(NEWEST_FORM)
+RESULTS = results_schema(NEWEST_FORM)
 # The columns that hold raw maps: all that has halves of a float, itself or in its structs.
-MAPS = tuple(each.name for each in RESULTS if str(pa.float16()) in str(each.type))
+MAPS = tuple(field.name for field in RESULTS if str(pa.float16()) in str(field.type))
 
 
 def columns(names: Iterable[str] | None) -> pa.Schema:
@@ -65,32 +90,28 @@ def columns(names: Iterable[str] | None) -> pa.Schema:
     return pa.schema([RESULTS.field(name) for name in chosen])
 
 
-def write_table(rows: Sequence[Wire], schema: pa.Schema) -> bytes:
-    """Return `rows` as one Parquet file (Zstandard); raise `InvalidRequest` for broken text."""
-    try:
-        columns = [
-            pa.array(msgspec.to_builtins([getattr(row, each.name) for row in rows]), each.type)
-            for each in schema
-        ]
-    except UnicodeEncodeError as error:
-        raise InvalidRequest(f"{error.object!r} can't be written as UTF-8") from error
-    table, sink = pa.Table.from_arrays(columns, schema=schema), io.BytesIO()
-    repeating = schema is not MANIFEST  # whose values are all different
-    pq.write_table(table, sink, compression="zstd", use_dictionary=repeating)
-    return sink.getvalue()
+def write_items(items: Sequence[Item], form: int) -> bytes:
+    """Return items as a manifest part in this form; raise `InvalidRequest` for broken text."""
+    return _write(items, manifest_schema(form), use_dictionary=False)  # all values are different
+
+
+def write_results(rows: Sequence[Result], retry: int, form: int = 1) -> bytes:
+    """Return rows as a results part in this form; it remembers the retry that wrote it, or 0."""
+    kept = {_RETRY: str(retry).encode(), _VERSION: version("camfleet").encode()}
+    return _write(rows, results_schema(form).with_metadata(kept), use_dictionary=True)
 
 
 def read_manifest(data: bytes) -> list[Item]:
-    return _rows(_open(data, MANIFEST, Item).read(), Item)
+    return _rows(PartFile(data, MANIFEST, Item).read(), Item)
 
 
 def read_results(data: bytes) -> list[Result]:
     return to_results(open_results(data).read())
 
 
-def open_results(data: bytes) -> pq.ParquetFile:
+def open_results(data: bytes) -> "PartFile":
     """Return a results part of which columns can be read; raise `InvalidRequest`."""
-    return _open(data, RESULTS, Result)
+    return PartFile(data, RESULTS, Result)
 
 
 def to_results(table: pa.Table) -> list[Result]:
@@ -98,37 +119,125 @@ def to_results(table: pa.Table) -> list[Result]:
     return _rows(table, Result)
 
 
-def write_results(rows: Sequence[Result], retry: int) -> bytes:
-    """Return a results part that remembers by which retry it was written, 0: by none."""
-    return write_table(rows, RESULTS.with_metadata({_RETRY: str(retry).encode()}))
-
-
 def read_images(data: bytes) -> tuple[list[Image], int]:
     """Return how a results part's images ended, in order, and by which retry it was written."""
     with open_results(data) as file:
-        table = file.read(columns=["rank", "item_id", "status", "error_code"], use_threads=False)
-        retry = int((file.schema_arrow.metadata or {}).get(_RETRY, 0))
+        table = file.read(["rank", "item_id", "status", "error_code"])
+        retry = int(file.metadata.get(_RETRY, 0))
     rows = (row for row in table.to_pylist() if row["rank"] == 0)
     return [Image(row["item_id"], Status(row["status"]), row["error_code"]) for row in rows], retry
 
 
-def _open(data: bytes, schema: pa.Schema, kind: type[Wire]) -> pq.ParquetFile:
+class PartFile:
+    """A part as this version reads it, whatever version wrote it.
+
+    A nullable column or field that the writer didn't know is null. Raises `InvalidRequest` where a
+    part isn't Parquet, lacks a column that can't be null, or has one that is unknown here or of
+    another type; then it names the version to use.
+    """
+
+    def __init__(self, data: bytes, schema: pa.Schema, kind: type[Wire]) -> None:
+        try:
+            self._file = pq.ParquetFile(pa.BufferReader(data))
+        except pa.ArrowInvalid as error:
+            raise InvalidRequest(f"{kind.__name__} table is not Parquet: {error}") from error
+        self._schema = schema
+        found = self._file.schema_arrow
+        self.metadata: dict[bytes, bytes] = found.metadata or {}
+        self._there = set(found.names)
+        self._is_current = found.equals(schema)
+        if not self._is_current:
+            _compare(pa.struct(found), pa.struct(schema), kind, self.metadata.get(_VERSION))
+
+    def read(self, names: Sequence[str] | None = None) -> pa.Table:
+        """Return some columns, None: all, with the types of this version's schema."""
+        wanted = self._schema.names if names is None else list(dict.fromkeys(names))
+        if self._is_current:
+            return self._file.read(columns=wanted, use_threads=False).select(wanted)
+        there = [name for name in wanted if name in self._there]
+        table = self._file.read(columns=there, use_threads=False)
+        fields = [self._schema.field(name) for name in wanted]
+        columns = [
+            table[field.name].cast(field.type)
+            if field.name in self._there
+            else pa.nulls(table.num_rows, field.type)
+            for field in fields
+        ]
+        return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _write(rows: Sequence[Wire], schema: pa.Schema, *, use_dictionary: bool) -> bytes:
+    """Return `rows` as one Parquet file (Zstandard); raise `InvalidRequest` for broken text."""
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-    except pa.ArrowInvalid as error:
-        raise InvalidRequest(f"{kind.__name__} table is not Parquet: {error}") from error
-    _compare(file.schema_arrow, schema, kind)
-    return file
+        columns = [
+            pa.array(msgspec.to_builtins([getattr(row, field.name) for row in rows]), field.type)
+            for field in schema
+        ]
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{error.object!r} can't be written as UTF-8") from error
+    table, sink = pa.Table.from_arrays(columns, schema=schema), io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=use_dictionary)
+    return sink.getvalue()
 
 
-def _compare(found: pa.Schema, wanted: pa.Schema, kind: type[Wire]) -> None:
-    types, right = (dict(zip(each.names, each.types, strict=True)) for each in (found, wanted))
-    for name in {**right, **types}:
-        if types.get(name) != right.get(name):
-            raise InvalidRequest(
-                f"{kind.__name__} table: column {name!r} is unknown, missing or of another type; "
-                "it was written by another version of camfleet"
-            )
+def _compare(
+    found: pa.StructType, wanted: pa.StructType, kind: type[Wire], writer: bytes | None
+) -> None:
+    """Raise `InvalidRequest` unless this version can read what was found as what it wants."""
+    optional = {field.name for field in msgspec.structs.fields(kind) if _is_optional(field)}
+    types = {field.name: field.type for field in found}
+    for name in types.keys() - {field.name for field in wanted}:
+        raise InvalidRequest(f"{kind.__name__} table: column {name!r} is unknown{_needs(writer)}")
+    for field in wanted:
+        if field.name not in types and field.name not in optional:
+            raise InvalidRequest(f"{kind.__name__} table: column {field.name!r} is missing")
+        if field.name in types and types[field.name] != field.type:
+            _compare_types(types[field.name], field, kind, writer)
+
+
+def _compare_types(
+    found: pa.DataType, wanted: pa.Field, kind: type[Wire], writer: bytes | None
+) -> None:
+    """Compare fields of nested structs; raise `InvalidRequest` where the types differ otherwise."""
+    inner = _struct_kind(kind, wanted.name)
+    pair = [
+        type_.value_type if pa.types.is_list(type_) else type_ for type_ in (found, wanted.type)
+    ]
+    same = pa.types.is_list(found) == pa.types.is_list(wanted.type)
+    if inner is None or not same or not all(map(pa.types.is_struct, pair)):
+        raise InvalidRequest(
+            f"{kind.__name__} table: column {wanted.name!r} is of type {found}, not "
+            f"{wanted.type}{_needs(writer)}"
+        )
+    _compare(pair[0], pair[1], inner, writer)
+
+
+def _struct_kind(kind: type[Wire], name: str) -> type[Wire] | None:
+    """Return the struct that a field holds, itself or in a tuple, None where it's a scalar."""
+    field = next(field for field in msgspec.structs.fields(kind) if field.name == name)
+    kinds = [field.type, *get_args(field.type)]
+    kinds += [inner for outer in kinds for inner in get_args(outer)]
+    return next((one for one in kinds if isinstance(one, type) and issubclass(one, Wire)), None)
+
+
+def _is_optional(field: Any) -> bool:
+    return type(None) in get_args(field.type) or field.default is not msgspec.NODEFAULT
+
+
+def _needs(writer: bytes | None) -> str:
+    """Return which version reads a part that this one can't."""
+    if writer is None:
+        return ": the part was written by another version of camfleet; read it with that one"
+    return (
+        f": the part was written by camfleet {writer.decode()}, this is {version('camfleet')}; read "
+        "it with that version or a newer one"
+    )
 
 
 def _rows(table: pa.Table, kind: type[W]) -> list[W]:

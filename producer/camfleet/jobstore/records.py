@@ -2,7 +2,7 @@
 
 import re
 
-from camfleet.contract.codec import decode_json
+from camfleet.contract.codec import decode_document
 from camfleet.contract.records import JOB_ID, JobRecord
 from camfleet.errors import InvalidRequest, ObjectMissing, UnknownJob
 from camfleet.jobstore import keys
@@ -13,7 +13,7 @@ def read_record(storage: Storage, job_id: str) -> JobRecord:
     """Return a job's record from storage; raise `UnknownJob`."""
     check_id(job_id)
     try:
-        return decode_json(storage.get(keys.job(job_id)).data, JobRecord)
+        return decode_document(storage.get(keys.job(job_id)).data, JobRecord)
     except ObjectMissing as error:
         raise UnknownJob(_unknown(storage, job_id)) from error
 

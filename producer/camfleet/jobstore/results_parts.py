@@ -51,7 +51,8 @@ class Outcomes:
         Where another worker was faster its part stays, so that what is counted is what lies there.
         A retry's predecessor is kept in the job's history.
         """
-        key, data = keys.results_part(record, ref), parquet.write_results(rows, ref.retry)
+        key = keys.results_part(record, ref)
+        data = parquet.write_results(rows, ref.retry, record.schema_version)
         try:
             if before is None:
                 self._storage.create(key, data, _PARQUET)

@@ -6,7 +6,6 @@ from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow.parquet import ParquetFile
 
 from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.contract.results import Status
@@ -45,16 +44,11 @@ def _read(record: JobRecord, storage: Storage, selection: Selection, ref: ChunkR
 def select(data: bytes, selection: Selection) -> Part:
     """Read only the selected columns, and these only where a row passes the tests."""
     with parquet.open_results(data) as file:
-        tested = file.read(columns=[*selection.tested, "status"], use_threads=False)
+        tested = file.read([*selection.tested, "status"])
         failed = pc.sum(pc.equal(tested["status"], str(Status.FAILED))).as_py() or 0
         mask = selection.mask(tested)
         if mask is None:
-            return Part(_columns(file, selection), failed)
+            return Part(file.read(selection.schema.names), failed)
         if not pc.any(mask).as_py():
             return Part(selection.schema.empty_table(), failed)
-        return Part(_columns(file, selection).filter(mask), failed)
-
-
-def _columns(file: ParquetFile, selection: Selection) -> pa.Table:
-    names = selection.schema.names
-    return file.read(columns=names, use_threads=False).select(names)
+        return Part(file.read(selection.schema.names).filter(mask), failed)
