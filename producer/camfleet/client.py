@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from camfleet.broker.app import close_app, make_app
-from camfleet.broker.heartbeats import Presence, WorkerState
+from camfleet.broker.heartbeats import Heartbeats, WorkerState
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.progress import Progress
 from camfleet.contract import messages
@@ -176,11 +176,11 @@ class Client:
 
     def workers(self) -> list[WorkerState]:
         """Return the workers that live, by name, and what they do."""
-        presence = Presence(self.settings)
+        heartbeats = Heartbeats(self.settings)
         try:
-            return presence.workers()
+            return heartbeats.workers()
         finally:
-            presence.close()
+            heartbeats.close()
 
     def job(self, job_id: str) -> Job:
         """Return the handle of a job that was submitted before."""

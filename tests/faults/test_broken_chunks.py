@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from camfleet.broker.heartbeats import Presence
+from camfleet.broker.heartbeats import Heartbeats
 from camfleet.errors import InternalError
 from camfleet.jobstore import keys
 from helpers.fleet import CHUNK
@@ -33,9 +33,9 @@ def test_a_worker_that_breaks_every_chunk_takes_no_more_work_and_says_why(fleet,
         armed.touch()
         broken.points.release()
         broken.says("this worker takes no more work: 2 chunks in a row failed", timeout=120)
-        presence = Presence(beside.client.settings)
-        (state,) = wait_until(lambda: [each for each in presence.workers() if each.trouble], 60)
-        presence.close()
+        heartbeats = Heartbeats(beside.client.settings)
+        (state,) = wait_until(lambda: [each for each in heartbeats.workers() if each.trouble], 60)
+        heartbeats.close()
         assert "the model broke on every image" in state.trouble
         assert order.job.status().done == 0
         with beside.worker() as healthy:

@@ -1,4 +1,4 @@
-"""Call-backs by real senders over a real Redis: everybody who asked is told, and told once."""
+"""Callbacks by real senders over a real Redis: everybody who asked is told, and told once."""
 
 import itertools
 from contextlib import ExitStack, closing
@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from camfleet.broker.callbacks_due import Callbacks
-from camfleet.broker.ledger import CALLBACKS, Ledger
+from camfleet.broker.keys import CALLBACKS
+from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import encode_json
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
@@ -128,7 +129,7 @@ def finish(ledger, job_id):
 
 
 def said(ledger, job_id, word):
-    """Return how the job's call-back went, without `word`, as soon as it begins with that."""
+    """Return how the job's callback went, without `word`, as soon as it begins with that."""
     wait_until(lambda: (ledger.progress(job_id).callback or "").startswith(word), 10)
     return ledger.progress(job_id).callback.removeprefix(word)
 
@@ -193,7 +194,7 @@ def test_two_ends_have_two_ids(start, job, receiver, ledger):
     assert len({call.id for call in receiver.calls}) == 2
 
 
-def test_a_call_back_is_given_up_after_ten_attempts(start, job, receiver, ledger, own, redis):
+def test_a_callback_is_given_up_after_ten_attempts(start, job, receiver, ledger, own, redis):
     receiver.answers = [(500, {})] * 20
     start(replace(own, webhook_retry_seconds=QUICK))
     job_id = job(receiver.url())
@@ -257,7 +258,7 @@ def test_neither_log_nor_state_show_what_is_secret(start, job, receiver, ledger,
         assert secret not in shown + caplog.text
 
 
-def test_many_senders_send_each_call_back_once(start, job, receiver, ledger):
+def test_many_senders_send_each_callback_once(start, job, receiver, ledger):
     jobs = [job(receiver.url()) for _ in range(30)]
     for _ in range(3):
         start()
@@ -267,7 +268,7 @@ def test_many_senders_send_each_call_back_once(start, job, receiver, ledger):
     assert sorted(told) == sorted(jobs)
 
 
-def test_the_call_back_of_a_sender_that_died_is_sent_by_another(start, job, receiver, ledger, own):
+def test_the_callback_of_a_sender_that_died_is_sent_by_another(start, job, receiver, ledger, own):
     job_id = job(receiver.url())
     with closing(Callbacks(own, lease_seconds=0.3)) as dying:
         assert dying.take().job_id == job_id
@@ -277,23 +278,23 @@ def test_the_call_back_of_a_sender_that_died_is_sent_by_another(start, job, rece
     assert len(receiver.calls) == 1
 
 
-def test_who_holds_a_call_back_no_more_can_do_nothing_with_it(job, receiver, ledger, redis, own):
+def test_who_holds_a_callback_no_more_can_do_nothing_with_it(job, receiver, ledger, redis, own):
     job_id = job(receiver.url())
     with closing(Callbacks(own, lease_seconds=0.1)) as slow, closing(Callbacks(own)) as other:
         late = slow.take()
         held = wait_until(other.take, 5)
         assert held.job_id == late.job_id == job_id
-        assert slow.keep(late) is None
-        slow.done(late, "sent")
-        slow.again(late, 0, "waiting")
+        assert slow.renew(late) is None
+        slow.finish(late, "sent")
+        slow.postpone(late, 0, "waiting")
         assert other.take() is None
         assert ledger.progress(job_id).callback is None
-        other.done(other.keep(held), "sent")
+        other.finish(other.renew(held), "sent")
     assert redis.zcard(CALLBACKS) == 0
     assert ledger.progress(job_id).callback == "sent"
 
 
-def test_a_call_back_that_outlasts_its_lease_is_sent_again_under_its_id(
+def test_a_callback_that_outlasts_its_lease_is_sent_again_under_its_id(
     start, job, receiver, ledger, redis
 ):
     receiver.open.clear()
@@ -334,7 +335,7 @@ def test_a_job_that_runs_again_or_is_forgotten_is_not_told_of(
     assert not redis.exists(f"camfleet:job:{{{forgotten}}}")
 
 
-def test_a_sender_without_storage_leaves_the_call_back_to_others(
+def test_a_sender_without_storage_leaves_the_callback_to_others(
     start, job, receiver, ledger, own, caplog
 ):
     with closing(Storage(replace(own, s3_endpoint="http://127.0.0.1:9"))) as lost:
@@ -366,7 +367,7 @@ def test_closing_does_not_wait_for_a_receiver(start, job, receiver, ledger):
     said(ledger, job_id, "sent ")
 
 
-def test_every_worker_process_sends_call_backs(job, receiver, ledger, own, tmp_path):
+def test_every_worker_process_sends_callbacks(job, receiver, ledger, own, tmp_path):
     with closing(services(replace(own, model_dir=tmp_path))):
         said(ledger, job(receiver.url()), "sent ")
     assert len(receiver.calls) == 1

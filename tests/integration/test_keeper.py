@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from camfleet.broker.leases import LEASES, Leases
+from camfleet.broker import keys
+from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
@@ -163,7 +164,7 @@ def test_the_chunk_of_a_dead_worker_goes_back_unless_nobody_wants_it(
     ledger.commit(job.id, job.record().number(counted), Totals())
     redis.rpush("camfleet.bulk", "something")  # so that nothing is swept
     _, published = keeper()
-    wait_until(lambda: redis.zcard(LEASES) == 0, 10)
+    wait_until(lambda: redis.zcard(keys.LEASES) == 0, 10)
     assert published == [wanted]
 
 
@@ -176,8 +177,8 @@ def test_a_chunk_in_work_is_kept_and_known_and_then_given_back(redis, leases, ke
         note(5)
         (state,) = kept.chunks()
         assert (state.job_id, state.part, state.attempt, state.explained) == (job.id, 0, 2, 5)
-        begun = redis.zscore(LEASES, member)
-        wait_until(lambda: redis.zscore(LEASES, member) > begun + 2 * SHORT, 10)
+        begun = redis.zscore(keys.LEASES, member)
+        wait_until(lambda: redis.zscore(keys.LEASES, member) > begun + 2 * SHORT, 10)
         assert leases.take(ref) == 0
     assert kept.chunks() == ()
-    assert redis.zscore(LEASES, member) is None
+    assert redis.zscore(keys.LEASES, member) is None

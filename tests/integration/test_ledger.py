@@ -4,10 +4,12 @@ import itertools
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
 from camfleet.broker.ledger import Ledger
+from camfleet.broker.redis import redis_client
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
@@ -50,6 +52,12 @@ def ledger(settings):
     made = Ledger(settings)
     yield made
     made.close()
+
+
+@pytest.fixture
+def redis(settings):
+    with closing(redis_client(settings)) as made:
+        yield made
 
 
 def test_a_chunk_that_is_delivered_twice_counts_once(ledger):
@@ -125,10 +133,10 @@ def test_a_server_that_is_not_there_is_named_with_its_setting():
     lost.close()
 
 
-def test_chunks_that_end_side_by_side_do_not_make_the_rate_explode(ledger):
+def test_chunks_that_end_side_by_side_do_not_make_the_rate_explode(ledger, redis):
     job = record(items=100, parts=20)
     ledger.open(job)
-    ledger._redis.hset(f"camfleet:job:{{{job.job_id}}}", "started_at", time.time() - 10)
+    redis.hset(f"camfleet:job:{{{job.job_id}}}", "started_at", time.time() - 10)
     for chunk in range(4):
         ledger.commit(job.job_id, chunk, totals({OK: 5}))
     assert ledger.progress(job.job_id).images_per_second == pytest.approx(2, rel=0.1)

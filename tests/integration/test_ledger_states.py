@@ -16,13 +16,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from camfleet.broker.leases import LEASES, Leases
+from camfleet.broker.keys import LEASES
+from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json
 from camfleet.contract.records import ChunkRef, RetryRecord
 from camfleet.errors import InvalidRequest, UnknownJob
 from camfleet.jobs import recovery
 from camfleet.jobstore import keys
+from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.results_parts import Outcome, Outcomes
 from helpers.producers import drain, items, producing, row
 
@@ -67,6 +69,19 @@ class Run:
     seen: Part | None  # what `before` must be
     now: Outcome | None = None
     part: Part | None = None  # what `now` must be
+
+
+class Meddling(Claim):
+    """A claim at whose renewal of this number, from 0 on, something happens."""
+
+    def __init__(self, at, happen):
+        self._left = at
+        self._happen = happen
+
+    def renew(self):
+        if self._left == 0:
+            self._happen()
+        self._left -= 1
 
 
 class Fleet(RuleBasedStateMachine):
@@ -161,14 +176,14 @@ class Fleet(RuleBasedStateMachine):
         if not self.runs:
             return
         run = self.runs[-1 - age % len(self.runs)]
-        there, calls = dict(self.parts), itertools.count()
+        there = dict(self.parts)
 
-        def keep():
-            if next(calls) == at:
-                self.next(run, ends)
-                self.next(run, ends)
+        def end():
+            self.next(run, ends)
+            self.next(run, ends)
 
-        missing = recovery.rebuild(self.record, self.storage, self.ledger, keep)
+        claim = Meddling(at, end)
+        missing = recovery.rebuild(self.record, self.storage, self.ledger, claim)
         late = run.number < at or run.number not in there
         self.rebuilt({**self.parts, **({run.number: there.get(run.number)} if late else {})})
         self.published = False

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from camfleet.broker.app import close_app, make_app, send_chunk, sent_now
-from camfleet.broker.backlog import Queues
+from camfleet.broker.app import close_app, make_app, send_chunk, time_headers
+from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.leases import Leases
 from camfleet.broker.redis import redis_client
 from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE
@@ -47,7 +47,7 @@ def app(own, redis):
 
 @pytest.fixture
 def queues(own):
-    made = Queues(own, patience=0.5)
+    made = BacklogReader(own, timeout=0.5)
     yield made
     made.close()
 
@@ -96,7 +96,7 @@ def test_a_message_counts_with_its_age_as_soon_as_it_is_sent(app, queues):
 
 
 def test_the_oldest_message_is_the_one_that_is_taken_next(app, queues, redis):
-    hour_ago = {name: sent - 3600 for name, sent in sent_now().items()}
+    hour_ago = {name: sent - 3600 for name, sent in time_headers().items()}
     app.send_task(CHUNK_TASK, queue=BULK_QUEUE, headers=hour_ago, task_id="first")
     send_chunk(app, ref(0))
     assert queues.read().queues[1].oldest_seconds == pytest.approx(3600, abs=60)
@@ -176,7 +176,8 @@ def test_a_broker_that_is_away_takes_only_its_own_metrics_along(own, answers):
         if answers:
             silent.listen()
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        queues, metrics, port = Queues(replace(own, redis_url=url), 0.2), Metrics(), free_port()
+        queues = BacklogReader(replace(own, redis_url=url), 0.2)
+        metrics, port = Metrics(), free_port()
         metrics.watch(ModelCache(lambda _key: Model(), 1), queues)
         metrics.serve("127.0.0.1", port)
         scrape = Scrape(port)

@@ -85,7 +85,6 @@ HOMES = {
     },
     "obstore": {"camfleet/storage/errors.py", "camfleet/storage/obstore.py"},
     "redis": {
-        "camfleet/broker/ledger.py",
         "camfleet/broker/redis.py",
         "camfleet/local/servers.py",
     },

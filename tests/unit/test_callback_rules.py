@@ -1,4 +1,4 @@
-"""Call-backs without a server: which URLs are taken, and how long a sender waits."""
+"""Callbacks without a server: which URLs are taken, and how long a sender waits."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A worker tells Redis now and then that it lives, and what it does."""
+"""A worker tells Redis every few seconds that it lives, and what it does."""
 
 import logging
 import os
@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from camfleet.broker.heartbeats import BEAT_SECONDS, Presence, WorkerState
+from camfleet.broker.heartbeats import HEARTBEAT_SECONDS, Heartbeats, WorkerState
+from camfleet.contract.codec import NEWEST_FORM
 from camfleet.errors import ServiceError
 from camfleet_worker.chunks.keeper import Keeper
 from camfleet_worker.models.cache import ModelCache
@@ -15,11 +16,11 @@ from camfleet_worker.prometheus import Metrics
 
 logger = logging.getLogger(__name__)
 
-_WINDOW = 5  # beats over which the speed is measured
+_WINDOW = 5  # heartbeats over which the speed is measured
 
 
-class Beat:
-    """A thread that tells the worker's state every few seconds.
+class Heartbeat:
+    """A thread that publishes the worker's state every few seconds.
 
     `interactive` returns how many interactive requests are in work, `trouble` why the worker
     takes no work, if so.
@@ -27,9 +28,10 @@ class Beat:
 
     def __init__(
         self,
-        presence: Presence,
+        heartbeats: Heartbeats,
         *,
         name: str,
+        version: str,
         device: str,
         cache: ModelCache[Any, Any],
         keeper: Keeper,
@@ -37,8 +39,9 @@ class Beat:
         interactive: Callable[[], int],
         trouble: Callable[[], str | None],
     ) -> None:
-        self._presence = presence
-        self._key = f"{name}:{os.getpid()}"
+        self._heartbeats = heartbeats
+        self._name = f"{name}:{os.getpid()}"
+        self._version = version
         self._device = device
         self._cache = cache
         self._keeper = keeper
@@ -48,7 +51,7 @@ class Beat:
         self._started = time.time()
         self._seen: list[tuple[float, int]] = []
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="camfleet-beat", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="camfleet-heartbeat", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -58,31 +61,33 @@ class Beat:
     def _run(self) -> None:
         while True:
             try:
-                self._presence.tell(self._state())
+                self._heartbeats.publish(self._state())
             except ServiceError as error:
-                logger.warning("nobody can be told that this worker lives: %s", error)
+                logger.warning("can't publish this worker's heartbeat: %s", error)
             except Exception:
-                logger.exception("the worker's state can't be told")
-            if self._closed.wait(BEAT_SECONDS):
+                logger.exception("can't publish this worker's heartbeat")
+            if self._closed.wait(HEARTBEAT_SECONDS):
                 break
         try:
-            self._presence.leave(self._key)
+            self._heartbeats.forget(self._name)
         except ServiceError as error:
-            logger.info("the worker leaves without a word: %s", error)
+            logger.info("can't withdraw this worker's heartbeat, which expires soon: %s", error)
 
     def _state(self) -> WorkerState:
         images = self._metrics.explained
         return WorkerState(
-            name=self._key,
+            name=self._name,
             pid=os.getpid(),
             started_at=self._started,
             device=self._device,
-            models=tuple(dict.fromkeys(each.name for each in self._cache.values())),
+            models=tuple(dict.fromkeys(model.name for model in self._cache.values())),
             chunks=self._keeper.chunks(),
             interactive=self._interactive(),
             images=images,
             images_per_second=self._speed(images),
             trouble=self._trouble(),
+            version=self._version,
+            newest_form=NEWEST_FORM,
         )
 
     def _speed(self, images: int) -> float:

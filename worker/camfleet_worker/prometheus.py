@@ -15,7 +15,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from camfleet.broker.backlog import Backlog, Queues
+from camfleet.broker.backlog import Backlog, BacklogReader
 from camfleet.contract.results import Result, Timings
 from camfleet.errors import BrokerUnavailable, ConfigurationError
 from camfleet_worker.models.cache import ModelCache
@@ -87,7 +87,7 @@ class Metrics:
         """Return a block in which a chunk is in work."""
         return self._in_work.track_inprogress()
 
-    def watch(self, cache: ModelCache[Any, Any], queues: Queues) -> None:
+    def watch(self, cache: ModelCache[Any, Any], queues: BacklogReader) -> None:
         """Ask these two whenever Prometheus asks."""
         self.registry.register(_Models(cache))
         self.registry.register(_Broker(queues))
@@ -143,7 +143,7 @@ class _Models(Collector):
 class _Broker(Collector):
     """The queues and leases of the whole fleet; without Redis only that it's away."""
 
-    def __init__(self, queues: Queues) -> None:
+    def __init__(self, queues: BacklogReader) -> None:
         self._queues = queues
 
     def collect(self) -> Iterator[Metric]:

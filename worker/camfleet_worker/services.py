@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from camfleet.broker.backlog import Queues
-from camfleet.broker.heartbeats import Presence
+from camfleet import __version__
+from camfleet.broker.backlog import BacklogReader
+from camfleet.broker.heartbeats import Heartbeats
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.messages import INTERACTIVE_QUEUE
@@ -16,13 +17,13 @@ from camfleet.storage.storage import Storage
 from camfleet_worker.chunks.job_records import Records
 from camfleet_worker.chunks.keeper import Keeper
 from camfleet_worker.chunks.runner import ChunkRunner
-from camfleet_worker.heartbeat import Beat
+from camfleet_worker.heartbeat import Heartbeat
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.models.model_report import preflight
 from camfleet_worker.pipeline.batcher import Batcher
 from camfleet_worker.pipeline.pipeline import Pipeline
-from camfleet_worker.pipeline.threads import Teams
+from camfleet_worker.pipeline.threads import Pools
 from camfleet_worker.process.admission import Gate
 from camfleet_worker.process.patience import Patience
 from camfleet_worker.process.runtime import device_name, gpus, threads
@@ -51,13 +52,13 @@ class Services:
         self.storage = Storage(settings)
         self.ledger = Ledger(settings)
         self.leases = Leases(settings)
-        self.presence = Presence(settings)
-        self.teams = Teams(
+        self.heartbeats = Heartbeats(settings)
+        self.pools = Pools(
             io=settings.io_threads, cpu=threads(settings), chunks=settings.concurrency
         )
-        self.store = ModelStore(settings, self.storage, Registry(self.storage), self.teams.io)
+        self.store = ModelStore(settings, self.storage, Registry(self.storage), self.pools.io)
         self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
-        self.queues = Queues(settings, PATIENCE)
+        self.queues = BacklogReader(settings, PATIENCE)
         self.metrics = Metrics()
         self.metrics.watch(self.cache, self.queues)
         web = WebReader(settings)
@@ -66,7 +67,7 @@ class Services:
             fetcher=Fetcher(settings, object_reader(self.storage), web=web),
             models=self.store,
             cache=self.cache,
-            teams=self.teams,
+            pools=self.pools,
             batcher=Batcher(self.metrics, gpu=bool(gpus())),
             metrics=self.metrics,
             max_pixels=settings.max_image_pixels,
@@ -93,9 +94,10 @@ class Services:
             stop_after_failed=settings.stop_after_failed,
             reach=FaultPoints(settings.fault_dir).reach,
         )
-        self.beat = Beat(
-            self.presence,
+        self.heartbeat = Heartbeat(
+            self.heartbeats,
             name=name,
+            version=__version__,
             device=device_name(),
             cache=self.cache,
             keeper=self.keeper,
@@ -112,11 +114,11 @@ class Services:
     def close(self) -> None:
         self.metrics.close()
         self.keeper.close()
-        self.beat.close()
+        self.heartbeat.close()
         self.sender.close()
-        self.teams.close()
+        self.pools.close()
         self.storage.close()
         self.ledger.close()
         self.leases.close()
-        self.presence.close()
+        self.heartbeats.close()
         self.queues.close()

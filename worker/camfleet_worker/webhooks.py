@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import asdict
 from standardwebhooks import Webhook
 
-from camfleet.broker.callbacks_due import LEASE_SECONDS, Callbacks, Ending, Taken
+from camfleet.broker.callbacks_due import LEASE_SECONDS, Callbacks, Ending, HeldCallback
 from camfleet.broker.ledger import Ledger
 from camfleet.errors import CallerError, InvalidRequest, UnknownJob
 from camfleet.jobstore.records import read_record
@@ -74,29 +74,29 @@ class Sender:
         pause = self._poll
         while not self._closed.wait(pause):
             try:
-                while not self._closed.is_set() and (taken := self._callbacks.take()):
-                    self._handle(taken)
+                while not self._closed.is_set() and (held := self._callbacks.take()):
+                    self._handle(held)
                 pause = self._poll
             except Exception as error:  # noqa: BLE001  # this thread must outlive whatever happens
                 pause = min(2 * max(pause, self._poll), _LONGEST_WAIT)
                 logger.warning("call-backs wait %.0f s: %s", pause, error)
 
-    def _handle(self, taken: Taken) -> None:
-        ending = self._callbacks.ending(taken.job_id)
+    def _handle(self, held: HeldCallback) -> None:
+        ending = self._callbacks.ending(held.job_id)
         try:
-            url = read_record(self._storage, taken.job_id).callback
+            url = read_record(self._storage, held.job_id).callback
         except (UnknownJob, InvalidRequest) as error:
-            return self._give_up(taken, str(error))
+            return self._give_up(held, str(error))
         if ending is None or url is None:
-            logger.info("job %s: nothing to tell, it runs again or is forgotten", taken.job_id)
-            return self._callbacks.done(taken)
+            logger.info("job %s: nothing to tell, it runs again or is forgotten", held.job_id)
+            return self._callbacks.finish(held)
         if self._webhook is None:
-            return self._give_up(taken, _NO_SECRET)
+            return self._give_up(held, _NO_SECRET)
         message = self._message(ending)
         # Storage may have been slow: nobody else shall begin while this is on its way.
-        kept = self._callbacks.keep(taken)
-        if kept:
-            self._send(kept, ending, url, message, signed(self._webhook, ending, message))
+        renewed = self._callbacks.renew(held)
+        if renewed:
+            self._send(renewed, ending, url, message, signed(self._webhook, ending, message))
         return None
 
     def _message(self, ending: Ending) -> bytes:
@@ -112,42 +112,42 @@ class Sender:
         )
 
     def _send(
-        self, taken: Taken, ending: Ending, url: str, message: bytes, headers: dict[str, str]
+        self, held: HeldCallback, ending: Ending, url: str, message: bytes, headers: dict[str, str]
     ) -> None:
         try:
             answer = self._web.post(url, message, headers, ATTEMPT_SECONDS)
         except CallerError as error:
-            return self._give_up(taken, str(error))
+            return self._give_up(held, str(error))
         except Exception as error:  # noqa: BLE001  # an attempt that failed, whatever it is
-            return self._try_later(taken, ending, str(error), None)
+            return self._try_later(held, ending, str(error), None)
         if 200 <= answer.status < 300:
-            logger.info("job %s: call-back %s sent", taken.job_id, ending.id)
-            return self._callbacks.done(taken, f"sent {time.time():.0f}")
+            logger.info("job %s: call-back %s sent", held.job_id, ending.id)
+            return self._callbacks.finish(held, f"sent {time.time():.0f}")
         if answer.status == _GONE:
-            return self._give_up(taken, "the receiver answers 410: it wants none any more")
-        return self._try_later(taken, ending, _reason(answer), answer.retry_after)
+            return self._give_up(held, "the receiver answers 410: it wants none any more")
+        return self._try_later(held, ending, _reason(answer), answer.retry_after)
 
     def _try_later(
-        self, taken: Taken, ending: Ending, reason: str, retry_after: float | None
+        self, held: HeldCallback, ending: Ending, reason: str, retry_after: float | None
     ) -> None:
-        attempts = self._callbacks.failed(ending)
+        attempts = self._callbacks.count_failure(ending)
         if not attempts:  # Redis has forgotten the job meanwhile
-            return self._callbacks.done(taken)
+            return self._callbacks.finish(held)
         if attempts > len(_PAUSES):
-            return self._give_up(taken, f"{attempts} attempts, the last one: {reason}")
+            return self._give_up(held, f"{attempts} attempts, the last one: {reason}")
         seconds = pause(attempts, self._unit, retry_after)
         logger.warning(
             "job %s: call-back waits %.0f s after attempt %d: %s",
-            taken.job_id,
+            held.job_id,
             seconds,
             attempts,
             reason,
         )
-        return self._callbacks.again(taken, seconds, f"waiting: attempt {attempts}, {reason}")
+        return self._callbacks.postpone(held, seconds, f"waiting: attempt {attempts}, {reason}")
 
-    def _give_up(self, taken: Taken, reason: str) -> None:
-        logger.error("job %s: call-back given up: %s", taken.job_id, reason)
-        self._callbacks.done(taken, f"given up: {reason}")
+    def _give_up(self, held: HeldCallback, reason: str) -> None:
+        logger.error("job %s: call-back given up: %s", held.job_id, reason)
+        self._callbacks.finish(held, f"given up: {reason}")
 
 
 def signed(webhook: Webhook, ending: Ending, message: bytes) -> dict[str, str]:

@@ -7,13 +7,13 @@ from celery import Celery
 from kombu import Queue  # type: ignore[attr-defined]  # kombu loads it lazily
 from kombu.pools import ProducerPool
 
-from camfleet.broker.redis import _CHECK_SECONDS, CONNECT_SECONDS, SILENT_SECONDS
+from camfleet.broker.redis import CONNECT_SECONDS, HEALTH_CHECK_SECONDS, SILENT_SECONDS
 from camfleet.contract import messages
 from camfleet.contract.codec import encode
 from camfleet.contract.records import ChunkRef
 from camfleet.settings import Settings
 
-SENT = "camfleet_sent"  # header of a message: seconds since the epoch when it was sent
+SENT_HEADER = "camfleet_sent"  # header of a message: seconds since the epoch when it was sent
 
 
 def make_app(settings: Settings) -> Celery:
@@ -27,7 +27,7 @@ def make_app(settings: Settings) -> Celery:
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": SILENT_SECONDS,
         "socket_keepalive": True,
-        "health_check_interval": _CHECK_SECONDS,
+        "health_check_interval": HEALTH_CHECK_SECONDS,
     }
     app.conf.update(
         accept_content=["json"],
@@ -50,11 +50,11 @@ def make_app(settings: Settings) -> Celery:
         redis_socket_connect_timeout=CONNECT_SECONDS,
         redis_socket_timeout=SILENT_SECONDS,
         redis_socket_keepalive=True,
-        redis_backend_health_check_interval=_CHECK_SECONDS,
+        redis_backend_health_check_interval=HEALTH_CHECK_SECONDS,
         result_expires=settings.answer_expires,
         task_publish_retry_policy={"max_retries": 3, "interval_start": 0.1, "interval_max": 1},
     )
-    _own_pools(app)
+    _give_own_pools(app)
     return app
 
 
@@ -69,7 +69,7 @@ def close_app(app: Celery) -> None:
     app.close()
 
 
-def _own_pools(app: Celery) -> None:
+def _give_own_pools(app: Celery) -> None:
     """Give an app connection pools of its own.
 
     Celery shares them by URL among all apps of a process: closing one app would close the others.
@@ -84,9 +84,9 @@ def _queue(name: str) -> Any:
     return Queue(name)  # type: ignore[no-untyped-call]  # kombu is untyped
 
 
-def sent_now() -> dict[str, float]:
-    """Return the headers of a message that is sent now; `queues` reads its age from them."""
-    return {SENT: time.time()}
+def time_headers() -> dict[str, float]:
+    """Return the headers of a message that is sent now; `backlog` reads its age from them."""
+    return {SENT_HEADER: time.time()}
 
 
 def send_chunk(app: Celery, ref: ChunkRef, producer: Any = None) -> None:
@@ -96,8 +96,8 @@ def send_chunk(app: Celery, ref: ChunkRef, producer: Any = None) -> None:
         kwargs={"ref": encode(ref)},
         queue=messages.BULK_QUEUE,
         task_id=f"{ref.job_id}-{ref.model}-{ref.part:05d}",
-        headers=sent_now(),
-        argsrepr="",  # for people, who see the id: to make them took a quarter of the time
+        headers=time_headers(),
+        argsrepr="",  # for people, who see the id: making them took a quarter of the time
         kwargsrepr="",
         ignore_result=True,
         producer=producer,

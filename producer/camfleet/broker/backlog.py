@@ -4,14 +4,11 @@ import json
 import time
 from typing import Any
 
-from camfleet.broker.app import SENT
-from camfleet.broker.leases import LEASES
-from camfleet.broker.redis import broker_errors, redis_client
+from camfleet.broker import keys
+from camfleet.broker.app import SENT_HEADER
+from camfleet.broker.redis import Redis
 from camfleet.contract.codec import Wire
-from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE
 from camfleet.settings import Settings
-
-QUEUES = (INTERACTIVE_QUEUE, BULK_QUEUE)
 
 
 class QueueState(Wire, frozen=True, kw_only=True):
@@ -30,29 +27,28 @@ class Backlog(Wire, frozen=True, kw_only=True):
     leases_overdue: int
 
 
-class Queues:
+class BacklogReader:
     """Reads the queues without touching them. Safe to share by threads.
 
-    With `patience` a reading fails after about that many seconds of silence.
+    With `timeout` a reading fails after about that many seconds of silence.
     """
 
-    def __init__(self, settings: Settings, patience: float | None = None) -> None:
-        self._settings = settings
-        self._redis = redis_client(settings, patience)
+    def __init__(self, settings: Settings, timeout: float | None = None) -> None:
+        self._redis = Redis(settings, timeout)
 
     def read(self) -> Backlog:
         """Return the present state; raise `BrokerUnavailable`."""
-        with broker_errors(self._settings), self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()  # leases run out on Redis' own clock
-            for name in QUEUES:
+            for name in keys.QUEUES:
                 pipe.llen(name)
                 pipe.lindex(name, -1)  # workers take from the right
             (seconds, micros), *pairs = pipe.execute()
-            pipe.zcard(LEASES)
-            pipe.zcount(LEASES, 0, seconds + micros / 1e6)
+            pipe.zcard(keys.LEASES)
+            pipe.zcount(keys.LEASES, 0, seconds + micros / 1e6)
             leases, overdue = pipe.execute()
         return Backlog(
-            queues=tuple(map(_state, QUEUES, pairs[::2], pairs[1::2])),
+            queues=tuple(map(_state, keys.QUEUES, pairs[::2], pairs[1::2])),
             leases=leases,
             leases_overdue=overdue,
         )
@@ -68,7 +64,7 @@ def _state(name: str, depth: int, oldest: str | None) -> QueueState:
 def _age(message: str) -> float | None:
     """Return the seconds since a message was sent; None for one that nobody of ours sent."""
     try:
-        sent: Any = json.loads(message)["headers"][SENT]
+        sent: Any = json.loads(message)["headers"][SENT_HEADER]
         return max(0.0, time.time() - float(sent))
     except (ValueError, TypeError, LookupError):
         return None

@@ -1,14 +1,22 @@
-"""Which workers live, and what they do: each tells Redis now and then, and is forgotten soon."""
+"""Which workers live, and what they do: each tells Redis every few seconds, or is forgotten.
+
+A worker's heartbeat is two documents, written together. At `keys.worker` lies what version 0.1.0
+reads, and reads strictly: it must never change. Whatever came later lies at `keys.about`, which
+readers take as they find it.
+"""
 
 import socket
 
-from camfleet.broker.redis import broker_errors, redis_client
+import msgspec
+from msgspec.structs import asdict
+
+from camfleet.broker import keys
+from camfleet.broker.redis import Redis
 from camfleet.contract.codec import Wire, decode_json, encode_json
 from camfleet.settings import Settings
 
-BEAT_SECONDS = 3.0
+HEARTBEAT_SECONDS = 3.0
 _KEPT_SECONDS = 15
-_PREFIX = "camfleet:worker:"
 
 
 class ChunkState(Wire, frozen=True, kw_only=True):
@@ -22,11 +30,8 @@ class ChunkState(Wire, frozen=True, kw_only=True):
     explained: int
 
 
-class WorkerState(Wire, frozen=True, kw_only=True):
-    """One worker process. `trouble` says why it takes no work; null: it's well.
-
-    `images_per_second` is measured since the last beat but a few.
-    """
+class HeartbeatDocument(Wire, frozen=True, kw_only=True):
+    """What lies at `keys.worker`: the fields of version 0.1.0, for ever."""
 
     name: str
     pid: int
@@ -40,28 +45,54 @@ class WorkerState(Wire, frozen=True, kw_only=True):
     trouble: str | None
 
 
-class Presence:
+class _About(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies at `keys.about`. Fields may be added: readers ignore those they don't know."""
+
+    version: str | None = None
+    forms: int = 1
+
+
+class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
+    """One worker process. `trouble` says why it takes no work; null: it's well.
+
+    `images_per_second` is measured over the last few heartbeats. `version` is null for workers of
+    version 0.1.0, which don't tell it; `newest_form` is the newest that the worker reads of those
+    in `contract.codec`.
+    """
+
+    version: str | None = None
+    newest_form: int = 1
+
+
+class Heartbeats:
     """The states of all workers. Safe to share by threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._redis = redis_client(settings, BEAT_SECONDS)
+        self._redis = Redis(settings, HEARTBEAT_SECONDS)
 
-    def tell(self, state: WorkerState) -> None:
+    def publish(self, state: WorkerState) -> None:
         """Keep a worker's state for some seconds."""
-        with broker_errors(self._settings):
-            self._redis.set(_PREFIX + state.name, encode_json(state), ex=_KEPT_SECONDS)
+        fields = asdict(state)
+        about = _About(version=fields.pop("version"), forms=fields.pop("newest_form"))
+        document = encode_json(HeartbeatDocument(**fields))
+        with self._redis.pipeline() as pipe:
+            pipe.set(keys.worker(state.name), document, ex=_KEPT_SECONDS)
+            pipe.set(keys.about(state.name), msgspec.json.encode(about), ex=_KEPT_SECONDS)
+            pipe.execute()
 
-    def leave(self, name: str) -> None:
-        with broker_errors(self._settings):
-            self._redis.delete(_PREFIX + name)
+    def forget(self, name: str) -> None:
+        """Forget a worker that has ended."""
+        self._redis.run("DEL", keys.worker(name), keys.about(name))
 
     def workers(self) -> list[WorkerState]:
-        """Return the workers that told of themselves lately, by name."""
-        with broker_errors(self._settings):
-            names = sorted(self._redis.scan_iter(_PREFIX + "*", count=1000))
-            found = self._redis.mget(names) if names else []
-        return [decode_json(each.encode(), WorkerState) for each in found if each]
+        """Return the workers whose heartbeat came lately, by name."""
+        found = sorted(set(self._redis.scan(keys.worker("*"))))
+        names = [key.removeprefix(keys.worker("")) for key in found]
+        if not names:
+            return []
+        texts = self._redis.run("MGET", *found, *map(keys.about, names))
+        pairs = zip(texts[: len(names)], texts[len(names) :], strict=True)
+        return [_merge(document, about) for document, about in pairs if document]
 
     def close(self) -> None:
         self._redis.close()
@@ -70,4 +101,20 @@ class Presence:
 def of_host(workers: list[WorkerState], host: str | None = None) -> list[WorkerState]:
     """Return the workers of a host, None: of this one; their names are node@host:pid."""
     wanted = host or socket.gethostname()
-    return [each for each in workers if each.name.rpartition("@")[2].rpartition(":")[0] == wanted]
+    return [
+        worker for worker in workers if worker.name.rpartition("@")[2].rpartition(":")[0] == wanted
+    ]
+
+
+def _merge(document: str, about: str | None) -> WorkerState:
+    state = decode_json(document.encode(), HeartbeatDocument)
+    beside = _read_about(about)
+    return WorkerState(**asdict(state), version=beside.version, newest_form=beside.forms)
+
+
+def _read_about(text: str | None) -> _About:
+    """Return what a worker says beside its state; nothing where a later version says it anew."""
+    try:
+        return msgspec.json.decode(text or "{}", type=_About)
+    except msgspec.DecodeError:
+        return _About()

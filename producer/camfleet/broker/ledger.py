@@ -4,60 +4,37 @@ Object storage is the truth (job record, manifest and results parts); the ledger
 of it that `status` and `watch` read.
 """
 
-import logging
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from importlib import resources
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-from camfleet.broker.leases import LEASES
+from camfleet.broker import keys
+from camfleet.broker.claims import hold_claim
 from camfleet.broker.progress import RATE_EVENTS, Progress, progress_of
-from camfleet.broker.redis import broker_errors, redis_client
+from camfleet.broker.redis import Redis
 from camfleet.contract.messages import BULK_QUEUE
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
-from camfleet.errors import InvalidRequest, UnknownJob
+from camfleet.errors import UnknownJob
+from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.totals import Totals
 from camfleet.settings import Settings
-
-logger = logging.getLogger(__name__)
-
-JOBS = "camfleet:jobs"
-CALLBACKS = "camfleet:callbacks"
-_PARTS = ("", "done", "events", "working", "codes")
-_CLAIM_SECONDS = 60.0
-# KEYS: job hash. ARGV: field, value. A job that Redis doesn't know gets no hash by it.
-_NOTE = """
-if redis.call('HEXISTS', KEYS[1], 'chunks') == 1 then
-  redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
-end
-"""
-# KEYS: job hash, done bitmap. Returns the numbers of the chunks whose bit isn't set.
-_NOT_DONE = """
-local missing = {}
-for chunk = 0, tonumber(redis.call('HGET', KEYS[1], 'chunks') or 0) - 1 do
-  if redis.call('GETBIT', KEYS[2], chunk) == 0 then table.insert(missing, chunk) end
-end
-return missing
-"""
 
 
 class Ledger:
     """The totals of all jobs. Safe to share by threads."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._redis = redis_client(settings)
-        self._commit = self._redis.register_script(_script("commit.lua"))
-        self._stalled = self._redis.register_script(_script("stalled.lua"))
-        self._not_done = self._redis.register_script(_NOT_DONE)
-        self._note = self._redis.register_script(_NOTE)
+        self._job_expires = settings.job_expires
+        self._redis = Redis(settings)
+        self._commit = self._redis.script("commit")
+        self._stalled = self._redis.script("stalled")
+        self._not_done = self._redis.script("not_done")
+        self._note_once = self._redis.script("note_once")
 
     def ping(self) -> None:
-        with broker_errors(self._settings):
-            self._redis.ping()
+        self._redis.run("PING")
 
     def close(self) -> None:
         self._redis.close()
@@ -78,45 +55,42 @@ class Ledger:
         differences.
         """
         held = held or Totals()
-        with broker_errors(self._settings), self._redis.pipeline() as pipe:
-            pipe.delete(*_keys(job.job_id))
-            pipe.hset(_key(job.job_id), mapping=_row(job, retry, held, len(done[:-1])))
+        with self._redis.pipeline() as pipe:
+            pipe.delete(*keys.of_job(job.job_id))
+            pipe.hset(keys.job(job.job_id), mapping=_row(job, retry, held, len(done[:-1])))
             if held.codes:
-                pipe.hset(_key(job.job_id, "codes"), mapping=dict(held.codes))
-            pipe.zadd(JOBS, {job.job_id: job.created_at})
-            if done:  # the last one is counted as ever: it may end the job
-                pipe.set(_key(job.job_id, "done"), _bits(done[:-1]))
-                self._count(pipe, job.job_id, done[-1], Totals(), retry)
+                pipe.hset(keys.codes(job.job_id), mapping=dict(held.codes))
+            pipe.zadd(keys.JOBS, {job.job_id: job.created_at})
+            if done:  # the last one is counted by the script as always: it may end the job
+                pipe.set(keys.done(job.job_id), _bits(done[:-1]))
+                self._commit.queue(pipe, *self._commit_of(job.job_id, done[-1], Totals(), retry))
             pipe.execute()
 
     def reopen(self, job_id: str, retry: int, chunks: Iterable[int]) -> None:
         """Let a complete job run some chunks again: its totals stay until these are counted."""
         numbers, total = list(chunks), self.progress(job_id).total
-        with broker_errors(self._settings), self._redis.pipeline() as pipe:
+        with self._redis.pipeline() as pipe:
             for number in numbers:
-                pipe.setbit(_key(job_id, "done"), number, 0)
-            pipe.hset(_key(job_id), mapping={"retry": retry, "before": total})
-            pipe.hincrby(_key(job_id), "chunks_done", -len(numbers))
-            pipe.hdel(_key(job_id), "started_at", "finished_at", "cancelled_at", "callback")
-            pipe.delete(_key(job_id, "attempts"))
-            pipe.xadd(_key(job_id, "events"), {"event": "retry", "retry": retry})
-            for key in _keys(job_id):
+                pipe.setbit(keys.done(job_id), number, 0)
+            pipe.hset(keys.job(job_id), mapping={"retry": retry, "before": total})
+            pipe.hincrby(keys.job(job_id), "chunks_done", -len(numbers))
+            pipe.hdel(keys.job(job_id), "started_at", "finished_at", "cancelled_at", "callback")
+            pipe.delete(keys.attempts(job_id))
+            pipe.xadd(keys.events(job_id), {"event": "retry", "retry": retry})
+            for key in keys.of_job(job_id):
                 pipe.persist(key)
             pipe.execute()
 
-    def published(self, job_id: str) -> None:
+    def mark_published(self, job_id: str) -> None:
         """Note that all messages of a job have been sent."""
-        with broker_errors(self._settings):
-            self._note(keys=[_key(job_id)], args=["published", 1])
+        self._note_once([keys.job(job_id)], ["published", 1])
 
     def is_published(self, job_id: str) -> bool:
-        with broker_errors(self._settings):
-            return bool(self._redis.hexists(_key(job_id), "published"))
+        return bool(self._redis.run("HEXISTS", keys.job(job_id), "published"))
 
     def begin(self, job_id: str) -> None:
         """Note that a worker has started on the job; later calls change nothing."""
-        with broker_errors(self._settings):
-            self._note(keys=[_key(job_id)], args=["started_at", time.time()])
+        self._note_once([keys.job(job_id)], ["started_at", time.time()])
 
     def cancel(self, job_id: str) -> None:
         """Let no further batch of the job start; what is done stays and is counted.
@@ -125,50 +99,48 @@ class Ledger:
         """
         if self.progress(job_id).ended:
             return
-        with broker_errors(self._settings), self._redis.pipeline() as pipe:
-            pipe.hsetnx(_key(job_id), "cancelled_at", time.time())
-            pipe.xadd(_key(job_id, "events"), {"event": "cancelled"})
-            if self._redis.hget(_key(job_id), "calls_back") == "1":
-                pipe.zadd(CALLBACKS, {job_id: time.time()})
-            for key in _keys(job_id):
-                pipe.expire(key, self._settings.job_expires)
+        calls_back = self._redis.run("HGET", keys.job(job_id), "calls_back") == "1"
+        with self._redis.pipeline() as pipe:
+            pipe.hsetnx(keys.job(job_id), "cancelled_at", time.time())
+            pipe.xadd(keys.events(job_id), {"event": "cancelled"})
+            if calls_back:
+                pipe.zadd(keys.CALLBACKS, {job_id: time.time()})
+            for key in keys.of_job(job_id):
+                pipe.expire(key, self._job_expires)
             pipe.execute()
 
     def is_cancelled(self, job_id: str) -> bool:
-        with broker_errors(self._settings):
-            return bool(self._redis.hexists(_key(job_id), "cancelled_at"))
+        return bool(self._redis.run("HEXISTS", keys.job(job_id), "cancelled_at"))
 
     def jobs(self) -> list[str]:
         """Return the ids of all jobs that Redis knows, newest first."""
-        with broker_errors(self._settings):
-            found: list[str] = self._redis.zrevrange(JOBS, 0, -1)
+        found: list[str] = self._redis.run("ZREVRANGE", keys.JOBS, 0, -1)
         return found
 
     def note_work(self, job_id: str, chunk: int, explained: int) -> None:
-        """Say how far a chunk is that isn't counted yet, for progress bars only."""
-        working = _key(job_id, "working")
-        with broker_errors(self._settings), self._redis.pipeline() as pipe:
+        """Note how far a chunk is that isn't counted yet, for progress bars only."""
+        working = keys.working(job_id)
+        with self._redis.pipeline() as pipe:
             pipe.hset(working, chunk, explained)
-            pipe.expire(working, self._settings.job_expires)
+            pipe.expire(working, self._job_expires)
             pipe.execute()
 
     def is_done(self, job_id: str, chunk: int, retry: int = 0) -> bool:
-        """Say whether a chunk is counted; one of an earlier retry always is.
+        """Return whether a chunk is counted; one of an earlier retry always is.
 
         Raises `UnknownJob`.
         """
-        with broker_errors(self._settings), self._redis.pipeline() as pipe:
-            pipe.getbit(_key(job_id, "done"), chunk)
-            pipe.hget(_key(job_id), "retry")
-            done, now = pipe.execute()
-        if now is None:
-            raise UnknownJob(f"job {job_id} is not in Redis: its chunk {chunk} can't be counted")
-        return bool(done) or int(now) != retry
+        with self._redis.pipeline() as pipe:
+            pipe.getbit(keys.done(job_id), chunk)
+            pipe.hget(keys.job(job_id), "retry")
+            done, latest = pipe.execute()
+        if latest is None:
+            raise _uncountable(job_id, chunk)
+        return bool(done) or int(latest) != retry
 
     def not_done(self, job_id: str) -> list[int]:
         """Return the numbers of the chunks that aren't counted."""
-        with broker_errors(self._settings):
-            found: list[int] = self._not_done(keys=_keys(job_id)[:2])
+        found: list[int] = self._not_done([keys.job(job_id), keys.done(job_id)], [])
         return found
 
     def stalled(self, seconds: float) -> list[str]:
@@ -177,10 +149,9 @@ class Ledger:
         Nothing waits in the queue, no worker holds one of their chunks, none was counted within
         `seconds`, and no producer is at it.
         """
-        with broker_errors(self._settings):
-            found: list[str] = self._stalled(
-                keys=[JOBS, LEASES, BULK_QUEUE], args=[seconds, _key("%"), _claim("%")]
-            )
+        found: list[str] = self._stalled(
+            [keys.JOBS, keys.LEASES, BULK_QUEUE], [seconds, keys.job("%"), keys.claim("%")]
+        )
         return found
 
     def commit(self, job_id: str, chunk: int, totals: Totals, *, retry: int = 0) -> bool:
@@ -188,19 +159,18 @@ class Ledger:
 
         Of a retry `totals` are the differences to what was counted before it.
         """
-        with broker_errors(self._settings):
-            first, _complete = self._count(self._redis, job_id, chunk, totals, retry)
+        first, _complete = self._commit(*self._commit_of(job_id, chunk, totals, retry))
         if first < 0:
-            raise UnknownJob(f"job {job_id} is not in Redis: its chunk {chunk} can't be counted")
+            raise _uncountable(job_id, chunk)
         return bool(first)
 
     def progress(self, job_id: str) -> Progress:
         """Return how far the job is; raise `UnknownJob`."""
-        with broker_errors(self._settings), self._redis.pipeline() as pipe:
-            pipe.hgetall(_key(job_id))
-            pipe.xrevrange(_key(job_id, "events"), count=RATE_EVENTS)
-            pipe.hvals(_key(job_id, "working"))
-            pipe.hgetall(_key(job_id, "codes"))
+        with self._redis.pipeline() as pipe:
+            pipe.hgetall(keys.job(job_id))
+            pipe.xrevrange(keys.events(job_id), count=RATE_EVENTS)
+            pipe.hvals(keys.working(job_id))
+            pipe.hgetall(keys.codes(job_id))
             row, events, working, codes = pipe.execute()
         if "chunks" not in row:  # nothing, or what was being changed when Redis was emptied
             raise UnknownJob(
@@ -208,61 +178,22 @@ class Ledger:
             )
         return progress_of(job_id, row, events, sum(map(int, working)), codes)
 
-    @contextmanager
-    def claim(self, job_id: str) -> Iterator[Callable[[], None]]:
-        """Let one producer at a time submit or retry a job; others wait for it.
+    def claim(self, job_id: str) -> AbstractContextManager[Claim]:
+        """Keep other producers out of a job for a block; wait while one is at it.
 
-        Gives a function to call now and then, which keeps the claim and raises `InvalidRequest`
-        where it was lost. The claim of a producer that is dead, or stopped for a minute, runs out.
+        Gives the claim, to be renewed now and then. That of a producer that is dead, or stopped
+        for a minute, runs out.
         """
-        from redis.exceptions import LockError
+        return hold_claim(self._redis, job_id)
 
-        lock = self._redis.lock(_claim(job_id), timeout=_CLAIM_SECONDS, thread_local=False)
-
-        def keep() -> None:
-            with broker_errors(self._settings):
-                try:
-                    lock.reacquire()
-                except LockError as error:
-                    raise InvalidRequest(
-                        f"another producer has taken over job {job_id}: wait for it, then repeat "
-                        "this"
-                    ) from error
-
-        with broker_errors(self._settings):
-            if not lock.acquire(blocking=False):
-                logger.warning("another producer is at job %s; waiting for it", job_id)
-                lock.acquire()
-        ended = threading.Event()
-        threading.Thread(target=_renew, args=(lock, ended), daemon=True).start()
-        try:
-            yield keep
-        finally:
-            ended.set()
-            with broker_errors(self._settings), suppress(LockError):
-                lock.release()
-
-    def _count(self, client: Any, job_id: str, chunk: int, totals: Totals, retry: int) -> Any:
+    def _commit_of(
+        self, job_id: str, chunk: int, totals: Totals, retry: int
+    ) -> tuple[list[str], list[Any]]:
+        """Return the keys and arguments of commit.lua."""
         counts = [totals.statuses[status] for status in Status]
-        codes = [each for pair in totals.codes.items() for each in pair]
-        return self._commit(
-            keys=[*_keys(job_id), CALLBACKS],
-            args=[job_id, chunk, retry, self._settings.job_expires, *counts, *codes],
-            client=client,
-        )
-
-
-def _renew(lock: Any, ended: threading.Event) -> None:
-    """Keep a claim though its producer waits for its source; `keep` says whether that went well."""
-    from redis.exceptions import RedisError
-
-    while not ended.wait(_CLAIM_SECONDS / 6):
-        with suppress(RedisError):  # a LockError is one
-            lock.reacquire()
-
-
-def _script(name: str) -> str:
-    return resources.files("camfleet.broker").joinpath("lua", name).read_text("utf-8")
+        codes = [value for pair in totals.codes.items() for value in pair]
+        args = [job_id, chunk, retry, self._job_expires, *counts, *codes]
+        return [*keys.of_job(job_id), keys.CALLBACKS], args
 
 
 def _row(job: JobRecord, retry: int, held: Totals, chunks_done: int) -> dict[str, float]:
@@ -286,13 +217,5 @@ def _bits(numbers: Sequence[int]) -> bytes:
     return bytes(made)
 
 
-def _keys(job_id: str) -> list[str]:
-    return [_key(job_id, part) for part in _PARTS]
-
-
-def _claim(job_id: str) -> str:
-    return f"camfleet:claim:{job_id}"
-
-
-def _key(job_id: str, part: str = "") -> str:
-    return f"camfleet:job:{{{job_id}}}" + (f":{part}" if part else "")
+def _uncountable(job_id: str, chunk: int) -> UnknownJob:
+    return UnknownJob(f"job {job_id} is not in Redis: its chunk {chunk} can't be counted")

@@ -28,7 +28,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     seconds_left: float | None
     seconds_running: float
     in_work: int  # images explained in chunks that aren't counted yet; about
-    callback: str | None  # how the call-back of the end went
+    callback: str | None  # how the callback of the end went
 
     @property
     def done(self) -> int:

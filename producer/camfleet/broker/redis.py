@@ -1,7 +1,8 @@
-"""Redis as producers and workers talk to it: one client, whose errors are camfleet's own."""
+"""Redis: a few verbs over redis-py, whose exceptions stop here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,8 +11,8 @@ from camfleet.settings import Settings
 
 CONNECT_SECONDS = 5
 SILENT_SECONDS = 15  # without an answer a connection counts as dead, though nobody closed it
-_CHECK_SECONDS = 10
-_WORDS = {  # by redis-py's class; the first of an error's own that is here counts
+HEALTH_CHECK_SECONDS = 10
+_REASONS = {  # by redis-py's class; the first of an error's own that is here counts
     "AuthenticationError": "Redis at {place} refuses the password ({error}): check "
     "CAMFLEET_REDIS_URL",
     "OutOfMemoryError": "Redis at {place} is full (maxmemory): give it more memory; workers wait, "
@@ -24,10 +25,107 @@ _WORDS = {  # by redis-py's class; the first of an error's own that is here coun
 }
 
 
-def redis_client(settings: Settings, patience: float | None = None) -> Any:
+class Redis:
+    """The server of the settings' URL. Safe to share by threads; nothing is connected yet.
+
+    Every verb raises `BrokerUnavailable`, which names the server and the way out. With `timeout`
+    a call fails after that many seconds of silence, and isn't tried again.
+    """
+
+    def __init__(self, settings: Settings, timeout: float | None = None) -> None:
+        self._url = settings.redis_url
+        self._client = redis_client(settings, timeout)
+
+    def run(self, command: str, *args: Any) -> Any:
+        """Run a command, as `run("HGET", key, field)`; return the answer as redis-py forms it."""
+        with self.errors():
+            return self._client.execute_command(command, *args)
+
+    @contextmanager
+    def pipeline(self, *, transaction: bool = True) -> Iterator[Any]:
+        """Give a pipeline of redis-py, whose errors are translated within the block."""
+        with self.errors(), self._client.pipeline(transaction=transaction) as pipe:
+            yield pipe
+
+    def scan(self, pattern: str) -> list[str]:
+        """Return the keys of a pattern, a thousand keys of the database at a time."""
+        with self.errors():
+            return list(self._client.scan_iter(pattern, count=1000))
+
+    def script(self, name: str) -> "Script":
+        """Return a script of the folder `lua`, where it says which keys and arguments it takes."""
+        return Script(self, self._client.register_script(_source(name)))
+
+    def lock(self, key: str, seconds: float) -> "Lock":
+        """Return a lock that runs out unless it's renewed; it isn't acquired yet."""
+        return Lock(self, self._client.lock(key, timeout=seconds, thread_local=False))
+
+    def close(self) -> None:
+        self._client.close()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Translate what redis-py raises in a block."""
+        from redis.exceptions import RedisError
+
+        try:
+            yield
+        except RedisError as error:
+            raise _unavailable(self._url, error) from error
+
+
+class Script:
+    """A Lua script: one step for everybody else. The server is sent its text once."""
+
+    def __init__(self, redis: Redis, script: Any) -> None:
+        self._redis = redis
+        self._script = script
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        with self._redis.errors():
+            return self._script(keys=keys, args=args)
+
+    def queue(self, pipe: Any, keys: Sequence[str], args: Sequence[Any]) -> None:
+        """Make it a step of a pipeline."""
+        self._script(keys=keys, args=args, client=pipe)
+
+
+class Lock:
+    """A lock that one process holds, and that any of its threads may renew."""
+
+    def __init__(self, redis: Redis, lock: Any) -> None:
+        self._redis = redis
+        self._lock = lock
+
+    def acquire(self, *, wait: bool) -> bool:
+        """Return whether it's ours; with `wait` that's sure."""
+        with self._redis.errors():
+            return bool(self._lock.acquire(blocking=wait))
+
+    def renew(self) -> bool:
+        """Begin its time anew; return False where it ran out or somebody else has it."""
+        return self._do(self._lock.reacquire)
+
+    def release(self) -> bool:
+        """Let others have it; return False where it wasn't ours any more."""
+        return self._do(self._lock.release)
+
+    def _do(self, verb: Any) -> bool:
+        from redis.exceptions import LockError
+
+        with self._redis.errors():
+            try:
+                verb()
+            except LockError:
+                return False
+        return True
+
+
+def redis_client(settings: Settings, timeout: float | None = None) -> Any:
     """Return a redis-py client of the settings' server (nothing is connected yet).
 
-    With `patience` a call fails after that many seconds of silence, and isn't tried again.
+    Its errors are redis-py's own, see `Redis`. With `timeout` a call fails after that many
+    seconds of silence, and isn't tried again.
     """
     import redis
     from redis.backoff import NoBackoff
@@ -37,16 +135,16 @@ def redis_client(settings: Settings, patience: float | None = None) -> Any:
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": SILENT_SECONDS,
     }
-    if patience is not None:
+    if timeout is not None:
         options = {
-            "socket_connect_timeout": patience,
-            "socket_timeout": patience,
+            "socket_connect_timeout": timeout,
+            "socket_timeout": timeout,
             "retry": Retry(NoBackoff(), 0),
         }
     return redis.Redis.from_url(
         settings.redis_url,
         socket_keepalive=True,
-        health_check_interval=_CHECK_SECONDS,
+        health_check_interval=HEALTH_CHECK_SECONDS,
         decode_responses=True,
         **options,
     )
@@ -54,21 +152,30 @@ def redis_client(settings: Settings, patience: float | None = None) -> Any:
 
 @contextmanager
 def broker_errors(settings: Settings) -> Iterator[None]:
-    """Turn what redis-py and kombu raise into `BrokerUnavailable`, naming server and way out."""
+    """Turn what Celery, kombu and redis-py raise into `BrokerUnavailable`; `Redis` does by itself.
+
+    The error names the server and the way out.
+    """
     from kombu.exceptions import BatchPublishError, OperationalError
     from redis.exceptions import RedisError
 
     try:
         yield
     except (RedisError, OperationalError, BatchPublishError) as error:
-        place = urlsplit(settings.redis_url)
-        raise BrokerUnavailable(_said(f"{place.hostname}:{place.port or 6379}", error)) from error
+        raise _unavailable(settings.redis_url, error) from error
 
 
-def _said(place: str, error: BaseException) -> str:
+def _unavailable(url: str, error: BaseException) -> BrokerUnavailable:
     """Return what an error of redis-py or kombu means to an operator."""
+    place = urlsplit(url)
     cause = error
     while cause.__cause__:  # kombu wraps redis-py's
         cause = cause.__cause__
-    words = next(_WORDS[each.__name__] for each in type(cause).__mro__ if each.__name__ in _WORDS)
-    return words.format(place=place, error=cause)
+    names = (kind.__name__ for kind in type(cause).__mro__)
+    reason = next(_REASONS[name] for name in names if name in _REASONS)
+    host = f"{place.hostname}:{place.port or 6379}"
+    return BrokerUnavailable(reason.format(place=host, error=cause))
+
+
+def _source(name: str) -> str:
+    return resources.files("camfleet.broker").joinpath("lua", f"{name}.lua").read_text("utf-8")

@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import Celery
 
-from camfleet.broker.app import sent_now
+from camfleet.broker.app import time_headers
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import broker_errors
 from camfleet.contract import messages
@@ -35,7 +35,7 @@ class Calls:
                 task,
                 kwargs={"request": encode(request)},
                 queue=messages.INTERACTIVE_QUEUE,
-                headers=sent_now(),
+                headers=time_headers(),
             )
 
     def is_ready(self, pending: Any) -> bool:

@@ -1,7 +1,7 @@
 """Object storage is the truth: rebuild a job's ledger from it, and prove that both agree."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,6 +12,7 @@ from camfleet.contract.records import ChunkRef, JobRecord, RetryRecord
 from camfleet.contract.results import Status
 from camfleet.errors import UnknownJob
 from camfleet.jobstore import keys
+from camfleet.jobstore.claim import UNCLAIMED, Claim
 from camfleet.jobstore.totals import Totals
 from camfleet.storage.storage import Storage
 
@@ -42,12 +43,12 @@ def rebuild(
     record: JobRecord,
     storage: Storage,
     ledger: Ledger,
-    keep: Callable[[], None] = lambda: None,
+    claim: Claim = UNCLAIMED,
 ) -> list[ChunkRef]:
     """Write the ledger anew from the results parts that exist; return the chunks to run.
 
-    Those are the missing ones, and those that the latest retry hasn't replaced. `keep` is called
-    before each part is read. The ledger changes at the end, in one step: what workers count
+    Those are the missing ones, and those that the latest retry hasn't replaced. The claim is
+    renewed before each part is read. The ledger changes at the end, in one step: what workers count
     before that is forgotten, and counted again when they meet those chunks done.
     """
     from camfleet.jobstore.results_parts import Outcomes
@@ -59,7 +60,7 @@ def rebuild(
     retried = set(latest.chunks) if latest else set()
     done, missing, held = [], [], Totals()
     for first in record.refs():
-        keep()
+        claim.renew()
         ref = replace(first, retry=number)
         found = outcomes.find(record, ref) if keys.results_part(record, ref) in there else None
         again = (ref.model, ref.part) in retried

@@ -21,6 +21,7 @@ from camfleet.faultpoints import FaultPoints
 from camfleet.jobs import recovery
 from camfleet.jobs.job import Job
 from camfleet.jobstore import keys
+from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.manifest_parts import write_manifest
 from camfleet.jobstore.records import check_id, read_record
 from camfleet.jobstore.totals import Image
@@ -58,28 +59,28 @@ class Submitter:
         the job's `note` says so.
         """
         check_id(job_id)
-        with self._ledger.claim(job_id) as keep:
+        with self._ledger.claim(job_id) as claim:
             if self._storage.exists(keys.job(job_id)):
-                return self._again(job_id, keep)
+                return self._again(job_id, claim)
             record = self._write(
-                order, items, job_id, on_progress, keep, keep_duplicates=keep_duplicates
+                order, items, job_id, on_progress, claim, keep_duplicates=keep_duplicates
             )
-            keep()
+            claim.renew()
             self._reach("manifest-written")
             self._create(keys.job(job_id), encode_json(record), job_id)
             self._reach("record-written")
             self._ledger.open(record)
             self._reach("ledger-open")
-            self._publish(record.refs(), keep)
+            self._publish(record.refs(), claim)
             self._reach("published")
-            self._ledger.published(job_id)
+            self._ledger.mark_published(job_id)
             return Job(job_id, self._storage, self._ledger)
 
     def resume(self, job_id: str) -> Job:
         """Write a job's ledger anew and queue what is missing; raise `UnknownJob`."""
         record = read_record(self._storage, job_id)
-        with self._ledger.claim(job_id) as keep:
-            self._rebuild(record, keep)
+        with self._ledger.claim(job_id) as claim:
+            self._rebuild(record, claim)
         return Job(job_id, self._storage, self._ledger)
 
     def retry(self, job_id: str, codes: tuple[str, ...]) -> tuple[Job, int]:
@@ -89,8 +90,8 @@ class Submitter:
         complete, `UnknownJob`.
         """
         record = read_record(self._storage, job_id)
-        with self._ledger.claim(job_id) as keep:
-            self._must_be_complete(record, keep)
+        with self._ledger.claim(job_id) as claim:
+            self._must_be_complete(record, claim)
             latest = recovery.latest_retry(self._storage, job_id)
             number = latest.number + 1 if latest else 1
             wanted = RetryRecord(
@@ -101,12 +102,12 @@ class Submitter:
                 codes=codes,
                 chunks=(),
             )
-            chunks, images = self._failed(record, wanted, keep)
+            chunks, images = self._failed(record, wanted, claim)
             if images:
-                self._start_retry(record, replace(wanted, chunks=tuple(chunks)), keep)
+                self._start_retry(record, replace(wanted, chunks=tuple(chunks)), claim)
         return Job(job_id, self._storage, self._ledger), images
 
-    def _publish(self, refs: Iterable[ChunkRef], keep: Callable[[], None]) -> None:
+    def _publish(self, refs: Iterable[ChunkRef], claim: Claim) -> None:
         """Send the messages of chunks, in batches."""
         with (
             broker_errors(self._settings),
@@ -115,7 +116,7 @@ class Submitter:
         ):
             for place, ref in enumerate(refs):
                 if place % _BATCH == 0:
-                    keep()
+                    claim.renew()
                 send_chunk(self._app, ref, producer)
                 self._reach("message-sent")
 
@@ -125,7 +126,7 @@ class Submitter:
         items: Iterable[Item],
         job_id: str,
         on_progress: Callable[[int], None],
-        keep: Callable[[], None],
+        claim: Claim,
         *,
         keep_duplicates: bool,
     ) -> JobRecord:
@@ -134,7 +135,7 @@ class Submitter:
         size = self._settings.chunk_size
         with Unique() as unique:
             stream = items if keep_duplicates else unique(items)
-            count, parts = write_manifest(self._storage, job_id, stream, size, on_progress, keep)
+            count, parts = write_manifest(self._storage, job_id, stream, size, on_progress, claim)
             made = {
                 "schema_version": 1,
                 "job_id": job_id,
@@ -156,21 +157,21 @@ class Submitter:
                     f"another producer wrote {key} meanwhile: look at camfleet status {job_id}"
                 ) from error
 
-    def _again(self, job_id: str, keep: Callable[[], None]) -> Job:
+    def _again(self, job_id: str, claim: Claim) -> Job:
         if self._ledger.is_published(job_id):
             return Job(job_id, self._storage, self._ledger, note=_BEFORE)
-        self._rebuild(read_record(self._storage, job_id), keep)
+        self._rebuild(read_record(self._storage, job_id), claim)
         return Job(job_id, self._storage, self._ledger, note=_COMPLETED)
 
-    def _rebuild(self, record: JobRecord, keep: Callable[[], None]) -> None:
-        self._publish(recovery.rebuild(record, self._storage, self._ledger, keep), keep)
-        self._ledger.published(record.job_id)
+    def _rebuild(self, record: JobRecord, claim: Claim) -> None:
+        self._publish(recovery.rebuild(record, self._storage, self._ledger, claim), claim)
+        self._ledger.mark_published(record.job_id)
 
-    def _must_be_complete(self, record: JobRecord, keep: Callable[[], None]) -> None:
+    def _must_be_complete(self, record: JobRecord, claim: Claim) -> None:
         try:
             progress = self._ledger.progress(record.job_id)
         except UnknownJob:
-            self._rebuild(record, keep)
+            self._rebuild(record, claim)
             progress = self._ledger.progress(record.job_id)
         if not progress.complete:
             raise InvalidRequest(
@@ -179,14 +180,14 @@ class Submitter:
             )
 
     def _failed(
-        self, record: JobRecord, wanted: RetryRecord, keep: Callable[[], None]
+        self, record: JobRecord, wanted: RetryRecord, claim: Claim
     ) -> tuple[list[tuple[int, int]], int]:
         """Return model and part of each chunk with rows to run again, and how many these are."""
         from camfleet.jobstore.results_parts import Outcomes
 
         outcomes, chunks, images = Outcomes(self._storage), [], 0
         for ref in record.refs():
-            keep()
+            claim.renew()
             found = outcomes.find(record, ref)
             count = sum(map(_wanted_by(wanted), found.images if found else ()))
             if count:
@@ -194,14 +195,14 @@ class Submitter:
                 images += count
         return chunks, images
 
-    def _start_retry(self, record: JobRecord, retry: RetryRecord, keep: Callable[[], None]) -> None:
-        keep()
+    def _start_retry(self, record: JobRecord, retry: RetryRecord, claim: Claim) -> None:
+        claim.renew()
         key = keys.retry(retry.job_id, retry.number)
         self._create(key, encode_json(retry), retry.job_id)
         self._reach("retry-written")
         numbers = [record.number(ref) for ref in retry.refs()]
         self._ledger.reopen(retry.job_id, retry.number, numbers)
-        self._publish(retry.refs(), keep)
+        self._publish(retry.refs(), claim)
 
 
 def _wanted_by(retry: RetryRecord) -> Callable[[Image], bool]:

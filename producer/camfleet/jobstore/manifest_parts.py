@@ -7,6 +7,7 @@ from contextlib import suppress
 from camfleet.contract.records import Item
 from camfleet.errors import CamfleetError, InvalidRequest
 from camfleet.jobstore import keys
+from camfleet.jobstore.claim import UNCLAIMED, Claim
 from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
 
@@ -19,13 +20,13 @@ def write_manifest(
     items: Iterable[Item],
     chunk_size: int,
     on_progress: Callable[[int], None],
-    keep: Callable[[], None] = lambda: None,
+    claim: Claim = UNCLAIMED,
 ) -> tuple[int, int]:
     """Stream `items` into manifest parts of `chunk_size`; return the numbers of items and parts.
 
     `on_progress` is told the number of items written so far. When the source breaks, the parts
-    written so far are taken away again. `keep` is called before parts are written or taken away,
-    and raises where they are somebody else's by now.
+    written so far are taken away again. The claim is renewed before parts are written or taken
+    away: they may be somebody else's by now.
     """
 
     def put(table: tuple[int, int, bytes]) -> int:
@@ -36,13 +37,13 @@ def write_manifest(
     written = parts = 0
     try:
         for count in in_order(
-            put, _kept(_tables(items, chunk_size), keep), threads=_WRITERS, ahead=2 * _WRITERS
+            put, _renewing(claim, _tables(items, chunk_size)), threads=_WRITERS, ahead=2 * _WRITERS
         ):
             written, parts = written + count, parts + 1
             on_progress(written)
     except _SourceBroke as broke:
         with suppress(CamfleetError):  # why the source broke is more to the point
-            keep()
+            claim.renew()
             storage.delete([keys.manifest_part(job_id, number) for number in range(broke.parts)])
         raise broke.error from broke.error.__cause__
     if not written:
@@ -50,11 +51,11 @@ def write_manifest(
     return written, parts
 
 
-def _kept(
-    each: Iterable[tuple[int, int, bytes]], keep: Callable[[], None]
+def _renewing(
+    claim: Claim, tables: Iterable[tuple[int, int, bytes]]
 ) -> Iterator[tuple[int, int, bytes]]:
-    for table in each:
-        keep()  # the source may have taken its time
+    for table in tables:
+        claim.renew()  # the source may have taken its time
         yield table
 
 

@@ -1,5 +1,5 @@
 -- Count one finished chunk, once, whatever is delivered twice.
--- KEYS: job hash, done bitmap, event stream, chunks in work, failures by code, call-backs due
+-- KEYS: job hash, done bitmap, event stream, chunks in work, failures by code, callbacks due
 -- ARGV: job, chunk number, retry, seconds to keep the keys at the end,
 --       ok, no_evidence, failed, then error code and number in turn (all may be negative in a retry)
 -- Returns {first, complete}; first is 0 for a repeat, and -1 where Redis knows no such job.

@@ -1,5 +1,8 @@
 -- Find the jobs that have chunks to run, but no message, no lease and no producer at work.
--- KEYS: jobs, leases, queue. ARGV: seconds, patterns of the keys of a job and of its claim.
+-- KEYS: jobs, leases, bulk queue
+-- ARGV: seconds for which nothing was counted, then the keys of a job's hash and of its claim with
+--       % for the job
+-- Returns the ids of these jobs; drops jobs that Redis has forgotten.
 local time = redis.call('TIME')
 local now, found, leased = time[1] + time[2] / 1e6, {}, {}
 if redis.call('LLEN', KEYS[3]) > 0 then return found end

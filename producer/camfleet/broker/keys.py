@@ -1,0 +1,142 @@
+"""Every key in Redis: `TABLE` says what each is and how long it lives, functions spell its name.
+
+Nobody else spells one. Redis holds the fast view of jobs: all of it can be lost and is rebuilt
+from object storage.
+"""
+
+from enum import Enum
+from typing import Literal, NamedTuple
+
+from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE
+
+_JOB = "camfleet:job:{%s}"  # in braces: on a cluster all keys of a job lie on one node
+_CLAIM = "camfleet:claim:%s"
+_WORKER = "camfleet:worker:%s"
+_ABOUT = "camfleet:about:%s"
+
+JOBS = "camfleet:jobs"
+CALLBACKS = "camfleet:callbacks"
+LEASES = "camfleet:leases"
+REAPER = "camfleet:reaper"
+SWEEPER = "camfleet:sweeper"
+QUEUES = (INTERACTIVE_QUEUE, BULK_QUEUE)
+
+
+def job(job_id: str) -> str:
+    return _JOB % job_id
+
+
+def done(job_id: str) -> str:
+    return f"{job(job_id)}:done"
+
+
+def events(job_id: str) -> str:
+    return f"{job(job_id)}:events"
+
+
+def working(job_id: str) -> str:
+    return f"{job(job_id)}:working"
+
+
+def codes(job_id: str) -> str:
+    return f"{job(job_id)}:codes"
+
+
+def attempts(job_id: str) -> str:
+    return f"{job(job_id)}:attempts"
+
+
+def of_job(job_id: str) -> list[str]:
+    """Return the keys that the ledger keeps of a job, in the order in which commit.lua has them."""
+    return [make(job_id) for make in (job, done, events, working, codes)]
+
+
+def claim(job_id: str) -> str:
+    return _CLAIM % job_id
+
+
+def worker(name: str) -> str:
+    return _WORKER % name
+
+
+def about(name: str) -> str:
+    return _ABOUT % name
+
+
+class Expiry(Enum):
+    """Whether a key has a time to live."""
+
+    ALWAYS = "from its first write on"
+    AT_END = "once the job has ended"
+    NEVER = "never"
+
+
+class Key(NamedTuple):
+    """One row of the table. `pattern` is one of SCAN; `owner` the module that reads and writes."""
+
+    pattern: str
+    type: Literal["string", "list", "hash", "set", "zset", "stream"]
+    owner: str
+    expiry: Expiry
+    life: str
+
+
+_AT_END = "expires CAMFLEET_JOB_EXPIRES after the job ended or was cancelled; a retry persists it"
+_BINDINGS = "which queues an exchange has; stays"
+
+TABLE = (
+    # a job, as the ledger sees it
+    Key(JOBS, "zset", "ledger", Expiry.NEVER, "job ids by creation; the sweeper drops dead ones"),
+    Key(job("*"), "hash", "ledger", Expiry.AT_END, _AT_END),
+    Key(done("*"), "string", "ledger", Expiry.AT_END, f"bitmap of the counted chunks; {_AT_END}"),
+    Key(events("*"), "stream", "ledger", Expiry.AT_END, f"the latest about 10,000; {_AT_END}"),
+    Key(codes("*"), "hash", "ledger", Expiry.AT_END, f"failures by error code; {_AT_END}"),
+    Key(
+        working("*"),
+        "hash",
+        "ledger",
+        Expiry.ALWAYS,
+        "images explained, by chunk that isn't counted yet; expires CAMFLEET_JOB_EXPIRES after the "
+        "last note. What a dead worker left in it when a retry begins stays until the next note",
+    ),
+    Key(claim("*"), "string", "claims", Expiry.ALWAYS, "60 s, renewed while a producer is at it"),
+    # chunks in work
+    Key(LEASES, "zset", "leases", Expiry.NEVER, "chunks by the time their lease runs out"),
+    Key(
+        attempts("*"),
+        "hash",
+        "leases",
+        Expiry.ALWAYS,
+        "attempts, image in work and killers, by chunk; expires CAMFLEET_JOB_EXPIRES after the "
+        "last attempt, deleted when a retry begins",
+    ),
+    Key(REAPER, "string", "leases", Expiry.ALWAYS, "half a lease; who sets it looks for overdue"),
+    Key(SWEEPER, "string", "leases", Expiry.ALWAYS, "a lease; who sets it looks for stalled jobs"),
+    # ends that somebody waits for
+    Key(
+        CALLBACKS,
+        "zset",
+        "callbacks_due",
+        Expiry.NEVER,
+        "job ids by the time their callback is due; the ledger enters them, the sender drops them",
+    ),
+    # workers
+    Key(worker("*"), "string", "heartbeats", Expiry.ALWAYS, "15 s; JSON that 0.1.0 reads too"),
+    Key(about("*"), "string", "heartbeats", Expiry.ALWAYS, "15 s; JSON, what came after 0.1.0"),
+    # messages and answers, which belong to Celery and kombu; `backlog` reads the queues
+    *(Key(name, "list", "kombu", Expiry.NEVER, "messages that wait") for name in QUEUES),
+    Key("unacked", "hash", "kombu", Expiry.NEVER, "messages that workers hold"),
+    Key("unacked_index", "zset", "kombu", Expiry.NEVER, "the same, by the time of delivery"),
+    Key("unacked_mutex", "string", "kombu", Expiry.ALWAYS, "who brings messages back"),
+    Key("_kombu.binding.*", "set", "kombu", Expiry.NEVER, _BINDINGS),
+    Key("_kombu.binding_permanent.*", "set", "kombu", Expiry.NEVER, _BINDINGS),
+    Key("_kombu.binding_deadlines", "zset", "kombu", Expiry.NEVER, _BINDINGS),
+    Key("*.reply.celery.pidbox", "list", "kombu", Expiry.NEVER, "answers to a ping, until read"),
+    Key(
+        "celery-task-meta-*",
+        "string",
+        "celery",
+        Expiry.ALWAYS,
+        "the answer of an interactive request; CAMFLEET_ANSWER_EXPIRES",
+    ),
+)

@@ -1,0 +1,8 @@
+-- Find the chunks whose lease ran out, for one caller at a time.
+-- KEYS: leases, lock of the reaper
+-- ARGV: milliseconds for which nobody else is answered
+-- Returns their members, the longest overdue first; none to everybody but the one.
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1e6
+if not redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[1]) then return {} end
+return redis.call('ZRANGEBYSCORE', KEYS[1], 0, now)

@@ -1,0 +1,147 @@
+"""What lies in a real Redis after a fleet's day is what the table of keys says."""
+
+import itertools
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from fnmatch import fnmatch
+
+import pytest
+
+from camfleet.broker import keys
+from camfleet.broker.app import close_app, make_app, send_chunk
+from camfleet.broker.callbacks_due import Callbacks
+from camfleet.broker.heartbeats import Heartbeats, WorkerState
+from camfleet.broker.keys import Expiry
+from camfleet.broker.leases import Leases
+from camfleet.broker.ledger import Ledger
+from camfleet.broker.redis import redis_client
+from camfleet.contract.messages import BULK_QUEUE
+from camfleet.contract.outputs import DEFAULT_OUTPUTS
+from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.contract.results import Status
+from camfleet.jobstore.totals import Image, Totals
+
+# Celery stores results by a command that redis-py thinks old.
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+
+DATABASE = "13"
+NET = ModelRef(id="net", version="1", digest="0" * 64)
+FAILED = Totals.of([Image("a", Status.FAILED, "image_not_found")])
+WORKER = WorkerState(
+    name="celery@a:1",
+    pid=1,
+    started_at=1.5,
+    device="CPU",
+    models=(),
+    chunks=(),
+    interactive=0,
+    images=0,
+    images_per_second=0.0,
+    trouble=None,
+)
+
+
+@pytest.fixture(scope="module")
+def own(settings):
+    return replace(settings, redis_url=settings.redis_url.removesuffix("0") + DATABASE)
+
+
+@pytest.fixture(scope="module")
+def redis(own):
+    with closing(redis_client(own)) as made:
+        made.flushdb()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def day(own, redis):
+    """Run a job, end and retry others, and do what workers do beside; leave it all in Redis."""
+    with ExitStack() as stack:
+        ledger, leases, callbacks, heartbeats = [
+            stack.enter_context(closing(kind(own)))
+            for kind in (Ledger, Leases, Callbacks, Heartbeats)
+        ]
+        app = make_app(own)
+        stack.callback(close_app, app)
+        stack.enter_context(ledger.claim("running"))
+        for job_id in ("running", "complete", "cancelled", "retried"):
+            ledger.open(record(job_id))
+            ledger.mark_published(job_id)
+            run(ledger, leases, job_id, 0)
+        run(ledger, leases, "complete", 1)
+        run(ledger, leases, "retried", 1)
+        ledger.reopen("retried", 1, [1])
+        leases.take(record("retried").chunk(1, 1))
+        ledger.note_work("retried", 1, 1)
+        ledger.cancel("cancelled")
+        callbacks.count_failure(callbacks.ending(callbacks.take().job_id))
+        leases.overdue()
+        assert leases.is_sweeper()
+        heartbeats.publish(WORKER)
+        pass_messages(app, stack.enter_context(app.connection_for_read()))
+        yield {name: (redis.type(name), redis.ttl(name)) for name in redis.scan_iter("*")}
+
+
+def record(job_id):
+    return JobRecord(
+        schema_version=1,
+        job_id=job_id,
+        created_at=1.0,
+        models=(NET,),
+        target="top",
+        method="gradcam",
+        layer="auto",
+        fuse=None,
+        outputs=DEFAULT_OUTPUTS,
+        items=2,
+        duplicates=0,
+        chunk_size=1,
+        parts=2,
+        callback="http://127.0.0.1/",
+    )
+
+
+def run(ledger, leases, job_id, chunk):
+    """Do what a worker does with a chunk, but leave its lease, and a note of another chunk."""
+    ref = record(job_id).chunk(chunk, 0)
+    assert leases.take(ref)
+    leases.mark(ref, 0)
+    ledger.begin(job_id)
+    for number in {chunk, 1}:
+        ledger.note_work(job_id, number, 1)
+    ledger.commit(job_id, chunk, FAILED)
+
+
+def pass_messages(app, connection):
+    """Send two chunks, hold the message of one, answer a request, and ask who is there."""
+    for chunk in range(2):
+        send_chunk(app, record("running").chunk(chunk, 0))
+    app.backend.store_result("a-request", {}, "SUCCESS")
+    app.control.ping(timeout=0.1)
+    assert connection.channel().basic_get(BULK_QUEUE)
+
+
+def test_every_key_has_one_row_and_is_of_its_type(day):
+    for name, (kind, _) in day.items():
+        assert [row.type for row in rows(name)] == [kind], name
+
+
+def test_keys_expire_as_the_table_says(day):
+    for name, (_, ttl) in day.items():
+        (row,) = rows(name)
+        ended = "{complete}" in name or "{cancelled}" in name
+        expires = row.expiry is Expiry.ALWAYS or (row.expiry is Expiry.AT_END and ended)
+        assert (ttl > 0) is expires, name
+
+
+def test_every_key_of_ours_was_seen(day):
+    """Else the two tests above say nothing of it."""
+    ours = [row.pattern for row in keys.TABLE if row.owner not in ("kombu", "celery")]
+    assert [pattern for pattern in ours if not any(fnmatch(name, pattern) for name in day)] == []
+    jobs = itertools.product(("running", "complete", "cancelled", "retried"), ("", ":done"))
+    assert {f"camfleet:job:{{{job}}}{part}" for job, part in jobs} <= day.keys()
+    assert {*keys.QUEUES[1:], "unacked", "celery-task-meta-a-request"} <= day.keys()
+
+
+def rows(name):
+    return [row for row in keys.TABLE if fnmatch(name, row.pattern)]
