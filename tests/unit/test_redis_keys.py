@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import re
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 HOME = ROOT / "producer" / "camfleet" / "broker" / "keys.py"
 MODULES = [path for side in ("producer", "worker") for path in sorted((ROOT / side).rglob("*.py"))]
 SCRIPTS = sorted((HOME.parent / "lua").glob("*.lua"))
+OLD = json.loads((ROOT / "tests" / "fixtures" / "v0.1.0" / "redis.json").read_text())
 SPELT = re.compile(r"camfleet:(?! )")  # messages to people have a space there
 
 
@@ -54,3 +56,13 @@ def test_every_key_that_can_be_made_has_one_row():
     names += [keys.JOBS, keys.CALLBACKS, keys.LEASES, keys.REAPER, keys.SWEEPER, *keys.QUEUES]
     for name in names:
         assert len([row for row in keys.TABLE if fnmatch(name, row.pattern)]) == 1, name
+
+
+@pytest.mark.parametrize(("name", "value"), OLD.items(), ids=OLD)
+def test_what_version_0_1_0_left_in_redis_has_its_row(name, value):
+    assert [row.type for row in keys.TABLE if fnmatch(name, row.pattern)] == [value["type"]]
+
+
+def test_every_owner_is_a_module_of_the_room_or_a_library():
+    owners = {row.owner for row in keys.TABLE} - {"celery", "kombu"}
+    assert owners <= {path.stem for path in HOME.parent.glob("*.py")}

@@ -1,4 +1,4 @@
-"""What waits in Redis: how many messages, how old the oldest is, and how many chunks are leased."""
+"""What waits in Redis: messages and their age, and leased chunks."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from camfleet.settings import Settings
 
 
 class QueueState(Wire, frozen=True, kw_only=True):
-    """One queue. `oldest_seconds` is 0 in an empty one, null where its message has no time."""
+    """One queue. `oldest_seconds` is 0 if it's empty, None if its oldest message has no time."""
 
     name: str
     depth: int
@@ -20,7 +20,7 @@ class QueueState(Wire, frozen=True, kw_only=True):
 
 
 class Backlog(Wire, frozen=True, kw_only=True):
-    """All that waits, and the chunks in work of all workers; overdue: those of dead ones."""
+    """All that waits, and how many chunks are leased, overdue ones by workers that are dead."""
 
     queues: tuple[QueueState, ...]
     leases: int
@@ -62,7 +62,7 @@ def _state(name: str, depth: int, oldest: str | None) -> QueueState:
 
 
 def _age(message: str) -> float | None:
-    """Return the seconds since a message was sent; None for one that nobody of ours sent."""
+    """Return the seconds since a message was sent; None if camfleet didn't send it."""
     try:
         sent: Any = json.loads(message)["headers"][SENT_HEADER]
         return max(0.0, time.time() - float(sent))

@@ -1,11 +1,11 @@
-"""Who is still to be told that a job has ended.
+"""The callbacks that are due: who has yet to be told that a job has ended.
 
 The ledger puts a job that wants a callback into one sorted set, scored by the time, on Redis'
 own clock, when the callback is due. A sender that takes a job moves it on by a lease: if the
-sender dies, the callback is due again by itself. Whatever a sender does with the job later holds
-only if nobody else took it meanwhile, and no newer end of the job was entered.
+sender dies, the callback falls due again by itself. What a sender does with the job later takes
+effect only if nobody else took it meanwhile and the job didn't end anew.
 
-How it went stands in the ledger's hash of the job, as the field `callback`.
+The field `callback` of the job's hash in the ledger says how it went.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LEASE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class HeldCallback:
-    """A job whose callback one sender holds; `mark` is known to this sender only."""
+    """A job whose callback one sender holds; only this sender knows `mark`."""
 
     job_id: str
     mark: str
@@ -57,12 +57,12 @@ class Callbacks:
         return HeldCallback(*found) if found else None
 
     def renew(self, held: HeldCallback) -> HeldCallback | None:
-        """Begin the lease anew; return None where somebody else has the callback by now."""
+        """Restart the lease; return None if somebody else has the callback by now."""
         mark = self._renew([keys.CALLBACKS], [held.job_id, held.mark, self._seconds])
         return HeldCallback(held.job_id, mark) if mark else None
 
     def ending(self, job_id: str) -> Ending | None:
-        """Return how the job ended; None where it runs, or where Redis doesn't know it."""
+        """Return how the job ended; None if it runs, or if Redis doesn't know it."""
         finished, cancelled = self._redis.run(
             "HMGET", keys.job(job_id), "finished_at", "cancelled_at"
         )
@@ -71,16 +71,16 @@ class Callbacks:
         return Ending(job_id, "cancelled", float(cancelled)) if cancelled else None
 
     def count_failure(self, ending: Ending) -> int:
-        """Count an attempt that failed; return how many have, 0 where the job is gone."""
+        """Count a failed attempt; return how many there were, 0 if the job is gone."""
         attempts: int = self._count([keys.job(ending.job_id)], [f"callback_attempts:{ending.id}"])
         return attempts
 
     def postpone(self, held: HeldCallback, seconds: float, note: str) -> None:
-        """Let the callback be due again after some seconds; `note` is what people read of it."""
+        """Make the callback due again after some seconds; `note` tells people why."""
         self._end(held, note, f"{seconds:f}")
 
     def finish(self, held: HeldCallback, note: str = "") -> None:
-        """Take the callback out of the queue: it was sent, was given up, or nobody wants it."""
+        """Remove the callback: it was sent or given up, or nobody wants it."""
         self._end(held, note, "")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One producer at a time submits, resumes or retries a job; others wait for it."""
+"""Claims: one producer at a time submits, resumes or retries a job; others wait for it."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ _SECONDS = 60.0
 
 
 class HeldClaim(Claim):
-    """A claim that runs out unless it's renewed: a producer that is dead can't keep it."""
+    """A claim that expires unless it's renewed, so that a dead producer doesn't keep it."""
 
     def __init__(self, job_id: str, lock: Lock) -> None:
         self._job_id = job_id
@@ -31,7 +31,7 @@ class HeldClaim(Claim):
 
 @contextmanager
 def hold_claim(redis: Redis, job_id: str) -> Iterator[Claim]:
-    """Wait until no other producer is at a job, and keep others out of it for a block."""
+    """Wait until no other producer works on a job, and keep others out of it for a block."""
     lock = redis.lock(keys.claim(job_id), _SECONDS)
     if not lock.acquire(wait=False):
         logger.warning("another producer is at job %s; waiting for it", job_id)
@@ -46,7 +46,7 @@ def hold_claim(redis: Redis, job_id: str) -> Iterator[Claim]:
 
 
 def _renew(lock: Lock, ended: threading.Event) -> None:
-    """Renew a claim while its producer waits for its source, which learns of a loss by itself."""
+    """Renew a claim in the background: its producer may wait long for its source."""
     while not ended.wait(_SECONDS / 6):
         with suppress(BrokerUnavailable):
             lock.renew()

@@ -1,8 +1,8 @@
-"""Which workers live, and what they do: each tells Redis every few seconds, or is forgotten.
+"""Heartbeats: each worker publishes its state every few seconds, and is forgotten if it stops.
 
-A worker's heartbeat is two documents, written together. At `keys.worker` lies what version 0.1.0
-reads, and reads strictly: it must never change. Whatever came later lies at `keys.about`, which
-readers take as they find it.
+A heartbeat is two documents, written together. Version 0.1.0 reads the one at `keys.worker`, and
+refuses unknown fields: it must never change. Whatever came later is in the one at `keys.about`,
+whose readers ignore what they don't know.
 """
 
 import socket
@@ -31,7 +31,7 @@ class ChunkState(Wire, frozen=True, kw_only=True):
 
 
 class HeartbeatDocument(Wire, frozen=True, kw_only=True):
-    """What lies at `keys.worker`: the fields of version 0.1.0, for ever."""
+    """The document at `keys.worker`: exactly the fields of version 0.1.0."""
 
     name: str
     pid: int
@@ -46,18 +46,18 @@ class HeartbeatDocument(Wire, frozen=True, kw_only=True):
 
 
 class _About(msgspec.Struct, frozen=True, kw_only=True):
-    """What lies at `keys.about`. Fields may be added: readers ignore those they don't know."""
+    """The document at `keys.about`. Fields may be added: readers ignore unknown ones."""
 
     version: str | None = None
     forms: int = 1
 
 
 class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
-    """One worker process. `trouble` says why it takes no work; null: it's well.
+    """One worker process. `trouble` says why it takes no work, None if it's well.
 
-    `images_per_second` is measured over the last few heartbeats. `version` is null for workers of
-    version 0.1.0, which don't tell it; `newest_form` is the newest that the worker reads of those
-    in `contract.codec`.
+    `images_per_second` is measured over the last few heartbeats. `version` is None for workers
+    of 0.1.0, which don't publish it; `newest_form` is the newest form of `contract.codec` that
+    the worker reads.
     """
 
     version: str | None = None
@@ -71,7 +71,7 @@ class Heartbeats:
         self._redis = Redis(settings, HEARTBEAT_SECONDS)
 
     def publish(self, state: WorkerState) -> None:
-        """Keep a worker's state for some seconds."""
+        """Publish a worker's state, which expires after some seconds."""
         fields = asdict(state)
         about = _About(version=fields.pop("version"), forms=fields.pop("newest_form"))
         document = encode_json(HeartbeatDocument(**fields))
@@ -85,7 +85,7 @@ class Heartbeats:
         self._redis.run("DEL", keys.worker(name), keys.about(name))
 
     def workers(self) -> list[WorkerState]:
-        """Return the workers whose heartbeat came lately, by name."""
+        """Return the workers with a recent heartbeat, sorted by name."""
         found = sorted(set(self._redis.scan(keys.worker("*"))))
         names = [key.removeprefix(keys.worker("")) for key in found]
         if not names:
@@ -99,7 +99,7 @@ class Heartbeats:
 
 
 def of_host(workers: list[WorkerState], host: str | None = None) -> list[WorkerState]:
-    """Return the workers of a host, None: of this one; their names are node@host:pid."""
+    """Return the workers of a host, of this one by default; their names are node@host:pid."""
     wanted = host or socket.gethostname()
     return [
         worker for worker in workers if worker.name.rpartition("@")[2].rpartition(":")[0] == wanted
@@ -113,7 +113,7 @@ def _merge(document: str, about: str | None) -> WorkerState:
 
 
 def _read_about(text: str | None) -> _About:
-    """Return what a worker says beside its state; nothing where a later version says it anew."""
+    """Decode the second document; one that is missing or makes no sense says nothing."""
     try:
         return msgspec.json.decode(text or "{}", type=_About)
     except msgspec.DecodeError:

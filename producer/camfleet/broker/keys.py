@@ -1,7 +1,7 @@
-"""Every key in Redis: `TABLE` says what each is and how long it lives, functions spell its name.
+"""Every key in Redis. `TABLE` says what each holds and how long it lives.
 
-Nobody else spells one. Redis holds the fast view of jobs: all of it can be lost and is rebuilt
-from object storage.
+No other module spells a key. Losing all of them loses no results: `camfleet resume` rebuilds a
+job's keys from object storage.
 """
 
 from enum import Enum
@@ -47,7 +47,7 @@ def attempts(job_id: str) -> str:
 
 
 def of_job(job_id: str) -> list[str]:
-    """Return the keys that the ledger keeps of a job, in the order in which commit.lua has them."""
+    """Return the keys that the ledger keeps for a job, in the order that commit.lua expects."""
     return [make(job_id) for make in (job, done, events, working, codes)]
 
 
@@ -72,7 +72,7 @@ class Expiry(Enum):
 
 
 class Key(NamedTuple):
-    """One row of the table. `pattern` is one of SCAN; `owner` the module that reads and writes."""
+    """One row of the table: `pattern` as SCAN takes it; `owner` is the module that uses the key."""
 
     pattern: str
     type: Literal["string", "list", "hash", "set", "zset", "stream"]
@@ -82,24 +82,36 @@ class Key(NamedTuple):
 
 
 _AT_END = "expires CAMFLEET_JOB_EXPIRES after the job ended or was cancelled; a retry persists it"
-_BINDINGS = "which queues an exchange has; stays"
+_BINDINGS = "the queues of an exchange"
 
 TABLE = (
     # a job, as the ledger sees it
-    Key(JOBS, "zset", "ledger", Expiry.NEVER, "job ids by creation; the sweeper drops dead ones"),
-    Key(job("*"), "hash", "ledger", Expiry.AT_END, _AT_END),
+    Key(
+        JOBS,
+        "zset",
+        "ledger",
+        Expiry.NEVER,
+        "job ids by time of creation; the sweeper drops expired ones",
+    ),
+    Key(job("*"), "hash", "ledger", Expiry.AT_END, f"totals, times and flags; {_AT_END}"),
     Key(done("*"), "string", "ledger", Expiry.AT_END, f"bitmap of the counted chunks; {_AT_END}"),
-    Key(events("*"), "stream", "ledger", Expiry.AT_END, f"the latest about 10,000; {_AT_END}"),
+    Key(events("*"), "stream", "ledger", Expiry.AT_END, f"about the latest 10,000; {_AT_END}"),
     Key(codes("*"), "hash", "ledger", Expiry.AT_END, f"failures by error code; {_AT_END}"),
     Key(
         working("*"),
         "hash",
         "ledger",
         Expiry.ALWAYS,
-        "images explained, by chunk that isn't counted yet; expires CAMFLEET_JOB_EXPIRES after the "
-        "last note. What a dead worker left in it when a retry begins stays until the next note",
+        "images explained, by chunk not counted yet; expires CAMFLEET_JOB_EXPIRES after the "
+        "last note. A retry persists what a dead worker left in it, until the next note",
     ),
-    Key(claim("*"), "string", "claims", Expiry.ALWAYS, "60 s, renewed while a producer is at it"),
+    Key(
+        claim("*"),
+        "string",
+        "claims",
+        Expiry.ALWAYS,
+        "expires after 60 s, renewed while a producer works on the job",
+    ),
     # chunks in work
     Key(LEASES, "zset", "leases", Expiry.NEVER, "chunks by the time their lease runs out"),
     Key(
@@ -110,24 +122,50 @@ TABLE = (
         "attempts, image in work and killers, by chunk; expires CAMFLEET_JOB_EXPIRES after the "
         "last attempt, deleted when a retry begins",
     ),
-    Key(REAPER, "string", "leases", Expiry.ALWAYS, "half a lease; who sets it looks for overdue"),
-    Key(SWEEPER, "string", "leases", Expiry.ALWAYS, "a lease; who sets it looks for stalled jobs"),
-    # ends that somebody waits for
+    Key(
+        REAPER,
+        "string",
+        "leases",
+        Expiry.ALWAYS,
+        "expires after half a lease; whoever sets it reaps",
+    ),
+    Key(
+        SWEEPER, "string", "leases", Expiry.ALWAYS, "expires after a lease; whoever sets it sweeps"
+    ),
+    # callbacks
     Key(
         CALLBACKS,
         "zset",
         "callbacks_due",
         Expiry.NEVER,
-        "job ids by the time their callback is due; the ledger enters them, the sender drops them",
+        "job ids by the time their callback is due; the ledger adds them, a sender removes them",
     ),
     # workers
-    Key(worker("*"), "string", "heartbeats", Expiry.ALWAYS, "15 s; JSON that 0.1.0 reads too"),
-    Key(about("*"), "string", "heartbeats", Expiry.ALWAYS, "15 s; JSON, what came after 0.1.0"),
-    # messages and answers, which belong to Celery and kombu; `backlog` reads the queues
-    *(Key(name, "list", "kombu", Expiry.NEVER, "messages that wait") for name in QUEUES),
+    Key(
+        worker("*"),
+        "string",
+        "heartbeats",
+        Expiry.ALWAYS,
+        "JSON that 0.1.0 reads too; expires after 15 s",
+    ),
+    Key(
+        about("*"),
+        "string",
+        "heartbeats",
+        Expiry.ALWAYS,
+        "JSON, what came after 0.1.0; expires after 15 s",
+    ),
+    # messages and answers belong to kombu and Celery; `backlog` reads the queues
+    *(Key(name, "list", "kombu", Expiry.NEVER, "waiting messages") for name in QUEUES),
     Key("unacked", "hash", "kombu", Expiry.NEVER, "messages that workers hold"),
-    Key("unacked_index", "zset", "kombu", Expiry.NEVER, "the same, by the time of delivery"),
-    Key("unacked_mutex", "string", "kombu", Expiry.ALWAYS, "who brings messages back"),
+    Key("unacked_index", "zset", "kombu", Expiry.NEVER, "the same, by time of delivery"),
+    Key(
+        "unacked_mutex",
+        "string",
+        "kombu",
+        Expiry.ALWAYS,
+        "held by the worker that restores unacknowledged messages",
+    ),
     Key("_kombu.binding.*", "set", "kombu", Expiry.NEVER, _BINDINGS),
     Key("_kombu.binding_permanent.*", "set", "kombu", Expiry.NEVER, _BINDINGS),
     Key("_kombu.binding_deadlines", "zset", "kombu", Expiry.NEVER, _BINDINGS),
@@ -137,6 +175,6 @@ TABLE = (
         "string",
         "celery",
         Expiry.ALWAYS,
-        "the answer of an interactive request; CAMFLEET_ANSWER_EXPIRES",
+        "answer to an interactive request; expires after CAMFLEET_ANSWER_EXPIRES",
     ),
 )

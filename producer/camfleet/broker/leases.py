@@ -1,12 +1,12 @@
 """Who is working on which chunk, so that a killed worker's chunk runs again soon.
 
 A worker leases a chunk before it starts and renews the lease while it lives. One sorted set
-holds all leases, scored by the time, on Redis' own clock, at which they run out. Whatever worker
-looks next puts chunks whose lease ran out back into the queue. The message that the dead worker
-held comes back much later, by the broker's visibility timeout, and finds the chunk done.
+holds all leases, scored by the time at which they run out, on Redis' own clock. The next worker
+that looks puts chunks whose lease ran out back into the queue. The message that the dead worker
+held comes back much later, after the broker's visibility timeout, and finds the chunk done.
 
-In a hash a job keeps, per chunk, how often it was started, and which image is in work when it's
-run carefully: an image that kills the process is known at the next attempt.
+A hash per job holds, for each chunk, how often it was started, and which image is in work while
+it runs carefully: the next attempt knows which image killed the process.
 """
 
 from camfleet.broker import keys
@@ -37,7 +37,7 @@ class Leases:
         return attempt
 
     def uncount(self, ref: ChunkRef) -> None:
-        """Take an attempt back: the worker stopped in order, the chunk isn't to blame."""
+        """Take an attempt back: the worker shut down properly, the chunk isn't to blame."""
         self._uncount([keys.attempts(ref.job_id)], [_field(ref, "attempts")])
 
     def renew(self, refs: list[ChunkRef]) -> None:
@@ -50,7 +50,7 @@ class Leases:
         self._redis.run("ZREM", keys.LEASES, _member(ref))
 
     def overdue(self) -> list[ChunkRef]:
-        """Return the chunks whose lease ran out; to one caller per half a lease's time.
+        """Return the chunks whose lease ran out, to one caller per half a lease's time.
 
         They are offered again until they are given back or taken.
         """
@@ -58,11 +58,11 @@ class Leases:
         return [decode_json(member.encode(), ChunkRef) for member in members]
 
     def is_sweeper(self) -> bool:
-        """Return whether it's the caller who sweeps now: one per lease's time."""
+        """Return whether the caller is to sweep now: one caller per lease's time is."""
         return bool(self._redis.run("SET", keys.SWEEPER, 1, "PX", int(self._seconds * 1000), "NX"))
 
     def mark(self, ref: ChunkRef, index: int | None) -> None:
-        """Note which image of a chunk is in work, before it's touched; None: none is any more."""
+        """Note which image of a chunk is in work, before touching it; None once none is."""
         attempts, field = keys.attempts(ref.job_id), _field(ref, "image")
         if index is None:
             self._redis.run("HDEL", attempts, field)
@@ -70,7 +70,7 @@ class Leases:
             self._redis.run("HSET", attempts, field, index)
 
     def killers(self, ref: ChunkRef) -> set[int]:
-        """Return the images that were in work when an attempt ended without a word.
+        """Return the images that were in work when an attempt died.
 
         Call it at the start of an attempt: a mark that is still there is the last one's.
         """

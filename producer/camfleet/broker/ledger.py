@@ -179,10 +179,10 @@ class Ledger:
         return progress_of(job_id, row, events, sum(map(int, working)), codes)
 
     def claim(self, job_id: str) -> AbstractContextManager[Claim]:
-        """Keep other producers out of a job for a block; wait while one is at it.
+        """Keep other producers out of a job for a block; wait while one works on it.
 
-        Gives the claim, to be renewed now and then. That of a producer that is dead, or stopped
-        for a minute, runs out.
+        Yields the claim. It expires when its producer is dead or stopped for a minute: call its
+        `renew` before each step, to find out.
         """
         return hold_claim(self._redis, job_id)
 

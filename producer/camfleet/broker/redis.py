@@ -37,27 +37,27 @@ class Redis:
         self._client = redis_client(settings, timeout)
 
     def run(self, command: str, *args: Any) -> Any:
-        """Run a command, as `run("HGET", key, field)`; return the answer as redis-py forms it."""
+        """Run a command, as `run("HGET", key, field)`; return the answer as redis-py parses it."""
         with self.errors():
             return self._client.execute_command(command, *args)
 
     @contextmanager
     def pipeline(self, *, transaction: bool = True) -> Iterator[Any]:
-        """Give a pipeline of redis-py, whose errors are translated within the block."""
+        """Yield a redis-py pipeline; its errors are translated within the block."""
         with self.errors(), self._client.pipeline(transaction=transaction) as pipe:
             yield pipe
 
     def scan(self, pattern: str) -> list[str]:
-        """Return the keys of a pattern, a thousand keys of the database at a time."""
+        """Return the keys that match, some perhaps twice; read a thousand of all keys at a time."""
         with self.errors():
             return list(self._client.scan_iter(pattern, count=1000))
 
     def script(self, name: str) -> "Script":
-        """Return a script of the folder `lua`, where it says which keys and arguments it takes."""
+        """Return a script of the folder `lua`; its head says what it takes and returns."""
         return Script(self, self._client.register_script(_source(name)))
 
     def lock(self, key: str, seconds: float) -> "Lock":
-        """Return a lock that runs out unless it's renewed; it isn't acquired yet."""
+        """Return a lock, not acquired yet, that expires unless it's renewed."""
         return Lock(self, self._client.lock(key, timeout=seconds, thread_local=False))
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Redis:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Translate what redis-py raises in a block."""
+        """Translate redis-py's errors within a block."""
         from redis.exceptions import RedisError
 
         try:
@@ -75,7 +75,7 @@ class Redis:
 
 
 class Script:
-    """A Lua script: one step for everybody else. The server is sent its text once."""
+    """A Lua script, which Redis runs atomically. Its text is sent once per server."""
 
     def __init__(self, redis: Redis, script: Any) -> None:
         self._redis = redis
@@ -86,28 +86,28 @@ class Script:
             return self._script(keys=keys, args=args)
 
     def queue(self, pipe: Any, keys: Sequence[str], args: Sequence[Any]) -> None:
-        """Make it a step of a pipeline."""
+        """Add a run of the script to a pipeline."""
         self._script(keys=keys, args=args, client=pipe)
 
 
 class Lock:
-    """A lock that one process holds, and that any of its threads may renew."""
+    """A lock held by one process; any of its threads may renew it."""
 
     def __init__(self, redis: Redis, lock: Any) -> None:
         self._redis = redis
         self._lock = lock
 
     def acquire(self, *, wait: bool) -> bool:
-        """Return whether it's ours; with `wait` that's sure."""
+        """Return whether the lock is ours now; with `wait`, block until it is."""
         with self._redis.errors():
             return bool(self._lock.acquire(blocking=wait))
 
     def renew(self) -> bool:
-        """Begin its time anew; return False where it ran out or somebody else has it."""
+        """Restart the time until it expires; return False if it was lost."""
         return self._do(self._lock.reacquire)
 
     def release(self) -> bool:
-        """Let others have it; return False where it wasn't ours any more."""
+        """Release the lock; return False if it was lost."""
         return self._do(self._lock.release)
 
     def _do(self, verb: Any) -> bool:
@@ -152,9 +152,9 @@ def redis_client(settings: Settings, timeout: float | None = None) -> Any:
 
 @contextmanager
 def broker_errors(settings: Settings) -> Iterator[None]:
-    """Turn what Celery, kombu and redis-py raise into `BrokerUnavailable`; `Redis` does by itself.
+    """Translate what kombu and redis-py raise below Celery into `BrokerUnavailable`.
 
-    The error names the server and the way out.
+    For calls of Celery only: `Redis` translates its own errors.
     """
     from kombu.exceptions import BatchPublishError, OperationalError
     from redis.exceptions import RedisError
