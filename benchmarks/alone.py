@@ -61,7 +61,7 @@ def _serve(card_path: Path, folder: Path) -> None:
     settings = Settings.from_environ(os.environ)
     runtime.configure(settings)
     from camfleet_worker.models.build import ModelKey, build_explainer
-    from camfleet_worker.models.choose import Choice
+    from camfleet_worker.models.choose import EngineSelector
     from camfleet_worker.pictures.decode import open_image
     from camfleet_worker.pictures.prepare import prepare
 
@@ -71,7 +71,7 @@ def _serve(card_path: Path, folder: Path) -> None:
         card_path.parent / card.artifact,
         key=ModelKey("", "auto", None),
         golden=None,
-        choice=Choice(settings),
+        selector=EngineSelector(settings),
     )
     photos = [
         prepare(

@@ -15,9 +15,9 @@ from celery.signals import worker_init
 from camfleet_worker.celery import app, services
 
 if TYPE_CHECKING:  # the worker loads NumPy when it has set its threads
-    from camfleet_worker.arrays import Array
+    from camfleet_worker.arrays import Array, Classes
     from camfleet_worker.models.build import ModelKey
-    from camfleet_worker.models.engine import Classes, Extras, Forward
+    from camfleet_worker.models.engine import Extras, Forward
     from camfleet_worker.models.explainer import Explainer
 
 __all__ = ["app"]

@@ -68,12 +68,14 @@ def load(path: Path, way: str) -> None:
     settings = Settings(engine=way)
     runtime.configure(settings)
     from camfleet_worker.models.build import ModelKey, build_explainer
-    from camfleet_worker.models.choose import Choice
+    from camfleet_worker.models.choose import EngineSelector
+    from camfleet_worker.models.converted.cache import ConvertedModels
 
     card = cards.load_card(path)
-    key, choice = ModelKey("", "auto", None), Choice(settings, path.parent)
+    key = ModelKey("", "auto", None)
+    selector = EngineSelector(settings, ConvertedModels(settings, path.parent))
     artifact = path.parent / card.artifact
-    made = build_explainer(card, artifact, key=key, golden=None, choice=choice)
+    made = build_explainer(card, artifact, key=key, golden=None, selector=selector)
     print(made.engines[0].name, file=sys.stderr)
 
 

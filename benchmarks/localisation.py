@@ -20,7 +20,7 @@ from camfleet.contract.targets import parse_target
 from camfleet.registry import cards
 from camfleet.settings import Settings
 from camfleet_worker.models.build import ModelKey, build_explainer
-from camfleet_worker.models.choose import Choice
+from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.pictures import heat
 from camfleet_worker.pictures.prepare import prepare
@@ -50,7 +50,8 @@ def benchmarks() -> Iterator[dict[str, Any]]:
         subprocess.run([sys.executable, "-m", *words], check=True)  # noqa: S603  # ours
     card = cards.load_card(assets.cards[0])
     key = ModelKey("", "auto", None)
-    made = build_explainer(card, assets.lite0, key=key, golden=None, choice=Choice(Settings()))
+    selector = EngineSelector(Settings())
+    made = build_explainer(card, assets.lite0, key=key, golden=None, selector=selector)
     photos = [np.asarray(Image.open(each).convert("RGB")) for each in assets.photos]
     scenes = _seen(made, _mosaics(made, photos))
     yield from (_measured(made, scenes, method, "mosaics") for method in METHODS)
@@ -69,7 +70,7 @@ def _measured(made: Explainer, scenes: list[Scene], method: Any, kind: str) -> d
     hits, energy, chance, centre = [], [], [], []
     for pixels, index, mask in scenes:
         explained = made.explain(_prepared(made, pixels)[None], [parse_target(str(index))], method)
-        found = heat.resized(heat.normalise(explained[0][0].raw), SIDE, SIDE)
+        found = heat.resize(heat.normalise(explained[0][0].raw), SIDE, SIDE)
         hits.append(mask.flat[found.argmax()])
         energy.append(found[mask].sum() / max(float(found.sum()), 1e-9))
         chance.append(mask.mean())

@@ -17,12 +17,12 @@ def main() -> None:
     settings = Settings(batch_size=len(photos))
     runtime.configure(settings)
     from camfleet_worker.models.build import ModelKey, build_explainer
-    from camfleet_worker.models.choose import Choice
+    from camfleet_worker.models.choose import EngineSelector
 
     card = cards.load_card(folder / "card.toml")
     key = ModelKey("", "auto", None)
     path = folder / card.artifact
-    made = build_explainer(card, path, key=key, golden=None, choice=Choice(settings))
+    made = build_explainer(card, path, key=key, golden=None, selector=EngineSelector(settings))
     targets = [parse_target("top")] * len(photos)
     explained = [each[0] for each in made.explain(photos, targets, "gradcam")]
     np.save(folder / "camfleet.npy", np.stack([each.raw for each in explained]))

@@ -120,7 +120,7 @@ def _difference(folder: Path) -> dict[str, float]:
     if not theirs.is_file():
         return {}
     shown = [
-        np.stack([heat.resized(heat.normalise(raw), SIDE, SIDE) for raw in np.load(path)])
+        np.stack([heat.resize(heat.normalise(raw), SIDE, SIDE) for raw in np.load(path)])
         for path in (folder / "camfleet.npy", theirs)
     ]
     return {"tf_keras_vis_max_difference": float(f"{np.abs(shown[0] - shown[1]).max():.1g}")}

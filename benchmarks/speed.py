@@ -17,11 +17,11 @@ from camfleet.contract.targets import parse_target
 from camfleet.registry.cards import Card, CardInput
 from camfleet.settings import Settings
 from camfleet_worker.models import openvino_engine
-from camfleet_worker.models.choose import Choice
+from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.tf import conversion
+from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
-from camfleet_worker.models.tf.split import split
 from camfleet_worker.process import runtime
 
 ROUNDS = 5
@@ -116,9 +116,9 @@ def explainer(name: str, model: Any, photos: Any) -> Explainer:
     """Return a warm explainer of a built model, with the engine that a worker would choose."""
     shape = tuple(photos.shape[1:])
     card = Card(id=name, artifact="-", input=CardInput(height=shape[0], width=shape[1]))
-    parts = split(model, Signature(shape), "auto", "auto", photos[:2])
+    parts = cut_model(model, Signature(shape), "auto", "auto", photos[:2])
     settings = Settings(batch_size=BATCH)
-    made = Explainer(card, "", [parts], "mean", BATCH, chosen=[Choice(settings).engine(parts)])
+    made = Explainer(card, "", [parts], "mean", BATCH, [EngineSelector(settings).select(parts)])
     made.warm()
     return made
 

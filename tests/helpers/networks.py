@@ -5,11 +5,11 @@ import numpy as np
 
 from camfleet.contract.targets import Target, parse_target
 from camfleet.registry.cards import Card, CardInput
-from camfleet_worker.models.engine import Chosen
+from camfleet_worker.models.engine import SelectedEngine
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
-from camfleet_worker.models.tf.split import split
 from camfleet_worker.models.tf.tensorflow_engine import TensorFlow
 
 layers = keras.layers
@@ -32,14 +32,14 @@ def explainer(model, *, layer="auto", labels=None, activation="auto", batch_size
         input=CardInput(height=shape[0], width=shape[1], color="gray" if shape[2] == 1 else "rgb"),
         labels=labels,
     )
-    parts = split(model, Signature(shape), layer, activation, images(2, shape))
+    parts = cut_model(model, Signature(shape), layer, activation, images(2, shape))
     return Explainer(card, "0" * 64, [parts], "mean", batch_size, plain([parts], batch_size))
 
 
-def plain(parts, batch_size=4) -> list[Chosen]:
+def plain(parts, batch_size=4) -> list[SelectedEngine]:
     """Return plain TensorFlow for each split: what the split itself has proven."""
     return [
-        Chosen(TensorFlow(each, batch_size, head_gradients(each, batch_size)), each.error)
+        SelectedEngine(TensorFlow(each, batch_size, head_gradients(each, batch_size)), each.error)
         for each in parts
     ]
 

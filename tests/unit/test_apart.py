@@ -15,8 +15,9 @@ from camfleet.errors import InternalError, LayerRefused
 from camfleet.registry.cards import Card, CardInput
 from camfleet.settings import Settings
 from camfleet_worker.models.build import ModelKey, build_explainer
-from camfleet_worker.models.choose import Choice
+from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.converted import subprocess as converting
+from camfleet_worker.models.converted.cache import ConvertedModels
 from helpers.networks import deep_head, gap_dense
 
 KEY = ModelKey("digest", "auto", None)
@@ -29,12 +30,13 @@ from camfleet.settings import Settings
 from camfleet_worker import services
 from camfleet_worker.process import runtime
 from camfleet_worker.models.build import ModelKey, build_explainer
-from camfleet_worker.models.choose import Choice
+from camfleet_worker.models.choose import EngineSelector
+from camfleet_worker.models.converted.cache import ConvertedModels
 
 runtime.configure(Settings())
 card, path = msgspec.json.decode(sys.argv[1], type=Card), Path(sys.argv[2])
-choice = Choice(Settings(), path.parent)
-made = build_explainer(card, path, key=ModelKey("", "auto", None), golden=None, choice=choice)
+selector = EngineSelector(Settings(), ConvertedModels(Settings(), path.parent))
+made = build_explainer(card, path, key=ModelKey("", "auto", None), golden=None, selector=selector)
 print(made.engines[0].name, sorted({"tensorflow", "keras"} & set(sys.modules)))
 """
 
@@ -48,8 +50,9 @@ def saved(model, folder):
 
 
 def built(card, path):
-    choice = Choice(Settings(batch_size=4), path.parent)
-    return build_explainer(card, path, key=KEY, golden=None, choice=choice)
+    settings = Settings(batch_size=4)
+    selector = EngineSelector(settings, ConvertedModels(settings, path.parent))
+    return build_explainer(card, path, key=KEY, golden=None, selector=selector)
 
 
 def test_a_worker_loads_no_tensorflow_at_the_first_start_nor_later(tmp_path):

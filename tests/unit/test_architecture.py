@@ -57,10 +57,11 @@ HOMES = {
         "camfleet_worker/legacy/convert.py",
         "camfleet_worker/legacy/rebuild.py",
         "camfleet_worker/legacy/tfops.py",
-        "camfleet_worker/models/tf/graph.py",
+        "camfleet_worker/models/tf/cut.py",
+        "camfleet_worker/models/tf/flat_graph.py",
         "camfleet_worker/models/tf/heads.py",
         "camfleet_worker/models/tf/loader.py",
-        "camfleet_worker/models/tf/split.py",
+        "camfleet_worker/models/tf/verify.py",
     },
     "cv2": {
         "camfleet_worker/pictures/decode.py",

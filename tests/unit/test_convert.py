@@ -206,10 +206,10 @@ def test_a_function_that_would_write_a_file_is_never_looked_up(old, tmp_path, ta
 def test_a_module_that_a_configuration_names_is_never_imported(old, tmp_path, target, monkeypatch):
     (tmp_path / "hostile.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    config = saved._of_archive(old / "functional.keras")
+    config = saved._read_archive(old / "functional.keras")
     for layer in config["config"]["layers"]:
         layer["module"] = "hostile"
-    plain = saved._plain(config, saved._allowed(saved._tf_keras()))
+    plain = saved._sanitise(config, saved._allowed_names(saved._tf_keras()))
     assert "hostile" not in json.dumps(plain)
 
 
@@ -241,7 +241,7 @@ def test_a_model_with_one_other_weight_is_refused_on_the_same_images(old):
     reference = saved.read(old / "functional.h5")
     images = convert.probe([((None, 8, 8, 3), "float32")], SIZE)
     model = rebuild(reference)
-    before, after = convert._legacy(reference), convert._current(model)
+    before, after = convert._keras_2(reference), convert._keras_3(model)
     assert convert.compare(before, after, images, 1e-4) <= 1e-4
     kernel, bias = model.get_layer("classes").get_weights()
     model.get_layer("classes").set_weights([kernel, bias + np.float32([0.01, 0, 0])])

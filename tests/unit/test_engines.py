@@ -17,13 +17,14 @@ import tensorflow as tf
 from camfleet.errors import InternalError
 from camfleet.settings import Settings
 from camfleet_worker.models import openvino_engine
-from camfleet_worker.models.choose import Choice
+from camfleet_worker.models.choose import EngineSelector
+from camfleet_worker.models.converted.cache import ConvertedModels
 from camfleet_worker.models.gradients import head_gradients
 from camfleet_worker.models.split import HALF_TOLERANCE
 from camfleet_worker.models.tf import conversion, functions
 from camfleet_worker.models.tf.batches import Batches
+from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
-from camfleet_worker.models.tf.split import split
 from helpers.networks import deep_head, gap_dense, images, layers, randomise
 from zoo.checks import check
 from zoo.table import SMALL
@@ -45,15 +46,14 @@ class InPython(layers.Layer):
 
 def cut(model):
     shape = tuple(model.inputs[0].shape[1:])
-    return split(model, Signature(shape), "auto", "auto", images(2, shape))
+    return cut_model(model, Signature(shape), "auto", "auto", images(2, shape))
 
 
-def two_threads(folder):
-    return Choice(Settings(batch_size=4, cpu_threads=2), folder)
-
-
-def choice(folder=None, engine="auto"):
-    return Choice(Settings(engine=engine, batch_size=4), folder)
+def select(split, folder=None, engine="auto", threads=0):
+    """Return the engine selected for a split, and its disagreement with Keras."""
+    settings = Settings(engine=engine, batch_size=4, cpu_threads=threads)
+    converted = ConvertedModels(settings, folder) if folder else None
+    return EngineSelector(settings, converted).select(split)
 
 
 @pytest.mark.parametrize("engine", NAMES)
@@ -79,7 +79,7 @@ def test_a_model_that_runs_python_stays_in_tensorflow_and_is_explained(caplog):
     x = layers.Conv2D(4, 3, name="conv")(InPython()(image))
     model = randomise(keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))))
     parts = cut(model)
-    engine, disagreement = choice().engine(parts)
+    engine, disagreement = select(parts)
     assert (engine.name, disagreement) == ("tensorflow", pytest.approx(0, abs=1e-6))
     for refused in ("openvino", "tensorflow, frozen"):
         assert f"engine {refused} can't run layer conv: the model has a layer" in caplog.text
@@ -92,17 +92,17 @@ def test_weights_too_large_to_freeze_stay_variables(caplog):
     image = keras.Input((30, 30, 3))
     x = layers.Conv2D(24, 1, name="conv")(image)
     model = keras.Model(image, layers.Dense(800)(layers.Flatten()(x)))
-    engine, _ = choice(engine="tensorflow").engine(cut(model))
+    engine, _ = select(cut(model), engine="tensorflow")
     assert engine.name == "tensorflow"
     assert "65 MiB of weights" in caplog.text
 
 
 def test_a_converted_model_is_kept_and_read_at_the_next_start(tmp_path):
     parts, batch = cut(gap_dense()), images(3, (12, 10, 3))
-    first, _ = choice(tmp_path).engine(parts)
+    first, _ = select(parts, tmp_path)
     (kept,) = tmp_path.iterdir()
     written = kept.stat().st_ino
-    second, _ = choice(tmp_path).engine(parts)
+    second, _ = select(parts, tmp_path)
     assert kept.stat().st_ino == written
     for found, expected in zip(second.forward(batch, ()), first.forward(batch, ()), strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -111,7 +111,7 @@ def test_a_converted_model_is_kept_and_read_at_the_next_start(tmp_path):
 @pytest.mark.parametrize("harm", ["other weights", "no file", "half a file"])
 def test_a_kept_model_that_does_not_agree_is_converted_anew(tmp_path, caplog, harm):
     parts = cut(gap_dense())
-    choice(tmp_path).engine(parts)
+    select(parts, tmp_path)
     (kept,) = tmp_path.iterdir()
     (xml,) = kept.glob("*.xml")
     if harm == "other weights":
@@ -120,17 +120,17 @@ def test_a_kept_model_that_does_not_agree_is_converted_anew(tmp_path, caplog, ha
         xml.unlink()
     else:
         xml.write_bytes(xml.read_bytes()[:2000])
-    engine, disagreement = choice(tmp_path).engine(parts)
+    engine, disagreement = select(parts, tmp_path)
     assert engine.name == "openvino"
     assert disagreement < 1e-5
     assert "engine openvino, kept can't run layer relu" in caplog.text
     caplog.clear()
-    choice(tmp_path).engine(parts)
+    select(parts, tmp_path)
     assert not caplog.text
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_a_warning(tmp_path, caplog):
-    engine, _ = choice(tmp_path / "missing").engine(cut(gap_dense()))
+    engine, _ = select(cut(gap_dense()), tmp_path / "missing")
     assert engine.name == "openvino"
     assert "the converted model is not kept in" in caplog.text
 
@@ -143,7 +143,7 @@ def test_the_copy_for_single_images_is_made_at_the_first(tmp_path, monkeypatch):
         return lane(model, hint, threads)
 
     monkeypatch.setattr(openvino_engine, "_Lane", noted)
-    engine, _ = two_threads(tmp_path).engine(cut(gap_dense()))
+    engine, _ = select(cut(gap_dense()), tmp_path, threads=2)
     engine.forward(images(3, (12, 10, 3)), ())
     assert hints == ["THROUGHPUT"]
     for _ in range(2):
@@ -152,7 +152,7 @@ def test_the_copy_for_single_images_is_made_at_the_first(tmp_path, monkeypatch):
 
 
 def test_single_images_are_answered_though_the_kept_model_is_gone(tmp_path, caplog):
-    engine, _ = two_threads(tmp_path).engine(cut(gap_dense()))
+    engine, _ = select(cut(gap_dense()), tmp_path, threads=2)
     (kept,) = tmp_path.iterdir()
     shutil.rmtree(kept)
     batch = images(3, (12, 10, 3))
@@ -166,7 +166,7 @@ def test_single_images_are_answered_though_the_kept_model_is_gone(tmp_path, capl
 @pytest.mark.parametrize("engine", NAMES)
 def test_threads_that_share_an_engine_get_their_own_images_back(engine):
     parts = cut(deep_head())
-    made, _ = choice(engine=engine).engine(parts)
+    made, _ = select(parts, engine=engine)
     batches = [images(count, (12, 12, 3), seed=count) for count in (1, 3, 9)]
     alone = [made.forward(batch, ()) for batch in batches]
     together = [[] for _ in batches]
@@ -187,7 +187,7 @@ def test_threads_that_share_an_engine_get_their_own_images_back(engine):
 
 
 def test_a_batch_begins_before_the_last_one_is_asked_for():
-    made, _ = choice(engine="openvino").engine(cut(deep_head()))
+    made, _ = select(cut(deep_head()), engine="openvino")
     batches = [images(count, (12, 12, 3), seed=count) for count in (9, 3)]
     expected = [made.forward(batch, ()) for batch in batches]
     ends = [made.start(batch, ()) for batch in batches]
@@ -197,27 +197,27 @@ def test_a_batch_begins_before_the_last_one_is_asked_for():
 
 
 def test_single_images_at_the_same_time_share_the_threads():
-    engine, _ = two_threads(None).engine(cut(gap_dense()))
+    engine, _ = select(cut(gap_dense()), threads=2)
     batch = images(3, (12, 10, 3))
     maps, logits = engine.forward(batch, ())
     engine.forward(batch[:1], ())  # makes the lane for one
     ends, lanes = [], []
     for row in range(3):
-        lanes.append(engine._one.rests())
+        lanes.append(engine._one.is_idle())
         ends.append(engine.start(batch[row : row + 1], ()))
     assert lanes == [True, False, False], "who comes second has one thread"
-    assert not engine._many.rests()
+    assert not engine._many.is_idle()
     for row, end in enumerate(ends):
         found_maps, found_logits = end()
         np.testing.assert_allclose(found_maps[0], maps[row], rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(found_logits[0], logits[row], rtol=1e-4, atol=1e-6)
-    assert engine._one.rests()
-    assert engine._many.rests()
+    assert engine._one.is_idle()
+    assert engine._many.is_idle()
 
 
 @pytest.mark.parametrize(("engine", "begun"), [("openvino", 2), ("tensorflow", 1)])
 def test_the_next_batch_may_begin_when_the_one_before_the_last_has_ended(engine, begun):
-    made, _ = choice(engine=engine).engine(cut(deep_head()))
+    made, _ = select(cut(deep_head()), engine=engine)
     batches = [images(count, (12, 12, 3), seed=count) for count in (9, 3, 2)][: begun + 1]
     expected = [made.forward(batch, ()) for batch in batches]
     first, *others = [made.start(batch, ()) for batch in batches[:-1]]
@@ -244,7 +244,7 @@ def test_the_next_batch_may_begin_when_the_one_before_the_last_has_ended(engine,
 
 @pytest.mark.parametrize("engine", NAMES)
 def test_an_engine_goes_on_after_batches_that_it_could_not_begin(engine):
-    made, _ = choice(engine=engine).engine(cut(deep_head()))
+    made, _ = select(cut(deep_head()), engine=engine)
     batch = images(5, (12, 12, 3))
     expected = made.forward(batch, ())
     for _ in range(5):
@@ -258,7 +258,7 @@ def test_an_engine_goes_on_after_batches_that_it_could_not_begin(engine):
 def test_an_engine_goes_on_when_the_keras_model_is_gone(engine):
     model = deep_head()
     parts, gone = cut(model), weakref.ref(model)
-    made, _ = choice(engine=engine).engine(parts)
+    made, _ = select(parts, engine=engine)
     batch, classes = images(3, (12, 12, 3)), np.int32([1, 2, 3])
     maps, logits = made.forward(batch, ())
     gradients = made.gradients(maps, classes, ())
@@ -349,8 +349,8 @@ def test_openvino_runs_without_the_parts_that_send_usage_data(tmp_path):
         "    if event in ('socket.connect', 'socket.getaddrinfo', 'urllib.Request', 'os.fork'):\n"
         "        print(event, arguments)\n"
         "sys.addaudithook(heard)\n"
-        "from test_engines import choice, cut, gap_dense\n"
-        "print(choice().engine(cut(gap_dense())).engine.name)\n"
+        "from test_engines import cut, gap_dense, select\n"
+        "print(select(cut(gap_dense())).engine.name)\n"
         "print(sorted(each for each in sys.modules if 'telemetry' in each))\n"
     )
     # It remembers who has agreed in the home folder, and is silent where CI is set.

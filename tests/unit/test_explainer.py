@@ -6,8 +6,8 @@ import pytest
 
 from camfleet.errors import InvalidRequest
 from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
-from camfleet_worker.models.tf.split import split
 from camfleet_worker.pictures import heat
 from helpers.networks import (
     deep_head,
@@ -92,7 +92,7 @@ def randomised(model):
 
 def with_two_inputs(model, defaults=None):
     signature = Signature((10, 10, 3), defaults=defaults or {})
-    parts = split(model, signature, "auto", "auto", images(2, (10, 10, 3)))
+    parts = cut_model(model, signature, "auto", "auto", images(2, (10, 10, 3)))
     card = explainer(gap_dense()).card
     return Explainer(card, "", [parts], "mean", 4, plain([parts]))
 
@@ -138,7 +138,7 @@ def test_maps_of_several_layers_are_fused_on_the_finest_grid(how, combine):
         assert [path for path, _ in found.layers] == ["conv1", "relu"]
         for (_, stored), expected in zip(found.layers, own, strict=True):
             np.testing.assert_allclose(stored, expected, rtol=1e-5, atol=1e-7)
-        heats = [heat.resized(heat.normalise(each), 10, 8) for each in own]
+        heats = [heat.resize(heat.normalise(each), 10, 8) for each in own]
         assert found.raw.shape == (10, 8)
         np.testing.assert_allclose(found.raw, combine(heats, axis=0), atol=1e-5)
 

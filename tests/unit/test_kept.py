@@ -11,10 +11,11 @@ from camfleet.registry.cards import Card, CardInput
 from camfleet.settings import Settings
 from camfleet_worker.models import openvino_engine
 from camfleet_worker.models.build import ModelKey, build_explainer
-from camfleet_worker.models.choose import Choice
+from camfleet_worker.models.choose import EngineSelector
+from camfleet_worker.models.converted.cache import ConvertedModels
 from camfleet_worker.models.tf import conversion
+from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
-from camfleet_worker.models.tf.split import split
 from helpers.networks import deep_head, gap_dense, images, randomise
 
 SHAPE = (12, 10, 3)
@@ -23,23 +24,28 @@ ALL = ("gradcam", "cam", "layercam", "gradcam++")
 
 def cut(model):
     shape = tuple(model.inputs[0].shape[1:])
-    return split(model, Signature(shape), "auto", "auto", images(2, shape))
+    return cut_model(model, Signature(shape), "auto", "auto", images(2, shape))
 
 
-def choice(folder):
-    return Choice(Settings(batch_size=4), folder)
+def converted_in(folder):
+    return ConvertedModels(Settings(batch_size=4), folder)
+
+
+def select(split, folder):
+    """Select an engine for a split, which converts it and saves the result in a folder."""
+    return EngineSelector(Settings(batch_size=4), converted_in(folder)).select(split)
 
 
 @pytest.fixture
 def parts(tmp_path):
-    """Give a split that has been kept."""
+    """Return a split that has been converted and saved."""
     made = cut(gap_dense())
-    choice(tmp_path).engine(made)
+    select(made, tmp_path)
     return made
 
 
 def test_a_split_comes_back_as_it_was_without_its_submodels(tmp_path, parts):
-    ((found, (engine, disagreement)),) = choice(tmp_path).kept(["auto"])
+    ((found, (engine, disagreement)),) = converted_in(tmp_path).load(["auto"])
     assert (found.conv, found.head, engine.name) == (None, None, "openvino")
     assert disagreement < 1e-5
     np.testing.assert_array_equal(found.cam_weights, parts.cam_weights)
@@ -60,19 +66,19 @@ def test_a_split_that_was_spoilt_is_not_used_and_that_is_said(tmp_path, parts, c
         path.write_bytes(path.read_bytes()[:500])
     else:
         np.savez(path, facts=np.frombuffer(b'{"layer": 3}', np.uint8))
-    assert choice(tmp_path).kept(["auto"]) is None
+    assert converted_in(tmp_path).load(["auto"]) is None
     assert "what an earlier start kept in" in caplog.text
 
 
 def test_a_head_that_keras_must_differentiate_is_not_kept(tmp_path, caplog):
-    choice(tmp_path).engine(cut(deep_head()))
+    select(cut(deep_head()), tmp_path)
     assert list(tmp_path.glob("*/model.xml"))
-    assert choice(tmp_path).kept(["auto"]) is None
+    assert converted_in(tmp_path).load(["auto"]) is None
     assert not caplog.text
 
 
 def test_of_several_layers_all_must_be_there(tmp_path, parts):
-    assert choice(tmp_path).kept(["auto", parts.candidates[0].path]) is None
+    assert converted_in(tmp_path).load(["auto", parts.candidates[0].path]) is None
 
 
 def test_a_model_is_explained_alike_at_the_next_start_which_needs_no_keras(tmp_path):
@@ -97,7 +103,7 @@ def explained(card, path):
         path,
         key=ModelKey("digest", "auto", None),
         golden=None,
-        choice=Choice(Settings(), path.parent),
+        selector=EngineSelector(Settings(), ConvertedModels(Settings(), path.parent)),
     )
     targets = [parse_target("top:2")] * 3
     return [

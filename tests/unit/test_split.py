@@ -6,14 +6,14 @@ import pytest
 
 from camfleet.errors import LayerRefused, ModelRefused
 from camfleet_worker.models.split import probabilities
+from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
-from camfleet_worker.models.tf.split import split
 from helpers.networks import deep_head, flatten_dense, gap_dense, images, layers, nested, randomise
 
 
 def cut(model, layer="auto", activation="auto", shape=None):
     shape = shape or tuple(model.inputs[0].shape[1:])
-    return split(model, Signature(shape), layer, activation, images(2, shape))
+    return cut_model(model, Signature(shape), layer, activation, images(2, shape))
 
 
 def sequential():
@@ -163,7 +163,7 @@ def test_an_unknown_input_or_output_in_the_card_is_refused_with_those_there_are(
         (Signature((12, 10, 3), defaults={"age": [1]}), "input 'age'; the model has none but"),
     ):
         with pytest.raises(ModelRefused, match=message):
-            split(model, signature, "auto", "auto", images(2, (12, 10, 3)))
+            cut_model(model, signature, "auto", "auto", images(2, (12, 10, 3)))
 
 
 def test_of_several_outputs_the_card_must_name_one():
@@ -175,7 +175,7 @@ def test_of_several_outputs_the_card_must_name_one():
         cut(model)
     for output, classes in (("age", 1), ("kind", 3)):
         signature = Signature((8, 8, 3), output=output)
-        assert split(model, signature, "auto", "auto", images(2, (8, 8, 3))).classes == classes
+        assert cut_model(model, signature, "auto", "auto", images(2, (8, 8, 3))).classes == classes
 
 
 def test_a_shared_layer_has_a_path_for_each_of_its_calls():

@@ -19,11 +19,11 @@ import tensorflow as tf
 from camfleet.contract.targets import parse_target
 from camfleet.registry.cards import Card, CardInput
 from camfleet.settings import Settings
-from camfleet_worker.models.choose import Choice
+from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.split import Candidate
+from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
-from camfleet_worker.models.tf.split import split
 from helpers.networks import plain
 
 COUNT = 5  # images, each for another class where there are as many
@@ -111,11 +111,11 @@ class Specimen:
         sizes = CardInput(height=height, width=width, color=color)
         signature = Signature(self.shape, self.case.image, self.case.output)
         probe = np.random.default_rng(9).uniform(*self.case.pixels, (2, *self.shape))
-        parts = split(self.model, signature, self.case.chosen, "auto", probe.astype(np.float32))
+        parts = cut_model(self.model, signature, self.case.chosen, "auto", probe.astype(np.float32))
         card = Card(id="zoo", artifact="m.keras", input=sizes)
         settings = Settings(engine=self.engine, batch_size=4)
-        chosen = [Choice(settings).engine(parts)] if self.engine else plain([parts])
-        return Explainer(card, "0", [parts], "mean", 4, chosen=chosen)
+        engines = [EngineSelector(settings).select(parts)] if self.engine else plain([parts])
+        return Explainer(card, "0", [parts], "mean", 4, engines)
 
     def fed(self, row: int | slice) -> Any:
         """Return rows of all inputs in the structure in which the model takes them."""

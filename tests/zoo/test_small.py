@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 
 from camfleet.errors import UnsupportedModelFile
+from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.loader import load_keras
 from camfleet_worker.models.tf.signature import Signature
-from camfleet_worker.models.tf.split import split
 from zoo.built import ended
 from zoo.checks import Case, Specimen, check, parameters
 from zoo.refused import REFUSED
@@ -62,7 +62,7 @@ def test_a_model_that_cannot_be_explained_is_refused_with_the_reason(name):
     case = REFUSED[name]
     signature, probe = Signature(case.shape), np.zeros((2, *case.shape), np.float32)
     with pytest.raises(case.error, match=case.words):
-        split(case.build(), signature, case.chosen, "auto", probe)
+        cut_model(case.build(), signature, case.chosen, "auto", probe)
 
 
 def test_the_average_of_two_softmaxes_is_reported_as_the_probability_that_it_is():

@@ -1,12 +1,15 @@
-"""The kinds of arrays that this worker computes with, named once."""
+"""The array types that the worker computes with, each named once."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float32]
+AnyArray: TypeAlias = NDArray[Any]  # of a dtype known only at run time
+Classes: TypeAlias = NDArray[np.int32]  # (N,): a class index per row
+Colours: TypeAlias = NDArray[np.int32]  # four bytes a pixel, packed into one number
 Doubles: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
-Map: TypeAlias = NDArray[np.float32]  # (h, w): a class activation map at its layer's grid
-Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3) RGB unless said otherwise
+Map: TypeAlias = NDArray[np.float32]  # (h, w): a class activation map on its layer's grid
+Pixels: TypeAlias = NDArray[np.uint8]  # (H, W, 3) RGB unless stated otherwise

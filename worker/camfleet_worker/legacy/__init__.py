@@ -1,1 +1,1 @@
-"""Old model files rebuilt in Keras 3: `camfleet models convert`."""
+"""Old model files, rebuilt in Keras 3 by `camfleet models convert`."""

@@ -1,7 +1,7 @@
-"""From a Keras 2 model to a .keras file that Keras 3 reads, proven on the same images.
+"""Convert a Keras 2 model to a .keras file for Keras 3, and verify it on the same images.
 
-`python -m camfleet_worker.legacy.convert SOURCE TARGET.keras [--size H W] [--force]` prints what
-was done as JSON; `camfleet models convert` runs that and shows it to people.
+`python -m camfleet_worker.legacy.convert SOURCE TARGET.keras [--size H W] [--force]` prints a
+report as JSON; `camfleet models convert` runs that and presents the result.
 """
 
 import argparse
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camfleet.errors import (
     CamfleetError,
@@ -24,18 +23,18 @@ from camfleet.errors import (
     ModelRefused,
     UnsupportedModelFile,
 )
+from camfleet_worker.arrays import AnyArray
 
-Array = NDArray[Any]
-Predict = Callable[[list[Array]], list[Array]]
+Predict = Callable[[list[AnyArray]], list[AnyArray]]
 
 _TOLERANCE, _HALF_TOLERANCE = 1e-4, 1e-2
-_OTHER_LENGTH = 8
+_OTHER_LENGTH = 8  # of open axes that are neither height nor width
 
 
 def convert(source: Path, target: Path, size: tuple[int, int], *, force: bool) -> dict[str, Any]:
-    """Write `target` from `source` and return what was done; no file appears on any error.
+    """Convert `source` to `target` and return a report; on any error no file appears.
 
-    `size` is the height and width to compare at where an input leaves them open. Raises
+    `size` is the height and width to compare at if an input leaves them open. Raises
     `ConfigurationError`, `UnsupportedModelFile` and `ModelRefused`.
     """
     check_target(target, force=force)
@@ -45,14 +44,14 @@ def convert(source: Path, target: Path, size: tuple[int, int], *, force: bool) -
     from camfleet_worker.models.tf.loader import load_keras
 
     reference = saved.read(source)
-    model, way = _in_keras_3(reference, source)
-    images = probe([(tuple(each.shape), each.dtype.name) for each in reference.inputs], size)
+    model, way = _port(reference, source)
+    images = probe([(tuple(tensor.shape), tensor.dtype.name) for tensor in reference.inputs], size)
     with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as folder:
         written = Path(folder) / target.name
         model.save(written)
         tolerance = _HALF_TOLERANCE if _is_half(model) else _TOLERANCE
-        difference = compare(_legacy(reference), _current(load_keras(written)), images, tolerance)
-        os.replace(written, target)  # noqa: PTH105  # atomic, and so it's said
+        difference = compare(_keras_2(reference), _keras_3(load_keras(written)), images, tolerance)
+        os.replace(written, target)  # noqa: PTH105  # says that it is atomic
     return {
         "source": str(source),
         "written": str(target),
@@ -60,15 +59,15 @@ def convert(source: Path, target: Path, size: tuple[int, int], *, force: bool) -
         "way": way,
         "layers": len(model.layers),
         "parameters": model.count_params(),
-        "input": [list(each.shape[1:]) for each in model.inputs],
-        "output": [list(each.shape[1:]) for each in model.outputs],
+        "input": [list(tensor.shape[1:]) for tensor in model.inputs],
+        "output": [list(tensor.shape[1:]) for tensor in model.outputs],
         "difference": difference,
         "tolerance": tolerance,
     }
 
 
 def check_target(target: Path, *, force: bool) -> None:
-    """Raise `ConfigurationError` unless a model can be written there."""
+    """Raise `ConfigurationError` unless a model can be written to `target`."""
     if target.suffix != ".keras":
         raise ConfigurationError(f"{target} must end in .keras")
     if target.exists() and not (force and target.is_file()):
@@ -77,11 +76,11 @@ def check_target(target: Path, *, force: bool) -> None:
         raise ConfigurationError(f"folder {target.parent} does not exist")
 
 
-def probe(inputs: list[tuple[tuple[Any, ...], str]], size: tuple[int, int]) -> list[Array]:
+def probe(inputs: list[tuple[tuple[Any, ...], str]], size: tuple[int, int]) -> list[AnyArray]:
     """Return four random examples for inputs of the given shapes (None, ...) and dtypes.
 
-    Two are in -1..1 and two in 0..255, as networks with and without preprocessing of their own
-    want them; integers below 32 bits are pixels, larger ones are 0 or 1.
+    Two are in -1..1 and two in 0..255, for networks without and with preprocessing of their own.
+    Integers below 32 bits are pixels, larger ones are 0 or 1.
     """
     random = np.random.default_rng(0)
     return [_examples(shape, dtype, size, random) for shape, dtype in inputs]
@@ -89,11 +88,11 @@ def probe(inputs: list[tuple[tuple[Any, ...], str]], size: tuple[int, int]) -> l
 
 def _examples(
     shape: tuple[Any, ...], dtype: str, size: tuple[int, int], random: np.random.Generator
-) -> Array:
+) -> AnyArray:
     open_sizes = (*size, None) if len(shape) == 4 else ()
     filled = [
-        each or (open_sizes[axis] if axis < len(open_sizes) else None) or _OTHER_LENGTH
-        for axis, each in enumerate(shape[1:])
+        length or (open_sizes[axis] if axis < len(open_sizes) else None) or _OTHER_LENGTH
+        for axis, length in enumerate(shape[1:])
     ]
     numbers = random.random((4, *filled))
     if dtype in ("uint8", "int8", "int16", "uint16"):
@@ -103,20 +102,20 @@ def _examples(
     return np.concatenate([numbers[:2] * 2 - 1, numbers[2:] * 255]).astype(dtype)
 
 
-def compare(old: Predict, new: Predict, images: list[Array], tolerance: float) -> float:
-    """Return the greatest difference of two models' answers, as a fraction of each answer's top.
+def compare(old: Predict, new: Predict, images: list[AnyArray], tolerance: float) -> float:
+    """Return the largest difference between two models' answers, relative to each answer's maximum.
 
-    Raises `ModelRefused` where it's above `tolerance`, or where there is nothing to compare.
+    Raises `ModelRefused` if it exceeds `tolerance`, or if there is nothing to compare.
     """
     try:
         before, after = old(images), new(images)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelRefused(
-            f"the model doesn't take images of {[each.shape[1:] for each in images]} ({reason}): "
+            f"the model doesn't take images of {[image.shape[1:] for image in images]} ({reason}): "
             "say the size that it takes with --size HEIGHT WIDTH"
         ) from error
-    if [each.shape for each in before] != [each.shape for each in after]:
+    if [answer.shape for answer in before] != [answer.shape for answer in after]:
         raise ModelRefused("the converted model's outputs have other shapes: nothing was written")
     difference = max(map(_difference, before, after))
     if not difference <= tolerance:
@@ -128,13 +127,13 @@ def compare(old: Predict, new: Predict, images: list[Array], tolerance: float) -
     return difference
 
 
-def _difference(before: Array, after: Array) -> float:
-    """Return max |a - b| / max |a| over the examples, each for itself.
+def _difference(before: AnyArray, after: AnyArray) -> float:
+    """Return the largest max |a - b| / max |a| of any single example.
 
-    Examples to which the old model itself answers NaN or infinity (half precision does) are
-    left out; infinity where no other is left.
+    Examples to which the old model itself answers NaN or infinity (half precision can) are left
+    out. Return infinity if none remain.
     """
-    flat, other = (each.reshape(len(each), -1).astype(np.float64) for each in (before, after))
+    flat, other = (answer.reshape(len(answer), -1).astype(np.float64) for answer in (before, after))
     finite = np.isfinite(flat).all(axis=1)
     if not finite.any():
         return float("inf")
@@ -143,8 +142,8 @@ def _difference(before: Array, after: Array) -> float:
     return worst if np.isfinite(worst) else float("inf")
 
 
-def _in_keras_3(reference: Any, source: Path) -> tuple[Any, str]:
-    """Return the model rebuilt, or as Keras 3 reads its file where that can't be done."""
+def _port(reference: Any, source: Path) -> tuple[Any, str]:
+    """Return the model rebuilt in Keras 3, or else as Keras 3 reads its file, and which of both."""
     from camfleet_worker.legacy.rebuild import rebuild
     from camfleet_worker.models.tf.loader import load_keras
 
@@ -160,32 +159,32 @@ def _in_keras_3(reference: Any, source: Path) -> tuple[Any, str]:
         raise
 
 
-def _legacy(model: Any) -> Predict:
+def _keras_2(model: Any) -> Predict:
     from keras import tree
 
-    def predict(images: list[Array]) -> list[Array]:
+    def predict(images: list[AnyArray]) -> list[AnyArray]:
         arguments = images[0] if len(images) == 1 else images
-        return [np.asarray(each) for each in tree.flatten(model(arguments, training=False))]
+        return [np.asarray(answer) for answer in tree.flatten(model(arguments, training=False))]
 
     return predict
 
 
-def _current(model: Any) -> Predict:
+def _keras_3(model: Any) -> Predict:
     from keras import tree
 
-    from camfleet_worker.models.tf.graph import packed
+    from camfleet_worker.models.tf.flat_graph import pack
 
-    def predict(images: list[Array]) -> list[Array]:
-        named = {each.name: image for each, image in zip(model.inputs, images, strict=True)}
-        answers = tree.flatten(model(packed(model, named), training=False))
-        return [np.asarray(each) for each in answers]
+    def predict(images: list[AnyArray]) -> list[AnyArray]:
+        named = {tensor.name: image for tensor, image in zip(model.inputs, images, strict=True)}
+        answers = tree.flatten(model(pack(model, named), training=False))
+        return [np.asarray(answer) for answer in answers]
 
     return predict
 
 
 def _is_half(model: Any) -> bool:
-    layers = model._flatten_layers()  # noqa: SLF001  # Keras has no public way
-    return any("float16" in each.dtype_policy.name for each in layers)
+    layers = model._flatten_layers()  # noqa: SLF001  # no public API
+    return any("float16" in layer.dtype_policy.name for layer in layers)
 
 
 def _version() -> str:
@@ -195,7 +194,7 @@ def _version() -> str:
 
 
 def main() -> int:
-    """Print what was done, or {"error": ...}, as JSON; exit 0 when the file was written."""
+    """Print a report, or {"error": ...}, as JSON; return 0 if the file was written."""
     parser = argparse.ArgumentParser(prog="python -m camfleet_worker.legacy.convert")
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
@@ -205,7 +204,7 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is loaded
     error: CamfleetError
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what the libraries print isn't the report
+        with contextlib.redirect_stdout(sys.stderr):  # the libraries print too
             report = convert(given.source, given.target, tuple(given.size), force=given.force)
     except CamfleetError as caught:
         error = caught

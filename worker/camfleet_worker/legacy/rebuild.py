@@ -1,9 +1,9 @@
-"""A tf_keras model built again from Keras 3's layers, with the same names and weights.
+"""Rebuild a tf_keras model from Keras 3's layers, with the same names and weights.
 
-The recorded graph is walked node by node: a layer becomes Keras 3's layer of that name, a
+The recorded graph is walked node by node: a layer becomes Keras 3's layer of the same name, a
 TensorFlow function the operations of `camfleet_worker.legacy.tfops`, a nested model a nested model.
-What has no counterpart is refused by name. Initializers, regularizers and constraints stay
-behind, as does what was frozen: they only matter while a model is trained.
+Whatever has no counterpart is refused by name. Initializers, regularizers, constraints and frozen
+flags are dropped: they only matter during training.
 """
 
 import inspect
@@ -25,8 +25,8 @@ _WRAPPERS = {
 }
 _RENAMED = {"LeakyReLU": {"alpha": "negative_slope"}, "ThresholdedReLU": {"theta": "threshold"}}
 _CLASSES = {"ThresholdedReLU": "ReLU"}
-_NOTHING = ("RandomHeight", "RandomWidth")  # at inference; Keras 3 has no such layers
-# Arguments in Keras 2's files that Keras 3 doesn't know and that change no prediction.
+_NOTHING = ("RandomHeight", "RandomWidth")  # do nothing at inference; Keras 3 has no such layers
+# Arguments in Keras 2's files that Keras 3 doesn't know and that don't affect predictions.
 _IDLE = (
     *("batch_input_shape", "implementation", "input_dim", "input_length"),
     *("key_shape", "query_shape", "rng_type", "seed", "value_shape"),
@@ -36,13 +36,13 @@ _IDLE = (
 def rebuild(model: Any) -> Any:
     """Return the Keras 3 model of a functional or Sequential tf_keras model.
 
-    Raises `ModelRefused` naming the layer that can't be built again, and why.
+    Raises `ModelRefused` with the layer that can't be rebuilt, and why.
     """
     return _Rebuilder().model(model)
 
 
 class _Rebuilder:
-    """One conversion; a layer that's called twice is built once."""
+    """One conversion, in which a layer that is called twice is built once."""
 
     def __init__(self) -> None:
         self._calls: dict[int, Call] = {}
@@ -53,25 +53,27 @@ class _Rebuilder:
                 f"model {old.name!r} has no graph of layers: call it on an input before saving it, "
                 "or build it with the functional API"
             )
-        made = {id(each): _input(each) for each in old.inputs}
-        for depth in sorted(old._nodes_by_depth, reverse=True):  # noqa: SLF001  # no public way
+        made = {id(tensor): _input(tensor) for tensor in old.inputs}
+        for depth in sorted(old._nodes_by_depth, reverse=True):  # noqa: SLF001  # no public API
             for node in old._nodes_by_depth[depth]:  # noqa: SLF001
                 if not node.is_input:
                     self._run(node, made)
-        inputs, outputs = ([made[id(each)] for each in ends] for ends in (old.inputs, old.outputs))
+        inputs, outputs = (
+            [made[id(tensor)] for tensor in ends] for ends in (old.inputs, old.outputs)
+        )
         return keras.Model(_one(inputs), _one(outputs), name=_name(old.name))
 
     def _run(self, node: Any, made: dict[int, Any]) -> None:
-        """Repeat one recorded call on the new tensors and note what comes out."""
+        """Repeat one recorded call on the new tensors, and record its outputs."""
         layer = node.layer
         try:
             args, kwargs = _swap((node.call_args, node.call_kwargs), made)
-            kwargs = {key: each for key, each in kwargs.items() if not _says_nothing(key, each)}
+            kwargs = {key: value for key, value in kwargs.items() if not _is_default(key, value)}
             if id(layer) not in self._calls:
                 self._calls[id(layer)] = self._build(layer)
             outputs = self._calls[id(layer)](*args, **kwargs)
             _rename(outputs, node, set(map(id, made.values())))
-        except Exception as error:  # whatever Keras says to what it can't build
+        except Exception as error:  # whatever Keras raises when it can't build a layer
             raise ModelRefused(_refusal(layer, error)) from error
         pairs = zip(_leaves(node.outputs), _leaves(outputs), strict=True)
         made.update((id(old), new) for old, new in pairs)
@@ -85,15 +87,15 @@ class _Rebuilder:
                 raise ModelRefused(f"tf.{symbol} has no counterpart here")
             return function
         if kind in ("Functional", "Sequential", "Model"):
-            return _taking_lists(self.model(old))
+            return _accept_lists(self.model(old))
         new, last = _layer(old)
-        return _loading(new, old, last)
+        return _copy_weights(new, old, last)
 
 
 def _layer(old: Any) -> tuple[Any, Call | None]:
-    """Return Keras 3's layer, without weights yet, and what runs after it where it can't.
+    """Return Keras 3's layer, still without weights, and an activation to run after it, or None.
 
-    The second is an activation that Keras 3 doesn't have, or None.
+    The second is for activations that Keras 3 doesn't have.
     """
     kind = type(old).__name__
     if kind in _NOTHING:
@@ -106,12 +108,12 @@ def _layer(old: Any) -> tuple[Any, Call | None]:
         config[key], last = _layer(getattr(old, attribute))
         if last:
             raise ModelRefused("its activation can't be wrapped")
-    for key in [each for each in config if each.endswith("activation")]:
+    for key in [name for name in config if name.endswith("activation")]:
         config[key], last = _activation(getattr(old, key))
         if last and key != "activation":
             raise ModelRefused(f"Keras 3 has no such {key}")
     known = _parameters(new_kind) | {"name", "dtype"}
-    for key in [each for each in config if each not in known]:
+    for key in [name for name in config if name not in known]:
         if config[key] not in (None, False, 1) and key not in _IDLE:
             raise ModelRefused(f"Keras 3 doesn't know {key}={config[key]!r}")
         del config[key]
@@ -135,10 +137,10 @@ def _config(old: Any) -> dict[str, Any]:
 def _parameters(kind: type) -> set[str]:
     """Return the arguments that a class's constructor takes or passes on."""
     found: set[str] = set()
-    for each in [each for each in kind.__mro__ if "__init__" in vars(each)]:
-        given = inspect.signature(vars(each)["__init__"]).parameters
-        found.update(given)
-        if all(one.kind is not inspect.Parameter.VAR_KEYWORD for one in given.values()):
+    for base in [base for base in kind.__mro__ if "__init__" in vars(base)]:
+        parameters = inspect.signature(vars(base)["__init__"]).parameters
+        found.update(parameters)
+        if all(one.kind is not inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
             break
     return found
 
@@ -158,7 +160,7 @@ def _activation(function: Any) -> tuple[Any, Call | None]:
     return None, after
 
 
-def _loading(new: Any, old: Any, last: Call | None) -> Call:
+def _copy_weights(new: Any, old: Any, last: Call | None) -> Call:
     """Return a call of `new` that copies `old`'s weights as soon as they exist."""
     todo = [old]
 
@@ -173,17 +175,16 @@ def _loading(new: Any, old: Any, last: Call | None) -> Call:
 
 def _copy(new: Any, old: Any) -> None:
     values = old.get_weights()
-    wanted = [tuple(each.shape) for each in new.weights]
-    if [each.shape for each in values] != wanted:
-        raise ModelRefused(
-            f"its weights have the shapes {[each.shape for each in values]}, Keras 3's {wanted}"
-        )
+    shapes = [value.shape for value in values]
+    wanted = [tuple(weight.shape) for weight in new.weights]
+    if shapes != wanted:
+        raise ModelRefused(f"its weights have the shapes {shapes}, Keras 3's {wanted}")
     new.set_weights(values)
     if hasattr(new, "finalize_state"):
         new.finalize_state()
 
 
-def _taking_lists(model: Any) -> Call:
+def _accept_lists(model: Any) -> Call:
     """Return a call of a nested model that takes several inputs as its graph lists them."""
     return lambda inputs, **kwargs: model(_one(list(_leaves(inputs))), **kwargs)
 
@@ -196,14 +197,14 @@ def _input(tensor: Any) -> Any:
 def _rename(outputs: Any, node: Any, known: set[int]) -> None:
     """Name the operations that made `outputs` from `known` tensors after the old layer.
 
-    Keras numbers its operations on its own and would use names that the model has already.
+    Keras would number its operations itself, with names that the model may have already.
     """
     base = _name(node.layer.name)
-    number = node.layer._inbound_nodes.index(node)  # noqa: SLF001  # no public way
+    number = node.layer._inbound_nodes.index(node)  # noqa: SLF001  # no public API
     again = f".call{number + 1}" if number else ""
-    made = _between(outputs, known)
-    fresh = [each for each in made if each.name != base]
-    for count, operation in enumerate(fresh, start=int(len(fresh) < len(made))):
+    operations = _between(outputs, known)
+    unnamed = [operation for operation in operations if operation.name != base]
+    for count, operation in enumerate(unnamed, start=int(len(unnamed) < len(operations))):
         operation.name = base + again + (f".{count}" if count else "")
 
 
@@ -213,19 +214,19 @@ def _between(outputs: Any, known: set[int]) -> list[Any]:
     while todo:
         tensor = todo.pop(0)
         if id(tensor) not in known:
-            operation, index, _ = tensor._keras_history  # noqa: SLF001  # no public way
+            operation, index, _ = tensor._keras_history  # noqa: SLF001  # no public API
             found[id(operation)] = operation
             todo += operation._inbound_nodes[index].input_tensors  # noqa: SLF001
     return list(found.values())
 
 
 def _swap(value: Any, made: dict[int, Any]) -> Any:
-    """Return recorded arguments with the new tensors in the place of the old ones."""
+    """Return recorded arguments with the new tensors instead of the old ones."""
     if isinstance(value, dict):
-        return {key: _swap(each, made) for key, each in value.items()}
+        return {key: _swap(item, made) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         kind = tuple if isinstance(value, tuple) else list
-        return kind(_swap(each, made) for each in value)
+        return kind(_swap(item, made) for item in value)
     if hasattr(value, "_keras_history"):
         return made[id(value)]
     return value.numpy() if hasattr(value, "numpy") else value
@@ -235,13 +236,13 @@ def _leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         value = [value[key] for key in sorted(value)]
     if isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _leaves(each)
+        for item in value:
+            yield from _leaves(item)
     else:
         yield value
 
 
-def _says_nothing(key: str, value: Any) -> bool:
+def _is_default(key: str, value: Any) -> bool:
     return key == "name" or value is None or value is False
 
 

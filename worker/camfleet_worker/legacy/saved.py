@@ -1,8 +1,8 @@
 """Models as Keras 2 wrote them: SavedModel folders, HDF5 files and .keras files.
 
-Only their configuration and weights are read. No code in a file is run, and neither are the
-functions of a SavedModel: every class and function that a configuration names is compared with
-what is known before tf_keras builds anything.
+Only their configuration and weights are read. Neither code in a file nor the functions of a
+SavedModel are run: every class and function that a configuration names is checked against a list
+before tf_keras builds anything.
 """
 
 import json
@@ -29,13 +29,13 @@ _REBUILD = "rebuild it from Keras' own layers where it was made and save it agai
 def read(path: Path) -> Any:
     """Return the tf_keras model in a file or SavedModel folder, with its weights.
 
-    Raises `ConfigurationError` without tf_keras, `UnsupportedModelFile` for what is no Keras 2
-    model, and `ModelRefused` for what could only be loaded by running code.
+    Raises `ConfigurationError` without tf_keras, `UnsupportedModelFile` for anything but a Keras 2
+    model, and `ModelRefused` for a model that could only be loaded by running code.
     """
     tf_keras = _tf_keras()
-    config = _plain(_configuration(path), _allowed(tf_keras))
+    config = _sanitise(_configuration(path), _allowed_names(tf_keras))
     try:
-        model = _built(tf_keras, config)
+        model = _build(tf_keras, config)
         status = model.load_weights(str(path))
         if status is not None:
             status.assert_existing_objects_matched()
@@ -55,7 +55,7 @@ def _tf_keras() -> Any:
     return tf_keras
 
 
-def _built(tf_keras: Any, config: Any) -> Any:
+def _build(tf_keras: Any, config: Any) -> Any:
     kind = tf_keras.Sequential if config["class_name"] == "Sequential" else tf_keras.Model
     model = kind.from_config(config["config"])
     if not model.built and config.get("build_input_shape"):
@@ -66,11 +66,11 @@ def _built(tf_keras: Any, config: Any) -> Any:
 def _configuration(path: Path) -> dict[str, Any]:
     """Return {"class_name", "config", ...} of the model in a file or folder, as it's stored."""
     if path.is_dir():
-        return _of_saved_model(path)
+        return _read_saved_model(path)
     if path.suffix in (".h5", ".hdf5"):
-        return _of_hdf5(path)
+        return _read_hdf5(path)
     if path.suffix == ".keras":
-        return _of_archive(path)
+        return _read_archive(path)
     raise UnsupportedModelFile(
         f"{path} is neither a SavedModel folder nor a .h5, .hdf5 or .keras file"
         if path.exists()
@@ -78,7 +78,7 @@ def _configuration(path: Path) -> dict[str, Any]:
     )
 
 
-def _of_hdf5(path: Path) -> dict[str, Any]:
+def _read_hdf5(path: Path) -> dict[str, Any]:
     try:
         with h5py.File(path) as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", "")
@@ -89,17 +89,17 @@ def _of_hdf5(path: Path) -> dict[str, Any]:
             f"{path.name} holds weights only: save the whole model with model.save('model.keras')"
         )
     _check_version(path, version if isinstance(version, str) else version.decode())
-    return _parsed(path, config)
+    return _parse(path, config)
 
 
-def _of_archive(path: Path) -> dict[str, Any]:
+def _read_archive(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             config, metadata = archive.read("config.json"), archive.read("metadata.json")
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise UnsupportedModelFile(f"{path.name} is not a .keras file: {error}") from error
-    _check_version(path, str(_parsed(path, metadata).get("keras_version", "")))
-    return _parsed(path, config)
+    _check_version(path, str(_parse(path, metadata).get("keras_version", "")))
+    return _parse(path, config)
 
 
 def _check_version(path: Path, version: str) -> None:
@@ -109,7 +109,7 @@ def _check_version(path: Path, version: str) -> None:
         )
 
 
-def _of_saved_model(path: Path) -> dict[str, Any]:
+def _read_saved_model(path: Path) -> dict[str, Any]:
     metadata = _metadata(path)
     if metadata is None:
         raise UnsupportedModelFile(
@@ -117,7 +117,7 @@ def _of_saved_model(path: Path) -> dict[str, Any]:
             "model.export() and tf.saved_model.save() write such folders), so there are no layers "
             "to explain: take the Keras model that it was made from and save it as .keras"
         )
-    stored = _parsed(path, metadata)
+    stored = _parse(path, metadata)
     stored = {**stored, **stored.get("model_config", {})}
     kind, config = stored.get("class_name"), stored.get("config")
     if kind not in _GRAPHS or not isinstance(config, (dict, list)) or not config:
@@ -131,7 +131,7 @@ def _of_saved_model(path: Path) -> dict[str, Any]:
 
 
 def _metadata(path: Path) -> str | None:
-    """Return what Keras wrote about the model in a SavedModel folder, None if it didn't."""
+    """Return what Keras wrote about the model in a SavedModel folder, or None if nothing."""
     from tensorflow.core.protobuf import saved_model_pb2
     from tf_keras.protobuf import saved_metadata_pb2
 
@@ -139,18 +139,18 @@ def _metadata(path: Path) -> str | None:
     try:
         if (path / "keras_metadata.pb").is_file():  # TensorFlow 2.5 and later
             beside.ParseFromString((path / "keras_metadata.pb").read_bytes())
-            found = [each for each in beside.nodes if each.node_id == 0]
+            found = [node for node in beside.nodes if node.node_id == 0]
         else:
             stored.ParseFromString((path / "saved_model.pb").read_bytes())
-            graphs = [each.object_graph_def for each in stored.meta_graphs]
-            found = [each.nodes[0].user_object for each in graphs if each.nodes]
+            graphs = [graph.object_graph_def for graph in stored.meta_graphs]
+            found = [graph.nodes[0].user_object for graph in graphs if graph.nodes]
     except Exception as error:  # protobuf's own, whose package has no stubs
         raise UnsupportedModelFile(f"{path} is not a SavedModel folder: {error}") from error
-    models = [each for each in found if each.identifier.startswith("_tf_keras_")]
+    models = [node for node in found if node.identifier.startswith("_tf_keras_")]
     return (models[0].metadata or None) if models else None
 
 
-def _parsed(path: Path, text: str | bytes) -> dict[str, Any]:
+def _parse(path: Path, text: str | bytes) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except ValueError as error:
@@ -160,38 +160,38 @@ def _parsed(path: Path, text: str | bytes) -> dict[str, Any]:
     return data
 
 
-def _allowed(tf_keras: Any) -> set[str]:
+def _allowed_names(tf_keras: Any) -> set[str]:
     """Return the names of Keras' own layers that a configuration may hold."""
-    own = {name for name, each in vars(tf_keras.layers).items() if isinstance(each, type)}
+    own = {name for name, value in vars(tf_keras.layers).items() if isinstance(value, type)}
     return (own | _GRAPHS | _OPERATIONS | _GONE) - _UNWANTED
 
 
-def _plain(value: Any, allowed: set[str]) -> Any:
-    """Return a configuration with everything checked that it would have built.
+def _sanitise(value: Any, allowed: set[str]) -> Any:
+    """Return a configuration in which everything that it would build has been checked.
 
-    Modules to import, initializers and the like are left out, so that tf_keras can only choose
+    Modules to import, initializers and the like are removed, so that tf_keras can only choose
     among its own layers.
     """
     if isinstance(value, list):
-        return [_plain(each, allowed) for each in value]
+        return [_sanitise(item, allowed) for item in value]
     if not isinstance(value, dict):
         return value
     kind, inner = value.get("class_name"), value.get("config")
     if kind in ("TensorShape", "__tuple__"):
-        return tuple(_plain(each, allowed) for each in value["items"])
+        return tuple(_sanitise(item, allowed) for item in value["items"])
     if kind in _STANDING_FOR_TEXT:
         return _text(kind, inner)
     if kind is not None:
         _check(kind, inner, allowed)
     return {
-        key: _plain(each, allowed)
-        for key, each in value.items()
+        key: _sanitise(item, allowed)
+        for key, item in value.items()
         if key not in _UNUSED and not key.endswith(_TRAINING_ONLY)
     }
 
 
 def _text(kind: str, inner: Any) -> Any:
-    """Return what stands for a policy, an ellipsis, or a function of Keras' own."""
+    """Return the value of a policy, an ellipsis, or a function of Keras' own."""
     if kind == "__ellipsis__":
         return ...
     name = inner.get("name") if isinstance(inner, dict) else inner
@@ -201,7 +201,7 @@ def _text(kind: str, inner: Any) -> Any:
 
 
 def _check(kind: str, inner: Any, allowed: set[str]) -> None:
-    """Raise `ModelRefused` for a class, or a TensorFlow function, that isn't known."""
+    """Raise `ModelRefused` for an unknown class or TensorFlow function."""
     if kind not in allowed:
         raise ModelRefused(_unknown(kind, inner))
     if kind in _OPERATIONS and tfops.find(str(inner["function"])) is None:

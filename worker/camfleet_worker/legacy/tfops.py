@@ -1,7 +1,7 @@
-"""TensorFlow functions that Keras 2 recorded in a model's graph, said with Keras 3's operations.
+"""TensorFlow functions that Keras 2 recorded in a model's graph, by Keras 3's operations.
 
 `a + b`, `x / 127.5` or `tf.nn.relu(x)` in a functional Keras 2 model became a layer that names
-the function. Only the functions listed here are ever called; each takes the arguments of its
+the function. Only the functions listed here are ever called, and each takes the arguments of its
 TensorFlow namesake.
 """
 
@@ -25,14 +25,14 @@ def find(symbol: str) -> Function | None:
 
 
 def activation(name: str) -> Function | None:
-    """Return an activation as Keras 2 computed it, or None where it's unknown."""
-    if name == "hard_sigmoid":  # Keras 3's is another function under the same name
+    """Return an activation as Keras 2 computed it, or None if it's unknown."""
+    if name == "hard_sigmoid":  # Keras 3 has another function of this name
         return lambda x: ops.clip(x * 0.2 + 0.5, 0.0, 1.0)
     known = ACTIVATIONS.get(name)
     return getattr(keras.activations, known) if known else None
 
 
-# Names in Keras 2's files -> names in Keras 3 of functions that compute the same.
+# Names in Keras 2's files -> Keras 3's names for the same functions.
 ACTIVATIONS = {
     **{
         name: name
@@ -48,7 +48,7 @@ ACTIVATIONS = {
 
 
 def _unary(function: Function) -> Function:
-    return lambda x, *_: function(x)  # the others name it, or have no meaning here
+    return lambda x, *_: function(x)  # the other arguments name the layer, or mean nothing here
 
 
 def _binary(function: Function) -> Function:
@@ -77,10 +77,10 @@ def _reduce(function: Function) -> Function:
 
 
 def _mean(input_tensor: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return a mean; over height and width it becomes the pooling layer that it is."""
+    """Return a mean, which over height and width becomes a recognisable pooling layer."""
     rank = len(input_tensor.shape)
     listed = axis if isinstance(axis, (list, tuple)) else ()
-    if rank == 4 and sorted(each % rank for each in listed) == [1, 2]:
+    if rank == 4 and sorted(index % rank for index in listed) == [1, 2]:
         pool = layers.GlobalAveragePooling2D(
             data_format="channels_last", keepdims=keepdims, dtype=input_tensor.dtype
         )
@@ -127,7 +127,7 @@ def _stack(values: Any, axis: int = 0) -> Any:
 
 
 def _reshape(tensor: Any, shape: Any) -> Any:
-    return ops.reshape(tensor, tuple(int(each) for each in shape))
+    return ops.reshape(tensor, tuple(int(length) for length in shape))
 
 
 def _transpose(a: Any, perm: Any = None, *_: Any) -> Any:
@@ -145,13 +145,13 @@ def _expand_dims(input: Any, axis: int) -> Any:  # noqa: A002  # TensorFlow's na
 def _pad(
     tensor: Any, paddings: Any, mode: str = "CONSTANT", _: Any = None, constant_values: float = 0
 ) -> Any:
-    pairs = tuple(tuple(int(each) for each in pair) for pair in paddings)
+    pairs = tuple(tuple(int(width) for width in pair) for pair in paddings)
     value = {"constant_values": constant_values} if mode.upper() == "CONSTANT" else {}
     return ops.pad(tensor, pairs, mode=mode.lower(), **value)
 
 
 def _resize(images: Any, size: Any, method: str = "bilinear", antialias: bool = False) -> Any:
-    size = tuple(int(each) for each in size)
+    size = tuple(int(length) for length in size)
     return ops.image.resize(images, size, interpolation=method, antialias=antialias)
 
 
@@ -163,7 +163,7 @@ def _pool(function: Function) -> Function:
 
 
 def _two(size: Any) -> Any:
-    """Return a window as Keras takes it, without batch and channels."""
+    """Return the height and width of a window, as Keras takes it."""
     listed = tuple(size) if isinstance(size, (list, tuple)) else (size,)
     return listed[1:3] if len(listed) == 4 else listed * (2 // len(listed))
 
@@ -179,7 +179,7 @@ def _matmul(a: Any, b: Any) -> Any:
 
 def _getitem(tensor: Any, slice_spec: Any) -> Any:
     listed = slice_spec if isinstance(slice_spec, (list, tuple)) else (slice_spec,)
-    return tensor[tuple(_slice(each) for each in listed)]
+    return tensor[tuple(_slice(item) for item in listed)]
 
 
 def _slice(part: Any) -> Any:

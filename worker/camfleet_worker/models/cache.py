@@ -1,4 +1,4 @@
-"""The models of one process: built once, shared by its threads, the least recently used leave."""
+"""The built models of one process: a least-recently-used cache that its threads share."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class Sized(Protocol):
-    """What the cache holds: anything that knows its bytes."""
+    """What the cache holds: anything that knows its size."""
 
     nbytes: int
 
@@ -23,7 +23,7 @@ V = TypeVar("V", bound=Sized)
 
 @dataclass(frozen=True)
 class CacheCounts:
-    """What has happened since the process started, and what is held now."""
+    """Events since the process started, and what the cache holds now."""
 
     hits: int
     misses: int
@@ -33,10 +33,10 @@ class CacheCounts:
 
 
 class ModelCache(Generic[K, V]):
-    """Holds built models up to `budget` bytes. Safe to share by threads.
+    """Holds built models up to `budget` bytes. Safe to share between threads.
 
-    Threads that ask for the same cold model wait for one build. A failed build is forgotten, and
-    all its waiters get the error. A model that is larger than the budget is held alone.
+    Threads that ask for the same cold model wait for a single build. If it fails, all of them get
+    the error, and the next one to ask tries again. A model larger than the budget is held alone.
     """
 
     def __init__(self, build: Callable[[K], V], budget: int) -> None:
@@ -47,41 +47,41 @@ class ModelCache(Generic[K, V]):
         self._hits = self._misses = self._evictions = 0
 
     def get(self, key: K) -> V:
-        """Return the model for `key`, building it if it's not there."""
+        """Return the model for `key`, and build it first if it's missing."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is None:
-                mine = self._entries[key] = Future()
+                building = self._entries[key] = Future()
                 self._misses += 1
             else:
                 self._entries.move_to_end(key)
                 self._hits += 1
         if entry is not None:
             return entry.result()
-        return self._fill(key, mine)
+        return self._fill(key, building)
 
     def counts(self) -> CacheCounts:
         with self._lock:
             return self._counts()
 
     def values(self) -> list[V]:
-        """Return the models that are built, the least recently used first."""
+        """Return the built models, the least recently used first."""
         with self._lock:
             return [
-                each.result()
-                for each in self._entries.values()
-                if each.done() and not each.exception()
+                entry.result()
+                for entry in self._entries.values()
+                if entry.done() and not entry.exception()
             ]
 
-    def _fill(self, key: K, mine: "Future[V]") -> V:
+    def _fill(self, key: K, building: "Future[V]") -> V:
         try:
             value = self._build(key)
         except BaseException as error:
             with self._lock:
                 del self._entries[key]
-            mine.set_exception(error)
+            building.set_exception(error)
             raise
-        mine.set_result(value)
+        building.set_result(value)
         with self._lock:
             evicted = self._evict(key)
             counts = self._counts()
@@ -100,7 +100,7 @@ class ModelCache(Generic[K, V]):
         return evicted
 
     def _held(self) -> int:
-        return sum(each.result().nbytes for each in self._entries.values() if each.done())
+        return sum(entry.result().nbytes for entry in self._entries.values() if entry.done())
 
     def _counts(self) -> CacheCounts:
         return CacheCounts(

@@ -2,8 +2,8 @@
 
 Shapes: N maps, grid H x W, K feature maps. `activations` and `gradients` are (N, H, W, K)
 float32; `gradients` holds the derivative of each row's own target logit with respect to that
-row's activations. Every method returns raw signed maps, (N, H, W) float32: negative values speak
-against the target, and the caller decides about ReLU and scaling.
+row's activations. Every method returns raw signed maps, (N, H, W) float32: negative values count
+against the target, and ReLU and scaling are up to the caller.
 """
 
 from collections.abc import Callable
@@ -20,37 +20,37 @@ def gradcam(activations: Array, gradients: Array) -> Array:
     Localization", equations 1 and 2 before the ReLU. The mean runs over height and width only,
     so images of a batch never share weights.
     """
-    return _weighted(activations, gradients.mean(axis=(1, 2)))
+    return _sum_weighted(activations, gradients.mean(axis=(1, 2)))
 
 
 def hirescam(activations: Array, gradients: Array) -> Array:
-    """Return HiResCAM: each feature map times its own gradient, place by place.
+    """Return HiResCAM: each feature map times its own gradient, element by element.
 
     Draelos and Carin 2020, "Use HiResCAM instead of Grad-CAM for faithful explanations of
-    convolutional neural networks". Where the head is linear in the feature maps, the map sums to
-    the logit less the bias.
+    convolutional neural networks". If the head is linear in the feature maps, the map sums to the
+    logit minus the bias.
     """
-    return _summed(activations * gradients)
+    return _sum_channels(activations * gradients)
 
 
 def layercam(activations: Array, gradients: Array) -> Array:
-    """Return LayerCAM: each feature map times the positive part of its gradient, place by place.
+    """Return LayerCAM: each feature map times its gradient's positive part, element by element.
 
     Jiang et al. 2021, "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization",
     equations 5 and 6 before the ReLU.
     """
-    return _summed(activations * np.maximum(gradients, 0))
+    return _sum_channels(activations * np.maximum(gradients, 0))
 
 
 def xgradcam(activations: Array, gradients: Array) -> Array:
     """Return XGrad-CAM: weights are the gradients' mean weighted by the activations.
 
     Fu et al. 2020, "Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of
-    CNNs", equation 8. A feature map that sums to zero gets the weight zero.
+    CNNs", equation 8. A feature map that sums to zero gets zero weight.
     """
     sums = activations.sum(axis=(1, 2))
-    weights = _divided((activations * gradients).sum(axis=(1, 2)), sums)
-    return _weighted(activations, weights)
+    weights = _divide((activations * gradients).sum(axis=(1, 2)), sums)
+    return _sum_weighted(activations, weights)
 
 
 def gradcam_plus_plus(activations: Array, gradients: Array) -> Array:
@@ -58,35 +58,37 @@ def gradcam_plus_plus(activations: Array, gradients: Array) -> Array:
 
     Chattopadhay et al. 2018, "Grad-CAM++: Generalized Gradient-based Visual Explanations for
     Deep Convolutional Networks", equations 10 and 19, for the exponential of the logit. Its
-    factor exp(logit) is left out: it scales the whole map of an image.
+    factor exp(logit) is omitted: it only scales the whole map of an image.
     """
     sums = activations.sum(axis=(1, 2), keepdims=True)
     squares = gradients**2
-    shares = _divided(squares, 2 * squares + sums * gradients**3)
+    shares = _divide(squares, 2 * squares + sums * gradients**3)
     weights = (shares * np.maximum(gradients, 0)).sum(axis=(1, 2))
-    return _weighted(activations, weights)
+    return _sum_weighted(activations, weights)
 
 
 def cam(activations: Array, class_weights: Array) -> Array:
     """Return CAM: feature maps weighted by the dense layer's weights for the class, (N, K).
 
     Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", equation 2. It
-    holds for heads of global average pooling and one dense layer only; there Grad-CAM equals
+    only holds for heads of global average pooling and one dense layer, where Grad-CAM equals
     CAM / (H * W).
     """
-    return _weighted(activations, class_weights)
+    return _sum_weighted(activations, class_weights)
 
 
-def _summed(products: Array) -> Array:
+def _sum_channels(products: Array) -> Array:
     return np.asarray(products.sum(axis=-1), np.float32)
 
 
-def _weighted(activations: Array, weights: Array) -> Array:
+def _sum_weighted(activations: Array, weights: Array) -> Array:
     return np.asarray(np.einsum("nhwk,nk->nhw", activations, weights), np.float32)
 
 
-def _divided(above: Array, below: Array) -> Array:
-    return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
+def _divide(numerator: Array, denominator: Array) -> Array:
+    """Return the quotient, 0 where the denominator is 0."""
+    zeros = np.zeros_like(numerator)
+    return np.divide(numerator, denominator, out=zeros, where=denominator != 0)
 
 
 GRADIENT_METHODS: dict[str, Callable[[Array, Array], Array]] = {

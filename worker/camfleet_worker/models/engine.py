@@ -1,26 +1,24 @@
-"""The seam that a split model is run through: an engine has two verbs, arrays in, arrays out."""
+"""The interface that a split model runs through: two verbs, arrays in and arrays out."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from camfleet_worker.arrays import Array
+from camfleet_worker.arrays import Array, Classes
 
-Rows: TypeAlias = Array | Sequence[Array]  # one array, or its rows, which lie anywhere
-Classes: TypeAlias = NDArray[np.int32]
-Extras: TypeAlias = tuple[Array, ...]  # one array a further input, a row an image
+Rows: TypeAlias = Array | Sequence[Array]  # one array, or its rows wherever they lie in memory
+Extras: TypeAlias = tuple[Array, ...]  # an array per further input, a row per image
 Forward: TypeAlias = Callable[[], tuple[Array, Array]]
 Gradients: TypeAlias = Callable[[Array, Classes, Extras], Array]  # as `Engine.gradients`
 
 
 class Engine(Protocol):
-    """Runs one split for any number of images. Safe to share by threads.
+    """Runs one split for any number of images. Safe to share between threads.
 
-    `nbytes` is what its copies of the weights take; `pads`: a few images cost as much as a whole
-    batch, unless there's only one. A result doesn't depend on the other images
-    of its call, but for float rounding where an image is alone.
+    `nbytes` is the size of its copies of the weights. `pads` is true where a few images cost as
+    much as a whole batch, and only a single image is cheaper. An image's result doesn't depend on
+    the other images in the call, except for float rounding when it is alone.
     """
 
     name: str
@@ -28,10 +26,11 @@ class Engine(Protocol):
     pads: bool
 
     def start(self, images: Rows, extras: Extras) -> Forward:
-        """Begin a forward pass, and return when the next may begin, so that no core rests.
+        """Start a forward pass, and return once the next one may start, so that no core idles.
 
-        What's returned waits for the end and is to be called once, as `forward`. This may wait for
-        the end of an earlier pass, so a thread ends the one it has begun before it begins another.
+        Call the returned function exactly once: it waits for the pass and returns what `forward`
+        does. `start` may wait for an earlier pass to finish, so a thread must finish the pass it
+        has started before it starts another.
         """
 
     def forward(self, images: Rows, extras: Extras) -> tuple[Array, Array]:
@@ -42,18 +41,18 @@ class Engine(Protocol):
         """Return the gradient of each row's own class's logit, (N, h, w, K), maybe read-only."""
 
 
-class Chosen(NamedTuple):
-    """An engine and how far its answers are from Keras', as a part of the greatest value."""
+class SelectedEngine(NamedTuple):
+    """An engine, and the largest relative error of its answers against Keras'."""
 
     engine: Engine
     disagreement: float
 
 
-def part(found: Array, expected: Array) -> float:
-    """Return the largest difference between arrays as a part of the greatest expected value."""
+def relative_error(found: Array, expected: Array) -> float:
+    """Return the largest absolute difference, divided by the largest expected magnitude."""
     scale = float(np.abs(expected).max()) or 1.0
     return float(np.abs(found - expected).max()) / scale
 
 
 class EngineRefused(Exception):
-    """An engine can't run a model, or should not; the next one may. Never leaves `engines`."""
+    """An engine can't or shouldn't run a model, but the next one may. Never leaves `models`."""

@@ -1,4 +1,4 @@
-"""A built model, ready to explain: targets to classes, classes to maps."""
+"""A built model, ready to explain: from prepared images and targets to class activation maps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,14 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camfleet.contract.outputs import Fuse, Method
-from camfleet.contract.targets import MAX_TARGETS, Target
-from camfleet.errors import CamfleetError, InvalidRequest, NonFiniteOutput
+from camfleet.contract.targets import Target
+from camfleet.errors import CamfleetError, NonFiniteOutput
 from camfleet.registry.cards import Card
 from camfleet_worker.arrays import Array
-from camfleet_worker.models import cam
-from camfleet_worker.models.engine import Chosen, Engine, Extras, Rows
+from camfleet_worker.models.engine import Extras, Rows, SelectedEngine
+from camfleet_worker.models.maps import MapMaker, MapSpec, choose_classes
 from camfleet_worker.models.split import Split, probabilities
 from camfleet_worker.pictures import heat
 
@@ -23,8 +22,8 @@ from camfleet_worker.pictures import heat
 class Explanation:
     """One image and one class.
 
-    `raw` is the signed map, (h, w) float32 at the layer's own grid. Where maps of several layers
-    were fused it's the fused one, and `layers` holds each layer's path and own map.
+    `raw` is the signed map, (h, w) float32 on the layer's own grid. If maps of several layers
+    were fused it is the fused one, and `layers` holds each layer's path and own map.
     """
 
     class_index: int
@@ -34,19 +33,18 @@ class Explanation:
     layers: tuple[tuple[str, Array], ...] = ()
 
 
-Explained: TypeAlias = list[list[Explanation] | CamfleetError]  # of each image
+Explained: TypeAlias = list[list[Explanation] | CamfleetError]  # for each image
 
 
-class _Pair(NamedTuple):
-    """A map to make: of an image's row, for a class, for or against it."""
+class _Scores(NamedTuple):
+    """The scores of a batch, (N, classes) each; a regression has no probabilities."""
 
-    row: int
-    class_index: int
-    sign: int
+    logits: Array
+    chances: Array | None
 
 
 class Explainer:
-    """One model cut at one layer or several, compiled once. Safe to share by threads."""
+    """One model cut at one or several layers, compiled once. Safe to share between threads."""
 
     def __init__(
         self,
@@ -55,7 +53,7 @@ class Explainer:
         splits: Sequence[Split],
         fuse: Fuse,
         batch_size: int,
-        chosen: Sequence[Chosen],
+        engines: Sequence[SelectedEngine],
         origin: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.origin = dict(origin)  # the file's format and the Keras version that wrote it
@@ -64,13 +62,13 @@ class Explainer:
         self.splits = tuple(splits)
         self.fuse = fuse
         self.batch_size = batch_size
-        self.engines = [each.engine for each in chosen]
-        self.disagreement = max(each.disagreement for each in chosen)
-        self.nbytes = sum(each.nbytes for each in self.engines)
+        self.engines = [selected.engine for selected in engines]
+        self.disagreement = max(selected.disagreement for selected in engines)
+        self.nbytes = sum(engine.nbytes for engine in self.engines)
 
     @property
     def split(self) -> Split:
-        """Return the first cut; activation, classes and further inputs are the same in all."""
+        """Return the first split; activation, classes and extra inputs are the same in all."""
         return self.splits[0]
 
     @property
@@ -80,8 +78,8 @@ class Explainer:
 
     @property
     def layer(self) -> str:
-        """Return the path of the layer, or of several with commas."""
-        return ",".join(each.layer.path for each in self.splits)
+        """Return the path of the layer, or of several, separated by commas."""
+        return ",".join(split.layer.path for split in self.splits)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,11 +87,11 @@ class Explainer:
         return (self.card.input.height, self.card.input.width, self.card.channels)
 
     def warm(self) -> None:
-        """Run the sizes that batches are padded to, so that no image pays for tracing."""
+        """Run every size that batches are padded to, so that no image has to wait for tracing."""
         for engine in self.engines:
             for size in sorted({1, self.batch_size} if engine.pads else {self.batch_size}):
                 images = np.random.default_rng(0).random((size, *self.shape), np.float32)
-                extras = tuple(each.trial(size) for each in self.split.extras)
+                extras = tuple(extra.trial(size) for extra in self.split.extras)
                 maps, _ = engine.forward(images, extras)
                 engine.gradients(maps, np.zeros(size, np.int32), extras)
 
@@ -112,9 +110,9 @@ class Explainer:
         """Explain N prepared images, (H, W, C) each, in one array or several, each for its target.
 
         `extras` has an array of N rows for each further input. Returns for every image its
-        explanations in the order of the target's classes (none where no class reaches the
-        target's threshold), or the error that concerns this image alone (`UnknownTarget`,
-        `NonFiniteOutput`). Raises `MethodRefused` where the method doesn't hold for this model.
+        explanations in the order of the target's classes (none if no class reaches the target's
+        threshold), or the error that concerns this image alone (`UnknownTarget`,
+        `NonFiniteOutput`). Raises `MethodRefused` if the method doesn't hold for this model.
         """
         return self.start(images, targets, method, extras)()
 
@@ -125,143 +123,87 @@ class Explainer:
         method: Method,
         extras: Extras = (),
     ) -> Callable[[], Explained]:
-        """Begin to explain, and return when the next batch may begin.
+        """Start to explain, and return once the next batch may start.
 
-        What's returned waits for the end and is to be called once, as `explain`.
+        Call the returned function exactly once: it waits, and returns what `explain` does.
         """
-        weights = [each.require_cam() if method == "cam" else None for each in self.splits]
+        makers = [
+            MapMaker(
+                engine,
+                method,
+                split.require_cam() if method == "cam" else None,
+                extras,
+                self.batch_size,
+            )
+            for split, engine in zip(self.splits, self.engines, strict=True)
+        ]
         *others, last = self.engines
         before = [engine.forward(images, extras) for engine in others]
         forward = last.start(images, extras)
-        return lambda: self._explained([*before, forward()], targets, method, weights, extras)
+        return lambda: self._finish([*before, forward()], targets, makers)
 
-    def _explained(
+    def _finish(
         self,
         forward: Sequence[tuple[Array, Array]],
         targets: Sequence[Target],
-        method: Method,
-        weights: Sequence[Array | None],
-        extras: Extras,
+        makers: Sequence[MapMaker],
     ) -> Explained:
         logits = forward[0][1]
-        chances = probabilities(logits, self.split.activation)
-        chosen = [
-            self._pairs(row, logits[row], None if chances is None else chances[row], target)
-            for row, target in enumerate(targets)
-        ]
-        pairs = [pair for found in chosen if isinstance(found, list) for pair in found]
+        scores = _Scores(logits, probabilities(logits, self.split.activation))
+        choices = [self._specs(row, scores, target) for row, target in enumerate(targets)]
+        specs = [spec for choice in choices if isinstance(choice, list) for spec in choice]
         maps = [
-            self._maps(engine, activations, pairs, method, matrix, extras)
-            for engine, (activations, _), matrix in zip(self.engines, forward, weights, strict=True)
+            maker.make(activations, specs)
+            for maker, (activations, _) in zip(makers, forward, strict=True)
         ]
-        made = {
-            pair: self._explanation(pair, logits, chances, [each[position] for each in maps])
-            for position, pair in enumerate(pairs)
+        explanations = {
+            spec: self._explanation(spec, scores, [layer_maps[index] for layer_maps in maps])
+            for index, spec in enumerate(specs)
         }
         return [
-            _finite([made[pair] for pair in found]) if isinstance(found, list) else found
-            for found in chosen
+            _check_finite([explanations[spec] for spec in choice])
+            if isinstance(choice, list)
+            else choice
+            for choice in choices
         ]
 
-    def _pairs(
-        self, row: int, logits: Array, chances: Array | None, target: Target
-    ) -> list[_Pair] | CamfleetError:
+    def _specs(self, row: int, scores: _Scores, target: Target) -> list[MapSpec] | CamfleetError:
+        """Return the maps that a target asks for of an image, or why it can't have them."""
+        logits = scores.logits[row]
+        chances = None if scores.chances is None else scores.chances[row]
         if not np.isfinite(logits).all():
             return NonFiniteOutput(
                 f"model {self.card.id} answers NaN or infinity for this image: check the "
                 "preprocessing in its card"
             )
         try:
-            classes = self._classes(logits, chances, target)
+            classes = choose_classes(self.card, target, logits, chances)
         except CamfleetError as error:
             return error
         sign = -1 if target.counter else 1
-        return [_Pair(row, int(index), sign) for index in classes]
+        return [MapSpec(row, int(index), sign) for index in classes]
 
-    def _classes(self, logits: Array, chances: Array | None, target: Target) -> Sequence[int]:
-        if target.kind == "label":
-            return [self.card.class_index(target.label)]
-        if target.kind == "index":
-            self.card.check_index(target.index, len(logits))
-            return [target.index]
-        if target.kind == "top" and target.count == 1:
-            return [int(logits.argmax())]
-        ranked = np.argsort(-logits, kind="stable")
-        if target.kind == "top":
-            return [int(index) for index in ranked[: target.count]]
-        if chances is None:
-            raise InvalidRequest(
-                f"target above:P needs probabilities; model {self.card.id} has none (regression)"
-            )
-        reached = [int(index) for index in ranked if chances[index] >= target.threshold]
-        return reached[:MAX_TARGETS]
-
-    def _maps(
-        self,
-        engine: Engine,
-        activations: Array,
-        pairs: list[_Pair],
-        method: Method,
-        weights: Array | None,
-        extras: Extras,
-    ) -> list[Array]:
-        """Return a raw map for each pair."""
-        maps: list[Array] = []
-        for start in range(0, len(pairs), self.batch_size):  # bounds the memory of many targets
-            rows, classes, signs = np.array(pairs[start : start + self.batch_size], np.int32).T
-            maps.extend(
-                _map(
-                    engine,
-                    activations[rows],
-                    classes,
-                    signs.astype(np.float32),
-                    method,
-                    weights,
-                    tuple(each[rows] for each in extras),
-                )
-            )
-        return maps
-
-    def _explanation(
-        self, pair: _Pair, logits: Array, chances: Array | None, maps: list[Array]
-    ) -> Explanation:
+    def _explanation(self, spec: MapSpec, scores: _Scores, maps: list[Array]) -> Explanation:
         several = len(maps) > 1
+        paths = (split.layer.path for split in self.splits)
+        place = spec.row, spec.class_index
         return Explanation(
-            class_index=pair.class_index,
-            logit=float(logits[pair.row, pair.class_index]),
-            probability=None if chances is None else float(chances[pair.row, pair.class_index]),
-            raw=_fused(maps, self.fuse) if several else maps[0],
-            layers=tuple(zip((each.layer.path for each in self.splits), maps, strict=True))
-            if several
-            else (),
+            class_index=spec.class_index,
+            logit=float(scores.logits[place]),
+            probability=None if scores.chances is None else float(scores.chances[place]),
+            raw=_fuse(maps, self.fuse) if several else maps[0],
+            layers=tuple(zip(paths, maps, strict=True)) if several else (),
         )
 
 
-def _map(
-    engine: Engine,
-    activations: Array,
-    classes: NDArray[np.int32],
-    signs: Array,
-    method: Method,
-    weights: Array | None,
-    extras: Extras,
-) -> Array:
-    if weights is not None:
-        return cam.cam(activations, weights[:, classes].T * signs[:, None])
-    gradients = engine.gradients(activations, classes, extras)
-    if signs.min() < 0:
-        gradients = gradients * signs[:, None, None, None]
-    return cam.GRADIENT_METHODS[method](activations, gradients)
-
-
-def _fused(maps: Sequence[Array], how: Fuse) -> Array:
+def _fuse(maps: Sequence[Array], how: Fuse) -> Array:
     """Return the mean or maximum of the maps' heat (0 to 1) on the finest of their grids."""
-    height, width = max((each.shape for each in maps), key=lambda shape: shape[0] * shape[1])
-    heats = np.stack([heat.resized(heat.normalise(each), height, width) for each in maps])
+    height, width = max((raw.shape for raw in maps), key=lambda shape: shape[0] * shape[1])
+    heats = np.stack([heat.resize(heat.normalise(raw), height, width) for raw in maps])
     return np.asarray(heats.mean(axis=0) if how == "mean" else heats.max(axis=0), np.float32)
 
 
-def _finite(explanations: list[Explanation]) -> list[Explanation] | CamfleetError:
-    if all(np.isfinite(each.raw).all() for each in explanations):
+def _check_finite(explanations: list[Explanation]) -> list[Explanation] | CamfleetError:
+    if all(np.isfinite(explanation.raw).all() for explanation in explanations):
         return explanations
     return NonFiniteOutput("the class activation map holds NaN or infinity")

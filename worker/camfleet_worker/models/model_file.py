@@ -1,4 +1,4 @@
-"""What a model file says of itself, read without Keras."""
+"""What a model file says about itself, read without Keras."""
 
 import json
 import zipfile
@@ -40,13 +40,13 @@ def configuration(path: Path) -> Any:
     return json.loads(config)
 
 
-def parts(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object in a configuration that names a class or function."""
+def references(config: Any) -> Iterator[dict[str, Any]]:
+    """Yield every object in a configuration that names a class or function by `class_name`."""
     if isinstance(config, dict):
         if "class_name" in config:
             yield config
         for value in config.values():
-            yield from parts(value)
+            yield from references(value)
     elif isinstance(config, list):
         for value in config:
-            yield from parts(value)
+            yield from references(value)

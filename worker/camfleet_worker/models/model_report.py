@@ -1,7 +1,7 @@
-"""The report on a model: can it be explained, at which layer, and why.
+"""The report on a model: whether it can be explained, at which layer, and why.
 
-`python -m camfleet_worker.models.model_report MODEL [--card CARD]` prints it as JSON without
-any server; `camfleet models check` runs that and shows it to people.
+`python -m camfleet_worker.models.model_report MODEL [--card CARD]` prints it as JSON and needs no
+server; `camfleet models check` runs that and presents the result.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _ROUNDS = 3
 
 
 def preflight(explainer: Explainer) -> dict[str, Any]:
-    """Return what was found out about a built model, as plain data. Times are milliseconds."""
+    """Return everything known about a built model as plain data. Times are in milliseconds."""
     split = explainer.split
     return {
         "id": explainer.card.id,
@@ -35,16 +35,16 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
         **explainer.origin,
         "input": list(explainer.shape),
         "other_inputs": [
-            {"name": each.name, "shape": list(each.shape), "dtype": each.dtype}
-            for each in split.extras
+            {"name": extra.name, "shape": list(extra.shape), "dtype": extra.dtype}
+            for extra in split.extras
         ],
         "layer": explainer.layer,
         "why": _why(explainer),
         "grid": [split.layer.height, split.layer.width],
         "channels": split.layer.channels,
         "candidates": [
-            {"path": each.path, "grid": [each.height, each.width], "channels": each.channels}
-            for each in split.candidates
+            {"path": layer.path, "grid": [layer.height, layer.width], "channels": layer.channels}
+            for layer in split.candidates
         ],
         "head": list(split.head_layers),
         "ending": split.ending,
@@ -69,10 +69,10 @@ def _why(explainer: Explainer) -> str:
 
 
 def _times(explainer: Explainer) -> dict[str, float]:
-    """Return the time of the forward pass and of the head's gradient, a batch shared out."""
+    """Return the time per image of the forward pass and of the head's gradient, in a batch."""
     size = explainer.batch_size
     images = np.zeros((size, *explainer.shape), np.float32)
-    extras = tuple(each.trial(size) for each in explainer.split.extras)
+    extras = tuple(extra.trial(size) for extra in explainer.split.extras)
     engine = explainer.engines[0]
     maps, _ = engine.forward(images, extras)
     classes = np.zeros(size, np.int32)
@@ -83,6 +83,7 @@ def _times(explainer: Explainer) -> dict[str, float]:
 
 
 def _median(work: Callable[[], object]) -> float:
+    """Return the median time of a few runs, in milliseconds."""
     rounds = []
     for _ in range(_ROUNDS):
         start = time.perf_counter()
@@ -92,7 +93,7 @@ def _median(work: Callable[[], object]) -> float:
 
 
 def main() -> int:
-    """Print a report, or {"error": ...}, as JSON; exit 0 when the model can be explained."""
+    """Print a report, or {"error": ...}, as JSON; return 0 if the model can be explained."""
     parser = argparse.ArgumentParser(prog="python -m camfleet_worker.models.model_report")
     parser.add_argument("path", type=Path)
     parser.add_argument("--card", type=Path)
@@ -102,7 +103,7 @@ def main() -> int:
     except CamfleetError as error:
         json.dump({"error": {"code": error.code, "message": error.message}}, sys.stdout)
         return 1
-    except Exception as error:  # noqa: BLE001  # whoever reads the JSON must learn it
+    except Exception as error:  # noqa: BLE001  # it must reach whoever reads the JSON
         traceback.print_exc()
         message = f"a bug of camfleet, please report it: {type(error).__name__}: {str(error)[:300]}"
         json.dump({"error": {"code": InternalError.code, "message": message}}, sys.stdout)
@@ -112,9 +113,9 @@ def main() -> int:
 
 
 def check(path: Path, card_path: Path | None) -> dict[str, Any]:
-    """Return the report on a card file, or on a model file with or without a card."""
+    """Return the report on a card, or on a model file with or without one."""
     from camfleet_worker.models.build import ModelKey, build_explainer
-    from camfleet_worker.models.choose import Choice
+    from camfleet_worker.models.choose import EngineSelector
     from camfleet_worker.process.runtime import configure, load_tensorflow
 
     settings = Settings(batch_size=4)
@@ -134,21 +135,21 @@ def check(path: Path, card_path: Path | None) -> dict[str, Any]:
         path,
         key=ModelKey("", "auto", None),
         golden=golden.read_bytes() if golden else None,
-        choice=Choice(settings),
+        selector=EngineSelector(settings),
     )
     return {**preflight(explainer), "card": str(card_path) if card_path else None}
 
 
 def _plain_card(path: Path) -> Card:
-    """Return a card for a model file alone: its own input size, no preprocessing, no labels."""
+    """Return a card for a bare model file: its own input size, no preprocessing, no labels."""
     from camfleet_worker.models.tf.loader import load_keras
 
     inputs = getattr(load_keras(path), "inputs", None) or []
     shape = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()
     if len(shape) != 3 or None in shape or shape[2] not in (1, 3):
         raise ModelRefused(
-            f"{path.name} has inputs {[tuple(each.shape) for each in inputs]}: give --card with "
-            "the input's height, width and color"
+            f"{path.name} has inputs {[tuple(tensor.shape) for tensor in inputs]}: give --card "
+            "with the input's height, width and color"
         )
     size = CardInput(height=shape[0], width=shape[1], color="gray" if shape[2] == 1 else "rgb")
     return Card(id=path.stem, artifact=path.name, input=size)

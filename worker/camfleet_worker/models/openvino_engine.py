@@ -1,8 +1,9 @@
-"""OpenVINO as an engine: the forward pass on the CPU, one image a request, side by side.
+"""OpenVINO as an engine: the forward pass on the CPU, one image per request, in parallel.
 
-Images are run one at a time, as many at once as there are threads: no engine or hint was faster,
-and no image's result depends on another. One image alone is run by all threads together, in a
-copy of the model that is made at the first: workers that only run jobs never need it.
+Every image is a request of its own, and as many run at once as there are threads: no other engine
+or hint was faster, and no image's result depends on another. All threads together run an image
+that comes alone, in a second copy of the model. The first such image makes that copy, so workers
+that only run jobs never need it.
 """
 
 import logging
@@ -18,21 +19,32 @@ from typing import Any
 
 import numpy as np
 
-from camfleet_worker.arrays import Array
-from camfleet_worker.models.engine import Classes, Engine, Extras, Forward, Gradients, Rows, part
-from camfleet_worker.models.split import TOLERANCE
+from camfleet.settings import Settings
+from camfleet_worker.arrays import Array, Classes
+from camfleet_worker.models.engine import (
+    Engine,
+    Extras,
+    Forward,
+    Gradients,
+    Rows,
+    relative_error,
+)
+from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.split import TOLERANCE, Split
+from camfleet_worker.process import runtime
 
 logger = logging.getLogger(__name__)
 
 OUTPUTS = ("activations", "logits")
 _FILE = "model.xml"
-_TEAMS = 2  # of requests: while one ends its batch, the other begins the next
+_GROUPS = 2  # of requests: while one finishes its batch, the other starts the next
 
 
 class OpenVINO(Engine):
-    """A split with its forward pass in OpenVINO, in float32, on `threads` threads.
+    """A split whose forward pass runs in OpenVINO, in float32, on `threads` threads.
 
-    `source` returns the model as `from_split` or `read` do; what it holds on to stays in memory.
+    `source` returns a converted model, as `read` does. It is called again for the copy that runs
+    single images, and what it refers to stays in memory until then.
     """
 
     name = "openvino"
@@ -48,82 +60,89 @@ class OpenVINO(Engine):
         self._gradients = gradients
         self.nbytes = _constant_bytes(model) * (2 if threads > 1 else 1)
 
+    @classmethod
+    def for_split(cls, split: Split, source: Callable[[], Any], settings: Settings) -> "OpenVINO":
+        """Return the engine of a split, whose converted model `source` returns."""
+        gradients = head_gradients(split, settings.batch_size)
+        return cls(source, runtime.threads(settings), gradients)
+
     def start(self, images: Rows, extras: Extras) -> Forward:
         inputs = [images, *extras]
-        alone = self._alone(inputs) if len(images) == 1 else None
-        lane = alone if alone and alone.rests() else self._many  # several share the cores better
+        single = self._lane_for_one(inputs) if len(images) == 1 else None
+        # Single images that arrive together share the cores better in the other lane.
+        lane = single if single and single.is_idle() else self._many
         return lane.start(inputs)
 
     def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
         return self._gradients(activations, classes, extras)
 
-    def _alone(self, inputs: Sequence[Rows]) -> "_Lane":
-        """Return the lane for one image."""
+    def _lane_for_one(self, inputs: Sequence[Rows]) -> "_Lane":
+        """Return the lane for single images; the first of them makes it."""
         with self._making:
             if self._one is None:
-                self._one = self._made_for_one(inputs)
+                self._one = self._make_lane_for_one(inputs)
         return self._one
 
-    def _made_for_one(self, inputs: Sequence[Rows]) -> "_Lane":
+    def _make_lane_for_one(self, inputs: Sequence[Rows]) -> "_Lane":
         if self._source is None:
             return self._many
         try:
             lane = _Lane(self._source(), "LATENCY", self._threads)
             found = lane.start(inputs)()
-        except RuntimeError as error:  # its files may be gone by now
+        except RuntimeError as error:  # the model's files may be gone by now
             logger.warning("single images run in one thread: %s", error)
             return self._many
         finally:
-            self._source = None  # the lanes have weights of their own
+            self._source = None  # each lane has its own weights
         return lane if _agree(found, self._many.start(inputs)()) else self._many
 
 
 class _Lane:
-    """A model compiled for one of OpenVINO's hints, and the requests that run side by side."""
+    """A model compiled for one of OpenVINO's hints, and the requests that run in parallel."""
 
     def __init__(self, model: Any, hint: str, threads: int) -> None:
         options = {
             "PERFORMANCE_HINT": hint,
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "f32",  # bfloat16 where the CPU has it would not agree
-            "ENABLE_CPU_PINNING": False,  # two processes would be pinned to the same cores
+            "INFERENCE_PRECISION_HINT": "f32",  # bfloat16, where the CPU has it, wouldn't agree
+            "ENABLE_CPU_PINNING": False,  # would pin two processes to the same cores
         }
         compiled = library().Core().compile_model(model, "CPU", options)
         streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._spare: SimpleQueue[list[Any]] = SimpleQueue()
-        for _ in range(_TEAMS):
-            # A second request a stream: it has its next image while this thread fetches results.
-            self._spare.put([compiled.create_infer_request() for _ in range(2 * streams)])
-        self._inputs = [(each, _place(each.any_name)) for each in compiled.inputs]
+        self._idle: SimpleQueue[list[Any]] = SimpleQueue()
+        for _ in range(_GROUPS):
+            # Two requests per stream: each has its next image while this thread fetches results.
+            self._idle.put([compiled.create_infer_request() for _ in range(2 * streams)])
+        self._inputs = [(port, _place(port.any_name)) for port in compiled.inputs]
         self._shapes = [tuple(compiled.output(name).shape)[1:] for name in OUTPUTS]
 
-    def rests(self) -> bool:
-        """Say whether no request runs."""
-        return self._spare.qsize() == _TEAMS
+    def is_idle(self) -> bool:
+        """Return whether no request is running."""
+        return self._idle.qsize() == _GROUPS
 
     def start(self, arrays: Sequence[Rows]) -> Forward:
-        """Start all rows of arrays; what's returned waits for the outputs."""
-        inputs = [[np.asarray(row, np.float32, order="C") for row in each] for each in arrays]
+        """Start all rows of the arrays; the function returned waits for the outputs."""
+        inputs = [[np.asarray(row, np.float32, order="C") for row in rows] for rows in arrays]
         activations, logits = (
             np.empty((len(inputs[0]), *shape), np.float32) for shape in self._shapes
         )
-        team = self._spare.get()
+        requests = self._idle.get()
 
         def finish() -> tuple[Array, Array]:
             with ExitStack() as stack:
-                stack.callback(self._spare.put, team)
-                for request in team:
+                stack.callback(self._idle.put, requests)
+                for request in requests:
                     stack.callback(request.wait)
             return activations, logits
 
         try:
             for row in range(len(inputs[0])):
-                request = team[row % len(team)]
+                request = requests[row % len(requests)]
                 request.wait()
                 for port, place in self._inputs:
-                    request.set_tensor(port, _shared(inputs[place][row]))
-                for name, each in zip(OUTPUTS, (activations, logits), strict=True):
-                    request.set_tensor(name, _shared(each[row]))
+                    request.set_tensor(port, _view(inputs[place][row]))
+                for name, output in zip(OUTPUTS, (activations, logits), strict=True):
+                    request.set_tensor(name, _view(output[row]))
                 request.start_async()
         except BaseException:
             finish()
@@ -135,10 +154,10 @@ class _Lane:
 def library() -> Any:
     """Return the module `openvino`, without the converter that reports its import to Intel.
 
-    Whatever it imports from `openvino.tools.ovc` sends usage data, so that package is shut off
-    before; OpenVINO takes it for not installed.
+    Everything imported from `openvino.tools.ovc` sends usage data, so that package is blocked
+    first, and OpenVINO treats it as not installed.
     """
-    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]  # stops imports
+    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]  # blocks it
     import openvino
 
     return openvino
@@ -146,7 +165,7 @@ def library() -> Any:
 
 @cache
 def is_usable() -> bool:
-    """Say whether OpenVINO is installed and can be loaded; log why it isn't."""
+    """Return whether OpenVINO is installed and can be loaded, and log why if not."""
     if find_spec("openvino") is None:
         logger.warning("OpenVINO is not installed: pip install 'camfleet[cpu]' makes CPUs faster")
         return False
@@ -158,8 +177,14 @@ def is_usable() -> bool:
     return True
 
 
+def is_wanted(settings: Settings) -> bool:
+    """Return whether the settings, or a machine without GPUs, call for OpenVINO, and it's there."""
+    wanted = settings.engine
+    return (wanted == "openvino" or (wanted == "auto" and not runtime.gpus())) and is_usable()
+
+
 def read(folder: Path) -> Any:
-    """Return the model that `save` has written, its weights mapped into memory."""
+    """Return the model that `save` wrote, its weights mapped into memory."""
     return library().Core().read_model(folder / _FILE)
 
 
@@ -169,20 +194,19 @@ def save(model: Any, folder: Path) -> None:
 
 
 def _place(name: str) -> int:
-    """Return which of a call's arrays the input of that name takes."""
+    """Return the index of the array, among those of a call, that an input takes."""
     return 0 if name == "images" else 1 + int(name.removeprefix("extra_"))
 
 
 def _agree(found: Sequence[Array], expected: Sequence[Array]) -> bool:
-    return all(part(*pair) <= TOLERANCE for pair in zip(found, expected, strict=True))
+    return all(relative_error(*pair) <= TOLERANCE for pair in zip(found, expected, strict=True))
 
 
-def _shared(row: Array) -> Any:
-    """Return a batch of one that lies where `row` does."""
+def _view(row: Array) -> Any:
+    """Return a batch of one that shares the memory of `row`."""
     return library().Tensor(row[None], shared_memory=True)
 
 
 def _constant_bytes(model: Any) -> int:
-    return sum(
-        each.get_byte_size() for each in model.get_ops() if each.get_type_name() == "Constant"
-    )
+    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
+    return sum(constant.get_byte_size() for constant in constants)

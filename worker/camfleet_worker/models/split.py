@@ -1,4 +1,4 @@
-"""A model cut in two, as data: what every engine and explainer knows of it, without Keras."""
+"""A model cut in two, as data: what engines and explainers know about it, without Keras."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ from camfleet_worker.arrays import Array
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 1e-2  # for models that compute in float16 or bfloat16
 
-# given: the outputs are probabilities already, though they end in no softmax or sigmoid
+# "given": the outputs are probabilities already, without a final softmax or sigmoid
 Activation: TypeAlias = Literal["softmax", "sigmoid", "given", "none"]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A layer that the model can be cut at."""
+    """A layer at which the model can be cut."""
 
     path: str
     height: int
@@ -27,7 +27,7 @@ class Candidate:
 
 
 class Trial(NamedTuple):
-    """A batch of images and extras, and what Keras makes of them at a cut."""
+    """A batch of images and extras, and Keras' feature maps and logits for it."""
 
     images: Array
     extras: tuple[Array, ...]
@@ -37,7 +37,7 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class Extra:
-    """An input other than the image; `default` where an item gives no value."""
+    """An input other than the image; `default` is for items that give no value."""
 
     name: str
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ class Extra:
     def value(self, given: Sequence[float] | None) -> Array:
         """Return an item's value in this input's shape; raise `InvalidRequest`."""
         if given is not None:
-            return self._shaped(given)
+            return self._reshape(given)
         if self.default is None:
             raise InvalidRequest(
                 f"the model needs a value for its input {self.name!r}: give it with the image "
@@ -56,14 +56,14 @@ class Extra:
         return self.default
 
     def trial(self, count: int) -> Array:
-        """Return (count, *shape) values to try the model with: the default, or made-up ones."""
+        """Return (count, *shape) values to try the model on: the default, or made-up ones."""
         if self.default is not None:
             return np.stack([self.default] * count)
         if "int" in self.dtype:  # zero often stands for padding, one for a word or category
             return np.ones((count, *self.shape), np.float32)
         return np.random.default_rng(1).uniform(0, 1, (count, *self.shape)).astype(np.float32)
 
-    def _shaped(self, values: Sequence[float]) -> Array:
+    def _reshape(self, values: Sequence[float]) -> Array:
         array = np.asarray(values, np.float32)
         if array.size != np.prod(self.shape, dtype=int):
             raise InvalidRequest(
@@ -78,11 +78,11 @@ class Split:
     """A model cut in two.
 
     `conv` maps images (B, H, W, C) to feature maps (B, h, w, K); `head` maps those to logits
-    (B, classes). Where there are `extras`, both take a list with their values after the first
+    (B, classes). If there are `extras`, both take a list with their values after the first
     input. A single-unit sigmoid head counts as two classes with the logits -z and z.
-    `ending` is what was taken off to get logits. `cam_weights` is (K, classes) where CAM's
-    closed form holds, else `cam_reason` says why not. `tolerance` is how far parts of a whole
-    may differ, `trial` what they were compared on.
+    `ending` is the activation that was removed to get logits. `cam_weights` is (K, classes) where
+    CAM's closed form holds, otherwise `cam_reason` says why not. `error` is the largest difference
+    between the parts and the whole, `tolerance` its limit, `trial` what they were compared on.
     """
 
     conv: Any
@@ -103,7 +103,7 @@ class Split:
     head_bytes: int
 
     def bare(self) -> "Split":
-        """Return the same without submodels and trial, for when an engine has what it needs."""
+        """Return the same without submodels and trial, once an engine has what it needs."""
         nothing = np.empty(0, np.float32)
         return replace(self, conv=None, head=None, trial=Trial(nothing, (), nothing, nothing))
 
@@ -115,7 +115,7 @@ class Split:
 
 
 def probabilities(logits: Array, kind: Activation) -> Array | None:
-    """Return (B, classes) probabilities of (B, classes) logits; None where they mean none."""
+    """Return (B, classes) probabilities of (B, classes) logits; None for a regression."""
     wide = logits.astype(np.float64)
     if kind == "softmax":
         shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))

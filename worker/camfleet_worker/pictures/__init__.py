@@ -1,1 +1,1 @@
-"""Bytes to model input and the geometry back; maps to pictures and regions."""
+"""From image files to model input, and from maps to pictures and regions."""

@@ -1,4 +1,4 @@
-"""A decoded Pillow image, of whatever kind of numbers, as an upright RGB array."""
+"""Decode an image file to an upright RGB array, whatever its format and pixel type."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,10 +11,10 @@ from PIL import Image
 from simplejpeg import decode_jpeg
 
 from camfleet_worker.arrays import Pixels
-from camfleet_worker.pictures.header import check_exif, kind_of, open_header, translated
+from camfleet_worker.pictures.header import check_exif, kind_of, open_header, translate_errors
 from camfleet_worker.pictures.prepare import InputSpec, boxes
 
-_BAND = 2**20  # pixels converted at a time
+_BAND = 2**20  # pixels to convert at a time
 _ORIENTATION = 0x0112
 
 
@@ -34,23 +34,23 @@ _TURNS: dict[Any, tuple[Callable[..., Any], int]] = {  # by the value of the EXI
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Return (height, width) of the picture, turned as its EXIF says."""
+    """Return (height, width) of the picture as its EXIF orientation turns it."""
     across, down = image.size
     turn, _ = _TURNS.get(_orientation(image), (None, 0))
     return (across, down) if turn in (cv2.rotate, _mirror_and_rotate) else (down, across)
 
 
 def flawless_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
-    """Return the pixels of a JPEG's `data` at the size that `image`, its header, has been set to.
+    """Return the pixels of a JPEG's `data`, at the size that `image`, its header, is set to.
 
-    (H, W, 3) uint8 RGB, not turned yet: those that Pillow gives, without its own array of four
-    channels in between. None for colours and damages that are left to Pillow to judge.
+    They are (H, W, 3) uint8 RGB, not turned yet, and equal Pillow's, without its intermediate
+    array of four channels. Return None for colour modes and damage that only Pillow can judge.
     """
     if image.mode not in ("RGB", "L"):
         return None
     try:
         found = decode_jpeg(data, min_height=image.height, min_width=image.width, strict=True)
-    except ValueError:  # whatever libjpeg remarked, were it no more than a byte too many
+    except ValueError:  # any warning of libjpeg, even about a single surplus byte
         return None
     return np.asarray(found, np.uint8) if found.shape[:2] == (image.height, image.width) else None
 
@@ -58,24 +58,24 @@ def flawless_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
 def upright_rgb(image: Image.Image, pixels: Pixels | None = None) -> Pixels:
     """Return the picture as (H, W, 3) uint8 RGB, turned as its EXIF says, and close the image.
 
-    `pixels`: the same before it's turned, where somebody else has decoded it. Raises `ValueError`
-    for numbers of unknown range, and whatever Pillow raises.
+    `pixels` are the image's own if they have been decoded already. Raises `ValueError` for
+    numbers of unknown range, and whatever Pillow raises.
     """
     turn, way = _TURNS.get(_orientation(image), (None, 0))
     pixels = _rgb(image) if pixels is None else pixels
-    image.close()  # makes room for the turn
+    image.close()  # frees memory for turning
     return pixels if turn is None else np.asarray(turn(pixels, way), np.uint8)
 
 
 def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(_ORIENTATION)
-    except Exception:  # noqa: BLE001  # a broken EXIF block says nothing: the picture stays
+    except Exception:  # noqa: BLE001  # a broken EXIF block is ignored
         return None
 
 
 def _rgb(image: Image.Image) -> Pixels:
-    """Return the picture as (H, W, 3) uint8 RGB, converted band by band to save memory."""
+    """Return the picture as (H, W, 3) uint8 RGB, converted in bands to save memory."""
     tags = getattr(image, "tag_v2", {})
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, _BAND // image.width)
@@ -91,7 +91,7 @@ def _rgb(image: Image.Image) -> Pixels:
             band = Image.new("RGB", band.size, "white")
             band.paste(layer, mask=layer)
         plain = band if band.mode == "RGB" else band.convert("RGB")
-        cv2.cvtColor(_shared(plain), cv2.COLOR_RGBA2RGB, dst=pixels[top : top + rows])
+        cv2.cvtColor(_memory(plain), cv2.COLOR_RGBA2RGB, dst=pixels[top : top + rows])
     return pixels
 
 
@@ -100,13 +100,13 @@ def _rows(image: Image.Image, top: int, bottom: int) -> Image.Image:
     return image if whole else image.crop((0, top, image.width, bottom))
 
 
-def _shared(image: Image.Image) -> Any:
-    """Return an RGB picture's own memory, (H, W, 4): to copy it takes longer, and holds the GIL."""
+def _memory(image: Image.Image) -> Any:
+    """Return an RGB picture's own memory, (H, W, 4), since copying is slower and holds the GIL."""
     return pa.array(image).values.to_numpy().reshape(image.height, image.width, 4)
 
 
 def _eight_bits(image: Image.Image, tags: Any) -> Pixels:
-    """Return a picture of 16-bit gray (of 12 bits in some TIFFs) as (H, W) uint8."""
+    """Return a picture of 16-bit gray (12-bit in some TIFFs) as (H, W) uint8."""
     values = np.asarray(image)
     highest = 4095 if tags.get(258) == (12,) else 65535
     table = np.rint(np.minimum(np.arange(65536) / highest, 1) * 255).astype(np.uint8)
@@ -118,40 +118,42 @@ def _eight_bits(image: Image.Image, tags: Any) -> Pixels:
     return np.asarray(table[values], np.uint8)
 
 
-_REDUCTIONS = (8, 4, 2)  # libjpeg's
-_SPARE = 4  # pixels of a reduced picture for one of the input, in each direction
+_REDUCTIONS = (8, 4, 2)  # that libjpeg can do
+_SPARE = 4  # pixels of a reduced picture per input pixel, in each direction
 
 
 def open_image(data: bytes, *, max_pixels: int, uri: str) -> Pixels:
     """Return the picture in `data` as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
 
-    Of several frames or pages the first. Transparency lies on white, 16 bits become 8 by 1/257,
-    CMYK is converted without its profile, as no profile is applied at all. `uri` is for messages.
+    Only the first of several frames or pages is read. Transparent pixels are composited onto
+    white, 16 bits become 8 by 1/257, and colour profiles are ignored, CMYK's too. `uri` is for
+    messages.
 
-    `ImageUnreadable`: none of JPEG, PNG, WebP, BMP, GIF, TIFF, or cut off, corrupt, of 32-bit
-    numbers. `ImageTooLarge`: more than `max_pixels`, by the header. What no decoder can notice
-    passes: changed bytes where a format has no checksum, a JPEG closed properly too early.
+    Raises `ImageUnreadable` for anything but JPEG, PNG, WebP, BMP, GIF and TIFF, and for files
+    that are truncated, corrupt or of 32-bit numbers; `ImageTooLarge` for more than `max_pixels`
+    by the header. Damage that no decoder can notice passes: changed bytes in a format without
+    checksums, or a JPEG properly closed too early.
     """
-    return _opened(data, lambda _height, _width: 1, max_pixels, uri)[0]
+    return _open(data, lambda _height, _width: 1, max_pixels, uri)[0]
 
 
 def open_reduced(
     data: bytes, spec: InputSpec, side: int, *, max_pixels: int, uri: str
 ) -> tuple[Pixels, int]:
-    """Return as `open_image` does, and how many times less in each direction: 1, 2, 4 or 8.
+    """Return what `open_image` does, but smaller by a factor of 1, 2, 4 or 8, and that factor.
 
-    A JPEG is decoded smaller where `spec` says so and a pixel of the input still is the mean of
-    16 or more; where the smaller pixels fill the whole picture and what the model sees of it, so
-    that nothing moves; and where the longest side keeps `side` pixels, 0 for all.
+    A JPEG is decoded smaller if `spec` allows it, an input pixel is still the mean of 16 or more,
+    and the longest side keeps `side` pixels (0 for all of them). The larger pixels must fill
+    exactly the picture, and what the model sees of it, so that nothing moves.
     """
-    return _opened(data, partial(_reduction, spec=spec, side=side), max_pixels, uri)
+    return _open(data, partial(_reduction, spec=spec, side=side), max_pixels, uri)
 
 
-def _opened(
+def _open(
     data: bytes, reduction: Callable[[int, int], int], max_pixels: int, uri: str
 ) -> tuple[Pixels, int]:
     kind = kind_of(data, uri)
-    with translated(uri, kind, max_pixels):
+    with translate_errors(uri, kind, max_pixels):
         image = open_header(data, kind=kind, max_pixels=max_pixels, uri=uri)
         pixels, scale = None, 1
         if kind == "JPEG":
@@ -174,5 +176,9 @@ def _reduction(height: int, width: int, spec: InputSpec, side: int) -> int:
     )
     most = min(across / _SPARE, down / _SPARE, max(height, width) / side)
     edges = (height, width, *seen)
-    fits = (each for each in _REDUCTIONS if each <= most and not any(edge % each for edge in edges))
-    return next(fits, 1)
+    fitting = (
+        factor
+        for factor in _REDUCTIONS
+        if factor <= most and not any(edge % factor for edge in edges)
+    )
+    return next(fitting, 1)

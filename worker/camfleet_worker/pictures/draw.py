@@ -1,4 +1,4 @@
-"""From a class activation map to pictures: a heatmap, an overlay on the photograph, the raw map."""
+"""Pictures of a class activation map: a heatmap, an overlay on the photograph, the raw map."""
 
 import io
 
@@ -8,11 +8,11 @@ import numpy as np
 from camfleet.contract.geometry import Geometry
 from camfleet.contract.outputs import Outputs
 from camfleet_worker.arrays import Map, Pixels
-from camfleet_worker.pictures.heat import coloured, levels, normalise, resized, stretch
+from camfleet_worker.pictures.heat import apply_colormap, levels, normalise, resize, stretch
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90)
 _JPEG_MAX_SIDE = 65_500
-# Differences to the left neighbour: half the bytes and half the time of the default for a map.
+# Differences from the left neighbour: half the bytes and half the time of the default for a map.
 _PNG = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
@@ -24,15 +24,15 @@ def pictures(raw: Map, canvas: Pixels, geometry: Geometry, outputs: Outputs) -> 
     """Return the pictures that `outputs` asks for, by kind.
 
     `raw` is the signed map, (h, w) float32; `canvas` the upright photograph, (H, W, 3) uint8 RGB,
-    downscaled or not. The same arguments give the same bytes.
+    at full size or smaller. The same arguments give the same bytes.
     """
     heat = normalise(raw)
-    made: dict[str, bytes] = {}
+    encoded: dict[str, bytes] = {}
     for kind in outputs.kinds:
         if kind == "heatmap":
-            made[kind] = heatmap_png(heat, geometry.input_height, geometry.input_width)
+            encoded[kind] = heatmap_png(heat, geometry.input_height, geometry.input_width)
         elif kind == "overlay":
-            made[kind] = overlay_jpeg(
+            encoded[kind] = overlay_jpeg(
                 canvas,
                 heat,
                 geometry,
@@ -41,22 +41,23 @@ def pictures(raw: Map, canvas: Pixels, geometry: Geometry, outputs: Outputs) -> 
                 max_side=outputs.max_side,
             )
         else:
-            made[kind] = raw_npy(raw)
-    return made
+            encoded[kind] = raw_npy(raw)
+    return encoded
 
 
 def heatmap_png(heat: Map, height: int, width: int) -> bytes:
-    """Return `heat`, (h, w) of 0 to 1, as 8-bit gray PNG of height x width, bilinear.
+    """Return `heat`, (h, w) of 0 to 1, as an 8-bit gray PNG of height x width, bilinear.
 
-    A gray value is 255 * heat, rounded. Cell centres lie at half integers, the border is level.
+    A gray value is 255 * heat, rounded. Cell centres lie at half integers, and heat is constant
+    beyond the outermost ones.
     """
-    return _encoded(".png", levels(resized(heat, height, width)), _PNG)
+    return _encode(".png", levels(resize(heat, height, width)), _PNG)
 
 
 def canvas(image: Pixels, max_side: int) -> Pixels:
-    """Return (H, W, 3) `image` with its longest side at most `max_side`; 0 leaves the size.
+    """Return (H, W, 3) `image` with its longest side at most `max_side`, or any size for 0.
 
-    More than a JPEG can hold, 65,500, no side ever has. A picture that fits is returned as it is.
+    No side exceeds what a JPEG can hold, 65,500. A picture that fits is returned unchanged.
     """
     height, width = image.shape[:2]
     scale = min(max_side or _JPEG_MAX_SIDE, _JPEG_MAX_SIDE) / max(height, width)
@@ -75,12 +76,12 @@ def overlay_jpeg(
     opacity: float,
     max_side: int,
 ) -> bytes:
-    """Return the photograph with the heat on it as JPEG, its longest side at most `max_side`.
+    """Return the photograph with the heat on it as a JPEG, its longest side at most `max_side`.
 
-    `image` is all of the upright photograph, (H, W, 3) uint8 RGB; a smaller copy of it will do.
-    `heat`, (h, w) of 0 to 1, covers the geometry's rectangle, interpolated from its own grid
-    right to the picture's pixels. Pixels with their centre in the rectangle are mixed:
-    (1 - opacity) * photograph + opacity * colour. The others stay.
+    `image` is the whole upright photograph, (H, W, 3) uint8 RGB, or a smaller copy of it. `heat`,
+    (h, w) of 0 to 1, covers the geometry's rectangle, and is interpolated directly from its own
+    grid to the picture's pixels. Pixels whose centre lies in the rectangle become
+    (1 - opacity) * photograph + opacity * colour. The others stay unchanged.
     """
     picture = np.asarray(cv2.cvtColor(canvas(image, max_side), cv2.COLOR_RGB2BGR), np.uint8)
     height, width = picture.shape[:2]
@@ -89,10 +90,10 @@ def overlay_jpeg(
     left, across = stretch(heat.shape[1], geometry.left * wide, geometry.right * wide, width)
     rows, band = heat @ across.T, max(1, _BAND // len(across))
     for first in range(0, len(down), band):
-        colours = coloured(levels(down[first : first + band] @ rows), colormap)
+        colours = apply_colormap(levels(down[first : first + band] @ rows), colormap)
         part = picture[top + first :, left:][: colours.shape[0], : colours.shape[1]]
         cv2.addWeighted(part, 1 - opacity, colours, opacity, 0, dst=part)
-    return _encoded(".jpg", picture, _JPEG)
+    return _encode(".jpg", picture, _JPEG)
 
 
 def raw_npy(raw: Map) -> bytes:
@@ -102,5 +103,5 @@ def raw_npy(raw: Map) -> bytes:
     return file.getvalue()
 
 
-def _encoded(suffix: str, pixels: Pixels, options: tuple[int, ...]) -> bytes:
+def _encode(suffix: str, pixels: Pixels, options: tuple[int, ...]) -> bytes:
     return bytes(cv2.imencode(suffix, pixels, options)[1])

@@ -1,7 +1,7 @@
-"""Open the header of an image file that nobody vouches for, before any pixel is decoded.
+"""Open the header of an untrusted image file, before any pixel is decoded.
 
-A header can promise more than memory holds, and a file of a few megabytes can hold millions of
-metadata blocks. What is refused here has cost no more than a few times its own bytes.
+A header can claim more pixels than fit in memory, and a file of a few megabytes can hold millions
+of metadata blocks. Refusing a file here takes no more than a few times its own size.
 """
 
 import io
@@ -41,14 +41,14 @@ _MAX_TIFF_NUMBERS = 2**21  # bytes; a hundred thousand strips take one megabyte
 _TIFF_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 _TIFF_POINTERS = {34665, 34853, 40965}  # directories that Pillow unpacks in full
 
-# Pillow warns of odd metadata and reads on: the pixels are as good as without. What it would
-# only warn of as a bomb is over our limit.
+# Pillow warns about odd metadata and reads on, which doesn't affect the pixels. What it would
+# only warn about as a decompression bomb is over our limit.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 class _Source(io.BytesIO):
-    """A file in memory that counts reads, because each block of metadata takes some."""
+    """A file in memory that limits its reads, because each block of metadata takes some."""
 
     reads_left = _HEADER_READS
 
@@ -60,7 +60,7 @@ class _Source(io.BytesIO):
 
 
 def kind_of(data: bytes, uri: str) -> str:
-    """Return which of the accepted kinds `data` says it is, or raise `ImageUnreadable`."""
+    """Return which accepted kind the magic bytes of `data` name, or raise `ImageUnreadable`."""
     for kind, (magic, _) in _KINDS.items():
         if re.match(magic, data, re.DOTALL):
             return kind
@@ -69,8 +69,8 @@ def kind_of(data: bytes, uri: str) -> str:
 
 
 @contextmanager
-def translated(uri: str, kind: str, max_pixels: int) -> Iterator[None]:
-    """Turn what Pillow raises into an `ImageError`; `MemoryError` stays what it is."""
+def translate_errors(uri: str, kind: str, max_pixels: int) -> Iterator[None]:
+    """Turn whatever Pillow raises into an `ImageError`, except `MemoryError`."""
     try:
         yield
     except (ImageError, MemoryError):
@@ -78,7 +78,7 @@ def translated(uri: str, kind: str, max_pixels: int) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         pixels = re.search(r"\d+", str(error))
         raise _too_large(uri, pixels[0] if pixels else "too many", max_pixels) from error
-    except Exception as error:  # whichever a broken file provokes in Pillow
+    except Exception as error:  # whatever a broken file provokes in Pillow
         reason = str(error)[:200] or type(error).__name__
         raise ImageUnreadable(f"{uri} is a broken or unsupported {kind}: {reason}") from error
 
@@ -86,10 +86,10 @@ def translated(uri: str, kind: str, max_pixels: int) -> Iterator[None]:
 def open_header(data: bytes, *, kind: str, max_pixels: int, uri: str) -> ImageFile.ImageFile:
     """Return `data` as a Pillow image whose pixels aren't decoded yet.
 
-    `ImageTooLarge`: more than `max_pixels`. `ImageUnreadable`: too much metadata, a PNG whose
-    checksums are wrong; Pillow's own errors are left to `translated`.
+    Raises `ImageTooLarge` for more than `max_pixels`, `ImageUnreadable` for too much metadata or
+    wrong PNG checksums, and Pillow's own errors, which `translate_errors` translates.
     """
-    # Some headers make Pillow reserve memory, after a look at its own limit for the process.
+    # Some headers make Pillow allocate memory, within a limit of its own for the whole process.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
     if kind == "JPEG" and data.count(b"Exif\0\0") > _MAX_EXIF_BLOCKS:
         raise ImageUnreadable(f"{uri}: more than {_MAX_EXIF_BLOCKS} EXIF blocks")
@@ -102,7 +102,7 @@ def open_header(data: bytes, *, kind: str, max_pixels: int, uri: str) -> ImageFi
         raise _too_large(uri, f"{width} x {height} = {width * height}", max_pixels)
     if kind == "PNG":
         source.reads_left = _PIXEL_READS
-        image.verify()  # decoding alone does not look at the checksums, nor for the end
+        image.verify()  # decoding alone checks neither the checksums nor the end
         source = _Source(data)
         image = _KINDS[kind][1](source)
     # Runs of a compressed BMP are read one by one.
@@ -111,7 +111,7 @@ def open_header(data: bytes, *, kind: str, max_pixels: int, uri: str) -> ImageFi
 
 
 def check_exif(image: Image.Image, uri: str) -> None:
-    """Raise `ImageUnreadable` when parsing the EXIF block would cost more than the picture."""
+    """Raise `ImageUnreadable` if parsing the EXIF block would cost more than the picture."""
     for name in ("exif", "Raw profile type exif"):
         size = len(image.info.get(name, b""))
         if size > _MAX_EXIF_BYTES:
@@ -125,11 +125,11 @@ def _too_large(uri: str, pixels: str, max_pixels: int) -> ImageTooLarge:
 
 
 def _extent(image: ImageFile.ImageFile) -> tuple[int, int]:
-    """Return width and height of what is decoded: of a tiled TIFF, all tiles to their edges."""
+    """Return the width and height to decode, which in a tiled TIFF are whole tiles."""
     width, height = image.size
     if isinstance(image, TiffImageFile):
         tags = image.tag_v2
-        width, height = tags[256], tags[257]  # as stored: the size above is already turned
+        width, height = tags[256], tags[257]  # as stored, while the size above is already turned
         across, down = tags.get(322, 1), tags.get(323, 1)
         if isinstance(across, int) and isinstance(down, int) and across > 0 and down > 0:
             return -(-width // across) * across, -(-height // down) * down
@@ -137,18 +137,18 @@ def _extent(image: ImageFile.ImageFile) -> tuple[int, int]:
 
 
 def _tiff_numbers(data: bytes) -> int:
-    """Return the bytes of all numbers that Pillow unpacks from the first page's tags."""
+    """Return the size of all numbers that Pillow unpacks from the first page's tags."""
     order, big = "<" if data[:2] == b"II" else ">", data[2] == 43
     pointer = struct.Struct(order + ("8xQ" if big else "4xL"))
     if len(data) < pointer.size:
         return 0
     (first,) = pointer.unpack_from(data)
     total, pointers = _directory(data, first, order, big=big)
-    return total + sum(_directory(data, each, order, big=big)[0] for each in pointers)
+    return total + sum(_directory(data, start, order, big=big)[0] for start in pointers)
 
 
 def _directory(data: bytes, start: int, order: str, *, big: bool) -> tuple[int, list[int]]:
-    """Return the bytes of numbers in the tags of the directory at `start`, and its pointers."""
+    """Return the size of the numbers in the tags of the directory at `start`, and its pointers."""
     head = struct.Struct(order + ("Q" if big else "H"))
     entry = struct.Struct(order + ("HHQQ" if big else "HHLL"))
     total, pointers, position = 0, [], start + head.size
@@ -156,10 +156,10 @@ def _directory(data: bytes, start: int, order: str, *, big: bool) -> tuple[int, 
         return 0, []
     for _ in range(min(head.unpack_from(data, start)[0], _HEADER_READS)):
         if position + entry.size > len(data):
-            break  # cut off: Pillow goes on with the tags before
+            break  # truncated: Pillow uses the tags before
         tag, kind, count, value = entry.unpack_from(data, position)
         size = count * _TIFF_SIZES.get(kind, 0)
-        total += size if size <= len(data) else 0  # Pillow leaves out what can't be there
+        total += size if size <= len(data) else 0  # Pillow skips what can't be there
         if tag in _TIFF_POINTERS:
             pointers.append(value)
         position += entry.size

@@ -1,13 +1,12 @@
-"""Heat: the positive part of a class activation map, spread over pixels and coloured."""
+"""Heat: the positive part of a class activation map, spread over pixels and colour-mapped."""
 
 import math
 from functools import cache
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from camfleet_worker.arrays import Map, Pixels
+from camfleet_worker.arrays import Colours, Map, Pixels
 
 _COLORMAPS = {
     "viridis": cv2.COLORMAP_VIRIDIS,
@@ -25,8 +24,8 @@ def normalise(raw: Map) -> Map:
     return np.asarray(np.maximum(raw, 0) / peak, np.float32)
 
 
-def resized(heat: Map, height: int, width: int) -> Map:
-    """Return an (h, w) map as (height, width) float32, bilinear, its outer edges in place."""
+def resize(heat: Map, height: int, width: int) -> Map:
+    """Return an (h, w) map as (height, width) float32, bilinear, with its outer edges aligned."""
     _, down = stretch(heat.shape[0], 0, height, height)
     _, across = stretch(heat.shape[1], 0, width, width)
     return np.asarray(down @ heat @ across.T, np.float32)
@@ -35,8 +34,8 @@ def resized(heat: Map, height: int, width: int) -> Map:
 def stretch(cells: int, start: float, stop: float, pixels: int) -> tuple[int, Map]:
     """Spread `cells` evenly from `start` to `stop` over a line of pixels, numbered from 0.
 
-    Returns the first pixel whose centre lies between, and a matrix (visible pixels, cells) of
-    float32: the share of each cell in each of those pixels by linear interpolation.
+    Return the first pixel whose centre lies in between, and a (visible pixels, cells) float32
+    matrix with the share of each cell in each of those pixels, by linear interpolation.
     """
     first, last = max(0, math.ceil(start - 0.5)), min(pixels, math.ceil(stop - 0.5))
     if first >= last:  # thinner than a pixel
@@ -49,18 +48,19 @@ def stretch(cells: int, start: float, stop: float, pixels: int) -> tuple[int, Ma
 
 
 def levels(heat: Map) -> Pixels:
+    """Return heat of 0 to 1 as levels of 0 to 255."""
     return np.asarray(cv2.convertScaleAbs(heat, alpha=255), np.uint8)
 
 
-def coloured(levels: Pixels, colormap: str) -> Pixels:
-    """Return (h, w) levels as (h, w, 3) colours, blue first; `cv2.applyColorMap` takes twice."""
+def apply_colormap(levels: Pixels, colormap: str) -> Pixels:
+    """Return (h, w) levels as (h, w, 3) BGR colours, twice as fast as `cv2.applyColorMap`."""
     four = cv2.LUT(levels, _colours(colormap)).view(np.uint8).reshape(*levels.shape, 4)
     return np.asarray(cv2.cvtColor(four, cv2.COLOR_BGRA2BGR), np.uint8)
 
 
 @cache
-def _colours(colormap: str) -> NDArray[np.int32]:
-    """Return the colours of the 256 levels, the four bytes of a pixel as one number."""
+def _colours(colormap: str) -> Colours:
+    """Return the colours of the 256 levels."""
     levels = np.arange(256, dtype=np.uint8)
     colours = cv2.applyColorMap(levels, _COLORMAPS[colormap])
     return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2BGRA)).view(np.int32).ravel()

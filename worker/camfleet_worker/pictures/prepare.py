@@ -1,4 +1,4 @@
-"""From an upright RGB array to a model's input, and the way back to the picture's pixels."""
+"""From an upright RGB array to a model's input, and the geometry that leads back."""
 
 from collections.abc import Hashable
 from functools import lru_cache
@@ -6,14 +6,13 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from camfleet.contract.geometry import Geometry
-from camfleet_worker.arrays import Pixels
+from camfleet_worker.arrays import Array, Pixels
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 _INTERPOLATION = {
-    "nearest": cv2.INTER_NEAREST_EXACT,  # the other one takes a corner, not the centre
+    "nearest": cv2.INTER_NEAREST_EXACT,  # INTER_NEAREST takes a corner, not the centre
     "bilinear": cv2.INTER_LINEAR,
     "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
@@ -25,7 +24,7 @@ _STD = np.array([0.229, 0.224, 0.225])
 
 
 class InputSpec(Protocol):
-    """What a model's first layer takes."""
+    """What a model takes as its image."""
 
     @property
     def height(self) -> int: ...
@@ -42,7 +41,7 @@ class InputSpec(Protocol):
 
 
 class PreprocessingSpec(Hashable, Protocol):
-    """How the model's pixel values follow from 0 to 255; scale and offset are for mode `scale`."""
+    """How 0 to 255 become the model's values; scale and offset are for mode `scale` only."""
 
     @property
     def mode(self) -> str: ...  # none, unit, tf, caffe, imagenet, scale
@@ -54,15 +53,15 @@ class PreprocessingSpec(Hashable, Protocol):
 
 def prepare(
     image: Pixels, spec: InputSpec, preprocessing: PreprocessingSpec, scale: int = 1
-) -> tuple[NDArray[np.float32], Geometry]:
-    """Return `image`, (H, W, 3) uint8 RGB, as a model wants it, and what the model sees of it.
+) -> tuple[Array, Geometry]:
+    """Return `image`, (H, W, 3) uint8 RGB, as a model takes it, and the geometry of what it sees.
 
-    The first is (height, width, C) float32, C 1 for gray and otherwise 3. `stretch` takes the
-    whole image, `crop` the largest centred rectangle of the input's proportions, `pad` puts the
-    whole image in the middle of black (0 before preprocessing). A size is rounded to whole
-    pixels, of the image or of the input, at least one; the geometry is that of the rounded sizes.
-    `scale`: the image is that many times smaller than its file's, by `open_reduced`; the geometry
-    is that of the file's.
+    The first is (height, width, C) float32, where C is 1 for gray and otherwise 3. `stretch` takes
+    the whole image, `crop` the largest centred rectangle of the input's proportions, and `pad`
+    centres the whole image on black (0 before preprocessing). Sizes are rounded to whole pixels,
+    of the image or of the input, and are at least one; the geometry is that of the rounded sizes.
+    `scale` is how many times smaller `open_reduced` has made the image than its file, to which
+    the geometry refers.
     """
     height, width = image.shape[0] * scale, image.shape[1] * scale
     seen, shown = boxes(height, width, spec)
@@ -91,13 +90,13 @@ def boxes(height: int, width: int, spec: InputSpec) -> tuple[Box, Box]:
     seen, shown = (0, 0, width, height), (0, 0, spec.width, spec.height)
     wide = width * spec.height > height * spec.width  # wider than the input, at equal height
     if spec.resize == "crop" and wide:
-        seen = _centred(_share(height, spec.width, spec.height), height, seen)
+        seen = _centre(_share(height, spec.width, spec.height), height, seen)
     elif spec.resize == "crop":
-        seen = _centred(width, _share(width, spec.height, spec.width), seen)
+        seen = _centre(width, _share(width, spec.height, spec.width), seen)
     elif spec.resize == "pad" and wide:
-        shown = _centred(spec.width, _share(spec.width, height, width), shown)
+        shown = _centre(spec.width, _share(spec.width, height, width), shown)
     elif spec.resize == "pad":
-        shown = _centred(_share(spec.height, width, height), spec.height, shown)
+        shown = _centre(_share(spec.height, width, height), spec.height, shown)
     return seen, shown
 
 
@@ -106,7 +105,7 @@ def _share(size: int, part: int, whole: int) -> int:
     return max(1, (2 * size * part + whole) // (2 * whole))
 
 
-def _centred(width: int, height: int, room: Box) -> Box:
+def _centre(width: int, height: int, room: Box) -> Box:
     left, top = (room[2] - width) // 2, (room[3] - height) // 2
     return left, top, left + width, top + height
 
@@ -127,10 +126,10 @@ def _geometry(height: int, width: int, spec: InputSpec, seen: Box, shown: Box) -
 
 
 @lru_cache(256)
-def _levels(order: str, preprocessing: PreprocessingSpec) -> NDArray[np.float32]:
-    """Return what each of the 256 levels becomes in each of C channels: (256, 1, C) float32.
+def _levels(order: str, preprocessing: PreprocessingSpec) -> Array:
+    """Return what each of the 256 levels becomes in each of C channels, (256, 1, C) float32.
 
-    Where all channels are alike (256,): OpenCV looks up twice as fast.
+    If all channels are alike return (256,), in which OpenCV looks up values twice as fast.
     """
     mean, std = (_MEAN[::-1], _STD[::-1]) if order == "bgr" else (_MEAN, _STD)
     scale: Any

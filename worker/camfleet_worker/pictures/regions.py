@@ -1,9 +1,9 @@
 """What a class activation map points at: its focus, and the regions where its heat is high.
 
-Coordinates are pixels of the upright original image: x and y start at its upper left corner,
+Coordinates are pixels of the upright original image: x and y start at its upper left corner, and
 pixel centres are at half integers. Heat is the positive part of the map, interpolated linearly
-between the centres of its cells and level beyond them. Only heat inside the image counts: what
-lies on padding is cut off, and outside the geometry's rectangle there is none.
+between the centres of its cells and constant beyond them. Only heat inside the image counts: what
+falls on padding is cut off, and outside the geometry's rectangle there is none.
 """
 
 import math
@@ -20,17 +20,17 @@ from camfleet.contract.outputs import Regions
 from camfleet_worker.arrays import Doubles, Integers, Map, Pixels
 from camfleet_worker.pictures.heat import normalise, stretch
 
-MAX_PIXELS = 4_000_000  # of a picture that is searched for regions
-_KEPT = 256  # sides of photographs: arrays of at most a map's side squared
+MAX_PIXELS = 4_000_000  # of a picture to search for regions
+_CACHED = 256  # axes, each with arrays of at most the square of a map's side
 
 
 def focus(raw: Map, geometry: Geometry) -> Focus | None:
-    """Return where the heat of the signed (h, w) float32 map lies, or None where there is none.
+    """Return where the heat of the signed (h, w) float32 map lies, or None if there is none.
 
-    Exact, and its cost depends on the map alone: heat is linear between cells, so that its
-    highest place is a cell's centre or at the edge of what is visible, and its integrals are
-    sums over cells. The peak lies between the centres of the outermost pixels; of equal peaks
-    it is the first, row by row.
+    The result is exact, and its cost depends on the map alone: heat is linear between cells, so
+    it peaks at a cell's centre or at the edge of what is visible, and its integrals are sums over
+    cells. The peak lies between the centres of the outermost pixels; among equal peaks it is the
+    first, row by row.
     """
     heat = normalise(raw)
     y, x = _axes(raw, geometry)
@@ -54,7 +54,7 @@ def focus(raw: Map, geometry: Geometry) -> Focus | None:
 
 
 def _pixel(place: float, pixels: int) -> float:
-    """Return a place as pixels; rounding leads beyond no outermost pixel's centre."""
+    """Return a place in pixels, which rounding can't move past an outermost pixel's centre."""
     return float(np.clip(place * pixels, 0.5, pixels - 0.5))
 
 
@@ -62,13 +62,13 @@ def regions(raw: Map, geometry: Geometry, wanted: Regions) -> tuple[Region, ...]
     """Return the connected regions where the heat of the signed (h, w) float32 map is high.
 
     The heat of every pixel is taken at its centre, as a fraction of the hottest pixel's. A pixel
-    is in a region if it reaches `wanted.threshold`; for "otsu", if its 8-bit heat is above the
+    is in a region if it reaches `wanted.threshold`, or for "otsu" if its 8-bit heat is above the
     threshold that Otsu's method finds in the visible rectangle. Pixels that touch at a corner
-    are connected. The largest region comes first; there are none without heat in the image.
+    are connected. The largest region comes first. Without heat in the image there are none.
 
     Box, area, run-lengths and outlines describe the same pixels. An outline runs along the edges
-    of pixels, in integers, as COCO's do: filled, it is the region again, without its holes. A
-    picture of more than `MAX_PIXELS` is searched in that many blocks of about square size.
+    of pixels, in integers, as COCO's do; filled, it is the region again, without its holes. A
+    picture of more than `MAX_PIXELS` is searched in that many roughly square blocks.
     """
     y, x = _axes(raw, geometry)
     height, width = geometry.image_height, geometry.image_width
@@ -106,7 +106,7 @@ def regions(raw: Map, geometry: Geometry, wanted: Regions) -> tuple[Region, ...]
 
 @dataclass(frozen=True)
 class _Axis:
-    """A line of `cells`, spread evenly from `start` to `stop`; the image reaches from 0 to 1."""
+    """A line of `cells` spread evenly from `start` to `stop`, where the image spans 0 to 1."""
 
     cells: int
     start: float
@@ -115,16 +115,16 @@ class _Axis:
     def blocks(self, pixels: int, scale: float) -> tuple[Map, Integers]:
         """Return each cell's share in each visible block, (n, cells), and the n + 1 edges.
 
-        A block is a pixel if `scale` is 1. Edges are whole pixels of the image.
+        If `scale` is 1 a block is a pixel. Edges are whole pixels of the image.
         """
         count = max(1, math.floor(pixels * scale))
         first, shares = stretch(self.cells, self.start * count, self.stop * count, count)
         return shares, np.arange(first, first + len(shares) + 1) * pixels // count
 
     def integrals(self, low: float, high: float) -> tuple[Doubles, Doubles]:
-        """Integrate each cell's share, and share * place, from `low` to `high`: (cells) each.
+        """Integrate each cell's share, and share * place, from `low` to `high`; (cells) each.
 
-        Shares are linear between the centres of cells, so that Simpson's rule is exact.
+        Shares are linear between the centres of cells, so Simpson's rule is exact.
         """
         begin, end = self._number(low), self._number(high)
         knots = np.clip(np.concatenate([[begin], np.arange(self.cells), [end]]), begin, end)
@@ -145,7 +145,7 @@ class _Axis:
         return self._places(numbers), self._shares(numbers)
 
     def _number(self, place: float) -> float:
-        """Return a place, moved into the line, in cells: each has its number at its centre."""
+        """Return a place, clamped to the line, in cells: a cell's number is at its centre."""
         inside = min(max(place, self.start), self.stop)
         return (inside - self.start) / (self.stop - self.start) * self.cells - 0.5
 
@@ -157,13 +157,13 @@ class _Axis:
         return np.asarray(np.maximum(1 - np.abs(inner - np.arange(self.cells)), 0))
 
 
-# Places are parts of the image, so that photographs of all sizes share these.
-@lru_cache(_KEPT)
+# Places are fractions of the image, so photographs of all sizes share these.
+@lru_cache(_CACHED)
 def _integrals(axis: _Axis, low: float, high: float) -> tuple[Doubles, Doubles]:
     return axis.integrals(low, high)
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHED)
 def _candidates(axis: _Axis, first: float, last: float) -> tuple[Doubles, Doubles]:
     return axis.candidates(first, last)
 
@@ -187,15 +187,15 @@ def _hot(heat: Map, threshold: float | Literal["otsu"]) -> Pixels:
 def _run_lengths(mask: Pixels, rows: Integers, columns: Integers, geometry: Geometry) -> str:
     """Return COCO's compressed run-lengths of the ones of `mask` in the whole image.
 
-    `mask` is (h, w), block i, j lies between `rows` i, i + 1 and `columns` j, j + 1. Runs count
-    down the columns; they are found at the mask's edges, so that no image is filled for it.
+    `mask` is (h, w), and block i, j lies between `rows` i, i + 1 and `columns` j, j + 1. Runs
+    count down the columns. They are found at the mask's edges, so that no image has to be filled.
     """
     height, width = geometry.image_height, geometry.image_width
     padded = np.pad(mask, ((1, 1), (0, 0)))
     column, row = np.nonzero((padded[1:] != padded[:-1]).T)
     xs = columns[column, None] + np.arange(np.diff(columns).max())
     turns = (xs * height + rows[row, None])[xs < columns[column + 1, None]]
-    # Where one column ends at the bottom and the next starts at the top, the run goes on.
+    # If one column ends at the bottom and the next starts at the top, the run continues.
     places, times = np.unique(turns, return_counts=True)
     runs = np.diff(places[times == 1], prepend=0, append=height * width)
     counts = runs if runs[-1] else runs[:-1]
@@ -206,8 +206,8 @@ def _run_lengths(mask: Pixels, rows: Integers, columns: Integers, geometry: Geom
 def _outlines(mask: Pixels, rows: Integers, columns: Integers) -> tuple[tuple[float, ...], ...]:
     """Return the outer outlines of `mask` along the edges of its blocks, as x, y, x, y, ...
 
-    OpenCV's contours run through pixel centres. With every block doubled, the first of two
-    centres stands for the edge before the block, the second for the edge after it.
+    OpenCV's contours run through pixel centres. With every block doubled, the first of its two
+    centres stands for the edge before the block, and the second for the edge after it.
     """
     doubled = mask.repeat(2, axis=0).repeat(2, axis=1)
     contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)

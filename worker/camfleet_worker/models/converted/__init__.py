@@ -1,1 +1,1 @@
-"""Models converted once: in a process of their own, kept on disk, shared in the bucket."""
+"""Models converted once: in a subprocess, then kept on disk and shared through the bucket."""

@@ -1,4 +1,4 @@
-"""Converted models in the bucket: what one worker has converted and proved, all others read."""
+"""Converted models in the bucket: what one worker has converted and verified, all others load."""
 
 import logging
 import shutil
@@ -13,14 +13,13 @@ from camfleet.storage.storage import Storage
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "tar"  # not compressed: weights don't shrink
+_FORMAT = "tar"  # uncompressed, because weights don't shrink
 
 
-class Shared:
+class ConvertedInBucket:
     """The converted forms of one registered model, by the names of their folders.
 
-    Nothing depends on them but the time of a start: what fails is logged, and anybody may delete
-    them at any time.
+    They only save time at startup: failures are logged, and anybody may delete them at any time.
     """
 
     def __init__(self, storage: Storage, digest: str, pool: Executor) -> None:
@@ -28,25 +27,25 @@ class Shared:
         self._digest = digest
         self._pool = pool
 
-    def fetch(self, folder: Path) -> None:
-        """Bring a converted model into `folder`, if there's one."""
+    def download(self, folder: Path) -> None:
+        """Download a converted model to `folder`, if the bucket has one."""
         key = self._key(folder)
         try:
             with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-                archive, made = Path(partial) / "archive", Path(partial) / folder.name
+                archive, unpacked = Path(partial) / "archive", Path(partial) / folder.name
                 self._storage.download(key, str(archive))
-                shutil.unpack_archive(archive, made, _FORMAT, filter="data")
-                made.rename(folder)
+                shutil.unpack_archive(archive, unpacked, _FORMAT, filter="data")
+                unpacked.rename(folder)
         except ObjectMissing:
             return
         except Exception as error:  # noqa: BLE001  # whatever has become of that file
-            if not folder.is_dir():  # else another process was faster
+            if not folder.is_dir():  # otherwise another process was faster
                 logger.warning("%s can't be used: %s", self._storage.uri(key), error)
         else:
             logger.info("%s was converted by another worker", self._storage.uri(key))
 
-    def offer(self, folder: Path) -> None:
-        """Write the converted model in `folder` for others, over what may be there; don't wait."""
+    def upload(self, folder: Path) -> None:
+        """Upload the converted model in `folder`, replacing any earlier one, in the background."""
         self._pool.submit(copy_context().run, self._write, folder)
 
     def _write(self, folder: Path) -> None:

@@ -1,12 +1,13 @@
-"""A split on disk beside its converted model: the next start needs no Keras to load it.
+"""Converted models on disk, each with its split, so that the next start needs no Keras.
 
-What Keras answered is kept too, so that the converted model is compared with it at every load.
-Only a split whose gradients have a closed form can be kept: others are differentiated by Keras.
+Keras' answers are stored too, and the converted model is compared with them whenever it's loaded.
+A split is stored only if its gradients have a closed form: otherwise Keras must differentiate it.
 """
 
 import logging
 import shutil
 import tempfile
+from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -34,45 +35,55 @@ _Facts = msgspec.defstruct(
 )
 
 
-def place(folder: Path, asked: str) -> Path:
-    """Return where a split at the layer `asked` for is kept: by all that it depends on."""
-    parts = (asked, *map(version, ("openvino", "keras", "camfleet")))
+def place(folder: Path, layer_name: str) -> Path:
+    """Return the folder for a converted layer; its name covers everything the layer depends on."""
+    parts = (layer_name, *map(version, ("openvino", "keras", "camfleet")))
     name = sha256("\n".join(parts).encode()).hexdigest()[:16]
     return folder / f"openvino-{name}"
 
 
-def is_closed(split: Split) -> bool:
-    """Say whether a split can do without its submodels."""
+def has_closed_form(split: Split) -> bool:
+    """Return whether a split can be explained without its submodels."""
     return split.cam_weights is not None and not split.extras
 
 
-def is_there(folder: Path) -> bool:
-    """Say whether anything is kept in `folder`; an empty one says that nothing could be."""
+def is_filled(folder: Path) -> bool:
+    """Return whether `folder` holds a converted model; an empty one marks a failed attempt."""
     return folder.is_dir() and any(folder.iterdir())
 
 
-def keep(split: Split, model: Any, folder: Path) -> bool:
-    """Write a converted model and its split to `folder`, in place of what's there.
+def mark_unconvertible(folder: Path) -> None:
+    """Leave an empty folder, so that nobody on this machine tries to convert the layer again."""
+    with suppress(OSError):
+        folder.mkdir(exist_ok=True)
 
-    Return whether it's there; failing costs the next start's time.
+
+def remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def save(split: Split, model: Any, folder: Path) -> bool:
+    """Write a converted model and its split to `folder`, replacing what is there.
+
+    Return whether it is there now. A failure only costs time at the next start.
     """
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-            made = Path(partial) / folder.name
-            openvino_engine.save(model, made)
-            if is_closed(split):
-                _write(split, made / _FILE)
-            shutil.rmtree(folder, ignore_errors=True)
-            made.rename(folder)
+            written = Path(partial) / folder.name
+            openvino_engine.save(model, written)
+            if has_closed_form(split):
+                _write(split, written / _FILE)
+            remove(folder)
+            written.rename(folder)
     except (OSError, RuntimeError) as error:
-        if not is_there(folder):  # else another process was faster
+        if not is_filled(folder):  # otherwise another process was faster
             logger.warning("the converted model is not kept in %s: %s", folder, error)
             return False
     return True
 
 
-def read(folder: Path) -> Split | None:
-    """Return the split that `keep` has written, without submodels; None if there's none."""
+def load(folder: Path) -> Split | None:
+    """Return the split that `save` has written, without submodels; None if there is none."""
     path = folder / _FILE
     if not path.is_file():
         return None

@@ -1,7 +1,7 @@
-"""Cutting and converting a model in a process of its own.
+"""Cutting and converting a model in a subprocess.
 
-That process takes TensorFlow and its memory along when it ends, leaves the lock of Python to the
-images in work, and if a model kills it, the worker says so and lives.
+TensorFlow and its memory go when the subprocess ends, the images in progress keep Python's lock
+to themselves meanwhile, and a model that kills the subprocess doesn't kill the worker.
 """
 
 import itertools
@@ -24,80 +24,81 @@ from camfleet_worker.models.converted import disk
 from camfleet_worker.process.runtime import configure, load_tensorflow
 
 
-class Order(NamedTuple):
-    """What to cut where, and the folder to keep it in; the model file is the card's."""
+class Request(NamedTuple):
+    """What to convert: a card's model file at these layers, into `folder`."""
 
     card: Card
     path: Path
-    layers: tuple[str, ...]
+    layer_names: tuple[str, ...]
     settings: Settings
     folder: Path
 
 
 class _Reply(msgspec.Struct):
-    """Whether all layers are kept, or why the model is refused."""
+    """Whether all layers are converted, or why the model is refused."""
 
-    kept: bool
+    converted: bool
     error: ErrorInfo | None = None
 
 
-def convert(order: Order) -> bool:
-    """Cut, convert and keep a model; return whether all its layers are kept whole.
+def convert(request: Request) -> bool:
+    """Cut and convert a model and save it to disk; return whether that worked for all its layers.
 
-    They aren't where OpenVINO can't run the model, or Keras must differentiate its head. Raises
-    `ModelRefused`; `InternalError` where that process broke or was killed.
+    It doesn't where OpenVINO can't run the model or Keras must differentiate its head. Raises
+    `ModelRefused`, or `InternalError` if the subprocess failed or was killed.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reply"
         command = [sys.executable, "-m", __name__, str(path)]
-        done = subprocess.run(command, input=pickle.dumps(order), stdout=2, check=False)  # noqa: S603  # ourselves
+        done = subprocess.run(command, input=pickle.dumps(request), stdout=2, check=False)  # noqa: S603  # ourselves
         if not path.exists():
             end = done.returncode
             how = f"was killed by {signal.Signals(-end).name}" if end < 0 else f"exited: {end}"
             raise InternalError(
-                f"the process that loaded model {order.card.id} {how}: it was out of memory, or a "
-                "library failed (see the worker's log)"
+                f"the process that loaded model {request.card.id} {how}: it was out of memory, or "
+                "a library failed (see the worker's log)"
             )
         reply = msgspec.json.decode(path.read_bytes(), type=_Reply)
     if reply.error:
         raise from_code(reply.error.code, reply.error.message)
-    return reply.kept
+    return reply.converted
 
 
-def _carried_out(order: Order) -> bool:
-    configure(order.settings)
-    load_tensorflow(order.settings)
+def _convert(request: Request) -> bool:
+    card, path, layer_names, settings, folder = request
+    configure(settings)
+    load_tensorflow(settings)
     from camfleet_worker.models.tf import conversion
-    from camfleet_worker.models.tf.cutting import cut_model
+    from camfleet_worker.models.tf.from_card import cut_from_card
 
-    allowed = order.settings.allow_custom_code
-    splits = cut_model(order.card, order.path, order.layers, custom_code_allowed=allowed)
-    if not all(map(disk.is_closed, splits)):
+    splits = cut_from_card(card, path, layer_names, custom_code_allowed=settings.allow_custom_code)
+    if not all(map(disk.has_closed_form, splits)):
         return False
     try:
-        models = [conversion.from_split(each) for each in splits]
-    except Exception:  # noqa: BLE001  # the worker tries again, and says why it can't
+        models = [conversion.from_split(split) for split in splits]
+    except Exception:  # noqa: BLE001  # the worker tries again, and logs why it can't
         return False
-    places = (disk.place(order.folder, asked) for asked in order.layers)
-    return all(itertools.starmap(disk.keep, zip(splits, models, places, strict=True)))
+    places = (disk.place(folder, layer_name) for layer_name in layer_names)
+    return all(itertools.starmap(disk.save, zip(splits, models, places, strict=True)))
 
 
-def _reply(order: Order) -> _Reply:
+def _reply(request: Request) -> _Reply:
     try:
-        return _Reply(_carried_out(order))
+        return _Reply(_convert(request))
     except CamfleetError as error:
         return _Reply(False, ErrorInfo(code=error.code, message=error.message))
-    except Exception as error:  # noqa: BLE001  # the worker learns it, whatever it is
+    except Exception as error:  # noqa: BLE001  # the worker reports it, whatever it is
         traceback.print_exc()
-        said = f"loading model {order.card.id} broke: {type(error).__name__}: {str(error)[:300]}"
-        return _Reply(False, ErrorInfo(code=InternalError.code, message=said))
+        reason = f"{type(error).__name__}: {str(error)[:300]}"
+        message = f"loading model {request.card.id} broke: {reason}"
+        return _Reply(False, ErrorInfo(code=InternalError.code, message=message))
 
 
 def _main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # who stops the worker waits for its work
-    order = pickle.load(sys.stdin.buffer)  # noqa: S301  # from ourselves
-    Path(sys.argv[1]).write_bytes(msgspec.json.encode(_reply(order)))
+        signal.signal(number, signal.SIG_IGN)  # a worker that shuts down waits for this to finish
+    request = pickle.load(sys.stdin.buffer)  # noqa: S301  # from ourselves
+    Path(sys.argv[1]).write_bytes(msgspec.json.encode(_reply(request)))
 
 
 if __name__ == "__main__":

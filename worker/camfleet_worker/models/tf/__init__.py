@@ -1,1 +1,1 @@
-"""What needs TensorFlow or Keras; loaded when a model must be cut, converted or differentiated."""
+"""What needs TensorFlow or Keras; loaded only to cut, convert or differentiate a model."""

@@ -1,4 +1,4 @@
-"""A compiled function for any number of rows: in batches of fixed sizes, as memory allows."""
+"""A compiled function for any number of rows, run in batches of fixed sizes, as memory allows."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,9 +18,8 @@ logger = logging.getLogger(__name__)
 class Batches:
     """Runs rows in batches that are padded to one of two sizes, 1 and `size`.
 
-    So a row's result doesn't depend on how many rows happened to share its batch. Where the
-    device has no memory for `size` rows, it's halved for good; raises `InternalError` where there
-    is none for one row.
+    So a row's result doesn't depend on how many rows happened to share its batch. When the device
+    runs out of memory, `size` is halved for good; raises `InternalError` if one row is too many.
     """
 
     def __init__(self, run: Run, size: int) -> None:
@@ -32,33 +31,33 @@ class Batches:
         return self.start(*arrays)()
 
     def start(self, *arrays: Any) -> Callable[[], tuple[Array, ...]]:
-        """Begin, and return when the device has all that it's to compute.
+        """Start, and return once the device has everything that it is to compute.
 
-        A GPU then computes while this process does other things; a CPU has computed by then.
-        What's returned waits for the outputs.
+        A GPU then computes while this process does other things; a CPU is done by then. The
+        function returned waits for the outputs.
         """
-        begun: list[Callable[[], tuple[Array, ...]]] = []
+        started: list[Callable[[], tuple[Array, ...]]] = []
         first = 0
         while first < len(arrays[0]):
-            size, outputs = self._batch(arrays, first)
-            begun.append(partial(_read, outputs, min(size, len(arrays[0]) - first)))
+            size, outputs = self._start_batch(arrays, first)
+            started.append(partial(_read, outputs, min(size, len(arrays[0]) - first)))
             first += size
 
         def finish() -> tuple[Array, ...]:
-            made = [read() for read in begun]
-            if len(made) == 1:
-                return made[0]
-            return tuple(map(np.concatenate, zip(*made, strict=True)))
+            batches = [read() for read in started]
+            if len(batches) == 1:
+                return batches[0]
+            return tuple(map(np.concatenate, zip(*batches, strict=True)))
 
         return finish
 
-    def _batch(self, arrays: Sequence[Any], first: int) -> tuple[int, Sequence[Any]]:
-        """Return the size of a batch of the rows from `first` on, and its outputs as tensors."""
+    def _start_batch(self, arrays: Sequence[Any], first: int) -> tuple[int, Sequence[Any]]:
+        """Start a batch at the row `first`; return its size and its outputs as tensors."""
         while True:
             size = self.size if len(arrays[0]) > 1 else 1
-            rows = [np.asarray(each[first : first + size]) for each in arrays]
+            rows = [np.asarray(array[first : first + size]) for array in arrays]
             try:
-                return size, self._run(*(_padded(each, size) for each in rows))
+                return size, self._run(*(_pad(array, size) for array in rows))
             except tf.errors.ResourceExhaustedError as error:
                 self._halve(size, error)
 
@@ -72,9 +71,9 @@ class Batches:
 
 
 def _read(outputs: Sequence[Any], count: int) -> tuple[Array, ...]:
-    return tuple(each.numpy()[:count] for each in outputs)
+    return tuple(output.numpy()[:count] for output in outputs)
 
 
-def _padded(batch: Any, size: int) -> Any:
+def _pad(batch: Any, size: int) -> Any:
     missing = size - len(batch)
     return np.pad(batch, [(0, missing)] + [(0, 0)] * (batch.ndim - 1)) if missing > 0 else batch

@@ -1,4 +1,4 @@
-"""From a TensorFlow graph to an OpenVINO model, in memory."""
+"""Conversion of a TensorFlow graph to an OpenVINO model, in memory."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,28 +21,28 @@ def from_split(split: Split) -> Any:
 
 
 def from_graph(graph: Any, outputs: Sequence[str]) -> Any:
-    """Return a traced TensorFlow function as an OpenVINO model whose outputs have these names."""
+    """Return a traced TensorFlow function as an OpenVINO model with these names of outputs."""
     library()
     from openvino._offline_transformations import apply_moc_transformations
     from openvino.frontend import FrontEndManager
     from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
 
     frontend = FrontEndManager().load_by_framework("tf")
-    with _variables_found_once():
-        nodes = GraphIteratorTFGraph(graph.graph, share_weights=False)  # not kept alive by `load`
+    with _each_variable_read_once():
+        nodes = GraphIteratorTFGraph(graph.graph, share_weights=False)  # `load` would drop them
         model = frontend.convert(frontend.load(nodes))
-    for each in model.inputs:
-        each.get_tensor().set_names({each.any_name.partition(":")[0]})
+    for port in model.inputs:
+        port.get_tensor().set_names({port.any_name.partition(":")[0]})
     for tensor, name in zip(graph.outputs, outputs, strict=True):
         model.output(tensor.name).get_tensor().add_names({name})
-    # Folds batch normalisation into the convolutions once, for all that is compiled from here.
+    # Folds batch normalisation into the convolutions once, for everything compiled from this.
     apply_moc_transformations(model, cf=False, smart_reshape=False)
     return model
 
 
 @contextmanager
-def _variables_found_once() -> Iterator[None]:
-    """Let OpenVINO look for each variable once: it takes eleven looks through all of them."""
+def _each_variable_read_once() -> Iterator[None]:
+    """Let OpenVINO look up each variable once; by itself it searches all of them eleven times."""
     from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
 
     with _CONVERTING:

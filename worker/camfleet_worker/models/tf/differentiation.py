@@ -1,19 +1,19 @@
 """The gradients of any head, by TensorFlow's tape."""
 
-from camfleet_worker.arrays import Array
-from camfleet_worker.models.engine import Classes, Extras, Gradients
+from camfleet_worker.arrays import Array, Classes
+from camfleet_worker.models.engine import Extras, Gradients
 from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf import functions
 from camfleet_worker.models.tf.batches import Batches
 
 
-def differentiated(split: Split, batch_size: int) -> Gradients:
-    """Return the gradients of a head, compiled for batches."""
+def taped_gradients(split: Split, batch_size: int) -> Gradients:
+    """Return a head's gradients as a function compiled for batches."""
     run = functions.runner(functions.gradients(split.head, split.extras), split.head)
     batches = Batches(run, batch_size)
 
     def gradients(activations: Array, classes: Classes, extras: Extras) -> Array:
-        (made,) = batches(activations, classes, *extras)
-        return made
+        (found,) = batches(activations, classes, *extras)
+        return found
 
     return gradients

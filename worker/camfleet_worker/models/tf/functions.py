@@ -1,4 +1,4 @@
-"""The two submodels of a split as TensorFlow graphs: with variables, or frozen to constants."""
+"""The two submodels of a split as TensorFlow graphs, with variables or frozen to constants."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -6,16 +6,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import (
-    convert_variables_to_constants_v2,  # TensorFlow has no public way
+    convert_variables_to_constants_v2,  # TensorFlow has no public API for this
 )
 
 from camfleet_worker.models.engine import EngineRefused
 from camfleet_worker.models.split import Extra
-from camfleet_worker.models.tf.signature import joined
+from camfleet_worker.models.tf.signature import pack_inputs
 
 Run: TypeAlias = Callable[..., Sequence[Any]]  # arrays to tensors
 
-# Freezing copies the weights into the graph, and TensorFlow the graph: about 15 times over.
+# Freezing copies the weights into the graph, and TensorFlow copies the graph about 15 times.
 MOST_FROZEN = 64 * 2**20
 _PYTHON = {"EagerPyFunc", "PyFunc", "PyFuncStateless"}
 
@@ -23,7 +23,7 @@ _PYTHON = {"EagerPyFunc", "PyFunc", "PyFuncStateless"}
 def forward(conv: Any, head: Any, extras: Sequence[Extra], batch: int | None) -> Any:
     """Return the traced graph from (B, H, W, C) images and extras to feature maps and logits.
 
-    Inputs are named `images`, `extra_0` and on; `batch` is B, None for any.
+    The inputs are named `images`, `extra_0`, `extra_1` ...; `batch` is B, or None for any.
     """
     image = conv.inputs[0]
 
@@ -35,8 +35,8 @@ def forward(conv: Any, head: Any, extras: Sequence[Extra], batch: int | None) ->
     )
     def run(images: Any, *given: Any) -> Any:
         rest = _cast(given, extras)
-        activations = conv(joined(tf.cast(images, image.dtype), rest), training=False)
-        logits = head(joined(activations, rest), training=False)
+        activations = conv(pack_inputs(tf.cast(images, image.dtype), rest), training=False)
+        logits = head(pack_inputs(activations, rest), training=False)
         return tf.cast(activations, tf.float32), logits
 
     return run.get_concrete_function()
@@ -56,7 +56,7 @@ def gradients(head: Any, extras: Sequence[Extra]) -> Any:
     def run(activations: Any, classes: Any, *given: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(activations)
-            inputs = joined(tf.cast(activations, maps.dtype), _cast(given, extras))
+            inputs = pack_inputs(tf.cast(activations, maps.dtype), _cast(given, extras))
             chosen = tf.gather(head(inputs, training=False), classes, axis=1, batch_dims=1)
         return (
             tape.gradient(chosen, activations, unconnected_gradients=tf.UnconnectedGradients.ZERO),
@@ -66,7 +66,7 @@ def gradients(head: Any, extras: Sequence[Extra]) -> Any:
 
 
 def runner(graph: Any, *models: Any) -> Run:
-    """Return a graph as a function of arrays, with the variables of its models, but not them."""
+    """Return a graph as a function of arrays, which keeps only the models' variables alive."""
     variables = [weight.value for model in models for weight in model.weights]
 
     def run(*arrays: Any, _alive: Sequence[Any] = variables) -> Sequence[Any]:
@@ -76,7 +76,7 @@ def runner(graph: Any, *models: Any) -> Run:
     return run
 
 
-def frozen(graph: Any, size: int) -> Any:
+def freeze(graph: Any, size: int) -> Any:
     """Return a graph with its variables, of `size` bytes, as constants; raise `EngineRefused`."""
     check_native(graph)
     if size > MOST_FROZEN:
@@ -88,25 +88,27 @@ def frozen(graph: Any, size: int) -> Any:
 
 
 def check_native(graph: Any) -> None:
-    """Raise `EngineRefused` where a graph calls back into Python: it can't leave this process."""
+    """Raise `EngineRefused` if a graph calls Python code, because it can't leave this process."""
     definition = graph.graph.as_graph_def()
-    bodies = [definition.node, *(each.node_def for each in definition.library.function)]
+    bodies = [definition.node, *(function.node_def for function in definition.library.function)]
     if any(node.op in _PYTHON for nodes in bodies for node in nodes):
         raise EngineRefused("the model has a layer that runs Python code")
 
 
 def nbytes(models: Sequence[Any]) -> int:
-    """Return the bytes of the weights of models, each weight once."""
+    """Return the size of the models' weights, counting shared ones once."""
     weights = {id(weight): weight for model in models for weight in model.weights}
-    return sum(int(np.prod(each.shape)) * tf.as_dtype(each.dtype).size for each in weights.values())
+    return sum(
+        int(np.prod(weight.shape)) * tf.as_dtype(weight.dtype).size for weight in weights.values()
+    )
 
 
 def _specs(extras: Sequence[Extra], batch: int | None) -> list[Any]:
     return [
-        tf.TensorSpec((batch, *each.shape), tf.float32, f"extra_{number}")
-        for number, each in enumerate(extras)
+        tf.TensorSpec((batch, *extra.shape), tf.float32, f"extra_{number}")
+        for number, extra in enumerate(extras)
     ]
 
 
 def _cast(values: Sequence[Any], extras: Sequence[Extra]) -> list[Any]:
-    return [tf.cast(value, each.dtype) for value, each in zip(values, extras, strict=True)]
+    return [tf.cast(value, extra.dtype) for value, extra in zip(values, extras, strict=True)]

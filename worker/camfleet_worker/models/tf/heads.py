@@ -1,4 +1,4 @@
-"""The end of a model: from its output back to logits, and CAM's weights."""
+"""The end of a model: its logits, what they mean, and CAM's weights."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from keras import ops
 from camfleet.errors import ModelRefused
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.split import Activation
-from camfleet_worker.models.tf.graph import FlatGraph, Step, activation_name
+from camfleet_worker.models.tf.flat_graph import FlatGraph, Step, activation_name
 
 _SHAPING = ("Flatten", "Reshape", "Cast")
 
 
-def without_activation(graph: FlatGraph) -> tuple[FlatGraph, str]:
-    """Return the graph up to the logits, and the name of the softmax or sigmoid taken off."""
+def strip_activation(graph: FlatGraph) -> tuple[FlatGraph, str]:
+    """Return the graph up to the logits, and the name of the softmax or sigmoid removed."""
     tensor = graph.output
     while True:
         step = graph.producer(tensor)
@@ -22,26 +22,26 @@ def without_activation(graph: FlatGraph) -> tuple[FlatGraph, str]:
             raise ModelRefused("the model's output is its input: there is nothing to explain")
         name = activation_name(step.operation)
         if name in ("softmax", "log_softmax", "sigmoid"):
-            return _ending_before(step, graph), name.removeprefix("log_")
+            return _stop_before(step, graph), name.removeprefix("log_")
         if not (step.idle or step.kind in _SHAPING):
             return graph, "linear"
         tensor = step.inputs[0]
 
 
-def meaning(wanted: str, found: str, units: int) -> Activation:
-    """Return what turns logits into probabilities: the card's word, else what the model ends in.
+def meaning(wanted: str, ending: str, units: int) -> Activation:
+    """Return what turns logits into probabilities: what the card says, else the model's ending.
 
     Several linear outputs count as logits of a softmax, a single one as a regression.
     """
     if wanted != "auto":
         return wanted  # type: ignore[return-value]  # the card's field has these values only
-    if found != "linear":
-        return found  # type: ignore[return-value]  # as `without_activation` names them
+    if ending != "linear":
+        return ending  # type: ignore[return-value]  # as `strip_activation` names them
     return "softmax" if units > 1 else "none"
 
 
 def class_logits(logits: Any, kind: Activation) -> Any:
-    """Return a symbolic output as (B, classes) float32; a single sigmoid unit z as (-z, z)."""
+    """Return a symbolic output as (B, classes) float32, a single sigmoid unit z as (-z, z)."""
     if any(size not in (None, 1) for size in logits.shape[1:-1]):
         raise ModelRefused(
             f"the model's output has shape {tuple(logits.shape)}: only classifiers with one score "
@@ -56,10 +56,10 @@ def class_logits(logits: Any, kind: Activation) -> Any:
 def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array | None, str]:
     """Return CAM's (K, classes) weights for a head of `steps` after `start`.
 
-    Where its closed form doesn't hold: None and the reason.
+    Return None and the reason where its closed form doesn't hold.
     """
-    acting = [each for each in steps if not each.idle and each.kind not in _SHAPING]
-    names = ", ".join(each.kind for each in acting) or "nothing"
+    acting = [step for step in steps if not step.idle and step.kind not in _SHAPING]
+    names = ", ".join(step.kind for step in acting) or "nothing"
     refusal = f"it needs global average pooling and at most one dense layer, not {names}"
     if not acting or not _is_global_average(acting[0], start):
         return None, refusal
@@ -75,8 +75,8 @@ def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array
     return weights, ""
 
 
-def _ending_before(step: Step, graph: FlatGraph) -> FlatGraph:
-    """Return the graph ending in what `step`, an activation or a layer with one, applies it to."""
+def _stop_before(step: Step, graph: FlatGraph) -> FlatGraph:
+    """Return the graph without the activation of `step`, its last layer or the layer's own."""
     steps = graph.steps[: graph.steps.index(step)]
     if not getattr(step.operation, "weights", None):
         return FlatGraph(graph.image, graph.extras, steps, step.inputs[0])

@@ -1,4 +1,4 @@
-"""From a model file on disk to a Keras model, or a clear refusal. Code in files is not run."""
+"""Load a Keras model from a file, or refuse it with a clear reason. Code in files never runs."""
 
 import json
 import warnings
@@ -11,22 +11,22 @@ import keras
 
 from camfleet.errors import ModelRefused, UnsupportedModelFile
 from camfleet.registry.cards import check_model_file
-from camfleet_worker.models.model_file import configuration, describe, parts
+from camfleet_worker.models.model_file import configuration, describe, references
 
 LAMBDA = "lambda"
 
-_KNOWN_MODULES = ("builtins", "keras", "tensorflow", "tf_keras")
+_KNOWN_LIBRARIES = ("builtins", "keras", "tensorflow", "tf_keras")
 
 
 def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = False) -> Any:
     """Return the Keras model in a .keras, .h5 or .hdf5 file, without its training state.
 
-    `custom_code` is what the card names: `module:Class` of layers that are installed here, or
-    `lambda` for code inside the file; `allowed` says whether the operator permits any. Raises
+    `custom_code` is what the card names: `module:Class` for layers that are installed here, or
+    `lambda` for code inside the file. `allowed` says whether the operator permits any. Raises
     `ModelRefused`, or `UnsupportedModelFile` with Keras' reason.
 
-    Keras' safe mode is on, but it's ignored for HDF5 and it trusts installed modules. So the
-    file's configuration is read first, and what would run code that nobody named is refused.
+    Keras' safe mode is on, but HDF5 files ignore it and it trusts installed modules. So the
+    file's configuration is read first, and anything that would run code not named is refused.
     """
     check_model_file(path)
     if custom_code and not allowed:
@@ -34,12 +34,12 @@ def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = F
             f"the card asks for custom code ({', '.join(custom_code)}), which this worker does not "
             "run: its operator would have to set CAMFLEET_ALLOW_CUSTOM_CODE=1"
         )
-    objects = dict(map(_import, (each for each in custom_code if each != LAMBDA)))
+    objects = dict(map(_import, (name for name in custom_code if name != LAMBDA)))
     lambdas = LAMBDA in custom_code
     _check_configuration(path, set(objects), lambdas=lambdas)
     _check_age(path)
     with warnings.catch_warnings():
-        # Old files carry arguments and input structures that today's Keras warns about.
+        # Old files hold arguments and input structures that today's Keras warns about.
         warnings.simplefilter("ignore")
         try:
             return keras.models.load_model(
@@ -54,24 +54,25 @@ def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = F
 
 
 def _check_configuration(path: Path, named: set[str], *, lambdas: bool) -> None:
-    for part in parts(configuration(path)):
-        kind = str(part["class_name"]).split(">")[-1]
-        module = str(part.get("module") or "keras").split(".")[0]
+    for reference in references(configuration(path)):
+        kind = str(reference["class_name"]).split(">")[-1]
+        module = str(reference.get("module") or "keras")
+        library = module.partition(".")[0]
         if kind == "Lambda" and not lambdas:
             raise UnsupportedModelFile(
                 f"{path.name} has a Lambda layer, which is code inside the file and is not run: "
                 "replace it by a layer of Keras' own (Rescaling, Activation, ...) and save again"
             )
-        if module not in _KNOWN_MODULES and kind not in named:
+        if library not in _KNOWN_LIBRARIES and kind not in named:
             raise UnsupportedModelFile(
-                f"{path.name} asks for {part['module']}.{kind}, which is not Keras' own: name it "
-                f'in the card (custom_code = ["{part["module"]}:{kind}"]), or rebuild the model '
+                f"{path.name} asks for {module}.{kind}, which is not Keras' own: name it "
+                f'in the card (custom_code = ["{module}:{kind}"]), or rebuild the model '
                 "from Keras' own layers"
             )
 
 
 def _check_age(path: Path) -> None:
-    """Refuse what Keras 3 would read without an error and compute differently."""
+    """Refuse what Keras 3 would load without an error but compute differently."""
     version = describe(path)["keras_version"]
     old = version[:2] in ("1.", "2.")
     if old and "hard_sigmoid" in json.dumps(configuration(path)):

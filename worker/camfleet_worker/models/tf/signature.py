@@ -1,4 +1,4 @@
-"""A model's inputs and outputs: which is the image, which is explained, what else it needs."""
+"""A model's inputs and outputs: which is the image, which to explain, what else it needs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,14 +6,14 @@ from typing import Any
 
 from camfleet.errors import ModelRefused
 from camfleet_worker.models.split import Extra
-from camfleet_worker.models.tf.graph import FlatGraph
+from camfleet_worker.models.tf.flat_graph import FlatGraph
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a card says of a model's inputs and outputs.
+    """What a card says about a model's inputs and outputs.
 
-    Null names choose the only one there is: of several inputs the only one of rank 4.
+    Where a name is null there must be only one: one output, and one input or one of rank 4.
     """
 
     shape: tuple[int, int, int]  # (H, W, C) of the image
@@ -22,10 +22,10 @@ class Signature:
     defaults: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of the other inputs
 
 
-def choose(model: Any, signature: Signature) -> tuple[str, int]:
-    """Return the name of the image input and the number of the output to explain.
+def choose_ends(model: Any, signature: Signature) -> tuple[str, int]:
+    """Return the name of the image input and the index of the output to explain.
 
-    Raises `ModelRefused` where they are unclear or don't fit, with what there is.
+    Raises `ModelRefused` where they are ambiguous or don't fit, and says what the model has.
     """
     inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
     if not inputs or not outputs:
@@ -47,7 +47,7 @@ def choose(model: Any, signature: Signature) -> tuple[str, int]:
 
 
 def extras_of(graph: FlatGraph, defaults: Mapping[str, Sequence[float]]) -> tuple[Extra, ...]:
-    """Return the inputs other than the image; raise `ModelRefused` for what numbers can't fill."""
+    """Return the inputs other than the image; raise `ModelRefused` if numbers can't fill one."""
     unknown = set(defaults) - set(graph.extras)
     if unknown:
         there = ", ".join(graph.extras) or "none but the image"
@@ -67,20 +67,20 @@ def extras_of(graph: FlatGraph, defaults: Mapping[str, Sequence[float]]) -> tupl
     return tuple(extras)
 
 
-def joined(first: Any, others: Iterable[Any]) -> Any:
-    """Return what a submodel takes: a tensor, or a list where there are further inputs."""
+def pack_inputs(first: Any, others: Iterable[Any]) -> Any:
+    """Return what a submodel takes: a tensor, or a list if there are further inputs."""
     rest = list(others)
     return [first, *rest] if rest else first
 
 
 def _image(inputs: Sequence[Any], signature: Signature) -> Any:
-    there = ", ".join(f"{each.name} {tuple(each.shape[1:])}" for each in inputs)
+    there = ", ".join(f"{tensor.name} {tuple(tensor.shape[1:])}" for tensor in inputs)
     if signature.image is not None:
-        for each in inputs:
-            if each.name == signature.image:
-                return each
+        for tensor in inputs:
+            if tensor.name == signature.image:
+                return tensor
         raise ModelRefused(f"the model has no input {signature.image!r}; it has {there}")
-    images = [each for each in inputs if len(each.shape) == 4] if len(inputs) > 1 else inputs
+    images = [tensor for tensor in inputs if len(tensor.shape) == 4] if len(inputs) > 1 else inputs
     if len(images) != 1:
         raise ModelRefused(
             f"which input is the image? The model has {there}: set image_input in the card"

@@ -2,17 +2,17 @@
 
 import threading
 
-from camfleet_worker.arrays import Array
-from camfleet_worker.models.engine import Classes, Engine, Extras, Forward, Gradients, Rows
+from camfleet_worker.arrays import Array, Classes
+from camfleet_worker.models.engine import Engine, Extras, Forward, Gradients, Rows
 from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf import functions
 from camfleet_worker.models.tf.batches import Batches
 
 
 class TensorFlow(Engine):
-    """A split as TensorFlow graphs; `frozen`: the forward pass with its weights as constants.
+    """A split as TensorFlow graphs; with `frozen`, the forward pass has constants for weights.
 
-    Raises `EngineRefused` for what can't be frozen.
+    Raises `EngineRefused` for a model that can't be frozen.
     """
 
     pads = True
@@ -24,21 +24,21 @@ class TensorFlow(Engine):
         self.name = "tensorflow, frozen" if frozen else "tensorflow"
         self.nbytes = functions.nbytes([split.conv, split.head])
         run = functions.runner(
-            functions.frozen(graph, self.nbytes) if frozen else graph, split.conv, split.head
+            functions.freeze(graph, self.nbytes) if frozen else graph, split.conv, split.head
         )
         self._forward = Batches(run, batch_size)
         self._gradients = gradients
-        self._last = threading.Semaphore()  # of the batch that was begun last, until it has ended
+        self._newest = threading.Semaphore()  # held by the newest batch until it has finished
 
     def start(self, images: Rows, extras: Extras) -> Forward:
         read = self._forward.start(images, *extras)
-        self._last.acquire()  # a GPU has this batch by now, while it computes the one before
+        self._newest.acquire()  # by now a GPU has this batch queued behind the one before
 
         def finish() -> tuple[Array, Array]:
             try:
                 activations, logits = read()
             finally:
-                self._last.release()
+                self._newest.release()
             return activations, logits
 
         return finish

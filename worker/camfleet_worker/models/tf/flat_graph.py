@@ -1,9 +1,9 @@
-"""Any Keras model as one flat list of operations, nested models opened.
+"""Any Keras model as one flat list of operations, nested models unpacked.
 
 Keras 3 runs a functional model through its recorded graph. Running it on new symbolic inputs,
-and descending whenever an operation is itself a model with a graph, gives every intermediate
-tensor on one graph that starts at the true input: layers before the backbone (Rescaling) are
-kept, and a tensor inside the backbone can be an output.
+and descending whenever an operation is itself a model with a graph, puts every intermediate
+tensor on one graph that starts at the true input: layers before the backbone (Rescaling) stay in
+it, and a tensor inside the backbone can be an output.
 """
 
 from collections import Counter
@@ -42,11 +42,11 @@ class Step:
 
     @cached_property
     def inputs(self) -> list[Any]:
-        return [each for each in tree.flatten((self.args, self.kwargs)) if _is_tensor(each)]
+        return _tensors((self.args, self.kwargs))
 
     @cached_property
     def outputs(self) -> list[Any]:
-        return [each for each in tree.flatten(self.output) if _is_tensor(each)]
+        return _tensors(self.output)
 
     @property
     def kind(self) -> str:
@@ -54,7 +54,7 @@ class Step:
 
     @property
     def idle(self) -> bool:
-        """True where the operation passes its input on unchanged when not training."""
+        """Return whether the operation does nothing at inference."""
         return self.kind in _IDLE or (
             self.kind == "Activation" and activation_name(self.operation) == "linear"
         )
@@ -62,9 +62,9 @@ class Step:
 
 @dataclass(frozen=True)
 class FlatGraph:
-    """A model's operations in the order they run, from fresh inputs to one output.
+    """A model's operations in the order in which they run, from fresh inputs to one output.
 
-    `extras` are the inputs other than the image, by name.
+    `extras` holds the inputs other than the image, by name.
     """
 
     image: Any
@@ -73,23 +73,23 @@ class FlatGraph:
     output: Any
 
     def producer(self, tensor: Any) -> Step | None:
-        """Return the step that makes a tensor; None for an input."""
+        """Return the step that computes a tensor; None for an input."""
         return self._producers.get(id(tensor))
 
     @property
     def half(self) -> bool:
-        """True where something is computed in half precision."""
-        return any(each.dtype in _HALF for step in self.steps for each in step.outputs)
+        """Return whether anything is computed in half precision."""
+        return any(tensor.dtype in _HALF for step in self.steps for tensor in step.outputs)
 
     @cached_property
     def _producers(self) -> dict[int, Step]:
-        return {id(each): step for step in self.steps for each in step.outputs}
+        return {id(tensor): step for step in self.steps for tensor in step.outputs}
 
     def head(self, start: Any) -> tuple[list[Step], bool]:
         """Return the steps that compute the output from the tensor `start`, in order.
 
-        The flag is False where `start` can't be cut at: the output doesn't need it, or needs the
-        image also on a way that runs past it. Other inputs may run past it.
+        The flag is False where the graph can't be cut at `start`: the output doesn't depend on it,
+        or also depends on the image by a path around it. Other inputs may run past it.
         """
         seen: set[int] = set()
         todo = [self.output]
@@ -100,15 +100,17 @@ class FlatGraph:
                 if current is not start and id(current) in self._producers:
                     todo.extend(self._producers[id(current)].inputs)
         wanted = seen - {id(start)}
-        steps = [step for step in self.steps if any(id(each) in wanted for each in step.outputs)]
+        steps = [
+            step for step in self.steps if any(id(output) in wanted for output in step.outputs)
+        ]
         return steps, id(start) in seen and id(self.image) not in seen
 
     def replay(self, start: Any, fresh: Any, extras: dict[str, Any]) -> Any:
-        """Return the output computed from `fresh` in the place of the tensor `start`.
+        """Return the output computed from `fresh` instead of the tensor `start`.
 
-        `extras` stand in the place of the other inputs.
+        `extras` replace the other inputs.
         """
-        made = {id(self.extras[name]): each for name, each in extras.items()}
+        made = {id(self.extras[name]): tensor for name, tensor in extras.items()}
         made[id(start)] = fresh
 
         def swap(value: Any) -> Any:
@@ -125,24 +127,26 @@ class FlatGraph:
 def flatten(model: Any, image: str, shape: tuple[int, int, int], output: int) -> FlatGraph:
     """Return the flat graph of `model` on fresh inputs.
 
-    The input named `image` gets `shape` (H, W, C), `output` is the number of the output to end
-    in. Raises `ModelRefused` for a model without a recorded graph.
+    The input named `image` gets `shape` (H, W, C), and the graph ends in the output with the
+    index `output`. Raises `ModelRefused` for a model without a recorded graph.
     """
     fresh = {
-        each.name: keras.Input(
-            shape if each.name == image else each.shape[1:], dtype=each.dtype, name=each.name
+        tensor.name: keras.Input(
+            shape if tensor.name == image else tensor.shape[1:],
+            dtype=tensor.dtype,
+            name=tensor.name,
         )
-        for each in model.inputs
+        for tensor in model.inputs
     }
     steps: list[Step] = []
     outputs = _run(model, list(fresh.values()), "", steps)
-    extras = {name: each for name, each in fresh.items() if name != image}
+    extras = {name: tensor for name, tensor in fresh.items() if name != image}
     return FlatGraph(fresh[image], extras, tuple(steps), tree.flatten(outputs)[output])
 
 
-def packed(model: Any, values: dict[str, Any]) -> Any:
-    """Return the values of a model's inputs, by name, in the structure in which it takes them."""
-    flat = [values[each.name] for each in model.inputs]
+def pack(model: Any, values: dict[str, Any]) -> Any:
+    """Return the values of a model's inputs, by name, in the structure that it takes."""
+    flat = [values[tensor.name] for tensor in model.inputs]
     structure = getattr(graph_of(model), "_inputs_struct", model.inputs)
     return tree.pack_sequence_as(structure, flat)
 
@@ -150,12 +154,12 @@ def packed(model: Any, values: dict[str, Any]) -> Any:
 def graph_of(operation: Any) -> Any:
     """Return the functional graph behind an operation that is a model, or None."""
     if isinstance(operation, keras.Sequential):
-        return operation._functional  # noqa: SLF001  # Keras has no public way
+        return operation._functional  # noqa: SLF001  # no public API
     return operation if hasattr(operation, "_run_through_graph") else None
 
 
 def activation_name(operation: Any) -> str:
-    """Return the name of the function that an operation ends in, `linear` where it has none."""
+    """Return the name of the activation that an operation ends in, `linear` if it has none."""
     if type(operation).__name__ in ("Softmax", "LogSoftmax", "Sigmoid"):
         return {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}[
             type(operation).__name__
@@ -191,17 +195,21 @@ def _run(model: Any, inputs: list[Any], prefix: str, steps: list[Step]) -> Any:
         _cast(tensor, wanted.dtype, prefix, steps)
         for tensor, wanted in zip(inputs, graph.inputs, strict=True)
     ]
-    return graph._run_through_graph(arriving, operation_fn=visit)  # noqa: SLF001  # no public way
+    return graph._run_through_graph(arriving, operation_fn=visit)  # noqa: SLF001  # no public API
 
 
 def _cast(tensor: Any, dtype: str, prefix: str, steps: list[Step]) -> Any:
-    """Return a model's input in the dtype that it's declared in, as calling the model would."""
+    """Return a model's input in its declared dtype, as calling the model would."""
     if tensor.dtype == dtype:
         return tensor
     operation = keras.layers.Activation("linear", dtype=dtype, name=f"cast_{len(steps)}")
     output = operation(tensor)
     steps.append(Step(prefix + operation.name, operation, (tensor,), {}, output))
     return output
+
+
+def _tensors(structure: Any) -> list[Any]:
+    return [value for value in tree.flatten(structure) if _is_tensor(value)]
 
 
 def _is_tensor(value: Any) -> bool:

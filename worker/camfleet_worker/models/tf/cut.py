@@ -1,0 +1,81 @@
+"""Cut a Keras model in two: the conv submodel up to a layer's feature maps, and the head after it.
+
+The cut is what makes a worker fast: only the small head is differentiated, and the conv submodel
+runs inference alone. The head ends in logits: a final softmax or sigmoid is removed, because its
+gradients vanish for confident answers (Grad-CAM is defined on the score before it).
+"""
+
+from typing import Any
+
+import keras
+
+from camfleet_worker.arrays import Array
+from camfleet_worker.models.split import Activation, Split, Trial
+from camfleet_worker.models.tf import heads, verify
+from camfleet_worker.models.tf.describe import Description, candidate, describe
+from camfleet_worker.models.tf.functions import nbytes
+from camfleet_worker.models.tf.signature import Signature, pack_inputs
+
+
+def cut_model(
+    model: Any, signature: Signature, layer_name: str, activation: str, probe: Array
+) -> Split:
+    """Cut `model` at a layer ("auto" or a path) and verify the two parts against the whole.
+
+    `activation` is "auto" or what the outputs mean, `probe` (B, H, W, C) float32 a batch to
+    compare on. Raises `ModelRefused` or `LayerRefused`.
+    """
+    description = describe(model, signature, layer_name, activation)
+    conv, head = _submodels(description)
+    trial, outputs = verify.run(model, description, conv, head, probe)
+    meaning = description.activation
+    if activation == "auto" and verify.are_probabilities(outputs, description.ending):
+        meaning = "given"
+    error = verify.check_parts(outputs, trial.logits, meaning, description.tolerance)
+    return _split(description, conv, head, trial, meaning, error)
+
+
+def _submodels(description: Description) -> tuple[Any, Any]:
+    """Return the conv and the head submodel, which share the whole model's weights."""
+    graph, cut_output = description.graph, description.step.output
+    maps = keras.Input(cut_output.shape[1:], dtype=cut_output.dtype, name="feature_maps")
+    again = {
+        name: keras.Input(extra.shape[1:], dtype=extra.dtype, name=f"{name}_again")
+        for name, extra in graph.extras.items()
+    }
+    output = graph.replay(cut_output, maps, again)
+    logits = heads.class_logits(output, description.activation)
+    conv = keras.Model(pack_inputs(graph.image, graph.extras.values()), cut_output)
+    return conv, keras.Model(pack_inputs(maps, again.values()), logits)
+
+
+def _split(
+    description: Description,
+    conv: Any,
+    head: Any,
+    trial: Trial,
+    meaning: Activation,
+    error: float,
+) -> Split:
+    steps, _ = description.graph.head(description.step.output)
+    weights, reason = heads.cam_weights(steps, description.step, meaning)
+    if weights is not None:
+        reason = verify.check_cam(trial.activations, trial.logits, weights)
+    return Split(
+        conv=conv,
+        head=head,
+        extras=description.extras,
+        layer=candidate(description.step),
+        candidates=tuple(map(candidate, description.candidates)),
+        ending=description.ending,
+        activation=meaning,
+        classes=int(head.output.shape[-1]),
+        head_layers=tuple(f"{step.path} ({step.kind})" for step in steps),
+        cam_weights=None if reason else weights,
+        cam_reason=reason,
+        error=error,
+        tolerance=description.tolerance,
+        trial=trial,
+        conv_bytes=nbytes([conv]),
+        head_bytes=nbytes([head]),
+    )

@@ -1,0 +1,130 @@
+"""What is known of a Keras model before it is cut: its flat graph, its ending and the layer to cut.
+
+Raises `ModelRefused` for a model that can't be explained, `LayerRefused` for a layer that can't be
+cut at, with the layers that can.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from camfleet.errors import LayerRefused, ModelRefused
+from camfleet_worker.models.split import (
+    HALF_TOLERANCE,
+    TOLERANCE,
+    Activation,
+    Candidate,
+    Extra,
+)
+from camfleet_worker.models.tf import heads
+from camfleet_worker.models.tf.flat_graph import FlatGraph, Step, flatten
+from camfleet_worker.models.tf.signature import Signature, choose_ends, extras_of
+
+
+@dataclass(frozen=True)
+class Description:
+    """How to cut a model: `graph` runs from the input `image` to the logits, and is cut at `step`.
+
+    `output` is the index of the model's output to explain, `ending` the activation that follows
+    the logits, and `activation` what turns them into probabilities.
+    """
+
+    image: str
+    output: int
+    graph: FlatGraph
+    ending: str
+    activation: Activation
+    extras: tuple[Extra, ...]
+    candidates: list[Step]
+    step: Step
+
+    @property
+    def tolerance(self) -> float:
+        """Return how far the parts' answers may differ from the whole model's."""
+        return HALF_TOLERANCE if self.graph.half else TOLERANCE
+
+
+def describe(model: Any, signature: Signature, layer_name: str, activation: str) -> Description:
+    """Return how to cut a model at a layer, "auto" or a path."""
+    image, output = choose_ends(model, signature)
+    whole = flatten(model, image, signature.shape, output)
+    graph, ending = heads.strip_activation(whole)
+    extras = extras_of(graph, signature.defaults)
+    candidates = _candidates(graph)
+    return Description(
+        image=image,
+        output=output,
+        graph=graph,
+        ending=ending,
+        activation=heads.meaning(activation, ending, int(graph.output.shape[-1])),
+        extras=extras,
+        candidates=candidates,
+        step=_choose_layer(graph, candidates, layer_name),
+    )
+
+
+def candidate(step: Step) -> Candidate:
+    _, height, width, channels = step.output.shape
+    return Candidate(step.path, int(height), int(width), int(channels))
+
+
+def _candidates(graph: FlatGraph) -> list[Step]:
+    """Return the steps with a spatial output that all paths from the image run through."""
+    for step in graph.steps:
+        if getattr(step.operation, "data_format", "") == "channels_first":
+            raise ModelRefused(
+                f"layer {step.path!r} has data_format channels_first: build the model with "
+                "channels_last and load the weights into it"
+            )
+    spatial = [
+        step
+        for step in graph.steps
+        if _is_grid(step.output) and not step.idle and graph.head(step.output)[1]
+    ]
+    if not spatial:
+        raise ModelRefused(
+            "the model has no layer with a spatial output (batch, height, width, channels) that "
+            "all of its paths run through: a class activation map needs one"
+        )
+    return spatial
+
+
+def _is_grid(output: Any) -> bool:
+    shape = getattr(output, "shape", ())
+    return len(shape) == 4 and None not in shape[1:] and min(shape[1:3]) > 1
+
+
+def _choose_layer(graph: FlatGraph, candidates: list[Step], layer_name: str) -> Step:
+    if layer_name == "auto":
+        return candidates[-1]
+    for step in candidates:
+        if step.path == layer_name:
+            return step
+    raise LayerRefused(_refusal(graph, candidates, layer_name))
+
+
+def _refusal(graph: FlatGraph, candidates: list[Step], layer_name: str) -> str:
+    """Return why a model can't be cut at a layer, and where it can."""
+    last = ", ".join(step.path for step in candidates[-5:])
+    paths = [step.path for step in graph.steps]
+    if layer_name not in paths:
+        return f"the model has no layer {layer_name!r}; the last usable ones are {last}"
+    position = paths.index(layer_name)
+    output = graph.steps[position].output
+    if not _is_grid(output):
+        return (
+            f"layer {layer_name!r} has output {tuple(output.shape)}, not a grid of feature maps; "
+            f"the last usable ones are {last}"
+        )
+    return (
+        f"the model can't be cut at {layer_name!r}: other paths run past it; the nearest usable "
+        f"layers are {', '.join(_nearest(graph, candidates, position))}"
+    )
+
+
+def _nearest(graph: FlatGraph, candidates: Sequence[Step], position: int) -> list[str]:
+    """Return the paths of the usable layers just before and just after a position."""
+    usable = [graph.steps.index(step) for step in candidates]
+    before = [index for index in usable if index < position][-1:]
+    after = [index for index in usable if index > position][:1]
+    return [graph.steps[index].path for index in (*before, *after)]
