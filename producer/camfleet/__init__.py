@@ -4,56 +4,187 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from camfleet.broker.heartbeats import WorkerState
     from camfleet.broker.progress import Progress
     from camfleet.client import Client
-    from camfleet.contract.outputs import Outputs
-    from camfleet.contract.records import Item
-    from camfleet.contract.results import Result, Status
-    from camfleet.errors import CallerError, CamfleetError, ServiceError
+    from camfleet.contract.geometry import Focus, Geometry, Region
+    from camfleet.contract.outputs import Outputs, Regions
+    from camfleet.contract.records import Item, ModelRef
+    from camfleet.contract.results import LayerMap, Result, Status, Timings
+    from camfleet.errors import (
+        AccessDenied,
+        AnswerTimeout,
+        BrokerUnavailable,
+        CallerError,
+        CamfleetError,
+        ConfigurationError,
+        DigestMismatch,
+        GoldenMismatch,
+        ImageError,
+        ImageNotFound,
+        ImageTooLarge,
+        ImageUnreadable,
+        InternalError,
+        InvalidCard,
+        InvalidRequest,
+        LayerRefused,
+        MethodRefused,
+        ModelBroke,
+        ModelRefused,
+        NonFiniteOutput,
+        ObjectChanged,
+        ObjectMissing,
+        ObjectTooLarge,
+        OperationUnsupported,
+        ServiceError,
+        SourceForbidden,
+        SourceUnreachable,
+        StackError,
+        StorageUnavailable,
+        UnknownJob,
+        UnknownModel,
+        UnknownTarget,
+        UnsupportedModelFile,
+        WorkerKilled,
+    )
     from camfleet.interactive.answer import Answer
+    from camfleet.jobs.dry_run import DryRun
     from camfleet.jobs.job import Job
+    from camfleet.jobs.options import ExplainOptions, JobOptions
+    from camfleet.jobs.recovery import Verification
+    from camfleet.registry.registry import ModelEntry
+    from camfleet.results.query import Filters
     from camfleet.settings import Settings
 
     __version__: str
 
 _HOMES = {
-    "Answer": "interactive.answer",
-    "CallerError": "errors",
-    "CamfleetError": "errors",
-    "Client": "client",
-    "Item": "contract.records",
-    "Job": "jobs.job",
-    "Outputs": "contract.outputs",
-    "Progress": "broker.progress",
-    "Result": "contract.results",
-    "ServiceError": "errors",
-    "Settings": "settings",
-    "Status": "contract.results",
+    "broker.heartbeats": ("WorkerState",),
+    "broker.progress": ("Progress",),
+    "client": ("Client",),
+    "contract.geometry": ("Focus", "Geometry", "Region"),
+    "contract.outputs": ("Outputs", "Regions"),
+    "contract.records": ("Item", "ModelRef"),
+    "contract.results": ("LayerMap", "Result", "Status", "Timings"),
+    "errors": (
+        "AccessDenied",
+        "AnswerTimeout",
+        "BrokerUnavailable",
+        "CallerError",
+        "CamfleetError",
+        "ConfigurationError",
+        "DigestMismatch",
+        "GoldenMismatch",
+        "ImageError",
+        "ImageNotFound",
+        "ImageTooLarge",
+        "ImageUnreadable",
+        "InternalError",
+        "InvalidCard",
+        "InvalidRequest",
+        "LayerRefused",
+        "MethodRefused",
+        "ModelBroke",
+        "ModelRefused",
+        "NonFiniteOutput",
+        "ObjectChanged",
+        "ObjectMissing",
+        "ObjectTooLarge",
+        "OperationUnsupported",
+        "ServiceError",
+        "SourceForbidden",
+        "SourceUnreachable",
+        "StackError",
+        "StorageUnavailable",
+        "UnknownJob",
+        "UnknownModel",
+        "UnknownTarget",
+        "UnsupportedModelFile",
+        "WorkerKilled",
+    ),
+    "interactive.answer": ("Answer",),
+    "jobs.dry_run": ("DryRun",),
+    "jobs.job": ("Job",),
+    "jobs.options": ("ExplainOptions", "JobOptions"),
+    "jobs.recovery": ("Verification",),
+    "registry.registry": ("ModelEntry",),
+    "results.query": ("Filters",),
+    "settings": ("Settings",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AccessDenied",
     "Answer",
+    "AnswerTimeout",
+    "BrokerUnavailable",
     "CallerError",
     "CamfleetError",
     "Client",
+    "ConfigurationError",
+    "DigestMismatch",
+    "DryRun",
+    "ExplainOptions",
+    "Filters",
+    "Focus",
+    "Geometry",
+    "GoldenMismatch",
+    "ImageError",
+    "ImageNotFound",
+    "ImageTooLarge",
+    "ImageUnreadable",
+    "InternalError",
+    "InvalidCard",
+    "InvalidRequest",
     "Item",
     "Job",
+    "JobOptions",
+    "LayerMap",
+    "LayerRefused",
+    "MethodRefused",
+    "ModelBroke",
+    "ModelEntry",
+    "ModelRef",
+    "ModelRefused",
+    "NonFiniteOutput",
+    "ObjectChanged",
+    "ObjectMissing",
+    "ObjectTooLarge",
+    "OperationUnsupported",
     "Outputs",
     "Progress",
+    "Region",
+    "Regions",
     "Result",
     "ServiceError",
     "Settings",
+    "SourceForbidden",
+    "SourceUnreachable",
+    "StackError",
     "Status",
+    "StorageUnavailable",
+    "Timings",
+    "UnknownJob",
+    "UnknownModel",
+    "UnknownTarget",
+    "UnsupportedModelFile",
+    "Verification",
+    "WorkerKilled",
+    "WorkerState",
     "__version__",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it's asked for, so that `camfleet --help` answers at once."""
+    """Import a name when it's asked for, so that `camfleet --help` answers at once."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("camfleet")
-    if name in _HOMES:
-        return getattr(import_module(f"camfleet.{_HOMES[name]}"), name)
+    if name in _HOME_OF:
+        return getattr(import_module(f"camfleet.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module 'camfleet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

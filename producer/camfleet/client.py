@@ -1,10 +1,9 @@
-"""The producer: explain one image now, or submit a job of many."""
+"""The producer's face: explain one image now, or submit a job of many."""
 
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -13,34 +12,37 @@ from camfleet.broker.heartbeats import Heartbeats, WorkerState
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.progress import Progress
 from camfleet.contract import messages
-from camfleet.contract.codec import decode, encode
+from camfleet.contract.codec import decode
 from camfleet.contract.messages import ExplainRequest
-from camfleet.contract.outputs import DEFAULT_OUTPUTS, Fuse, Method, Outputs
-from camfleet.contract.records import Item
-from camfleet.contract.targets import parse_inputs, parse_layers, parse_target
-from camfleet.errors import InvalidRequest, UnknownJob
+from camfleet.contract.targets import parse_inputs
+from camfleet.errors import UnknownJob
 from camfleet.interactive.answer import Answer
 from camfleet.interactive.register import Models
-from camfleet.interactive.rpc import Calls
+from camfleet.interactive.rpc import Rpc
 from camfleet.jobs import job
 from camfleet.jobs.job import Job
-from camfleet.jobs.options import DEFAULT_QUESTION, Question, check_callback
+from camfleet.jobs.options import ExplainOptions, JobOptions, request_fields
+from camfleet.jobs.order import ModelName, make_order, model_name
 from camfleet.jobs.submit import Submitter
-from camfleet.jobstore import keys
-from camfleet.registry import cards
-from camfleet.registry.registry import Report
 from camfleet.settings import Settings
-from camfleet.sources import sources
+from camfleet.sources import sources, uploads
+from camfleet.sources.sources import Source
+from camfleet.sources.uploads import Image
 from camfleet.storage.storage import Storage
 
 if TYPE_CHECKING:
-    from camfleet.jobs.dry_run import Rehearsal
+    from camfleet.jobs.dry_run import DryRun
 
 
 class Client:
     """The producer's side of camfleet. Safe to share by threads; close it at the end."""
 
     def __init__(self, settings: Settings) -> None:
+        if not isinstance(settings, Settings):
+            raise TypeError(
+                f"settings is a {type(settings).__name__}, not camfleet.Settings: "
+                "Client.from_environ() reads them from the environment"
+            )
         self.settings = settings
 
     @classmethod
@@ -54,124 +56,119 @@ class Client:
 
     @cached_property
     def models(self) -> Models:
-        return Models(self.storage, self._check)
+        return Models(self.storage, self._rpc.check)
 
     def explain(
         self,
-        image_uri: str,
+        image: Image,
         *,
-        model: str,
-        target: str = "top",
-        method: Method = "gradcam",
-        layer: str = "auto",
-        fuse: Fuse | None = None,
+        model: ModelName,
         inputs: Mapping[str, Sequence[float] | float] | None = None,
-        outputs: Outputs = DEFAULT_OUTPUTS,
+        **options: Unpack[ExplainOptions],
     ) -> Answer:
         """Ask for the explanation of one image and return a handle at once.
 
-        `image_uri` is an s3, http(s) or file URI, or a path that the worker may read; `model` is
-        an id or `id@version`; `target`, `layer` and `inputs` (of a model that has more than the
-        image) are as in `camfleet.contract.targets`; `fuse` says
-        how the maps of several layers become one.
+        `image` is an s3, http(s) or file URI, a path that the worker may read, or bytes or a file
+        opened with "rb", which are uploaded to the bucket. `model` is an id or "id@version", or
+        what `models.add` returned; `inputs` are values of inputs beside the image, by name.
+
+        What to explain:
+
+        - `target`: "top" (the default), "top:3", a class index, a label, "above:0.5" for every
+          class of at least that probability, and "not:" before any of these for what speaks
+          against it
+        - `method`: "gradcam" (the default), "cam", "hirescam", "layercam", "xgradcam", "gradcam++"
+        - `layer`: "auto" (the default: as the card says), a path such as "backbone/relu", or a
+          list of several, whose maps `fuse` ("mean" or "max") makes one
+
+        What to write:
+
+        - `pictures`: some of "heatmap", "overlay" (both are the default) and "raw"; [] for none
+        - `colormap`: "turbo" (the default), "viridis", "inferno", "jet"
+        - `opacity`: the heat's share of an overlay, 0 to 1 (0.5)
+        - `max_side`: an overlay's longest side in pixels (1024); 0 for the photograph's own
+
+        Which shapes to derive:
+
+        - `shapes`: some of "box", "rle" and "polygon"; none by default
+        - `threshold`: where a region begins, as a fraction of the map's maximum (0.5), or "otsu"
+        - `components`: "largest" (the default) or "all" connected regions
+
+        Or `outputs`, an `Outputs`, says in one what to write and derive. Raises `InvalidRequest`,
+        and `TypeError` for an argument of a wrong type.
         """
-        request = decode(
-            {
-                "image_uri": _absolute(image_uri),
-                "model": model,
-                "target": target,
-                "method": method,
-                "layer": layer,
-                "fuse": fuse,
-                "inputs": json.dumps(dict(inputs)) if inputs else None,
-                "outputs": encode(outputs),
-            },
-            ExplainRequest,
-        )
-        parse_target(target)
-        parse_layers(layer)
-        parse_inputs(request.inputs)
-        pending = self._calls.send(messages.EXPLAIN_TASK, request)
-        return Answer(pending, self._calls, request.image_uri)
+        fields = request_fields(options)
+        text = _json_of(inputs)
+        parse_inputs(text)
+        plain = {"image_uri": uploads.locate(image, self.storage), "model": model_name(model)}
+        request = decode({**plain, "inputs": text, **fields}, ExplainRequest)
+        pending = self._rpc.send(messages.EXPLAIN_TASK, request)
+        return Answer(pending, self._rpc, request)
 
     def submit(
         self,
-        source: str | Iterable[str | Item],
+        source: Source | Iterable[Source],
         *,
-        models: Sequence[str],
+        models: ModelName | Iterable[ModelName],
         job_id: str | None = None,
         keep_duplicates: bool = False,
         on_progress: Callable[[int], None] = lambda _count: None,
-        **question: Unpack[Question],
+        **options: Unpack[JobOptions],
     ) -> Job:
         """Write a job's manifest and record to storage, queue its chunks, and return the job.
 
-        `source` is one source or several: images, folders, globs, `s3://bucket/prefix/`,
-        manifest files (see `camfleet.sources`), or `Item`s. The source is streamed: memory stays
-        flat. The same image with the same target and inputs is explained once, unless
+        `source` is one source or several: images, folders, globs, "s3://bucket/prefix/", manifest
+        files, or `Item`s. It's streamed: memory stays flat. `models` is one model or several, and
+        the other keywords are those of `explain` and `callback`, an http(s) URL that is told of
+        the job's end. The same image with the same target and inputs is explained once, unless
         `keep_duplicates`. A `job_id` that exists is not submitted again: the job's `note` says
-        so. `on_progress` is told the number of images written so far.
+        so. `on_progress` is told the number of images written so far. Raises `InvalidRequest`,
+        and `TypeError` for an argument of a wrong type.
         """
-        order = self._order(models, question)
+        items = sources.stream(source, self.storage)
+        order = make_order(self.models, models, options)
         self._ledger.ping()
         return self._submitter.submit(
             order,
-            self._items([source] if isinstance(source, str) else source),
+            items,
             job_id=job_id or job.new_id(),
             keep_duplicates=keep_duplicates,
             on_progress=on_progress,
         )
 
-    def _order(self, models: Sequence[str], question: Question) -> dict[str, Any]:
-        """Return the fields of a job's record that the caller chooses, checked."""
-        refs = [self.models.find(name) for name in models]
-        if not refs:
-            raise InvalidRequest("a job needs at least one model")
-        asked = {**DEFAULT_QUESTION, **question}
-        parse_layers(asked["layer"])
-        self._check_target(asked["target"], [ref.digest for ref in refs])
-        if asked["callback"] is not None:
-            check_callback(asked["callback"])
-        outputs = encode(decode(encode(asked["outputs"]), Outputs))
-        return {**asked, "models": [encode(ref) for ref in refs], "outputs": outputs}
-
-    def rehearse(
+    def dry_run(
         self,
-        source: str | Iterable[str | Item],
+        source: Source | Iterable[Source],
         *,
-        models: Sequence[str],
+        models: ModelName | Iterable[ModelName],
         keep_duplicates: bool = False,
         sample: bool = True,
         on_progress: Callable[[int], None] = lambda _count: None,
         timeout: float = 120,
-        **question: Unpack[Question],
-    ) -> "Rehearsal":
+        **options: Unpack[JobOptions],
+    ) -> "DryRun":
         """Do all of `submit` but the writing: count, check the models, and read some images.
 
         A worker loads the models and, with `sample`, tries to read some of the images. Broken
         lines of manifests are counted, not raised.
         """
-        from camfleet.jobs.dry_run import Count, Rehearsal, unreadable
+        from camfleet.jobs.dry_run import Counter
         from camfleet.sources.duplicates import Unique
 
-        order = self._order(models, question)
-        count = Count()
+        counter = Counter()
+        items = sources.stream(source, self.storage, counter.note_broken)
+        order = make_order(self.models, models, options)
         with Unique() as unique:
-            stream = self._items([source] if isinstance(source, str) else source, count.broke)
-            count.count(stream if keep_duplicates else unique(stream), on_progress)
+            counter.count(items if keep_duplicates else unique(items), on_progress)
         for ref in order["models"]:
-            self._calls.check(ref["digest"], timeout)
-        uris = tuple(count.samples if sample else ())
-        return Rehearsal(
-            items=count.items,
+            self._rpc.check(ref["digest"], timeout)
+        sampled = tuple(counter.samples if sample else ())
+        return counter.report(
+            models=[f"{ref['id']}@{ref['version']}" for ref in order["models"]],
+            chunk_size=self.settings.chunk_size,
             duplicates=unique.dropped,
-            broken=count.broken,
-            broken_lines=tuple(count.broken_lines),
-            images=count.items * len(order["models"]),
-            chunks=-(-count.items // self.settings.chunk_size) * len(order["models"]),
-            models=tuple(f"{ref['id']}@{ref['version']}" for ref in order["models"]),
-            sampled=len(uris),
-            unreadable=tuple(unreadable(uris, self._calls.probe(uris, timeout))),
+            sampled=sampled,
+            errors=self._rpc.probe(sampled, timeout),
         )
 
     def workers(self) -> list[WorkerState]:
@@ -211,15 +208,12 @@ class Client:
         """
         return self._submitter.retry(job_id, tuple(dict.fromkeys(codes)))
 
-    def upload(self, path: Path | str) -> str:
-        """Put a local image into the bucket, under its own digest, and return its URI."""
-        path = Path(path)
-        if not path.is_file():
-            raise InvalidRequest(f"{path}: no such file")
-        suffix = path.suffix.lower()
-        key = keys.upload(cards.file_digest(path), suffix)
-        self.storage.upload(key, str(path))
-        return self.storage.uri(key)
+    def upload(self, image: Image) -> str:
+        """Put an image into the bucket, under its own digest, and return its URI.
+
+        `image` is the path of a local file, bytes, or a file opened with "rb".
+        """
+        return uploads.upload(image, self.storage)
 
     def close(self) -> None:
         """Close all connections."""
@@ -228,6 +222,9 @@ class Client:
         for name in ("storage", "_ledger"):
             if name in self.__dict__:
                 getattr(self, name).close()
+
+    def __repr__(self) -> str:
+        return f"Client(bucket={self.settings.bucket!r})"
 
     def __enter__(self) -> Self:
         return self
@@ -245,8 +242,8 @@ class Client:
         return make_app(self.settings)
 
     @cached_property
-    def _calls(self) -> Calls:
-        return Calls(self.settings, self._app, self._ledger)
+    def _rpc(self) -> Rpc:
+        return Rpc(self.settings, self._app, self._ledger)
 
     @cached_property
     def _submitter(self) -> Submitter:
@@ -256,28 +253,13 @@ class Client:
     def _ledger(self) -> Ledger:
         return Ledger(self.settings)
 
-    def _check(self, digest: str, timeout: float) -> Report:
-        return self._calls.check(digest, timeout)
 
-    def _check_target(self, target: str, digests: list[str]) -> None:
-        parsed = parse_target(target)
-        for card in map(self.models.card, digests):
-            if parsed.kind == "label":
-                card.class_index(parsed.label)
-            elif parsed.kind == "index" and card.label_list:
-                card.check_index(parsed.index)
-
-    def _items(
-        self,
-        each: Iterable[str | Item],
-        on_broken: Callable[[InvalidRequest], None] | None = None,
-    ) -> Iterable[Item]:
-        for source in each:
-            if isinstance(source, Item):
-                yield decode(encode(source), Item)
-            else:
-                yield from sources.items(source, self.storage, on_broken)
-
-
-def _absolute(image_uri: str) -> str:
-    return image_uri if "://" in image_uri else os.fspath(Path(image_uri).resolve())
+def _json_of(inputs: Mapping[str, Sequence[float] | float] | None) -> str | None:
+    if not inputs:
+        return None
+    try:
+        return json.dumps(dict(inputs))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"inputs is not a dict of numbers or lists of numbers, such as {{'age': 40.0}}: {error}"
+        ) from error

@@ -1,10 +1,13 @@
 """The Python client against a real worker process."""
 
+import hashlib
+import io
 import threading
+from dataclasses import replace
 
 import pytest
 
-from camfleet import Client, Status
+from camfleet import Client, Item, Status
 from camfleet.contract.messages import EXPLAIN_TASK, INTERACTIVE_QUEUE
 from camfleet.errors import AnswerTimeout, ImageUnreadable, InvalidRequest, UnknownModel
 
@@ -81,3 +84,112 @@ def test_closing_one_client_leaves_the_others_of_the_process_alone(client, worke
         with Client.from_environ(worker_environ) as other:
             other.explain(str(photos[0]), model="patches").result(timeout=30)
         client.explain(str(photos[0]), model="patches").result(timeout=30)
+
+
+def test_an_image_may_be_bytes_or_an_open_file(client, photos, folder):
+    data = photos[0].read_bytes()
+    with photos[0].open("rb") as file:
+        answers = [
+            client.explain(image, model="patches")
+            for image in (data, bytearray(data), memoryview(data), io.BytesIO(data), file)
+        ]
+    digest = hashlib.sha256(data).hexdigest()
+    for answer in answers:
+        assert answer.image_uri == f"s3://{client.storage.bucket}/uploads/{digest}.png"
+        assert answer.result(timeout=30)[0].class_name == "bright"
+    (result,) = client.explain(photos[0], model="patches").result(timeout=30)
+    assert result.image_uri == str(photos[0]), "a path stays a path"
+
+
+def test_what_is_written_and_derived_is_said_by_keywords(client, photos, model):
+    (result,) = client.explain(
+        photos[0],
+        model=model,
+        target=0,
+        shapes=["box", "rle"],
+        threshold=0.3,
+        components="all",
+        pictures="overlay",
+        opacity=1,
+    ).result(timeout=30)
+    assert (result.class_name, result.heatmap_uri) == ("bright", None)
+    assert client.storage.exists(result.overlay_uri)
+    assert result.regions[0].rle
+
+
+def test_a_job_takes_the_same_words_as_an_image(client, photos, model):
+    source = [photos[0], str(photos[1]), item(photos[2])]
+    words = {"pictures": [], "shapes": "box", "threshold": "otsu", "target": "bright"}
+    found = client.dry_run(source, models=model, timeout=60, **words)
+    assert (found.passed, found.items, found.models) == (True, 3, ("patches@1",))
+    job = client.submit(source, models=model, **words)
+    assert job.wait(timeout=60).ok == 3
+    assert [len(row.regions) for row in job.results()] == [1, 1, 1]
+    assert [row.item_id for row in job.results()] == [str(photos[0]), str(photos[1]), "third"]
+    assert {row.heatmap_uri for row in job.results()} == {None}
+
+
+def item(path):
+    return Item(item_id="third", image_uri=str(path), target=None, inputs=None)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (3, "image is a int: give a path, a URI, bytes, or a file opened with 'rb'"),
+        (None, "image is a NoneType"),
+        (io.StringIO("text"), "image is a file opened as text: open it with 'rb'"),
+    ],
+)
+def test_what_is_no_image_is_named_with_the_way_out(client, image, message):
+    with pytest.raises(TypeError, match=message):
+        client.explain(image, model="patches")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (b"image", r"source holds a bytes: client.upload\(...\) puts it into the bucket"),
+        ([io.BytesIO(b"image")], r"source holds a BytesIO: client.upload\(...\)"),
+        ({"a.png": 1}, "source holds a dict: give strings, paths or Items"),
+        ([3], "source holds a int: give strings"),
+        (3, "source holds a int"),
+    ],
+)
+def test_what_is_no_source_is_named_with_the_way_out(client, source, message):
+    with pytest.raises(TypeError, match=message):
+        client.submit(source, models="patches")
+
+
+def test_wrong_arguments_are_named_with_the_way_out(client, photos):
+    with pytest.raises(InvalidRequest, match="image has no bytes"):
+        client.explain(b"", model="patches")
+    with pytest.raises(InvalidRequest, match="image is empty"):
+        client.explain("", model="patches")
+    with pytest.raises(TypeError, match="model is a int: give an id such as"):
+        client.explain(photos[0], model=3)
+    with pytest.raises(TypeError, match="models is a int"):
+        client.submit(photos[0], models=3)
+    with pytest.raises(InvalidRequest, match="at least one model"):
+        client.submit(photos[0], models=[])
+    with pytest.raises(TypeError, match="inputs is not a dict of numbers"):
+        client.explain(photos[0], model="patches", inputs={"age": object()})
+    with pytest.raises(TypeError, match="no keyword treshold: did you mean threshold"):
+        client.submit(photos[0], models="patches", treshold=0.5)
+    with pytest.raises(TypeError, match=r"Client.from_environ\(\) reads them"):
+        Client("redis://localhost")
+
+
+def test_handles_say_what_they_are_without_asking_anybody(settings):
+    away = replace(settings, redis_url="redis://127.0.0.1:9/0", s3_endpoint="http://127.0.0.1:9")
+    with Client(away) as client:
+        assert repr(client) == "Client(bucket='camfleet')"
+        assert repr(client.job("some")) == "Job('some', bucket='camfleet')"
+
+
+def test_an_answer_says_what_was_asked(client, photos):
+    answer = client.explain(photos[0], model="patches", target="top:2")
+    assert repr(answer) == (
+        f"Answer(image_uri={str(photos[0])!r}, model='patches', target='top:2', id={answer.id!r})"
+    )
+    answer.result(timeout=30)

@@ -116,11 +116,14 @@ def test_wrong_usage_exits_two(run, words):
         ["submit"],
         ["status"],
         ["watch"],
-        ["results"],
         ["jobs"],
         ["cancel"],
         ["resume"],
+        ["retry"],
         ["verify"],
+        ["results"],
+        ["workers"],
+        ["health"],
         ["models", "convert"],
     ],
 )
@@ -128,6 +131,31 @@ def test_every_command_has_help(run, words):
     done = run(*words, "--help")
     assert done.returncode == 0
     assert "Usage: " in done.stdout
+
+
+def test_what_to_write_is_said_by_picture(run, photos):
+    words = ("explain", photos[0], "--model", "patches", "--json")
+    (row,) = json.loads(run(*words, "--picture", "overlay", "--picture", "raw").stdout)
+    assert (row["heatmap_uri"], bool(row["overlay_uri"]), bool(row["raw_uri"])) == (
+        None,
+        True,
+        True,
+    )
+    (row,) = json.loads(run(*words, "--picture", "none").stdout)
+    assert (row["heatmap_uri"], row["overlay_uri"], row["raw_uri"]) == (None, None, None)
+
+
+@pytest.mark.parametrize("command", ["explain", "submit"])
+def test_the_old_name_of_picture_goes_on_working_with_a_notice(run, photos, command):
+    words = (command, photos[0], "--model", "patches", "--json")
+    old = run(*words, "--output", "overlay", "--output", "none")
+    assert old.returncode == 0
+    assert "--output KIND has a new name here: --picture overlay --picture none\n" in old.stderr
+    if command == "explain":
+        (row,) = json.loads(old.stdout)
+        (again,) = json.loads(run(*words, "--picture", "overlay").stdout)
+        assert {**row, "timings": None} == {**again, "timings": None}
+    assert "--output" not in run(command, "--help").stdout
 
 
 def test_a_job_from_submit_to_results(run, photos):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -87,11 +88,14 @@ def test_a_retry_runs_the_failed_images_again_and_keeps_the_old_rows(run, client
 def test_live_workers_tell_of_themselves(run, client, model, photos):
     assert client.explain(str(photos[0]), model="patches").result(timeout=60)
     listed = wait_until(lambda: json.loads(run("workers", "--json").stdout), 30)
-    (worker,) = (each for each in listed if "patches@1" in each["models"])
+    (worker,) = (state for state in listed if "patches@1" in state["models"])
     assert worker["device"] == "CPU"
     assert worker["trouble"] is None
     table = run("workers").stdout
     assert worker["name"] in table
+    assert table.split()[:2] == ["worker", "version"]
+    assert worker["version"] == version("camfleet")
+    assert f" {worker['version']} " in table
 
 
 def test_health_follows_whether_a_worker_gets_messages(run, worker, worker_environ, folder):

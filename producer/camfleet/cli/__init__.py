@@ -20,13 +20,13 @@ _COMMANDS = {
     "status": "camfleet.cli.jobs:status",
     "watch": "camfleet.cli.jobs:watch",
     "results": "camfleet.cli.results:results",
-    "jobs": "camfleet.cli.manage:jobs",
-    "cancel": "camfleet.cli.manage:cancel",
-    "resume": "camfleet.cli.manage:resume",
-    "retry": "camfleet.cli.manage:retry",
-    "verify": "camfleet.cli.manage:verify",
-    "workers": "camfleet.cli.fleet:workers",
-    "health": "camfleet.cli.fleet:health",
+    "jobs": "camfleet.cli.jobs:jobs",
+    "cancel": "camfleet.cli.jobs:cancel",
+    "resume": "camfleet.cli.jobs:resume",
+    "retry": "camfleet.cli.jobs:retry",
+    "verify": "camfleet.cli.jobs:verify",
+    "workers": "camfleet.cli.workers:workers",
+    "health": "camfleet.cli.workers:health",
 }
 
 

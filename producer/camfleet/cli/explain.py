@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, output
+from camfleet.cli import EXIT_FAILED_IMAGES, options, output
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--model", "model", required=True, help="A model id, or id@version.")
-@output.asking
+@options.explain_options
 @click.option(
     "--input",
     "inputs",
@@ -22,51 +22,51 @@ from camfleet.cli import EXIT_FAILED_IMAGES, output
 @click.option(
     "--timeout", type=float, default=60, show_default=True, help="Seconds to wait for an answer."
 )
-@output.as_json
+@options.as_json
 @click.pass_context
-def explain(ctx: click.Context, /, images: tuple[str, ...], **options: Any) -> None:
+def explain(ctx: click.Context, /, images: tuple[str, ...], **given: Any) -> None:
     """Explain images and print a row per image and class.
 
     IMAGE is a path that the worker may read, or a file, s3, http or https URI. With --json the
     rows are one JSON array. Exit code 3 if an image failed.
     """
     with output.client() as client:
-        rows = _rows(client, images, options)
-    failed = [each for each in rows if each["status"] == "failed"]
-    if options["as_json"]:
+        rows = _rows(client, images, given)
+    failed = [row for row in rows if row["status"] == "failed"]
+    if given["as_json"]:
         output.dump(rows)
     else:
-        output.table(map(output.row, rows), output.ROW)
-    for each in failed:
-        click.echo(f"camfleet: {each['error_code']}: {each['error_message']}", err=True)
+        output.table(map(output.result_row, rows), output.RESULT_COLUMNS)
+    for row in failed:
+        click.echo(f"camfleet: {row['error_code']}: {row['error_message']}", err=True)
     if failed:
         ctx.exit(EXIT_FAILED_IMAGES)
 
 
-def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows(client: Any, images: tuple[str, ...], given: dict[str, Any]) -> list[dict[str, Any]]:
     from camfleet.contract.codec import encode
     from camfleet.errors import ImageError, SourceUnreachable
 
-    question = output.question(options)
-    inputs = dict(map(_input, options["inputs"]))
+    keywords = options.client_keywords(given)
+    inputs = dict(map(_input, given["inputs"]))
     rows: list[dict[str, Any]] = []
     answers = []
     for image in images:
-        local = options["upload"] and "://" not in image
+        local = given["upload"] and "://" not in image
         answers.append(
             client.explain(
                 client.upload(image) if local else image,
-                model=options["model"],
+                model=given["model"],
                 inputs=inputs,
-                **question,
+                **keywords,
             )
         )
     with output.bar(len(images), "explaining") as bar:
         for answer in answers:
             try:
-                rows += [encode(result) for result in answer.result(options["timeout"])]
+                rows += [encode(result) for result in answer.result(given["timeout"])]
             except (ImageError, SourceUnreachable) as error:
-                rows.append(_failed(answer.image_uri, options["model"], error))
+                rows.append(_failed(answer.image_uri, given["model"], error))
             bar.update()
     return rows
 
@@ -74,7 +74,7 @@ def _rows(client: Any, images: tuple[str, ...], options: dict[str, Any]) -> list
 def _input(text: str) -> tuple[str, list[float]]:
     name, _, values = text.partition("=")
     try:
-        return name, [float(each) for each in values.split(",")]
+        return name, [float(value) for value in values.split(",")]
     except ValueError:
         raise click.BadParameter(f"--input {text!r} is not of the form NAME=V[,V...]") from None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from camfleet.cli import output
+from camfleet.cli import options, output
 
 
 @click.group()
@@ -21,11 +21,11 @@ def models() -> None:
 @click.argument("card", type=click.Path(path_type=Path), metavar="CARD.toml")
 @click.option("--id", "model_id", help="Overrides the card's id.")
 @click.option("--version", help="Overrides the card's version.")
-@click.option("--replace", is_flag=True, help="Let the version stand for a new content.")
+@click.option("--replace", is_flag=True, help="Let the version name new content.")
 @click.option(
     "--timeout", type=float, default=300, show_default=True, help="Seconds to wait for the check."
 )
-@output.as_json
+@options.as_json
 def add(card: Path, *, as_json: bool, **options: Any) -> None:
     """Register the model of a card: upload it, and have a worker load and check it."""
     with output.client() as client:
@@ -40,10 +40,10 @@ def add(card: Path, *, as_json: bool, **options: Any) -> None:
 @models.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--card", type=click.Path(path_type=Path), help="The card of a model file.")
-@output.as_json
+@options.as_json
 @click.pass_context
 def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool) -> None:
-    """Say whether a model can be explained, at which layer, and why. Needs no server.
+    """Report whether a model can be explained, at which layer, and why. Needs no server.
 
     PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
     """
@@ -64,7 +64,7 @@ def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool
     "--size", type=int, nargs=2, metavar="H W", help="Input size where SRC leaves it open."
 )
 @click.option("--force", is_flag=True, help="Overwrite DST.")
-@output.as_json
+@options.as_json
 @click.pass_context
 def convert(
     ctx: click.Context,
@@ -93,7 +93,7 @@ def convert(
 
 
 @models.command(name="list")
-@output.as_json
+@options.as_json
 def list_(*, as_json: bool) -> None:
     """List the registered models, all versions."""
     from datetime import UTC, datetime
@@ -116,7 +116,7 @@ def list_(*, as_json: bool) -> None:
 
 @models.command(name="show")
 @click.argument("name", metavar="ID[@VERSION]")
-@output.as_json
+@options.as_json
 def show_(name: str, *, as_json: bool) -> None:
     """Print a registered model's card and what the worker found out about it."""
     import msgspec
@@ -177,8 +177,8 @@ def _refuse(report: dict[str, Any]) -> None:
 
 def _print_report(report: dict[str, Any]) -> None:
     height, width = report["grid"]
-    last = ", ".join(f"{each['path']} {each['grid']}" for each in report["candidates"][-4:])
-    others = ", ".join(f"{each['name']} {each['shape']}" for each in report["other_inputs"])
+    last = ", ".join(f"{layer['path']} {layer['grid']}" for layer in report["candidates"][-4:])
+    others = ", ".join(f"{one['name']} {one['shape']}" for one in report["other_inputs"])
     times = report["milliseconds_per_image"]
     removed = "" if report["ending"] == "linear" else f"; {report['ending']} taken off for logits"
     lines = {

@@ -1,12 +1,12 @@
-"""camfleet setup: prepare and prove the surroundings of a new installation."""
+"""camfleet setup: prepare a new installation and prove that it works."""
 
 import click
 
-from camfleet.cli import output
+from camfleet.cli import options, output
 
 
 @click.command()
-@output.as_json
+@options.as_json
 def setup(*, as_json: bool) -> None:
     """Make the bucket if it's missing, and prove that it and Redis can be used."""
     from camfleet.broker.ledger import Ledger

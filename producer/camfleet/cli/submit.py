@@ -1,16 +1,16 @@
 """camfleet submit: a job of many images, or a dry run of it."""
 
-import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import output
+from camfleet.cli import options, output
 from camfleet.cli.jobs import watch
 
 if TYPE_CHECKING:
-    from camfleet import Client, Job
+    from collections.abc import Iterator
+
+    from camfleet import Client, Item, Job
 
 
 @click.command()
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 @click.option(
     "--model", "models", required=True, multiple=True, help="A model id; repeat for several."
 )
-@output.asking
+@options.explain_options
 @click.option("--job-id", help="The job's id; made up if not given. Never submitted twice.")
 @click.option("--keep-duplicates", is_flag=True, help="Explain repeated images each time.")
 @click.option("--callback", metavar="URL", help="Is told of the job's end.")
 @click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
 @click.option("--upload", is_flag=True, help="Send local images to the bucket for the workers.")
 @click.option("--watch", "follow", is_flag=True, help="Stay until the job is complete.")
-@output.as_json
+@options.as_json
 @click.pass_context
-def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> None:
+def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> None:
     """Submit a job and print its id.
 
     SOURCE is an image, a folder, a glob, s3://bucket/prefix/ or a manifest (.csv, .jsonl or
@@ -35,35 +35,35 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **options: Any) -> N
     with the same target and inputs is explained once. --dry-run exits with 1 if it found
     something wrong.
     """
-    question = output.question(options)
-    asked = {"models": options["models"], **question, "callback": options["callback"]}
+    keywords = options.client_keywords(given)
+    order = {"models": given["models"], **keywords, "callback": given["callback"]}
     with output.client() as client:
-        if options["dry_run"]:
-            _rehearse(ctx, client, sources, asked, options)
+        if given["dry_run"]:
+            _dry_run(ctx, client, sources, order, given)
             return
-        job = _submit(client, sources, asked, options)
-    if options["follow"]:
-        ctx.invoke(watch, job_id=job.id, as_json=options["as_json"], timeout=None)
+        job = _submit(client, sources, order, given)
+    if given["follow"]:
+        ctx.invoke(watch, job_id=job.id, as_json=given["as_json"], timeout=None)
 
 
 def _submit(
-    client: "Client", sources: tuple[str, ...], asked: dict[str, Any], options: dict[str, Any]
+    client: "Client", sources: tuple[str, ...], order: dict[str, Any], given: dict[str, Any]
 ) -> "Job":
     from camfleet.jobs.job import new_id
 
-    job_id = options["job_id"] or new_id()
+    job_id = given["job_id"] or new_id()
     click.echo(f"camfleet: submitting job {job_id}", err=True)
-    items = _uploaded(client, sources) if options["upload"] else sources
+    items = _upload_local(client, sources) if given["upload"] else sources
     with output.bar(None, "submitting") as bar:
         job = client.submit(
             items,
-            **asked,
+            **order,
             job_id=job_id,
-            keep_duplicates=options["keep_duplicates"],
+            keep_duplicates=given["keep_duplicates"],
             on_progress=lambda count: bar.update(count - bar.n),
         )
     record = job.record()
-    if options["as_json"]:
+    if given["as_json"]:
         counts = {name: getattr(record, name) for name in ("images", "chunks", "duplicates")}
         output.dump({"job_id": job.id, **counts, "note": job.note})
         return job
@@ -76,24 +76,24 @@ def _submit(
     return job
 
 
-def _rehearse(
+def _dry_run(
     ctx: click.Context,
     client: "Client",
     sources: tuple[str, ...],
-    asked: dict[str, Any],
-    options: dict[str, Any],
+    order: dict[str, Any],
+    given: dict[str, Any],
 ) -> None:
     from camfleet.contract.codec import encode
 
     with output.bar(None, "counting") as bar:
-        found = client.rehearse(
+        found = client.dry_run(
             sources,
-            **asked,
-            keep_duplicates=options["keep_duplicates"],
-            sample=not options["upload"],
+            **order,
+            keep_duplicates=given["keep_duplicates"],
+            sample=not given["upload"],
             on_progress=lambda count: bar.update(count - bar.n),
         )
-    if options["as_json"]:
+    if given["as_json"]:
         output.dump({**encode(found), "passed": found.passed})
     else:
         click.echo(f"images      {found.items}, duplicates left out: {found.duplicates}")
@@ -103,18 +103,18 @@ def _rehearse(
         click.echo(f"broken      {found.broken} lines")
     for line in found.broken_lines:
         click.echo(f"camfleet: {line}", err=True)
-    for each in found.unreadable:
-        click.echo(f"camfleet: {each.code}: {each.message}", err=True)
+    for image in found.unreadable:
+        click.echo(f"camfleet: {image.code}: {image.message}", err=True)
     if not found.passed:
         ctx.exit(1)
 
 
-def _uploaded(client: Any, sources: tuple[str, ...]) -> Any:
+def _upload_local(client: "Client", paths: tuple[str, ...]) -> "Iterator[Item]":
     """Yield the items of the sources, local files uploaded first."""
     from msgspec.structs import replace
 
-    from camfleet.sources.sources import items
+    from camfleet.sources.sources import stream
 
-    for item in itertools.chain.from_iterable(items(each, client.storage) for each in sources):
+    for item in stream(paths, client.storage):
         local = "://" not in item.image_uri
-        yield replace(item, image_uri=client.upload(Path(item.image_uri))) if local else item
+        yield replace(item, image_uri=client.upload(item.image_uri)) if local else item

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import output
+from camfleet.cli import options, output
 
 if TYPE_CHECKING:
     from camfleet.local.stack import LocalStack
@@ -29,7 +29,7 @@ _WORKER_DEATHS = 3  # within a minute: then everything stops
     help="Folder that the worker may read images from; repeatable.  [default: this folder]",
 )
 @click.option("--no-worker", is_flag=True, help="Start the servers only.")
-@output.as_json
+@options.as_json
 def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> None:
     """Start Valkey, SeaweedFS and a worker on this machine and keep them until Ctrl-C.
 
@@ -45,7 +45,7 @@ def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> 
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # also where `&` made the shell ignore it
-    roots = tuple(Path(each) for each in allow or (".",))
+    roots = tuple(Path(folder) for folder in allow or (".",))
     stack = LocalStack(Path(data), file_roots=roots, worker=not no_worker, say=_say)
     with stack:
         if not no_worker:
@@ -56,9 +56,9 @@ def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> 
             deaths: list[float] = []
             while True:
                 if stack.poll() == "worker" and len(deaths) < _WORKER_DEATHS:
-                    deaths = [each for each in deaths if each > time.monotonic() - 60]
+                    deaths = [death for death in deaths if death > time.monotonic() - 60]
                     deaths.append(time.monotonic())
-                    _say("the worker has died (its log says why); another one takes over")
+                    _say("the worker died (its log says why); starting another")
                     stack.restart_worker()
                 stack.check()
                 time.sleep(_WATCH_SECONDS)
@@ -77,7 +77,7 @@ def _facts(stack: "LocalStack") -> dict[str, Any]:
         "redis": stack.settings.redis_url,
         "s3_endpoint": stack.settings.s3_endpoint,
         "bucket": stack.settings.bucket,
-        "file_roots": [str(each) for each in stack.settings.file_roots],
+        "file_roots": [str(root) for root in stack.settings.file_roots],
         "pids": {name: process.pid for name, process in stack.processes.items()},
         "environment": stack.environ,
     }

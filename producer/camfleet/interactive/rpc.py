@@ -1,4 +1,4 @@
-"""Questions to workers that somebody waits for."""
+"""Remote calls of workers: send a request, wait for its answer."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _NO_WORKER = (
 )
 
 
-class Calls:
+class Rpc:
     """Sends requests into the interactive queue, and waits for the answers."""
 
     def __init__(self, settings: Settings, app: Celery, ledger: Ledger) -> None:
@@ -39,12 +39,12 @@ class Calls:
             )
 
     def is_ready(self, pending: Any) -> bool:
-        """Say whether an answer is there."""
+        """Return whether an answer is there."""
         with broker_errors(self._settings):
             return bool(pending.ready())
 
     def check(self, digest: str, timeout: float) -> Report:
-        """Let a worker load a model; return its report or raise `ModelRefused`."""
+        """Have a worker load a model; return its report or raise `ModelRefused`."""
         pending = self.send(messages.CHECK_TASK, CheckRequest(digest=digest))
         reply = decode(self.wait_for(pending, timeout, "the model's check"), CheckReply)
         if reply.error:
@@ -52,7 +52,7 @@ class Calls:
         return reply.report or {}
 
     def probe(self, uris: tuple[str, ...], timeout: float) -> tuple[ErrorInfo | None, ...]:
-        """Let a worker read images; return for each why it can't, None where it can."""
+        """Have a worker read images; return for each why it can't, or None."""
         if not uris:
             return ()
         pending = self.send(messages.PROBE_TASK, ProbeRequest(uris=uris))

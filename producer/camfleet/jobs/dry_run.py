@@ -1,7 +1,7 @@
 """A dry run: all that a submit would find out, without writing or queueing anything."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from camfleet.contract.codec import Wire
 from camfleet.contract.messages import ErrorInfo
@@ -12,7 +12,7 @@ SAMPLES = 20
 _SHOWN = 10  # broken lines
 
 
-class Unreadable(Wire, frozen=True, kw_only=True):
+class UnreadableImage(Wire, frozen=True, kw_only=True):
     """An image that a worker can't read, and why."""
 
     image_uri: str
@@ -20,7 +20,7 @@ class Unreadable(Wire, frozen=True, kw_only=True):
     message: str
 
 
-class Rehearsal(Wire, frozen=True, kw_only=True):
+class DryRun(Wire, frozen=True, kw_only=True):
     """What a submit would do. `sampled` images were read and decoded by a worker."""
 
     items: int
@@ -31,14 +31,14 @@ class Rehearsal(Wire, frozen=True, kw_only=True):
     chunks: int
     models: tuple[str, ...]
     sampled: int
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[UnreadableImage, ...]
 
     @property
     def passed(self) -> bool:
         return not self.broken and not self.unreadable and self.items > 0
 
 
-class Count:
+class Counter:
     """Counts a stream of items with flat memory, and keeps a random sample of it."""
 
     def __init__(self) -> None:
@@ -48,8 +48,8 @@ class Count:
         self.samples: list[str] = []
         self._random = random.Random(0)  # noqa: S311  # a sample, no secret
 
-    def broke(self, error: InvalidRequest) -> None:
-        """Note a line that can't be used."""
+    def note_broken(self, error: InvalidRequest) -> None:
+        """Count a line that can't be used."""
         self.broken += 1
         if len(self.broken_lines) < _SHOWN:
             self.broken_lines.append(str(error))
@@ -66,9 +66,32 @@ class Count:
                 on_progress(self.items)
         on_progress(self.items)
 
+    def report(
+        self,
+        *,
+        models: Sequence[str],
+        chunk_size: int,
+        duplicates: int,
+        sampled: Sequence[str],
+        errors: Iterable[ErrorInfo | None],
+    ) -> DryRun:
+        """Return the report; `errors` has for each sampled URI why it can't be read, or None."""
+        return DryRun(
+            items=self.items,
+            duplicates=duplicates,
+            broken=self.broken,
+            broken_lines=tuple(self.broken_lines),
+            images=self.items * len(models),
+            chunks=-(-self.items // chunk_size) * len(models),
+            models=tuple(models),
+            sampled=len(sampled),
+            unreadable=tuple(_unreadable(sampled, errors)),
+        )
 
-def unreadable(uris: Iterable[str], errors: Iterable[ErrorInfo | None]) -> Iterator[Unreadable]:
-    """Yield the images that have an error."""
+
+def _unreadable(
+    uris: Iterable[str], errors: Iterable[ErrorInfo | None]
+) -> Iterator[UnreadableImage]:
     for uri, error in zip(uris, errors, strict=True):
         if error:
-            yield Unreadable(image_uri=uri, code=error.code, message=error.message)
+            yield UnreadableImage(image_uri=uri, code=error.code, message=error.message)

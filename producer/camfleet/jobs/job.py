@@ -1,4 +1,4 @@
-"""One job, seen from the producer: submit, status, watch, results."""
+"""One job as its producer sees it: status, watch, cancel, verify, results."""
 
 import secrets
 import time
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 
 
 class Job:
-    """A submitted job."""
+    """A submitted job: a handle that holds its id and looks everything else up."""
 
     def __init__(
         self, job_id: str, storage: Storage, ledger: Ledger, *, note: str | None = None
@@ -32,6 +32,10 @@ class Job:
         self.note = note  # what `submit` found, where the job existed already
         self._storage = storage
         self._ledger = ledger
+
+    def __repr__(self) -> str:
+        note = f", note={self.note!r}" if self.note else ""
+        return f"Job({self.id!r}, bucket={self._storage.bucket!r}{note})"
 
     def status(self) -> Progress:
         """Return the exact totals so far; raise `UnknownJob`."""
@@ -71,7 +75,7 @@ class Job:
         self._ledger.cancel(self.id)
 
     def verify(self) -> Verification:
-        """Read all parts again and say whether every image is there exactly once."""
+        """Read all parts again and report whether every image is there exactly once."""
         return verify(self.record(), self._storage, self._ledger)
 
     def record(self) -> JobRecord:
@@ -81,8 +85,8 @@ class Job:
     def results(self, **filters: "Unpack[Filters]") -> Iterator[Result]:
         """Yield the results of all finished chunks, model by model, in the manifest's order.
 
-        Filters such as `status="failed"` are those of `selection.Filters`: only rows that pass
-        all of them. Raises `InvalidRequest` naming the filter.
+        Filters such as `status="failed"` are those of `camfleet.Filters`; a row must pass all of
+        them. Raises `InvalidRequest` naming the filter.
         """
         from camfleet.jobstore import parquet
 
@@ -94,8 +98,8 @@ class Job:
     ) -> Iterator["Table"]:
         """Yield the results as Arrow tables (pyarrow.Table), one per part that has rows.
 
-        Only the named columns are read, None: all. For pandas, DuckDB and the like; memory stays
-        flat. Raises `InvalidRequest` naming the column or filter.
+        Only the named columns are read; without `columns` all of them are. For pandas, DuckDB and
+        the like; memory stays flat. Raises `InvalidRequest` naming the column or filter.
         """
         from camfleet.results.query import Selection
         from camfleet.results.read import read_parts

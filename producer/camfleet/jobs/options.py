@@ -1,43 +1,92 @@
-"""What a job asks of every image, in the words of `Client.submit`."""
+"""What somebody may ask of an image, or of all images of a job, in the keywords of `Client`."""
 
+import difflib
 import re
-from typing import Any, TypedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypedDict
 from urllib.parse import urlsplit
 
-from camfleet.contract.outputs import DEFAULT_OUTPUTS, Fuse, Method, Outputs
+import msgspec
+
+from camfleet.contract.codec import decode, encode
+from camfleet.contract.outputs import (
+    COLORMAPS,
+    COMPONENTS,
+    DEFAULT_LAYER,
+    DEFAULT_METHOD,
+    DEFAULT_TARGET,
+    FUSES,
+    METHODS,
+    PICTURES,
+    SHAPES,
+    Colormap,
+    Components,
+    Fuse,
+    Method,
+    OutputKind,
+    Outputs,
+    Regions,
+    Shape,
+)
+from camfleet.contract.targets import parse_layers, parse_target
 from camfleet.errors import InvalidRequest
 
 
-class Question(TypedDict, total=False):
-    """Keywords of a job; what is left out is as in `DEFAULT_QUESTION`.
+class ExplainOptions(TypedDict, total=False):
+    """What to explain and what to write; None is the same as leaving a keyword out.
 
-    `target` and `layer` are as in `camfleet.contract.targets`; `fuse` says how the maps of several
-    layers become one (None: as the card says); `callback` is an http(s) URL that is told of the
-    job's end.
+    `target` and `layer` are as in `camfleet.contract.targets`: a class index may be a number,
+    several layers a list. `fuse` says how the maps of several layers become one (left out: as the
+    card says). The other keywords are the fields of `Outputs` and of its `Regions`, or `outputs`
+    holds all of them at once.
     """
 
-    target: str
-    method: Method
-    layer: str
+    target: str | int | None
+    method: Method | None
+    layer: str | Iterable[str] | None
     fuse: Fuse | None
-    outputs: Outputs
+    pictures: OutputKind | Iterable[OutputKind] | None
+    colormap: Colormap | None
+    opacity: float | None
+    max_side: int | None
+    shapes: Shape | Iterable[Shape] | None
+    threshold: float | Literal["otsu"] | None
+    components: Components | None
+    outputs: Outputs | None
+
+
+class JobOptions(ExplainOptions, total=False):
+    """The keywords of a job; `callback` is an http(s) URL that is told of the job's end."""
+
     callback: str | None
 
 
-DEFAULT_QUESTION: dict[str, Any] = {
-    "target": "top",
-    "method": "gradcam",
-    "layer": "auto",
-    "fuse": None,
-    "outputs": DEFAULT_OUTPUTS,
-    "callback": None,
-}
 _MAX_URL = 2048
 _NOT_IN_A_URL = re.compile(r"[^!-~]")
 
 
+def request_fields(options: ExplainOptions) -> dict[str, Any]:
+    """Return target, method, layer, fuse and outputs, checked, as requests and records hold them.
+
+    Raises `InvalidRequest` for a wrong value and `TypeError` for an unknown keyword or a wrong
+    type, both naming the keyword.
+    """
+    return _request_fields(_given(options, ExplainOptions))
+
+
+def job_fields(options: JobOptions) -> dict[str, Any]:
+    """Return the same as `request_fields`, and the callback."""
+    given = _given(options, JobOptions)
+    callback = given.pop("callback", None)
+    if callback is not None:
+        check_callback(callback)
+    return {**_request_fields(given), "callback": callback}
+
+
 def check_callback(url: str) -> None:
     """Raise `InvalidRequest` unless `url` is one that a worker can post to."""
+    if not isinstance(url, str):
+        raise _wrong_type("callback", url, "a URL such as https://host/path")
     shown = url.rpartition("@")[2][:200]  # without a password
     if len(url) > _MAX_URL:
         raise InvalidRequest(f"callback {shown!r}... has more than {_MAX_URL} characters")
@@ -47,6 +96,143 @@ def check_callback(url: str) -> None:
         )
     if not _names_a_server(url):
         raise InvalidRequest(f"callback {shown!r} is not of the form https://host/path")
+
+
+def _given(options: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Return the options that aren't None; raise `TypeError` for one that doesn't exist."""
+    known = kind.__annotations__
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise TypeError(f"no keyword {name}: {hint}")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _request_fields(given: dict[str, Any]) -> dict[str, Any]:
+    checked = {name: _CHECKS[name](name, value) for name, value in given.items()}
+    outputs = checked["outputs"] if "outputs" in checked else _outputs(checked)
+    return {
+        "target": checked.get("target", DEFAULT_TARGET),
+        "method": checked.get("method", DEFAULT_METHOD),
+        "layer": checked.get("layer", DEFAULT_LAYER),
+        "fuse": checked.get("fuse"),
+        "outputs": encode(_sole(outputs, checked)),
+    }
+
+
+def _sole(outputs: Outputs, checked: Mapping[str, Any]) -> Outputs:
+    """Return the outputs; raise `InvalidRequest` where keywords say the same beside them."""
+    twice = [name for name in (*_PICTURE_WORDS, *_REGION_WORDS) if name in checked]
+    if "outputs" in checked and twice:
+        raise InvalidRequest(
+            f"outputs says what to write and derive already: leave out {' and '.join(twice)}, or "
+            "say everything by keywords and leave out outputs"
+        )
+    return outputs
+
+
+def _outputs(checked: Mapping[str, Any]) -> Outputs:
+    words = {field: checked[name] for name, field in _PICTURE_WORDS.items() if name in checked}
+    return Outputs(**words, regions=_regions(checked))
+
+
+def _regions(checked: Mapping[str, Any]) -> Regions | None:
+    words = {name: checked[name] for name in _REGION_WORDS if name in checked}
+    if words.pop("shapes", ()):
+        return Regions(shapes=checked["shapes"], **words)
+    if words:
+        raise InvalidRequest(f"{' and '.join(words)} without shapes: say shapes=['box'] too")
+    return None
+
+
+def _target(name: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise _wrong_type(name, value, "a string such as 'top:3' or a label, or a class index")
+    if isinstance(value, int) and value < 0:
+        raise InvalidRequest(f"{name} {value}: class indices count from 0")
+    parse_target(str(value))
+    return str(value)
+
+
+def _layer(name: str, value: Any) -> str:
+    paths = _strings(name, value, "a layer's path, or a list of several")
+    text = ",".join(paths)
+    parse_layers(text)
+    return text
+
+
+def _one_of(*choices: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if value not in choices:
+            raise InvalidRequest(f"{name} is one of {', '.join(choices)}, not {value!r}")
+        return value
+
+    return check
+
+
+def _some_of(*choices: str) -> Callable[[str, Any], Any]:
+    check = _one_of(*choices)
+
+    def check_all(name: str, value: Any) -> Any:
+        values = _strings(name, value, f"a list of {', '.join(choices)}")
+        return tuple(dict.fromkeys(check(name, word) for word in values))
+
+    return check_all
+
+
+def _as_field_of(kind: type[msgspec.Struct]) -> Callable[[str, Any], Any]:
+    types = {field.name: field.type for field in msgspec.structs.fields(kind)}
+
+    def check(name: str, value: Any) -> Any:
+        try:
+            return msgspec.convert(value, types[name])
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"{name}: {error}, not {value!r}") from error
+
+    return check
+
+
+def _whole(name: str, value: Any) -> Outputs:
+    if not isinstance(value, Outputs):
+        raise _wrong_type(name, value, "an Outputs")
+    return decode(encode(value), Outputs)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "target": _target,
+    "method": _one_of(*METHODS),
+    "layer": _layer,
+    "fuse": _one_of(*FUSES),
+    "pictures": _some_of(*PICTURES),
+    "colormap": _one_of(*COLORMAPS),
+    "opacity": _as_field_of(Outputs),
+    "max_side": _as_field_of(Outputs),
+    "shapes": _some_of(*SHAPES),
+    "threshold": _as_field_of(Regions),
+    "components": _one_of(*COMPONENTS),
+    "outputs": _whole,
+}
+_PICTURE_WORDS = {  # the keyword, and its field of `Outputs`
+    "pictures": "kinds",
+    "colormap": "colormap",
+    "opacity": "opacity",
+    "max_side": "max_side",
+}
+_REGION_WORDS = ("shapes", "threshold", "components")
+
+
+def _strings(name: str, value: Any, wanted: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    values = tuple(value) if isinstance(value, Iterable) else (None,)
+    if not all(isinstance(word, str) for word in values):
+        raise _wrong_type(name, value, wanted)
+    return values
+
+
+def _wrong_type(name: str, value: Any, wanted: str) -> TypeError:
+    return TypeError(f"{name} is {value!r}, a {type(value).__name__}: give {wanted}")
 
 
 def _names_a_server(url: str) -> bool:

@@ -43,7 +43,7 @@ class Credentials:
         path = data / "credentials.json"
         if path.exists():
             return _read(path, cls)
-        made = cls(**{each.name: secrets.token_hex(20) for each in fields(cls)})
+        made = cls(**{field.name: secrets.token_hex(20) for field in fields(cls)})
         write_private(path, msgspec.json.encode(asdict(made)).decode())
         return made
 
@@ -63,9 +63,9 @@ class Ports:
         path = data / "ports.json"
         last = asdict(_read(path, cls)) if path.exists() else {}
         taken: dict[str, int] = {}
-        for each in fields(cls):
-            candidates = (last.get(each.name, 0), *_random_ports())
-            taken[each.name] = _first_free(candidates, set(taken.values()))
+        for field in fields(cls):
+            candidates = (last.get(field.name, 0), *_random_ports())
+            taken[field.name] = _first_free(candidates, set(taken.values()))
         chosen = cls(**taken)
         path.write_bytes(msgspec.json.encode(asdict(chosen)))
         return chosen

@@ -24,9 +24,9 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `command` with its output in `log`, in a session of its own: Ctrl-C passes it by.
 
-    A `patient` one interrupts no thread that computes, on Linux, but waits for its turn.
+    On Linux a `patient` one never preempts a thread that computes.
     On Linux the kernel kills it when the calling thread ends, so that even `kill -9` of this
-    process leaves nothing behind: start children in a thread that lives as long as they shall.
+    process leaves nothing behind: start children in a thread that outlives them.
     """
     with log.open("ab") as output:
         return subprocess.Popen(  # noqa: S603  # our own command lines
@@ -63,14 +63,14 @@ def stop(
 ) -> None:
     """End the processes: each step is a signal and the seconds to wait for them, then KILL."""
     for number, patience in steps:
-        running = [each for each in processes if each.poll() is None]
-        for each in running:
-            each.send_signal(number)
-        for each in running:
+        running = [process for process in processes if process.poll() is None]
+        for process in running:
+            process.send_signal(number)
+        for process in running:
             with suppress(subprocess.TimeoutExpired):
-                each.wait(patience)
-    for each in processes:
-        kill(each)
+                process.wait(patience)
+    for process in processes:
+        kill(process)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

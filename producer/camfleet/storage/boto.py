@@ -1,6 +1,6 @@
-"""boto3: credentials, buckets, lists and whole files, and single objects that obstore can't take.
+"""boto3: credentials, buckets, lists, whole files, and the objects that obstore can't handle.
 
-Making sessions and clients is not thread-safe in boto3, using them is.
+In boto3 making sessions and clients isn't thread-safe; using them is.
 """
 
 import threading
@@ -17,8 +17,8 @@ from camfleet.storage.place import ABSENT, Place, StoredObject, check_size
 _TRIES = 2
 
 
-class Boto:
-    """Clients of one session; `seconds` is the time for an answer to begin or go on."""
+class BotoBackend:
+    """A `Backend`: clients of one session; `seconds` limits the wait for an answer's next bytes."""
 
     def __init__(self, settings: Settings, seconds: float) -> None:
         self._settings = settings
@@ -45,15 +45,15 @@ class Boto:
         return Path(path).read_bytes() if path else None
 
     def client(self, tries: int = _TRIES) -> Any:
-        """Return the client that tries everything so many times."""
+        """Return the client that makes up to `tries` attempts."""
         with self._lock:
             if tries not in self._clients:
                 self._clients[tries] = self._make_client(tries)
             return self._clients[tries]
 
     def close(self) -> None:
-        for each in self._clients.values():
-            each.close()
+        for client in self._clients.values():
+            client.close()
 
     def get(self, place: Place, limit: int | None) -> StoredObject:
         with boto_errors(place):
@@ -63,10 +63,6 @@ class Boto:
                 return StoredObject(body.read(), answer.get("ETag", "").strip('"') or None)
 
     def put(self, place: Place, data: bytes, content_type: str, etag: str | None) -> None:
-        """Write; with an ETag over that version only, with `ABSENT` where nothing lies.
-
-        On a condition it tries once: a second try would find what the first one wrote.
-        """
         condition = {} if etag is None else {"IfMatch": f'"{etag}"'}
         if etag == ABSENT:
             condition = {"IfNoneMatch": "*"}
@@ -80,7 +76,6 @@ class Boto:
             )
 
     def check(self, place: Place) -> None:
-        """Raise `ObjectMissing` if nothing lies there."""
         with boto_errors(place):
             self.client().head_object(Bucket=place.bucket, Key=place.key)
 

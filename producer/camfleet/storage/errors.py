@@ -1,7 +1,7 @@
 """What the exceptions of boto3 and obstore mean, in camfleet's errors.
 
-Trouble with the settings' own bucket is never the fault of what lies in it: a missing bucket and
-refused credentials are `StorageUnavailable` there, and the caller's fault in any other bucket.
+A problem with the settings' own bucket is never the fault of an object in it: a missing bucket
+and refused credentials are `StorageUnavailable` there, and the caller's fault in any other.
 """
 
 import re
@@ -38,8 +38,8 @@ _KIND = re.compile(r"HttpError \{\s+kind: (\w+)")
 _DEBUG = "\n\nDebug source:"
 
 
-class Undecided(Exception):
-    """Nothing that obstore can do or explain: boto3 shall. `always`: for this bucket, any time."""
+class NotHandled(Exception):
+    """obstore can't do or explain this: fall back to boto3, `always` for the whole bucket."""
 
     def __init__(self, *, always: bool = False) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def boto_errors(place: Place) -> Iterator[None]:
 
 @contextmanager
 def obstore_errors(place: Place) -> Iterator[None]:
-    """Translate what obstore raises, or raise `Undecided`.
+    """Translate what obstore raises, or raise `NotHandled`.
 
     Its exceptions carry text only, and some of them quote the key, which anybody may choose. So
     the class counts first, and text only where no key stands before it.
@@ -91,7 +91,7 @@ def obstore_errors(place: Place) -> Iterator[None]:
     except GenericError as error:
         raise _generic(place, str(error)) from error
     except (BaseError, ValueError) as error:  # refused, no credentials; a key it can't take
-        raise Undecided from error
+        raise NotHandled from error
 
 
 def _answered(place: Place, error: object) -> CamfleetError:
@@ -120,10 +120,10 @@ def _generic(place: Place, text: str) -> Exception:
     if status is None and kind:
         return _unanswered(place, kind[1])
     if status is None:  # a redirect is the sign of another region, which boto3 finds
-        return Undecided(always="Received redirect" in text)
+        return NotHandled(always="Received redirect" in text)
     if status in _PASSING or (status >= 500 and status != _UNKNOWN):
         return StorageUnavailable(f"{place}: the object store answers {status}")
-    return Undecided(always="<Code>AuthorizationHeaderMalformed<" in text)  # likewise
+    return NotHandled(always="<Code>AuthorizationHeaderMalformed<" in text)  # likewise
 
 
 def _conflict(place: Place, text: str) -> CamfleetError:

@@ -1,6 +1,6 @@
-"""Single objects through obstore: a fifth of boto3's CPU time, and the GIL is free meanwhile.
+"""Single objects through obstore: a fifth of boto3's CPU time, and it releases the GIL.
 
-What it can't take or explain raises `Undecided`; boto3 does that.
+For what it can't do or explain it raises `NotHandled`, and boto3 takes over.
 """
 
 import os
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from camfleet.settings import Settings
-from camfleet.storage.boto import Boto
-from camfleet.storage.errors import Undecided, boto_errors, obstore_errors
+from camfleet.storage.boto import BotoBackend
+from camfleet.storage.errors import NotHandled, boto_errors, obstore_errors
 from camfleet.storage.place import ABSENT, Place, StoredObject, check_size
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ _STORES = 16
 _home: dict[str, int] = {}
 
 
-class Objects:
-    """One store per bucket and number of tries. Safe to share by threads.
+class ObstoreBackend:
+    """A `Backend`: one store per bucket and number of tries. Safe to share by threads.
 
-    `seconds` is the time for an answer to begin and to go on. What took a third of it isn't tried
-    again.
+    `seconds` limits the wait for an answer to begin and to continue. What took a third of it
+    isn't retried.
     """
 
-    def __init__(self, settings: Settings, boto: Boto, seconds: float) -> None:
+    def __init__(self, settings: Settings, boto: BotoBackend, seconds: float) -> None:
         self._settings = settings
         self._boto = boto
         self._seconds = seconds
@@ -56,12 +56,8 @@ class Objects:
             return StoredObject(bytes(found.bytes()), (meta["e_tag"] or "").strip('"') or None)
 
     def put(self, place: Place, data: bytes, content_type: str, etag: str | None) -> None:
-        """Write; with an ETag over that version only, with `ABSENT` where nothing lies.
-
-        On a condition it tries once: a second try would find what the first one wrote.
-        """
         if len(data) > _LARGEST:
-            raise Undecided
+            raise NotHandled
         store = self._store(place, tries=_TRIES if etag is None else 1)
         with obstore_errors(place):
             store.put(
@@ -73,10 +69,7 @@ class Objects:
             )
 
     def check(self, place: Place) -> None:
-        """Raise `ObjectMissing` if nothing lies there.
-
-        It reads a byte: the answer to a HEAD doesn't say whether it's the bucket that is missing.
-        """
+        """Read a byte: the answer to a HEAD doesn't say whether it's the bucket that is missing."""
         store = self._store(place)
         with obstore_errors(place):
             store.get(place.key, options={"range": (0, 1)}).bytes()
@@ -91,7 +84,7 @@ class Objects:
 
     def _store(self, place: Place, tries: int = _TRIES) -> "S3Store":
         if not self._takes(place):
-            raise Undecided
+            raise NotHandled
         name = (place.bucket, tries)
         with self._lock:
             if name not in self._stores:
@@ -102,7 +95,7 @@ class Objects:
             return self._stores[name]
 
     def _takes(self, place: Place) -> bool:
-        """Say whether obstore can address this; it would rewrite keys with empty segments."""
+        """Return whether obstore can address this; it would rewrite keys with empty segments."""
         return (
             "" not in place.key.split("/")
             and _BUCKET.fullmatch(place.bucket) is not None
@@ -164,5 +157,5 @@ def _mode(etag: str | None) -> "PutMode":
 
 
 def _at_home() -> bool:
-    """Say whether this process was the first to use obstore: its threads don't survive a fork."""
+    """Return whether this process used obstore first: its threads don't survive a fork."""
     return _home.setdefault("process", os.getpid()) == os.getpid()

@@ -1,11 +1,11 @@
-"""Where an object lies, and what is found there."""
+"""The address of an object, and what it holds."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from camfleet.errors import InvalidRequest, ObjectTooLarge
 
-ABSENT: Final = "*"  # in the place of an ETag: nothing may lie there
+ABSENT: Final = "*"  # in the place of an ETag: there must be no object yet
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class Place:
-    """One object of one store; `own`: in the settings' bucket, at the operator's hands."""
+    """One object of one store; `own`: in the settings' bucket, the operator's responsibility."""
 
     host: str
     bucket: str
@@ -37,6 +37,6 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def check_size(place: Place, size: int, limit: int | None) -> None:
-    """Raise `ObjectTooLarge` if an object of `size` bytes is more than somebody wants to read."""
+    """Raise `ObjectTooLarge` if an object's `size` exceeds the caller's limit."""
     if limit is not None and size > limit:
         raise ObjectTooLarge(f"{place} has {size} bytes, more than {limit}")

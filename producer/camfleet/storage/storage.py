@@ -12,9 +12,10 @@ from camfleet.errors import (
     StorageUnavailable,
 )
 from camfleet.settings import Settings
-from camfleet.storage.boto import Boto, host
-from camfleet.storage.errors import Undecided, boto_errors
-from camfleet.storage.obstore import Objects
+from camfleet.storage.backend import Backend
+from camfleet.storage.boto import BotoBackend, host
+from camfleet.storage.errors import NotHandled, boto_errors
+from camfleet.storage.obstore import ObstoreBackend
 from camfleet.storage.place import ABSENT, Place, StoredObject, split_uri
 
 __all__ = ["Storage", "StoredObject", "split_uri"]
@@ -29,16 +30,17 @@ _PROOF = "setup-proof"
 class Storage:
     """The bucket of the settings, and any other bucket by full URI. Safe to share by threads.
 
-    Every verb raises `StorageUnavailable` when the store is away, throttles, or doesn't begin or
-    go on with an answer within `seconds`, and when it has no bucket of ours or refuses us there;
-    `AccessDenied` when it refuses us in another bucket; `InvalidRequest` for names that can't be.
+    Every verb raises `StorageUnavailable` when the store is unavailable or throttles, when an
+    answer doesn't begin or continue within `seconds`, and when our bucket is missing or refuses
+    our credentials; `AccessDenied` when another bucket refuses them; `InvalidRequest` for
+    impossible names.
     """
 
     def __init__(self, settings: Settings, *, seconds: float = 15) -> None:
         self.bucket = settings.bucket
         self._host = host(settings.s3_endpoint)
-        self._boto = Boto(settings, seconds)
-        self._objects = Objects(settings, self._boto, seconds)
+        self._boto = BotoBackend(settings, seconds)
+        self._obstore = ObstoreBackend(settings, self._boto, seconds)
         self._conditions = True
 
     def uri(self, key: str) -> str:
@@ -47,17 +49,17 @@ class Storage:
     def get(self, key_or_uri: str, *, limit: int | None = None) -> StoredObject:
         """Return an object's bytes; raise `ObjectMissing` or, before reading, `ObjectTooLarge`."""
         place = self._place(key_or_uri)
-        return self._do(place, lambda by: by.get(place, limit))
+        return self._do(place, lambda backend: backend.get(place, limit))
 
     def put(self, key: str, data: bytes, content_type: str) -> str:
-        """Write an object into the settings' bucket, over what may lie there; return its URI."""
+        """Write an object into the settings' bucket, replacing any there; return its URI."""
         return self._put(key, data, content_type, None)
 
     def create(self, key: str, data: bytes, content_type: str) -> str:
-        """Write as `put` does, but raise `ObjectChanged` if anything lies there.
+        """Write as `put` does, but raise `ObjectChanged` if there's an object already.
 
-        Of several writers exactly one succeeds. Whoever tries again after `StorageUnavailable`
-        may meet an object of their own. A store without conditional writes is written to
+        Of several writers exactly one succeeds. Whoever retries after `StorageUnavailable` may
+        find an object of their own. A store without conditional writes is written to
         unconditionally, with one warning in the log; `replace` likewise.
         """
         return self._put_if(key, data, content_type, ABSENT)
@@ -81,13 +83,15 @@ class Storage:
             with boto_errors(place):
                 self._client.download_file(place.bucket, place.key, path)
         except ObjectMissing:
-            self.exists(key_or_uri)  # raises if it's our bucket: boto3 asks by HEAD: it can't tell
+            self.exists(
+                key_or_uri
+            )  # raises if our bucket is missing: boto3's HEAD can't tell
             raise
 
     def exists(self, key_or_uri: str) -> bool:
         place = self._place(key_or_uri)
         try:
-            self._do(place, lambda by: by.check(place))
+            self._do(place, lambda backend: backend.check(place))
         except ObjectMissing:
             return False
         return True
@@ -98,8 +102,8 @@ class Storage:
         with boto_errors(place):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=place.bucket, Prefix=place.key):
-                for each in page.get("Contents", ()):
-                    yield each["Key"]
+                for found in page.get("Contents", ()):
+                    yield found["Key"]
 
     def delete(self, doomed: list[str]) -> None:
         with boto_errors(self._mine("")):
@@ -113,7 +117,7 @@ class Storage:
         Raises `StorageUnavailable`.
         """
         with boto_errors(self._mine("")):
-            names = [each["Name"] for each in self._client.list_buckets()["Buckets"]]
+            names = [bucket["Name"] for bucket in self._client.list_buckets()["Buckets"]]
             if self.bucket not in names:
                 self._client.create_bucket(Bucket=self.bucket)
         proof = secrets.token_bytes(16)
@@ -123,7 +127,7 @@ class Storage:
         self.delete([_PROOF])
 
     def close(self) -> None:
-        self._objects.close()
+        self._obstore.close()
         self._boto.close()
 
     @property
@@ -139,18 +143,18 @@ class Storage:
         bucket, key = split_uri(key_or_uri)
         return Place(self._host, bucket, key, own=bucket == self.bucket)
 
-    def _do(self, place: Place, work: Callable[[Objects | Boto], T]) -> T:
-        """Do something with one object through obstore, or through boto3 where that can't."""
+    def _do(self, place: Place, work: Callable[[Backend], T]) -> T:
+        """Do something with one object through obstore; fall back to boto3 where it can't."""
         try:
-            return work(self._objects)
-        except Undecided as reason:
+            return work(self._obstore)
+        except NotHandled as reason:
             if reason.always:
-                self._objects.leave(place.bucket)
+                self._obstore.leave(place.bucket)
         return work(self._boto)
 
     def _put(self, key: str, data: bytes, content_type: str, etag: str | None) -> str:
         place = self._mine(key)
-        self._do(place, lambda by: by.put(place, data, content_type, etag))
+        self._do(place, lambda backend: backend.put(place, data, content_type, etag))
         return str(place)
 
     def _put_if(self, key: str, data: bytes, content_type: str, etag: str) -> str:

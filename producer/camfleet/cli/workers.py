@@ -1,20 +1,20 @@
-"""camfleet workers, health: who works, and whether they can."""
+"""camfleet workers, health: which workers there are, and whether they can take work."""
 
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import output
+from camfleet.cli import options, output
 
 if TYPE_CHECKING:
     from camfleet.broker.heartbeats import WorkerState
 
-_COLUMNS = ("worker", "state", "device", "images/s", "images", "models", "in work", "up")
+_COLUMNS = ("worker", "version", "state", "device", "images/s", "images", "models", "in work", "up")
 
 
 @click.command()
-@output.as_json
+@options.as_json
 def workers(*, as_json: bool) -> None:
     """List the live workers: device, models in memory, chunks in work, images per second."""
     from camfleet.contract.codec import encode
@@ -22,22 +22,22 @@ def workers(*, as_json: bool) -> None:
     with output.client() as client:
         found = client.workers()
     if as_json:
-        output.dump([encode(each) for each in found])
+        output.dump([encode(worker) for worker in found])
         return
     output.table(map(_row, found), _COLUMNS)
-    for each in found:
-        if each.trouble:
-            click.echo(f"camfleet: {each.name}: {each.trouble}", err=True)
+    for worker in found:
+        if worker.trouble:
+            click.echo(f"camfleet: {worker.name}: {worker.trouble}", err=True)
 
 
 @click.command()
 @click.option("--host", help="The workers of that host.  [default: of this one]")
-@output.as_json
+@options.as_json
 @click.pass_context
 def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
-    """Say whether the workers of a host can take work; exit code 1 if not.
+    """Report whether the workers of a host can take work; exit code 1 if not.
 
-    A worker that answers a ping but gets no messages isn't well.
+    A worker that answers a ping but gets no messages isn't healthy.
     """
     from camfleet.broker.heartbeats import of_host
     from camfleet.errors import ServiceError
@@ -46,17 +46,16 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
     with output.client() as client:
         try:
             found = of_host(client.workers(), host)
-            troubles = [f"{each.name}: {each.trouble}" for each in found if each.trouble]
+            troubles = [f"{worker.name}: {worker.trouble}" for worker in found if worker.trouble]
             if not found:
                 troubles = [f"no worker of {host or 'this host'} has told of itself lately"]
         except ServiceError as error:
             troubles = [str(error)]
+    names = [worker.name for worker in found]
     if as_json:
-        output.dump(
-            {"healthy": not troubles, "workers": [w.name for w in found], "troubles": troubles}
-        )
+        output.dump({"healthy": not troubles, "workers": names, "troubles": troubles})
     elif not troubles:
-        click.echo(f"healthy: {', '.join(each.name for each in found)}")
+        click.echo(f"healthy: {', '.join(names)}")
     for trouble in troubles:
         click.echo(f"camfleet: unhealthy: {trouble}", err=True)
     if troubles:
@@ -65,11 +64,12 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
 
 def _row(worker: "WorkerState") -> dict[str, Any]:
     chunks = [
-        f"{each.job_id} {each.model}:{each.part} ({each.explained})" for each in worker.chunks
+        f"{chunk.job_id} {chunk.model}:{chunk.part} ({chunk.explained})" for chunk in worker.chunks
     ]
     asked = [f"{worker.interactive} interactive"] if worker.interactive else []
     return {
         "worker": worker.name,
+        "version": worker.version,
         "state": "in trouble" if worker.trouble else "well",
         "device": worker.device,
         "images/s": f"{worker.images_per_second:.1f}",

@@ -1,0 +1,145 @@
+"""The options that several commands share, and what they mean to the client."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from camfleet.contract.outputs import (
+    COLORMAPS,
+    COMPONENTS,
+    DEFAULT_LAYER,
+    DEFAULT_METHOD,
+    DEFAULT_OUTPUTS,
+    DEFAULT_PICTURES,
+    DEFAULT_TARGET,
+    FUSES,
+    METHODS,
+    PICTURES,
+    SHAPES,
+    Regions,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NONE = "none"  # of --picture: no picture
+_REGIONS = Regions()
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+_EXPLAIN = (
+    click.option(
+        "--target",
+        default=DEFAULT_TARGET,
+        show_default=True,
+        help="top, top:K, a class index, a label (label:NAME for a label like these), above:P for "
+        "every class of at least that probability; not: before it for what speaks against.",
+    ),
+    click.option("--method", type=click.Choice(METHODS), default=DEFAULT_METHOD, show_default=True),
+    click.option(
+        "--layer",
+        default=DEFAULT_LAYER,
+        show_default=True,
+        help="auto (the card's), a path such as backbone/layer, or several with commas.",
+    ),
+    click.option(
+        "--fuse",
+        type=click.Choice(FUSES),
+        help="How the maps of several layers become one.  [default: as the card says]",
+    ),
+    click.option(
+        "--picture",
+        "pictures",
+        multiple=True,
+        type=click.Choice([*PICTURES, _NONE]),
+        help=f"What to write; repeat for several.  [default: {', '.join(DEFAULT_PICTURES)}]",
+    ),
+    click.option(  # what --picture was called in 0.1.0
+        "--output",
+        "old_pictures",
+        multiple=True,
+        type=click.Choice([*PICTURES, _NONE]),
+        hidden=True,
+    ),
+    click.option(
+        "--colormap",
+        type=click.Choice(COLORMAPS),
+        default=DEFAULT_OUTPUTS.colormap,
+        show_default=True,
+    ),
+    click.option(
+        "--opacity",
+        type=click.FloatRange(0, 1),
+        default=DEFAULT_OUTPUTS.opacity,
+        show_default=True,
+    ),
+    click.option(
+        "--max-side",
+        type=click.IntRange(0),
+        default=DEFAULT_OUTPUTS.max_side,
+        show_default=True,
+        help="Longest side of an overlay in pixels; 0: as the photograph.",
+    ),
+    click.option(
+        "--shape",
+        "shapes",
+        multiple=True,
+        type=click.Choice(SHAPES),
+        help="Derive regions above the threshold; repeat for several forms.",
+    ),
+    click.option(
+        "--threshold",
+        default=str(_REGIONS.threshold),
+        show_default=True,
+        help="Of --shape: a fraction of the map's maximum, or otsu.",
+    ),
+    click.option(
+        "--components",
+        type=click.Choice(COMPONENTS),
+        default=_REGIONS.components,
+        show_default=True,
+        help="Of --shape: which connected regions.",
+    ),
+)
+
+
+def add_options(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    """Return a decorator that adds the options to a command, in their order."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+explain_options = add_options(_EXPLAIN)
+
+
+def client_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `explain_options`, as the user gave them, as keywords of the client."""
+    names = ("target", "method", "layer", "fuse", "colormap", "opacity", "max_side")
+    keywords = {name: options[name] for name in names}
+    pictures = options["pictures"] + _old_pictures(options["old_pictures"])
+    if pictures:
+        keywords["pictures"] = [name for name in pictures if name != _NONE]
+    if options["shapes"]:
+        keywords["shapes"] = options["shapes"]
+        keywords["threshold"] = _threshold(options["threshold"])
+        keywords["components"] = options["components"]
+    return keywords
+
+
+def _old_pictures(pictures: tuple[str, ...]) -> tuple[str, ...]:
+    if pictures:
+        new = " ".join(f"--picture {name}" for name in dict.fromkeys(pictures))
+        click.echo(f"camfleet: --output KIND has a new name here: {new}", err=True)
+    return pictures
+
+
+def _threshold(text: str) -> float | str:
+    try:
+        return text if text == "otsu" else float(text)
+    except ValueError:
+        raise click.BadParameter(f"--threshold {text!r} is no number, nor otsu") from None

@@ -1,0 +1,96 @@
+"""One image, however it's given: as a URI, a path, bytes or an open file."""
+
+import hashlib
+import mimetypes
+import os
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from camfleet.errors import InvalidRequest
+from camfleet.jobstore import keys
+from camfleet.registry.cards import file_digest
+from camfleet.storage.storage import Storage
+
+Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+
+_MAGIC = (
+    (b"\xff\xd8\xff", ".jpg"),
+    (b"\x89PNG\r\n\x1a\n", ".png"),
+    (b"GIF8", ".gif"),
+    (b"BM", ".bmp"),
+    (b"II*\0", ".tif"),
+    (b"MM\0*", ".tif"),
+)
+_WAYS = "a path, a URI, bytes, or a file opened with 'rb'"
+
+
+def locate(image: Image, storage: Storage) -> str:
+    """Return where workers find an image: a URI or an absolute path.
+
+    Bytes and open files are uploaded first; a path stays a path, which workers must be able to
+    read. Raises `InvalidRequest`, and `TypeError` for what is no image.
+    """
+    if not isinstance(image, str | os.PathLike):
+        return upload(image, storage)
+    text = _text(image)
+    return text if "://" in text else os.fspath(Path(text).resolve())
+
+
+def upload(image: Image, storage: Storage) -> str:
+    """Put an image into the bucket, under its own digest, and return its URI.
+
+    The suffix is that of the file's name, or the one that its first bytes stand for. Raises
+    `InvalidRequest`, and `TypeError` for what is no image.
+    """
+    if isinstance(image, str | os.PathLike):
+        return _upload_file(Path(_text(image)), storage)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _upload_bytes(bytes(image), "", storage)
+    if not hasattr(image, "read"):
+        raise TypeError(f"image is a {type(image).__name__}: give {_WAYS}")
+    name = getattr(image, "name", "")
+    suffix = Path(name).suffix.lower() if isinstance(name, str) else ""
+    return _upload_bytes(_read(image), suffix, storage)
+
+
+def _text(image: str | os.PathLike[str]) -> str:
+    text = os.fspath(image)
+    if not isinstance(text, str):
+        raise TypeError(f"image is a path of bytes, {text!r}: give {_WAYS}")
+    if not text:
+        raise InvalidRequest(f"image is empty: give {_WAYS}")
+    return text
+
+
+def _read(file: BinaryIO) -> bytes:
+    try:
+        data: object = file.read()
+    except (OSError, ValueError) as error:  # ValueError: it's closed, or not UTF-8
+        raise InvalidRequest(f"image: the file can't be read: {error}") from error
+    if not isinstance(data, bytes):
+        raise TypeError("image is a file opened as text: open it with 'rb'")
+    return data
+
+
+def _upload_file(path: Path, storage: Storage) -> str:
+    if not path.is_file():
+        raise InvalidRequest(f"{path}: no such file")
+    key = keys.upload(file_digest(path), path.suffix.lower())
+    storage.upload(key, str(path))
+    return storage.uri(key)
+
+
+def _upload_bytes(data: bytes, suffix: str, storage: Storage) -> str:
+    if not data:
+        raise InvalidRequest("image has no bytes; a file that was read already: file.seek(0)")
+    suffix = suffix or _suffix_of(data)
+    kind, _ = mimetypes.guess_type(f"image{suffix}", strict=False)
+    key = keys.upload(hashlib.sha256(data).hexdigest(), suffix)
+    return storage.put(key, data, kind or "application/octet-stream")
+
+
+def _suffix_of(data: bytes) -> str:
+    """Return the suffix of an image's format by its first bytes; empty: workers may know it."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return ".webp"
+    return next((suffix for magic, suffix in _MAGIC if data.startswith(magic)), "")

@@ -1,0 +1,119 @@
+"""The keywords of `Client`: what they ask for, and what is said about a wrong one."""
+
+import pytest
+
+from camfleet.contract.codec import decode
+from camfleet.contract.outputs import DEFAULT_OUTPUTS, Outputs, Regions
+from camfleet.errors import InvalidRequest
+from camfleet.jobs.options import job_fields, request_fields
+
+
+def outputs(**options):
+    return decode(request_fields(options)["outputs"], Outputs)
+
+
+def test_without_keywords_everything_is_as_documented():
+    fields = request_fields({})
+    assert (fields["target"], fields["method"], fields["layer"]) == ("top", "gradcam", "auto")
+    assert fields["fuse"] is None
+    assert outputs() == DEFAULT_OUTPUTS
+
+
+def test_none_is_the_same_as_leaving_a_keyword_out():
+    words = ("target", "method", "layer", "fuse", "pictures", "shapes", "threshold", "outputs")
+    assert request_fields(dict.fromkeys(words)) == request_fields({})
+    assert job_fields({"callback": None}) == {**request_fields({}), "callback": None}
+
+
+def test_plain_keywords_say_what_outputs_and_regions_say():
+    assert outputs(
+        pictures=["overlay"],
+        colormap="jet",
+        opacity=0.25,
+        max_side=0,
+        shapes=["box", "rle"],
+        threshold="otsu",
+        components="all",
+    ) == Outputs(
+        kinds=("overlay",),
+        colormap="jet",
+        opacity=0.25,
+        max_side=0,
+        regions=Regions(threshold="otsu", components="all", shapes=("box", "rle")),
+    )
+
+
+def test_one_word_may_stand_for_a_list_of_one():
+    assert outputs(pictures="raw", shapes="polygon") == outputs(
+        pictures=("raw",), shapes=iter(["polygon", "polygon"])
+    )
+
+
+def test_an_empty_list_asks_for_nothing():
+    assert outputs(pictures=[], shapes=[]) == Outputs(kinds=())
+
+
+def test_outputs_say_it_in_one():
+    wanted = Outputs(kinds=("raw",), regions=Regions(threshold=0.2))
+    assert outputs(outputs=wanted) == wanted
+
+
+def test_a_class_index_may_be_a_number_and_layers_a_list():
+    fields = request_fields({"target": 282, "layer": ["a/b", "c"], "fuse": "max"})
+    assert (fields["target"], fields["layer"], fields["fuse"]) == ("282", "a/b,c", "max")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "guess"}, "method is one of gradcam, .*not 'guess'"),
+        ({"target": "top:many"}, "top:K"),
+        ({"target": -1}, "target -1: class indices count from 0"),
+        ({"layer": ["a", "a"]}, "several different ones"),
+        ({"fuse": "sum"}, "fuse is one of mean, max"),
+        ({"pictures": ["heatmap", "png"]}, "pictures is one of heatmap, overlay, raw, not 'png'"),
+        ({"colormap": "hot"}, "colormap is one of"),
+        ({"opacity": 1.5}, "opacity: .*1.*not 1.5"),
+        ({"max_side": -1}, "max_side: .*0.*not -1"),
+        ({"shapes": "circle"}, "shapes is one of box, rle, polygon"),
+        ({"shapes": ["box"], "threshold": 0}, "threshold: .*not 0"),
+        ({"shapes": ["box"], "threshold": "half"}, "threshold: .*not 'half'"),
+        ({"shapes": ["box"], "components": "two"}, "components is one of largest, all"),
+        ({"threshold": 0.5}, r"threshold without shapes: say shapes=\['box'\] too"),
+        ({"components": "all", "shapes": []}, "components without shapes"),
+        (
+            {"outputs": Outputs(), "pictures": ["raw"], "threshold": 0.5, "shapes": ["box"]},
+            "leave out pictures and shapes and threshold, or",
+        ),
+        ({"outputs": Outputs(opacity=7)}, "opacity"),
+    ],
+)
+def test_a_wrong_value_is_named_with_the_way_out(options, message):
+    with pytest.raises(InvalidRequest, match=message):
+        request_fields(options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"treshold": 0.5}, "no keyword treshold: did you mean threshold?"),
+        ({"callback": "https://a/b"}, "no keyword callback: there are target, method"),
+        ({"target": True}, "target is True, a bool: give a string"),
+        ({"target": 1.5}, "target is 1.5, a float"),
+        ({"layer": 3}, "layer is 3, a int: give a layer's path"),
+        ({"pictures": [1]}, r"pictures is \[1\], a list: give a list of heatmap"),
+        ({"shapes": Regions()}, "shapes is Regions"),
+        ({"outputs": {"kinds": ["raw"]}}, "outputs is .*a dict: give an Outputs"),
+    ],
+)
+def test_a_wrong_type_or_keyword_is_named_with_the_way_out(options, message):
+    with pytest.raises(TypeError, match=message):
+        request_fields(options)
+
+
+def test_a_callback_is_for_jobs():
+    assert job_fields({"callback": "https://host/path"})["callback"] == "https://host/path"
+    with pytest.raises(InvalidRequest, match="callback 'nowhere' is not of the form"):
+        job_fields({"callback": "nowhere"})
+    with pytest.raises(TypeError, match="callback is 3"):
+        job_fields({"callback": 3})
