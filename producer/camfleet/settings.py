@@ -1,5 +1,9 @@
-"""Every setting of producer and worker: read once, from a mapping, here and nowhere else."""
+"""Every setting of producer and worker: read once, from a mapping, here and nowhere else.
 
+They stand in groups by who reads them; docs/settings.md has a table for each group.
+"""
+
+import difflib
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -26,55 +30,71 @@ def _setting(
     return field(default=default, repr=not secret, metadata=metadata)
 
 
+# ruff: noqa: RUF009  # _setting is dataclasses.field with our metadata
+
+
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """All settings; `from_environ` reads them from variables named CAMFLEET_<FIELD>.
+class ConnectionSettings:
+    """Read by producers and workers; give both the same values."""
 
-    Numbers of bytes may carry K, M, G or T. Booleans are 1/0, true/false, yes/no.
-    S3 credentials are read by boto3 itself (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, profiles).
-    """
-
-    # ruff: noqa: RUF009  # _setting is dataclasses.field with our metadata
     redis_url: str = _setting("Redis or Valkey: broker, results and progress", "", required=True)
     bucket: str = _setting("bucket for models, jobs and heatmaps", "", required=True)
-    s3_endpoint: str = _setting("S3 endpoint URL; empty: Amazon's own", "")
+    s3_endpoint: str = _setting("S3 endpoint URL; empty for Amazon's own", "")
     s3_region: str = _setting("S3 region", "us-east-1")
-    chunk_size: int = _setting("images per chunk of a job (one message each)", 256)
-    answer_expires: int = _setting("seconds an interactive answer is kept in Redis", 3600)
-    job_expires: int = _setting("seconds a job's progress is kept in Redis after its end", 2592000)
     visibility_timeout: int = _setting(
-        "seconds after which Redis hands an unfinished message to another worker; "
-        "the same in producers and workers, longer than the longest chunk takes",
+        "seconds after which Redis hands an unfinished message to another worker; longer than "
+        "the longest chunk takes",
         3600,
     )
+    answer_expires: int = _setting("seconds that Redis keeps an interactive answer", 3600)
+    job_expires: int = _setting(
+        "seconds that Redis keeps a job's progress after the job's end", 2592000
+    )
+    fault_dir: str = _setting("folder of the fault suite's switches; empty for none", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProducerSettings:
+    """Read by producers only."""
+
+    chunk_size: int = _setting("images per chunk of a job, one message each", 256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """Read by workers only."""
+
     lease_seconds: float = _setting(
         "seconds after which a chunk whose worker has died runs again", 30.0
     )
     stop_seconds: float = _setting(
-        "seconds that a worker told to stop goes on with its chunks; what isn't done then goes "
-        "back to the queue",
+        "seconds that a worker keeps working after SIGTERM; unfinished chunks then go back to "
+        "the queue",
         8.0,
         least=0,
     )
     stop_after_failed: int = _setting(
-        "chunks that fail in a row until a worker takes no more work", 5
+        "failed chunks in a row after which a worker takes no more work", 5
     )
     file_roots: tuple[Path, ...] = _setting(
-        "folders that workers may read images from (`:` between them); none: no local files", ()
+        "folders that workers may read images from, separated by `:`; empty for no local files",
+        (),
     )
     allow_private_hosts: bool = _setting(
         "let workers fetch http(s) images from private and loopback addresses, and send "
-        "call-backs there",
+        "callbacks there",
         default=False,
     )
     webhook_secret: str = _setting(
-        "`whsec_...`: what workers sign call-backs with; empty: none are sent", "", secret=True
+        "`whsec_...`, which workers sign callbacks with; without it they send none",
+        "",
+        secret=True,
     )
     webhook_retry_seconds: float = _setting(
-        "seconds before a call-back's second attempt; the later pauses grow with it", 5.0
+        "seconds before a callback's second attempt; later pauses are multiples of it", 5.0
     )
     max_image_bytes: int = _setting("largest image file, in bytes", 64 * 2**20)
-    max_image_pixels: int = _setting("most pixels of an image, from its header", 100_000_000)
+    max_image_pixels: int = _setting("most pixels of an image, by its header", 100_000_000)
     fetch_timeout: float = _setting("seconds for one image to arrive", 20.0)
     model_dir: Path = _setting(
         "folder where workers keep downloaded model files", Path("~/.cache/camfleet/models")
@@ -82,21 +102,23 @@ class Settings:
     allow_custom_code: bool = _setting(
         "let workers run the code that a model card names (`custom_code`)", default=False
     )
-    model_cache_bytes: int = _setting("weights kept in memory per process, in bytes", 4 * 2**30)
+    model_cache_bytes: int = _setting(
+        "bytes of weights that one process keeps in memory", 4 * 2**30
+    )
     batch_size: int = _setting("images per forward pass in a job", 16)
     concurrency: int = _setting("chunks that one worker process runs side by side", 4)
     interactive_concurrency: int = _setting(
         "interactive requests that one worker process runs side by side", 16
     )
-    io_threads: int = _setting("threads for download and upload", 8)
+    io_threads: int = _setting("threads that download and upload", 8)
     cpu_threads: int = _setting(
-        "threads that models compute with, and as many that decode and render; 0: one per core",
+        "threads that models compute with, and as many that decode and render; 0 for one per core",
         0,
         least=0,
     )
     engine: str = _setting(
-        "what models compute in: `openvino`, `tensorflow`, or `auto`: OpenVINO where it's "
-        "installed and there's no GPU",
+        "what models compute in: `openvino`, `tensorflow`, or `auto`, which is OpenVINO where "
+        "it's installed and there's no GPU",
         "auto",
         choices=("auto", "tensorflow", "openvino"),
     )
@@ -104,51 +126,87 @@ class Settings:
         "let GPUs compute partly in float16 (not measured)", default=False
     )
     xla: bool = _setting("let XLA compile models for GPUs (not measured)", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchingSettings:
+    """Read by workers, for whoever watches them."""
+
     log_format: str = _setting(
         "form of a worker's log lines: `text` or `json`", "text", choices=("text", "json")
     )
     metrics_port: int = _setting(
-        "port where a worker answers Prometheus; 0: none, each worker of a machine needs its own",
+        "port where a worker answers Prometheus, one for each worker of a machine; 0 for none",
         0,
         least=0,
     )
-    fault_dir: str = _setting("folder of the fault suite's switches; empty: none", "")
     metrics_host: str = _setting("address that the metrics port listens on", "127.0.0.1")
+
+
+GROUPS: dict[str, type] = {
+    "connection": ConnectionSettings,
+    "producer": ProducerSettings,
+    "worker": WorkerSettings,
+    "watching": WatchingSettings,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSettings):
+    """All settings; `from_environ` reads them from variables named CAMFLEET_<FIELD>.
+
+    Numbers of bytes may carry K, M, G or T. Booleans are 1/0, true/false, yes/no.
+    S3 credentials are read by boto3 itself (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, profiles).
+    """
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Return the settings in `environ`; raise `ConfigurationError` naming a bad variable."""
-        known = {variable(each): each for each in fields(cls)}
-        for name in environ:
-            if name.startswith(PREFIX) and name not in known:
-                raise ConfigurationError(
-                    f"{name} is not a setting of camfleet; the README lists them all"
-                )
+        known = {variable(setting): setting for setting in fields(cls)}
+        _refuse_unknown(environ, known)
         values: dict[str, Any] = {}
-        for name, each in known.items():
+        for name, setting in known.items():
             text = environ.get(name, "")
             if text:
-                values[each.name] = _parse(name, text, each)
-            elif each.metadata["required"]:
+                values[setting.name] = _parse(name, text, setting)
+            elif setting.metadata["required"]:
                 raise ConfigurationError(
-                    f"{name} is not set ({each.metadata['doc']}): export it, or start a local "
+                    f"{name} is not set ({setting.metadata['doc']}): export it, or start a local "
                     "stack with `camfleet up` and export what it prints"
                 )
-        if not values["redis_url"].startswith(("redis://", "rediss://", "unix://")):
-            raise ConfigurationError(
-                f"CAMFLEET_REDIS_URL={values['redis_url']!r} is not of the form redis://host:port/0"
-            )
-        endpoint = values.get("s3_endpoint", "http://")
-        if not endpoint.startswith(("http://", "https://")):
-            raise ConfigurationError(
-                f"CAMFLEET_S3_ENDPOINT={endpoint!r} is not of the form http://host:port"
-            )
+        _check_urls(values)
         _check_secret(values.get("webhook_secret", ""))
         return cls(**values)
 
     def to_environ(self) -> dict[str, str]:
         """Return the variables that `from_environ` reads back as these settings."""
-        return {variable(each): _format(getattr(self, each.name)) for each in fields(self)}
+        return {variable(setting): as_text(getattr(self, setting.name)) for setting in fields(self)}
+
+
+def variable(setting: "Field[Any]") -> str:
+    return PREFIX + setting.name.upper()
+
+
+def _refuse_unknown(environ: Mapping[str, str], known: Mapping[str, Any]) -> None:
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ConfigurationError(
+                f"{name} is not a setting of camfleet; {hint}docs/settings.md lists them all"
+            )
+
+
+def _check_urls(values: Mapping[str, Any]) -> None:
+    if not values["redis_url"].startswith(("redis://", "rediss://", "unix://")):
+        raise ConfigurationError(
+            f"CAMFLEET_REDIS_URL={values['redis_url']!r} is not of the form redis://host:port/0"
+        )
+    endpoint = values.get("s3_endpoint", "http://")
+    if not endpoint.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"CAMFLEET_S3_ENDPOINT={endpoint!r} is not of the form http://host:port"
+        )
 
 
 def _check_secret(text: str) -> None:
@@ -165,13 +223,10 @@ def _check_secret(text: str) -> None:
         )
 
 
-def variable(setting: "Field[Any]") -> str:
-    return PREFIX + setting.name.upper()
-
-
-def _format(value: object) -> str:
+def as_text(value: object) -> str:
+    """Return a setting's value as a variable holds it."""
     if isinstance(value, tuple):
-        return ":".join(str(each) for each in value)
+        return ":".join(map(str, value))
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from camfleet.errors import ConfigurationError
-from camfleet.settings import Settings, variable
+from camfleet.settings import GROUPS, Settings
+from helpers.settings_tables import table, tables_in
 
 ROOT = Path(__file__).parents[2]
 NEEDED = {"CAMFLEET_REDIS_URL": "redis://localhost", "CAMFLEET_BUCKET": "camfleet"}
@@ -25,7 +26,7 @@ def test_bytes_may_have_a_unit():
     assert settings.max_image_bytes == 5 * 2**20
 
 
-def test_the_secret_of_call_backs_is_handed_on_and_shown_to_nobody():
+def test_the_secret_of_callbacks_is_handed_on_and_shown_to_nobody():
     secret = "whsec_" + "c2VjcmV0" * 4
     settings = Settings.from_environ({**NEEDED, "CAMFLEET_WEBHOOK_SECRET": secret})
     assert settings.to_environ()["CAMFLEET_WEBHOOK_SECRET"] == secret
@@ -59,7 +60,17 @@ def test_a_bad_variable_is_named(environ, message):
         Settings.from_environ(environ)
 
 
-def test_every_setting_is_in_the_readmes_table():
-    readme = (ROOT / "README.md").read_text()
-    for each in fields(Settings):
-        assert f"| `{variable(each)}` |" in readme
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_table_of_a_group_is_that_of_the_code(group):
+    found = tables_in((ROOT / "docs" / "settings.md").read_text())
+    assert found.get(group) == table(group), f"docs/settings.md should say:\n{table(group)}"
+
+
+def test_every_setting_is_in_one_group():
+    grouped = [field.name for kind in GROUPS.values() for field in fields(kind)]
+    assert sorted(grouped) == sorted(field.name for field in fields(Settings))
+
+
+def test_a_misspelt_variable_is_named_with_the_one_that_was_meant():
+    with pytest.raises(ConfigurationError, match=r"did you mean CAMFLEET_BATCH_SIZE\?"):
+        Settings.from_environ({**NEEDED, "CAMFLEET_BATCHSIZE": "3"})
