@@ -6,7 +6,6 @@
     │   ├── ConfigurationError    a setting is missing or malformed
     │   ├── UnknownModel          no such model id or version is registered
     │   ├── UnknownJob            no such job
-    │   ├── JobCancelled          somebody cancelled the job meanwhile
     │   ├── InvalidCard           the model card does not say what it must
     │   ├── ModelRefused          the model can't be explained: the reason is in the message
     │   │   ├── UnsupportedModelFile   not a .keras, .h5 or .hdf5 file that Keras can read
@@ -27,7 +26,7 @@
     │       ├── NonFiniteOutput   the model answered NaN or infinity for it
     │       ├── ModelBroke        the model raised an error on it
     │       └── WorkerKilled      the worker process dies whenever it's in work
-    └── ServiceError              ours or the surroundings': worth a retry
+    └── ServiceError              our fault or an outage: worth a retry
         ├── BrokerUnavailable     Redis doesn't answer
         ├── StorageUnavailable    the object store doesn't answer
         │   └── OperationUnsupported   it has no such operation, as conditional writes
@@ -69,10 +68,6 @@ class UnknownModel(CallerError):
 
 class UnknownJob(CallerError):
     code = "unknown_job"
-
-
-class JobCancelled(CallerError):
-    code = "job_cancelled"
 
 
 class InvalidCard(CallerError):

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from camfleet.settings import Settings
-from camfleet_worker.web.client import WebReader
+from camfleet_worker.sources.web import WebReader
+from camfleet_worker.web.client import WebClient
 
 IMAGE = b"bytes of an image"
 LIMIT = 1000
@@ -138,8 +139,12 @@ class Names:
         return self.places[host]
 
 
-def reader(*, private: bool = True, seconds: float = 5, **options: Any) -> WebReader:
+def client(*, private: bool = True, seconds: float = 5, **options: Any) -> WebClient:
     settings = Settings(
         allow_private_hosts=private, fetch_timeout=seconds, max_image_bytes=LIMIT, io_threads=4
     )
-    return WebReader(settings, **options)
+    return WebClient(settings, **options)
+
+
+def reader(**options: Any) -> WebReader:
+    return WebReader(client(**options))

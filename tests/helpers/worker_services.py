@@ -3,8 +3,8 @@
 from collections import Counter
 
 from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE
-from camfleet_worker.process.admission import Gate
-from camfleet_worker.process.patience import Patience
+from camfleet_worker.process.admission import Admission
+from camfleet_worker.process.shutdown import Shutdown
 from camfleet_worker.services import Services
 
 
@@ -14,6 +14,6 @@ def services(settings, publish=lambda _ref: None):
         settings,
         name="celery@test",
         publish=publish,
-        gate=Gate({INTERACTIVE_QUEUE: 4, BULK_QUEUE: 4}, Counter),
-        patience=Patience(settings.stop_seconds),
+        admission=Admission({INTERACTIVE_QUEUE: 4, BULK_QUEUE: 4}, Counter),
+        shutdown=Shutdown(settings.stop_seconds),
     )

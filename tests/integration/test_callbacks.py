@@ -18,7 +18,7 @@ from camfleet.contract.results import Status
 from camfleet.jobstore import keys
 from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.storage import Storage
-from camfleet_worker.web.client import WebReader
+from camfleet_worker.web.client import WebClient
 from camfleet_worker.webhooks import Sender
 from helpers.callback_receiver import receiving
 from helpers.waiting import wait_until
@@ -76,7 +76,7 @@ def start(own, ledger, storage):
                 settings,
                 storage=storage,
                 ledger=ledger,
-                web=WebReader(settings),
+                web=WebClient(settings),
                 poll_seconds=0.02,
                 lease_seconds=lease,
             )
@@ -253,7 +253,7 @@ def test_neither_log_nor_state_show_what_is_secret(start, job, receiver, ledger,
     refused, fine = job("http://me:s3cret@127.0.0.4:9/t0ken"), job(receiver.url("/t0ken", "me:s3@"))
     assert "127.0.0.4" in (shown := said(ledger, refused, "waiting: "))
     said(ledger, fine, "sent ")
-    assert f"job {fine}: call-back" in caplog.text
+    assert f"job {fine}: callback" in caplog.text
     for secret in ("s3", "t0ken", "c2VjcmV0"):
         assert secret not in shown + caplog.text
 
@@ -341,7 +341,7 @@ def test_a_sender_without_storage_leaves_the_callback_to_others(
     with closing(Storage(replace(own, s3_endpoint="http://127.0.0.1:9"))) as lost:
         start(storage=lost, lease=0.3)
         job_id = job(receiver.url())
-        wait_until(lambda: "call-backs wait" in caplog.text, 20)
+        wait_until(lambda: "callbacks wait" in caplog.text, 20)
         assert ledger.progress(job_id).callback is None
         start()
         said(ledger, job_id, "sent ")
@@ -351,7 +351,7 @@ def test_a_sender_without_storage_leaves_the_callback_to_others(
 def test_a_sender_outlives_trouble_with_the_broker(start, job, receiver, ledger, redis, caplog):
     redis.set(CALLBACKS, "not what belongs here")
     start()
-    wait_until(lambda: "call-backs wait" in caplog.text, 10)
+    wait_until(lambda: "callbacks wait" in caplog.text, 10)
     redis.delete(CALLBACKS)
     said(ledger, job(receiver.url()), "sent ")
 

@@ -10,13 +10,10 @@ from msgspec.structs import replace as changed
 
 from camfleet.broker.heartbeats import ChunkState, Heartbeats, WorkerState
 from camfleet.broker.leases import Leases
-from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import NEWEST_FORM
 from camfleet.contract.records import ChunkRef
-from camfleet.storage.storage import Storage
-from camfleet_worker.chunks.job_records import Records
-from camfleet_worker.chunks.keeper import Keeper
+from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.heartbeat import Heartbeat
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.prometheus import Metrics
@@ -122,22 +119,14 @@ def test_what_newer_workers_say_beside_their_state_breaks_no_reader(
 
 def test_a_worker_tells_what_it_does_and_leaves_at_the_end(own, heartbeats, redis):
     with ExitStack() as stack:
-        ledger, leases, storage = [
-            stack.enter_context(closing(part(own))) for part in (Ledger, Leases, Storage)
-        ]
-        keeper = Keeper(
-            leases=leases,
-            ledger=ledger,
-            records=Records(storage, ledger),
-            publish=lambda _ref: None,
-            seconds=30,
-        )
-        stack.enter_context(closing(keeper))
+        leases = stack.enter_context(closing(Leases(own)))
+        renewer = LeaseRenewer(leases, 30)
+        stack.enter_context(closing(renewer))
         cache = ModelCache(Model, 10)
         for key in ("net@1", "other@2"):
             cache.get(key)
         ref = ChunkRef(job_id="a", model=0, part=3, retry=1)
-        with keeper.holding(ref, attempt=2) as note:
+        with renewer.hold(ref, attempt=2) as note:
             note(7)
             heartbeat = Heartbeat(
                 heartbeats,
@@ -145,7 +134,7 @@ def test_a_worker_tells_what_it_does_and_leaves_at_the_end(own, heartbeats, redi
                 version="1.2",
                 device="CPU",
                 cache=cache,
-                keeper=keeper,
+                renewer=renewer,
                 metrics=Metrics(),
                 interactive=lambda: 4,
                 trouble=lambda: "it is tired",

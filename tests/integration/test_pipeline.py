@@ -16,7 +16,7 @@ from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Status
 from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
 from camfleet.jobstore import keys, parquet
-from camfleet_worker.chunks.runner import CAREFUL_FROM
+from camfleet_worker.chunks.explaining import CAREFUL_FROM
 from camfleet_worker.models.build import ModelKey
 from camfleet_worker.pictures.decode import open_image, open_reduced
 from camfleet_worker.pictures.prepare import prepare

@@ -17,7 +17,9 @@ from camfleet.errors import (
 )
 from camfleet.settings import Settings
 from camfleet_worker.sources.fetch import Fetched, Fetcher
-from camfleet_worker.sources.files import open_below, reason
+from camfleet_worker.sources.files import FileReader, open_below, reason
+from camfleet_worker.sources.web import WebReader
+from camfleet_worker.web.client import WebClient
 
 LIMIT = 10
 
@@ -31,12 +33,19 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+class Objects:
+    """An object store that returns what it's asked."""
+
+    def read(self, uri: str, limit: int) -> tuple[bytes, str | None]:
+        return f"{uri} {limit}".encode(), "etag"
+
+
 def fetcher(*roots: Path) -> Fetcher:
-    settings = Settings(file_roots=roots, max_image_bytes=LIMIT)
-    return Fetcher(settings, lambda uri, limit: (f"{uri} {limit}".encode(), "etag"))
+    web = WebReader(WebClient(Settings()))
+    return Fetcher(objects=Objects(), web=web, files=FileReader(roots), max_bytes=LIMIT)
 
 
-def test_objects_are_read_by_the_function_given() -> None:
+def test_objects_are_read_by_the_reader_for_them() -> None:
     assert fetcher().fetch("s3://bucket/a b%20.jpg") == Fetched(
         b"s3://bucket/a b%20.jpg 10", "etag"
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camfleet_worker.pipeline.threads import ahead
+from camfleet.prefetch import map_ahead
 from camfleet_worker.process import logs
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -134,10 +134,10 @@ def test_work_ahead_in_other_threads_knows_its_place():
 
     with ThreadPoolExecutor(3) as pool:
         with logs.context(job="X"):
-            first = ahead(pool, work, range(20), 4)
+            first = map_ahead(pool, work, range(20), 4)
             found = [next(first)]
         with logs.context(job="Y"):
-            found += ahead(pool, work, range(1, 3), 4)
+            found += map_ahead(pool, work, range(1, 3), 4)
         first.close()
         assert pool.submit(logs.place).result() == logs.Place()
     assert found == [logs.Place(job, None, str(n)) for n, job in enumerate("XYY")]

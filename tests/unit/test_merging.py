@@ -4,7 +4,7 @@ import pytest
 
 from camfleet.contract.results import Result
 from camfleet.jobstore.totals import Image, Totals, images
-from camfleet_worker.pipeline.rows import broken, merged, positions
+from camfleet_worker.chunks.merging import merge, model_broke, positions
 from helpers.producers import row
 
 LOST, BROKEN, MODEL = "image_not_found", "image_unreadable", "model_broke"
@@ -17,7 +17,7 @@ def ranks(item_id, count, end="ok"):
 
 
 def ids(rows):
-    return [(each.item_id, each.rank, each.error_code) for each in rows]
+    return [(row.item_id, row.rank, row.error_code) for row in rows]
 
 
 def test_the_places_of_images_are_those_whose_code_is_wanted():
@@ -31,32 +31,32 @@ def test_the_places_of_images_are_those_whose_code_is_wanted():
 def test_new_rows_replace_those_of_their_images_however_many_there_are():
     before = [*ranks("a", 2), row("b", LOST), *ranks("c", 3), row("d", LOST)]
     new = [*ranks("b", 2), row("d", BROKEN)]
-    assert ids(merged(before, [1, 3], new)) == ids(
+    assert ids(merge(before, [1, 3], new)) == ids(
         [*ranks("a", 2), *ranks("b", 2), *ranks("c", 3), row("d", BROKEN)]
     )
 
 
 def test_images_of_the_same_id_are_replaced_by_their_place():
     before = [row("x", LOST), row("x", "ok"), row("x", LOST)]
-    assert ids(merged(before, [2], [row("x", BROKEN)])) == ids(
+    assert ids(merge(before, [2], [row("x", BROKEN)])) == ids(
         [row("x", LOST), row("x", "ok"), row("x", BROKEN)]
     )
 
 
 def test_nothing_new_changes_nothing():
     before = [*ranks("a", 2), row("b", LOST)]
-    assert merged(before, [], []) == before
+    assert merge(before, [], []) == before
 
 
 def test_rows_for_more_or_fewer_images_than_were_asked_are_a_mistake():
     with pytest.raises(ValueError, match="zip"):
-        merged([row("a", LOST), row("b", LOST)], [0, 1], [row("a", "ok")])
+        merge([row("a", LOST), row("b", LOST)], [0, 1], [row("a", "ok")])
 
 
 def test_a_model_is_broken_only_where_it_broke_on_every_image():
-    assert broken([row("a", MODEL), row("b", MODEL)])
-    assert not broken([row("a", MODEL), row("b", LOST)])
-    assert not broken([])
+    assert model_broke([row("a", MODEL), row("b", MODEL)])
+    assert not model_broke([row("a", MODEL), row("b", LOST)])
+    assert not model_broke([])
 
 
 def test_differences_take_back_what_was_counted_before():

@@ -28,8 +28,8 @@ from camfleet.errors import ConfigurationError
 from camfleet.settings import Settings
 from camfleet_worker import tasks
 from camfleet_worker.process import kombu_patches, logs, stdio
-from camfleet_worker.process.admission import POLL_SECONDS, Gate, cycle, in_work
-from camfleet_worker.process.patience import Patience
+from camfleet_worker.process.admission import POLL_SECONDS, Admission, in_work, queue_cycle
+from camfleet_worker.process.shutdown import Shutdown
 
 if TYPE_CHECKING:
     from camfleet_worker.services import Services
@@ -40,23 +40,23 @@ settings = Settings.from_environ(os.environ)
 
 kombu_patches.install()
 app = make_app(settings)
-gate = Gate(
+admission = Admission(
     {
         messages.INTERACTIVE_QUEUE: settings.interactive_concurrency,
         messages.BULK_QUEUE: settings.concurrency,
     },
     in_work,
 )
-patience = Patience(settings.stop_seconds)
+shutdown = Shutdown(settings.stop_seconds)
 app.conf.update(
     worker_pool="threads",
-    worker_concurrency=gate.size,
+    worker_concurrency=admission.size,
     worker_send_task_events=False,
-    broker_channel_error_retry=True,  # a full Redis answers with these: wait, don't end
-    broker_connection_max_retries=None,  # else a broker away for an hour ends the worker
+    broker_channel_error_retry=True,  # a full Redis causes these: wait, don't exit
+    broker_connection_max_retries=None,  # else an hour's outage ends the worker
     broker_transport_options={
         **app.conf.broker_transport_options,
-        "queue_order_strategy": cycle(gate),
+        "queue_order_strategy": queue_cycle(admission),
         "polling_interval": POLL_SECONDS,
     },
 )
@@ -71,7 +71,9 @@ def services() -> "Services":
     configure(settings)
     from camfleet_worker.services import Services
 
-    return Services(settings, name=_host[0], publish=_publish, gate=gate, patience=patience)
+    return Services(
+        settings, name=_host[0], publish=_publish, admission=admission, shutdown=shutdown
+    )
 
 
 def _publish(ref: ChunkRef) -> None:
@@ -89,11 +91,11 @@ def _set_up_logs(loglevel: int, logfile: str | None, **_: Any) -> None:
 
 @celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery's
 def _log_from_the_start(sender: str, instance: Any, options: dict[str, Any], **_: Any) -> None:
-    """Give every line of the worker its form, before Celery says the first."""
+    """Set up the log before Celery writes the first line."""
     app.log.setup(options.get("loglevel"), options.get("logfile"), hostname=sender)
     give_back = stdio.adopt()
-    worker_shutdown.connect(lambda **_: give_back(), weak=False)  # a restart replaces the program
-    instance.quiet = True  # no banner: it isn't lines
+    worker_shutdown.connect(lambda **_: give_back(), weak=False)  # a restart replaces the process
+    instance.quiet = True  # no banner: it isn't made of log lines
     _host[0] = sender
     logger.info("camfleet %s starts as %s", __version__, sender)
 
@@ -109,7 +111,7 @@ def _load_before_work(sender: Any, **_: Any) -> None:
     except ConfigurationError as error:
         logger.critical("%s", error)
         raise SystemExit(1) from error
-    except Exception as error:  # Celery would go on, and every message would break
+    except Exception as error:  # Celery would carry on, and every message would fail
         logger.critical("this worker can't work", exc_info=error)
         raise SystemExit(1) from error
 
@@ -121,9 +123,9 @@ def _load_in_child(**_: Any) -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]  # Celery's
 def _stop_by_every_signal(sender: Any, **_: Any) -> None:
-    """Let every signal do what TERM does, also where REMAP_SIGTERM has changed that.
+    """Let every signal do what SIGTERM does, even if REMAP_SIGTERM has changed that.
 
-    Celery's own way with QUIT is to end the threads of chunks, which can't be done.
+    On SIGQUIT Celery itself would end the threads of chunks, which isn't possible.
     """
     from celery.apps.worker import install_worker_term_handler
 
@@ -135,7 +137,7 @@ def _stop_by_every_signal(sender: Any, **_: Any) -> None:
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery's
 def _stop(**_: Any) -> None:
-    patience.stop()
+    shutdown.begin()
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]  # Celery's

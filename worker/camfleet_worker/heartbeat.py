@@ -10,7 +10,7 @@ from typing import Any
 from camfleet.broker.heartbeats import HEARTBEAT_SECONDS, Heartbeats, WorkerState
 from camfleet.contract.codec import NEWEST_FORM
 from camfleet.errors import ServiceError
-from camfleet_worker.chunks.keeper import Keeper
+from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.prometheus import Metrics
 
@@ -34,7 +34,7 @@ class Heartbeat:
         version: str,
         device: str,
         cache: ModelCache[Any, Any],
-        keeper: Keeper,
+        renewer: LeaseRenewer,
         metrics: Metrics,
         interactive: Callable[[], int],
         trouble: Callable[[], str | None],
@@ -44,7 +44,7 @@ class Heartbeat:
         self._version = version
         self._device = device
         self._cache = cache
-        self._keeper = keeper
+        self._renewer = renewer
         self._metrics = metrics
         self._interactive = interactive
         self._trouble = trouble
@@ -81,7 +81,7 @@ class Heartbeat:
             started_at=self._started,
             device=self._device,
             models=tuple(dict.fromkeys(model.name for model in self._cache.values())),
-            chunks=self._keeper.chunks(),
+            chunks=self._renewer.chunks(),
             interactive=self._interactive(),
             images=images,
             images_per_second=self._speed(images),

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
 Kind = Literal["bulk", "interactive"]
-Outcome = Literal["counted", "repeated", "failed", "returned", "cancelled"]
+Ending = Literal["counted", "repeated", "failed", "returned", "cancelled"]
 
-PATIENCE = 1.0  # seconds for Redis to answer a scrape
+SCRAPE_TIMEOUT = 1.0  # seconds for Redis to answer a scrape
 
 _STAGES = Timings.__struct_fields__
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -60,7 +60,7 @@ class Metrics:
         chunks = Counter(
             "camfleet_chunks_total", "Chunks by how they ended here", ["outcome"], registry=own
         )
-        self._chunks = {outcome: chunks.labels(outcome) for outcome in get_args(Outcome)}
+        self._chunks = {ending: chunks.labels(ending) for ending in get_args(Ending)}
         self._in_work = Gauge(
             "camfleet_chunks_in_work", "Chunks this process works on now", registry=own
         )
@@ -79,9 +79,9 @@ class Metrics:
         if size:
             self._sizes.observe(size)
 
-    def chunk(self, outcome: Outcome) -> None:
+    def chunk(self, ending: Ending) -> None:
         """Count a chunk that ended in this process."""
-        self._chunks[outcome].inc()
+        self._chunks[ending].inc()
 
     def in_work(self) -> AbstractContextManager[Any]:
         """Return a block in which a chunk is in work."""

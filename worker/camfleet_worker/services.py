@@ -11,11 +11,16 @@ from camfleet.broker.ledger import Ledger
 from camfleet.contract.messages import INTERACTIVE_QUEUE
 from camfleet.contract.records import ChunkRef
 from camfleet.faultpoints import FaultPoints
+from camfleet.jobstore.results_parts import Outcomes
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet_worker.chunks.explaining import ChunkExplainer
+from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.job_records import Records
-from camfleet_worker.chunks.keeper import Keeper
+from camfleet_worker.chunks.lease_renewer import LeaseRenewer
+from camfleet_worker.chunks.reaper import Reaper
+from camfleet_worker.chunks.run import Stores
 from camfleet_worker.chunks.runner import ChunkRunner
 from camfleet_worker.heartbeat import Heartbeat
 from camfleet_worker.models.build import ModelKey, ModelStore
@@ -24,13 +29,16 @@ from camfleet_worker.models.model_report import preflight
 from camfleet_worker.pipeline.batcher import Batcher
 from camfleet_worker.pipeline.pipeline import Pipeline
 from camfleet_worker.pipeline.threads import Pools
-from camfleet_worker.process.admission import Gate
-from camfleet_worker.process.patience import Patience
+from camfleet_worker.process.admission import Admission
+from camfleet_worker.process.retrying import insist_until
 from camfleet_worker.process.runtime import device_name, gpus, threads
-from camfleet_worker.prometheus import PATIENCE, Metrics
+from camfleet_worker.process.shutdown import Shutdown
+from camfleet_worker.prometheus import SCRAPE_TIMEOUT, Metrics
 from camfleet_worker.sources.fetch import Fetcher
-from camfleet_worker.sources.objects import object_reader
-from camfleet_worker.web.client import WebReader
+from camfleet_worker.sources.files import FileReader
+from camfleet_worker.sources.objects import ObjectReader
+from camfleet_worker.sources.web import WebReader
+from camfleet_worker.web.client import WebClient
 from camfleet_worker.webhooks import Sender
 
 
@@ -46,66 +54,42 @@ class Services:
         *,
         name: str,
         publish: Callable[[ChunkRef], None],
-        gate: Gate,
-        patience: Patience,
+        admission: Admission,
+        shutdown: Shutdown,
     ) -> None:
+        self._settings = settings
         self.storage = Storage(settings)
         self.ledger = Ledger(settings)
         self.leases = Leases(settings)
         self.heartbeats = Heartbeats(settings)
+        self.queues = BacklogReader(settings, SCRAPE_TIMEOUT)
+        self.web = WebClient(settings)
         self.pools = Pools(
             io=settings.io_threads, cpu=threads(settings), chunks=settings.concurrency
         )
         self.store = ModelStore(settings, self.storage, Registry(self.storage), self.pools.io)
         self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
-        self.queues = BacklogReader(settings, PATIENCE)
         self.metrics = Metrics()
         self.metrics.watch(self.cache, self.queues)
-        web = WebReader(settings)
-        self.pipeline = Pipeline(
-            storage=self.storage,
-            fetcher=Fetcher(settings, object_reader(self.storage), web=web),
-            models=self.store,
-            cache=self.cache,
-            pools=self.pools,
-            batcher=Batcher(self.metrics, gpu=bool(gpus())),
-            metrics=self.metrics,
-            max_pixels=settings.max_image_pixels,
-        )
+        self.pipeline = self._build_pipeline()
+        self.renewer = LeaseRenewer(self.leases, settings.lease_seconds)
         records = Records(self.storage, self.ledger)
-        self.keeper = Keeper(
-            leases=self.leases,
-            ledger=self.ledger,
-            records=records,
-            publish=publish,
-            seconds=settings.lease_seconds,
+        self.reaper = Reaper(
+            self.leases, self.ledger, records, publish=publish, seconds=settings.lease_seconds
         )
-        self.chunks = ChunkRunner(
-            storage=self.storage,
-            ledger=self.ledger,
-            leases=self.leases,
-            records=records,
-            keeper=self.keeper,
-            pipeline=self.pipeline,
-            patience=patience,
-            metrics=self.metrics,
-            publish=publish,
-            give_up=gate.close,
-            stop_after_failed=settings.stop_after_failed,
-            reach=FaultPoints(settings.fault_dir).reach,
-        )
+        self.chunks = self._build_runner(records, publish, admission, shutdown)
         self.heartbeat = Heartbeat(
             self.heartbeats,
             name=name,
             version=__version__,
             device=device_name(),
             cache=self.cache,
-            keeper=self.keeper,
+            renewer=self.renewer,
             metrics=self.metrics,
-            interactive=lambda: gate.busy(INTERACTIVE_QUEUE),
-            trouble=lambda: gate.trouble,
+            interactive=lambda: admission.busy(INTERACTIVE_QUEUE),
+            trouble=lambda: admission.trouble,
         )
-        self.sender = Sender(settings, storage=self.storage, ledger=self.ledger, web=web)
+        self.sender = Sender(settings, storage=self.storage, ledger=self.ledger, web=self.web)
 
     def check(self, digest: str) -> dict[str, Any]:
         """Load a model and return the report on it; raise `ModelRefused` with the reason."""
@@ -113,7 +97,8 @@ class Services:
 
     def close(self) -> None:
         self.metrics.close()
-        self.keeper.close()
+        self.reaper.close()
+        self.renewer.close()
         self.heartbeat.close()
         self.sender.close()
         self.pools.close()
@@ -122,3 +107,56 @@ class Services:
         self.leases.close()
         self.heartbeats.close()
         self.queues.close()
+
+    def _build_pipeline(self) -> Pipeline:
+        return Pipeline(
+            storage=self.storage,
+            fetcher=Fetcher(
+                objects=ObjectReader(self.storage),
+                web=WebReader(self.web),
+                files=FileReader(self._settings.file_roots),
+                max_bytes=self._settings.max_image_bytes,
+            ),
+            models=self.store,
+            cache=self.cache,
+            pools=self.pools,
+            batcher=Batcher(self.metrics, gpu=bool(gpus())),
+            metrics=self.metrics,
+            max_pixels=self._settings.max_image_pixels,
+        )
+
+    def _build_runner(
+        self,
+        records: Records,
+        publish: Callable[[ChunkRef], None],
+        admission: Admission,
+        shutdown: Shutdown,
+    ) -> ChunkRunner:
+        reach = FaultPoints(self._settings.fault_dir).reach
+        insist = insist_until(shutdown)
+        streak = FailureStreak(self._settings.stop_after_failed, admission.close)
+        stores = Stores(
+            storage=self.storage,
+            outcomes=Outcomes(self.storage, reach),
+            ledger=self.ledger,
+            leases=self.leases,
+            records=records,
+        )
+        explainer = ChunkExplainer(
+            stores=stores,
+            pipeline=self.pipeline,
+            streak=streak,
+            shutdown=shutdown,
+            insist=insist,
+            reach=reach,
+        )
+        return ChunkRunner(
+            stores=stores,
+            explainer=explainer,
+            renewer=self.renewer,
+            streak=streak,
+            metrics=self.metrics,
+            publish=publish,
+            insist=insist,
+            reach=reach,
+        )

@@ -22,7 +22,7 @@ from camfleet.contract.messages import (
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status
 from camfleet.errors import CallerError, CamfleetError, InternalError
-from camfleet_worker.process.patience import WorkerStops
+from camfleet_worker.process.shutdown import WorkerStops
 
 if TYPE_CHECKING:
     from camfleet_worker.services import Services
@@ -81,7 +81,7 @@ def _reply(rows: list[Result]) -> Reply:
 
 
 def _without_maps(row: Result) -> Result:
-    own = row.layer_maps and tuple(replace(each, map=None) for each in row.layer_maps)
+    own = row.layer_maps and tuple(replace(layer, map=None) for layer in row.layer_maps)
     return replace(row, map=None, layer_maps=own)
 
 

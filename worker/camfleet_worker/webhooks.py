@@ -19,7 +19,7 @@ from camfleet.errors import CallerError, InvalidRequest, UnknownJob
 from camfleet.jobstore.records import read_record
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
-from camfleet_worker.web.client import Posted, WebReader
+from camfleet_worker.web.client import Posted, WebClient
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ _NO_SECRET = "CAMFLEET_WEBHOOK_SECRET is not set on the workers"  # noqa: S105
 
 
 class Sender:
-    """Sends the call-backs that are due, one after the other, in a thread of its own.
+    """Sends the callbacks that are due, one after the other, in a thread of its own.
 
-    Every call-back arrives at least once or is given up; two senders never send the same one at
+    Every callback arrives at least once or is given up; two senders never send the same one at
     the same time unless a lease runs out. `poll_seconds` is how often it looks for due ones.
     """
 
@@ -49,7 +49,7 @@ class Sender:
         *,
         storage: Storage,
         ledger: Ledger,
-        web: WebReader,
+        web: WebClient,
         poll_seconds: float = _POLL_SECONDS,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
@@ -65,7 +65,7 @@ class Sender:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; a call-back that isn't answered soon is left to its lease."""
+        """End the thread; a callback that isn't answered soon is left to its lease."""
         self._closed.set()
         self._thread.join(_CLOSING_SECONDS)
         self._callbacks.close()
@@ -79,7 +79,7 @@ class Sender:
                 pause = self._poll
             except Exception as error:  # noqa: BLE001  # this thread must outlive whatever happens
                 pause = min(2 * max(pause, self._poll), _LONGEST_WAIT)
-                logger.warning("call-backs wait %.0f s: %s", pause, error)
+                logger.warning("callbacks wait %.0f s: %s", pause, error)
 
     def _handle(self, held: HeldCallback) -> None:
         ending = self._callbacks.ending(held.job_id)
@@ -121,7 +121,7 @@ class Sender:
         except Exception as error:  # noqa: BLE001  # an attempt that failed, whatever it is
             return self._try_later(held, ending, str(error), None)
         if 200 <= answer.status < 300:
-            logger.info("job %s: call-back %s sent", held.job_id, ending.id)
+            logger.info("job %s: callback %s sent", held.job_id, ending.id)
             return self._callbacks.finish(held, f"sent {time.time():.0f}")
         if answer.status == _GONE:
             return self._give_up(held, "the receiver answers 410: it wants none any more")
@@ -137,7 +137,7 @@ class Sender:
             return self._give_up(held, f"{attempts} attempts, the last one: {reason}")
         seconds = pause(attempts, self._unit, retry_after)
         logger.warning(
-            "job %s: call-back waits %.0f s after attempt %d: %s",
+            "job %s: callback waits %.0f s after attempt %d: %s",
             held.job_id,
             seconds,
             attempts,
@@ -146,7 +146,7 @@ class Sender:
         return self._callbacks.postpone(held, seconds, f"waiting: attempt {attempts}, {reason}")
 
     def _give_up(self, held: HeldCallback, reason: str) -> None:
-        logger.error("job %s: call-back given up: %s", held.job_id, reason)
+        logger.error("job %s: callback given up: %s", held.job_id, reason)
         self._callbacks.finish(held, f"given up: {reason}")
 
 

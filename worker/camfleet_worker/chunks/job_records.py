@@ -1,16 +1,16 @@
-"""The records of jobs that a worker has to do with, read once."""
+"""The records of the jobs that a worker works on, each read once."""
 
 from functools import lru_cache
 
 from camfleet.broker.ledger import Ledger
-from camfleet.contract.codec import decode_json
+from camfleet.contract.codec import decode_document
 from camfleet.contract.records import ChunkRef, JobRecord, RetryRecord
 from camfleet.errors import CallerError
 from camfleet.jobstore import keys
 from camfleet.jobstore.records import read_record
 from camfleet.storage.storage import Storage
 
-_KEPT = 64
+_CACHED = 64
 
 
 class Records:
@@ -19,11 +19,11 @@ class Records:
     def __init__(self, storage: Storage, ledger: Ledger) -> None:
         self._storage = storage
         self._ledger = ledger
-        self.job = lru_cache(_KEPT)(self._job)
-        self.retry = lru_cache(_KEPT)(self._retry)
+        self.job = lru_cache(_CACHED)(self._job)
+        self.retry = lru_cache(_CACHED)(self._retry)
 
-    def needed(self, ref: ChunkRef) -> bool:
-        """Say whether a chunk isn't counted, and its job not cancelled.
+    def is_needed(self, ref: ChunkRef) -> bool:
+        """Return whether a chunk isn't counted yet and its job not cancelled.
 
         Raises `CallerError` for a reference to nothing.
         """
@@ -37,4 +37,4 @@ class Records:
         return read_record(self._storage, job_id)
 
     def _retry(self, job_id: str, number: int) -> RetryRecord:
-        return decode_json(self._storage.get(keys.retry(job_id, number)).data, RetryRecord)
+        return decode_document(self._storage.get(keys.retry(job_id, number)).data, RetryRecord)

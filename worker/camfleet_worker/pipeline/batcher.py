@@ -10,8 +10,8 @@ import numpy as np
 from camfleet.contract.outputs import Method
 from camfleet.errors import CamfleetError, ModelBroke
 from camfleet_worker.models.explainer import Explainer, Explanation
-from camfleet_worker.pipeline.coalescer import Together, Turn
-from camfleet_worker.pipeline.image import Loaded
+from camfleet_worker.pipeline.coalescer import Coalescer, PrioritySemaphore
+from camfleet_worker.pipeline.image import ImageTask
 from camfleet_worker.process import logs
 from camfleet_worker.prometheus import Metrics
 
@@ -22,47 +22,47 @@ Finish = Callable[[], list[Found]]
 
 
 class Batcher:
-    """Takes images through the models of one process, batch by batch, people who wait first.
+    """Takes images through the models of one process, batch by batch, interactive ones first.
 
-    `gpu`: a padded batch costs little more than one image, so a few had better go together.
-    Safe to share by threads.
+    On a GPU (`gpu`) a padded batch costs little more than one image, so even a few waiting images
+    go together. Safe to share by threads.
     """
 
     def __init__(self, metrics: Metrics, *, gpu: bool) -> None:
         self._metrics = metrics
-        self._turn = Turn()
-        self._rush: Together[Loaded, Found] = Together(self._turn)
+        self._device = PrioritySemaphore()
+        self._coalescer: Coalescer[ImageTask, Found] = Coalescer(self._device)
         self._gpu = gpu
 
-    def batch(self, images: Sequence[Loaded], method: Method, explainer: Explainer) -> None:
-        """Give each image of a job its explanations or an error; leave those that have one."""
+    def batch(self, images: Sequence[ImageTask], method: Method, explainer: Explainer) -> None:
+        """Give each image of a job its explanations or an error; skip those that have failed."""
         good = [image for image in images if image.error is None]
         if good:
-            with self._turn.taken():
+            with self._device.hold():
                 finish = self._start(good, method, explainer)
             for image, found in zip(good, finish(), strict=True):
                 _settle(image, found)
 
-    def single(self, image: Loaded, method: Method, explainer: Explainer) -> None:
-        """Do the same for one image; others that are asked for meanwhile may go along."""
+    def single(self, image: ImageTask, method: Method, explainer: Explainer) -> None:
+        """Do the same for one image; others that arrive meanwhile may join it."""
         if image.error is not None:
             return
-        found = self._rush.run(
+        found = self._coalescer.run(
             (explainer.digest, explainer.layer, explainer.fuse, method),
             image,
             lambda images: self._start(images, method, explainer),
-            lambda count: self._company(count, explainer),
+            lambda count: self._batch_size(count, explainer),
         )
         _settle(image, found)
 
-    def _company(self, count: int, explainer: Explainer) -> int:
-        """Return how many of so many waiting images to take at once."""
+    def _batch_size(self, count: int, explainer: Explainer) -> int:
+        """Return how many of `count` waiting images to take at once."""
         size = explainer.batch_size
         few = self._gpu or not any(engine.pads for engine in explainer.engines)
         return min(count, size) if few or count >= size else 1
 
-    def _start(self, images: Sequence[Loaded], method: Method, explainer: Explainer) -> Finish:
-        """Begin a batch and return when the next may begin; what's returned waits for the end."""
+    def _start(self, images: Sequence[ImageTask], method: Method, explainer: Explainer) -> Finish:
+        """Begin a batch and return once the next may begin; the function returned waits for it."""
         start = time.perf_counter()
         attempt = _attempt(images, method, explainer)
 
@@ -78,38 +78,39 @@ class Batcher:
         return finish
 
 
-def _settle(image: Loaded, found: Found) -> None:
+def _settle(image: ImageTask, found: Found) -> None:
     if isinstance(found, CamfleetError):
         image.error = found
     else:
         image.explanations = found
 
 
-def _attempt(images: Sequence[Loaded], method: Method, explainer: Explainer) -> Finish:
-    """Begin to explain; a batch that breaks is explained one by one to find the image at fault."""
-    again = partial(_apart, images, method, explainer)
+def _attempt(images: Sequence[ImageTask], method: Method, explainer: Explainer) -> Finish:
+    """Begin to explain; if the batch breaks, explain one by one to find the image at fault."""
+    explain_singly = partial(_explain_singly, images, method, explainer)
+    extras = zip(*(image.extras for image in images), strict=True)
     try:
         finish = explainer.start(
             [image.pixels for image in images],
             [image.parsed for image in images if image.parsed],
             method,
-            tuple(np.stack(each) for each in zip(*(image.extras for image in images), strict=True)),
+            tuple(np.stack(values) for values in extras),
         )
-    except Exception as error:  # noqa: BLE001  # it's looked at with the images
-        found = again(error)  # in the same turn
+    except Exception as error:  # noqa: BLE001  # each image is tried by itself
+        found = explain_singly(error)  # the device is still held
         return lambda: found
 
     def attempt() -> list[Found]:
         try:
             return finish()
-        except Exception as error:  # noqa: BLE001  # it's looked at with the images
-            return again(error)
+        except Exception as error:  # noqa: BLE001  # each image is tried by itself
+            return explain_singly(error)
 
     return attempt
 
 
-def _apart(
-    images: Sequence[Loaded], method: Method, explainer: Explainer, error: Exception
+def _explain_singly(
+    images: Sequence[ImageTask], method: Method, explainer: Explainer, error: Exception
 ) -> list[Found]:
     if isinstance(error, CamfleetError):
         return [error] * len(images)
@@ -119,4 +120,4 @@ def _apart(
             logger.error("explaining %s broke", uri, exc_info=error)
         return [ModelBroke(f"{uri}: the model broke on it: {type(error).__name__}: {error}")]
     logger.warning("a batch of %d broke (%s): now one by one", len(images), error)
-    return [each for image in images for each in _attempt([image], method, explainer)()]
+    return [found for image in images for found in _attempt([image], method, explainer)()]

@@ -1,4 +1,4 @@
-"""Devices, for one caller at a time: those whom somebody waits for first, and several at once."""
+"""Who uses a device next: callers whom somebody waits for go first, several of them as a batch."""
 
 import threading
 from collections import deque
@@ -12,47 +12,47 @@ R = TypeVar("R")
 Work: TypeAlias = Callable[[Sequence[T]], Callable[[], Sequence[R]]]
 
 
-class Turn:
-    """Gives each of some devices to one caller at a time, to urgent ones before all others.
+class PrioritySemaphore:
+    """A semaphore over some devices that lets urgent callers go before all others.
 
-    Each time one waiting thread is woken, no more: there may be many, and each costs a switch.
+    It wakes one waiting thread at a time: there may be many, and each costs a switch.
     """
 
     def __init__(self, devices: int = 1) -> None:
         self._lock = threading.Lock()
         self._urgent = threading.Condition(self._lock)
         self._others = threading.Condition(self._lock)
-        self._rushing = 0  # urgent callers that wait
+        self._urgent_waiting = 0
         self._free = devices
 
     @contextmanager
-    def taken(self, *, urgent: bool = False) -> Iterator[None]:
-        """Hold a device for the block."""
+    def hold(self, *, urgent: bool = False) -> Iterator[None]:
+        """Hold a device during the block."""
         with self._lock:
             try:
                 if urgent:
-                    self._rushing += 1
+                    self._urgent_waiting += 1
                     self._urgent.wait_for(lambda: self._free)
                 else:
-                    self._others.wait_for(lambda: self._free and not self._rushing)
+                    self._others.wait_for(lambda: self._free and not self._urgent_waiting)
                 self._free -= 1
             finally:
-                self._rushing -= urgent
-                self._call_next()
+                self._urgent_waiting -= urgent
+                self._wake_next()
         try:
             yield
         finally:
             with self._lock:
                 self._free += 1
-                self._call_next()
+                self._wake_next()
 
-    def _call_next(self) -> None:
+    def _wake_next(self) -> None:
         if self._free:
-            (self._urgent if self._rushing else self._others).notify()
+            (self._urgent if self._urgent_waiting else self._others).notify()
 
 
 class _Waiting(Generic[T, R]):
-    """A thing in its line. `called`: it has its answer, or it's at the head and leads the next."""
+    """A thing in line. `called`: it has its answer, or has come to the head and leads the next."""
 
     def __init__(self, thing: T) -> None:
         self.thing = thing
@@ -60,15 +60,15 @@ class _Waiting(Generic[T, R]):
         self.called = threading.Event()
 
 
-class Together(Generic[T, R]):
+class Coalescer(Generic[T, R]):
     """Runs things that are asked for at the same time as one batch. Safe to share by threads.
 
-    Nobody waits for company: whoever is at the head of a line asks for the device at once, and
-    those who come until it's free may go along.
+    Nobody waits for company: the head of a line asks for the device at once, and whatever arrives
+    until the device is free may join its batch.
     """
 
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
+    def __init__(self, devices: PrioritySemaphore) -> None:
+        self._devices = devices
         self._lock = threading.Lock()
         self._lines: dict[Hashable, deque[_Waiting[T, R]]] = {}
 
@@ -77,12 +77,12 @@ class Together(Generic[T, R]):
         key: Hashable,
         thing: T,
         work: Work[T, R],
-        company: Callable[[int], int],
+        batch_size: Callable[[int], int],
     ) -> R:
-        """Return what `work` makes of `thing`; it's given things of the same key, oldest first.
+        """Return what `work` makes of `thing`, together with others of the same key, oldest first.
 
-        `work` has the device until it returns; the answers are what that gives when it's called.
-        `company` returns how many of so many to take together, at least one.
+        `work` holds a device until it returns a function, which then gives the answers.
+        `batch_size` returns how many of so many waiting things to take, at least one.
         """
         mine: _Waiting[T, R] = _Waiting(thing)
         with self._lock:
@@ -91,7 +91,7 @@ class Together(Generic[T, R]):
         if not leads:
             mine.called.wait()
         if not mine.answer.done():
-            self._lead(key, mine, work, company)
+            self._lead(key, mine, work, batch_size)
         return mine.answer.result()
 
     def _lead(
@@ -99,17 +99,17 @@ class Together(Generic[T, R]):
         key: Hashable,
         mine: _Waiting[T, R],
         work: Work[T, R],
-        company: Callable[[int], int],
+        batch_size: Callable[[int], int],
     ) -> None:
         """Run a batch with `mine`, the head of its line; once it has begun, call the next head."""
         batch = [mine]
-        with _answering(batch):
+        with _fail_together(batch):
             try:
-                with self._turn.taken(urgent=True):
+                with self._devices.hold(urgent=True):
                     with self._lock:
                         line = self._lines[key]
-                        batch[:] = [line[place] for place in range(company(len(line)))]
-                    finish = work([each.thing for each in batch])
+                        batch[:] = [line[place] for place in range(batch_size(len(line)))]
+                    finish = work([waiting.thing for waiting in batch])
             finally:
                 with self._lock:
                     line = self._lines[key]
@@ -119,19 +119,19 @@ class Together(Generic[T, R]):
                         line[0].called.set()
                     else:
                         del self._lines[key]
-            for each, answer in zip(batch, finish(), strict=True):
-                each.answer.set_result(answer)
+            for waiting, answer in zip(batch, finish(), strict=True):
+                waiting.answer.set_result(answer)
 
 
 @contextmanager
-def _answering(batch: Sequence[_Waiting[T, R]]) -> Iterator[None]:
-    """Answer those without an answer with the block's error; call all."""
+def _fail_together(batch: Sequence[_Waiting[T, R]]) -> Iterator[None]:
+    """Give the block's error to all that have no answer by then, and call all."""
     try:
         yield
     except BaseException as error:  # noqa: BLE001  # it's raised where the thing came from
-        for each in batch:
-            if not each.answer.done():
-                each.answer.set_exception(error)
+        for waiting in batch:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
     finally:
-        for each in batch:
-            each.called.set()
+        for waiting in batch:
+            waiting.called.set()

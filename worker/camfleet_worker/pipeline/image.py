@@ -1,4 +1,4 @@
-"""What travels through the pipeline: the question, and an image on its way to its rows."""
+"""What travels through the pipeline: the query, and an image on its way to its rows."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ from camfleet.contract.targets import Target
 from camfleet.errors import CamfleetError
 from camfleet_worker.models.build import ModelKey
 from camfleet_worker.models.explainer import Explanation
-from camfleet_worker.process.patience import Insist, once
+from camfleet_worker.process.retrying import Insist, once
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What is asked of every image of a batch; an item may override the target."""
+class Query:
+    """What is asked of every image of a run; an item may override the target."""
 
     model: ModelRef
     target: str
@@ -38,25 +38,25 @@ class Ask:
         return ModelKey(self.model.digest, self.layer, self.fuse)
 
 
-def _untold(_explained: int) -> None:
+def _check_nothing(_explained: int) -> None:
     pass
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What a run owes to its surroundings.
+class RunHooks:
+    """What whoever starts a run wants done on the way.
 
-    `check` is told before every batch how many images went before, and may raise; `insist` does
-    what needs storage or the image's server.
+    `check` is called before every batch with the number of images explained so far, and may
+    raise; `insist` does all work that needs storage or an image's server.
     """
 
-    check: Callable[[int], None] = _untold
+    check: Callable[[int], None] = _check_nothing
     insist: Insist = once
 
 
 @dataclass
-class Loaded:
-    """One image on its way, with what the steps behind it made, or the error that ended it."""
+class ImageTask:
+    """One image on its way, with what the steps so far made of it, or the error that ended it."""
 
     item: Item
     target: str
@@ -70,7 +70,7 @@ class Loaded:
     geometry: Geometry | None = None
     explanations: list[Explanation] = field(default_factory=list)
     pictures: list[dict[str, bytes]] = field(default_factory=list)  # of each explanation, by kind
-    uris: list[dict[str, str]] = field(default_factory=list)  # where they lie
+    uris: list[dict[str, str]] = field(default_factory=list)  # the pictures' URIs, by kind
     rows: list[Result] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=dict)  # milliseconds by stage
 

@@ -8,6 +8,7 @@ from camfleet.contract.messages import ErrorInfo, ExplainRequest
 from camfleet.contract.records import Item
 from camfleet.contract.results import Result
 from camfleet.errors import CamfleetError
+from camfleet.prefetch import map_ahead
 from camfleet.storage.storage import Storage
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
@@ -15,18 +16,18 @@ from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.pictures.decode import open_image
 from camfleet_worker.pipeline import rows
 from camfleet_worker.pipeline.batcher import Batcher
-from camfleet_worker.pipeline.coalescer import Turn
-from camfleet_worker.pipeline.image import Ask, Loaded, Terms
+from camfleet_worker.pipeline.coalescer import PrioritySemaphore
+from camfleet_worker.pipeline.image import ImageTask, Query, RunHooks
 from camfleet_worker.pipeline.steps import Steps
-from camfleet_worker.pipeline.threads import Teams, ahead, batches
+from camfleet_worker.pipeline.threads import Pools, batches
 from camfleet_worker.process import logs
-from camfleet_worker.process.patience import once
+from camfleet_worker.process.retrying import once
 from camfleet_worker.prometheus import Metrics
 from camfleet_worker.sources.fetch import Fetcher
 
 logger = logging.getLogger(__name__)
 
-# What's larger isn't held until the rest of its batch is there.
+# What's larger isn't kept in memory until the rest of its batch arrives.
 _LARGE_FILE = 2**18  # bytes
 _LARGE_PICTURES = 2**23  # bytes before they are compressed
 
@@ -41,7 +42,7 @@ class Pipeline:
         fetcher: Fetcher,
         models: ModelStore,
         cache: ModelCache[ModelKey, Explainer],
-        teams: Teams,
+        pools: Pools,
         batcher: Batcher,
         metrics: Metrics,
         max_pixels: int,
@@ -49,82 +50,81 @@ class Pipeline:
         self._fetcher = fetcher
         self._models = models
         self._cache = cache
-        self._teams = teams
+        self._pools = pools
         self._batcher = batcher
         self._metrics = metrics
         self._max_pixels = max_pixels
         self._steps = partial(Steps, storage=storage, fetcher=fetcher, max_pixels=max_pixels)
-        # More threads that compute than cores hand the GIL about: half as much time again.
-        self._cores = Turn(teams.cpu.size)
+        # More computing threads than cores fight over the GIL: everything takes half as long again.
+        self._cores = PrioritySemaphore(pools.cpu.size)
 
     def explain(self, request: ExplainRequest) -> list[Result]:
-        """Explain one image; an image that can't be explained gives one failed row.
+        """Explain one image; one that can't be explained gives one failed row.
 
-        Raises `CamfleetError` where the request itself is wrong or the surroundings fail.
+        Raises `CamfleetError` where the request itself is wrong, or during an outage.
         """
         with logs.context(image=request.image_uri):
             model = self._models.resolve(request.model)
-            ask = Ask.of(model, request)
-            explainer = self._cache.get(ask.key)
+            query = Query.of(model, request)
+            explainer = self._cache.get(query.key)
             item = Item(
                 item_id=request.image_uri,
                 image_uri=request.image_uri,
                 target=None,
                 inputs=request.inputs,
             )
-            image, steps = Loaded(item, ask.target), self._steps(ask, explainer, once)
-            # In this thread from end to end: it must not queue behind the images of a job.
-            urgently = partial(self._compute, urgent=True)
+            image, steps = ImageTask(item, query.target), self._steps(query, explainer, once)
+            # All in this thread: it must not queue behind the images of a job.
+            compute = partial(self._compute, urgent=True)
             steps.fetch(image)
-            urgently(steps.decode, image)
-            self._batcher.single(image, ask.method, explainer)
-            urgently(steps.render, image)
+            compute(steps.decode, image)
+            self._batcher.single(image, query.method, explainer)
+            compute(steps.render, image)
             steps.store(image)
-            urgently(steps.report, image)
+            compute(steps.report, image)
             return list(self._metrics.images(image.rows, "interactive"))
 
-    def explain_items(self, items: Sequence[Item], ask: Ask, terms: Terms) -> list[Result]:
+    def explain_items(self, items: Sequence[Item], query: Query, hooks: RunHooks) -> list[Result]:
         """Explain items and return their rows, in order.
 
-        Raises `CallerError` where the model can't be used, `ServiceError`, and what `terms` do.
+        Raises `CallerError` where the model can't be used, `ServiceError`, and what `hooks` do.
         """
-        rows = self._rows(items, ask, self._cache.get(ask.key), terms)
+        rows = self._rows(items, query, self._cache.get(query.key), hooks)
         return list(self._metrics.images(rows, "bulk"))
 
     def explain_carefully(
         self,
         items: Sequence[Item],
-        ask: Ask,
-        terms: Terms,
+        query: Query,
+        hooks: RunHooks,
         *,
         refused: Mapping[int, CamfleetError],
         mark: Callable[[int], None],
     ) -> list[Result]:
-        """Explain items one by one, telling `mark` which comes next.
+        """Explain items one by one as `explain_items` does, telling `mark` which comes next.
 
-        Those numbered in `refused` are not touched and fail with that error; else as
-        `explain_items`.
+        Those numbered in `refused` are left alone and fail with the error given.
         """
-        explainer = self._cache.get(ask.key)
+        explainer = self._cache.get(query.key)
         rows: list[Result] = []
         for index, item in enumerate(items):
             if index in refused:
-                rows.append(_refused(item, ask, refused[index]))
+                rows.append(_refused(item, query, refused[index]))
             else:
                 mark(index)
-                terms.check(index)
-                rows.extend(self._rows([item], ask, explainer, Terms(insist=terms.insist)))
+                hooks.check(index)
+                rows.extend(self._rows([item], query, explainer, RunHooks(insist=hooks.insist)))
         return list(self._metrics.images(rows, "bulk"))
 
-    def refuse(self, items: Sequence[Item], ask: Ask, error: CamfleetError) -> list[Result]:
+    def refuse(self, items: Sequence[Item], query: Query, error: CamfleetError) -> list[Result]:
         """Return the rows of items, all failed."""
-        logger.error("model %s can't be used: %s", ask.model.id, error)
-        rows = (_refused(item, ask, error) for item in items)
+        logger.error("model %s can't be used: %s", query.model.id, error)
+        rows = (_refused(item, query, error) for item in items)
         return list(self._metrics.images(rows, "bulk"))
 
     def probe(self, uris: Sequence[str]) -> tuple[ErrorInfo | None, ...]:
-        """Say for each image why it can't be read and decoded, None where it can."""
-        return tuple(self._teams.io.map(self._probe, uris))
+        """Return for each image why it can't be read and decoded, `None` where it can."""
+        return tuple(self._pools.io.map(self._probe, uris))
 
     def _probe(self, uri: str) -> ErrorInfo | None:
         try:
@@ -134,65 +134,67 @@ class Pipeline:
         return None
 
     def _rows(
-        self, items: Sequence[Item], ask: Ask, explainer: Explainer, terms: Terms
+        self, items: Sequence[Item], query: Query, explainer: Explainer, hooks: RunHooks
     ) -> Iterator[Result]:
-        """Yield the rows of items; while a batch is explained, its neighbours load and end.
+        """Yield the rows of items; while one batch is explained, its neighbours load and finish.
 
-        A batch goes through each step together: to a server, requests in a row cost half as much
-        as the same now and then, and threads that compute don't wait for Python's lock in between.
+        A batch goes through each step together: a burst of requests costs a server half as much as
+        the same requests spread out, and threads that compute don't wait for the GIL in between.
         """
-        steps = self._steps(ask, explainer, terms.insist)
-        images = (Loaded(item, item.target or ask.target) for item in items)
-        loaded = ahead(
-            self._teams.lead,
+        steps = self._steps(query, explainer, hooks.insist)
+        images = (ImageTask(item, item.target or query.target) for item in items)
+        loaded = map_ahead(
+            self._pools.lead,
             lambda batch: self._load(batch, steps),
             batches(images, explainer.batch_size),
             2,
         )
-        explained = self._explained(loaded, ask, explainer, terms)
-        ended = ahead(self._teams.lead, lambda batch: self._end(batch, steps), explained, 2)
-        return (row for batch in ended for image in batch for row in image.rows)
+        explained = self._explain(loaded, query, explainer, hooks)
+        finished = map_ahead(
+            self._pools.lead, lambda batch: self._finish(batch, steps), explained, 2
+        )
+        return (row for batch in finished for image in batch for row in image.rows)
 
-    def _load(self, batch: list[Loaded], steps: Steps) -> list[Loaded]:
-        def fetch(image: Loaded) -> None:
+    def _load(self, batch: list[ImageTask], steps: Steps) -> list[ImageTask]:
+        def fetch(image: ImageTask) -> None:
             steps.fetch(image)
-            if len(image.file) > _LARGE_FILE:  # rather than hold many of them
+            if len(image.file) > _LARGE_FILE:  # rather than keep many of them
                 self._compute(steps.decode, image)
 
-        self._teams.io.each(fetch, batch)
-        self._teams.cpu.each(partial(self._compute, steps.decode), batch)
+        self._pools.io.for_each(fetch, batch)
+        self._pools.cpu.for_each(partial(self._compute, steps.decode), batch)
         return batch
 
-    def _explained(
-        self, loaded: Iterable[list[Loaded]], ask: Ask, explainer: Explainer, terms: Terms
-    ) -> Iterator[list[Loaded]]:
+    def _explain(
+        self, loaded: Iterable[list[ImageTask]], query: Query, explainer: Explainer, hooks: RunHooks
+    ) -> Iterator[list[ImageTask]]:
         before = 0
         for batch in loaded:
-            terms.check(before)
-            self._batcher.batch(batch, ask.method, explainer)
+            hooks.check(before)
+            self._batcher.batch(batch, query.method, explainer)
             yield batch
             before += len(batch)
 
-    def _end(self, batch: list[Loaded], steps: Steps) -> list[Loaded]:
-        def store(image: Loaded) -> None:
+    def _finish(self, batch: list[ImageTask], steps: Steps) -> list[ImageTask]:
+        def store(image: ImageTask) -> None:
             if image.drawn_bytes > _LARGE_PICTURES:
                 self._compute(steps.render, image)
             steps.store(image)
 
         drawn = [image for image in batch if steps.draws(image)]
         small = [image for image in drawn if image.drawn_bytes <= _LARGE_PICTURES]
-        self._teams.cpu.each(partial(self._compute, steps.render), small)
-        self._teams.io.each(store, drawn)
-        self._teams.cpu.each(partial(self._compute, steps.report), batch)
+        self._pools.cpu.for_each(partial(self._compute, steps.render), small)
+        self._pools.io.for_each(store, drawn)
+        self._pools.cpu.for_each(partial(self._compute, steps.report), batch)
         return batch
 
     def _compute(
-        self, step: Callable[[Loaded], None], image: Loaded, *, urgent: bool = False
+        self, step: Callable[[ImageTask], None], image: ImageTask, *, urgent: bool = False
     ) -> None:
         """Do a step that needs a core."""
-        with self._cores.taken(urgent=urgent):
+        with self._cores.hold(urgent=urgent):
             step(image)
 
 
-def _refused(item: Item, ask: Ask, error: CamfleetError) -> Result:
-    return rows.failure(Loaded(item, item.target or ask.target), ask, error)
+def _refused(item: Item, query: Query, error: CamfleetError) -> Result:
+    return rows.failure(ImageTask(item, item.target or query.target), query, error)

@@ -1,55 +1,41 @@
 """Result rows: what the pipeline knows about one image and target, in the contract's words."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple, Self
 
 import numpy as np
 
+from camfleet.contract.geometry import Focus, Geometry, Region
 from camfleet.contract.results import LayerMap, Result, Status
-from camfleet.errors import CamfleetError, ModelBroke
-from camfleet.jobstore.totals import Image
+from camfleet.errors import CamfleetError
+from camfleet_worker.arrays import Map
 from camfleet_worker.models.explainer import Explainer, Explanation
 from camfleet_worker.pictures import regions
-from camfleet_worker.pipeline.image import Ask, Loaded
+from camfleet_worker.pipeline.image import ImageTask, Query
 
 # float16 holds these magnitudes with enough digits; beyond, a map is stored scaled.
 _SMALLEST, _LARGEST = 2.0**-10, 2.0**15
 
-_NOTHING: dict[str, Any] = {
-    **dict.fromkeys(Result.__struct_fields__),
-    "status": Status.NO_EVIDENCE,
-}
+
+class _StoredMap(NamedTuple):
+    """A map as it's stored: values that float16 holds, their scale, and the exact maximum."""
+
+    height: int
+    width: int
+    maximum: float
+    scale: float
+    values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, raw: Map) -> Self:
+        scale = map_scale(raw)
+        height, width = raw.shape
+        return cls(height, width, float(raw.max()), scale, tuple((raw / scale).ravel().tolist()))
 
 
-def broken(made: Sequence[Result]) -> bool:
-    """Say whether the model broke on every image: it's not the images then."""
-    return bool(made) and all(row.error_code == ModelBroke.code for row in made)
-
-
-def positions(images: Sequence[Image], wanted: Callable[[str | None], bool]) -> list[int]:
-    """Return the places of the images whose error code is wanted."""
-    return [place for place, image in enumerate(images) if wanted(image.error_code)]
-
-
-def merged(before: Sequence[Result], places: Sequence[int], new: Sequence[Result]) -> list[Result]:
-    """Return the rows of a chunk with those of some of its images replaced, in order."""
-    images = _by_image(before)
-    for place, rows in zip(places, _by_image(new), strict=True):
-        images[place] = rows
-    return [row for rows in images for row in rows]
-
-
-def _by_image(made: Sequence[Result]) -> list[list[Result]]:
-    images: list[list[Result]] = []
-    for row in made:
-        if row.rank == 0:
-            images.append([])
-        images[-1].append(row)
-    return images
-
-
-def map_scale(raw: Any) -> float:
+def map_scale(raw: Map) -> float:
     """Return the power of two that a map is divided by so that float16 holds it; usually 1."""
     largest = float(np.abs(raw).max())
     if largest == 0 or _SMALLEST <= largest <= _LARGEST:
@@ -57,77 +43,108 @@ def map_scale(raw: Any) -> float:
     return 2.0 ** math.ceil(math.log2(largest))
 
 
-def rows(image: Loaded, ask: Ask, explainer: Explainer) -> list[Result]:
+def rows(image: ImageTask, query: Query, explainer: Explainer) -> list[Result]:
     """Return the rows of an explained image; one without a class where no class was reached."""
     if not image.explanations:
-        found = {"layer": explainer.layer, "geometry": image.geometry}
-        return [Result(**{**_NOTHING, **_common(image, ask, 0), **found})]
-    pictures = image.uris or [{}] * len(image.explanations)
+        return [_result(image, query, layer=explainer.layer, geometry=image.geometry)]
+    uris = image.uris or [{}] * len(image.explanations)
     return [
-        _row(image, ask, explainer, rank, *each)
-        for rank, each in enumerate(zip(image.explanations, pictures, strict=True))
+        _row(image, query, explainer, rank, explanation, uris[rank])
+        for rank, explanation in enumerate(image.explanations)
     ]
 
 
+def failure(image: ImageTask, query: Query, error: CamfleetError) -> Result:
+    """Return the one row of an image that failed."""
+    return _result(image, query, status=Status.FAILED, error=error)
+
+
 def _row(
-    image: Loaded,
-    ask: Ask,
+    image: ImageTask,
+    query: Query,
     explainer: Explainer,
     rank: int,
     explanation: Explanation,
-    uris: dict[str, str],
+    uris: Mapping[str, str],
 ) -> Result:
-    raw, geometry, wanted = explanation.raw, image.geometry, ask.outputs.regions
-    own = [{"layer": path, **_stored(each)} for path, each in explanation.layers]
-    found = {
-        **_stored(raw),
-        "layer": explainer.layer,
-        "class_index": explanation.class_index,
-        "class_name": explainer.card.class_name(explanation.class_index),
-        "probability": explanation.probability,
-        "logit": explanation.logit,
-        "status": Status.OK if raw.max() > 0 else Status.NO_EVIDENCE,
-        "layer_maps": tuple(LayerMap(**each) for each in own) or None,
-        "geometry": geometry,
-        "focus": regions.focus(raw, geometry) if geometry else None,
-        "regions": regions.regions(raw, geometry, wanted) if geometry and wanted else None,
-        **{f"{kind}_uri": uri for kind, uri in uris.items()},
-    }
-    return Result(**{**_NOTHING, **_common(image, ask, rank), **found})
+    raw, geometry, wanted = explanation.raw, image.geometry, query.outputs.regions
+    stored = _StoredMap.of(raw)
+    return _result(
+        image,
+        query,
+        rank=rank,
+        status=Status.OK if stored.maximum > 0 else Status.NO_EVIDENCE,
+        layer=explainer.layer,
+        explanation=explanation,
+        class_name=explainer.card.class_name(explanation.class_index),
+        stored=stored,
+        layer_maps=tuple(_layer_map(path, own) for path, own in explanation.layers) or None,
+        geometry=geometry,
+        focus=regions.focus(raw, geometry) if geometry else None,
+        found=regions.regions(raw, geometry, wanted) if geometry and wanted else None,
+        uris=uris,
+    )
 
 
-def _stored(raw: Any) -> dict[str, Any]:
-    """Return a map as it's stored: values that float16 holds, their scale, the exact maximum."""
-    scale = map_scale(raw)
-    return {
-        "grid_height": raw.shape[0],
-        "grid_width": raw.shape[1],
-        "raw_max": float(raw.max()),
-        "map_scale": scale,
-        "map": tuple((raw / scale).ravel().tolist()),
-    }
+def _layer_map(path: str, raw: Map) -> LayerMap:
+    stored = _StoredMap.of(raw)
+    return LayerMap(
+        layer=path,
+        grid_height=stored.height,
+        grid_width=stored.width,
+        raw_max=stored.maximum,
+        map_scale=stored.scale,
+        map=stored.values,
+    )
 
 
-def failure(image: Loaded, ask: Ask, error: CamfleetError) -> Result:
-    """Return the one row of an image that failed."""
-    found = {
-        "status": Status.FAILED,
-        "error_code": error.code,
-        "error_message": error.message,
-    }
-    return Result(**{**_NOTHING, **_common(image, ask, 0), **found})
-
-
-def _common(image: Loaded, ask: Ask, rank: int) -> dict[str, Any]:
-    return {
-        "item_id": image.item.item_id,
-        "image_uri": image.item.image_uri,
-        "image_etag": image.etag,
-        "model_id": ask.model.id,
-        "model_version": ask.model.version,
-        "model_digest": ask.model.digest,
-        "method": ask.method,
-        "target": image.target,
-        "rank": rank,
-        "timings": image.timings,
-    }
+def _result(
+    image: ImageTask,
+    query: Query,
+    *,
+    rank: int = 0,
+    status: Status = Status.NO_EVIDENCE,
+    error: CamfleetError | None = None,
+    layer: str | None = None,
+    explanation: Explanation | None = None,
+    class_name: str | None = None,
+    stored: _StoredMap | None = None,
+    layer_maps: tuple[LayerMap, ...] | None = None,
+    geometry: Geometry | None = None,
+    focus: Focus | None = None,
+    found: tuple[Region, ...] | None = None,
+    uris: Mapping[str, str] = MappingProxyType({}),
+) -> Result:
+    """Return a row with what is known; whatever is not given is null in it."""
+    return Result(
+        item_id=image.item.item_id,
+        image_uri=image.item.image_uri,
+        image_etag=image.etag,
+        model_id=query.model.id,
+        model_version=query.model.version,
+        model_digest=query.model.digest,
+        method=query.method,
+        layer=layer,
+        target=image.target,
+        rank=rank,
+        class_index=explanation.class_index if explanation else None,
+        class_name=class_name,
+        probability=explanation.probability if explanation else None,
+        logit=explanation.logit if explanation else None,
+        status=status,
+        error_code=error.code if error else None,
+        error_message=error.message if error else None,
+        grid_height=stored.height if stored else None,
+        grid_width=stored.width if stored else None,
+        raw_max=stored.maximum if stored else None,
+        map_scale=stored.scale if stored else None,
+        map=stored.values if stored else None,
+        layer_maps=layer_maps,
+        geometry=geometry,
+        focus=focus,
+        regions=found,
+        heatmap_uri=uris.get("heatmap"),
+        overlay_uri=uris.get("overlay"),
+        raw_uri=uris.get("raw"),
+        timings=image.timings,
+    )

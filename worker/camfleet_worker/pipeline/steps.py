@@ -1,4 +1,4 @@
-"""What is done to one image on its way, step by step; an error ends that image only."""
+"""What is done to one image on its way, step by step; an error ends only that image."""
 
 import logging
 import time
@@ -23,9 +23,10 @@ from camfleet_worker.pictures import draw
 from camfleet_worker.pictures.decode import open_reduced
 from camfleet_worker.pictures.prepare import prepare
 from camfleet_worker.pipeline import rows
-from camfleet_worker.pipeline.image import Ask, Loaded
+from camfleet_worker.pipeline.image import ImageTask, Query
 from camfleet_worker.process import logs
-from camfleet_worker.process.patience import Insist, WorkerStops
+from camfleet_worker.process.retrying import Insist
+from camfleet_worker.process.shutdown import WorkerStops
 from camfleet_worker.sources.fetch import Fetched, Fetcher
 
 logger = logging.getLogger(__name__)
@@ -34,15 +35,15 @@ _FETCH_ATTEMPTS = 3
 
 
 class Steps:
-    """The steps of images that are asked the same of the same model. Safe to share by threads.
+    """The steps of images that share a query and an explainer. Safe to share by threads.
 
-    Each returns at once for an image that has ended. `StorageUnavailable` and the like, which
-    aren't the image's fault, are raised when `insist` gives up.
+    Each step returns at once for an image that has failed. `StorageUnavailable` and the like,
+    which aren't the image's fault, are raised when `insist` gives up.
     """
 
     def __init__(
         self,
-        ask: Ask,
+        query: Query,
         explainer: Explainer,
         insist: Insist,
         *,
@@ -50,32 +51,30 @@ class Steps:
         fetcher: Fetcher,
         max_pixels: int,
     ) -> None:
-        self._ask = ask
+        self._query = query
         self._explainer = explainer
         self._insist = insist
         self._storage = storage
         self._fetcher = fetcher
         self._max_pixels = max_pixels
 
-    def fetch(self, image: Loaded) -> None:
-        """Read the image's file, and what is asked of it."""
-        with _ending(image):
+    def fetch(self, image: ImageTask) -> None:
+        """Read the image's file, its target and the values of the model's other inputs."""
+        with _catch_errors(image):
             image.parsed = parse_target(image.target)
             image.extras = _extras(self._explainer, parse_inputs(image.item.inputs))
             with image.clock("fetch"):
-                fetched = self._insist(lambda: self._fetched(image.item.image_uri))
-            if isinstance(fetched, SourceUnreachable):
-                raise fetched
+                fetched = self._insist(partial(self._read, image.item.image_uri))
             image.etag = fetched.etag
             image.file = fetched.data
 
-    def decode(self, image: Loaded) -> None:
-        """Make the model's input of the file, and the picture to draw on."""
+    def decode(self, image: ImageTask) -> None:
+        """Turn the file into the model's input and the picture to draw on."""
         if image.error is not None or image.pixels is not None:
             return
-        card, outputs = self._explainer.card, self._ask.outputs
+        card, outputs = self._explainer.card, self._query.outputs
         overlay = "overlay" in outputs.kinds
-        with _ending(image), image.clock("decode"):
+        with _catch_errors(image), image.clock("decode"):
             photo, scale = open_reduced(
                 image.file,
                 card.input,
@@ -88,68 +87,68 @@ class Steps:
             if overlay:
                 image.canvas = draw.canvas(photo, outputs.max_side)
 
-    def draws(self, image: Loaded) -> bool:
-        """Say whether the image gets pictures."""
-        return bool(image.error is None and image.explanations and self._ask.outputs.kinds)
+    def draws(self, image: ImageTask) -> bool:
+        """Return whether the image gets pictures."""
+        return bool(image.error is None and image.explanations and self._query.outputs.kinds)
 
-    def render(self, image: Loaded) -> None:
-        """Make the pictures of every explanation."""
-        geometry, outputs = image.geometry, self._ask.outputs
+    def render(self, image: ImageTask) -> None:
+        """Draw the pictures of every explanation."""
+        geometry, outputs = image.geometry, self._query.outputs
         if geometry is None or not self.draws(image):
             return
-        with _ending(image), image.clock("render"):
+        with _catch_errors(image), image.clock("render"):
             image.pictures = [
-                draw.pictures(each.raw, image.canvas, geometry, outputs)
-                for each in image.explanations
+                draw.pictures(explanation.raw, image.canvas, geometry, outputs)
+                for explanation in image.explanations
             ]
             image.canvas = None
 
-    def store(self, image: Loaded) -> None:
-        """Write the pictures."""
+    def store(self, image: ImageTask) -> None:
+        """Write the pictures to storage."""
         if image.error is not None or not image.pictures:
             return
-        ask = self._ask
-        with _ending(image), image.clock("store"):
+        query = self._query
+        with _catch_errors(image), image.clock("store"):
             prefix = keys.explanation(
                 image.item.image_uri,
                 image.item.inputs,
-                ask.model.digest,
+                query.model.digest,
                 image.target,
-                ask.method,
-                ask.layer,
-                ask.fuse,
-                ask.outputs,
+                query.method,
+                query.layer,
+                query.fuse,
+                query.outputs,
             )
             image.uris = [
                 {
-                    kind: self._insist(partial(self._put, prefix, each.class_index, kind, data))
-                    for kind, data in made.items()
+                    kind: self._insist(
+                        partial(self._put, prefix, explanation.class_index, kind, data)
+                    )
+                    for kind, data in pictures.items()
                 }
-                for each, made in zip(image.explanations, image.pictures, strict=True)
+                for explanation, pictures in zip(image.explanations, image.pictures, strict=True)
             ]
             image.pictures = []
 
-    def report(self, image: Loaded) -> None:
-        """Make the rows."""
+    def report(self, image: ImageTask) -> None:
+        """Make the image's rows, and log why it failed if it did."""
         if image.error is None:
-            with _ending(image):
-                image.rows = rows.rows(image, self._ask, self._explainer)
+            with _catch_errors(image):
+                image.rows = rows.rows(image, self._query, self._explainer)
         if image.error is not None:
             with logs.context(image=image.item.image_uri):
                 logger.info("%s failed: %s", image.item.image_uri, image.error)
-            image.rows = [rows.failure(image, self._ask, image.error)]
+            image.rows = [rows.failure(image, self._query, image.error)]
 
-    def _fetched(self, uri: str) -> Fetched | SourceUnreachable:
-        """Return what lies there, or why the image's own server gave nothing at some attempts."""
-        for attempt in range(1, _FETCH_ATTEMPTS + 1):
+    def _read(self, uri: str) -> Fetched:
+        """Return the file at `uri`; its own server may fail at all attempts but the last."""
+        for attempt in range(1, _FETCH_ATTEMPTS):
             try:
                 return self._fetcher.fetch(uri)
             except SourceUnreachable as error:
-                last = error
-                if attempt < _FETCH_ATTEMPTS:
-                    logger.info("trying again: %s", error)
-                    time.sleep(0.2 * 2**attempt)
-        return last
+                logger.info("trying again: %s", error)
+                time.sleep(0.2 * 2**attempt)
+        return self._fetcher.fetch(uri)
 
     def _put(self, prefix: str, class_index: int, kind: str, data: bytes) -> str:
         key = keys.picture(prefix, class_index, kind)
@@ -159,19 +158,19 @@ class Steps:
 def _extras(explainer: Explainer, given: dict[str, Values]) -> tuple[Any, ...]:
     """Return the values of the model's inputs other than the image; raise `InvalidRequest`."""
     extras = explainer.split.extras
-    unknown = given.keys() - {each.name for each in extras}
+    unknown = given.keys() - {extra.name for extra in extras}
     if unknown:
-        there = ", ".join(each.name for each in extras) or "none"
+        there = ", ".join(extra.name for extra in extras) or "none"
         raise InvalidRequest(
             f"model {explainer.card.id} has no input {min(unknown)!r} beside the image; it has "
             f"{there}"
         )
-    return tuple(each.value(given.get(each.name)) for each in extras)
+    return tuple(extra.value(given.get(extra.name)) for extra in extras)
 
 
 @contextmanager
-def _ending(image: Loaded) -> Iterator[None]:
-    """Let an error end this image only; trouble that isn't the image's goes on up."""
+def _catch_errors(image: ImageTask) -> Iterator[None]:
+    """Let an error end only this image; errors that aren't the image's fault propagate."""
     with logs.context(image=image.item.image_uri):
         try:
             yield

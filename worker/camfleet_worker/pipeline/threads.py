@@ -1,28 +1,27 @@
-"""Streams with bounded work ahead, and lists that threads share out."""
+"""The thread pools of a process, lists that their threads share out, and streams in batches."""
 
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import TypeVar
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
-class Team(ThreadPoolExecutor):
-    """Threads of one kind, that can share a list out among themselves."""
+class Pool(ThreadPoolExecutor):
+    """Threads of one kind, which can share a list out among themselves."""
 
     def __init__(self, size: int, name: str) -> None:
         super().__init__(size, thread_name_prefix=f"camfleet-{name}")
         self.size = size
 
-    def each(self, work: Callable[[T], object], things: Iterable[T]) -> None:
+    def for_each(self, work: Callable[[T], object], things: Iterable[T]) -> None:
         """Do `work` to all things and wait for the last.
 
-        An error leaves what isn't begun undone, and is raised when the rest has ended. The context
-        variables of the caller hold for `work` too.
+        After an error nothing more is begun; it's raised once the work under way has ended.
+        `work` sees the caller's context variables.
         """
         left = deque(things)
 
@@ -45,42 +44,24 @@ class Team(ThreadPoolExecutor):
             task.result()
 
 
-class Teams:
-    """The threads of a process: `io` waits for servers, `cpu` computes, `lead` waits for those two.
+class Pools:
+    """The pools of a process: `io` waits for servers, `cpu` computes, `lead` waits for those two.
 
     `chunks` is how many chunks run side by side.
     """
 
     def __init__(self, *, io: int, cpu: int, chunks: int) -> None:
-        self.io = Team(io, "io")
-        self.cpu = Team(cpu, "cpu")
-        self.lead = Team(2 * chunks, "lead")  # one batch of each loads, one ends
+        self.io = Pool(io, "io")
+        self.cpu = Pool(cpu, "cpu")
+        self.lead = Pool(2 * chunks, "lead")  # one batch of each loads, one ends
 
     def close(self) -> None:
-        for team in (self.lead, self.cpu, self.io):
-            team.shutdown(cancel_futures=True)
-
-
-def ahead(pool: Executor, work: Callable[[T], R], things: Iterable[T], depth: int) -> Iterator[R]:
-    """Yield `work` of each thing, in order, working in the pool at most `depth` ahead.
-
-    The context variables of the caller hold for `work` too.
-    """
-    waiting: deque[Future[R]] = deque()
-    try:
-        for thing in things:
-            waiting.append(pool.submit(copy_context().run, work, thing))
-            if len(waiting) >= depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for each in waiting:
-            each.cancel()
+        for pool in (self.lead, self.cpu, self.io):
+            pool.shutdown(cancel_futures=True)
 
 
 def batches(things: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield things in lists of `size`, the last one maybe shorter."""
+    """Yield things in lists of `size`; the last may be shorter."""
     stream = iter(things)
     while batch := list(itertools.islice(stream, size)):
         yield batch

@@ -1,7 +1,7 @@
 """Which queues a worker process asks for its next message.
 
-Chunks and interactive requests have slots of their own, so that neither keeps the other waiting;
-while a kind has no free slot its queue isn't asked. Celery gives each message a thread of its
+Chunks and interactive requests have slots of their own, so that neither keeps the other waiting.
+A queue whose slots are all taken isn't asked. Celery gives each message a thread of its
 pool, whose size is the number of all slots.
 """
 
@@ -18,15 +18,15 @@ from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.05  # how long one question to Redis waits: how soon a freed slot is used
+POLL_SECONDS = 0.05  # how long Redis is asked at a time: how soon a freed slot is used
 _SILENT_SECONDS = 60.0  # longer than kombu needs to notice a dead connection and make a new one
 
 
-class Gate:
-    """Decides, and knows whether the worker still asks at all. Safe to share by threads.
+class Admission:
+    """Decides which queues to ask, and whether the worker asks at all. Safe to share by threads.
 
-    `slots` has the slots of each queue, `busy` returns how many messages of each are in work,
-    `clock` the time in seconds.
+    `slots` is the number of slots of each queue, `busy` returns how many messages of each are in
+    work, `clock` the time in seconds.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class Gate:
         """Return the number of all slots."""
         return sum(self._slots.values())
 
-    def open(self, queues: Iterable[str]) -> list[str]:
-        """Return the queues of `queues` to ask now, in the order of the slots."""
+    def open_queues(self, queues: Iterable[str]) -> list[str]:
+        """Return those of `queues` to ask now, in the order of the slots."""
         self._asked = self._clock()
         if self._closed:
             return []
         busy = self._busy()
-        there = list(queues)
-        order = [queue for queue in self._slots if queue in there]
-        others = [queue for queue in there if queue not in self._slots]
-        return [queue for queue in order if busy[queue] < self._slots[queue]] + others
+        asked = list(queues)
+        ours = [queue for queue in self._slots if queue in asked]
+        others = [queue for queue in asked if queue not in self._slots]
+        return [queue for queue in ours if busy[queue] < self._slots[queue]] + others
 
     def busy(self, queue: str) -> int:
         """Return how many messages of a queue are in work."""
@@ -71,7 +71,7 @@ class Gate:
 
     @property
     def trouble(self) -> str | None:
-        """Return why no message is taken, None where all is well."""
+        """Return why no message is taken, `None` where all is well."""
         if self._closed:
             return self._closed
         silent = self._clock() - self._asked
@@ -80,21 +80,21 @@ class Gate:
         return None
 
 
-def cycle(gate: Gate) -> type[priority_cycle]:
-    """Return the strategy, in kombu's words, by which a channel picks its queues."""
+def queue_cycle(admission: Admission) -> type[priority_cycle]:
+    """Return the `queue_order_strategy` by which kombu's channels ask only open queues."""
 
-    class GatedCycle(priority_cycle):
+    class AdmittingCycle(priority_cycle):
         def consume(self, n: int) -> list[str]:
-            return gate.open(self.items[:n])
+            return admission.open_queues(self.items[:n])
 
-    return GatedCycle
+    return AdmittingCycle
 
 
 def in_work() -> Counter[str]:
-    """Return how many messages of each queue Celery has taken and not ended yet."""
+    """Return how many messages of each queue Celery has taken and not finished yet."""
     while True:
         try:
             names = [request.name for request in list(state.reserved_requests)]
-        except RuntimeError:  # a thread ended one meanwhile
+        except RuntimeError:  # another thread changed the set meanwhile
             continue
         return Counter(BULK_QUEUE if name == CHUNK_TASK else INTERACTIVE_QUEUE for name in names)

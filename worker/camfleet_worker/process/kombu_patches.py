@@ -1,8 +1,8 @@
-"""What kombu's Redis transport lacks for a worker that shall outlive its broker.
+"""Patches to kombu and Celery for a worker that must outlive an outage of Redis.
 
-Where the connection is lost while messages are in work, kombu answers for them on the closed
-channel, and the `AttributeError` of that ends the worker. There's nothing to answer for: leases
-bring chunks back, and a message that comes back finds its chunk done.
+When the connection is lost while messages are in work, kombu acknowledges them on the closed
+channel, and the `AttributeError` ends the worker. There's no need to acknowledge them: leases bring
+chunks back, and a message that is delivered again finds its chunk done.
 """
 
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class _QoS(redis.QoS):
-    """Keeps still about the messages of a lost connection."""
+    """Leaves the messages of a lost connection alone."""
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         if self._is_lost():
@@ -41,9 +41,9 @@ class _QoS(redis.QoS):
 
 
 class _Heart(heartbeat.Heart):  # type: ignore[misc]  # untyped
-    """Says once that the worker lives.
+    """Sends each of Celery's own heartbeats once.
 
-    Celery's own tries until the broker hears it, in the thread that listens to TERM.
+    Celery would retry until Redis answers, in the thread that handles SIGTERM.
     """
 
     def _send(self, event: str, **_: Any) -> Any:
@@ -51,9 +51,9 @@ class _Heart(heartbeat.Heart):  # type: ignore[misc]  # untyped
 
 
 def install() -> None:
-    """Let all channels of this process be so.
+    """Install these patches for every channel in this process.
 
-    Workers don't ask each other for news either: it takes a second at each connection, and breaks
+    They also switch off gossip between workers, which takes a second at each connection and breaks
     noisily when one is lost.
     """
     redis.Channel.QoS = _QoS

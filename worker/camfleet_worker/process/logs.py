@@ -1,7 +1,7 @@
 """The worker's log: every line says which job, chunk and image it's about.
 
-A place is put on the lines of a block by `context`. It follows the work into a thread that runs
-it in `contextvars.copy_context()`.
+`context` puts that place on the lines of a block. It follows the work into a thread that runs it in
+`contextvars.copy_context()`.
 """
 
 import json
@@ -29,7 +29,7 @@ class Place:
 _NOWHERE = Place()
 _place = ContextVar("camfleet_place", default=_NOWHERE)
 
-# Line breaks and what steers a terminal: a message must not look like two, nor like another's.
+# Line breaks and terminal controls: a message must not look like two, nor like somebody else's.
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
 _ESCAPES = {code: rf"\u{code:04x}" for code in _CONTROLS} | {9: r"\t", 10: r"\n", 13: r"\r"}
 _USER = re.compile(r"//[^/?#\s]*@")
@@ -59,7 +59,7 @@ class _Formatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
         return moment.isoformat(timespec="milliseconds") + "Z"
 
-    def said(self, record: logging.LogRecord) -> str:
+    def message(self, record: logging.LogRecord) -> str:
         return record.getMessage().rstrip()
 
     def trace(self, record: logging.LogRecord) -> str:
@@ -68,20 +68,20 @@ class _Formatter(logging.Formatter):
 
 
 class TextFormatter(_Formatter):
-    """`TIME LEVEL LOGGER job=X chunk=0:3 image=URI MESSAGE`, a trace's lines after `| `.
+    """`TIME LEVEL LOGGER job=X chunk=0:3 image=URI MESSAGE`, the lines of a traceback after `| `.
 
-    What a record holds can't begin a line of its own: each line starts with time and place.
+    Every line starts with time and place, so that no message can pass for a line of its own.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{name}={_quoted(each)}" for name, each in _fields().items())
+        fields = " ".join(f"{name}={_quote(value)}" for name, value in _fields().items())
         head = f"{self.time(record)} {record.levelname} {record.name} {fields} "
-        lines = [self.said(record), *(f"| {each}" for each in self.trace(record).splitlines())]
-        return "\n".join(head + _escaped(_without_secrets(each)) for each in lines)
+        lines = [self.message(record), *(f"| {line}" for line in self.trace(record).splitlines())]
+        return "\n".join(head + _escape(_without_secrets(line)) for line in lines)
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object a line; a field that there is nothing for is null."""
+    """One JSON object per line; a field without a value is null."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -90,7 +90,7 @@ class JsonFormatter(_Formatter):
             "logger": record.name,
             "process": record.process,
             "thread": record.threadName,
-            "message": _without_secrets(self.said(record)),
+            "message": _without_secrets(self.message(record)),
             **_fields(),
             "exception": _without_secrets(self.trace(record)) or None,
         }
@@ -101,9 +101,9 @@ _FORMATTERS = {"text": TextFormatter, "json": JsonFormatter}
 
 
 def setup(form: str, level: int | str, logfile: str | None) -> None:
-    """Write all records of this process from `level` on to a file, or to its stderr of now.
+    """Write all records of this process from `level` on to a file, or to what is now its stderr.
 
-    `form` is `text` or `json`. What had been set up before is replaced.
+    `form` is `text` or `json`. This replaces whatever was set up before.
     """
     handler = _to_file(logfile) if logfile else _to_stderr()
     handler.setFormatter(_FORMATTERS[form]())
@@ -118,13 +118,13 @@ def _to_file(path: str) -> logging.Handler:
 
 
 def _to_stderr() -> logging.Handler:
-    """Return a handler with a stderr of its own: `output` takes the process's away."""
+    """Return a handler with its own copy of stderr, as `stdio` redirects the process's."""
     stream = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     return logging.StreamHandler(stream)
 
 
 def _log_uncaught(args: threading.ExceptHookArgs) -> None:
-    if args.exc_type is SystemExit:  # a thread may end itself so
+    if args.exc_type is SystemExit:  # a thread may end itself this way
         return
     name = args.thread.name if args.thread else "a thread"
     trace = (args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback)
@@ -132,18 +132,18 @@ def _log_uncaught(args: threading.ExceptHookArgs) -> None:
 
 
 def _fields() -> dict[str, str | None]:
-    return {name: each and _without_secrets(each) for name, each in vars(place()).items()}
+    return {name: value and _without_secrets(value) for name, value in vars(place()).items()}
 
 
-def _quoted(value: str | None) -> str:
-    """Return a field that can't be taken for two: what has a space in it is JSON."""
+def _quote(value: str | None) -> str:
+    """Return a field that can't be taken for two: as JSON if it holds a space or a quote."""
     if value is None:
         return "-"
     plain = value.isprintable() and value not in ("", "-") and not {" ", '"'} & set(value)
-    return value if plain else _escaped(json.dumps(value, ensure_ascii=False))
+    return value if plain else _escape(json.dumps(value, ensure_ascii=False))
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text if text.isprintable() else text.translate(_ESCAPES)
 
 

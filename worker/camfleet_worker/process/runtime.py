@@ -1,4 +1,4 @@
-"""The process-wide settings of the libraries that compute: made once, before they're loaded."""
+"""Process-wide settings of the libraries that compute, made once before they are loaded."""
 
 import ctypes
 import gc
@@ -26,25 +26,25 @@ _LOADING = threading.Lock()
 def configure(settings: Settings) -> None:
     """Set threads, memory and precision; log which devices this process computes on.
 
-    TensorFlow is loaded only where it computes: models run in OpenVINO need it just once, to
-    convert them. A GPU's memory is taken as it's needed, so that several processes can share one
-    machine; choose the GPU of a process with CUDA_VISIBLE_DEVICES.
+    TensorFlow is loaded only where it computes: models that run in OpenVINO need it just once, to
+    be converted. GPU memory is allocated on demand, so that several processes can share a machine;
+    choose a process's GPU with CUDA_VISIBLE_DEVICES.
     """
-    # Read by the libraries when they're loaded. NumPy's own products here are tiny.
+    # The libraries read these when they are loaded. NumPy's own matrix products are tiny here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     openvino = settings.engine != "tensorflow" and find_spec("openvino") is not None
     if openvino:
-        # With oneDNN TensorFlow never gives memory back, and here it hardly computes.
+        # With oneDNN TensorFlow never returns memory to the system, and here it hardly computes.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import cv2
 
-    cv2.setNumThreads(1)  # images are handled side by side in the I/O threads already
-    _take_turns()
-    _keep_less_memory(2 * threads(settings))  # with fewer, threads would wait for each other
+    cv2.setNumThreads(1)  # the I/O threads already handle images in parallel
+    _avoid_preemption()
+    _limit_malloc(arenas=2 * threads(settings))  # with fewer, threads would wait for each other
     if not openvino or _has_driver():
         load_tensorflow(settings)
-    gc.freeze()  # a million objects that are there to stay: no collection need look at them
+    gc.freeze()  # a million objects that will stay: collections needn't look at them
     names = [gpu.name for gpu in gpus()]
     logger.info("computing on %s with %d threads", names or "the CPU", threads(settings))
 
@@ -70,7 +70,7 @@ def load_tensorflow(settings: Settings) -> None:
 
 
 def gpus() -> list[Any]:
-    """Return the GPUs that TensorFlow sees; it's asked only where there's a driver."""
+    """Return the GPUs that TensorFlow sees; without a driver it isn't even loaded."""
     if not _has_driver():
         return []
     import tensorflow as tf
@@ -85,12 +85,12 @@ def device_name() -> str:
 
 
 def threads(settings: Settings) -> int:
-    """Return how many threads to compute with: as set, else the cores this process may use."""
+    """Return how many threads compute: as many as set, else the cores this process may use."""
     return settings.cpu_threads or min(len(os.sched_getaffinity(0)), quota(_QUOTA))
 
 
 def free_memory() -> None:
-    """Give memory that is no longer used back to the system; models are full of cycles."""
+    """Return unused memory to the system; models are full of reference cycles."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
     if trim is not None:
@@ -98,37 +98,37 @@ def free_memory() -> None:
 
 
 def quota(path: Path) -> int:
-    """Return how many cores a container's quota is worth, rounded up; many where there's none."""
+    """Return how many cores a container's quota is worth, rounded up; many if there is none."""
     limit, _, period = (path.read_text() if path.is_file() else "max").partition(" ")
     return max(1, math.ceil(int(limit) / int(period))) if limit.strip() != "max" else 2**16
 
 
-def _take_turns() -> None:
-    """Let no thread that wakes up interrupt one that computes; holds for threads made from now on.
+def _avoid_preemption() -> None:
+    """Keep threads that wake up from preempting those that compute; later threads inherit this.
 
-    What could wait for a few milliseconds else takes a forward pass's core, and its caches.
+    Otherwise work that could wait a few milliseconds takes a forward pass's core, and its caches.
     """
     if hasattr(os, "SCHED_BATCH"):
         with suppress(OSError):  # forbidden in some containers
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def _keep_less_memory(arenas: int) -> None:
-    """Let threads share `arenas` of memory, from now on, and give large blocks back at once.
+def _limit_malloc(arenas: int) -> None:
+    """Let threads share so many arenas from now on, and return large blocks to the system at once.
 
-    glibc would let each of a worker's dozens of threads have an arena of its own, and each keeps
-    what a large photograph once took there. The environment's own settings go first.
+    glibc would give each of a worker's dozens of threads its own arena, and each would keep what a
+    large photograph once took there. MALLOC_ variables of the environment take precedence.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's
     if mallopt is not None and not any(name.startswith("MALLOC_") for name in os.environ):
         mallopt(_M_ARENA_MAX, arenas)
         mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
-        mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE_BLOCK)  # else at 128 KiB: time and again
+        mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE_BLOCK)  # at 128 KiB it would happen time and again
 
 
 @cache
 def _has_driver() -> bool:
-    """Say whether this machine has NVIDIA's driver, without which TensorFlow finds no GPU."""
+    """Return whether this machine has NVIDIA's driver, without which TensorFlow finds no GPU."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:

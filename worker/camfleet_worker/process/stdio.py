@@ -1,8 +1,8 @@
-"""What goes to stdout and stderr past the log: made lines of it.
+"""What bypasses the log on its way to stdout and stderr: turned into log lines.
 
-TensorFlow, libpng and the like write to the file descriptors themselves, as do Celery when it's
-told to stop and Python when it crashes. A small process reads them, so that it can still write
-down what this one said last.
+TensorFlow, libpng and others write to the file descriptors directly, as do Celery when it's told to
+stop and Python when it crashes. A small child process reads them, so that even the last words of a
+dying process are logged.
 """
 
 import atexit
@@ -18,7 +18,7 @@ from contextlib import suppress
 logger = logging.getLogger(__name__)
 
 _LONGEST = 2**16
-_PATIENCE = 1.0  # seconds
+_EXIT_TIMEOUT = 1.0  # seconds
 _ABSEIL = re.compile(r"([IWEF])\d{4} ")  # how TensorFlow's lines begin
 _LEVELS = {
     "I": logging.INFO,
@@ -31,21 +31,21 @@ _LEVELS = {
 def adopt() -> Callable[[], None]:
     """Log, line by line, what this process writes to stdout and stderr until it exits.
 
-    Returns the function that gives both back, which may be called twice. The log must write
-    elsewhere already (`logs.setup`), and no thread may run yet: this forks.
+    Returns a function that restores both and may be called twice. The log must already write
+    elsewhere (`logs.setup`), and no thread may run yet: this forks.
     """
-    kept = {number: os.dup(number) for number in (1, 2)}
+    originals = {number: os.dup(number) for number in (1, 2)}
     end, start = os.pipe()
     scribe = _fork_scribe(end, start, os.getpid())
     os.close(end)
-    for number in kept:
+    for number in originals:
         os.dup2(start, number)
     os.close(start)
     faulthandler.enable(2)
 
     def give_back() -> None:
-        for number, real in kept.items():
-            os.dup2(real, number)
+        for number, original in originals.items():
+            os.dup2(original, number)
         _wait_for(scribe)
 
     atexit.register(give_back)
@@ -63,15 +63,15 @@ def _fork_scribe(end: int, start: int, process: int) -> int:
 
 
 def _wait_for(child: int) -> None:
-    """Wait until the child has written all down; not longer: somebody else may hold the pipe."""
-    deadline = time.monotonic() + _PATIENCE
-    with suppress(ChildProcessError):  # it has been waited for
+    """Wait until the child has logged everything, but not long: others may hold the pipe open."""
+    deadline = time.monotonic() + _EXIT_TIMEOUT
+    with suppress(ChildProcessError):  # it was waited for before
         while os.waitpid(child, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
             time.sleep(0.005)
 
 
 def _write_down(end: int, start: int, process: int) -> None:
-    """Log what comes through the pipe until all have closed it, whatever is to stop meanwhile."""
+    """Log what comes through the pipe until everybody has closed it, whatever signals arrive."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.setsid()
@@ -82,7 +82,7 @@ def _write_down(end: int, start: int, process: int) -> None:
 
 
 def _log(text: str, process: int) -> None:
-    """Log a line as the process's; the log's level holds for lines that name their own."""
+    """Log a line in the name of the process; lines that have a level obey the log's."""
     found = _ABSEIL.match(text)
     level = _LEVELS[found[1]] if found else logging.WARNING
     if not text or (found and not logger.isEnabledFor(level)):

@@ -20,8 +20,8 @@ _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", 
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
-class LocalReader:
-    """Reads files below some folders; links and `..` count by where they lead."""
+class FileReader:
+    """Reads files below some folders; what counts is where links and `..` lead."""
 
     def __init__(self, roots: tuple[Path, ...]) -> None:
         self._roots = roots
@@ -34,7 +34,7 @@ class LocalReader:
         """
         path = _path(uri)
         try:
-            descriptor = self._plainly(path)
+            descriptor = self._open_plain(path)
             if descriptor is None:
                 descriptor = open_below(*self._place(uri, path))
             try:
@@ -54,10 +54,10 @@ class LocalReader:
             )
         return data, f'W/"{info.st_size:x}-{info.st_mtime_ns:x}"'
 
-    def _plainly(self, path: str) -> int | None:
-        """Return a descriptor of the file if its path is plain: below a folder, without links.
+    def _open_plain(self, path: str) -> int | None:
+        """Return a descriptor of the file if its path has no links and lies below a folder.
 
-        To look at each of its parts takes as long as to read it.
+        Resolving each part of the path would take as long as reading the file.
         """
         for root in map(str, self._roots):
             inner = path.removeprefix(f"{root}/")
@@ -98,7 +98,7 @@ def _path(uri: str) -> str:
 def open_below(root: str, inner: str) -> int:
     """Return a descriptor of the file `inner` below `root`; raise `OSError`.
 
-    It goes step by step and follows no link: one put in place since the look leads nowhere.
+    It goes folder by folder and follows no link, so one put in place since the check leads nowhere.
     """
     *folders, name = inner.split("/")
     here = os.open(root, _FOLDER)
@@ -112,14 +112,14 @@ def open_below(root: str, inner: str) -> int:
 
 
 def _content(descriptor: int, size: int, limit: int) -> bytes:
-    """Return what the file holds, to a byte past the limit; more than `size` where it grows."""
-    with open(descriptor, "rb", closefd=False) as file:  # it has no path any more
-        data = file.read(size + 1)  # memory is reserved for as much as is asked for
+    """Return the file's content, up to a byte past the limit; it may have grown past `size`."""
+    with open(descriptor, "rb", closefd=False) as file:  # there is no path any more
+        data = file.read(size + 1)  # reserves as much memory as it's asked for
         return data if len(data) <= size else data + file.read(limit - size)
 
 
 def reason(uri: str, error: OSError) -> CamfleetError:
-    """Return what it means that the system can't open or read the file at `uri`."""
+    """Return the error that an `OSError` on the file at `uri` stands for."""
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR | errno.ENAMETOOLONG:
             return ImageNotFound(f"there is no file {uri}")

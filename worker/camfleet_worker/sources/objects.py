@@ -1,7 +1,5 @@
 """Images in object storage."""
 
-from collections.abc import Callable
-
 from camfleet.errors import (
     AccessDenied,
     ImageError,
@@ -15,12 +13,20 @@ from camfleet.errors import (
 from camfleet.storage.storage import Storage
 
 
-def object_reader(storage: Storage) -> Callable[[str, int], tuple[bytes, str | None]]:
-    """Return a function that reads an image from object storage, in the errors of images."""
+class ObjectReader:
+    """Reads images from object storage; safe to share by threads."""
 
-    def read(uri: str, limit: int) -> tuple[bytes, str | None]:
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def read(self, uri: str, limit: int) -> tuple[bytes, str | None]:
+        """Return the bytes of an object, at most `limit`, and its ETag.
+
+        `ImageNotFound`, `ImageTooLarge`. `SourceForbidden`: access denied. `ImageError`: a
+        malformed URI. `StorageUnavailable`.
+        """
         try:
-            stored = storage.get(uri, limit=limit)
+            stored = self._storage.get(uri, limit=limit)
         except ObjectMissing as error:
             raise ImageNotFound(str(error)) from error
         except ObjectTooLarge as error:
@@ -30,5 +36,3 @@ def object_reader(storage: Storage) -> Callable[[str, int], tuple[bytes, str | N
         except InvalidRequest as error:
             raise ImageError(str(error)) from error
         return stored.data, stored.etag
-
-    return read

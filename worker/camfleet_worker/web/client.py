@@ -1,4 +1,4 @@
-"""What a worker asks of http and https servers: images, with redirects, and to take a message."""
+"""HTTP for workers: guarded against their own network, limited in time and size."""
 
 import re
 import ssl
@@ -12,27 +12,30 @@ from urllib3 import BaseHTTPResponse, PoolManager, make_headers
 from urllib3 import exceptions as broken
 from urllib3.util import Retry, Timeout, Url, parse_url
 
-from camfleet.errors import (
-    CamfleetError,
-    ImageError,
-    ImageNotFound,
-    ImageTooLarge,
-    SourceForbidden,
-    SourceUnreachable,
-)
+from camfleet.errors import ImageError, SourceForbidden, SourceUnreachable
 from camfleet.settings import Settings
 from camfleet_worker.web.guard import Address, Guard, is_private, is_public, resolve
 
 MAX_REDIRECTS = 5
+WHOLE = (200, 203)  # statuses whose body is what was asked for
 _BLOCK = 2**16
-_MAX_ETAG = 200
 _MAX_RETRY_AFTER = 40  # characters: a number of seconds or a date
-_FINE = (200, 203)
-_BY_STATUS: dict[int, type[CamfleetError]] = {
-    **dict.fromkeys((404, 410), ImageNotFound),
-    **dict.fromkeys((401, 403, 407, 451), SourceForbidden),
-    **dict.fromkeys((408, 425, 429), SourceUnreachable),
-}
+
+
+@dataclass(frozen=True)
+class Got:
+    """What a server answers to a GET, after redirects.
+
+    `shown` is the URL without a password, for messages. Where the status isn't one of `WHOLE`, all
+    else is left empty. `body` is `None` where it's longer than the limit; `announced` is its length
+    by the headers, 0 if they don't say.
+    """
+
+    status: int
+    shown: str
+    body: bytes | None
+    announced: int
+    etag: str
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class Posted:
     retry_after: float | None
 
 
-class WebReader:
-    """Reads images over http(s), and posts, with pooled connections; safe to share by threads.
+class WebClient:
+    """Gets and posts over http(s) with pooled connections; safe to share by threads.
 
     `resolve` and `permits` (see `Guard`) and the TLS context default to what the settings say
-    and to the system's. Proxies and credentials of the environment are not used.
+    and to the system's. Proxies and credentials of the environment are not used. Errors are
+    `SourceForbidden` (a private address, another scheme), `ImageError` (a malformed URL) and
+    `SourceUnreachable` (no answer in time, or a broken one).
     """
 
     def __init__(
@@ -72,29 +77,27 @@ class WebReader:
         )
         self._pools.pool_classes_by_scheme = guard.pools()
 
-    def read(self, uri: str, limit: int) -> tuple[bytes, str | None]:
-        """Return the bytes at `uri`, at most `limit`, and the answer's ETag.
+    def get(self, uri: str, limit: int) -> Got:
+        """Return the answer of `uri`, whatever its status, with at most `limit` bytes of body.
 
-        `SourceForbidden`: a private address, another scheme, 401 or 403. `ImageNotFound`: 404
-        or 410. `ImageTooLarge`. `ImageError`: a malformed URL, another status, too many
-        redirects. `SourceUnreachable`: no answer in time, a broken one, 429, 5xx.
+        Follows redirects; raises `ImageError` after too many.
         """
         deadline = time.monotonic() + self._seconds
         late = f"does not arrive within {self._seconds:g} s (CAMFLEET_FETCH_TIMEOUT)"
-        with _translated(_shown(uri), late):
-            start = url = _parsed(uri)
+        with _translate_errors(_shown(uri), late):
+            start = url = _parse(uri)
             secret = _secret(url)
             for _ in range(MAX_REDIRECTS + 1):
                 own = _origin(url) == _origin(start)
                 answer = self._get(url, secret if own else {}, deadline)
                 try:
-                    if answer.status in _FINE:
-                        return _body(answer, url, limit)
+                    if answer.status in WHOLE:
+                        return _read(answer, url, limit)
                     answer.read(_BLOCK, decode_content=False)  # frees the connection, mostly
                     target = answer.get_redirect_location()
                     if not target:
-                        raise _refusal(answer.status, url)
-                    url = _parsed(urljoin(url.url, target))
+                        return Got(answer.status, _shown(url.url), b"", 0, "")
+                    url = _parse(urljoin(url.url, target))
                 finally:
                     answer.close()
         raise ImageError(f"{_shown(uri)} redirects more than {MAX_REDIRECTS} times")
@@ -102,14 +105,14 @@ class WebReader:
     def post(self, uri: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Posted:
         """Post `body` to `uri` and return what the answer's head says; its body is left unread.
 
-        Any status is returned, a redirect's too. Errors are those of `read`; they name the
-        server only, for the path of such a URL may be its password.
+        Any status is returned, a redirect's too. Errors name only the server, as the path of such
+        a URL may be its password.
         """
         place = _server(uri)
-        with _translated(place, f"does not answer within {seconds:g} s"):
+        with _translate_errors(place, f"does not answer within {seconds:g} s"):
             try:
-                url = _parsed(uri)
-            except (broken.LocationValueError, ValueError):  # their messages show all of it
+                url = _parse(uri)
+            except (broken.LocationValueError, ValueError):  # whose messages show all of it
                 raise ImageError(f"{place} does not begin a URL") from None
             answer = self._ask(
                 "POST", url, {**_secret(url), **headers}, time.monotonic() + seconds, body
@@ -148,30 +151,24 @@ class WebReader:
         )
 
 
-def _body(answer: BaseHTTPResponse, url: Url, limit: int) -> tuple[bytes, str | None]:
+def _read(answer: BaseHTTPResponse, url: Url, limit: int) -> Got:
     length = answer.headers.get("Content-Length", "")
-    size = int(length[:18]) if length.isdecimal() else 0
+    announced = int(length[:18]) if length.isdecimal() else 0
+    body = _body(answer, limit) if announced <= limit else None
+    etag = answer.headers.get("ETag", "")
+    return Got(answer.status, _shown(url.url), body, announced, etag)
+
+
+def _body(answer: BaseHTTPResponse, limit: int) -> bytes | None:
     data = bytearray()
-    if size <= limit:
-        for block in answer.stream(_BLOCK, decode_content=False):
-            data += block
-            if len(data) > limit:
-                break
-        else:
-            etag = answer.headers.get("ETag", "").strip('"')
-            return bytes(data), etag if 0 < len(etag) <= _MAX_ETAG else None
-    raise ImageTooLarge(
-        f"{_shown(url.url)} has {size or 'more'} bytes, the limit is {limit} "
-        "(CAMFLEET_MAX_IMAGE_BYTES)"
-    )
+    for block in answer.stream(_BLOCK, decode_content=False):
+        data += block
+        if len(data) > limit:
+            return None
+    return bytes(data)
 
 
-def _refusal(status: int, url: Url) -> CamfleetError:
-    other = SourceUnreachable if status >= 500 else ImageError
-    return _BY_STATUS.get(status, other)(f"{_shown(url.url)} answers {status}")
-
-
-def _parsed(text: str) -> Url:
+def _parse(text: str) -> Url:
     url = parse_url(text)
     if url.scheme not in ("http", "https"):
         raise SourceForbidden(f"{_shown(text)[:200]!r} is neither http nor https")
@@ -212,8 +209,8 @@ def _is_public_or_private(address: Address) -> bool:
 
 
 @contextmanager
-def _translated(shown: str, late: str) -> Iterator[None]:
-    """Turn what urllib3 raises into camfleet's errors; `late` says what a time-out means."""
+def _translate_errors(shown: str, late: str) -> Iterator[None]:
+    """Turn what urllib3 raises into camfleet's errors; `late` says what a timeout means."""
     try:
         yield
     except (broken.TimeoutError, TimeoutError) as error:

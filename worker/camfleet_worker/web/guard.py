@@ -1,8 +1,8 @@
-"""Connections that can't be led into the worker's own network, nor be kept open for ever.
+"""Connections that can't be led into the worker's own network, nor be kept open forever.
 
-Whoever names an image names a server, so a worker must not be talked into reading what only it
+Whoever names an image names a server, so a worker must not be tricked into reading what only it
 can reach. The guard sits where the socket is made: it resolves the name, refuses addresses that
-aren't public, and connects to the very address that it looked at. TLS still verifies the name.
+aren't public, and connects to the very address that it checked. TLS still verifies the name.
 """
 
 import http.client
@@ -25,7 +25,7 @@ Address = IPv4Address | IPv6Address
 
 _UNICAST = ip_network("2000::/3")  # all of IPv6 that is routed in public
 _NAT64 = ip_network("64:ff9b::/96")
-_SPECIAL = [ip_network(each) for each in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")]
+_SPECIAL = [ip_network(block) for block in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")]
 _PRIVATE = [
     *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
     *map(ip_network, ("fc00::/7", "127.0.0.0/8", "::1/128")),
@@ -33,17 +33,17 @@ _PRIVATE = [
 
 
 def is_public(address: Address) -> bool:
-    """Say whether the internet at large reaches `address`, or the IPv4 address inside it."""
+    """Return whether `address`, or the IPv4 address inside it, is on the public internet."""
     inner = _inner(address)
     if inner.version == 6 and inner not in _UNICAST:
         return False
-    special = inner.is_multicast or inner.is_reserved or any(inner in each for each in _SPECIAL)
+    special = inner.is_multicast or inner.is_reserved or any(inner in block for block in _SPECIAL)
     return inner.is_global and not special
 
 
 def is_private(address: Address) -> bool:
-    """Say whether `address` is one of a private network, of a provider's or of this machine."""
-    return any(_inner(address) in each for each in _PRIVATE)
+    """Return whether `address` belongs to a private network, a provider's or this machine."""
+    return any(_inner(address) in block for block in _PRIVATE)
 
 
 def _inner(address: Address) -> Address:
@@ -61,12 +61,12 @@ def resolve(host: str, port: int) -> list[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise SourceUnreachable(f"{host} does not resolve: {error}") from error
-    return [str(each[4][0]) for each in found]
+    return [str(entry[4][0]) for entry in found]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """What connections may do: where to, and how many bytes an answer has; urllib3 adds the time.
+    """What connections may do: where they lead and how long answers are; urllib3 limits the time.
 
     `resolve` returns the addresses of a host, `permits` says which of them may be connected to.
     """
@@ -102,7 +102,7 @@ class Guard:
         raise reason
 
     def answer(self, connection: HTTPConnection) -> Any:
-        """Return the class that reads the connection's next answer, by its time-out from now."""
+        """Return the class that reads the connection's next answer, by its timeout from now."""
         return partial(_Answer, deadline=_deadline(connection), max_bytes=self.max_bytes)
 
     def pools(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Bounded(io.RawIOBase):
-    """What arrives at a socket, up to a deadline and a number of bytes."""
+    """What arrives at a socket, limited to a deadline and a number of bytes."""
 
     def __init__(self, sock: socket.socket, deadline: float, max_bytes: int) -> None:
         self._sock, self._deadline, self._left = sock, deadline, max_bytes

@@ -1,4 +1,4 @@
-"""The keeper against real servers: what dead workers and lost messages leave runs again."""
+"""Reaper and lease renewer against real servers: what dead workers and lost messages leave runs."""
 
 import itertools
 from contextlib import closing
@@ -14,7 +14,8 @@ from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.jobstore.totals import Totals
 from camfleet_worker.chunks.job_records import Records
-from camfleet_worker.chunks.keeper import Keeper
+from camfleet_worker.chunks.lease_renewer import LeaseRenewer
+from camfleet_worker.chunks.reaper import Reaper
 from helpers.producers import drain, items, producing
 from helpers.waiting import wait_until
 
@@ -53,26 +54,19 @@ def leases(client):
 
 
 @pytest.fixture
-def keeper(client, ledger, leases):
-    """Give a function that starts a keeper, and the chunks that it put back."""
+def reap(client, ledger, leases):
+    """Give a function that starts a reaper and returns the list of chunks that it puts back."""
     published = []
-    made = []
+    reapers = []
 
     def start():
-        made.append(
-            Keeper(
-                leases=leases,
-                ledger=ledger,
-                records=Records(client.storage, ledger),
-                publish=published.append,
-                seconds=SHORT,
-            )
-        )
-        return made[0], published
+        records = Records(client.storage, ledger)
+        reapers.append(Reaper(leases, ledger, records, publish=published.append, seconds=SHORT))
+        return published
 
     yield start
-    for each in made:
-        each.close()
+    for reaper in reapers:
+        reaper.close()
 
 
 @pytest.fixture
@@ -81,15 +75,15 @@ def job(client):
     return client.submit(items(6), models=["kept"], job_id=f"kept-{next(numbers)}")
 
 
-def test_chunks_whose_messages_vanished_are_sent_again(redis, ledger, keeper, job):
+def test_chunks_whose_messages_vanished_are_sent_again(redis, ledger, reap, job):
     refs = drain(redis)
     ledger.commit(job.id, 1, Totals())
-    _, published = keeper()
+    published = reap()
     wait_until(lambda: len(published) >= 2, 10)
     assert set(published) == {refs[0], refs[2]}
 
 
-def test_a_job_without_a_record_does_not_keep_the_others_waiting(redis, ledger, keeper, job):
+def test_a_job_without_a_record_does_not_keep_the_others_waiting(redis, ledger, reap, job):
     ledger.open(
         JobRecord(
             schema_version=1,
@@ -109,16 +103,16 @@ def test_a_job_without_a_record_does_not_keep_the_others_waiting(redis, ledger, 
         )
     )
     refs = drain(redis)
-    _, published = keeper()
+    published = reap()
     wait_until(lambda: set(published) == set(refs), 10)
 
 
-def test_a_retry_whose_messages_vanished_is_sent_again_as_a_retry(redis, ledger, keeper, job):
+def test_a_retry_whose_messages_vanished_is_sent_again_as_a_retry(redis, ledger, reap, job):
     drain(redis)
     for number in range(3):
         ledger.commit(job.id, number, Totals())
     ledger.reopen(job.id, 1, [2])
-    _, published = keeper()
+    published = reap()
     wait_until(lambda: published, 10)
     assert set(published) == {job.record().chunk(2, 1)}
 
@@ -156,29 +150,29 @@ def test_a_job_that_redis_forgot_is_not_listed_any_more(redis, ledger, job):
 
 
 def test_the_chunk_of_a_dead_worker_goes_back_unless_nobody_wants_it(
-    redis, ledger, leases, keeper, job
+    redis, ledger, leases, reap, job
 ):
     counted, wanted, _ = drain(redis)
     for ref in (counted, wanted):
         leases.take(ref)
     ledger.commit(job.id, job.record().number(counted), Totals())
     redis.rpush("camfleet.bulk", "something")  # so that nothing is swept
-    _, published = keeper()
+    published = reap()
     wait_until(lambda: redis.zcard(keys.LEASES) == 0, 10)
     assert published == [wanted]
 
 
-def test_a_chunk_in_work_is_kept_and_known_and_then_given_back(redis, leases, keeper, job):
+def test_a_chunk_in_work_is_kept_and_known_and_then_given_back(redis, leases, job):
     ref = drain(redis)[0]
     member = encode_json(ref).decode()
     leases.take(ref)
-    kept, _ = keeper()
-    with kept.holding(ref, attempt=2) as note:
+    renewer = LeaseRenewer(leases, SHORT)
+    with closing(renewer), renewer.hold(ref, attempt=2) as note:
         note(5)
-        (state,) = kept.chunks()
+        (state,) = renewer.chunks()
         assert (state.job_id, state.part, state.attempt, state.explained) == (job.id, 0, 2, 5)
         begun = redis.zscore(keys.LEASES, member)
         wait_until(lambda: redis.zscore(keys.LEASES, member) > begun + 2 * SHORT, 10)
         assert leases.take(ref) == 0
-    assert kept.chunks() == ()
+    assert renewer.chunks() == ()
     assert redis.zscore(keys.LEASES, member) is None

@@ -5,7 +5,7 @@ import pytest
 from camfleet.errors import CamfleetError, ImageError, SourceForbidden, SourceUnreachable
 from camfleet_worker.web.client import Posted
 from helpers.callback_receiver import receiving
-from helpers.web_server import Names, reader
+from helpers.web_server import Names, client
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def receiver():
 
 
 def post(url, *, seconds=5, **options):
-    return reader(**options).post(url, b"{}", {"Content-Type": "application/json"}, seconds)
+    return client(**options).post(url, b"{}", {"Content-Type": "application/json"}, seconds)
 
 
 @pytest.mark.parametrize("status", [200, 204, 302, 400, 404, 410, 500])

@@ -6,19 +6,20 @@ from contextvars import ContextVar
 
 import pytest
 
-from camfleet_worker.pipeline.threads import Team, Teams, ahead, batches
+from camfleet.prefetch import map_ahead
+from camfleet_worker.pipeline.threads import Pool, Pools, batches
 
 PLACE = ContextVar("place", default="nowhere")
 
 
 @pytest.fixture
-def team():
-    made = Team(3, "test")
+def pool():
+    made = Pool(3, "test")
     yield made
     made.shutdown()
 
 
-def test_a_team_does_all_with_all_its_threads_and_waits_for_the_last(team):
+def test_a_pool_does_all_with_all_its_threads_and_waits_for_the_last(pool):
     meet, done = threading.Barrier(3), []
 
     def work(number):
@@ -27,15 +28,15 @@ def test_a_team_does_all_with_all_its_threads_and_waits_for_the_last(team):
         time.sleep(1e-3)
         done.append(number)
 
-    team.each(work, iter(range(20)))
+    pool.for_each(work, iter(range(20)))
     assert sorted(done) == list(range(20))
 
 
-def test_a_team_without_work_returns(team):
-    team.each(pytest.fail, [])
+def test_a_pool_without_work_returns(pool):
+    pool.for_each(pytest.fail, [])
 
 
-def test_an_error_leaves_the_rest_undone_and_is_raised_when_the_others_have_ended(team):
+def test_an_error_leaves_the_rest_undone_and_is_raised_when_the_others_have_ended(pool):
     begun, ended = [], []
     broken = threading.Event()
 
@@ -49,17 +50,17 @@ def test_an_error_leaves_the_rest_undone_and_is_raised_when_the_others_have_ende
         ended.append(number)
 
     with pytest.raises(ValueError, match="one"):
-        team.each(work, range(100))
+        pool.for_each(work, range(100))
     assert len(begun) <= 4
     assert len(ended) == len(begun) - 1
 
 
-def test_a_team_works_at_the_place_of_whoever_asks(team):
+def test_a_pool_works_at_the_place_of_whoever_asks(pool):
     found = []
     PLACE.set("here")
-    team.each(lambda _: found.append(PLACE.get()), range(9))
+    pool.for_each(lambda _: found.append(PLACE.get()), range(9))
     assert found == ["here"] * 9
-    assert team.submit(PLACE.get).result() == "nowhere"
+    assert pool.submit(PLACE.get).result() == "nowhere"
 
 
 def test_batches_keep_order_and_size():
@@ -67,15 +68,15 @@ def test_batches_keep_order_and_size():
     assert list(batches([], 3)) == []
 
 
-def test_whoever_leads_may_wait_for_the_other_teams_however_many_batches_there_are():
-    teams = Teams(io=1, cpu=1, chunks=1)
+def test_whoever_leads_may_wait_for_the_other_pools_however_many_batches_there_are():
+    pools = Pools(io=1, cpu=1, chunks=1)
     seen = []
 
     def lead(batch):
-        teams.io.each(seen.append, batch)
-        teams.cpu.each(seen.append, batch)
+        pools.io.for_each(seen.append, batch)
+        pools.cpu.for_each(seen.append, batch)
         return len(batch)
 
-    assert list(ahead(teams.lead, lead, batches(range(50), 4), 2)) == [4] * 12 + [2]
+    assert list(map_ahead(pools.lead, lead, batches(range(50), 4), 2)) == [4] * 12 + [2]
     assert sorted(seen) == sorted([*range(50), *range(50)])
-    teams.close()
+    pools.close()

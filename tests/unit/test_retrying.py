@@ -1,6 +1,7 @@
-"""Patience: who waits for storage and broker, for how long, and who doesn't."""
+"""Outages and stops: who waits for storage and broker, for how long, and who doesn't."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,8 @@ from camfleet.errors import (
     SourceUnreachable,
     StorageUnavailable,
 )
-from camfleet_worker.process.patience import Patience, WorkerStops, once
+from camfleet_worker.process.retrying import insist_until, once, patient
+from camfleet_worker.process.shutdown import Shutdown, WorkerStops
 
 
 def failing(*errors):
@@ -30,7 +32,7 @@ def failing(*errors):
 @pytest.mark.parametrize("error", [BrokerUnavailable("gone"), StorageUnavailable("gone")])
 def test_what_fails_for_want_of_storage_or_broker_is_done_again(error):
     work, calls = failing(error)
-    assert Patience(0).insist(work) == 7
+    assert insist_until(Shutdown(0))(work) == 7
     assert len(calls) == 2
 
 
@@ -40,12 +42,12 @@ def test_what_fails_for_want_of_storage_or_broker_is_done_again(error):
 def test_what_fails_otherwise_is_not_done_again(error):
     work, calls = failing(error)
     with pytest.raises(type(error)):
-        Patience(0).insist(work)
+        insist_until(Shutdown(0))(work)
     assert len(calls) == 1
 
 
 def test_whoever_is_told_to_stop_waits_no_more():
-    patience, waiting = Patience(60), threading.Event()
+    shutdown, waiting = Shutdown(60), threading.Event()
 
     def work():
         waiting.set()
@@ -55,28 +57,28 @@ def test_whoever_is_told_to_stop_waits_no_more():
 
     def wait():
         with pytest.raises(WorkerStops) as caught:
-            patience.insist(work)
+            insist_until(shutdown)(work)
         ended.append(caught.value.__cause__)
 
     thread = threading.Thread(target=wait)
     thread.start()
     assert waiting.wait(10)
-    patience.stop()
+    shutdown.begin()
     thread.join(10)
     assert isinstance(ended[0], BrokerUnavailable)
 
 
 def test_work_that_succeeds_is_done_even_by_a_worker_that_stops():
-    patience = Patience(0)
-    patience.stop()
-    assert patience.insist(lambda: 7) == 7
+    shutdown = Shutdown(0)
+    shutdown.begin()
+    assert insist_until(shutdown)(lambda: 7) == 7
 
 
 def test_work_goes_on_for_the_given_seconds_after_a_stop():
-    none, many = Patience(0), Patience(3600)
+    none, many = Shutdown(0), Shutdown(3600)
     none.check()
-    for each in (none, many):
-        each.stop()
+    for shutdown in (none, many):
+        shutdown.begin()
     many.check()
     with pytest.raises(WorkerStops):
         none.check()
@@ -87,3 +89,11 @@ def test_whoever_would_rather_have_the_error_gets_it_at_once():
     with pytest.raises(StorageUnavailable):
         once(work)
     assert (len(calls), once(work)) == (1, 7)
+
+
+def test_each_method_of_a_patient_view_is_done_again() -> None:
+    work, calls = failing(BrokerUnavailable("gone"))
+    view = patient(SimpleNamespace(work=work, doubled=lambda n: 2 * n), insist_until(Shutdown(0)))
+    assert view.work() == 7
+    assert len(calls) == 2
+    assert view.doubled(n=3) == 6

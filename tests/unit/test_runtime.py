@@ -44,10 +44,10 @@ def allocate():
 
 
 threads = [threading.Thread(target=allocate) for _ in range(12)]
-for each in threads:
-    each.start()
-for each in threads:
-    each.join()
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
 libc = ctypes.CDLL(None)
 libc.fdopen.restype = ctypes.c_void_p
 libc.malloc_info(0, ctypes.c_void_p(libc.fdopen(1, b"w")))
@@ -82,7 +82,7 @@ def test_the_threads_of_a_worker_wait_their_turn() -> None:
 def test_threads_share_a_few_arenas_so_that_large_images_are_not_kept_by_each(
     environ: dict[str, str], most: int
 ) -> None:
-    clean = {name: each for name, each in os.environ.items() if not name.startswith("MALLOC_")}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     done = subprocess.run(
         [sys.executable, "-c", ARENAS],
         capture_output=True,

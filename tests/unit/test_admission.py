@@ -1,0 +1,84 @@
+"""Admission: which queues a worker asks, and what it says when it asks none."""
+
+from collections import Counter
+
+import pytest
+
+from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE
+from camfleet_worker.process.admission import Admission, queue_cycle
+
+BOTH = [BULK_QUEUE, INTERACTIVE_QUEUE]
+
+
+class Now:
+    """What is in work and what time it is, as a test says."""
+
+    def __init__(self):
+        self.busy: Counter = Counter()
+        self.seconds = 1000.0
+
+
+@pytest.fixture
+def now():
+    return Now()
+
+
+@pytest.fixture
+def admission(now):
+    slots = {INTERACTIVE_QUEUE: 2, BULK_QUEUE: 1}
+    return Admission(slots, lambda: now.busy, lambda: now.seconds)
+
+
+def test_interactive_requests_are_asked_for_first(admission):
+    assert admission.open_queues(BOTH) == [INTERACTIVE_QUEUE, BULK_QUEUE]
+    assert admission.open_queues([BULK_QUEUE]) == [BULK_QUEUE]
+    assert admission.size == 3
+
+
+def test_a_queue_without_a_free_slot_is_not_asked_and_the_other_is(admission, now):
+    now.busy[BULK_QUEUE] = 1
+    assert admission.open_queues(BOTH) == [INTERACTIVE_QUEUE]
+    now.busy[INTERACTIVE_QUEUE] = 1
+    assert admission.open_queues(BOTH) == [INTERACTIVE_QUEUE]
+    now.busy[INTERACTIVE_QUEUE] = 2
+    assert admission.open_queues(BOTH) == []
+    assert (admission.busy(INTERACTIVE_QUEUE), admission.busy(BULK_QUEUE)) == (2, 1)
+    now.busy.clear()
+    assert admission.open_queues(BOTH) == [INTERACTIVE_QUEUE, BULK_QUEUE]
+
+
+def test_a_queue_that_has_no_slots_of_its_own_is_asked_last_and_always(admission, now):
+    assert admission.open_queues(["other", *BOTH]) == [INTERACTIVE_QUEUE, BULK_QUEUE, "other"]
+    now.busy.update({INTERACTIVE_QUEUE: 2, BULK_QUEUE: 1})
+    assert admission.open_queues(["other", *BOTH]) == ["other"]
+
+
+def test_closed_admission_asks_nothing_and_keeps_the_first_reason(admission):
+    admission.close("5 chunks in a row failed")
+    admission.close("something else")
+    assert admission.open_queues([*BOTH, "other"]) == []
+    assert admission.trouble == "5 chunks in a row failed"
+
+
+def test_a_worker_that_has_not_asked_for_a_minute_is_in_trouble(admission, now):
+    now.seconds += 60
+    assert admission.trouble is None
+    now.seconds += 1
+    assert admission.trouble == "it has not asked the broker for work for 61 s"
+    admission.open_queues(BOTH)
+    assert admission.trouble is None
+
+
+def test_a_worker_without_a_free_slot_needs_not_ask(admission, now):
+    now.busy.update({INTERACTIVE_QUEUE: 2, BULK_QUEUE: 1})
+    now.seconds += 3600
+    assert admission.trouble is None
+    now.busy[BULK_QUEUE] = 0
+    assert "3600 s" in admission.trouble
+
+
+def test_a_channel_picks_its_queues_by_admission(admission, now):
+    queues = queue_cycle(admission)(BOTH)
+    assert queues.consume(2) == [INTERACTIVE_QUEUE, BULK_QUEUE]
+    now.busy[INTERACTIVE_QUEUE] = 2
+    assert queues.consume(2) == [BULK_QUEUE]

@@ -1,0 +1,126 @@
+"""Explains a chunk's images: in batches first, one by one after attempts that killed a worker."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+from camfleet.contract.records import ChunkRef, Item
+from camfleet.contract.results import Result
+from camfleet.errors import CallerError, InternalError, ServiceError, WorkerKilled
+from camfleet.jobstore import keys, parquet
+from camfleet_worker.chunks.failure_streak import FailureStreak
+from camfleet_worker.chunks.merging import merge, model_broke, positions
+from camfleet_worker.chunks.run import ChunkRun, JobCancelled, Stores
+from camfleet_worker.pipeline.image import RunHooks
+from camfleet_worker.pipeline.pipeline import Pipeline
+from camfleet_worker.process.retrying import Insist, patient
+from camfleet_worker.process.shutdown import Shutdown
+
+logger = logging.getLogger(__name__)
+
+CAREFUL_FROM = 3  # this attempt runs image by image, to find the one that kills the process
+GIVE_UP_AFTER = 12  # attempts: it isn't an image then
+_KILLED_IMAGE = "the worker process died whenever this image was in work"
+_KILLED_CHUNK = f"the worker died or broke {GIVE_UP_AFTER} times on this chunk, on no image of it"
+
+
+class _Task(NamedTuple):
+    """What is to run: all of a chunk's items, or in a retry those that had failed."""
+
+    items: list[Item]
+    places: list[int]  # of the items within the chunk
+
+
+class ChunkExplainer:
+    """Makes the rows of chunks. Safe to share by threads.
+
+    `reach` is called at the named points of the fault suite.
+    """
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        pipeline: Pipeline,
+        streak: FailureStreak,
+        shutdown: Shutdown,
+        insist: Insist,
+        reach: Callable[[str], None],
+    ) -> None:
+        self._stores = stores.patient(insist)
+        self._pipeline = patient(pipeline, insist)
+        self._leases = stores.leases  # doesn't wait
+        self._streak = streak
+        self._shutdown = shutdown
+        self._insist = insist
+        self._reach = reach
+
+    def explain(self, run: ChunkRun) -> list[Result]:
+        """Return the rows of the chunk's part, in a retry with those that stay.
+
+        Raises `InternalError` for a model that breaks on every image, until attempts are careful;
+        also `JobCancelled` and `WorkerStops`.
+        """
+        task = self._task(run)
+        try:
+            rows = self._explain_items(run, task.items)
+        except CallerError as error:  # of the model: every image gets it as its row
+            rows = self._pipeline.refuse(task.items, run.query, error)
+        if not model_broke(rows):
+            self._streak.end()
+        elif run.attempt < CAREFUL_FROM:
+            raise InternalError(f"the model broke on every image: {rows[0].error_message}")
+        if run.before is None:
+            return rows
+        return merge(parquet.read_results(run.before.data), task.places, rows)
+
+    def _task(self, run: ChunkRun) -> _Task:
+        key = keys.manifest_part(run.ref.job_id, run.ref.part)
+        items = parquet.read_manifest(self._stores.storage.get(key).data)
+        if run.before is None:
+            return _Task(items, list(range(len(items))))
+        retry = self._stores.records.retry(run.ref.job_id, run.ref.retry)
+        places = positions(run.before.images, retry.wants)
+        return _Task([items[place] for place in places], places)
+
+    def _explain_items(self, run: ChunkRun, items: list[Item]) -> list[Result]:
+        hooks = RunHooks(check=partial(self._check, run), insist=self._insist)
+        if run.attempt < CAREFUL_FROM:
+            return self._pipeline.explain_items(items, run.query, hooks)
+        if run.attempt > GIVE_UP_AFTER:
+            return self._pipeline.refuse(items, run.query, WorkerKilled(_KILLED_CHUNK))
+        return self._explain_carefully(run, items, hooks)
+
+    def _explain_carefully(self, run: ChunkRun, items: list[Item], hooks: RunHooks) -> list[Result]:
+        killers = self._stores.leases.killers(run.ref)
+        logger.warning("%s: attempt %d, image by image; killers %s", run.ref, run.attempt, killers)
+        with self._unmark(run.ref):
+            return self._pipeline.explain_carefully(
+                items,
+                run.query,
+                hooks,
+                refused=dict.fromkeys(killers, WorkerKilled(_KILLED_IMAGE)),
+                mark=partial(self._stores.leases.mark, run.ref),
+            )
+
+    def _check(self, run: ChunkRun, explained: int) -> None:
+        """Before a batch: end the run if it must end, else say how far it is."""
+        self._reach("batch")
+        self._shutdown.check()
+        if self._stores.ledger.is_cancelled(run.ref.job_id):
+            raise JobCancelled(f"job {run.ref.job_id} is cancelled")
+        self._stores.ledger.note_work(run.ref.job_id, run.number, explained)
+        run.note(explained)
+
+    @contextmanager
+    def _unmark(self, ref: ChunkRef) -> Iterator[None]:
+        """Remove the mark of the image in work after the block; only death leaves it."""
+        try:
+            yield
+        finally:
+            try:
+                self._leases.mark(ref, None)
+            except ServiceError:
+                logger.warning("%s: its mark could not be taken away", ref)

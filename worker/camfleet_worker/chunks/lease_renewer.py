@@ -1,0 +1,68 @@
+"""The chunks in work in this process, and their leases, renewed as long as it lives."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from msgspec.structs import replace
+
+from camfleet.broker.heartbeats import ChunkState
+from camfleet.broker.leases import Leases
+from camfleet.contract.records import ChunkRef
+from camfleet.errors import ServiceError
+from camfleet_worker.process.periodic import Periodic
+
+logger = logging.getLogger(__name__)
+
+
+class LeaseRenewer:
+    """A thread that renews leases and does nothing else. Safe to share by threads.
+
+    A lease lasts `seconds`.
+    """
+
+    def __init__(self, leases: Leases, seconds: float) -> None:
+        self._leases = leases
+        self._held: dict[ChunkRef, ChunkState] = {}
+        self._thread = Periodic("lease-renewer", seconds / 3, self._renew)
+
+    @contextmanager
+    def hold(self, ref: ChunkRef, attempt: int) -> Iterator[Callable[[int], None]]:
+        """Keep a leased chunk's lease during the block, then give it back.
+
+        Gives a function that notes how many of the chunk's images are explained.
+        """
+        state = ChunkState(
+            job_id=ref.job_id,
+            model=ref.model,
+            part=ref.part,
+            retry=ref.retry,
+            attempt=attempt,
+            explained=0,
+        )
+
+        def note(explained: int) -> None:
+            self._held[ref] = replace(state, explained=explained)
+
+        note(0)
+        try:
+            yield note
+        finally:
+            self._held.pop(ref, None)
+            self._give_back(ref)
+
+    def chunks(self) -> tuple[ChunkState, ...]:
+        """Return the chunks in work."""
+        return tuple(self._held.values())
+
+    def close(self) -> None:
+        self._thread.close()
+
+    def _renew(self) -> None:
+        self._leases.renew(list(self._held))
+
+    def _give_back(self, ref: ChunkRef) -> None:
+        try:
+            self._leases.give_back(ref)
+        except ServiceError as error:
+            logger.warning("%s: its lease will run out by itself: %s", ref, error)

@@ -1,0 +1,72 @@
+"""Chunks that nobody works on any more: those of dead workers, and those whose message got lost."""
+
+import logging
+from collections.abc import Callable
+
+from camfleet.broker.leases import Leases
+from camfleet.broker.ledger import Ledger
+from camfleet.contract.records import ChunkRef
+from camfleet.errors import CallerError
+from camfleet_worker.chunks.job_records import Records
+from camfleet_worker.process.periodic import Periodic
+
+logger = logging.getLogger(__name__)
+
+
+class Reaper:
+    """A thread that looks for such chunks and gives each to `publish`, which queues it again.
+
+    A lease lasts `seconds`. All workers have a reaper; Redis lets one of them work at a time.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        ledger: Ledger,
+        records: Records,
+        *,
+        publish: Callable[[ChunkRef], None],
+        seconds: float,
+    ) -> None:
+        self._leases = leases
+        self._ledger = ledger
+        self._records = records
+        self._publish = publish
+        self._seconds = seconds
+        self._thread = Periodic("reaper", seconds / 2, self._reap)
+
+    def close(self) -> None:
+        self._thread.close()
+
+    def _reap(self) -> None:
+        for ref in self._leases.overdue():
+            self._put_back(ref)
+        if self._leases.is_sweeper():
+            self._sweep()
+
+    def _put_back(self, ref: ChunkRef) -> None:
+        """Put the chunk of a dead worker back into the queue, if anybody still wants it."""
+        try:
+            needed = self._records.is_needed(ref)
+        except CallerError:  # the job no longer exists
+            needed = False
+        if needed:
+            logger.warning("%s: its worker is gone; back to the queue", ref)
+            self._publish(ref)
+        self._leases.give_back(ref)
+
+    def _sweep(self) -> None:
+        """Resend messages that got lost, or were never sent because their producer died."""
+        for job_id in self._ledger.stalled(self._seconds):
+            try:
+                self._resend(job_id)
+            except CallerError as error:  # must not keep the other jobs waiting
+                logger.warning("job %s: its chunks can't be sent again: %s", job_id, error)
+
+    def _resend(self, job_id: str) -> None:
+        record = self._records.job(job_id)
+        retry = self._ledger.progress(job_id).retry
+        missing = [record.chunk(number, retry) for number in self._ledger.not_done(job_id)]
+        logger.warning("job %s: %d chunks have no message; sent again", job_id, len(missing))
+        for ref in missing:
+            self._publish(ref)
