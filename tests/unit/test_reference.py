@@ -68,6 +68,8 @@ def test_a_file_that_is_named_exists(page):
     for text in documents.code(page):
         if re.fullmatch(r"[\w./-]+/[\w.-]+\.(py|lua|yml)", text):
             assert any((place / text).is_file() for place in places), text
+        if re.fullmatch(r"test_\w+\.py", text):
+            assert list((ROOT / "tests").glob(f"*/{text}")), text
 
 
 @every_page
