@@ -8,6 +8,7 @@ import pytest
 from camfleet.broker.ledger import Ledger
 from camfleet.jobs import recovery
 from camfleet.jobstore import keys
+from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.results_parts import Outcomes
 from helpers.producers import drain, items, producing, row
 
@@ -109,11 +110,12 @@ def test_a_retry_that_is_counted_while_its_job_is_resumed_counts_once(
     for moment in range(2):
         steps = iter(range(2))
 
-        def meanwhile(moment=moment, steps=steps, ref=(first, second)[moment]):
-            if next(steps) == moment:
-                finish(job, [ref], "ok", "ok")
+        class Meanwhile(Claim):
+            def renew(self, moment=moment, steps=steps, ref=(first, second)[moment]):
+                if next(steps) == moment:
+                    finish(job, [ref], "ok", "ok")
 
-        recovery.rebuild(record, client.storage, ledger, meanwhile)
+        recovery.rebuild(record, client.storage, ledger, Meanwhile())
         assert (job.status().ok, job.status().done) == (3 + moment, 4)
     assert job.status().complete
     assert job.verify().passed
