@@ -116,9 +116,9 @@ def explainer(name: str, model: Any, photos: Any) -> Explainer:
     """Return a warm explainer of a built model, with the engine that a worker would choose."""
     shape = tuple(photos.shape[1:])
     card = Card(id=name, artifact="-", input=CardInput(height=shape[0], width=shape[1]))
-    parts = cut_model(model, Signature(shape), "auto", "auto", photos[:2])
+    split = cut_model(model, Signature(shape), "auto", "auto", photos[:2])
     settings = Settings(batch_size=BATCH)
-    made = Explainer(card, "", [parts], "mean", BATCH, [EngineSelector(settings).select(parts)])
+    made = Explainer(card, "", [split], "mean", BATCH, [EngineSelector(settings).select(split)])
     made.warm()
     return made
 

@@ -5,9 +5,13 @@ import numpy as np
 
 from camfleet.contract.targets import Target, parse_target
 from camfleet.registry.cards import Card, CardInput
+from camfleet.settings import Settings
+from camfleet_worker.models.choose import EngineSelector
+from camfleet_worker.models.converted.cache import ConvertedModels
 from camfleet_worker.models.engine import SelectedEngine
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
 from camfleet_worker.models.tf.tensorflow_engine import TensorFlow
@@ -32,15 +36,28 @@ def explainer(model, *, layer="auto", labels=None, activation="auto", batch_size
         input=CardInput(height=shape[0], width=shape[1], color="gray" if shape[2] == 1 else "rgb"),
         labels=labels,
     )
-    parts = cut_model(model, Signature(shape), layer, activation, images(2, shape))
-    return Explainer(card, "0" * 64, [parts], "mean", batch_size, plain([parts], batch_size))
+    split = cut(model, layer, activation)
+    return Explainer(card, "0" * 64, [split], "mean", batch_size, plain([split], batch_size))
 
 
-def plain(parts, batch_size=4) -> list[SelectedEngine]:
+def cut(model, layer="auto", activation="auto", shape=None) -> Split:
+    """Return a built model cut at a layer, for inputs of `shape` or its own."""
+    shape = shape or tuple(model.inputs[0].shape[1:])
+    return cut_model(model, Signature(shape), layer, activation, images(2, shape))
+
+
+def select(split, folder=None, engine="auto", threads=0) -> SelectedEngine:
+    """Return the engine that a worker would select, which stores what it converts in `folder`."""
+    settings = Settings(engine=engine, batch_size=4, cpu_threads=threads)
+    converted = ConvertedModels(settings, folder) if folder else None
+    return EngineSelector(settings, converted).select(split)
+
+
+def plain(splits, batch_size=4) -> list[SelectedEngine]:
     """Return plain TensorFlow for each split: what the split itself has proven."""
+    engines = [TensorFlow(split, batch_size, head_gradients(split, batch_size)) for split in splits]
     return [
-        SelectedEngine(TensorFlow(each, batch_size, head_gradients(each, batch_size)), each.error)
-        for each in parts
+        SelectedEngine(engine, split.error) for engine, split in zip(engines, splits, strict=True)
     ]
 
 

@@ -120,7 +120,7 @@ def run(source, target, **options):
 
 
 def names(model):
-    return [each.name for each in model.operations]
+    return [operation.name for operation in model.operations]
 
 
 @pytest.mark.parametrize("name", ["functional", "functional.h5", "functional.keras"])

@@ -24,7 +24,8 @@ METHODS = ["gradcam", "hirescam", "layercam", "xgradcam", "gradcam++", "cam"]
 
 
 def raw(made, batch, *wanted, method="gradcam", extras=()):
-    return [each[0].raw for each in made.explain(batch, targets(*wanted), method, extras)]
+    answers = made.explain(batch, targets(*wanted), method, extras)
+    return [explanations[0].raw for explanations in answers]
 
 
 @pytest.mark.parametrize("method", ["gradcam", "hirescam", "xgradcam", "cam"])
@@ -51,7 +52,7 @@ def test_above_gives_every_class_that_reaches_the_probability():
     chances = model.predict(batch, verbose=0)
     for row, found in enumerate(made.explain(batch, targets("above:0.5", "above:0.5"), "gradcam")):
         expected = [index for index in np.argsort(-chances[row]) if chances[row, index] >= 0.5]
-        assert [each.class_index for each in found] == expected
+        assert [explanation.class_index for explanation in found] == expected
 
 
 def test_above_gives_nothing_where_no_class_reaches_it():
@@ -92,9 +93,9 @@ def randomised(model):
 
 def with_two_inputs(model, defaults=None):
     signature = Signature((10, 10, 3), defaults=defaults or {})
-    parts = cut_model(model, signature, "auto", "auto", images(2, (10, 10, 3)))
+    split = cut_model(model, signature, "auto", "auto", images(2, (10, 10, 3)))
     card = explainer(gap_dense()).card
-    return Explainer(card, "", [parts], "mean", 4, plain([parts]))
+    return Explainer(card, "", [split], "mean", 4, plain([split]))
 
 
 def test_values_of_a_second_input_reach_the_right_image_before_and_after_the_cut():
@@ -105,8 +106,9 @@ def test_values_of_a_second_input_reach_the_right_image_before_and_after_the_cut
     expected = model.predict([batch, ages], verbose=0)
     found = made.explain(batch, targets("top:3", 1, 2), "gradcam", (ages,))
     for row, explanations in enumerate(found):
-        for each in explanations:
-            assert each.probability == pytest.approx(expected[row, each.class_index], abs=1e-5)
+        for explanation in explanations:
+            wanted = expected[row, explanation.class_index]
+            assert explanation.probability == pytest.approx(wanted, abs=1e-5)
     for row, wanted in enumerate(["top", 1, 2]):
         (alone,) = raw(made, batch[[row]], wanted, extras=(ages[[row]],))
         np.testing.assert_allclose(found[row][0].raw, alone, rtol=1e-4, atol=1e-7)
@@ -129,16 +131,16 @@ def test_a_second_inputs_value_is_the_items_the_cards_or_missed_by_name():
 @pytest.mark.parametrize(("how", "combine"), [("mean", np.mean), ("max", np.max)])
 def test_maps_of_several_layers_are_fused_on_the_finest_grid(how, combine):
     model, batch = gap_dense(), images(2, (12, 10, 3))
-    single = [explainer(model, layer=each) for each in ("conv1", "relu")]
-    parts = [each.split for each in single]
-    both = Explainer(single[0].card, "", parts, how, 4, plain(parts))
+    single = [explainer(model, layer=layer) for layer in ("conv1", "relu")]
+    splits = [made.split for made in single]
+    both = Explainer(single[0].card, "", splits, how, 4, plain(splits))
     assert both.layer == "conv1,relu"
     for row, (found,) in enumerate(both.explain(batch, targets(1, 2), "layercam")):
-        own = [raw(each, batch, 1, 2, method="layercam")[row] for each in single]
+        own = [raw(made, batch, 1, 2, method="layercam")[row] for made in single]
         assert [path for path, _ in found.layers] == ["conv1", "relu"]
         for (_, stored), expected in zip(found.layers, own, strict=True):
             np.testing.assert_allclose(stored, expected, rtol=1e-5, atol=1e-7)
-        heats = [heat.resize(heat.normalise(each), 10, 8) for each in own]
+        heats = [heat.resize(heat.normalise(cam), 10, 8) for cam in own]
         assert found.raw.shape == (10, 8)
         np.testing.assert_allclose(found.raw, combine(heats, axis=0), atol=1e-5)
 
@@ -147,6 +149,6 @@ def test_many_targets_of_many_images_keep_their_places():
     made, batch = explainer(deep_head()), images(3, (12, 12, 3))
     found = made.explain(batch, targets("top:6", "top:6", "top:6"), "gradcam")
     for row, explanations in enumerate(found):
-        for each in explanations:
-            (alone,) = raw(made, batch[[row]], each.class_index)
-            np.testing.assert_allclose(each.raw, alone, rtol=1e-4, atol=1e-6)
+        for explanation in explanations:
+            (alone,) = raw(made, batch[[row]], explanation.class_index)
+            np.testing.assert_allclose(explanation.raw, alone, rtol=1e-4, atol=1e-6)

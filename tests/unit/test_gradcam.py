@@ -21,7 +21,7 @@ from helpers.networks import (
 
 
 def raw(made, batch, *wanted, method="gradcam"):
-    return [each[0].raw for each in made.explain(batch, targets(*wanted), method)]
+    return [explanations[0].raw for explanations in made.explain(batch, targets(*wanted), method)]
 
 
 def test_the_networks_map_that_can_be_written_down_by_hand():
@@ -92,7 +92,7 @@ def test_the_order_of_a_batch_does_not_matter():
     made, batch = explainer(deep_head()), images(6, (12, 12, 3))
     order, wanted = [3, 0, 5, 1, 4, 2], [0, 1, 2, 3, 4, 5]
     forward = raw(made, batch, *wanted)
-    shuffled = raw(made, batch[order], *[wanted[each] for each in order])
+    shuffled = raw(made, batch[order], *[wanted[row] for row in order])
     for position, origin in enumerate(order):
         np.testing.assert_allclose(shuffled[position], forward[origin], rtol=1e-4, atol=1e-7)
 
@@ -110,7 +110,7 @@ def test_every_row_is_explained_for_its_own_winning_class():
     winners = made.predict(batch)[0].argmax(axis=1)
     assert len(set(winners)) > 1, "the test needs images of different classes"
     found = made.explain(batch, targets(*["top"] * 12), "gradcam")
-    assert [each[0].class_index for each in found] == winners.tolist()
+    assert [explanations[0].class_index for explanations in found] == winners.tolist()
 
 
 def test_the_logit_is_explained_and_the_probability_reported():
@@ -118,11 +118,13 @@ def test_the_logit_is_explained_and_the_probability_reported():
     made, batch = explainer(model), images(2, (12, 12, 3))
     expected = model.predict(batch, verbose=0)
     for row, found in enumerate(made.explain(batch, targets("top:6", "top:6"), "gradcam")):
-        for each in found:
-            assert each.probability == pytest.approx(expected[row, each.class_index], abs=1e-6)
-        logits = np.array([each.logit for each in found])
+        for explanation in found:
+            wanted = expected[row, explanation.class_index]
+            assert explanation.probability == pytest.approx(wanted, abs=1e-6)
+        logits = np.array([explanation.logit for explanation in found])
         chances = np.exp(logits) / np.exp(logits).sum()
-        np.testing.assert_allclose(chances, [each.probability for each in found], rtol=1e-4)
+        found_chances = [explanation.probability for explanation in found]
+        np.testing.assert_allclose(chances, found_chances, rtol=1e-4)
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
@@ -202,7 +204,7 @@ def test_top_three_are_the_strongest_classes_in_order():
     made, batch = explainer(gap_dense()), images(1, (12, 10, 3))
     logits = made.predict(batch)[0][0]
     (found,) = made.explain(batch, targets("top:3"), "gradcam")
-    assert [each.class_index for each in found] == np.argsort(-logits)[:3].tolist()
+    assert [explanation.class_index for explanation in found] == np.argsort(-logits)[:3].tolist()
 
 
 def test_a_binary_head_of_one_unit_counts_as_two_opposite_classes():
@@ -232,4 +234,4 @@ def test_an_image_that_the_model_answers_with_nan_fails_alone():
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
     made = explainer(keras.Model(image, layers.Dense(2)(x)))
     found = made.explain(batch, targets("top", "top", "top"), "gradcam")
-    assert [isinstance(each, NonFiniteOutput) for each in found] == [False, True, False]
+    assert [isinstance(answer, NonFiniteOutput) for answer in found] == [False, True, False]

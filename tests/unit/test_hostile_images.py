@@ -52,8 +52,8 @@ def tiff(width: int, height: int, *tags: tuple[int, int, int, int], tail: bytes 
     pixels = zlib.compress(b"\0" * 64).ljust(16, b"\0")
     usual = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 8)]
     usual += [(262, 3, 1, 1), (273, 4, 1, 8), (277, 3, 1, 1), (278, 4, 1, height), (279, 4, 1, 16)]
-    all_tags = sorted({each[0]: each for each in [*usual, *tags]}.values())
-    table = b"".join(struct.pack("<HHLL", *each) for each in all_tags)
+    all_tags = sorted({tag[0]: tag for tag in [*usual, *tags]}.values())
+    table = b"".join(struct.pack("<HHLL", *tag) for tag in all_tags)
     start = struct.pack("<L", 24 + len(tail))
     return b"II*\0" + start + pixels + tail + struct.pack("<H", len(all_tags)) + table + b"\0" * 4
 

@@ -8,7 +8,7 @@ import keras
 import pytest
 
 from camfleet.errors import ModelRefused, UnsupportedModelFile
-from camfleet_worker.models.model_file import describe
+from camfleet_worker.models.model_file import read_origin
 from camfleet_worker.models.tf.loader import load_keras
 from helpers.networks import gap_dense, images, layers
 
@@ -22,7 +22,7 @@ def test_a_model_is_read_back_from_every_format(tmp_path, suffix):
     model.save(path)
     batch = images(1, (12, 10, 3))
     assert (load_keras(path).predict(batch, verbose=0) == model.predict(batch, verbose=0)).all()
-    assert describe(path)["keras_version"] == keras.__version__
+    assert read_origin(path)["keras_version"] == keras.__version__
 
 
 def with_lambda():

@@ -46,7 +46,8 @@ def test_no_gradient_and_no_activation_give_an_empty_map_and_no_warning(method):
 
 
 def maps(made, batch, wanted, method):
-    return np.stack([each[0].raw for each in made.explain(batch, targets(*wanted), method)])
+    answers = made.explain(batch, targets(*wanted), method)
+    return np.stack([explanations[0].raw for explanations in answers])
 
 
 def test_behind_global_average_pooling_hirescam_and_xgradcam_equal_gradcam():

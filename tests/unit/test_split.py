@@ -8,12 +8,16 @@ from camfleet.errors import LayerRefused, ModelRefused
 from camfleet_worker.models.split import probabilities
 from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
-from helpers.networks import deep_head, flatten_dense, gap_dense, images, layers, nested, randomise
-
-
-def cut(model, layer="auto", activation="auto", shape=None):
-    shape = shape or tuple(model.inputs[0].shape[1:])
-    return cut_model(model, Signature(shape), layer, activation, images(2, shape))
+from helpers.networks import (
+    cut,
+    deep_head,
+    flatten_dense,
+    gap_dense,
+    images,
+    layers,
+    nested,
+    randomise,
+)
 
 
 def sequential():
@@ -52,19 +56,19 @@ def with_operations():
     ],
 )
 def test_the_last_spatial_tensor_is_the_default_layer(build, path, activation):
-    parts = cut(build())
-    assert parts.layer.path.rstrip("_0123456789") == path
-    assert parts.activation == activation
-    assert parts.error < 1e-6
+    split = cut(build())
+    assert split.layer.path.rstrip("_0123456789") == path
+    assert split.activation == activation
+    assert split.error < 1e-6
 
 
 @pytest.mark.parametrize("build", [gap_dense, nested, deep_head, sequential, with_operations])
 def test_head_of_conv_is_the_model(build):
     model = build()
-    parts, batch = cut(model), images(5, tuple(model.inputs[0].shape[1:]), seed=9)
-    logits = parts.head(parts.conv(batch)).numpy()
+    split, batch = cut(model), images(5, tuple(model.inputs[0].shape[1:]), seed=9)
+    logits = split.head(split.conv(batch)).numpy()
     expected = model.predict(batch, verbose=0)
-    found = expected if model.name == "linear" else probabilities(logits, parts.activation)
+    found = expected if model.name == "linear" else probabilities(logits, split.activation)
     if build is not gap_dense:  # it ends in logits
         np.testing.assert_allclose(found, expected, atol=1e-6)
     else:
@@ -81,10 +85,10 @@ def test_a_reloaded_model_is_cut_like_the_fresh_one(tmp_path, build, suffix):
 
 
 def test_a_layer_inside_the_backbone_can_be_chosen_by_its_path():
-    parts = cut(nested(), "backbone/sepconv")
-    assert parts.layer.path == "backbone/sepconv"
-    assert parts.layer.channels == 6
-    assert parts.error < 1e-6
+    split = cut(nested(), "backbone/sepconv")
+    assert split.layer.path == "backbone/sepconv"
+    assert split.layer.channels == 6
+    assert split.error < 1e-6
 
 
 def test_layers_before_the_backbone_belong_to_the_conv_submodel():
@@ -128,8 +132,8 @@ def test_dropout_is_not_taken_for_the_last_layer():
 def test_an_input_of_unknown_size_takes_the_cards():
     image = keras.Input((None, None, 3))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
-    parts = cut(keras.Model(image, layers.Dense(2)(x)), shape=(9, 11, 3))
-    assert (parts.layer.height, parts.layer.width) == (7, 9)
+    split = cut(keras.Model(image, layers.Dense(2)(x)), shape=(9, 11, 3))
+    assert (split.layer.height, split.layer.width) == (7, 9)
 
 
 def test_another_input_size_than_the_cards_is_refused_with_both():
@@ -146,7 +150,7 @@ def test_a_model_without_a_spatial_layer_is_refused():
 def two_images():
     one, other = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
     conv = layers.Conv2D(4, 3, name="conv")
-    pooled = [layers.GlobalAveragePooling2D()(conv(each)) for each in (one, other)]
+    pooled = [layers.GlobalAveragePooling2D()(conv(x)) for x in (one, other)]
     return keras.Model([one, other], layers.Dense(2)(layers.Concatenate()(pooled)))
 
 
@@ -182,8 +186,8 @@ def test_a_shared_layer_has_a_path_for_each_of_its_calls():
     image = keras.Input((8, 8, 3))
     shared = layers.Conv2D(3, 3, padding="same", name="shared")
     x = layers.GlobalAveragePooling2D()(shared(shared(image)))
-    parts = cut(keras.Model(image, layers.Dense(2)(x)))
-    assert [each.path for each in parts.candidates] == ["shared", "shared#2"]
+    split = cut(keras.Model(image, layers.Dense(2)(x)))
+    assert [candidate.path for candidate in split.candidates] == ["shared", "shared#2"]
 
 
 def test_a_subclassed_model_is_refused_with_the_way_out():

@@ -49,8 +49,8 @@ def pooled(end: Callable[[Any], Any]) -> Callable[[], Any]:
 def prepared(*before: Any, shape: tuple[Any, ...] = SHAPE, dtype: str | None = None) -> Any:
     """Return a model that starts with layers which prepare the image."""
     x = image = keras.Input(shape, dtype=dtype, name="image")
-    for each in before:
-        x = each(x)
+    for layer in before:
+        x = layer(x)
     x = layers.GlobalAveragePooling2D()(trunk(x))
     return randomise(keras.Model(image, layers.Dense(5, "softmax", name="scores")(x)))
 
@@ -108,7 +108,7 @@ def nested_pyramid() -> Any:
     inner = keras.Model(image, {"fine": fine, "coarse": coarse}, name="pyramid")
     outer = keras.Input(SHAPE)
     found = inner(outer)
-    means = [layers.GlobalAveragePooling2D()(each) for each in (found["fine"], found["coarse"])]
+    means = [layers.GlobalAveragePooling2D()(maps) for maps in (found["fine"], found["coarse"])]
     return randomise(keras.Model(outer, layers.Dense(5, "softmax")(layers.Concatenate()(means))))
 
 

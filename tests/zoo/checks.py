@@ -97,11 +97,11 @@ class Specimen:
     def extras(self) -> dict[str, Any]:
         rng = np.random.default_rng(8)
         made = {}
-        for each in self.model.inputs:
-            if each is not self._image:
-                low, high = (0, 9) if "int" in each.dtype else (-1, 1)  # tokens, 0 is masked
-                drawn = rng.uniform(low, high, (COUNT, *each.shape[1:])).astype(each.dtype)
-                made[each.name] = drawn.astype(np.float32)
+        for tensor in self.model.inputs:
+            if tensor is not self._image:
+                low, high = (0, 9) if "int" in tensor.dtype else (-1, 1)  # tokens, 0 is masked
+                drawn = rng.uniform(low, high, (COUNT, *tensor.shape[1:])).astype(tensor.dtype)
+                made[tensor.name] = drawn.astype(np.float32)
         return made
 
     @cached_property
@@ -111,19 +111,19 @@ class Specimen:
         sizes = CardInput(height=height, width=width, color=color)
         signature = Signature(self.shape, self.case.image, self.case.output)
         probe = np.random.default_rng(9).uniform(*self.case.pixels, (2, *self.shape))
-        parts = cut_model(self.model, signature, self.case.chosen, "auto", probe.astype(np.float32))
+        split = cut_model(self.model, signature, self.case.chosen, "auto", probe.astype(np.float32))
         card = Card(id="zoo", artifact="m.keras", input=sizes)
         settings = Settings(engine=self.engine, batch_size=4)
-        engines = [EngineSelector(settings).select(parts)] if self.engine else plain([parts])
-        return Explainer(card, "0", [parts], "mean", 4, engines)
+        engines = [EngineSelector(settings).select(split)] if self.engine else plain([split])
+        return Explainer(card, "0", [split], "mean", 4, engines)
 
     def fed(self, row: int | slice) -> Any:
         """Return rows of all inputs in the structure in which the model takes them."""
         rows = slice(row, row + 1) if isinstance(row, int) else row
         values = {self._image.name: self.images[rows].astype(self._image.dtype)}
-        values |= {name: each[rows] for name, each in self.extras.items()}
+        values |= {name: extra[rows] for name, extra in self.extras.items()}
         structure = self.model.input if len(self.model.inputs) > 1 else self._image
-        return keras.tree.map_structure(lambda each: values[each.name], structure)
+        return keras.tree.map_structure(lambda tensor: values[tensor.name], structure)
 
     def reference(self, row: int, target: int) -> Reference:
         """Return an image's logits and Grad-CAM, both made by running the whole model."""
@@ -151,8 +151,8 @@ class Specimen:
 
     @cached_property
     def _image(self) -> Any:
-        wanted = [each for each in self.model.inputs if each.name == self.case.image]
-        return (wanted or [each for each in self.model.inputs if len(each.shape) == 4])[0]
+        wanted = [tensor for tensor in self.model.inputs if tensor.name == self.case.image]
+        return (wanted or [tensor for tensor in self.model.inputs if len(tensor.shape) == 4])[0]
 
 
 def tf_feed(structure: Any) -> Any:
@@ -164,7 +164,7 @@ def operation(model: Any, path: str) -> tuple[Any, int]:
     found, call = model, 1
     for part in path.split("/") if path else ():
         name, _, number = part.partition("#")
-        (found,) = [each for each in operations(found) if each.name == name]
+        (found,) = [inner for inner in operations(found) if inner.name == name]
         call = int(number or call)  # what is inside a second call is called a second time too
     while isinstance(found, keras.Model):
         found = operations(found)[-1]
@@ -176,16 +176,16 @@ def operations(model: Any) -> list[Any]:
 
 
 @contextmanager
-def listening(each: Any, heard: Callable[[Any, Any], None]) -> Iterator[None]:
+def listening(operation: Any, heard: Callable[[Any, Any], None]) -> Iterator[None]:
     """Tell `heard` the first input and the output of every call of an operation."""
-    original = each.call
+    original = operation.call
 
     def call(*args: Any, **kwargs: Any) -> Any:
         output = original(*args, **kwargs)
         heard(args[0], output)
         return output
 
-    with _replaced(each, "call", call):
+    with _replaced(operation, "call", call):
         yield
 
 
@@ -237,10 +237,10 @@ def check(case: Case, model: Any = None, engine: str = "") -> Specimen:
     keras.utils.clear_session(free_memory=False)  # automatic names count from one
     specimen = Specimen(case, model or case.build(), engine)
     explainer = specimen.explainer
-    parts = explainer.split
-    assert parts.layer == Candidate(case.layer, *case.grid)
-    assert parts.activation == case.activation
-    assert parts.error <= case.tolerance
+    split = explainer.split
+    assert split.layer == Candidate(case.layer, *case.grid)
+    assert split.activation == case.activation
+    assert split.error <= case.tolerance
     check_whole(specimen)
     check_maps(specimen)
     return specimen
@@ -276,13 +276,13 @@ def check_maps(specimen: Specimen) -> None:
     case, explainer = specimen.case, specimen.explainer
     classes = [row % explainer.split.classes for row in range(COUNT)]
     extras = extras_of(specimen)
-    wanted = [parse_target(str(each)) for each in classes]
+    wanted = [parse_target(str(target)) for target in classes]
     together = explainer.explain(specimen.images, wanted, "gradcam", extras)
     logits, _ = explainer.predict(specimen.images, extras)
     strengths = []
     for row, target in enumerate(classes):
         rows = slice(row, row + 1)
-        rest = tuple(each[rows] for each in extras)
+        rest = tuple(values[rows] for values in extras)
         alone = explainer.explain(specimen.images[rows], wanted[rows], "gradcam", rest)
         reference = specimen.reference(row, target)
         close(logits[row], reference.logits, case.tolerance)
@@ -294,7 +294,7 @@ def check_maps(specimen: Specimen) -> None:
 
 
 def extras_of(specimen: Specimen) -> tuple[Any, ...]:
-    return tuple(specimen.extras[each.name] for each in specimen.explainer.split.extras)
+    return tuple(specimen.extras[extra.name] for extra in specimen.explainer.split.extras)
 
 
 def close(found: Any, expected: Any, tolerance: float) -> None:

@@ -95,7 +95,7 @@ def unneeded_input() -> Any:
 def two_photos() -> Any:
     pair = [keras.Input(SHAPE, name=name) for name in ("left", "right")]
     inner = backbone()
-    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(inner(each)) for each in pair])
+    x = layers.Concatenate()([layers.GlobalAveragePooling2D()(inner(image)) for image in pair])
     return randomise(keras.Model(pair, layers.Dense(5, "softmax", name="scores")(x)))
 
 
@@ -103,7 +103,7 @@ def two_views() -> Any:
     """A photograph and its mirror image through one backbone: they part right at the start."""
     inner, image = backbone(), keras.Input(SHAPE)
     x = layers.Rescaling(0.5, name="before")(image)
-    views = [layers.GlobalAveragePooling2D()(inner(each)) for each in (x, ops.flip(x, axis=2))]
+    views = [layers.GlobalAveragePooling2D()(inner(view)) for view in (x, ops.flip(x, axis=2))]
     return randomise(keras.Model(image, layers.Dense(5, "softmax")(layers.Concatenate()(views))))
 
 

@@ -51,9 +51,11 @@ def nsfwjs(name: str) -> Callable[[], Any]:
             subprocess.run(["npm", "pack", NSFWJS], cwd=FOLDER, env=quiet, check=True)
         with tarfile.open(archive) as packed:
             below = [
-                each for each in packed if each.name.startswith(f"package/dist/models/{name}/")
+                member
+                for member in packed
+                if member.name.startswith(f"package/dist/models/{name}/")
             ]
-            texts = {Path(each.name).name: packed.extractfile(each).read() for each in below}
+            texts = {Path(member.name).name: packed.extractfile(member).read() for member in below}
         return tfjs.load({file: text.decode() for file, text in texts.items()})
 
     return build

@@ -40,7 +40,7 @@ def rebuild(model: Mapping[str, Any], shards: bytes) -> Any:
     values = arrays(model["weightsManifest"], shards)
     for layer in made.layers:
         if layer.weights:
-            layer.set_weights([values[name_of(layer, each)] for each in layer.weights])
+            layer.set_weights([values[name_of(layer, weight)] for weight in layer.weights])
     return made
 
 
@@ -53,7 +53,7 @@ def name_of(layer: Any, weight: Any) -> str:
 def modern(config: Any) -> Any:
     """Return a configuration with the names that Keras 3 knows."""
     if isinstance(config, list):
-        return [modern(each) for each in config]
+        return [modern(item) for item in config]
     if not isinstance(config, dict):
         return config
     renamed = {"Model": "Functional"}
@@ -66,7 +66,7 @@ def modern(config: Any) -> Any:
 def arrays(manifest: list[Mapping[str, Any]], shards: bytes) -> dict[str, Any]:
     """Return the weights by name, unpacked to float32."""
     found, start = {}, 0
-    for entry in (each for group in manifest for each in group["weights"]):
+    for entry in (weight for group in manifest for weight in group["weights"]):
         packing = entry.get("quantization", {"dtype": entry["dtype"], "scale": 1, "min": 0})
         count, kind = int(np.prod(entry["shape"])), np.dtype(packing["dtype"])
         packed = np.frombuffer(shards, kind, count, start).reshape(entry["shape"])
@@ -80,5 +80,5 @@ def arrays(manifest: list[Mapping[str, Any]], shards: bytes) -> dict[str, Any]:
 def load(files: Mapping[str, str]) -> Any:
     """Return the model in a folder's files: name to text."""
     shards = [files[name] for name in sorted(files) if "shard" in name]
-    joined = b"".join(base64.b64decode(module(each)) for each in shards)
+    joined = b"".join(base64.b64decode(module(shard)) for shard in shards)
     return rebuild(module(files["model.min.js"]), joined)

@@ -23,7 +23,7 @@ from camfleet_worker.models.converted.bucket import ConvertedInBucket
 from camfleet_worker.models.converted.cache import ConvertedModels, Cut
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.golden import check_golden
-from camfleet_worker.models.model_file import describe
+from camfleet_worker.models.model_file import read_origin
 from camfleet_worker.process.runtime import free_memory, load_tensorflow
 
 _RESOLVE_SECONDS = 5.0
@@ -66,11 +66,15 @@ class ModelStore:
         card = self._models.card(key.digest)
         path = self._download(card, key.digest)
         golden = self._storage.get(keys.golden(key.digest)).data if card.golden else None
-        shared = _is_shareable(card, key)
-        bucket = ConvertedInBucket(self._storage, key.digest, self._pool) if shared else None
-        converted = ConvertedModels(self._settings, path.parent, bucket)
+        converted = ConvertedModels(self._settings, path.parent, self._bucket(card, key))
         selector = EngineSelector(self._settings, converted)
         return build_explainer(card, path, key=key, golden=golden, selector=selector)
+
+    def _bucket(self, card: Card, key: ModelKey) -> ConvertedInBucket | None:
+        """Return where to share converted models: only the card's own layer is worth it."""
+        if key.layer != "auto" or card.custom_code:
+            return None
+        return ConvertedInBucket(self._storage, key.digest, self._pool)
 
     def _download(self, card: Card, digest: str) -> Path:
         """Return the path of the artifact on this machine, once its sha256 is verified."""
@@ -100,18 +104,10 @@ class ModelStore:
 def build_explainer(
     card: Card, path: Path, *, key: ModelKey, golden: bytes | None, selector: EngineSelector
 ) -> Explainer:
-    """Return a warm explainer of a card's model; raise `ModelRefused` with the reason.
-
-    The converted model of an earlier start is best. Else a subprocess converts the model, and
-    else Keras cuts it in this process.
-    """
+    """Return a warm explainer of a card's model; raise `ModelRefused` with the reason."""
     settings = selector.settings
     layer_names = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
-    cuts = (
-        _load_converted(card, layer_names, selector)
-        or _convert_in_subprocess(card, path, key, layer_names, selector)
-        or _cut_here(card, path, layer_names, selector)
-    )
+    cuts = _cut(card, path, layer_names, selector, own_layer=key.layer == "auto")
     splits, engines = zip(*cuts, strict=True)
     explainer = Explainer(
         card,
@@ -120,7 +116,7 @@ def build_explainer(
         key.fuse or card.fuse,
         settings.batch_size,
         engines,
-        describe(path),
+        read_origin(path),
     )
     del splits, cuts
     free_memory()
@@ -130,29 +126,32 @@ def build_explainer(
     return explainer
 
 
-def _load_converted(
-    card: Card, layer_names: Sequence[str], selector: EngineSelector
-) -> list[Cut] | None:
-    """Return what an earlier start, or another machine, has converted; None if there is nothing."""
-    if not selector.converted or card.custom_code:
-        return None  # only loading by Keras checks that the operator allows custom code
-    return selector.converted.load(layer_names)
+def _cut(
+    card: Card,
+    path: Path,
+    layer_names: Sequence[str],
+    selector: EngineSelector,
+    *,
+    own_layer: bool,
+) -> list[Cut]:
+    """Return the model cut at each layer, and the engines that run it.
 
-
-def _convert_in_subprocess(
-    card: Card, path: Path, key: ModelKey, layer_names: Sequence[str], selector: EngineSelector
-) -> list[Cut] | None:
-    """Return what a subprocess has converted; None where that can't be."""
+    An earlier start has converted it, or another machine, or else a subprocess does so now. What
+    can't be converted whole is cut by Keras in this process.
+    """
+    # Only loading by Keras checks that the operator allows custom code.
+    converted = None if card.custom_code else selector.converted
+    if converted and (cuts := converted.load(layer_names)):
+        return cuts
     # Behind other layers than the card's own, most heads need Keras anyway.
-    if not selector.converted or not _is_shareable(card, key):
-        return None
-    return selector.converted.convert(card, path, layer_names)
+    if converted and own_layer and (cuts := converted.convert(card, path, layer_names)):
+        return cuts
+    return _cut_here(card, path, layer_names, selector)
 
 
 def _cut_here(
     card: Card, path: Path, layer_names: Sequence[str], selector: EngineSelector
 ) -> list[Cut]:
-    """Return the model cut at each layer by Keras, and the engines that run it."""
     settings = selector.settings
     load_tensorflow(settings)
     from camfleet_worker.models.tf.from_card import cut_from_card
@@ -162,8 +161,3 @@ def _cut_here(
         (split, selector.select(split, layer_name))
         for split, layer_name in zip(splits, layer_names, strict=True)
     ]
-
-
-def _is_shareable(card: Card, key: ModelKey) -> bool:
-    """Return whether a key names the card's own layer, and no code but Keras' own runs for it."""
-    return key.layer == "auto" and not card.custom_code

@@ -11,7 +11,7 @@ import h5py
 from camfleet.errors import UnsupportedModelFile
 
 
-def describe(path: Path) -> dict[str, str]:
+def read_origin(path: Path) -> dict[str, str]:
     """Return a model file's format and the Keras version that wrote it."""
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:

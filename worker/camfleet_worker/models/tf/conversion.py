@@ -28,7 +28,7 @@ def from_graph(graph: Any, outputs: Sequence[str]) -> Any:
     from openvino.frontend.tensorflow.graph_iterator import GraphIteratorTFGraph
 
     frontend = FrontEndManager().load_by_framework("tf")
-    with _each_variable_read_once():
+    with _cache_variable_lookups():
         nodes = GraphIteratorTFGraph(graph.graph, share_weights=False)  # `load` would drop them
         model = frontend.convert(frontend.load(nodes))
     for port in model.inputs:
@@ -41,8 +41,8 @@ def from_graph(graph: Any, outputs: Sequence[str]) -> Any:
 
 
 @contextmanager
-def _each_variable_read_once() -> Iterator[None]:
-    """Let OpenVINO look up each variable once; by itself it searches all of them eleven times."""
+def _cache_variable_lookups() -> Iterator[None]:
+    """Let OpenVINO look up each variable once: by itself it searches all of them eleven times."""
     from openvino.frontend.tensorflow.node_decoder import TFGraphNodeDecoder
 
     with _CONVERTING:

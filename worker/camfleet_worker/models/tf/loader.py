@@ -11,7 +11,7 @@ import keras
 
 from camfleet.errors import ModelRefused, UnsupportedModelFile
 from camfleet.registry.cards import check_model_file
-from camfleet_worker.models.model_file import configuration, describe, references
+from camfleet_worker.models.model_file import configuration, read_origin, references
 
 LAMBDA = "lambda"
 
@@ -73,7 +73,7 @@ def _check_configuration(path: Path, named: set[str], *, lambdas: bool) -> None:
 
 def _check_age(path: Path) -> None:
     """Refuse what Keras 3 would load without an error but compute differently."""
-    version = describe(path)["keras_version"]
+    version = read_origin(path)["keras_version"]
     old = version[:2] in ("1.", "2.")
     if old and "hard_sigmoid" in json.dumps(configuration(path)):
         raise UnsupportedModelFile(

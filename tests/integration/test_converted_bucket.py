@@ -31,8 +31,8 @@ def machine(settings, tmp_path):
         return made[-1]
 
     yield make
-    for each in made:
-        each.close()
+    for worker in made:
+        worker.close()
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def model(settings, machine, tmp_path):
 def explained(worker, digest):
     made = worker.cache.get(ModelKey(digest, "auto", None))
     rows = made.explain(images(3, SHAPE), targets("top", 0, 1), "cam")
-    return [each.raw for row in rows for each in row]
+    return [explanation.raw for row in rows for explanation in row]
 
 
 def converted(worker, digest):

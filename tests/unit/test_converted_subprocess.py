@@ -74,7 +74,7 @@ def test_what_cannot_be_kept_whole_is_cut_here_and_not_tried_again(tmp_path, mon
     first = built(card, path)
     monkeypatch.setattr(converting, "convert", None)
     second = built(card, path)
-    assert [each.engines[0].name for each in (first, second)] == ["openvino", "openvino"]
+    assert [made.engines[0].name for made in (first, second)] == ["openvino", "openvino"]
 
 
 def test_a_model_that_kills_the_process_is_an_error_and_the_worker_lives(tmp_path):
@@ -90,8 +90,8 @@ def test_a_model_that_kills_the_process_is_an_error_and_the_worker_lives(tmp_pat
 def kill_the_child():
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        for each in Path("/proc/self/task").glob("*/children"):
-            for child in each.read_text().split():
+        for children in Path("/proc/self/task").glob("*/children"):
+            for child in children.read_text().split():
                 command = Path(f"/proc/{child}/cmdline").read_bytes()
                 if converting.__name__.encode() in command:
                     os.kill(int(child), signal.SIGKILL)

@@ -14,50 +14,38 @@ from camfleet_worker.models.build import ModelKey, build_explainer
 from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.converted.cache import ConvertedModels
 from camfleet_worker.models.tf import conversion
-from camfleet_worker.models.tf.cut import cut_model
-from camfleet_worker.models.tf.signature import Signature
-from helpers.networks import deep_head, gap_dense, images, randomise
+from helpers.networks import cut, deep_head, gap_dense, images, randomise, select
 
 SHAPE = (12, 10, 3)
 ALL = ("gradcam", "cam", "layercam", "gradcam++")
-
-
-def cut(model):
-    shape = tuple(model.inputs[0].shape[1:])
-    return cut_model(model, Signature(shape), "auto", "auto", images(2, shape))
 
 
 def converted_in(folder):
     return ConvertedModels(Settings(batch_size=4), folder)
 
 
-def select(split, folder):
-    """Select an engine for a split, which converts it and saves the result in a folder."""
-    return EngineSelector(Settings(batch_size=4), converted_in(folder)).select(split)
-
-
 @pytest.fixture
-def parts(tmp_path):
+def split(tmp_path):
     """Return a split that has been converted and saved."""
     made = cut(gap_dense())
     select(made, tmp_path)
     return made
 
 
-def test_a_split_comes_back_as_it_was_without_its_submodels(tmp_path, parts):
+def test_a_split_comes_back_as_it_was_without_its_submodels(tmp_path, split):
     ((found, (engine, disagreement)),) = converted_in(tmp_path).load(["auto"])
     assert (found.conv, found.head, engine.name) == (None, None, "openvino")
     assert disagreement < 1e-5
-    np.testing.assert_array_equal(found.cam_weights, parts.cam_weights)
-    for mine, yours in zip(found.trial, parts.trial, strict=True):
+    np.testing.assert_array_equal(found.cam_weights, split.cam_weights)
+    for mine, yours in zip(found.trial, split.trial, strict=True):
         np.testing.assert_array_equal(mine, yours)
-    for each in fields(found):
-        if each.name not in ("conv", "head", "cam_weights", "trial"):
-            assert getattr(found, each.name) == getattr(parts, each.name), each.name
+    for field in fields(found):
+        if field.name not in ("conv", "head", "cam_weights", "trial"):
+            assert getattr(found, field.name) == getattr(split, field.name), field.name
 
 
 @pytest.mark.parametrize("harm", ["other weights", "half a file", "other facts"])
-def test_a_split_that_was_spoilt_is_not_used_and_that_is_said(tmp_path, parts, caplog, harm):
+def test_a_split_that_was_spoilt_is_not_used_and_that_is_said(tmp_path, split, caplog, harm):
     (folder,) = tmp_path.iterdir()
     path = folder / "split.npz"
     if harm == "other weights":
@@ -77,8 +65,8 @@ def test_a_head_that_keras_must_differentiate_is_not_kept(tmp_path, caplog):
     assert not caplog.text
 
 
-def test_of_several_layers_all_must_be_there(tmp_path, parts):
-    assert converted_in(tmp_path).load(["auto", parts.candidates[0].path]) is None
+def test_of_several_layers_all_must_be_there(tmp_path, split):
+    assert converted_in(tmp_path).load(["auto", split.candidates[0].path]) is None
 
 
 def test_a_model_is_explained_alike_at_the_next_start_which_needs_no_keras(tmp_path):
@@ -107,8 +95,8 @@ def explained(card, path):
     )
     targets = [parse_target("top:2")] * 3
     return [
-        each
+        explanation
         for method in ALL
         for found in made.explain(images(3, SHAPE), targets, method)
-        for each in found
+        for explanation in found
     ]
