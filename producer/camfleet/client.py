@@ -40,7 +40,7 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         if not isinstance(settings, Settings):
             raise TypeError(
-                f"settings is a {type(settings).__name__}, not camfleet.Settings: "
+                f"settings is of type {type(settings).__name__}, not camfleet.Settings: "
                 "Client.from_environ() reads them from the environment"
             )
         self.settings = settings
@@ -172,7 +172,7 @@ class Client:
         )
 
     def workers(self) -> list[WorkerState]:
-        """Return the workers that live, by name, and what they do."""
+        """Return the live workers, by name, and what they're doing."""
         heartbeats = Heartbeats(self.settings)
         try:
             return heartbeats.workers()
@@ -180,31 +180,31 @@ class Client:
             heartbeats.close()
 
     def job(self, job_id: str) -> Job:
-        """Return the handle of a job that was submitted before."""
+        """Return the handle of a job that was submitted earlier."""
         return Job(job_id, self.storage, self._ledger)
 
     def jobs(self) -> Iterator[Progress]:
-        """Yield the progress of all jobs that Redis knows, newest first."""
+        """Yield the progress of every job that Redis knows, newest first."""
         for job_id in self._ledger.jobs():
             try:
                 yield self._ledger.progress(job_id)
-            except UnknownJob:  # it ended long ago
+            except UnknownJob:  # it expired a moment ago
                 continue
 
     def resume(self, job_id: str) -> Job:
-        """Run what is missing of a job, from object storage alone.
+        """Run what a job still lacks, as object storage knows it; Redis may be empty.
 
-        The ledger is written anew, into an empty Redis too; a cancelled job goes on. Raises
-        `UnknownJob` where storage holds no such job.
+        This rebuilds the job's ledger, and continues a cancelled job. Raises `UnknownJob` if
+        storage holds no such job.
         """
         return self._submitter.resume(job_id)
 
     def retry(self, job_id: str, codes: Iterable[str] = ()) -> tuple[Job, int]:
-        """Run failed images of a complete job again: those of some error codes, none: all.
+        """Run a complete job's failed images again: all, or those with one of the error `codes`.
 
-        Returns the job and the number of images. Their rows are replaced when they're done; the
-        old ones are kept in `jobs/JOB/history/`. Raises `UnknownJob`, and `InvalidRequest` where
-        the job isn't complete.
+        Returns the job and the number of images. Their new rows replace the old ones, which are
+        kept in `jobs/JOB/history/`. Raises `UnknownJob`, and `InvalidRequest` unless the job is
+        complete.
         """
         return self._submitter.retry(job_id, tuple(dict.fromkeys(codes)))
 

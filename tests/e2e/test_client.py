@@ -136,8 +136,8 @@ def item(path):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (3, "image is a int: give a path, a URI, bytes, or a file opened with 'rb'"),
-        (None, "image is a NoneType"),
+        (3, "image is of type int: give a path, a URI, bytes, or a file opened with 'rb'"),
+        (None, "image is of type NoneType"),
         (io.StringIO("text"), "image is a file opened as text: open it with 'rb'"),
     ],
 )
@@ -149,11 +149,17 @@ def test_what_is_no_image_is_named_with_the_way_out(client, image, message):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (b"image", r"source holds a bytes: client.upload\(...\) puts it into the bucket"),
-        ([io.BytesIO(b"image")], r"source holds a BytesIO: client.upload\(...\)"),
-        ({"a.png": 1}, "source holds a dict: give strings, paths or Items"),
-        ([3], "source holds a int: give strings"),
-        (3, "source holds a int"),
+        (
+            b"image",
+            r"something of type bytes: client.upload\(...\) puts it into the bucket",
+        ),
+        (
+            [io.BytesIO(b"image")],
+            r"source is or holds something of type BytesIO: client.upload\(...\)",
+        ),
+        ({"a.png": 1}, "source is or holds something of type dict: give strings, paths or Items"),
+        ([3], "source is or holds something of type int: give strings"),
+        (3, "source is or holds something of type int"),
     ],
 )
 def test_what_is_no_source_is_named_with_the_way_out(client, source, message):
@@ -166,9 +172,9 @@ def test_wrong_arguments_are_named_with_the_way_out(client, photos):
         client.explain(b"", model="patches")
     with pytest.raises(InvalidRequest, match="image is empty"):
         client.explain("", model="patches")
-    with pytest.raises(TypeError, match="model is a int: give an id such as"):
+    with pytest.raises(TypeError, match="model is of type int: give an id such as"):
         client.explain(photos[0], model=3)
-    with pytest.raises(TypeError, match="models is a int"):
+    with pytest.raises(TypeError, match="models is of type int"):
         client.submit(photos[0], models=3)
     with pytest.raises(InvalidRequest, match="at least one model"):
         client.submit(photos[0], models=[])

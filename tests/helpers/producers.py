@@ -32,8 +32,8 @@ def producing(settings, folder, *, model, database, **changes):
 
 def items(count, start=0):
     return [
-        Item(item_id=str(each), image_uri=f"s3://b/{each}", target=None, inputs=None)
-        for each in range(start, start + count)
+        Item(item_id=str(number), image_uri=f"s3://b/{number}", target=None, inputs=None)
+        for number in range(start, start + count)
     ]
 
 
@@ -46,7 +46,7 @@ def row(item_id, end):
 
 def drain(redis):
     """Take all messages out of the bulk queue and return their chunks, as workers get them."""
-    bodies = [json.loads(each)["body"] for each in redis.lrange(BULK_QUEUE, 0, -1)]
+    bodies = [json.loads(message)["body"] for message in redis.lrange(BULK_QUEUE, 0, -1)]
     redis.delete(BULK_QUEUE)
-    refs = [decode(json.loads(base64.b64decode(each))[1]["ref"], ChunkRef) for each in bodies]
+    refs = [decode(json.loads(base64.b64decode(body))[1]["ref"], ChunkRef) for body in bodies]
     return refs[::-1]

@@ -98,12 +98,12 @@ def test_a_wrong_value_is_named_with_the_way_out(options, message):
     [
         ({"treshold": 0.5}, "no keyword treshold: did you mean threshold?"),
         ({"callback": "https://a/b"}, "no keyword callback: there are target, method"),
-        ({"target": True}, "target is True, a bool: give a string"),
-        ({"target": 1.5}, "target is 1.5, a float"),
-        ({"layer": 3}, "layer is 3, a int: give a layer's path"),
-        ({"pictures": [1]}, r"pictures is \[1\], a list: give a list of heatmap"),
+        ({"target": True}, "target is True, of type bool: give a string"),
+        ({"target": 1.5}, "target is 1.5, of type float"),
+        ({"layer": 3}, "layer is 3, of type int: give a layer's path"),
+        ({"pictures": [1]}, r"pictures is \[1\], of type list: give a list of heatmap"),
         ({"shapes": Regions()}, "shapes is Regions"),
-        ({"outputs": {"kinds": ["raw"]}}, "outputs is .*a dict: give an Outputs"),
+        ({"outputs": {"kinds": ["raw"]}}, "outputs is .*of type dict: give an Outputs"),
     ],
 )
 def test_a_wrong_type_or_keyword_is_named_with_the_way_out(options, message):

@@ -161,11 +161,11 @@ def test_csv_with_a_byte_order_mark_quotes_and_windows_line_ends_reads_as_meant(
     (tmp_path / "m.csv").write_bytes(text.encode())
     broken = []
     found = read(tmp_path / "m.csv", broken.append)
-    assert [(each.item_id, each.image_uri) for each in found] == [
+    assert [(item.item_id, item.image_uri) for item in found] == [
         ("1", "s3://a/b, c.jpg"),
         ("2", 's3://a/"d".jpg'),
     ]
-    assert [str(each) for each in broken] == [f"{tmp_path}/m.csv, line 6: `image_uri` is empty"]
+    assert [str(error) for error in broken] == [f"{tmp_path}/m.csv, line 6: `image_uri` is empty"]
 
 
 def test_csv_that_is_not_utf_8_is_refused_with_the_way_out(tmp_path):
@@ -177,7 +177,7 @@ def test_csv_that_is_not_utf_8_is_refused_with_the_way_out(tmp_path):
 def test_json_as_other_tools_write_it_is_fine(tmp_path):
     lines = '\ufeff{"image_uri": "s3://a/b", "target": NaN}\r\n\n  \n{"image_uri": "s3://a/c"}'
     (tmp_path / "m.jsonl").write_text(lines)
-    assert [(each.image_uri, each.target) for each in read(tmp_path / "m.jsonl")] == [
+    assert [(item.image_uri, item.target) for item in read(tmp_path / "m.jsonl")] == [
         ("s3://a/b", None),
         ("s3://a/c", None),
     ]
@@ -188,8 +188,8 @@ def test_a_rows_number_is_its_id_and_its_place_however_long_the_table_is(tmp_pat
     pq.write_table(pa.table({"image_uri": [*uris, None, "s3://b"]}), tmp_path / "m.parquet")
     broken = []
     found = read(tmp_path / "m.parquet", broken.append)
-    assert [each.image_uri for each in found] == [*uris, "s3://b"]
-    assert [each.item_id for each in found[-2:]] == ["9999", "10001"]
+    assert [item.image_uri for item in found] == [*uris, "s3://b"]
+    assert [item.item_id for item in found[-2:]] == ["9999", "10001"]
     assert "line 10001: Expected `str`, got `null`" in str(broken[0])
     with pytest.raises(InvalidRequest, match="line 10001"):
         read(tmp_path / "m.parquet")
@@ -203,7 +203,7 @@ def test_inputs_may_be_an_object_or_its_text(tmp_path):
         {"image_uri": "s3://a/b", "inputs": ""},
     ]
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    given = [each.inputs and json.loads(each.inputs) for each in read(tmp_path / "m.jsonl")]
+    given = [item.inputs and json.loads(item.inputs) for item in read(tmp_path / "m.jsonl")]
     assert given == [{"age": 3, "sizes": [1, 2]}, {"age": 3}, None, None]
 
 
@@ -262,7 +262,7 @@ def test_paths_in_a_manifest_of_a_bucket_start_at_its_folder_there(tmp_path, uri
     path = tmp_path / "m.csv"
     path.write_text(f"image_uri\n{uri}\n")
     found = manifests.items(path, "s3://bucket/lists/m.csv", "s3://bucket/lists", None)
-    assert [each.image_uri for each in found] == [expected]
+    assert [item.image_uri for item in found] == [expected]
 
 
 def test_broken_lines_are_told_and_left_out(tmp_path):
@@ -277,17 +277,17 @@ def test_broken_lines_are_told_and_left_out(tmp_path):
     (tmp_path / "m.csv").write_text("image_uri,target\n" + "\n".join(lines) + "\n")
     broken = []
     found = read(tmp_path / "m.csv", broken.append)
-    assert [(each.item_id, each.image_uri, each.target) for each in found] == [
+    assert [(item.item_id, item.image_uri, item.target) for item in found] == [
         ("0", "s3://a/1", "top"),
         ("5", "s3://a/5", "7"),
     ]
-    assert [str(each).split(",")[1].split(":")[0] for each in broken] == [
+    assert [str(error).split(",")[1].split(":")[0] for error in broken] == [
         " line 3",
         " line 4",
         " line 5",
         " line 6",
     ]
-    assert all(isinstance(each, InvalidRequest) for each in broken)
+    assert all(isinstance(error, InvalidRequest) for error in broken)
 
 
 def test_what_is_wrong_with_the_whole_is_raised_in_any_case(tmp_path):

@@ -1,4 +1,4 @@
-"""camfleet explain: one image or a few, somebody waits."""
+"""camfleet explain: one image or a few, while somebody waits."""
 
 from typing import Any
 

@@ -83,7 +83,7 @@ def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json:
 @click.argument("job_id", metavar="JOB")
 @options.as_json
 def cancel(job_id: str, *, as_json: bool) -> None:
-    """Stop a job within one batch. What is done stays and is counted; resume goes on."""
+    """Stop a job within one batch. What's done stays and counts; resume continues it."""
     with output.client() as client:
         job = client.job(job_id)
         job.cancel()
@@ -98,7 +98,7 @@ def cancel(job_id: str, *, as_json: bool) -> None:
 @click.argument("job_id", metavar="JOB")
 @options.as_json
 def resume(job_id: str, *, as_json: bool) -> None:
-    """Run what is missing of a job, from object storage alone, into an empty Redis too."""
+    """Run what a job still lacks, as object storage knows it; Redis may be empty."""
     with output.client() as client:
         progress = client.resume(job_id).status()
     if as_json:
@@ -113,7 +113,7 @@ def resume(job_id: str, *, as_json: bool) -> None:
 @click.option("--code", "codes", multiple=True, help="Only this error code; repeat for several.")
 @options.as_json
 def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
-    """Run the failed images of a complete job again; their rows are replaced, the old ones kept."""
+    """Run a complete job's failed images again; the old rows are kept as history."""
     with output.client() as client:
         job, images = client.retry(job_id, codes)
         progress = job.status()
@@ -131,7 +131,7 @@ def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
 @options.as_json
 @click.pass_context
 def verify(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
-    """Prove that every image of a job has its result exactly once. Exit code 1 if not."""
+    """Verify that every image of a job has its result exactly once. Exit code 1 if not."""
     from camfleet.contract.codec import encode
 
     with output.client() as client:

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     "--model", "models", required=True, multiple=True, help="A model id; repeat for several."
 )
 @options.explain_options
-@click.option("--job-id", help="The job's id; made up if not given. Never submitted twice.")
+@click.option("--job-id", help="The job's id, else a new one. None is submitted twice.")
 @click.option("--keep-duplicates", is_flag=True, help="Explain repeated images each time.")
-@click.option("--callback", metavar="URL", help="Is told of the job's end.")
+@click.option("--callback", metavar="URL", help="URL to notify when the job ends.")
 @click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
 @click.option("--upload", is_flag=True, help="Send local images to the bucket for the workers.")
-@click.option("--watch", "follow", is_flag=True, help="Stay until the job is complete.")
+@click.option("--watch", "follow", is_flag=True, help="Wait until the job is complete.")
 @options.as_json
 @click.pass_context
 def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> None:
     """Submit a job and print its id.
 
     SOURCE is an image, a folder, a glob, s3://bucket/prefix/ or a manifest (.csv, .jsonl or
-    .parquet with the column image_uri and, if wanted, target and id). An image that comes again
+    .parquet with the column image_uri and, if wanted, target and id). An image that appears again
     with the same target and inputs is explained once. --dry-run exits with 1 if it found
     something wrong.
     """

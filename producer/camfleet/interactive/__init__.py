@@ -1,1 +1,1 @@
-"""Questions to workers that somebody waits for."""
+"""Requests to workers that somebody waits for: answers, checks, and adding a model."""

@@ -1,4 +1,4 @@
-"""Register a model: upload it, let a worker load and check it, and give its id out."""
+"""Register a model: upload it, have a worker load and check it, then publish its id."""
 
 import time
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class Models(Registry):
         replace: bool = False,
         timeout: float = 300,
     ) -> tuple[ModelRef, Report]:
-        """Upload the model of a card file, let a worker load it, and register it.
+        """Upload the model of a card file, have a worker load it, and register it.
 
         `model_id` and `version` override the card's. Raises `InvalidCard`, `ModelRefused` with
         the worker's reason, `InvalidRequest` when the version stands for another content, or
@@ -69,7 +69,7 @@ class Models(Registry):
             digest = decode_json(self._storage.get(key).data, ModelEntry).digest
             if digest != ref.digest:
                 raise InvalidRequest(
-                    f"model {ref.id} version {ref.version} is registered with another content "
+                    f"model {ref.id} version {ref.version} is registered with other content "
                     f"({digest[:12]}); give the card a new version, or replace it (--replace)"
                 )
 
@@ -80,7 +80,7 @@ class Models(Registry):
 
 
 def _stored(card: Card, folder: Path) -> tuple[Card, dict[str, Path]]:
-    """Return the card as it's stored, with fixed file names, and the files by those names."""
+    """Return the card as it's stored, with fixed file names, and the files under those names."""
     artifact = folder / card.artifact
     cards.check_model_file(artifact)
     digest = cards.file_digest(artifact)

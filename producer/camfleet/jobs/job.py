@@ -51,7 +51,7 @@ class Job:
     def watch(self, *, timeout: float | None = None) -> Iterator[Progress]:
         """Yield the progress, now and at every change, until the job is complete or cancelled.
 
-        Ends early, without an error, when `timeout` seconds have passed.
+        Ends without an error once `timeout` seconds have passed.
         """
         deadline = time.monotonic() + timeout if timeout is not None else None
         last = None
@@ -71,7 +71,7 @@ class Job:
         return last
 
     def cancel(self) -> None:
-        """Let no further batch start; what is done stays and is counted."""
+        """Stop the job before its next batch; what's done stays and counts."""
         self._ledger.cancel(self.id)
 
     def verify(self) -> Verification:

@@ -232,7 +232,7 @@ def _strings(name: str, value: Any, wanted: str) -> tuple[str, ...]:
 
 
 def _wrong_type(name: str, value: Any, wanted: str) -> TypeError:
-    return TypeError(f"{name} is {value!r}, a {type(value).__name__}: give {wanted}")
+    return TypeError(f"{name} is {value!r}, of type {type(value).__name__}: give {wanted}")
 
 
 def _names_a_server(url: str) -> bool:

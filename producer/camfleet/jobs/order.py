@@ -36,8 +36,8 @@ def model_name(model: ModelName) -> str:
     if isinstance(model, ModelRef):
         return f"{model.id}@{model.version}"
     raise TypeError(
-        f"model is a {type(model).__name__}: give an id such as 'lite0' or 'lite0@2', or what "
-        "models.add returned"
+        f"model is of type {type(model).__name__}: give an id such as 'lite0' or 'lite0@2', or "
+        "what models.add returned"
     )
 
 
@@ -45,7 +45,7 @@ def _names(models: ModelName | Iterable[ModelName]) -> list[str]:
     if isinstance(models, str | ModelRef):
         return [model_name(models)]
     if not isinstance(models, Iterable):
-        raise TypeError(f"models is a {type(models).__name__}: give a model's id, or several")
+        raise TypeError(f"models is of type {type(models).__name__}: give a model's id, or several")
     return [model_name(model) for model in models]
 
 

@@ -1,4 +1,4 @@
-"""Object storage is the truth: rebuild a job's ledger from it, and prove that both agree."""
+"""Object storage is the truth: rebuild a job's ledger from it, and verify that the two agree."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class Verification(Wire, frozen=True, kw_only=True):
 
 
 def latest_retry(storage: Storage, job_id: str) -> RetryRecord | None:
-    """Return the record of a job's latest retry."""
+    """Return the record of a job's latest retry, or None."""
     found = list(storage.keys(keys.retries(job_id)))
     return decode_json(storage.get(max(found)).data, RetryRecord) if found else None
 

@@ -1,8 +1,9 @@
-"""Submit, resume and retry: what a producer writes and sends, in which order, one at a time a job.
+"""Submit, resume and retry: what a producer writes and sends for a job, and in which order.
 
-A job comes to be in steps, each of which can be its last: manifest parts, `job.json` (without it
-there is no job), the ledger, the messages. Whoever submits the same id again completes what is
-missing, and workers send messages again that were never sent.
+A job is made in steps, and a producer may die after any of them: manifest parts, `job.json`
+(without it there is no job), the ledger, the messages. Submitting the same id again completes
+what is missing, and workers resend messages that were never sent. A claim on the job's id keeps
+other producers out meanwhile.
 """
 
 import time
@@ -55,8 +56,8 @@ class Submitter:
     ) -> Job:
         """Write and queue a job; `order` holds the fields of its record that the caller chose.
 
-        An id that exists already is completed where its submit was cut off, and else left alone:
-        the job's `note` says so.
+        If the id exists, a submit that was cut off is completed, and any other is left alone: the
+        job's `note` says which.
         """
         check_id(job_id)
         with self._ledger.claim(job_id) as claim:
@@ -77,17 +78,17 @@ class Submitter:
             return Job(job_id, self._storage, self._ledger)
 
     def resume(self, job_id: str) -> Job:
-        """Write a job's ledger anew and queue what is missing; raise `UnknownJob`."""
+        """Rebuild a job's ledger and queue what is missing; raise `UnknownJob`."""
         record = read_record(self._storage, job_id)
         with self._ledger.claim(job_id) as claim:
             self._rebuild(record, claim)
         return Job(job_id, self._storage, self._ledger)
 
     def retry(self, job_id: str, codes: tuple[str, ...]) -> tuple[Job, int]:
-        """Run the failed rows of a complete job again, of these error codes, none: of all.
+        """Run a complete job's failed rows again: all, or those with one of the error codes.
 
-        Returns the job and the number of images. Raises `InvalidRequest` where the job isn't
-        complete, `UnknownJob`.
+        Returns the job and the number of images. Raises `UnknownJob`, and `InvalidRequest` unless
+        the job is complete.
         """
         record = read_record(self._storage, job_id)
         with self._ledger.claim(job_id) as claim:
@@ -148,7 +149,7 @@ class Submitter:
         return decode({**order, **made}, JobRecord)
 
     def _create(self, key: str, data: bytes, job_id: str) -> None:
-        """Write a record that nobody has written; raise `InvalidRequest`."""
+        """Write a record for the first time; raise `InvalidRequest` if somebody else did."""
         try:
             self._storage.create(key, data, _JSON)
         except ObjectChanged as error:

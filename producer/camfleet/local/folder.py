@@ -1,7 +1,7 @@
 """What the local stack keeps in its folder: the lock, the ports, the credentials.
 
 - `credentials.json`: made at random once, private
-- `ports.json`: those of the last run, taken again if they are free
+- `ports.json`: those of the last run, reused if they're free
 - `config/`: the servers' configuration, written at every start, private
 - `valkey/`, `s3/`, `models/`: the data of Valkey, SeaweedFS and the worker
 - `logs/`: one log per child, of the last run
@@ -59,7 +59,7 @@ class Ports:
 
     @classmethod
     def of(cls, data: Path) -> Self:
-        """Return the ports of the folder's last run as far as they are free, else free ones."""
+        """Return the ports of the folder's last run, replacing any that is taken."""
         path = data / "ports.json"
         last = asdict(_read(path, cls)) if path.exists() else {}
         taken: dict[str, int] = {}
@@ -71,7 +71,7 @@ class Ports:
         return chosen
 
     def sockets(self) -> Iterator[Path]:
-        """Yield the Unix sockets that SeaweedFS makes beside its ports and leaves when killed."""
+        """Yield the Unix sockets of its ports that SeaweedFS leaves behind when it's killed."""
         for port in (self.s3, self.filer, self.volume, self.master, self.admin):
             for name in (f"*-{port}.sock", f"*-grpc-{port + _GRPC}.sock"):
                 yield from Path("/tmp").glob(f"seaweedfs-{name}")  # noqa: S108  # its choice

@@ -53,7 +53,7 @@ def find_program(names: Iterable[str], folders: Iterable[Path], path: str) -> Pa
 
 
 def configure(data: Path, ports: Ports, credentials: Credentials) -> None:
-    """Make the folders, write the configuration: secrets go into files, never command lines."""
+    """Make the folders and write the configuration: secrets go into files, not commands."""
     (data / ".gitignore").write_text("*\n")
     for name in ("config", "valkey", "s3", "logs", "models"):
         (data / name).mkdir(mode=0o700, exist_ok=True)
@@ -102,16 +102,16 @@ def weed_command(program: Path, ports: Ports) -> list[str]:
 
 
 def weed_cores() -> dict[str, str]:
-    """Return the variable that keeps it to half of the cores, as a worker is on the same ones.
+    """Return the variable that keeps it to half of the cores, which it shares with a worker.
 
-    Go's threads look for work on all cores that they may have: where a worker has all busy, a get
-    and a put take half as much CPU time again, and the worker's threads are interrupted by them.
+    Go's threads look for work on every core they may use. While a worker keeps all cores busy,
+    that makes a get or a put cost half as much CPU time again, and preempts the worker's threads.
     """
     return {"GOMAXPROCS": str(max(1, (os.cpu_count() or 1) // 2))}
 
 
 def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what keeps requests to loopback off the user's proxy; nothing if there is none."""
+    """Return the variables that keep loopback requests off the user's proxy, if there is one."""
     if not any(
         environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
     ):

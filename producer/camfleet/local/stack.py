@@ -28,8 +28,8 @@ REGION = "us-east-1"
 
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.02
-_STOP_SERVERS = ((SIGTERM, 3.0),)  # they keep what they acknowledged even when killed
-_STOP_WORKER = ((SIGTERM, 3.0), (SIGQUIT, 45.0))  # QUIT: running chunks may end, or are given back
+_STOP_SERVERS = ((SIGTERM, 3.0),)  # killed, they'd still keep what they acknowledged
+_STOP_WORKER = ((SIGTERM, 3.0), (SIGQUIT, 45.0))  # QUIT: running chunks may finish, or are returned
 _TITLES = {"valkey": "Valkey", "seaweedfs": "SeaweedFS", "worker": "the worker"}
 _WORKER = ("-m", "celery", "-A", "camfleet_worker", "worker", "--loglevel", "INFO")
 
@@ -66,7 +66,7 @@ class LocalStack:
         self._started = 0.0
 
     def start(self) -> None:
-        """Start everything; return when the servers answer and a worker, if any, is on its way.
+        """Start everything; return when the servers answer and a worker, if any, is starting.
 
         Raises `StackError` naming what is missing or quoting the log of what did not start, and
         `ConfigurationError` for an override that is no setting; nothing is left running then.
@@ -86,7 +86,7 @@ class LocalStack:
     def stop(self) -> None:
         """Stop the worker, then the servers; interrupted on the way, kill them all.
 
-        A worker has 30 s to end its chunks; those that it doesn't end are given back.
+        A worker has 30 s to finish its chunks and returns the others to the queue.
         """
         try:
             process.stop(self._children("worker"), *_STOP_WORKER)

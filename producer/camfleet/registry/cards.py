@@ -53,7 +53,7 @@ class CardInput(Part, frozen=True, kw_only=True):
 
 
 class Preprocessing(Part, frozen=True, kw_only=True):
-    """From 0..255 to the model's numbers; `scale` and `offset` only with mode "scale"."""
+    """How 0..255 becomes the model's numbers; `scale` and `offset` only with mode "scale"."""
 
     mode: Literal["none", "unit", "tf", "caffe", "imagenet", "scale"] = "none"
     scale: float | tuple[float, ...] = 1.0
@@ -112,7 +112,7 @@ class Card(Part, frozen=True, kw_only=True):
         return 1 if self.input.color == "gray" else 3
 
     def class_name(self, index: int) -> str:
-        """Return a class's label, or its number where the card has none."""
+        """Return a class's label, or its number if the card has none."""
         return self.label_list[index] if index < len(self.label_list) else str(index)
 
     def class_index(self, label: str) -> int:

@@ -18,7 +18,7 @@ from camfleet.jobstore.parquet import MAPS, RESULTS
 Writer = Callable[[Iterable[pa.Table], pa.Schema, BinaryIO], None]
 
 _GROUP_BYTES = 32 * 2**20  # of Parquet's row groups, in memory
-_LOOSE = 128  # tables that wait for a row group before they are joined: small ones cost more apart
+_LOOSE = 128  # tables that wait for a row group before they're joined: many small ones cost more
 
 
 def write_csv(tables: Iterable[pa.Table], schema: pa.Schema, sink: BinaryIO) -> None:

@@ -20,11 +20,11 @@ Texts = str | Iterable[str]
 
 
 class Filters(TypedDict, total=False):
-    """Which rows; one that is absent or None lets all through, several values mean any of them.
+    """Which rows; a filter that is absent or None lets all through, several values mean any.
 
     `status` is ok, no_evidence or failed; `code` an error code; `model` an id or `id@version`;
     `class_` an index, or a label as in targets (`label:7` for a label of digits); `rank` 0 for
-    first targets. Probabilities (0 to 1) are inclusive, rows without one are left out. `item` is
+    first targets. Probabilities (0 to 1) are inclusive, and exclude rows without one. `item` is
     an item's id, `image` a part of its URI.
     """
 
@@ -103,7 +103,7 @@ def _test(name: str, value: Any) -> Test:
 
 
 def _values(name: str, given: Any, kind: Any) -> Any:
-    """Return a filter's value as `kind`; one value where several may stand is a tuple of it."""
+    """Return a filter's value as `kind`; where several are allowed, one becomes a tuple of one."""
     if get_origin(kind) is tuple:
         single = isinstance(given, str) or not isinstance(given, Iterable)
         given = (given,) if single else tuple(given)
@@ -128,7 +128,7 @@ def _against(column: str, compare: Callable[[Any, Any], Any]) -> Callable[[Any],
 
 
 def _class(values: tuple[int | str, ...]) -> Test:
-    """Return the test for classes, of which some are named and some numbered."""
+    """Return the test for classes, each given by its label or its index."""
     targets = [parse_target(str(value)) for value in values]
     for value, target in zip(values, targets, strict=True):
         if target.kind not in ("index", "label") or target.counter:

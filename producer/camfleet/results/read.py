@@ -1,4 +1,4 @@
-"""A job's results parts, read one after another with flat memory."""
+"""A job's results parts, read one after the other with flat memory."""
 
 from collections.abc import Generator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What of a long stream of items was there before, found with flat memory."""
+"""Duplicates in a long stream of items, found with flat memory."""
 
 import itertools
 import json
@@ -32,9 +32,9 @@ AND (SELECT batch FROM seen WHERE key = substr(?1, 20 * place + 1, 20)) < ?3
 class Unique:
     """Lets an item through unless one with the same image, target and inputs came before.
 
-    For as many streams as are given to it, in turn; `dropped` counts what it held back. Items are
-    compared by 128-bit digests. `memory` bytes hold about a million of them; the rest lies in a
-    temporary file, 30 bytes an item, deleted at the end of a `with` or by `close`.
+    Takes any number of streams, one after the other; `dropped` counts what it held back. Items
+    are compared by 128-bit digests. `memory` bytes hold about a million of them; the rest goes to
+    a temporary file, 30 bytes an item, deleted at the end of a `with` or by `close`.
     """
 
     def __init__(self, memory: int = 32 * 2**20) -> None:
@@ -51,7 +51,7 @@ class Unique:
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items that are new, in their order; raise `ServiceError` without disk space.
 
-        Up to some thousand items are read before the first is given out.
+        It reads a few thousand items before it yields the first.
         """
         stream = iter(items)
         while batch := list(itertools.islice(stream, _BATCH)):
@@ -107,6 +107,6 @@ def _disk_errors() -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise ServiceError(
-            f"can't note which images were there before ({error}): make room in the temporary "
+            f"can't keep track of duplicate images ({error}): make room in the temporary "
             "folder, about 30 bytes an image, or set TMPDIR to another one"
         ) from error

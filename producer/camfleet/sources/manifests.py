@@ -1,4 +1,4 @@
-"""Manifests that users wrote: CSV, JSONL and Parquet become one stream of items."""
+"""Manifests as users write them: CSV, JSONL and Parquet become one stream of items."""
 
 import csv
 import json
@@ -41,9 +41,9 @@ def items(
 ) -> Iterator[Item]:
     """Yield the items of the manifest at `path`, which messages call `name`.
 
-    Relative URIs start at `folder`, a path without links or `s3://bucket/prefix`. Raises
-    `InvalidRequest` naming the line; with `on_broken` that is called instead, and the line left
-    out. A file that can't be read as a manifest at all is refused in either case.
+    Relative URIs are resolved against `folder`, a path without links or `s3://bucket/prefix`.
+    Raises `InvalidRequest` naming the line; with `on_broken`, the error is passed to that instead
+    and the line skipped. A file that isn't a manifest at all is refused either way.
     """
     place = index = -1
     for index, (place, row) in enumerate(_READERS[path.suffix.lower()](path, name)):
@@ -103,7 +103,7 @@ def _inputs(given: str | dict[str, Any]) -> str | None:
 
 
 def _text(value: str | float) -> str | None:
-    """Return a cell as text; whole numbers that a tool wrote as 3.0 as 3."""
+    """Return a cell as text; a whole number that a tool wrote as 3.0 becomes 3."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = "" if value != value else str(value)  # noqa: PLR0124  # NaN
@@ -151,7 +151,7 @@ def _csv(path: Path, name: str) -> Iterator[tuple[int, _Row]]:
 
 
 def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
-    """Yield the rows that aren't blank; what can't be parsed as its error."""
+    """Yield the rows that aren't blank, and for one that can't be parsed its error."""
     while True:
         try:
             row = next(reader)
@@ -187,7 +187,7 @@ def _jsonl(path: Path, _name: str) -> Iterator[tuple[int, _Row]]:
 
 
 def _from_text(text: bytes) -> _Row:
-    """Return a line that msgspec refuses: NaN and a byte order mark are fine in the end."""
+    """Return a line that msgspec refuses: NaN and a byte order mark are allowed after all."""
     try:
         row = msgspec.convert(json.loads(text), Line)
         msgspec.json.encode(row)  # refuses half a surrogate pair

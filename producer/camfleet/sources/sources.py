@@ -1,4 +1,4 @@
-"""Where the images of a job come from: any source becomes one stream of items."""
+"""Sources of a job's images: whatever they are, they become one stream of items."""
 
 import glob
 import tempfile
@@ -60,7 +60,7 @@ def _no_source(thing: Any) -> TypeError:
     way_out = "give strings, paths or Items, one or a list"
     if _is_image(thing):
         way_out = "client.upload(...) puts it into the bucket and returns the URI to submit"
-    return TypeError(f"source holds a {type(thing).__name__}: {way_out}")
+    return TypeError(f"source is or holds something of type {type(thing).__name__}: {way_out}")
 
 
 def items(
@@ -72,9 +72,8 @@ def items(
 
     A source is an image (path or URI), a folder, a glob, `s3://bucket/prefix/`, or a manifest, a
     path or `s3://` URI (.csv, .jsonl or .parquet with `image_uri` and optional `target`, `id` and
-    `inputs`; relative paths in it start at its own folder). Raises `InvalidRequest` naming source
-    and line; where only a manifest's line is wrong and there's `on_broken`, that is called with
-    the error instead, and the line left out.
+    `inputs`; paths in it are relative to its own folder). Raises `InvalidRequest` naming source
+    and line; with `on_broken`, a manifest's broken line is passed to that instead, and skipped.
     """
     if not 0 < len(source) <= LONGEST:
         raise InvalidRequest(f"a source has {len(source)} characters, not 1 to {LONGEST}")
@@ -155,7 +154,7 @@ def _matching(pattern: str) -> Iterator[str]:
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """Say that a file or folder of the source can't be read: left out, it would be lost."""
+    """Report a file or folder that can't be read: skipping it would lose images."""
     try:
         yield
     except OSError as error:

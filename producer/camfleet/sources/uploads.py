@@ -47,7 +47,7 @@ def upload(image: Image, storage: Storage) -> str:
     if isinstance(image, bytes | bytearray | memoryview):
         return _upload_bytes(bytes(image), "", storage)
     if not hasattr(image, "read"):
-        raise TypeError(f"image is a {type(image).__name__}: give {_WAYS}")
+        raise TypeError(f"image is of type {type(image).__name__}: give {_WAYS}")
     name = getattr(image, "name", "")
     suffix = Path(name).suffix.lower() if isinstance(name, str) else ""
     return _upload_bytes(_read(image), suffix, storage)

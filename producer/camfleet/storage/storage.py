@@ -83,9 +83,7 @@ class Storage:
             with boto_errors(place):
                 self._client.download_file(place.bucket, place.key, path)
         except ObjectMissing:
-            self.exists(
-                key_or_uri
-            )  # raises if our bucket is missing: boto3's HEAD can't tell
+            self.exists(key_or_uri)  # raises if our bucket is missing: boto3's HEAD can't tell
             raise
 
     def exists(self, key_or_uri: str) -> bool:
