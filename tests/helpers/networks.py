@@ -54,7 +54,7 @@ def select(split, folder=None, engine="auto", threads=0) -> SelectedEngine:
 
 
 def plain(splits, batch_size=4) -> list[SelectedEngine]:
-    """Return plain TensorFlow for each split: what the split itself has proven."""
+    """Return plain TensorFlow for each split, as it was verified."""
     engines = [TensorFlow(split, batch_size, head_gradients(split, batch_size)) for split in splits]
     return [
         SelectedEngine(engine, split.error) for engine, split in zip(engines, splits, strict=True)
@@ -62,7 +62,7 @@ def plain(splits, batch_size=4) -> list[SelectedEngine]:
 
 
 def randomise(model, seed=0):
-    """Give every weight, batch statistics too, a random value: nothing is zero or one by luck."""
+    """Give every weight, batch statistics too, a random value, so that none is 0 or 1 by luck."""
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         low, high = (0.5, 1.5) if "variance" in weight.path else (-0.5, 0.5)
@@ -113,7 +113,7 @@ def nested(classes=3, shape=(16, 16, 3)):
 
 
 def by_hand():
-    """A 4 x 4 ramp's network: all can be worked out with a pencil.
+    """A network for a 4 x 4 ramp, which can be worked out with a pencil.
 
     A 3 x 3 convolution of ones to two equal channels, ReLU, flatten, a dense layer with +1 for
     the first channel and -3 for the second.

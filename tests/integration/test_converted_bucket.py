@@ -1,4 +1,4 @@
-"""What one worker has converted, the next machine downloads: with real models and a real store."""
+"""What one worker has converted the next machine downloads, with real models and a real store."""
 
 import io
 import tarfile
@@ -21,7 +21,7 @@ SHAPE = (32, 48, 3)
 
 @pytest.fixture
 def machine(settings, tmp_path):
-    """Return a function that makes a worker with a disk of its own, by name."""
+    """Return a function that makes a worker with its own disk, by name."""
     made = []
 
     def make(name):
@@ -54,8 +54,8 @@ def explained(worker, digest):
 
 
 def converted(worker, digest):
-    """Return the keys of what lies there, once the worker's only thread has sent it."""
-    worker.teams.io.submit(int).result()
+    """Return the keys in the bucket, once the worker's only I/O thread has uploaded everything."""
+    worker.pools.io.submit(int).result()
     return list(worker.storage.keys(keys.converted(digest)))
 
 

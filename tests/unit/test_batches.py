@@ -9,7 +9,7 @@ from camfleet_worker.models.tf.batches import Batches
 
 
 def short_of_memory(most, seen):
-    """Return a function that doubles up to `most` rows and has no memory for more."""
+    """Return a function that doubles up to `most` rows and runs out of memory for more."""
 
     def run(rows):
         seen.append(len(rows))
@@ -33,7 +33,7 @@ def test_a_batch_that_memory_is_too_small_for_is_halved_for_good_and_goes_on(cap
 
 def test_a_batch_is_read_only_when_its_end_is_asked_for_so_that_a_gpu_has_the_next_one_by_then():
     class Computing:
-        """A tensor that a GPU may still compute: to read it waits for that."""
+        """A tensor that a GPU may still be computing; reading it waits for that."""
 
         def __init__(self, rows):
             self.rows = rows

@@ -1,4 +1,4 @@
-"""The model cache: one build however many ask, and a budget in bytes."""
+"""The model cache: one build no matter how many ask, and a budget in bytes."""
 
 import threading
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Selecting an engine: the fastest that agrees with Keras, and never an error where one can't."""
+"""Engine selection: the fastest that agrees with Keras, and never an error if one can't."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ VARIED = ("attention", "binary", "bytes", "hidden layer", "mixed_float16", "two 
 
 @keras.saving.register_keras_serializable("engines")
 class InPython(layers.Layer):
-    """Doubles its input in Python, as no graph can outside of this process."""
+    """Doubles its input in Python, which no graph can do outside this process."""
 
     def call(self, x):
         doubled = tf.numpy_function(lambda pixels: 2 * pixels, [x], tf.float32)

@@ -1,4 +1,4 @@
-"""Keras 2 models in real files, made by tf_keras in a process of its own, become Keras 3 models."""
+"""Keras 2 models in real files, made by tf_keras in a subprocess, become Keras 3 models."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a start keeps on disk for the next one, and what becomes of it when it's spoilt."""
+"""Converted models that one start leaves on disk for the next, whole and damaged ones."""
 
 import zipfile
 from dataclasses import fields
@@ -85,7 +85,7 @@ def test_a_model_is_explained_alike_at_the_next_start_which_needs_no_keras(tmp_p
 
 
 def explained(card, path):
-    """Return the explanations of a fresh start by all methods, of which CAM needs the weights."""
+    """Return a fresh start's explanations by all methods, of which CAM needs the weights."""
     made = build_explainer(
         card,
         path,

@@ -1,4 +1,4 @@
-"""Models are cut and converted in a process of their own, and what becomes of those that can't."""
+"""Models are cut and converted in a subprocess; those that can't be are cut in the worker."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ print(made.engines[0].name, sorted({"tensorflow", "keras"} & set(sys.modules)))
 
 
 def saved(model, folder):
-    """Return the card of a model that's written to a folder, and its path."""
+    """Save a model to a folder and return its card and path."""
     path = folder / "model.keras"
     model.save(path)
     height, width, _ = model.inputs[0].shape[1:]

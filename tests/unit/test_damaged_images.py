@@ -1,4 +1,4 @@
-"""open_image on damaged files: what comes out is whole, or an ImageError says that it isn't."""
+"""open_image on damaged files: the result is whole, or an ImageError says that it isn't."""
 
 import io
 import itertools
@@ -12,7 +12,7 @@ from PIL import Image
 from camfleet.errors import ImageError, ImageUnreadable
 from camfleet_worker.pictures.decode import open_image
 
-# What Pillow warns of in metadata is ignored outside of tests too: see imagefile.py.
+# Pillow's warnings about metadata are ignored outside of tests too: see pictures/header.py.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 

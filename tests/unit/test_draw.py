@@ -1,4 +1,4 @@
-"""render: the map lies where the model looked, in the colours and sizes asked for."""
+"""pictures: the map lies where the model looked, in the requested colours and sizes."""
 
 import io
 from dataclasses import dataclass

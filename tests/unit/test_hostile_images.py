@@ -1,4 +1,4 @@
-"""open_image on files made to harm: they cost next to nothing, and nothing but an ImageError."""
+"""open_image on hostile files: they cost next to nothing and only raise an ImageError."""
 
 import io
 import struct
@@ -117,7 +117,7 @@ print(outcome, (peak() - before) // 1024)
 
 
 def cost(data: bytes, folder: Path) -> tuple[str, int]:
-    """Return how another process fares with `data`, and the MiB by which that raised its peak."""
+    """Return how `data` fares in a subprocess, and the MiB by which it raises the peak memory."""
     if not Path("/proc/self/status").exists():
         pytest.skip("the peak of a process is read from /proc")
     file = folder / "image"

@@ -1,4 +1,4 @@
-"""open_image: whatever somebody sends becomes upright 8-bit RGB, or an error that says why."""
+"""open_image: any file becomes upright 8-bit RGB, or an error that says why."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from PIL import Image
 from camfleet.errors import ImageUnreadable
 from camfleet_worker.pictures.decode import open_image
 
-# What Pillow warns of in metadata is ignored outside of tests too: see imagefile.py.
+# Pillow's warnings about metadata are ignored outside of tests too: see pictures/header.py.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -1,4 +1,4 @@
-"""JPEGs are decoded past Pillow where nothing is wrong with them; the pixels are the same."""
+"""Flawless JPEGs are decoded without Pillow, with the same pixels."""
 
 import io
 import random
@@ -44,7 +44,7 @@ def jpeg(side: int, *, mode: str = "RGB", orientation: int = 1, **options: Any) 
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Return a list that tells of each JPEG opened whether it was decoded past Pillow."""
+    """Return a list that records for each opened JPEG whether it was decoded without Pillow."""
     found: list[bool] = []
     flawless = decode.flawless_jpeg
 

@@ -1,4 +1,4 @@
-"""Model files: what is read, what is refused, and that no code of a file is ever run."""
+"""Model files: what is read, what is refused, and that no code from a file ever runs."""
 
 import json
 import zipfile

@@ -1,4 +1,4 @@
-"""open_reduced: a large JPEG is decoded smaller, and what the model sees stays where it is."""
+"""open_reduced: a large JPEG is decoded smaller, and what the model sees stays in place."""
 
 import io
 from typing import Any
@@ -17,7 +17,7 @@ AS_IT_IS = Preprocessing(mode="none")
 
 
 def scene(height: int = 480, width: int = 640) -> Image.Image:
-    """Return a picture like a photograph: fine shades, coarse colours, a bright disc aside."""
+    """Return a picture like a photograph: fine shades, coarse colours, a bright disc off centre."""
     rng = np.random.default_rng(7)
     pixels = np.zeros((height, width, 3), np.float32)
     for cells, channels in ((4, 3), (16, 3), (64, 1), (128, 1)):

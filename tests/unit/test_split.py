@@ -1,4 +1,4 @@
-"""Cutting models: which layer, which logits, and what is refused with which words."""
+"""Cutting models: which layer, which logits, and which refusals with which message."""
 
 import keras
 import numpy as np

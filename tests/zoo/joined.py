@@ -100,7 +100,7 @@ def two_photos() -> Any:
 
 
 def two_views() -> Any:
-    """A photograph and its mirror image through one backbone: they part right at the start."""
+    """A photograph and its mirror image through one backbone: the paths fork at the input."""
     inner, image = backbone(), keras.Input(SHAPE)
     x = layers.Rescaling(0.5, name="before")(image)
     views = [layers.GlobalAveragePooling2D()(inner(view)) for view in (x, ops.flip(x, axis=2))]

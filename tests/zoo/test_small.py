@@ -1,4 +1,4 @@
-"""Small models of every build: right answers and maps, or a refusal that names the reason."""
+"""Small models of every kind: right answers and maps, or a refusal that names the reason."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Keras models out of TF.js layers models that are bundled as JavaScript modules.
+"""Keras models from TF.js layers models that are bundled as JavaScript modules.
 
 Such a bundle is a module per file: `model.min.js` holds topology and weight manifest as a literal,
 each shard is base64 text. Weights are in one byte each, with minimum and scale.
@@ -25,7 +25,7 @@ def module(text: str) -> Any:
 
 
 def as_json(literal: str) -> str:
-    """Return a minified JavaScript literal as JSON: keys quoted, numbers and truth written out."""
+    """Return a minified JavaScript literal as JSON: keys quoted, numbers and booleans expanded."""
     if literal.startswith('"'):
         return literal
     literal = re.sub(r"![01]", lambda found: WORDS[found.group()], literal)
