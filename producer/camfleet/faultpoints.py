@@ -1,8 +1,8 @@
-"""Named points at which the fault suite holds a process, to kill it or its servers just there.
+"""Named points where the fault suite holds a process, to kill it or its servers right there.
 
-A point is armed by a file of its name in the folder that CAMFLEET_FAULT_DIR names. A process that
-reaches it writes `<point>.<pid>` beside it and waits until the file is gone. Without the setting
-nothing is looked at.
+A file named like a point, in the folder CAMFLEET_FAULT_DIR, arms it. A process that reaches an
+armed point writes `<point>.<pid>` beside that file and waits until the file is gone. Without the
+setting nothing is checked.
 """
 
 import os

@@ -24,7 +24,7 @@ def dead(fleet):
     """Kill producers at each point, all of them before the first test: their claims run out."""
     orders = {}
     producers = {}
-    for point in [*UNKNOWN, *KNOWN, *(f"{each} alone" for each in KNOWN)]:
+    for point in [*UNKNOWN, *KNOWN, *(f"{known} alone" for known in KNOWN)]:
         job_id = f"killed-at-{point.replace(' ', '-')}"
         uris = fleet.photographs(IMAGES)
         orders[point] = Order(fleet.client.job(job_id), uris)

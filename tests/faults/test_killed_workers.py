@@ -19,7 +19,7 @@ def test_a_job_is_ended_by_another_worker(fleet, survivor, points):
     with fleet.workers(*points) as victims:
         order = fleet.submit((len(points) + 2) * CHUNK)
         survivor.hold("leased")
-        asked = CHUNK * sum(each != "leased" for each in points)  # two batches load at a time
+        asked = CHUNK * sum(point != "leased" for point in points)  # two batches load at a time
         before = _killed(fleet, order, victims, asked)
     survivor.points.release()
     order.check()
@@ -70,4 +70,4 @@ def _failed_before(job, storage):
     record = job.record()
     parts = (keys.history_part(record, record.chunk(number, 1)) for number in range(record.parts))
     images = (parquet.read_images(storage.get(key).data)[0] for key in parts)
-    return {image.item_id for each in images for image in each if image.error_code}
+    return {image.item_id for chunk in images for image in chunk if image.error_code}

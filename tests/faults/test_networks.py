@@ -79,9 +79,9 @@ def cases(fleet):
     ]
     with ExitStack() as stack:
         made = {}
-        for database, each in enumerate(wanted, start=2):
+        for database, key in enumerate(wanted, start=2):
             beside = stack.enter_context(fleet.beside(database))
-            made[each] = Case.begin(stack, beside, *each)
+            made[key] = Case.begin(stack, beside, *key)
         for case in made.values():
             case.worker.ready()
             case.submit()

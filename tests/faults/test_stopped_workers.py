@@ -19,7 +19,7 @@ OTHERS = ((QUIT, NOW), (INT, NOW), (TERM, REMAPPED))
 def test_a_chunk_that_has_no_time_left_goes_to_another_worker_at_once(fleet, survivor, signals):
     survivor.points.arm("leased")
     with ExitStack() as stack:
-        leavers = [stack.enter_context(fleet.worker("batch", **each)) for _, each in signals]
+        leavers = [stack.enter_context(fleet.worker("batch", **options)) for _, options in signals]
         for leaver in leavers:
             leaver.ready()
         order = fleet.submit((len(leavers) + 1) * CHUNK)

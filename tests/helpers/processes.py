@@ -32,9 +32,9 @@ class Points:
 
     def release(self, *points):
         """Let whoever is held go on; without names at all points."""
-        for each in points or [path.name for path in self.folder.iterdir()]:
-            (self.folder / each).unlink(missing_ok=True)
-            for held in self.folder.glob(f"{each}.*"):
+        for point in points or [path.name for path in self.folder.iterdir()]:
+            (self.folder / point).unlink(missing_ok=True)
+            for held in self.folder.glob(f"{point}.*"):
                 held.unlink(missing_ok=True)
 
     def is_held(self, point):

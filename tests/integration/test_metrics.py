@@ -112,7 +112,7 @@ def test_a_message_without_a_time_counts_without_an_age(queues, redis, foreign):
 
 
 def test_the_chunks_of_dead_workers_are_overdue(own, queues, redis):
-    alive, dead = (Leases(replace(own, lease_seconds=each)) for each in (60, 0.05))
+    alive, dead = (Leases(replace(own, lease_seconds=seconds)) for seconds in (60, 0.05))
     alive.take(ref(0))
     dead.take(ref(1))
     wait_until(lambda: queues.read().leases_overdue == 1, 5)

@@ -62,7 +62,7 @@ def photos(folder):
 
 def submit(client, sources, **options):
     """Submit a job whose messages nobody reads: the test is the worker."""
-    job = client.submit([str(each) for each in sources], models=["tiles"], **options)
+    job = client.submit([str(source) for source in sources], models=["tiles"], **options)
     return job, job.record()
 
 
@@ -328,6 +328,6 @@ def test_a_card_lets_a_large_jpeg_be_decoded_smaller(client, worker, folder, mon
     assert reduced.geometry == whole.geometry
     np.testing.assert_allclose(reduced.map, whole.map, atol=0.01 * max(whole.map))
     shown = [client.storage.get(row.overlay_uri).data for row in rows]
-    pictures = [np.asarray(Image.open(io.BytesIO(each)), int) for each in shown]
+    pictures = [np.asarray(Image.open(io.BytesIO(data)), int) for data in shown]
     assert pictures[0].shape == (240, 320, 3)
     assert np.abs(pictures[0] - pictures[1]).mean() < 1

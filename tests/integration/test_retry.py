@@ -90,7 +90,7 @@ def submit(client, photos):
     def submit(**options):
         path = photos[0][0].parent / "m.csv"
         path.write_text(
-            "image_uri,id\n" + "".join(f"{each},{each.stem[-1]}\n" for each in photos[0])
+            "image_uri,id\n" + "".join(f"{photo},{photo.stem[-1]}\n" for photo in photos[0])
         )
         return client.submit([str(path)], models=["retried"], **options)
 

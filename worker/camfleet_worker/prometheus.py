@@ -1,4 +1,4 @@
-"""What Prometheus can ask a worker: counted where it happens, read when it asks."""
+"""What a worker tells Prometheus: counted where it happens, read at each scrape."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -68,7 +68,7 @@ class Metrics:
         self._server: tuple[WSGIServer, Thread] | None = None
 
     def images(self, rows: Iterable[Result], kind: Kind) -> Iterator[Result]:
-        """Yield the rows, counting each image as its first target ended."""
+        """Yield the rows, counting each image by how its first target ended."""
         for row in rows:
             if row.rank == 0:
                 self._image(row, kind)
@@ -88,12 +88,12 @@ class Metrics:
         return self._in_work.track_inprogress()
 
     def watch(self, cache: ModelCache[Any, Any], queues: BacklogReader) -> None:
-        """Ask these two whenever Prometheus asks."""
+        """Read these two at each scrape."""
         self.registry.register(_Models(cache))
         self.registry.register(_Broker(queues))
 
     def serve(self, host: str, port: int) -> None:
-        """Answer Prometheus in threads of its own; port 0: don't. Raises `ConfigurationError`."""
+        """Serve Prometheus in separate threads, or not at port 0; raises `ConfigurationError`."""
         if not port:
             return
         try:
@@ -118,12 +118,12 @@ class Metrics:
         self._images.labels(row.status, model, kind).inc()
         for stage, seconds in self._seconds.items():
             milliseconds = getattr(row.timings, stage)
-            if milliseconds:  # a failed image doesn't get to all of them
+            if milliseconds:  # a failed image doesn't reach all stages
                 seconds.observe(milliseconds / 1e3)
 
 
 class _Models(Collector):
-    """The model cache, at the time of the question."""
+    """The model cache, at the time of a scrape."""
 
     def __init__(self, cache: ModelCache[Any, Any]) -> None:
         self._cache = cache
@@ -141,7 +141,7 @@ class _Models(Collector):
 
 
 class _Broker(Collector):
-    """The queues and leases of the whole fleet; without Redis only that it's away."""
+    """The queues and leases of the whole fleet; during an outage only that Redis is down."""
 
     def __init__(self, queues: BacklogReader) -> None:
         self._queues = queues

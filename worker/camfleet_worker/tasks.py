@@ -1,4 +1,4 @@
-"""The Celery tasks: glue between messages and the pipeline."""
+"""The Celery tasks: glue between messages and a worker's services."""
 
 import logging
 from collections.abc import Callable
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def register(app: Celery, services: Callable[[], "Services"]) -> None:
-    """Give `app` its tasks; `services` returns the process's own, built at the first call."""
+    """Register all tasks with `app`; `services` returns the process's own, built at its first call."""
 
     @app.task(name=messages.EXPLAIN_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
     def explain(**message: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
 
     @app.task(name=messages.PROBE_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
     def probe(**message: Any) -> dict[str, Any]:
-        """Try to read some images, as a dry run asks."""
+        """Try to read some images, for a dry run."""
         try:
             uris = decode(message.get("request"), ProbeRequest).uris
             return encode(ProbeReply(errors=services().pipeline.probe(uris), error=None))

@@ -1,4 +1,4 @@
-"""Tells whoever submitted a job that it has ended: signed, in a thread of its own, until they hear.
+"""Tells a job's submitter that it has ended: by signed callbacks, repeated until one is received.
 
 Messages, signatures and pauses are those of Standard Webhooks (https://www.standardwebhooks.com).
 """
@@ -28,19 +28,19 @@ _POLL_SECONDS = 1.0
 _LONGEST_WAIT = 30.0
 _CLOSING_SECONDS = 2.0
 _GONE = 410
-# Before the attempts after the first, in units of CAMFLEET_WEBHOOK_RETRY_SECONDS: at its default
+# Pauses before the attempts after the first, in units of CAMFLEET_WEBHOOK_RETRY_SECONDS: at its default
 # 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.
 _PAUSES = (1, 60, 360, 1440, 3600, 7200, 10080, 14400, 17280)
 _JITTER = 0.1
-_TOLD = ("total", "ok", "no_evidence", "failed", "failures", "retry")
+_REPORTED = ("total", "ok", "no_evidence", "failed", "failures", "retry")
 _NO_SECRET = "CAMFLEET_WEBHOOK_SECRET is not set on the workers"  # noqa: S105
 
 
 class Sender:
-    """Sends the callbacks that are due, one after the other, in a thread of its own.
+    """Sends due callbacks one after the other, in a thread of its own.
 
     Every callback arrives at least once or is given up; two senders never send the same one at
-    the same time unless a lease runs out. `poll_seconds` is how often it looks for due ones.
+    the same time unless a lease runs out. It looks for due ones every `poll_seconds`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Sender:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread; a callback that isn't answered soon is left to its lease."""
+        """End the thread; a callback without an answer by then is left to its lease."""
         self._closed.set()
         self._thread.join(_CLOSING_SECONDS)
         self._callbacks.close()
@@ -93,21 +93,21 @@ class Sender:
         if self._webhook is None:
             return self._give_up(held, _NO_SECRET)
         message = self._message(ending)
-        # Storage may have been slow: nobody else shall begin while this is on its way.
+        # Storage may have been slow: nobody else must begin while this is on its way.
         renewed = self._callbacks.renew(held)
         if renewed:
-            self._send(renewed, ending, url, message, signed(self._webhook, ending, message))
+            self._send(renewed, ending, url, message, sign(self._webhook, ending, message))
         return None
 
     def _message(self, ending: Ending) -> bytes:
         """Return the body: JSON with the members type, timestamp and data."""
         progress = asdict(self._ledger.progress(ending.job_id))
-        told = {name: progress[name] for name in _TOLD}
+        counts = {name: progress[name] for name in _REPORTED}
         return msgspec.json.encode(
             {
                 "type": f"job.{ending.state}",
                 "timestamp": datetime.fromtimestamp(ending.at, UTC).isoformat(),
-                "data": {"job_id": ending.job_id, "state": ending.state, **told},
+                "data": {"job_id": ending.job_id, "state": ending.state, **counts},
             }
         )
 
@@ -150,7 +150,7 @@ class Sender:
         self._callbacks.finish(held, f"given up: {reason}")
 
 
-def signed(webhook: Webhook, ending: Ending, message: bytes) -> dict[str, str]:
+def sign(webhook: Webhook, ending: Ending, message: bytes) -> dict[str, str]:
     """Return the headers of one attempt; the id is the same for every attempt."""
     now = datetime.now(UTC)
     return {
@@ -162,10 +162,10 @@ def signed(webhook: Webhook, ending: Ending, message: bytes) -> dict[str, str]:
 
 
 def pause(attempts: int, unit: float, retry_after: float | None) -> float:
-    """Return the seconds to wait after so many failed attempts, from 1 on.
+    """Return the seconds to wait after so many failed attempts, 1 or more.
 
-    `unit` is the first pause. A receiver that asks for more time gets it, up to the pause that
-    would come next.
+    `unit` is the first pause. A receiver that asks for more time gets it, up to the length of the
+    pause after this one.
     """
     own = _PAUSES[attempts - 1] * unit * random.uniform(1, 1 + _JITTER)  # noqa: S311  # no secret
     longest = _PAUSES[min(attempts, len(_PAUSES) - 1)] * unit

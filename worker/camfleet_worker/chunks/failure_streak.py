@@ -1,4 +1,4 @@
-"""Chunks that broke one after the other: a sign that it's the worker's fault."""
+"""Chunks that broke in a row, which is a sign that the worker is at fault."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ _LONGEST = 300  # characters of an error in the reason
 
 
 class FailureStreak:
-    """Counts them, and gives `stop_work` the reason once there are `limit`.
+    """Counts chunks that broke in a row; calls `stop_work` with the reason at `limit` of them.
 
     Safe to share by threads.
     """

@@ -14,9 +14,9 @@ logger = logging.getLogger(__name__)
 
 
 class Reaper:
-    """A thread that looks for such chunks and gives each to `publish`, which queues it again.
+    """A thread that puts such chunks back into the queue, by `publish`.
 
-    A lease lasts `seconds`. All workers have a reaper; Redis lets one of them work at a time.
+    A lease lasts `seconds`. Every worker has a reaper; Redis lets one of them work at a time.
     """
 
     def __init__(

@@ -83,7 +83,8 @@ class Steps:
                 uri=image.item.image_uri,
             )
             image.file = b""
-            image.pixels, image.geometry = prepare(photo, card.input, card.preprocessing, scale)
+            image.pixels, shown = prepare(photo, card.input, card.preprocessing, scale)
+            image.geometry = self._explainer.place(shown)
             if overlay:
                 image.canvas = draw.canvas(photo, outputs.max_side)
 

@@ -37,7 +37,7 @@ class Pool(ThreadPoolExecutor):
                     left.clear()
                     raise
 
-        # One task for each thread, not for each thing: to wake a thread costs more than a step.
+        # One task per thread, not per thing: waking a thread costs more than a step.
         tasks = [self.submit(copy_context().run, take) for _ in range(min(self.size, len(left)))]
         wait(tasks)
         for task in tasks:
