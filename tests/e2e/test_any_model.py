@@ -26,7 +26,7 @@ def two_inputs(client, folder):
     card = write_card(folder / "two", "two", model=model, image_input='"photo"', output='"kind"')
     card.write_text(card.read_text() + "[inputs.age]\ndefault = 1\n")
     ref, report = client.models.add(card, timeout=60)
-    assert [each["name"] for each in report["other_inputs"]] == ["age"]
+    assert [other["name"] for other in report["other_inputs"]] == ["age"]
     return ref
 
 
@@ -52,8 +52,8 @@ def test_a_second_input_comes_from_the_command_line_or_the_card(run, photos):
 def test_a_second_input_comes_with_each_row_of_a_manifest(run, client, folder, photos):
     values = [{"age": 1}, {"age": -1}, None, {"age": [2, 3]}]
     rows = [
-        {"image_uri": str(photos[0]), "inputs": each, "id": name}
-        for each, name in zip(values, "abcd", strict=True)
+        {"image_uri": str(photos[0]), "inputs": given, "id": name}
+        for given, name in zip(values, "abcd", strict=True)
     ]
     (folder / "ages.jsonl").write_text("\n".join(map(json.dumps, rows)))
     job = run("submit", folder / "ages.jsonl", "--model", "two", "--watch").stdout.split()[0]
@@ -108,7 +108,7 @@ def test_maps_of_two_layers_are_fused_and_each_is_in_the_table(run, client, fold
     assert done.returncode == 0, done.stderr
     (row,) = client.job(done.stdout.split()[0]).results()
     assert row.layer == "fine,coarse"
-    assert [(each.layer, each.grid_height) for each in row.layer_maps] == [
+    assert [(layer.layer, layer.grid_height) for layer in row.layer_maps] == [
         ("fine", 32),
         ("coarse", 16),
     ]

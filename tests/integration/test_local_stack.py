@@ -33,7 +33,7 @@ from pathlib import Path
 from camfleet.local.stack import LocalStack
 stack = LocalStack(Path(sys.argv[1]), worker=False)
 stack.start()
-pids = [each.pid for each in stack.processes.values()]
+pids = [child.pid for child in stack.processes.values()]
 print(json.dumps({"pids": pids, "environ": stack.environ}), flush=True)
 sys.stdin.read()
 """
@@ -93,9 +93,9 @@ def listeners(pid):
 
 
 def sockets(pid):
-    for each in Path(f"/proc/{pid}/fd").iterdir():
+    for link in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
-            kind, _, inode = str(each.readlink()).partition(":")
+            kind, _, inode = str(link.readlink()).partition(":")
             if kind == "socket":
                 yield inode.strip("[]")
 
@@ -127,7 +127,7 @@ def test_objects_and_keys_and_the_environment_survive_a_restart(tmp_path, write,
 
 def test_stopping_leaves_no_process_no_environment_and_no_socket(tmp_path):
     with LocalStack(tmp_path, worker=False) as stack:
-        pids = [each.pid for each in stack.processes.values()]
+        pids = [child.pid for child in stack.processes.values()]
         assert all(map(alive, pids))
         ports = Ports(**json.loads((tmp_path / "ports.json").read_text()))
         assert list(ports.sockets())
@@ -158,7 +158,7 @@ def test_only_loopback_is_listened_on(stack):
 
 @linux
 def test_the_store_waits_its_turn_beside_what_computes_and_the_broker_does_not(stack):
-    policies = {name: os.sched_getscheduler(each.pid) for name, each in stack.processes.items()}
+    policies = {name: os.sched_getscheduler(child.pid) for name, child in stack.processes.items()}
     assert policies == {"valkey": os.SCHED_OTHER, "seaweedfs": os.SCHED_BATCH}
 
 
@@ -196,14 +196,14 @@ def test_valkey_wants_its_password_and_never_evicts(settings):
 
 def test_secrets_are_in_private_files_and_in_no_command_line(stack):
     private = [stack.data / "env", stack.data / "credentials.json", *stack.data.glob("config/*")]
-    assert [oct(each.stat().st_mode & 0o777) for each in private] == ["0o600"] * 5
+    assert [oct(path.stat().st_mode & 0o777) for path in private] == ["0o600"] * 5
     secrets = json.loads((stack.data / "credentials.json").read_text()).values()
     for process in stack.processes.values():
-        assert not any(each in " ".join(process.args) for each in secrets)
+        assert not any(secret in " ".join(process.args) for secret in secrets)
 
 
 def test_the_environment_file_reads_back_as_the_settings(stack):
-    lines = [shlex.split(each) for each in (stack.data / "env").read_text().splitlines()]
+    lines = [shlex.split(line) for line in (stack.data / "env").read_text().splitlines()]
     exported = dict(words[1].split("=", 1) for words in lines if words[0] == "export")
     assert exported == stack.environ
     read_back = {name: value for name, value in exported.items() if name.startswith("CAMFLEET_")}

@@ -102,7 +102,7 @@ def test_keys_with_odd_characters_mean_what_they_mean_to_boto3(storage, key):
 
 
 def test_keys_are_listed_as_they_are(storage):
-    keys = [f"listed/{each}" for each in ("a b", "ä b+c%20#d?.jpg", "a%2Fb")]
+    keys = [f"listed/{name}" for name in ("a b", "ä b+c%20#d?.jpg", "a%2Fb")]
     for key in keys:
         storage.put(key, b"x", "image/jpeg")
     assert list(storage.keys("listed/")) == sorted(keys)
@@ -297,7 +297,7 @@ def test_replace_writes_over_the_version_it_was_told_only(storage):
     ("key", "padding"), [("race/plain", b""), ("race//odd", b""), ("race/large", LARGE)]
 )
 def test_of_eight_writers_at_once_exactly_one_wins(settings, key, padding):
-    storage = Storage(settings, seconds=60)  # SeaweedFS lets losers wait for a second each
+    storage = Storage(settings, seconds=60)  # SeaweedFS makes losers wait, a second for each
     storage.delete([key])
     start = threading.Barrier(8)
 

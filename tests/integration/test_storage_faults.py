@@ -139,7 +139,7 @@ def test_small_objects_go_through_obstore(store, verb):
 
     _, storage = store(note)
     verb(storage)
-    assert [each.partition("/")[0] for each in agents] == ["object_store"]
+    assert [agent.partition("/")[0] for agent in agents] == ["object_store"]
 
 
 @every_verb
@@ -350,7 +350,7 @@ def test_a_store_without_conditions_is_written_to_without(store, key, caplog):
         storage.create(key, b"second", "text/plain")
         storage.replace(key, b"third", "text/plain", etag="version")
     assert written == [b"first", b"second", b"third"]
-    assert len([each for each in caplog.records if "conditional" in each.message]) == 1
+    assert len([record for record in caplog.records if "conditional" in record.message]) == 1
 
 
 def test_a_bucket_of_another_region_is_found(store):

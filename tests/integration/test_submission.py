@@ -159,7 +159,7 @@ def test_of_two_who_submit_the_same_id_at_once_one_does(client, redis, job_id):
 
 
 def test_a_broken_line_leaves_nothing_and_the_id_can_be_used_again(client, redis, job_id, tmp_path):
-    lines = "".join(f"s3://b/{each},top\n" for each in range(10))
+    lines = "".join(f"s3://b/{number},top\n" for number in range(10))
     path = tmp_path / "m.csv"
     path.write_text(f"image_uri,target\n{lines}s3://b/10,top:none\n")
     with pytest.raises(InvalidRequest, match=r"m\.csv, line 12"):
@@ -203,9 +203,9 @@ def test_a_record_that_somebody_wrote_meanwhile_is_not_written_over(client, job_
 
 def test_redis_holds_as_much_for_many_images_as_for_few(client, redis, job_id):
     sizes = []
-    for each in (1, 100):
-        with Client(replace(client.settings, chunk_size=each)) as own:
+    for size in (1, 100):
+        with Client(replace(client.settings, chunk_size=size)) as own:
             redis.flushdb()
-            assert submit(own, f"{job_id}-{each:03d}", items(10 * each)).record().parts == 10
+            assert submit(own, f"{job_id}-{size:03d}", items(10 * size)).record().parts == 10
             sizes.append(sum(redis.memory_usage(key, samples=0) for key in redis.keys("*")))
     assert sizes[1] <= 1.02 * sizes[0] < 50_000
