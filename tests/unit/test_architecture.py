@@ -61,6 +61,7 @@ HOMES = {
         "camfleet_worker/models/tf/flat_graph.py",
         "camfleet_worker/models/tf/heads.py",
         "camfleet_worker/models/tf/loader.py",
+        "camfleet_worker/models/tf/places.py",
         "camfleet_worker/models/tf/verify.py",
     },
     "cv2": {

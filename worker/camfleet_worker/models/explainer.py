@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from camfleet.contract.geometry import Geometry
 from camfleet.contract.outputs import Fuse, Method
 from camfleet.contract.targets import Target
 from camfleet.errors import CamfleetError, NonFiniteOutput
@@ -22,8 +23,9 @@ from camfleet_worker.pictures import heat
 class Explanation:
     """One image and one class.
 
-    `raw` is the signed map, (h, w) float32 on the layer's own grid. If maps of several layers
-    were fused it is the fused one, and `layers` holds each layer's path and own map.
+    `raw` is the signed map, (h, w) float32 on the layer's own grid, upright as the image is. If
+    maps of several layers were fused it is the fused one, and `layers` holds each layer's path and
+    own map.
     """
 
     class_index: int
@@ -85,6 +87,15 @@ class Explainer:
     def shape(self) -> tuple[int, int, int]:
         """Return (H, W, C) of one input."""
         return (self.card.input.height, self.card.input.width, self.card.channels)
+
+    def place(self, geometry: Geometry) -> Geometry:
+        """Return which part of the original image the maps cover, from what the input shows."""
+        return self._finest.placement.placed(geometry)
+
+    @property
+    def _finest(self) -> Split:
+        """Return the split whose grid maps of several layers are fused on."""
+        return max(self.splits, key=lambda split: split.layer.height * split.layer.width)
 
     def warm(self) -> None:
         """Run every size that batches are padded to, so that no image has to wait for tracing."""
@@ -153,8 +164,8 @@ class Explainer:
         choices = [self._specs(row, scores, target) for row, target in enumerate(targets)]
         specs = [spec for choice in choices if isinstance(choice, list) for spec in choice]
         maps = [
-            maker.make(activations, specs)
-            for maker, (activations, _) in zip(makers, forward, strict=True)
+            [split.placement.upright(raw) for raw in maker.make(activations, specs)]
+            for split, maker, (activations, _) in zip(self.splits, makers, forward, strict=True)
         ]
         explanations = {
             spec: self._explanation(spec, scores, [layer_maps[index] for layer_maps in maps])
@@ -191,16 +202,22 @@ class Explainer:
             class_index=spec.class_index,
             logit=float(scores.logits[place]),
             probability=None if scores.chances is None else float(scores.chances[place]),
-            raw=_fuse(maps, self.fuse) if several else maps[0],
+            raw=self._fuse(maps) if several else maps[0],
             layers=tuple(zip(paths, maps, strict=True)) if several else (),
         )
 
-
-def _fuse(maps: Sequence[Array], how: Fuse) -> Array:
-    """Return the mean or maximum of the maps' heat (0 to 1) on the finest of their grids."""
-    height, width = max((raw.shape for raw in maps), key=lambda shape: shape[0] * shape[1])
-    heats = np.stack([heat.resize(heat.normalise(raw), height, width) for raw in maps])
-    return np.asarray(heats.mean(axis=0) if how == "mean" else heats.max(axis=0), np.float32)
+    def _fuse(self, maps: Sequence[Array]) -> Array:
+        """Return the mean or maximum of the maps' heat (0 to 1) on the finest of their grids."""
+        finest = self._finest.placement
+        heats = np.stack(
+            [
+                split.placement.resample(heat.normalise(raw), finest, self.shape[:2])
+                for split, raw in zip(self.splits, maps, strict=True)
+            ]
+        )
+        return np.asarray(
+            heats.mean(axis=0) if self.fuse == "mean" else heats.max(axis=0), np.float32
+        )
 
 
 def _check_finite(explanations: list[Explanation]) -> list[Explanation] | CamfleetError:

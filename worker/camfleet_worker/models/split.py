@@ -8,6 +8,7 @@ import numpy as np
 
 from camfleet.errors import InvalidRequest, MethodRefused
 from camfleet_worker.arrays import Array
+from camfleet_worker.models.placement import Placement
 
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 1e-2  # for models that compute in float16 or bfloat16
@@ -83,12 +84,14 @@ class Split:
     `ending` is the activation that was removed to get logits. `cam_weights` is (K, classes) where
     CAM's closed form holds, otherwise `cam_reason` says why not. `error` is the largest difference
     between the parts and the whole, `tolerance` its limit, `trial` what they were compared on.
+    `placement` says where the feature maps' cells lie in the image.
     """
 
     conv: Any
     head: Any
     extras: tuple[Extra, ...]
     layer: Candidate
+    placement: Placement
     candidates: tuple[Candidate, ...]
     ending: str
     activation: Activation

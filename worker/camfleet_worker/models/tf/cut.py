@@ -28,6 +28,7 @@ def cut_model(
     description = describe(model, signature, layer_name, activation)
     conv, head = _submodels(description)
     trial, outputs = verify.run(model, description, conv, head, probe)
+    verify.check_placement(conv, description, probe[0])
     meaning = description.activation
     if activation == "auto" and verify.are_probabilities(outputs, description.ending):
         meaning = "given"
@@ -66,6 +67,7 @@ def _split(
         head=head,
         extras=description.extras,
         layer=candidate(description.step),
+        placement=description.placement,
         candidates=tuple(map(candidate, description.candidates)),
         ending=description.ending,
         activation=meaning,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from camfleet.errors import LayerRefused, ModelRefused
+from camfleet_worker.models.placement import Placement
 from camfleet_worker.models.split import (
     HALF_TOLERANCE,
     TOLERANCE,
@@ -18,6 +19,7 @@ from camfleet_worker.models.split import (
 )
 from camfleet_worker.models.tf import heads
 from camfleet_worker.models.tf.flat_graph import FlatGraph, Step, flatten
+from camfleet_worker.models.tf.places import Places, follow
 from camfleet_worker.models.tf.signature import Signature, choose_ends, extras_of
 
 
@@ -37,6 +39,7 @@ class Description:
     extras: tuple[Extra, ...]
     candidates: list[Step]
     step: Step
+    placement: Placement
 
     @property
     def tolerance(self) -> float:
@@ -50,7 +53,11 @@ def describe(model: Any, signature: Signature, layer_name: str, activation: str)
     whole = flatten(model, image, signature.shape, output)
     graph, ending = heads.strip_activation(whole)
     extras = extras_of(graph, signature.defaults)
-    candidates = _candidates(graph)
+    places = follow(graph)
+    candidates = _candidates(graph, places)
+    step = _choose_layer(graph, candidates, places, layer_name)
+    placement = places.placement(step.output)
+    assert placement is not None  # as of every candidate
     return Description(
         image=image,
         output=output,
@@ -59,7 +66,8 @@ def describe(model: Any, signature: Signature, layer_name: str, activation: str)
         activation=heads.meaning(activation, ending, int(graph.output.shape[-1])),
         extras=extras,
         candidates=candidates,
-        step=_choose_layer(graph, candidates, layer_name),
+        step=step,
+        placement=placement,
     )
 
 
@@ -68,8 +76,8 @@ def candidate(step: Step) -> Candidate:
     return Candidate(step.path, int(height), int(width), int(channels))
 
 
-def _candidates(graph: FlatGraph) -> list[Step]:
-    """Return the steps with a spatial output that all paths from the image run through."""
+def _candidates(graph: FlatGraph, places: Places) -> list[Step]:
+    """Return the steps whose output is a grid of the picture that all of its paths run through."""
     for step in graph.steps:
         if getattr(step.operation, "data_format", "") == "channels_first":
             raise ModelRefused(
@@ -79,31 +87,35 @@ def _candidates(graph: FlatGraph) -> list[Step]:
     spatial = [
         step
         for step in graph.steps
-        if _is_grid(step.output) and not step.idle and graph.head(step.output)[1]
+        if not step.idle and places.placement(step.output) and graph.head(step.output)[1]
     ]
     if not spatial:
         raise ModelRefused(
             "the model has no layer with a spatial output (batch, height, width, channels) that "
-            "all of its paths run through: a class activation map needs one"
+            "all of its paths run through and whose cells are places in the picture: a class "
+            f"activation map needs one{_losses(places)}"
         )
     return spatial
 
 
-def _is_grid(output: Any) -> bool:
-    shape = getattr(output, "shape", ())
-    return len(shape) == 4 and None not in shape[1:] and min(shape[1:3]) > 1
+def _losses(places: Places) -> str:
+    """Return which layers lose the picture's places, for a refusal."""
+    named = [f"{step.path!r} ({step.kind})" for step in places.lost[:3]]
+    return f"; the places are lost in {', '.join(named)}" if named else ""
 
 
-def _choose_layer(graph: FlatGraph, candidates: list[Step], layer_name: str) -> Step:
+def _choose_layer(
+    graph: FlatGraph, candidates: list[Step], places: Places, layer_name: str
+) -> Step:
     if layer_name == "auto":
         return candidates[-1]
     for step in candidates:
         if step.path == layer_name:
             return step
-    raise LayerRefused(_refusal(graph, candidates, layer_name))
+    raise LayerRefused(_refusal(graph, candidates, places, layer_name))
 
 
-def _refusal(graph: FlatGraph, candidates: list[Step], layer_name: str) -> str:
+def _refusal(graph: FlatGraph, candidates: list[Step], places: Places, layer_name: str) -> str:
     """Return why a model can't be cut at a layer, and where it can."""
     last = ", ".join(step.path for step in candidates[-5:])
     paths = [step.path for step in graph.steps]
@@ -111,10 +123,14 @@ def _refusal(graph: FlatGraph, candidates: list[Step], layer_name: str) -> str:
         return f"the model has no layer {layer_name!r}; the last usable ones are {last}"
     position = paths.index(layer_name)
     output = graph.steps[position].output
-    if not _is_grid(output):
+    shape = tuple(getattr(output, "shape", ()))
+    if places.placement(output) is None:
+        odd = ""
+        if len(shape) == 4:  # batch, height, width, channels
+            odd = f": its cells aren't places in the picture{_losses(places)}"
         return (
-            f"layer {layer_name!r} has output {tuple(output.shape)}, not a grid of feature maps; "
-            f"the last usable ones are {last}"
+            f"layer {layer_name!r} has output {shape}, not a grid of feature maps{odd}; the last "
+            f"usable ones are {last}"
         )
     return (
         f"the model can't be cut at {layer_name!r}: other paths run past it; the nearest usable "

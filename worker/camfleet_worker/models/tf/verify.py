@@ -6,12 +6,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from camfleet.errors import ModelRefused
+from camfleet.errors import LayerRefused, ModelRefused
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.split import Activation, Trial, probabilities
 from camfleet_worker.models.tf.describe import Description
 from camfleet_worker.models.tf.flat_graph import pack
 from camfleet_worker.models.tf.signature import pack_inputs
+from camfleet_worker.models.tf.trial import patched, stands_as_said
 
 
 def run(
@@ -42,6 +43,27 @@ def run(
         rows.append((_numpy(maps), _numpy(logits), output))
     all_maps, all_logits, whole = (np.concatenate(column) for column in zip(*rows, strict=True))
     return Trial(probe, tuple(extras.values()), all_maps, all_logits), whole
+
+
+def check_placement(conv: Any, description: Description, image: Array) -> None:
+    """Raise `LayerRefused` unless patches on an (H, W, C) image show in the maps where they lie."""
+    placement = description.placement
+    images, centres = patched(image, placement)
+    extras = [
+        ops.convert_to_tensor(extra.trial(len(images)), dtype=extra.dtype)
+        for extra in description.extras
+    ]
+    given = ops.convert_to_tensor(images, dtype=description.graph.image.dtype)
+    maps = _numpy(conv(pack_inputs(given, extras), training=False))
+    if stands_as_said(maps, centres, placement):
+        return
+    path, assumed = description.step.path, ", ".join(placement.assumed)
+    raise LayerRefused(
+        f"the feature maps of layer {path!r} don't stand as the picture does: patches put on it "
+        "show elsewhere"
+        + (f"; perhaps {assumed} moves the picture" if assumed else "")
+        + "; name an earlier layer in the card (layer = ...)"
+    )
 
 
 def are_probabilities(outputs: Array, ending: str) -> bool:
