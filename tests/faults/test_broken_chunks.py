@@ -34,9 +34,7 @@ def test_a_worker_that_breaks_every_chunk_takes_no_more_work_and_says_why(fleet,
         broken.points.release()
         broken.says("this worker takes no more work: 2 chunks in a row failed", timeout=120)
         heartbeats = Heartbeats(beside.client.settings)
-        (state,) = wait_until(
-            lambda: [worker for worker in heartbeats.workers() if worker.trouble], 60
-        )
+        (state,) = wait_until(lambda: [beat for beat in heartbeats.workers() if beat.trouble], 60)
         heartbeats.close()
         assert "the model broke on every image" in state.trouble
         assert order.job.status().done == 0

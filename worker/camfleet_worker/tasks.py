@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def register(app: Celery, services: Callable[[], "Services"]) -> None:
-    """Register all tasks with `app`; `services` returns the process's own, built at its first call."""
+    """Register all tasks with `app`; the first call of `services` builds the process's own."""
 
     @app.task(name=messages.EXPLAIN_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
     def explain(**message: Any) -> dict[str, Any]:

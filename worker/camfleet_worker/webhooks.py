@@ -28,8 +28,8 @@ _POLL_SECONDS = 1.0
 _LONGEST_WAIT = 30.0
 _CLOSING_SECONDS = 2.0
 _GONE = 410
-# Pauses before the attempts after the first, in units of CAMFLEET_WEBHOOK_RETRY_SECONDS: at its default
-# 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.
+# Pauses before the second and later attempts, in units of CAMFLEET_WEBHOOK_RETRY_SECONDS: with the
+# default 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h.
 _PAUSES = (1, 60, 360, 1440, 3600, 7200, 10080, 14400, 17280)
 _JITTER = 0.1
 _REPORTED = ("total", "ok", "no_evidence", "failed", "failures", "retry")
