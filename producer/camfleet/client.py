@@ -258,7 +258,7 @@ def _json_of(inputs: Mapping[str, Sequence[float] | float] | None) -> str | None
     if not inputs:
         return None
     try:
-        return json.dumps(dict(inputs))
+        return json.dumps(dict(inputs), default=float)  # NumPy's numbers too
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"inputs is not a dict of numbers or lists of numbers, such as {{'age': 40.0}}: {error}"

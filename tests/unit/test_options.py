@@ -1,5 +1,6 @@
 """The keywords of `Client`: what they ask for, and what is said about a wrong one."""
 
+import numpy as np
 import pytest
 
 from camfleet.contract.codec import decode
@@ -61,6 +62,13 @@ def test_outputs_say_it_in_one():
 def test_a_class_index_may_be_a_number_and_layers_a_list():
     fields = request_fields({"target": 282, "layer": ["a/b", "c"], "fuse": "max"})
     assert (fields["target"], fields["layer"], fields["fuse"]) == ("282", "a/b,c", "max")
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert request_fields({"target": np.int64(7)})["target"] == "7"
+    words = {"opacity": np.float32(0.5), "max_side": np.int32(64), "threshold": np.float32(0.25)}
+    found = outputs(shapes=["box"], **words)
+    assert (found.opacity, found.max_side, found.regions.threshold) == (0.5, 64, 0.25)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """camfleet up: the local stack in the foreground."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -38,7 +38,6 @@ def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> 
     """
     import signal
     import sys
-    import time
     from pathlib import Path
 
     from camfleet.local.stack import LocalStack
@@ -53,18 +52,25 @@ def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> 
         try:
             output.dump(_facts(stack)) if as_json else click.echo(_text(stack))
             sys.stdout.flush()
-            deaths: list[float] = []
-            while True:
-                if stack.poll() == "worker" and len(deaths) < _WORKER_DEATHS:
-                    deaths = [death for death in deaths if death > time.monotonic() - 60]
-                    deaths.append(time.monotonic())
-                    _say("the worker died (its log says why); starting another")
-                    stack.restart_worker()
-                stack.check()
-                time.sleep(_WATCH_SECONDS)
+            _watch(stack)
         except KeyboardInterrupt:
             _say("stopping; Ctrl-C again kills")
     _say("stopped")
+
+
+def _watch(stack: "LocalStack") -> NoReturn:
+    """Restart a worker that dies; raise `StackError` if a server does, or workers often."""
+    import time
+
+    deaths: list[float] = []
+    while True:
+        if stack.poll() == "worker" and len(deaths) < _WORKER_DEATHS:
+            deaths = [death for death in deaths if death > time.monotonic() - 60]
+            deaths.append(time.monotonic())
+            _say("the worker died (its log says why); starting another")
+            stack.restart_worker()
+        stack.check()
+        time.sleep(_WATCH_SECONDS)
 
 
 def _say(text: str) -> None:

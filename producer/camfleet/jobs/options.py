@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any, Literal, TypedDict
 from urllib.parse import urlsplit
 
@@ -147,6 +148,7 @@ def _regions(checked: Mapping[str, Any]) -> Regions | None:
 
 
 def _target(name: str, value: Any) -> str:
+    value = _plain_number(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise _wrong_type(name, value, "a string such as 'top:3' or a label, or a class index")
     if isinstance(value, int) and value < 0:
@@ -186,7 +188,7 @@ def _as_field_of(kind: type[msgspec.Struct]) -> Callable[[str, Any], Any]:
 
     def check(name: str, value: Any) -> Any:
         try:
-            return msgspec.convert(value, types[name])
+            return msgspec.convert(_plain_number(value), types[name])
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"{name}: {error}, not {value!r}") from error
 
@@ -220,6 +222,15 @@ _PICTURE_WORDS = {  # the keyword, and its field of `Outputs`
     "max_side": "max_side",
 }
 _REGION_WORDS = ("shapes", "threshold", "components")
+
+
+def _plain_number(value: Any) -> Any:
+    """Return a number of another library, such as NumPy, as Python's own; all else as it is."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 def _strings(name: str, value: Any, wanted: str) -> tuple[str, ...]:
