@@ -51,7 +51,7 @@ def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("job_id", metavar="JOB")
-@click.option("--timeout", type=float, help="Give up watching after so many seconds (exit 1).")
+@click.option("--timeout", type=float, help="Seconds after which to stop watching (exit 1).")
 @options.as_json
 @click.pass_context
 def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json: bool) -> None:

@@ -44,7 +44,7 @@ _FILTERS = (
     help="Repeat for several.  [default: all, but raw maps in Parquet only]",
 )
 @click.option("--maps", is_flag=True, help="Raw maps in CSV and JSON too.")
-@click.option("--limit", type=click.IntRange(1), help="So many rows at most.")
+@click.option("--limit", type=click.IntRange(1), help="At most this many rows.")
 @click.option(
     "--format",
     "form",

@@ -1,4 +1,4 @@
-"""What somebody may ask of an image, or of all images of a job, in the keywords of `Client`."""
+"""What to ask of an image, or of all images of a job: the keywords of `Client`."""
 
 import difflib
 import re

@@ -177,7 +177,7 @@ class Submitter:
         if not progress.complete:
             raise InvalidRequest(
                 f"job {record.job_id} is {progress.state}: its failed images can be run again when "
-                "it is complete (camfleet watch follows it, camfleet resume goes on with it)"
+                "it is complete (camfleet watch follows it, camfleet resume continues it)"
             )
 
     def _failed(

@@ -30,7 +30,7 @@ _DENIED = {
     "SignatureDoesNotMatch",
 }
 _STALE = {"ExpiredToken", "InvalidToken", "RequestExpired", "RequestTimeTooSkewed"}
-_PASSING = {408, 409, 425, 429}  # time-outs, writes at the same time, throttling
+_PASSING = {408, 409, 425, 429}  # timeouts, concurrent writes, throttling
 _UNKNOWN = 501
 
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
@@ -129,7 +129,7 @@ def _generic(place: Place, text: str) -> Exception:
 def _conflict(place: Place, text: str) -> CamfleetError:
     """Return why a write on a condition failed; such keys are our own."""
     if "status code: 409" in text:
-        return StorageUnavailable(f"{place} is being written by somebody else at this moment")
+        return StorageUnavailable(f"{place} is being written by another client right now")
     if "status code: 404" in text:
         return _missing(place, no_bucket="<Code>NoSuchBucket<" in text)
     return _changed(place)

@@ -69,7 +69,7 @@ class ObstoreBackend:
             )
 
     def check(self, place: Place) -> None:
-        """Read a byte: the answer to a HEAD doesn't say whether it's the bucket that is missing."""
+        """Read a byte: the answer to a HEAD doesn't tell whether the bucket is missing."""
         store = self._store(place)
         with obstore_errors(place):
             store.get(place.key, options={"range": (0, 1)}).bytes()
