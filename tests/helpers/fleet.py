@@ -104,7 +104,7 @@ class Fleet:
     def send_again(self, order):
         """Send the messages of all chunks of a job once more."""
         for ref in order.job.record().refs():
-            send_chunk(self.client._app, ref)
+            send_chunk(self.client._app, ref, 1)
 
     def survivor(self):
         """Return the worker that is there for every test, ready."""

@@ -13,7 +13,7 @@ def services(settings, publish=lambda _ref: None):
     return Services(
         settings,
         name="celery@test",
-        publish=publish,
+        publish=lambda ref, _form: publish(ref),
         admission=Admission({INTERACTIVE_QUEUE: 4, BULK_QUEUE: 4}, Counter),
         shutdown=Shutdown(settings.stop_seconds),
     )

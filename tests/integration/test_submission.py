@@ -107,7 +107,7 @@ def cut_off(client, job_id):
             with closing(Ledger(client.settings)) as ledger:
                 ledger.open(record)
         if steps >= 3:
-            send_chunk(app, next(record.refs()))
+            send_chunk(app, next(record.refs()), 1)
 
     yield begin
     close_app(app)

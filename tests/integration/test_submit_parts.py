@@ -48,7 +48,7 @@ def parts(storage, job_id):
 
 def test_every_item_is_in_one_part_in_order(storage, job_id):
     told = []
-    assert write_manifest(storage, job_id, some(1003), 10, told.append) == (1003, 101)
+    assert write_manifest(storage, job_id, some(1003), 10, told.append) == (1003, 101, 1)
     assert told == [*range(10, 1001, 10), 1003]
     read = [parquet.read_manifest(storage.get(key).data) for key in parts(storage, job_id)]
     assert [len(part) for part in read] == [10] * 100 + [3]

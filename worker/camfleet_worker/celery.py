@@ -76,9 +76,9 @@ def services() -> "Services":
     )
 
 
-def _publish(ref: ChunkRef) -> None:
+def _publish(ref: ChunkRef, form: int) -> None:
     with broker_errors(settings):
-        send_chunk(app, ref)
+        send_chunk(app, ref, form)
 
 
 tasks.register(app, services)

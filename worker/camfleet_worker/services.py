@@ -45,7 +45,7 @@ from camfleet_worker.webhooks import Sender
 class Services:
     """The parts of one worker process, wired. Built once, shared by all its threads.
 
-    `publish` puts a chunk back into the queue.
+    `publish` puts a chunk back into the queue of its job's form.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Services:
         settings: Settings,
         *,
         name: str,
-        publish: Callable[[ChunkRef], None],
+        publish: Callable[[ChunkRef, int], None],
         admission: Admission,
         shutdown: Shutdown,
     ) -> None:
@@ -74,10 +74,14 @@ class Services:
         self.pipeline = self._build_pipeline()
         self.renewer = LeaseRenewer(self.leases, settings.lease_seconds)
         records = Records(self.storage, self.ledger)
+
+        def put_back(ref: ChunkRef) -> None:
+            publish(ref, records.job(ref.job_id).schema_version)
+
         self.reaper = Reaper(
-            self.leases, self.ledger, records, publish=publish, seconds=settings.lease_seconds
+            self.leases, self.ledger, records, publish=put_back, seconds=settings.lease_seconds
         )
-        self.chunks = self._build_runner(records, publish, admission, shutdown)
+        self.chunks = self._build_runner(records, put_back, admission, shutdown)
         self.heartbeat = Heartbeat(
             self.heartbeats,
             name=name,

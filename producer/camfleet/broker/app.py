@@ -7,6 +7,7 @@ from celery import Celery
 from kombu import Queue  # type: ignore[attr-defined]  # kombu loads it lazily
 from kombu.pools import ProducerPool
 
+from camfleet.broker import keys
 from camfleet.broker.redis import CONNECT_SECONDS, HEALTH_CHECK_SECONDS, SILENT_SECONDS
 from camfleet.contract import messages
 from camfleet.contract.codec import encode
@@ -33,7 +34,7 @@ def make_app(settings: Settings) -> Celery:
         accept_content=["json"],
         task_serializer="json",
         result_serializer="json",
-        task_queues=[_queue(messages.INTERACTIVE_QUEUE), _queue(messages.BULK_QUEUE)],
+        task_queues=[_queue(name) for name in keys.QUEUES],
         task_default_queue=messages.INTERACTIVE_QUEUE,
         task_routes={messages.CHUNK_TASK: {"queue": messages.BULK_QUEUE}},
         task_acks_late=True,
@@ -89,12 +90,12 @@ def time_headers() -> dict[str, float]:
     return {SENT_HEADER: time.time()}
 
 
-def send_chunk(app: Celery, ref: ChunkRef, producer: Any = None) -> None:
-    """Put the message of a chunk into the bulk queue."""
+def send_chunk(app: Celery, ref: ChunkRef, form: int, producer: Any = None) -> None:
+    """Put the message of a chunk into the bulk queue of its job's form."""
     app.send_task(
         messages.CHUNK_TASK,
         kwargs={"ref": encode(ref)},
-        queue=messages.BULK_QUEUE,
+        queue=messages.queue_of(messages.BULK_QUEUE, form),
         task_id=f"{ref.job_id}-{ref.model}-{ref.part:05d}",
         headers=time_headers(),
         argsrepr="",  # for people, who see the id: making them took a quarter of the time

@@ -7,7 +7,7 @@ job's keys from object storage.
 from enum import Enum
 from typing import Literal, NamedTuple
 
-from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE
+from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE, queues_of
 
 _JOB = "camfleet:job:{%s}"  # in braces: on a cluster all keys of a job lie on one node
 _CLAIM = "camfleet:claim:%s"
@@ -19,7 +19,10 @@ CALLBACKS = "camfleet:callbacks"
 LEASES = "camfleet:leases"
 REAPER = "camfleet:reaper"
 SWEEPER = "camfleet:sweeper"
-QUEUES = (INTERACTIVE_QUEUE, BULK_QUEUE)
+BULK_QUEUES = queues_of(BULK_QUEUE)
+QUEUES = tuple(
+    queue for form in zip(queues_of(INTERACTIVE_QUEUE), BULK_QUEUES, strict=True) for queue in form
+)
 
 
 def job(job_id: str) -> str:

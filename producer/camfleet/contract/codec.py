@@ -10,6 +10,7 @@ older programs read it; a reader takes what is missing as the default. `form_of`
 value needs. What is unknown to a reader, or of another type, is refused.
 """
 
+from collections.abc import Hashable
 from functools import cache
 from importlib.metadata import version
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -97,7 +98,8 @@ def encode_json(message: Wire) -> bytes:
 def form_of(message: Any) -> int:
     """Return the oldest form in which a value can be written."""
     if isinstance(message, tuple):
-        return max(map(form_of, message), default=1)
+        kinds: set[Any] = set(map(type, message))  # many values are of few kinds
+        return max(map(form_of, message), default=1) if any(map(_grows, kinds)) else 1
     if not isinstance(message, Wire):
         return 1
     fields = _added(type(message))
@@ -143,7 +145,8 @@ def _nested(kind: type[Wire]) -> tuple[str, ...]:
     return tuple(field.name for field in msgspec.structs.fields(kind) if _grows(field.type))
 
 
-def _grows(annotation: Any) -> bool:
+@cache
+def _grows(annotation: Hashable) -> bool:
     if isinstance(annotation, type) and issubclass(annotation, Wire):
         return bool(_added(annotation) or _nested(annotation))
     return any(_grows(inner) for inner in get_args(annotation))

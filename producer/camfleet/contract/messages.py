@@ -5,22 +5,34 @@ one part of a job's manifest). A worker answers with `Result`: one per image and
 URIs and scalars travel through Redis, never pixels.
 
 Decoding (`contract.codec`) is strict in both directions: every field must be present, none may be
-unknown, and `InvalidRequest` names the one that is wrong.
+unknown, and `InvalidRequest` names the one that is wrong. So each form of messages has queues of
+its own, and a worker asks only those whose messages it can read: whatever uses a later field waits
+for a worker that knows it.
 """
 
 from typing import Any
 
-from camfleet.contract.codec import Wire
+from camfleet.contract.codec import NEWEST_FORM, Wire
 from camfleet.contract.outputs import Fuse, Method, Name, Outputs
 from camfleet.contract.results import Result
 
 INTERACTIVE_QUEUE = "camfleet.interactive"
-BULK_QUEUE = "camfleet.bulk"
+BULK_QUEUE = "camfleet.bulk"  # both in form 1
 
 EXPLAIN_TASK = "camfleet.explain"
 CHUNK_TASK = "camfleet.chunk"
 CHECK_TASK = "camfleet.check"
 PROBE_TASK = "camfleet.probe"
+
+
+def queue_of(kind: str, form: int) -> str:
+    """Return the queue for messages of a kind, named as its queue of form 1, in some form."""
+    return kind if form == 1 else f"{kind}.{form}"
+
+
+def queues_of(kind: str) -> tuple[str, ...]:
+    """Return the queues of a kind whose messages this version can read, the oldest form first."""
+    return tuple(queue_of(kind, form) for form in range(1, NEWEST_FORM + 1))
 
 
 class ExplainRequest(Wire, frozen=True, kw_only=True):

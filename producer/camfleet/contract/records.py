@@ -104,5 +104,5 @@ class Item(Wire, frozen=True, kw_only=True):
 
     item_id: Name
     image_uri: Name
-    target: Name | None  # overrides the job's
-    inputs: str | None  # values of the model's other inputs, see `expressions`
+    target: Name | None = None  # overrides the job's
+    inputs: str | None = None  # values of the model's other inputs, see `expressions`

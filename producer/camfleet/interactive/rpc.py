@@ -8,7 +8,7 @@ from camfleet.broker.app import time_headers
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import broker_errors
 from camfleet.contract import messages
-from camfleet.contract.codec import Wire, decode, encode
+from camfleet.contract.codec import Wire, decode, encode, form_of
 from camfleet.contract.messages import CheckReply, CheckRequest, ErrorInfo, ProbeReply, ProbeRequest
 from camfleet.errors import AnswerTimeout, InternalError, from_code
 from camfleet.registry.registry import Report
@@ -34,7 +34,7 @@ class Rpc:
             return self._app.send_task(
                 task,
                 kwargs={"request": encode(request)},
-                queue=messages.INTERACTIVE_QUEUE,
+                queue=messages.queue_of(messages.INTERACTIVE_QUEUE, form_of(request)),
                 headers=time_headers(),
             )
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from camfleet.broker.app import send_chunk
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import broker_errors
-from camfleet.contract.codec import decode, encode_json
+from camfleet.contract.codec import decode, encode_json, sealed
 from camfleet.contract.records import ChunkRef, Item, JobRecord, RetryRecord
 from camfleet.errors import InvalidRequest, ObjectChanged, UnknownJob
 from camfleet.faultpoints import FaultPoints
@@ -72,7 +72,7 @@ class Submitter:
             self._reach("record-written")
             self._ledger.open(record)
             self._reach("ledger-open")
-            self._publish(record.refs(), claim)
+            self._publish(record, record.refs(), claim)
             self._reach("published")
             self._ledger.mark_published(job_id)
             return Job(job_id, self._storage, self._ledger)
@@ -108,8 +108,8 @@ class Submitter:
                 self._start_retry(record, replace(wanted, chunks=tuple(chunks)), claim)
         return Job(job_id, self._storage, self._ledger), images
 
-    def _publish(self, refs: Iterable[ChunkRef], claim: Claim) -> None:
-        """Send the messages of chunks, in batches."""
+    def _publish(self, record: JobRecord, refs: Iterable[ChunkRef], claim: Claim) -> None:
+        """Send the messages of a job's chunks, in batches."""
         with (
             broker_errors(self._settings),
             self._app.producer_or_acquire() as producer,
@@ -118,7 +118,7 @@ class Submitter:
             for place, ref in enumerate(refs):
                 if place % _BATCH == 0:
                     claim.renew()
-                send_chunk(self._app, ref, producer)
+                send_chunk(self._app, ref, record.schema_version, producer)
                 self._reach("message-sent")
 
     def _write(
@@ -136,17 +136,17 @@ class Submitter:
         size = self._settings.chunk_size
         with Unique() as unique:
             stream = items if keep_duplicates else unique(items)
-            count, parts = write_manifest(self._storage, job_id, stream, size, on_progress, claim)
+            manifest = write_manifest(self._storage, job_id, stream, size, on_progress, claim)
             made = {
                 "schema_version": 1,
                 "job_id": job_id,
                 "created_at": time.time(),
-                "items": count,
+                "items": manifest.items,
                 "duplicates": unique.dropped,
                 "chunk_size": size,
-                "parts": parts,
+                "parts": manifest.parts,
             }
-        return decode({**order, **made}, JobRecord)
+        return sealed(decode({**order, **made}, JobRecord), manifest.form)
 
     def _create(self, key: str, data: bytes, job_id: str) -> None:
         """Write a record for the first time; raise `InvalidRequest` if somebody else did."""
@@ -165,7 +165,8 @@ class Submitter:
         return Job(job_id, self._storage, self._ledger, note=_COMPLETED)
 
     def _rebuild(self, record: JobRecord, claim: Claim) -> None:
-        self._publish(recovery.rebuild(record, self._storage, self._ledger, claim), claim)
+        missing = recovery.rebuild(record, self._storage, self._ledger, claim)
+        self._publish(record, missing, claim)
         self._ledger.mark_published(record.job_id)
 
     def _must_be_complete(self, record: JobRecord, claim: Claim) -> None:
@@ -199,11 +200,11 @@ class Submitter:
     def _start_retry(self, record: JobRecord, retry: RetryRecord, claim: Claim) -> None:
         claim.renew()
         key = keys.retry(retry.job_id, retry.number)
-        self._create(key, encode_json(retry), retry.job_id)
+        self._create(key, encode_json(sealed(retry)), retry.job_id)
         self._reach("retry-written")
         numbers = [record.number(ref) for ref in retry.refs()]
         self._ledger.reopen(retry.job_id, retry.number, numbers)
-        self._publish(retry.refs(), claim)
+        self._publish(record, retry.refs(), claim)
 
 
 def _wanted_by(retry: RetryRecord) -> Callable[[Image], bool]:

@@ -3,7 +3,9 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
+from camfleet.contract.codec import form_of
 from camfleet.contract.records import Item
 from camfleet.errors import CamfleetError, InvalidRequest
 from camfleet.jobstore import keys
@@ -21,42 +23,60 @@ def write_manifest(
     chunk_size: int,
     on_progress: Callable[[int], None],
     claim: Claim = UNCLAIMED,
-) -> tuple[int, int]:
-    """Stream `items` into manifest parts of `chunk_size`; return the numbers of items and parts.
+) -> "Manifest":
+    """Stream `items` into manifest parts of `chunk_size`.
 
     `on_progress` is told the number of items written so far. When the source breaks, the parts
     written so far are taken away again. The claim is renewed before parts are written or taken
     away: they may be somebody else's by now.
     """
 
-    def put(table: tuple[int, int, bytes]) -> int:
-        part, count, data = table
-        storage.put(keys.manifest_part(job_id, part), data, "application/vnd.apache.parquet")
-        return count
+    def put(part: _Part) -> _Part:
+        key = keys.manifest_part(job_id, part.number)
+        storage.put(key, part.data, "application/vnd.apache.parquet")
+        return part
 
-    written = parts = 0
+    made = Manifest(0, 0, 1)
     try:
-        for count in in_order(
-            put, _renewing(claim, _tables(items, chunk_size)), threads=_WRITERS, ahead=2 * _WRITERS
+        for part in in_order(
+            put, _renewing(claim, _parts(items, chunk_size)), threads=_WRITERS, ahead=2 * _WRITERS
         ):
-            written, parts = written + count, parts + 1
-            on_progress(written)
+            made = made.with_part(part)
+            on_progress(made.items)
     except _SourceBroke as broke:
         with suppress(CamfleetError):  # why the source broke is more to the point
             claim.renew()
             storage.delete([keys.manifest_part(job_id, number) for number in range(broke.parts)])
         raise broke.error from broke.error.__cause__
-    if not written:
+    if not made.items:
         raise InvalidRequest("there is no image to explain: the source is empty")
-    return written, parts
+    return made
 
 
-def _renewing(
-    claim: Claim, tables: Iterable[tuple[int, int, bytes]]
-) -> Iterator[tuple[int, int, bytes]]:
-    for table in tables:
+class _Part(NamedTuple):
+    """A manifest part as it's written, and the form that its items need."""
+
+    number: int
+    items: int
+    form: int
+    data: bytes
+
+
+class Manifest(NamedTuple):
+    """How many items and parts were written, and the newest form among them."""
+
+    items: int
+    parts: int
+    form: int
+
+    def with_part(self, part: _Part) -> "Manifest":
+        return Manifest(self.items + part.items, self.parts + 1, max(self.form, part.form))
+
+
+def _renewing(claim: Claim, parts: Iterable[_Part]) -> Iterator[_Part]:
+    for part in parts:
         claim.renew()  # the source may have taken its time
-        yield table
+        yield part
 
 
 class _SourceBroke(Exception):
@@ -66,17 +86,18 @@ class _SourceBroke(Exception):
         self.parts = parts  # that were read before
 
 
-def _tables(items: Iterable[Item], chunk_size: int) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the number, the items' number and the file of each manifest part."""
+def _parts(items: Iterable[Item], chunk_size: int) -> Iterator[_Part]:
+    """Yield the manifest's parts."""
     from camfleet.jobstore import parquet
 
     stream = iter(items)
-    for part in itertools.count():
+    for number in itertools.count():
         try:
             chunk = list(itertools.islice(stream, chunk_size))
             if not chunk:
                 return
-            data = parquet.write_items(chunk, 1)
+            form = form_of(tuple(chunk))
+            data = parquet.write_items(chunk, form)
         except Exception as error:
-            raise _SourceBroke(error, part) from error
-        yield part, len(chunk), data
+            raise _SourceBroke(error, number) from error
+        yield _Part(number, len(chunk), form, data)

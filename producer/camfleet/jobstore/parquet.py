@@ -235,8 +235,8 @@ def _needs(writer: bytes | None) -> str:
     if writer is None:
         return ": the part was written by another version of camfleet; read it with that one"
     return (
-        f": the part was written by camfleet {writer.decode()}, this is {version('camfleet')}; read "
-        "it with that version or a newer one"
+        f": the part was written by camfleet {writer.decode()}, this is {version('camfleet')}; "
+        "read it with that version or a newer one"
     )
 
 

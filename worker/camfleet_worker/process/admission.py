@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from celery.worker import state
 from kombu.utils.scheduling import priority_cycle
 
-from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE
+from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE, queues_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +25,8 @@ _SILENT_SECONDS = 60.0  # longer than kombu needs to notice a dead connection an
 class Admission:
     """Decides which queues to ask, and whether the worker asks at all. Safe to share by threads.
 
-    `slots` is the number of slots of each queue, `busy` returns how many messages of each are in
-    work, `clock` the time in seconds.
+    `slots` is the number of slots of each kind of messages, named by its queue of form 1, `busy`
+    returns how many messages of each kind are in work, `clock` the time in seconds.
     """
 
     def __init__(
@@ -54,12 +54,14 @@ class Admission:
             return []
         busy = self._busy()
         asked = list(queues)
-        ours = [queue for queue in self._slots if queue in asked]
-        others = [queue for queue in asked if queue not in self._slots]
-        return [queue for queue in ours if busy[queue] < self._slots[queue]] + others
+        ours = {queue: kind for kind in self._slots for queue in queues_of(kind)}
+        free = [queue for queue, kind in ours.items() if busy[kind] < self._slots[kind]]
+        return [queue for queue in free if queue in asked] + [
+            queue for queue in asked if queue not in ours
+        ]
 
     def busy(self, queue: str) -> int:
-        """Return how many messages of a queue are in work."""
+        """Return how many messages of a kind are in work."""
         return self._busy()[queue]
 
     def close(self, reason: str) -> None:
@@ -91,7 +93,7 @@ def queue_cycle(admission: Admission) -> type[priority_cycle]:
 
 
 def in_work() -> Counter[str]:
-    """Return how many messages of each queue Celery has taken and not finished yet."""
+    """Return how many messages of each kind Celery has taken and not finished yet."""
     while True:
         try:
             names = [request.name for request in list(state.reserved_requests)]
