@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from camfleet.settings import Settings
 from camfleet_worker.sources.web import WebReader
@@ -58,6 +59,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def to(self, target: str) -> None:
         self.answer(302, b"elsewhere", Location=target)
+
+    def raw(self, target: str) -> None:
+        """Redirect to a target whose bytes stand in the header as they are."""
+        self.answer(302, Location=unquote_to_bytes(target).decode("latin-1"))
 
     def hops(self, count: str) -> None:
         target = f"/hops/{int(count) - 1}" if int(count) > 1 else "/image"

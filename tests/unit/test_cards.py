@@ -1,6 +1,11 @@
 """Model cards: what a user gets wrong is named, with the way out."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from camfleet.errors import InvalidCard, UnknownTarget, UnsupportedModelFile
 from camfleet.registry import cards
@@ -54,6 +59,40 @@ def test_a_mistake_in_a_card_is_named(text, message):
     with pytest.raises(InvalidCard, match=message) as caught:
         parse_card(text, "card.toml")
     assert str(caught.value).startswith("card card.toml")
+
+
+# Every character at which `str.splitlines` breaks a line, and which is none in a file.
+SEPARATORS = "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_labels_end_at_line_ends_alone_and_a_byte_order_mark_is_none_of_them(tmp_path, end, mark):
+    labels = tuple(f"a{separator}b" for separator in SEPARATORS)
+    text = mark + end.join(labels) + end
+    (tmp_path / "names.txt").write_bytes(text.encode())
+    path = tmp_path / "card.toml"
+    path.write_text(CARD.replace('["cat", "dog", "crane", "crane"]', '"names.txt"'))
+    card = load_card(path)
+    assert card.labels == labels
+    assert parse_card(to_toml(card).decode(), "stored").labels == labels
+
+
+@given(labels=st.lists(st.text(st.characters(exclude_characters="\r\n", codec="utf-8"))))
+def test_labels_survive_their_file(labels):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "names.txt").write_bytes(("\n".join(["first", *labels]) + "\n").encode())
+        path = Path(folder, "card.toml")
+        path.write_text(CARD.replace('["cat", "dog", "crane", "crane"]', '"names.txt"'))
+        assert load_card(path).labels == ("first", *labels)
+
+
+def test_a_card_and_its_last_label_may_lack_a_line_end_and_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "names.txt").write_text("cat\n\ndog")
+    path = tmp_path / "card.toml"
+    text = CARD.replace('["cat", "dog", "crane", "crane"]', '"names.txt"')
+    path.write_bytes(f"\ufeff{text}".replace("\n", "\r\n").encode())
+    assert load_card(path).labels == ("cat", "", "dog")
 
 
 def test_a_labels_file_beside_the_card_is_read(tmp_path):

@@ -3,6 +3,7 @@
 import ipaddress
 import threading
 from collections.abc import Callable, Iterator
+from urllib.parse import quote
 
 import pytest
 
@@ -64,6 +65,24 @@ def test_five_redirects_are_followed_and_no_more(site: Site) -> None:
     assert reader().read(site.url("/hops/5"), LIMIT)[0] == IMAGE
     with pytest.raises(ImageError, match="more than 5 times"):
         reader().read(site.url("/hops/6"), LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [
+        ("rosé.jpg".encode(), "ros%C3%A9.jpg"),
+        ("Århus à".encode(), "%C3%85rhus%20%C3%A0"),  # bytes that are a line end and a space
+        ("写真/猫.jpg?größe=2".encode(), "%E5%86%99%E7%9C%9F/%E7%8C%AB.jpg?gr%C3%B6%C3%9Fe=2"),
+        ("ros%C3%A9 é.jpg".encode(), "ros%C3%A9%20%C3%A9.jpg"),
+        ("rosé.jpg".encode("latin-1"), "ros%E9.jpg"),
+        (b"plain%2Fpath", "plain%2Fpath"),
+    ],
+)
+def test_a_redirect_is_followed_to_the_bytes_that_its_header_holds(
+    sent: bytes, asked: str, site: Site
+) -> None:
+    assert reader().read(site.url(f"/raw//image/{quote(sent)}"), LIMIT)[0] == IMAGE
+    assert site.requests[-1][0] == f"/image/{asked}"
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "gopher://x/1"])

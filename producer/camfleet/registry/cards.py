@@ -164,7 +164,7 @@ def load_card(path: Path) -> Card:
     card = parse_card(_read(path, "card"), path.name)
     if isinstance(card.labels, str):
         text = _read(path.parent / card.labels, f"labels file of card {path.name}")
-        card = msgspec.structs.replace(card, labels=tuple(text.splitlines()))
+        card = msgspec.structs.replace(card, labels=_lines(text))
     return card
 
 
@@ -196,9 +196,15 @@ def card_digest(stored: bytes) -> str:
     return hashlib.sha256(stored).hexdigest()
 
 
+def _lines(text: str) -> tuple[str, ...]:
+    """Return the lines of a text; form feeds and Unicode's separators are a line's own."""
+    return tuple(text.removesuffix("\n").split("\n")) if text else ()
+
+
 def _read(path: Path, what: str) -> str:
+    """Return a file's text, without a byte order mark and with every line end as a newline."""
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidCard(f"{what} {path} can't be read: {error}") from error
 

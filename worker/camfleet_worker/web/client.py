@@ -97,7 +97,7 @@ class WebClient:
                     target = answer.get_redirect_location()
                     if not target:
                         return Got(answer.status, _shown(url.url), b"", 0, "")
-                    url = _parse(urljoin(url.url, target))
+                    url = _parse(urljoin(url.url, _location(target)))
                 finally:
                     answer.close()
         raise ImageError(f"{_shown(uri)} redirects more than {MAX_REDIRECTS} times")
@@ -175,6 +175,19 @@ def _parse(text: str) -> Url:
     if not url.host:
         raise broken.LocationValueError("it names no host")
     return url
+
+
+def _location(header: str) -> str:
+    """Return a redirect's target as its server means it: `http.client` reads headers as Latin-1.
+
+    Raw UTF-8 becomes the text that it is, which `parse_url` percent-encodes. Bytes of any other
+    charset are percent-encoded as they stand.
+    """
+    raw = header.encode("latin-1")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in raw)
 
 
 def _origin(url: Url) -> tuple[str | None, str | None, int | None]:
