@@ -239,10 +239,10 @@ def test_numbers_of_unknown_range_are_refused(dtype: type) -> None:
     ids=["nothing", "a web page", "a PDF", "a PPM"],
 )
 def test_what_is_no_image_of_an_accepted_kind_is_refused(data: bytes) -> None:
-    with pytest.raises(ImageUnreadable, match="JPEG, PNG, WebP, BMP, GIF and TIFF"):
+    with pytest.raises(ImageUnreadable, match="JPEG, PNG, WebP, AVIF, BMP, GIF and TIFF"):
         opened(data)
 
 
 def test_the_reason_for_a_refusal_is_named() -> None:
-    with pytest.raises(ImageUnreadable, match=r"s3://photos/it is a broken .* TIFF: unknown pixel"):
+    with pytest.raises(ImageUnreadable, match=r"s3://photos/it is a .* TIFF: numbers of 64 bits"):
         opened(tiff(b"\0" * 16, bits=64))

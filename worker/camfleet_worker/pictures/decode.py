@@ -11,8 +11,12 @@ from PIL import Image
 from simplejpeg import decode_jpeg
 
 from camfleet_worker.arrays import Pixels
+from camfleet_worker.pictures.bmp import open_bmp
 from camfleet_worker.pictures.header import check_exif, kind_of, open_header, translate_errors
+from camfleet_worker.pictures.jpeg import check_frame, check_scans
+from camfleet_worker.pictures.png import raster, read_png
 from camfleet_worker.pictures.prepare import InputSpec, boxes
+from camfleet_worker.pictures.tiff import open_tiff
 
 _BAND = 2**20  # pixels to convert at a time
 _ORIENTATION = 0x0112
@@ -55,15 +59,8 @@ def flawless_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
     return np.asarray(found, np.uint8) if found.shape[:2] == (image.height, image.width) else None
 
 
-def upright_rgb(image: Image.Image, pixels: Pixels | None = None) -> Pixels:
-    """Return the picture as (H, W, 3) uint8 RGB, turned as its EXIF says, and close the image.
-
-    `pixels` are the image's own if they have been decoded already. Raises `ValueError` for
-    numbers of unknown range, and whatever Pillow raises.
-    """
-    turn, way = _TURNS.get(_orientation(image), (None, 0))
-    pixels = _rgb(image) if pixels is None else pixels
-    image.close()  # frees memory for turning
+def _upright(pixels: Pixels, orientation: Any) -> Pixels:
+    turn, way = _TURNS.get(orientation, (None, 0))
     return pixels if turn is None else np.asarray(turn(pixels, way), np.uint8)
 
 
@@ -75,17 +72,11 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def _rgb(image: Image.Image) -> Pixels:
-    """Return the picture as (H, W, 3) uint8 RGB, converted in bands to save memory."""
-    tags = getattr(image, "tag_v2", {})
+    """Return the picture as (H, W, 3) uint8 RGB over white, converted in bands to save memory."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, _BAND // image.width)
     for top in range(0, image.height, rows):
         band = _rows(image, top, min(top + rows, image.height))
-        if band.mode in ("I", "F"):
-            raise ValueError("numbers of 32 bits or with a sign have no known range; save 8 or 16")
-        if band.mode.startswith("I;16"):
-            pixels[top : top + rows] = _eight_bits(band, tags)[:, :, None]
-            continue
         if band.has_transparency_data:
             layer = band.convert("RGBA")
             band = Image.new("RGB", band.size, "white")
@@ -105,19 +96,6 @@ def _memory(image: Image.Image) -> Any:
     return pa.array(image).values.to_numpy().reshape(image.height, image.width, 4)
 
 
-def _eight_bits(image: Image.Image, tags: Any) -> Pixels:
-    """Return a picture of 16-bit gray (12-bit in some TIFFs) as (H, W) uint8."""
-    values = np.asarray(image)
-    highest = 4095 if tags.get(258) == (12,) else 65535
-    table = np.rint(np.minimum(np.arange(65536) / highest, 1) * 255).astype(np.uint8)
-    if tags.get(262) == 0:  # TIFF: zero is white
-        table = 255 - table
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        table[transparent] = 255
-    return np.asarray(table[values], np.uint8)
-
-
 _REDUCTIONS = (8, 4, 2)  # that libjpeg can do
 _SPARE = 4  # pixels of a reduced picture per input pixel, in each direction
 
@@ -129,10 +107,10 @@ def open_image(data: bytes, *, max_pixels: int, uri: str) -> Pixels:
     white, 16 bits become 8 by 1/257, and colour profiles are ignored, CMYK's too. `uri` is for
     messages.
 
-    Raises `ImageUnreadable` for anything but JPEG, PNG, WebP, BMP, GIF and TIFF, and for files
-    that are truncated, corrupt or of 32-bit numbers; `ImageTooLarge` for more than `max_pixels`
-    by the header. Damage that no decoder can notice passes: changed bytes in a format without
-    checksums, or a JPEG properly closed too early.
+    Raises `ImageUnreadable` for anything but JPEG, PNG, WebP, AVIF, BMP, GIF and TIFF, and for
+    files that are truncated, corrupt or of 32-bit numbers; `ImageTooLarge` for more than
+    `max_pixels` by the header. Damage that no decoder can notice passes: changed bytes in a
+    format without checksums, or a JPEG properly closed too early.
     """
     return _open(data, lambda _height, _width: 1, max_pixels, uri)[0]
 
@@ -154,17 +132,69 @@ def _open(
 ) -> tuple[Pixels, int]:
     kind = kind_of(data, uri)
     with translate_errors(uri, kind, max_pixels):
-        image = open_header(data, kind=kind, max_pixels=max_pixels, uri=uri)
-        pixels, scale = None, 1
         if kind == "JPEG":
-            check_exif(image, uri)
-            scale = reduction(*upright_size(image))
-            image.draft(None, (image.width // scale, image.height // scale))
-            pixels = flawless_jpeg(image, data)
+            return _open_jpeg(data, reduction, max_pixels)
+        pixels, orientation = _READERS[kind](data, max_pixels)
+        return _upright(pixels, orientation), 1
+
+
+def _open_jpeg(
+    data: bytes, reduction: Callable[[int, int], int], max_pixels: int
+) -> tuple[Pixels, int]:
+    check_scans(data)
+    try:
+        image = open_header(data, "JPEG", max_pixels)
+        check_exif(image)
+        scale = reduction(*upright_size(image))
+        image.draft(None, (image.width // scale, image.height // scale))
+        pixels = flawless_jpeg(image, data)
         if pixels is None:
             image.load()
-            check_exif(image, uri)
-        return upright_rgb(image, pixels), scale
+            pixels = _rgb(image)
+    except Exception:
+        check_frame(data)  # knows a better reason
+        raise
+    orientation = _orientation(image)
+    image.close()  # frees memory for turning
+    return _upright(pixels, orientation), scale
+
+
+def _open_png(data: bytes, max_pixels: int) -> tuple[Pixels, Any]:
+    png = read_png(data, max_pixels)
+    with open_header(png.data, "PNG", max_pixels) as image:
+        found = raster(png, image, max_pixels)  # first: to ask for EXIF loads the pixels
+        check_exif(image)
+        orientation = _orientation(image)
+        return _rgb(image) if found is None else found.rgb(), orientation
+
+
+def _open_gif(data: bytes, max_pixels: int) -> tuple[Pixels, Any]:
+    with open_header(data, "GIF", max_pixels) as image:
+        left, top, right, bottom = image.tile[0].extents or (0, 0, *image.size)
+        image.load()
+        pixels = np.full((image.height, image.width, 3), 255, np.uint8)
+        frame = image.crop((left, top, right, bottom))
+        pixels[top:bottom, left:right] = _rgb(frame)
+        return pixels, None
+
+
+def _open_other(kind: str, data: bytes, max_pixels: int) -> tuple[Pixels, Any]:
+    with open_header(data, kind, max_pixels) as image:
+        image.load()
+        check_exif(image)
+        # An AVIF's own way to turn is in the EXIF that Pillow makes; XMP's doesn't count.
+        turned = kind != "AVIF" or "exif" in image.info
+        return _rgb(image), _orientation(image) if turned else None
+
+
+_READERS: dict[str, Callable[[bytes, int], tuple[Pixels, Any]]] = {
+    "PNG": _open_png,
+    "GIF": _open_gif,
+    "BMP": lambda data, max_pixels: (open_bmp(data, max_pixels), None),
+    "TIFF": open_tiff,
+    "WebP": partial(_open_other, "WebP"),
+    "AVIF": partial(_open_other, "AVIF"),
+}
 
 
 def _reduction(height: int, width: int, spec: InputSpec, side: int) -> int:

@@ -6,45 +6,68 @@ of metadata blocks. Refusing a file here takes no more than a few times its own 
 
 import io
 import re
-import struct
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
+from PIL import AvifImagePlugin, Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from camfleet.contract.image_kinds import UNREADABLE
 from camfleet.errors import ImageError, ImageTooLarge, ImageUnreadable
 
-_KINDS: dict[str, tuple[bytes, Callable[[IO[bytes]], ImageFile.ImageFile]]] = {
-    "JPEG": (rb"\xff\xd8\xff", JpegImageFile),
-    "PNG": (rb"\x89PNG\r\n\x1a\n", PngImageFile),
-    "WebP": (rb"RIFF....WEBP", WebPImageFile),
-    "BMP": (rb"BM", BmpImageFile),
-    "GIF": (rb"GIF8[79]a", GifImageFile),
-    "TIFF": (rb"II[*+]\0|MM\0[*+]", TiffImageFile),
+_MAGIC = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "WebP": rb"RIFF....WEBP",
+    "BMP": rb"BM",
+    "GIF": rb"GIF8[79]a",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    # What isn't read, by a name that people know.
+    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "Photoshop": rb"8BPS",
+    "camera raw": rb"FUJIFILMCCD-RAW|II[RU]\0|IIRO|\0MRM",
 }
-ACCEPTED = "JPEG, PNG, WebP, BMP, GIF and TIFF"
+_PLUGINS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+    "AVIF": AvifImageFile,
+}
+_BRANDS = {  # of files that consist of ISO boxes
+    "AVIF": {b"avif", b"avis"},
+    "HEIC": {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs"},
+    "camera raw": {b"crx "},
+}
+ACCEPTED = "JPEG, PNG, WebP, AVIF, BMP, GIF and TIFF"
 
 _HEADER_READS = 5_000  # a photograph's header takes a few hundred
-_PIXEL_READS = 500_000  # three for each 8 KiB chunk of a PNG
+_PIXEL_READS = 500_000
 _MAX_EXIF_BLOCKS = 16  # of 64 KiB each
 _MAX_EXIF_BYTES = 2**20
-_MAX_TIFF_NUMBERS = 2**21  # bytes; a hundred thousand strips take one megabyte
-_TIFF_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
-_TIFF_POINTERS = {34665, 34853, 40965}  # directories that Pillow unpacks in full
 
 # Pillow warns about odd metadata and reads on, which doesn't affect the pixels. What it would
 # only warn about as a decompression bomb is over our limit.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # as many pictures at once as there are cores
+
+
+class Refused(Exception):
+    """A picture that can't be read, for a reason in words for people."""
+
+
+class _TooLarge(Exception):
+    """A picture of more pixels than allowed."""
 
 
 class _Source(io.BytesIO):
@@ -55,112 +78,79 @@ class _Source(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads_left -= 1
         if self.reads_left < 0:
-            raise OSError("it consists of too many small blocks")
+            raise Refused("it consists of too many small blocks")
         return super().read(size)
 
 
 def kind_of(data: bytes, uri: str) -> str:
-    """Return which accepted kind the magic bytes of `data` name, or raise `ImageUnreadable`."""
-    for kind, (magic, _) in _KINDS.items():
-        if re.match(magic, data, re.DOTALL):
-            return kind
+    """Return which accepted kind the first bytes of `data` name, or raise `ImageUnreadable`."""
+    kind = _kind_of_boxes(data) or next(
+        (kind for kind, magic in _MAGIC.items() if re.match(magic, data, re.DOTALL)), None
+    )
+    if kind == "BMP" or kind in _PLUGINS:
+        return str(kind)
+    if kind is not None:
+        raise ImageUnreadable(f"{uri} is {UNREADABLE[kind].article} {kind} file, {_WAY_OUT}")
     start = f"it starts with {data[:12]!r}" if data else "it is empty"
     raise ImageUnreadable(f"{uri} is not an image that camfleet reads ({ACCEPTED}): {start}")
 
 
+_WAY_OUT = f"which camfleet doesn't read; convert it to JPEG (it reads {ACCEPTED})"
+
+
+def _kind_of_boxes(data: bytes) -> str | None:
+    if data[4:8] != b"ftyp":
+        return None
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    brands = {data[8:12]} | {data[place : place + 4] for place in range(16, end, 4)}
+    return next((kind for kind, known in _BRANDS.items() if known & brands), None)
+
+
 @contextmanager
 def translate_errors(uri: str, kind: str, max_pixels: int) -> Iterator[None]:
-    """Turn whatever Pillow raises into an `ImageError`, except `MemoryError`."""
+    """Turn whatever a broken file provokes into an `ImageError`, except `MemoryError`."""
     try:
         yield
     except (ImageError, MemoryError):
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        pixels = re.search(r"\d+", str(error))
-        raise _too_large(uri, pixels[0] if pixels else "too many", max_pixels) from error
-    except Exception as error:  # whatever a broken file provokes in Pillow
-        reason = str(error)[:200] or type(error).__name__
+    except (_TooLarge, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        size = re.search(r"\d+ x \d+ = \d+|\d+", str(error))
+        pixels = size[0] if size else "too many"
+        message = f"{uri} has {pixels} pixels, the limit is {max_pixels}"
+        raise ImageTooLarge(f"{message} (CAMFLEET_MAX_IMAGE_PIXELS)") from error
+    except Exception as error:
+        reason = str(error) if isinstance(error, Refused) else "its data is damaged or cut off"
         raise ImageUnreadable(f"{uri} is a broken or unsupported {kind}: {reason}") from error
 
 
-def open_header(data: bytes, *, kind: str, max_pixels: int, uri: str) -> ImageFile.ImageFile:
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise what becomes `ImageTooLarge` for more than `max_pixels`, and `Refused` for none."""
+    if width * height > max_pixels:
+        raise _TooLarge(f"{width} x {height} = {width * height}")
+    if width <= 0 or height <= 0:
+        raise Refused(f"it has {width} x {height} pixels")
+
+
+def open_header(data: bytes, kind: str, max_pixels: int) -> ImageFile.ImageFile:
     """Return `data` as a Pillow image whose pixels aren't decoded yet.
 
-    Raises `ImageTooLarge` for more than `max_pixels`, `ImageUnreadable` for too much metadata or
-    wrong PNG checksums, and Pillow's own errors, which `translate_errors` translates.
+    Raises `Refused` for too much metadata, what becomes `ImageTooLarge` for more than
+    `max_pixels`, and Pillow's own errors. `translate_errors` makes an `ImageError` of each.
     """
     # Some headers make Pillow allocate memory, within a limit of its own for the whole process.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
     if kind == "JPEG" and data.count(b"Exif\0\0") > _MAX_EXIF_BLOCKS:
-        raise ImageUnreadable(f"{uri}: more than {_MAX_EXIF_BLOCKS} EXIF blocks")
-    if kind == "TIFF" and _tiff_numbers(data) > _MAX_TIFF_NUMBERS:
-        raise ImageUnreadable(f"{uri}: its TIFF tags hold more than {_MAX_TIFF_NUMBERS} bytes")
+        raise Refused(f"more than {_MAX_EXIF_BLOCKS} EXIF blocks")
     source = _Source(data)
-    image = _KINDS[kind][1](source)
-    width, height = _extent(image)
-    if width * height > max_pixels:
-        raise _too_large(uri, f"{width} x {height} = {width * height}", max_pixels)
-    if kind == "PNG":
-        source.reads_left = _PIXEL_READS
-        image.verify()  # decoding alone checks neither the checksums nor the end
-        source = _Source(data)
-        image = _KINDS[kind][1](source)
-    # Runs of a compressed BMP are read one by one.
-    source.reads_left = sys.maxsize if kind == "BMP" else _PIXEL_READS
+    image = _PLUGINS[kind](source)
+    check_size(*image.size, max_pixels)
+    source.reads_left = _PIXEL_READS
     return image
 
 
-def check_exif(image: Image.Image, uri: str) -> None:
-    """Raise `ImageUnreadable` if parsing the EXIF block would cost more than the picture."""
+def check_exif(image: Image.Image) -> None:
+    """Raise `Refused` if parsing the EXIF block would cost more than the picture."""
     for name in ("exif", "Raw profile type exif"):
         size = len(image.info.get(name, b""))
         if size > _MAX_EXIF_BYTES:
-            raise ImageUnreadable(f"{uri}: {size} bytes of EXIF, {_MAX_EXIF_BYTES} at most")
-
-
-def _too_large(uri: str, pixels: str, max_pixels: int) -> ImageTooLarge:
-    return ImageTooLarge(
-        f"{uri} has {pixels} pixels, the limit is {max_pixels} (CAMFLEET_MAX_IMAGE_PIXELS)"
-    )
-
-
-def _extent(image: ImageFile.ImageFile) -> tuple[int, int]:
-    """Return the width and height to decode, which in a tiled TIFF are whole tiles."""
-    width, height = image.size
-    if isinstance(image, TiffImageFile):
-        tags = image.tag_v2
-        width, height = tags[256], tags[257]  # as stored, while the size above is already turned
-        across, down = tags.get(322, 1), tags.get(323, 1)
-        if isinstance(across, int) and isinstance(down, int) and across > 0 and down > 0:
-            return -(-width // across) * across, -(-height // down) * down
-    return width, height
-
-
-def _tiff_numbers(data: bytes) -> int:
-    """Return the size of all numbers that Pillow unpacks from the first page's tags."""
-    order, big = "<" if data[:2] == b"II" else ">", data[2] == 43
-    pointer = struct.Struct(order + ("8xQ" if big else "4xL"))
-    if len(data) < pointer.size:
-        return 0
-    (first,) = pointer.unpack_from(data)
-    total, pointers = _directory(data, first, order, big=big)
-    return total + sum(_directory(data, start, order, big=big)[0] for start in pointers)
-
-
-def _directory(data: bytes, start: int, order: str, *, big: bool) -> tuple[int, list[int]]:
-    """Return the size of the numbers in the tags of the directory at `start`, and its pointers."""
-    head = struct.Struct(order + ("Q" if big else "H"))
-    entry = struct.Struct(order + ("HHQQ" if big else "HHLL"))
-    total, pointers, position = 0, [], start + head.size
-    if position > len(data):
-        return 0, []
-    for _ in range(min(head.unpack_from(data, start)[0], _HEADER_READS)):
-        if position + entry.size > len(data):
-            break  # truncated: Pillow uses the tags before
-        tag, kind, count, value = entry.unpack_from(data, position)
-        size = count * _TIFF_SIZES.get(kind, 0)
-        total += size if size <= len(data) else 0  # Pillow skips what can't be there
-        if tag in _TIFF_POINTERS:
-            pointers.append(value)
-        position += entry.size
-    return total, pointers
+            raise Refused(f"{size} bytes of EXIF, {_MAX_EXIF_BYTES} at most")
