@@ -94,7 +94,7 @@ class Card(Part, frozen=True, kw_only=True):
     image_input: str | None = None
     inputs: dict[str, OtherInput] = msgspec.field(default_factory=dict)
     output: str | None = None
-    activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
+    activation: Literal["auto", "softmax", "sigmoid", "given", "none"] = "auto"
     golden: Golden | None = None
     custom_code: tuple[str, ...] = ()
 

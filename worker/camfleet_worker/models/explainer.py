@@ -15,7 +15,7 @@ from camfleet.registry.cards import Card
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.engine import Extras, Rows, SelectedEngine
 from camfleet_worker.models.maps import MapMaker, MapSpec, choose_classes
-from camfleet_worker.models.split import Split, probabilities
+from camfleet_worker.models.split import Split
 from camfleet_worker.pictures import heat
 
 
@@ -109,7 +109,7 @@ class Explainer:
     def predict(self, images: Array, extras: Extras = ()) -> tuple[Array, Array | None]:
         """Return logits and probabilities, (N, classes) each, of (N, H, W, C) images."""
         _, logits = self.engines[0].forward(images, extras)
-        return logits, probabilities(logits, self.split.activation)
+        return logits, self.split.probabilities(logits)
 
     def explain(
         self,
@@ -160,7 +160,7 @@ class Explainer:
         makers: Sequence[MapMaker],
     ) -> Explained:
         logits = forward[0][1]
-        scores = _Scores(logits, probabilities(logits, self.split.activation))
+        scores = _Scores(logits, self.split.probabilities(logits))
         choices = [self._specs(row, scores, target) for row, target in enumerate(targets)]
         specs = [spec for choice in choices if isinstance(choice, list) for spec in choice]
         maps = [
@@ -188,7 +188,8 @@ class Explainer:
                 "preprocessing in its card"
             )
         try:
-            classes = choose_classes(self.card, target, logits, chances)
+            comparable = self.split.activation != "joined"
+            classes = choose_classes(self.card, target, logits, chances, comparable=comparable)
         except CamfleetError as error:
             return error
         sign = -1 if target.counter else 1

@@ -1,7 +1,7 @@
 """From a forward pass to class activation maps: which classes a target means, and their maps."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,26 +56,35 @@ class MapMaker(NamedTuple):
 
 
 def choose_classes(
-    card: Card, target: Target, logits: Array, chances: Array | None
+    card: Card, target: Target, logits: Array, chances: Array | None, *, comparable: bool = True
 ) -> Sequence[int]:
     """Return the classes that a target means for one image, given its scores, (classes,) each.
 
-    Raises `UnknownTarget`, and `InvalidRequest` where the target needs probabilities and there
-    are none.
+    Classes are ranked by logits, or by probabilities where logits aren't `comparable`, as those of
+    several softmaxes. Raises `UnknownTarget`, and `InvalidRequest` where the target needs
+    probabilities and there are none.
     """
     if target.kind == "label":
         return [card.class_index(target.label)]
     if target.kind == "index":
         card.check_index(target.index, len(logits))
         return [target.index]
-    if target.kind == "top" and target.count == 1:
+    if target.kind == "top" and target.count == 1 and comparable:
         return [int(logits.argmax())]
-    ranked = np.argsort(-logits, kind="stable")
+    ranked = _rank(logits, None if comparable else chances)
     if target.kind == "top":
         return [int(index) for index in ranked[: target.count]]
     if chances is None:
         raise InvalidRequest(
-            f"target above:P needs probabilities; model {card.id} has none (regression)"
+            f"target above:P needs probabilities; model {card.id} has none (regression): if its "
+            'outputs are some, say so in its card (activation = "given")'
         )
     reached = [int(index) for index in ranked if chances[index] >= target.threshold]
     return reached[:MAX_TARGETS]
+
+
+def _rank(logits: Array, chances: Array | None) -> Any:
+    """Return class indices, the highest first: by `chances` if given, then by logits."""
+    if chances is None:
+        return np.argsort(-logits, kind="stable")
+    return np.lexsort((-logits, -chances))

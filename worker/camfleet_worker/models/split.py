@@ -13,8 +13,31 @@ from camfleet_worker.models.placement import Placement
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 1e-2  # for models that compute in float16 or bfloat16
 
-# "given": the outputs are probabilities already, without a final softmax or sigmoid
-Activation: TypeAlias = Literal["softmax", "sigmoid", "given", "none"]
+# "given": the outputs are reported as they are, because they are probabilities already;
+# "joined": several softmaxes or sigmoids side by side
+Activation: TypeAlias = Literal["softmax", "sigmoid", "given", "joined", "none"]
+
+
+class Block(NamedTuple):
+    """Outputs whose probabilities one activation makes of their own logits."""
+
+    activation: Literal["softmax", "sigmoid", "given"]
+    classes: list[int]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model's outputs mean.
+
+    `blocks` only with "joined". `removed` names what was taken off the model's end to get logits,
+    "linear" if nothing. `reason` says why in words, and `guessed` whether it is only a guess.
+    """
+
+    activation: Activation
+    removed: str = "linear"
+    blocks: tuple[Block, ...] = ()
+    reason: str = ""
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +104,7 @@ class Split:
     `conv` maps images (B, H, W, C) to feature maps (B, h, w, K); `head` maps those to logits
     (B, classes). If there are `extras`, both take a list with their values after the first
     input. A single-unit sigmoid head counts as two classes with the logits -z and z.
-    `ending` is the activation that was removed to get logits. `cam_weights` is (K, classes) where
+    `outputs` says what makes probabilities of the logits. `cam_weights` is (K, classes) where
     CAM's closed form holds, otherwise `cam_reason` says why not. `error` is the largest difference
     between the parts and the whole, `tolerance` its limit, `trial` what they were compared on.
     `placement` says where the feature maps' cells lie in the image.
@@ -93,8 +116,7 @@ class Split:
     layer: Candidate
     placement: Placement
     candidates: tuple[Candidate, ...]
-    ending: str
-    activation: Activation
+    outputs: Outputs
     classes: int
     head_layers: tuple[str, ...]
     cam_weights: Array | None
@@ -104,6 +126,19 @@ class Split:
     trial: Trial
     conv_bytes: int  # of the weights
     head_bytes: int
+
+    @property
+    def activation(self) -> Activation:
+        return self.outputs.activation
+
+    @property
+    def ending(self) -> str:
+        """Return the activation that was removed to get logits."""
+        return self.outputs.removed
+
+    def probabilities(self, logits: Array) -> Array | None:
+        """Return (B, classes) probabilities of (B, classes) logits; None for a regression."""
+        return probabilities(logits, self.outputs.activation, self.outputs.blocks)
 
     def bare(self) -> "Split":
         """Return the same without submodels and trial, once an engine has what it needs."""
@@ -117,8 +152,13 @@ class Split:
         return self.cam_weights
 
 
-def probabilities(logits: Array, kind: Activation) -> Array | None:
+def probabilities(logits: Array, kind: Activation, blocks: Sequence[Block] = ()) -> Array | None:
     """Return (B, classes) probabilities of (B, classes) logits; None for a regression."""
+    if kind == "joined":
+        found = np.empty_like(logits)
+        for block in blocks:
+            found[:, block.classes] = probabilities(logits[:, block.classes], block.activation)
+        return found
     wide = logits.astype(np.float64)
     if kind == "softmax":
         shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))

@@ -10,8 +10,9 @@ from typing import Any
 import keras
 
 from camfleet_worker.arrays import Array
-from camfleet_worker.models.split import Activation, Split, Trial
-from camfleet_worker.models.tf import heads, verify
+from camfleet_worker.models.split import Activation, Outputs, Split, Trial
+from camfleet_worker.models.tf import heads, meaning, verify
+from camfleet_worker.models.tf.blame import refusing
 from camfleet_worker.models.tf.describe import Description, candidate, describe
 from camfleet_worker.models.tf.functions import nbytes
 from camfleet_worker.models.tf.signature import Signature, pack_inputs
@@ -25,18 +26,25 @@ def cut_model(
     `activation` is "auto" or what the outputs mean, `probe` (B, H, W, C) float32 a batch to
     compare on. Raises `ModelRefused` or `LayerRefused`.
     """
-    description = describe(model, signature, layer_name, activation)
-    conv, head = _submodels(description)
-    trial, outputs = verify.run(model, description, conv, head, probe)
+    with refusing("the model can't be cut"):
+        description = describe(
+            model, signature, layer_name, keep_ending=meaning.keeps_ending(activation)
+        )
+    with refusing("the model can't be cut", description.graph, probe):
+        return _cut(model, description, activation, probe)
+
+
+def _cut(model: Any, description: Description, activation: str, probe: Array) -> Split:
+    answers = verify.answers(model, description, probe)
+    outputs = meaning.decide(description.ending, activation, answers)
+    conv, head = _submodels(description, outputs.activation)
+    trial = verify.run(description, conv, head, probe)
     verify.check_placement(conv, description, probe[0])
-    meaning = description.activation
-    if activation == "auto" and verify.are_probabilities(outputs, description.ending):
-        meaning = "given"
-    error = verify.check_parts(outputs, trial.logits, meaning, description.tolerance)
-    return _split(description, conv, head, trial, meaning, error)
+    error = verify.check_parts(answers, trial, outputs, description)
+    return _split(description, conv, head, trial, outputs, error)
 
 
-def _submodels(description: Description) -> tuple[Any, Any]:
+def _submodels(description: Description, activation: Activation) -> tuple[Any, Any]:
     """Return the conv and the head submodel, which share the whole model's weights."""
     graph, cut_output = description.graph, description.step.output
     maps = keras.Input(cut_output.shape[1:], dtype=cut_output.dtype, name="feature_maps")
@@ -45,7 +53,7 @@ def _submodels(description: Description) -> tuple[Any, Any]:
         for name, extra in graph.extras.items()
     }
     output = graph.replay(cut_output, maps, again)
-    logits = heads.class_logits(output, description.activation)
+    logits = heads.class_logits(output, activation)
     conv = keras.Model(pack_inputs(graph.image, graph.extras.values()), cut_output)
     return conv, keras.Model(pack_inputs(maps, again.values()), logits)
 
@@ -55,11 +63,11 @@ def _split(
     conv: Any,
     head: Any,
     trial: Trial,
-    meaning: Activation,
+    outputs: Outputs,
     error: float,
 ) -> Split:
     steps, _ = description.graph.head(description.step.output)
-    weights, reason = heads.cam_weights(steps, description.step, meaning)
+    weights, reason = heads.cam_weights(steps, description.step, outputs.activation)
     if weights is not None:
         reason = verify.check_cam(trial.activations, trial.logits, weights)
     return Split(
@@ -69,8 +77,7 @@ def _split(
         layer=candidate(description.step),
         placement=description.placement,
         candidates=tuple(map(candidate, description.candidates)),
-        ending=description.ending,
-        activation=meaning,
+        outputs=outputs,
         classes=int(head.output.shape[-1]),
         head_layers=tuple(f"{step.path} ({step.kind})" for step in steps),
         cam_weights=None if reason else weights,

@@ -13,11 +13,10 @@ from camfleet_worker.models.placement import Placement
 from camfleet_worker.models.split import (
     HALF_TOLERANCE,
     TOLERANCE,
-    Activation,
     Candidate,
     Extra,
 )
-from camfleet_worker.models.tf import heads
+from camfleet_worker.models.tf.endings import Ending, find_ending
 from camfleet_worker.models.tf.flat_graph import FlatGraph, Step, flatten
 from camfleet_worker.models.tf.places import Places, follow
 from camfleet_worker.models.tf.signature import Signature, choose_ends, extras_of
@@ -27,19 +26,20 @@ from camfleet_worker.models.tf.signature import Signature, choose_ends, extras_o
 class Description:
     """How to cut a model: `graph` runs from the input `image` to the logits, and is cut at `step`.
 
-    `output` is the index of the model's output to explain, `ending` the activation that follows
-    the logits, and `activation` what turns them into probabilities.
+    `output` is the index of the model's output to explain, `ending` how the model ends.
     """
 
     image: str
     output: int
-    graph: FlatGraph
-    ending: str
-    activation: Activation
+    ending: Ending
     extras: tuple[Extra, ...]
     candidates: list[Step]
     step: Step
     placement: Placement
+
+    @property
+    def graph(self) -> FlatGraph:
+        return self.ending.graph
 
     @property
     def tolerance(self) -> float:
@@ -47,11 +47,17 @@ class Description:
         return HALF_TOLERANCE if self.graph.half else TOLERANCE
 
 
-def describe(model: Any, signature: Signature, layer_name: str, activation: str) -> Description:
-    """Return how to cut a model at a layer, "auto" or a path."""
+def describe(
+    model: Any, signature: Signature, layer_name: str, *, keep_ending: bool = False
+) -> Description:
+    """Return how to cut a model at a layer, "auto" or a path.
+
+    With `keep_ending` no softmax or sigmoid is taken off the model's end.
+    """
     image, output = choose_ends(model, signature)
     whole = flatten(model, image, signature.shape, output)
-    graph, ending = heads.strip_activation(whole)
+    ending = find_ending(whole, keep=keep_ending)
+    graph = ending.graph
     extras = extras_of(graph, signature.defaults)
     places = follow(graph)
     candidates = _candidates(graph, places)
@@ -61,9 +67,7 @@ def describe(model: Any, signature: Signature, layer_name: str, activation: str)
     return Description(
         image=image,
         output=output,
-        graph=graph,
         ending=ending,
-        activation=heads.meaning(activation, ending, int(graph.output.shape[-1])),
         extras=extras,
         candidates=candidates,
         step=step,

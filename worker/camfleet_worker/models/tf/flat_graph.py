@@ -16,6 +16,8 @@ import keras
 from keras import tree
 
 from camfleet.errors import ModelRefused
+from camfleet_worker.models.tf.activations import activation_name
+from camfleet_worker.models.tf.reasons import reason_of
 
 # Operations that change nothing at inference.
 _IDLE = {
@@ -158,16 +160,6 @@ def graph_of(operation: Any) -> Any:
     return operation if hasattr(operation, "_run_through_graph") else None
 
 
-def activation_name(operation: Any) -> str:
-    """Return the name of the activation that an operation ends in, `linear` if it has none."""
-    if type(operation).__name__ in ("Softmax", "LogSoftmax", "Sigmoid"):
-        return {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}[
-            type(operation).__name__
-        ]
-    function = getattr(operation, "activation", None)
-    return str(getattr(function, "__name__", "linear")) if function else "linear"
-
-
 def _run(model: Any, inputs: list[Any], prefix: str, steps: list[Step]) -> Any:
     graph = graph_of(model)
     if graph is None:
@@ -185,7 +177,13 @@ def _run(model: Any, inputs: list[Any], prefix: str, steps: list[Step]) -> Any:
             if graph_of(operation) is not None:
                 given = args[0] if args else kwargs["inputs"]
                 return _run(operation, tree.flatten(given), path + "/", steps)
-            output = operation(*args, **kwargs)
+            try:
+                output = operation(*args, **kwargs)
+            except Exception as error:  # whatever Keras raises on inputs of this size
+                raise ModelRefused(
+                    f"layer {path!r} ({type(operation).__name__}) can't be run on the input that "
+                    f"the card describes: {reason_of(error)}"
+                ) from error
             steps.append(Step(path, operation, args, kwargs, output))
             return output
 

@@ -1,54 +1,29 @@
-"""The end of a model: its logits, what they mean, and CAM's weights."""
+"""The head's end: a score for each class, and CAM's weights where its closed form holds."""
 
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from camfleet.errors import ModelRefused
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.split import Activation
-from camfleet_worker.models.tf.flat_graph import FlatGraph, Step, activation_name
+from camfleet_worker.models.tf.activations import activation_name, unwrap
+from camfleet_worker.models.tf.flat_graph import Step
 
-_SHAPING = ("Flatten", "Reshape", "Cast")
-
-
-def strip_activation(graph: FlatGraph) -> tuple[FlatGraph, str]:
-    """Return the graph up to the logits, and the name of the softmax or sigmoid removed."""
-    tensor = graph.output
-    while True:
-        step = graph.producer(tensor)
-        if step is None:
-            raise ModelRefused("the model's output is its input: there is nothing to explain")
-        name = activation_name(step.operation)
-        if name in ("softmax", "log_softmax", "sigmoid"):
-            return _stop_before(step, graph), name.removeprefix("log_")
-        if not (step.idle or step.kind in _SHAPING):
-            return graph, "linear"
-        tensor = step.inputs[0]
-
-
-def meaning(wanted: str, ending: str, units: int) -> Activation:
-    """Return what turns logits into probabilities: what the card says, else the model's ending.
-
-    Several linear outputs count as logits of a softmax, a single one as a regression.
-    """
-    if wanted != "auto":
-        return wanted  # type: ignore[return-value]  # the card's field has these values only
-    if ending != "linear":
-        return ending  # type: ignore[return-value]  # as `strip_activation` names them
-    return "softmax" if units > 1 else "none"
+_SHAPING = ("Cast", "ExpandDims", "Flatten", "Ravel", "Reshape", "Squeeze")
+_AVERAGES = (
+    "AdaptiveAveragePooling2D",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+)
 
 
 def class_logits(logits: Any, kind: Activation) -> Any:
     """Return a symbolic output as (B, classes) float32, a single sigmoid unit z as (-z, z)."""
-    if any(size not in (None, 1) for size in logits.shape[1:-1]):
-        raise ModelRefused(
-            f"the model's output has shape {tuple(logits.shape)}: only classifiers with one score "
-            "per class and image can be explained"
-        )
-    rows = ops.cast(ops.reshape(logits, (-1, logits.shape[-1])), "float32")
-    if kind == "sigmoid" and logits.shape[-1] == 1:
+    units = int(np.prod(logits.shape[1:], dtype=int))
+    rows = ops.cast(ops.reshape(logits, (-1, units)), "float32")
+    if kind == "sigmoid" and units == 1:
         return ops.concatenate([-rows, rows], axis=-1)
     return rows
 
@@ -61,13 +36,15 @@ def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array
     acting = [step for step in steps if not step.idle and step.kind not in _SHAPING]
     names = ", ".join(step.kind for step in acting) or "nothing"
     refusal = f"it needs global average pooling and at most one dense layer, not {names}"
-    if not acting or not _is_global_average(acting[0], start):
-        return None, refusal
     channels = int(start.output.shape[-1])
-    if len(acting) == 1:
+    pooling = list(takewhile(_averages, acting))
+    if not pooling or _size(pooling[-1].output) != channels:
+        return None, refusal
+    dense = acting[len(pooling) :]
+    if not dense:
         weights = np.eye(channels, dtype=np.float32)
-    elif len(acting) == 2 and _is_linear(acting[1]):
-        weights = np.asarray(acting[1].operation.kernel, np.float32).reshape(channels, -1)
+    elif len(dense) == 1 and _is_linear(dense[0]):
+        weights = np.asarray(unwrap(dense[0].operation).kernel, np.float32).reshape(channels, -1)
     else:
         return None, refusal
     if kind == "sigmoid" and weights.shape[1] == 1:
@@ -75,26 +52,28 @@ def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array
     return weights, ""
 
 
-def _stop_before(step: Step, graph: FlatGraph) -> FlatGraph:
-    """Return the graph without the activation of `step`, its last layer or the layer's own."""
-    steps = graph.steps[: graph.steps.index(step)]
-    if not getattr(step.operation, "weights", None):
-        return FlatGraph(graph.image, graph.extras, steps, step.inputs[0])
-    layer = step.operation
-    config = {**layer.get_config(), "activation": "linear", "name": f"{layer.name}_logits"}
-    twin = type(layer).from_config(config)
-    output = twin(*step.args, **step.kwargs)
-    twin.set_weights(layer.get_weights())
-    linear = Step(step.path, twin, step.args, step.kwargs, output)
-    return FlatGraph(graph.image, graph.extras, (*steps, linear), output)
-
-
 def _is_linear(step: Step) -> bool:
-    return step.kind in ("Dense", "Conv2D") and activation_name(step.operation) == "linear"
+    inner = unwrap(step.operation)
+    return type(inner).__name__ in ("Dense", "Conv2D") and activation_name(inner) == "linear"
 
 
-def _is_global_average(pooling: Step, start: Step) -> bool:
-    if pooling.kind == "GlobalAveragePooling2D":
-        return True
-    grid = tuple(start.output.shape[1:3])
-    return pooling.kind == "AveragePooling2D" and tuple(pooling.operation.pool_size) == grid
+def _averages(step: Step) -> bool:
+    """Return whether a step averages, over the whole grid or a part; `verify` proves the sum."""
+    if step.kind == "Mean":
+        axes = step.operation.axis
+        rank = len(step.inputs[0].shape)
+        return axes is not None and not {0, rank - 1} & {int(axis) % rank for axis in axes}
+    if step.kind == "AveragePooling2D":
+        return _shares_evenly(step.operation, step.inputs[0].shape[1:3])
+    return step.kind in _AVERAGES
+
+
+def _shares_evenly(pooling: Any, grid: tuple[int, ...]) -> bool:
+    """Return whether every cell of the grid lies in just one window."""
+    size = tuple(pooling.pool_size)
+    whole = all(cells % side == 0 for cells, side in zip(grid, size, strict=True))
+    return whole and (size == tuple(grid) or size == tuple(pooling.strides))
+
+
+def _size(tensor: Any) -> int:
+    return int(np.prod(tensor.shape[1:], dtype=int))

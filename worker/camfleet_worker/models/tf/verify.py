@@ -1,5 +1,6 @@
 """Proof that the two parts of a model compute what the whole does."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -8,41 +9,56 @@ from keras import ops
 
 from camfleet.errors import LayerRefused, ModelRefused
 from camfleet_worker.arrays import Array
-from camfleet_worker.models.split import Activation, Trial, probabilities
+from camfleet_worker.models.split import Outputs, Trial, probabilities
+from camfleet_worker.models.tf import blame
 from camfleet_worker.models.tf.describe import Description
 from camfleet_worker.models.tf.flat_graph import pack
 from camfleet_worker.models.tf.signature import pack_inputs
 from camfleet_worker.models.tf.trial import patched, stands_as_said
 
 
-def run(
-    model: Any, description: Description, conv: Any, head: Any, probe: Array
-) -> tuple[Trial, Array]:
-    """Run the parts and the whole model on the images of `probe`.
-
-    Return the parts' answers, and the explained output of the whole model, (B, units). Runs one
-    row at a time, because Keras keeps the outputs of all layers until a call ends.
-    """
-    extras = {extra.name: extra.trial(len(probe)) for extra in description.extras}
-    dtypes = {extra.name: extra.dtype for extra in description.extras}
-    inputs = {
-        description.image: ops.convert_to_tensor(probe, dtype=description.graph.image.dtype),
-        **{
-            name: ops.convert_to_tensor(values, dtype=dtypes[name])
-            for name, values in extras.items()
-        },
-    }
+def answers(model: Any, description: Description, probe: Array) -> Array:
+    """Return the explained output of the whole model for the images of `probe`, (B, units)."""
     rows = []
-    for row in range(len(probe)):
-        own = {name: values[row : row + 1] for name, values in inputs.items()}
+    for own in _rows(description, probe):
+        outputs = keras.tree.flatten(model(pack(model, own), training=False))
+        output = _numpy(outputs[description.output])
+        if len(output) != 1:
+            raise ModelRefused(
+                f"the model gives {len(output)} answers to one picture: an operation "
+                "joins or splits along the batch"
+            )
+        rows.append(output.reshape(1, -1))
+    return np.concatenate(rows)
+
+
+def run(description: Description, conv: Any, head: Any, probe: Array) -> Trial:
+    """Return the answers of a model's two parts for the images of `probe`.
+
+    Runs one row at a time, because Keras keeps the outputs of all layers until a call ends.
+    """
+    rows = []
+    for own in _rows(description, probe):
         image, *others = own.values()
         maps = conv(pack_inputs(image, others), training=False)
         logits = head(pack_inputs(maps, others), training=False)
-        outputs = keras.tree.flatten(model(pack(model, own), training=False))
-        output = _numpy(outputs[description.output]).reshape(1, -1)
-        rows.append((_numpy(maps), _numpy(logits), output))
-    all_maps, all_logits, whole = (np.concatenate(column) for column in zip(*rows, strict=True))
-    return Trial(probe, tuple(extras.values()), all_maps, all_logits), whole
+        rows.append((_numpy(maps), _numpy(logits)))
+    maps, logits = (np.concatenate(column) for column in zip(*rows, strict=True))
+    extras = tuple(extra.trial(len(probe)) for extra in description.extras)
+    return Trial(probe, extras, maps, logits)
+
+
+def _rows(description: Description, probe: Array) -> Iterator[dict[str, Any]]:
+    """Yield the values of all inputs by name, the image first, for one image after the other."""
+    inputs = {
+        description.image: ops.convert_to_tensor(probe, dtype=description.graph.image.dtype),
+        **{
+            extra.name: ops.convert_to_tensor(extra.trial(len(probe)), dtype=extra.dtype)
+            for extra in description.extras
+        },
+    }
+    for row in range(len(probe)):
+        yield {name: values[row : row + 1] for name, values in inputs.items()}
 
 
 def check_placement(conv: Any, description: Description, image: Array) -> None:
@@ -66,48 +82,38 @@ def check_placement(conv: Any, description: Description, image: Array) -> None:
     )
 
 
-def are_probabilities(outputs: Array, ending: str) -> bool:
-    """Return whether outputs without a final softmax are probabilities all the same.
+def check_parts(outputs: Array, trial: Trial, meant: Outputs, description: Description) -> float:
+    """Return the largest difference between the whole model's `outputs` and its two parts'.
 
-    The average or product of softmaxes is.
-    """
-    if ending != "linear" or outputs.shape[1] == 1:
-        return False
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3))
-
-
-def check_parts(outputs: Array, logits: Array, activation: Activation, tolerance: float) -> float:
-    """Return the largest difference between the whole model and its two parts.
-
-    Raises `ModelRefused` where it exceeds `tolerance`.
+    Raises `ModelRefused` where it exceeds the model's tolerance.
     """
     if not np.isfinite(outputs).all():
         raise ModelRefused("the model answers NaN or infinity for a probe image of random pixels")
-    error = _difference(outputs, logits, activation)
+    error = _difference(outputs, trial.logits, meant)
+    tolerance = description.tolerance
     if not error <= tolerance:
+        culprit = blame.find(description.graph, trial.images)
         raise ModelRefused(
             f"the two parts do not compute what the whole model does (difference {error:.2g}, "
-            f"allowed {tolerance:g}): the model has state or randomness at inference, or its "
-            "card's `activation` is not what the model ends in"
+            f"allowed {tolerance:g}): "
+            + (culprit or "the model has state or randomness at inference")
         )
     return error
 
 
-def _difference(outputs: Array, logits: Array, activation: Activation) -> float:
-    """Return how far a model's outputs are from what its logits, or their like, would be."""
-    chances = probabilities(logits, activation)
-    answers = [logits]
-    if chances is not None:
-        answers += [chances, np.log(np.maximum(chances, 1e-30))]
+def _difference(outputs: Array, logits: Array, meant: Outputs) -> float:
+    """Return how far a model's outputs are from what its logits make of them."""
+    chances = probabilities(logits, meant.activation, meant.blocks)
+    stripped = meant.removed != "linear" and chances is not None
+    expected = (
+        [logits]
+        if not stripped or chances is None
+        else [chances, np.log(np.maximum(chances, 1e-30))]
+    )
     if outputs.shape[1] == 1 < logits.shape[1]:
-        answers = [answer[:, 1:] for answer in answers]
+        expected = [answer[:, 1:] for answer in expected]
     scale = max(1.0, float(np.abs(outputs).max()))
-    errors = [
-        float(np.abs(outputs - answer).max()) / scale
-        for answer in answers
-        if answer.shape == outputs.shape
-    ]
-    return min(errors, default=np.inf)
+    return min(float(np.abs(outputs - answer).max()) / scale for answer in expected)
 
 
 def check_cam(maps: Array, logits: Array, weights: Array) -> str:
