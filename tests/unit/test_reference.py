@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import click
 import msgspec
@@ -31,6 +31,7 @@ COLUMN_TABLES = (
     "Focus",
     "Regions",
     "Pictures and times",
+    "Columns of the manifest",
 )
 ARROW = {"double": "float64", "float": "float32", "halffloat": "float16"}
 # Options in prose that are another program's.
@@ -211,7 +212,7 @@ def _type(kind):
 
 
 def _fields(kind):
-    return {field.name: field.type for field in msgspec.structs.fields(kind)}
+    return get_type_hints(kind)
 
 
 def _defaults(kind, prefix="", but=()):

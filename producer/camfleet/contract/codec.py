@@ -13,6 +13,7 @@ value needs. What is unknown to a reader, or of another type, is refused.
 from collections.abc import Hashable
 from functools import cache
 from importlib.metadata import version
+from operator import attrgetter
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -99,7 +100,9 @@ def form_of(message: Any) -> int:
     """Return the oldest form in which a value can be written."""
     if isinstance(message, tuple):
         kinds: set[Any] = set(map(type, message))  # many values are of few kinds
-        return max(map(form_of, message), default=1) if any(map(_grows, kinds)) else 1
+        if not any(map(_grows, kinds)) or (len(kinds) == 1 and _are_plain(kinds.pop(), message)):
+            return 1
+        return max(map(form_of, message), default=1)
     if not isinstance(message, Wire):
         return 1
     fields = _added(type(message))
@@ -111,6 +114,18 @@ def form_of(message: Any) -> int:
 def form_of_field(kind: type[Wire], name: str) -> int:
     """Return the form that brought a field."""
     return next((field.form for field in _added(kind) if field.name == name), 1)
+
+
+def _are_plain(kind: type[Wire], values: tuple[Any, ...]) -> bool:
+    """Return whether flat structs of one kind leave all that came after form 1 at the defaults.
+
+    A chunk's items are asked at once, and a job may have millions: no Python runs for each.
+    """
+    fields = _added(kind) * 2  # of several, attrgetter makes tuples
+    if _nested(kind):
+        return False
+    names, defaults = zip(*((field.name, field.default) for field in fields), strict=True)
+    return all(map(defaults.__eq__, map(attrgetter(*names), values)))
 
 
 class _Head(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from camfleet.contract.codec import Document, Wire
+from camfleet.contract.codec import Added, Document, Wire
 from camfleet.contract.outputs import Fuse, Method, Name, Outputs
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -55,6 +55,7 @@ class JobRecord(Document, frozen=True, kw_only=True):
     chunk_size: int
     parts: int
     callback: str | None  # URL that is told of the end
+    columns: Annotated[tuple[str, ...] | None, Added(2)] = None  # of manifests, that are kept
 
     @property
     def images(self) -> int:
@@ -64,6 +65,15 @@ class JobRecord(Document, frozen=True, kw_only=True):
     @property
     def chunks(self) -> int:
         return self.parts * len(self.models)
+
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """Return which columns of manifests come with the results."""
+        return self.columns or ()
+
+    def items_of(self, part: int) -> int:
+        """Return how many items a part of the manifest holds."""
+        return min(self.chunk_size, self.items - part * self.chunk_size)
 
     def number(self, ref: ChunkRef) -> int:
         """Return the chunk's number within the job, model by model."""
@@ -79,6 +89,25 @@ class JobRecord(Document, frozen=True, kw_only=True):
         for model in range(len(self.models)):
             for part in range(self.parts):
                 yield ChunkRef(job_id=self.job_id, model=model, part=part, retry=0)
+
+
+class LeftOut(Wire, frozen=True, kw_only=True):
+    """One kind of files that a job's sources hold and the job doesn't take."""
+
+    kind: str  # a suffix, or a word such as "hidden"
+    files: int
+    why: str
+    examples: tuple[str, ...]  # the first few paths or keys
+
+
+class SourceRecord(Document, frozen=True, kw_only=True):
+    """`source.json`: what a job's sources hold beside its images.
+
+    It's no part of `job.json`, so that workers of 0.1.0 run the job whatever was left out.
+    """
+
+    job_id: Name
+    left_out: tuple[LeftOut, ...]
 
 
 class RetryRecord(Document, frozen=True, kw_only=True):
@@ -100,9 +129,13 @@ class RetryRecord(Document, frozen=True, kw_only=True):
 
 
 class Item(Wire, frozen=True, kw_only=True):
-    """One row of a manifest part."""
+    """One row of a manifest part. What comes after `inputs` is kept with the results."""
 
     item_id: Name
     image_uri: Name
     target: Name | None = None  # overrides the job's
-    inputs: str | None = None  # values of the model's other inputs, see `expressions`
+    inputs: str | None = None  # values of the model's other inputs, see `contract.targets`
+    label: Annotated[str | None, Added(2)] = None  # the true class: a label, or an index
+    boxes: Annotated[str | None, Added(2)] = None  # see `contract.columns`
+    group: Annotated[str | None, Added(2)] = None  # what belongs together: a patient, a site
+    columns: Annotated[str | None, Added(2)] = None  # JSON: name and value of all other columns

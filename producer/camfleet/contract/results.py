@@ -1,8 +1,9 @@
 """What a worker answers: one row per image and target."""
 
 from enum import StrEnum
+from typing import Annotated
 
-from camfleet.contract.codec import Wire
+from camfleet.contract.codec import Added, Wire
 from camfleet.contract.geometry import Focus, Geometry, Region
 
 
@@ -47,6 +48,8 @@ class Result(Wire, frozen=True, kw_only=True):
 
     A multi-label target that no class reaches gives one row with status `no_evidence` and no
     class. For a counterfactual target the map speaks against the class, the logit stays as it is.
+
+    `label`, `boxes`, `group` and `columns` are the item's own, as its manifest has them.
     """
 
     item_id: str
@@ -79,3 +82,7 @@ class Result(Wire, frozen=True, kw_only=True):
     overlay_uri: str | None
     raw_uri: str | None
     timings: Timings
+    label: Annotated[str | None, Added(2)] = None
+    boxes: Annotated[str | None, Added(2)] = None
+    group: Annotated[str | None, Added(2)] = None
+    columns: Annotated[str | None, Added(2)] = None

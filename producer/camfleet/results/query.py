@@ -1,6 +1,6 @@
 """Which rows and columns of a job's results are wanted."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Annotated, Any, Self, TypedDict, get_origin
@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Meta
 
+from camfleet.contract.columns import KNOWN
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.contract.targets import parse_target
-from camfleet.errors import InvalidRequest
-from camfleet.jobstore import parquet
+from camfleet.errors import InvalidRequest, check_codes
+from camfleet.results import kept
 
 Texts = str | Iterable[str]
 
@@ -25,7 +26,8 @@ class Filters(TypedDict, total=False):
     `status` is ok, no_evidence or failed; `code` an error code; `model` an id or `id@version`;
     `class_` an index, or a label as in targets (`label:7` for a label of digits); `rank` 0 for
     first targets. Probabilities (0 to 1) are inclusive, and exclude rows without one. `item` is
-    an item's id, `image` a part of its URI.
+    an item's id, `image` a part of its URI. `where` holds values of columns that the job kept of
+    its manifest, by name, as text.
     """
 
     status: Texts | None
@@ -37,6 +39,7 @@ class Filters(TypedDict, total=False):
     max_probability: float | None
     item: Texts | None
     image: str | None
+    where: Mapping[str, Texts] | None
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,11 @@ class Selection:
     ) -> Self:
         """Return the selection; raise `InvalidRequest` naming the column or filter."""
         given = {name: value for name, value in filters.items() if value is not None}
+        _refuse_contradictions(given)
         models = _models(record, given.pop("model", None))
+        where = _where(record, given.pop("where", {}))
         tests = tuple(_test(name, value) for name, value in given.items())
-        return cls(models, parquet.columns(columns), tests)
+        return cls(models, kept.schema(columns, record.kept_columns), (*tests, *where))
 
     @property
     def tested(self) -> list[str]:
@@ -74,6 +79,20 @@ class Selection:
         """Return which rows of a table of the tested columns pass all tests; None means all."""
         masks = [test.mask(table) for test in self.tests]
         return reduce(pc.and_, masks) if masks else None
+
+
+def class_values(given: Any) -> tuple[int | str, ...]:
+    """Return the values of the filter `class_`; raise `InvalidRequest`."""
+    found: tuple[int | str, ...] = _values("class_", given, _CLASSES)
+    return found
+
+
+def _refuse_contradictions(given: Mapping[str, Any]) -> None:
+    least, most = given.get("min_probability"), given.get("max_probability")
+    if isinstance(least, int | float) and isinstance(most, int | float) and least > most:
+        raise InvalidRequest(
+            f"filter min_probability: {least:g} is more than max_probability, {most:g}"
+        )
 
 
 def _models(record: JobRecord, wanted: Any) -> tuple[int, ...]:
@@ -88,6 +107,18 @@ def _models(record: JobRecord, wanted: Any) -> tuple[int, ...]:
             )
     found = (number for number, model in enumerate(record.models) if {*names} & {*_names(model)})
     return tuple(found)
+
+
+def _where(record: JobRecord, wanted: Any) -> Iterator[Test]:
+    if not isinstance(wanted, Mapping):
+        raise InvalidRequest("filter where is not a dict such as {'split': 'test'}")
+    for name, value in wanted.items():
+        if name not in record.kept_columns:
+            there = ", ".join(record.kept_columns) or "none"
+            raise InvalidRequest(f"job {record.job_id} kept no column {name!r}; it kept {there}")
+        if name not in (*KNOWN, *kept.further(record.kept_columns)):
+            raise InvalidRequest(f"filter where: {name!r} is also a column of the results")
+        yield _among(name)(_values(f"where {name}", value, _STRINGS))
 
 
 def _names(model: ModelRef) -> tuple[str, str]:
@@ -127,6 +158,11 @@ def _against(column: str, compare: Callable[[Any, Any], Any]) -> Callable[[Any],
     return make
 
 
+def _code(values: tuple[str, ...]) -> Test:
+    check_codes(values)
+    return _among("error_code")(values)
+
+
 def _class(values: tuple[int | str, ...]) -> Test:
     """Return the test for classes, each given by its label or its index."""
     targets = [parse_target(str(value)) for value in values]
@@ -146,16 +182,17 @@ def _class(values: tuple[int | str, ...]) -> Test:
 
 
 def _is_in(table: pa.Table, column: str, values: Iterable[Any]) -> Any:
-    return pc.is_in(table[column], pa.array(values, parquet.RESULTS.field(column).type))
+    return pc.is_in(table[column], pa.array(values, table[column].type))
 
 
 _STRINGS = tuple[str, ...]
 _COUNT = Annotated[int, Meta(ge=0, lt=2**31)]
+_CLASSES = tuple[_COUNT | str, ...]
 _PROBABILITY = Annotated[float, Meta(ge=0, le=1)]
 _MAKERS: dict[str, tuple[Any, Callable[[Any], Test]]] = {
     "status": (tuple[Status, ...], _among("status")),
-    "code": (_STRINGS, _among("error_code")),
-    "class_": (tuple[_COUNT | str, ...], _class),
+    "code": (_STRINGS, _code),
+    "class_": (_CLASSES, _class),
     "rank": (tuple[_COUNT, ...], _among("rank")),
     "min_probability": (_PROBABILITY, _against("probability", pc.greater_equal)),
     "max_probability": (_PROBABILITY, _against("probability", pc.less_equal)),

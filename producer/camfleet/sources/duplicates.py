@@ -14,6 +14,7 @@ from camfleet.contract.records import Item
 from camfleet.errors import ServiceError
 
 _BATCH = 4096  # items per look into the table
+_NONE = (None,) * 4
 _pack = struct.Struct(">HH16s").pack  # 20 bytes
 
 # One statement per batch: a statement per item would let go of the interpreter's lock each time,
@@ -31,6 +32,8 @@ AND (SELECT batch FROM seen WHERE key = substr(?1, 20 * place + 1, 20)) < ?3
 
 class Unique:
     """Lets an item through unless one with the same image, target and inputs came before.
+
+    Items that keep different columns are different too: no label is lost.
 
     Takes any number of streams, one after the other; `dropped` counts what it held back. Items
     are compared by 128-bit digests. `memory` bytes hold about a million of them; the rest goes to
@@ -96,7 +99,9 @@ def _key(item: Item) -> bytes:
     """
     uri = item.image_uri
     folder, beginning = hash(uri[: uri.rfind("/")]), hash(uri[:-8])
-    words = f"{uri}\0{item.target!r}\0{item.inputs!r}".encode("utf-8", "surrogatepass")
+    text = f"{uri}\0{item.target!r}\0{item.inputs!r}"
+    kept = item.label, item.boxes, item.group, item.columns
+    words = (text if kept == _NONE else f"{text}\0{kept!r}").encode("utf-8", "surrogatepass")
     digest = blake2b(words, digest_size=16).digest()
     return _pack(folder & 0xFFFF, beginning & 0xFFFF, digest)
 

@@ -16,6 +16,7 @@ from camfleet.contract.outputs import LONGEST
 from camfleet.contract.records import Item
 from camfleet.contract.targets import parse_inputs, parse_target
 from camfleet.errors import InvalidRequest
+from camfleet.sources.columns import Columns, Line, skip_marks, whole, whole_text, without_mark
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
@@ -23,34 +24,35 @@ _PARQUET_ROWS = 4096
 _PARQUET = {"pre_buffer": False, "buffer_size": 2**20}  # else the whole file comes into memory
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of a manifest."""
-
-    image_uri: str
-    target: str | int | float | None = None
-    id: str | int | float | None = None
-    inputs: str | dict[str, float | tuple[float, ...]] | None = None
-
-
 _MISTAKES = (InvalidRequest, msgspec.ValidationError, ValueError, RecursionError, csv.Error)
+_NO_MORE = Columns()
+_NOTHING: dict[str, str | None] = {}
 _Row: TypeAlias = Line | Exception  # what is wrong with a line stands in its place
 
 
 def items(
-    path: Path, name: str, folder: str, on_broken: Callable[[InvalidRequest], None] | None
+    path: Path,
+    name: str,
+    folder: str,
+    on_broken: Callable[[InvalidRequest], None] | None,
+    columns: Columns = _NO_MORE,
 ) -> Iterator[Item]:
     """Yield the items of the manifest at `path`, which messages call `name`.
 
     Relative URIs are resolved against `folder`, a path without links or `s3://bucket/prefix`.
     Raises `InvalidRequest` naming the line; with `on_broken`, the error is passed to that instead
-    and the line skipped. A file that isn't a manifest at all is refused either way.
+    and the line skipped. A file that isn't a manifest at all, or that lacks a column which is to be
+    kept, is refused either way.
     """
     place = index = -1
-    for index, (place, row) in enumerate(_READERS[path.suffix.lower()](path, name)):
+    unseen = set(columns.keep)
+    for index, (place, row) in enumerate(_READERS[path.suffix.lower()](path, name, columns)):
+        if unseen and isinstance(row, Line):
+            unseen = columns.missing(row, unseen)
         try:
-            item = _item(index, row, folder)
+            item = _item(index, row, folder, columns)
         except _MISTAKES as error:
-            broken = InvalidRequest(f"{name}, line {place}: {_reason(error)}")
+            broken = InvalidRequest(f"{name}, line {place}: {_reason(error, columns)}")
             if on_broken is None:
                 raise broken from error
             on_broken(broken)
@@ -58,9 +60,11 @@ def items(
             yield item
     if index < 0:
         raise InvalidRequest(f"{name}: the manifest has no rows")
+    if unseen:
+        raise InvalidRequest(f"{name}: no line has the column `{min(unseen)}`, which is to be kept")
 
 
-def _item(index: int, row: _Row, folder: str) -> Item:
+def _item(index: int, row: _Row, folder: str, columns: Columns) -> Item:
     if isinstance(row, Exception):
         raise row
     uri = row.image_uri
@@ -75,6 +79,7 @@ def _item(index: int, row: _Row, folder: str) -> Item:
         image_uri=uri,
         target=None if row.target is None else _target(row.target),
         inputs=None if row.inputs is None else _inputs(row.inputs),
+        **(columns.kept(row) if columns.keep else _NOTHING),
     )
 
 
@@ -92,6 +97,7 @@ def _absolute(uri: str, folder: str) -> str:
 def _target(value: str | float) -> str | None:
     text = _text(value)
     if text:
+        text = whole_text(text)
         parse_target(text)
     return text
 
@@ -104,46 +110,37 @@ def _inputs(given: str | dict[str, Any]) -> str | None:
 
 def _text(value: str | float) -> str | None:
     """Return a cell as text; a whole number that a tool wrote as 3.0 becomes 3."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
+    value = value if isinstance(value, str) else whole(value)
     text = "" if value != value else str(value)  # noqa: PLR0124  # NaN
     if len(text) > LONGEST:
         raise InvalidRequest(f"a cell has {len(text)} characters, at most {LONGEST}")
     return text or None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, columns: Columns) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"save it as UTF-8: {error}"
     reason = str(error).removeprefix("Object ")
-    return f"{reason} {_hint()}" if " field `" in reason else reason
+    is_bare = " field `" in reason and columns.hint() not in reason
+    return f"{reason} {columns.hint()}" if is_bare else reason
 
 
-def _hint() -> str:
-    return f"(the columns are {', '.join(Line.__struct_fields__)})"
-
-
-def _wrong_columns(names: Iterable[str]) -> str | None:
-    """Return what is wrong with a table's columns, or None."""
-    for name in names:
-        if name not in Line.__struct_fields__:
-            return f"contains unknown field `{name}` {_hint()}"
-    return None if "image_uri" in names else f"missing required field `image_uri` {_hint()}"
-
-
-def _csv(path: Path, name: str) -> Iterator[tuple[int, _Row]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
+def _csv(path: Path, name: str, columns: Columns) -> Iterator[tuple[int, _Row]]:
+    with path.open(encoding="utf-8", newline="") as file:
         try:
+            skip_marks(file)
+            reader = csv.reader(file, strict=True)
             records = _records(reader)
             header = next(records, [])
             if isinstance(header, csv.Error):
                 raise header
-            wrong = _wrong_columns(header)
+            wrong = columns.wrong(header)
             places = {column: place for place, column in enumerate(header)}
-            pick = operator.itemgetter(*(places.get(name, -1) for name in Line.__struct_fields__))
+            pick = operator.itemgetter(*(places.get(name, -1) for name in columns.names))
             for row in records:
                 if wrong:
                     raise InvalidRequest(f"{name}, line {reader.line_num}: {wrong}")
-                yield reader.line_num, _from_cells(row, len(header), pick)
+                yield reader.line_num, _from_cells(row, len(header), pick, columns.line)
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"{name}: save it as UTF-8: {error}") from error
         except csv.Error as error:
@@ -164,17 +161,19 @@ def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | csv.Error]:
                 yield row
 
 
-def _from_cells(row: Any, width: int, pick: Callable[[Any], Any]) -> _Row:
+def _from_cells(row: Any, width: int, pick: Callable[[Any], Any], line: type[Line]) -> _Row:
     if isinstance(row, csv.Error):
         return row
     if len(row) > width:
         return InvalidRequest("more cells than columns")
     row += [None] * (width + 1 - len(row))  # the last one is what a column has that isn't there
-    return Line(*pick(row))
+    return line(*pick(row))
 
 
-def _jsonl(path: Path, _name: str) -> Iterator[tuple[int, _Row]]:
-    decode = msgspec.json.Decoder(Line).decode
+def _jsonl(path: Path, _name: str, columns: Columns) -> Iterator[tuple[int, _Row]]:
+    decode = msgspec.json.Decoder(columns.line).decode
+    # msgspec takes the last of several values of one key, and says nothing.
+    keys = [json.dumps(name, ensure_ascii=False).encode() for name in columns.names]
     with path.open("rb") as file:
         for place, text in enumerate(file, start=1):
             try:
@@ -182,30 +181,47 @@ def _jsonl(path: Path, _name: str) -> Iterator[tuple[int, _Row]]:
             except (msgspec.DecodeError, ValueError, RecursionError):
                 if not text.strip():
                     continue
-                row = _from_text(text)
+                row = _from_text(text, columns.line)
+            else:
+                for key in keys:
+                    if text.count(key) > 1:
+                        row = _from_text(text, columns.line)
+                        break
             yield place, row
 
 
-def _from_text(text: bytes) -> _Row:
-    """Return a line that msgspec refuses: NaN and a byte order mark are allowed after all."""
+def _from_text(text: bytes, line: type[Line]) -> _Row:
+    """Return a line read with care: NaN and byte order marks are allowed, a key twice is not."""
     try:
-        row = msgspec.convert(json.loads(text), Line)
+        row = msgspec.convert(json.loads(text, object_pairs_hook=_object), line)
         msgspec.json.encode(row)  # refuses half a surrogate pair
     except _MISTAKES as error:
         return error
     return row
 
 
-def _parquet(path: Path, name: str) -> Iterator[tuple[int, _Row]]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of a line, or one inside it; raise `InvalidRequest` for a key twice."""
+    found: dict[str, Any] = {}
+    for name, value in zip(without_mark([name for name, _ in pairs]), pairs, strict=True):
+        if name in found:
+            raise InvalidRequest(f"`{name}` comes twice")
+        found[name] = value[1]
+    return found
+
+
+def _parquet(path: Path, name: str, columns: Columns) -> Iterator[tuple[int, _Row]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path, **_PARQUET) as file:
-            if wrong := _wrong_columns(file.schema_arrow.names):
+            header = without_mark(file.schema_arrow.names)
+            if wrong := columns.wrong(header):
                 raise InvalidRequest(f"{name}: {wrong}")
             batches = file.iter_batches(batch_size=_PARQUET_ROWS, use_threads=False)
-            rows = (row for batch in batches for row in _from_dicts(batch.to_pylist()))
+            tables = (batch.rename_columns(header).to_pylist() for batch in batches)
+            rows = (row for table in tables for row in _from_dicts(table, columns.line))
             yield from enumerate(rows, start=1)
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{name}: text that is not UTF-8: {error}") from error
@@ -213,16 +229,16 @@ def _parquet(path: Path, name: str) -> Iterator[tuple[int, _Row]]:
         raise InvalidRequest(f"{name}: not a Parquet file: {error}") from error
 
 
-def _from_dicts(rows: list[dict[str, Any]]) -> Iterable[_Row]:
+def _from_dicts(rows: list[dict[str, Any]], line: type[Line]) -> Iterable[_Row]:
     try:
-        return msgspec.convert(rows, list[Line])
+        return msgspec.convert(rows, list[line])  # type: ignore[valid-type]  # a value here
     except msgspec.ValidationError:
-        return map(_from_dict, rows)
+        return (_from_dict(row, line) for row in rows)
 
 
-def _from_dict(row: dict[str, Any]) -> _Row:
+def _from_dict(row: dict[str, Any], line: type[Line]) -> _Row:
     try:
-        return msgspec.convert(row, Line)
+        return msgspec.convert(row, line)
     except msgspec.ValidationError as error:
         return error
 

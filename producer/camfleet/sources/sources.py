@@ -1,54 +1,161 @@
 """Sources of a job's images: whatever they are, they become one stream of items."""
 
-import glob
+import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from os import PathLike, fspath, walk
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from camfleet.contract.codec import decode, encode
+from camfleet.contract.columns import parse_boxes, parse_columns
 from camfleet.contract.outputs import LONGEST
 from camfleet.contract.records import Item
 from camfleet.errors import InvalidRequest
-from camfleet.sources import manifests
+from camfleet.sources import folders, manifests
+from camfleet.sources.columns import Columns
+from camfleet.sources.left_out import IMAGE_SUFFIXES, LeftOutCounter, summary
 from camfleet.storage.storage import Storage
 
 Source: TypeAlias = str | PathLike[str] | Item
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def stream(
     source: Source | Iterable[Source],
     storage: Storage,
     on_broken: Callable[[InvalidRequest], None] | None = None,
+    *,
+    keep: Sequence[str] = (),
+    left_out: LeftOutCounter | None = None,
 ) -> Iterator[Item]:
     """Yield the items of one source or several, in order, with flat memory.
 
     An `Item` stands for itself; all else is as in `items`. Raises `TypeError` for what is no
-    source.
+    source, and `InvalidRequest` where columns are to be kept and no source has any.
     """
+    sources = _Sources(storage, on_broken, Columns(keep), left_out or LeftOutCounter())
     if isinstance(source, str | PathLike | Item):
-        return _stream([source], storage, on_broken)
+        return sources.stream([source])
     if not isinstance(source, Iterable) or _is_image(source) or isinstance(source, Mapping):
         raise _no_source(source)
-    return _stream(source, storage, on_broken)
+    return sources.stream(source)
 
 
-def _stream(
-    several: Iterable[Source],
+def items(
+    source: str,
     storage: Storage,
-    on_broken: Callable[[InvalidRequest], None] | None,
+    on_broken: Callable[[InvalidRequest], None] | None = None,
+    *,
+    keep: Sequence[str] = (),
+    left_out: LeftOutCounter | None = None,
 ) -> Iterator[Item]:
-    for source in several:
-        if isinstance(source, Item):
-            yield decode(encode(source), Item)
-        elif isinstance(source, str | PathLike):
-            yield from items(fspath(source), storage, on_broken)
+    """Yield the items of one source, in order, with flat memory.
+
+    A source is an image (path or URI), a folder, a glob, `s3://bucket/prefix/`, or a manifest, a
+    path or `s3://` URI (.csv, .jsonl or .parquet with `image_uri` and optional `target`, `id`,
+    `inputs` and the columns to `keep`; paths in it are relative to its own folder). Raises
+    `InvalidRequest` naming source and line; with `on_broken`, a manifest's broken line is passed to
+    that instead, and skipped. `left_out` counts the files of folders that aren't taken.
+    """
+    return _Sources(storage, on_broken, Columns(keep), left_out or LeftOutCounter()).items(source)
+
+
+class _Sources:
+    """Reads sources on the same terms, one after the other."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        on_broken: Callable[[InvalidRequest], None] | None,
+        columns: Columns,
+        left_out: LeftOutCounter,
+    ) -> None:
+        self._storage = storage
+        self._on_broken = on_broken
+        self._columns = columns
+        self._left_out = left_out
+        self._has_columns = False
+
+    def stream(self, several: Iterable[Source]) -> Iterator[Item]:
+        for source in several:
+            if isinstance(source, Item):
+                self._has_columns = True
+                yield _checked(source)
+            elif isinstance(source, str | PathLike):
+                yield from self.items(fspath(source))
+            else:
+                raise _no_source(source)
+        if self._columns.keep and not self._has_columns:
+            raise InvalidRequest(
+                f"no source has the column `{self._columns.keep[0]}`, which is to be kept: a "
+                "manifest has columns, a folder has none"
+            )
+
+    def items(self, source: str) -> Iterator[Item]:
+        if not 0 < len(source) <= LONGEST:
+            raise InvalidRequest(f"a source has {len(source)} characters, not 1 to {LONGEST}")
+        path = Path(source)
+        if _is_manifest(source, path):
+            self._has_columns = True
+            yield from self._listed(source, path)
         else:
-            raise _no_source(source)
+            for uri in self._uris(source, path):
+                yield Item(item_id=uri, image_uri=uri, target=None, inputs=None)
+
+    def _listed(self, source: str, path: Path) -> Iterator[Item]:
+        terms = self._on_broken, self._columns
+        if source.startswith("s3://"):
+            with tempfile.TemporaryDirectory(prefix="camfleet-") as folder:
+                copy = Path(folder, f"manifest{path.suffix}")
+                self._storage.download(source, fspath(copy))
+                yield from manifests.items(copy, source, source.rpartition("/")[0], *terms)
+        elif path.is_file():
+            with _readable():
+                yield from manifests.items(path, source, fspath(path.parent.resolve()), *terms)
+        else:
+            raise InvalidRequest(f"{path}: no such manifest")
+
+    def _uris(self, source: str, path: Path) -> Iterator[str]:
+        if source.startswith("s3://") and source.endswith("/"):
+            yield from self._some(self._below_prefix, source, "below this prefix")
+        elif "://" in source:
+            yield source
+        elif path.is_dir():
+            yield from self._some(folders.below_folder, source, "in this folder")
+        elif path.is_file():
+            yield f"{os.path.realpath(path.parent).rstrip('/')}/{path.name}"
+        else:
+            yield from self._some(folders.matching, source, "among what matches")
+
+    def _some(
+        self, find: Callable[[str, LeftOutCounter], Iterator[str]], source: str, where: str
+    ) -> Iterator[str]:
+        """Yield what is found, and count what is left out; raise `InvalidRequest` for nothing."""
+        counter, is_empty = LeftOutCounter(), True
+        with _readable():
+            for uri in find(source, counter):
+                is_empty = False
+                yield uri
+        self._left_out.merge(counter)
+        if is_empty:
+            rest = summary(counter.kinds())
+            raise InvalidRequest(
+                f"{source}: no images ({', '.join(IMAGE_SUFFIXES)}) {where}"
+                + (f"; left out: {rest}" if rest else "")
+            )
+
+    def _below_prefix(self, source: str, counter: LeftOutCounter) -> Iterator[str]:
+        bucket, _, prefix = source.removeprefix("s3://").partition("/")
+        for key in folders.of_keys(self._storage.keys(source), prefix, counter):
+            yield f"s3://{bucket}/{key}"
+
+
+def _checked(item: Item) -> Item:
+    """Return an item as workers get it; raise `InvalidRequest` for one that they couldn't read."""
+    parse_boxes(item.boxes)
+    parse_columns(item.columns)
+    return decode(encode(item), Item)
 
 
 def _is_image(thing: object) -> bool:
@@ -63,93 +170,9 @@ def _no_source(thing: Any) -> TypeError:
     return TypeError(f"source is or holds something of type {type(thing).__name__}: {way_out}")
 
 
-def items(
-    source: str,
-    storage: Storage,
-    on_broken: Callable[[InvalidRequest], None] | None = None,
-) -> Iterator[Item]:
-    """Yield the items of one source, in order, with flat memory.
-
-    A source is an image (path or URI), a folder, a glob, `s3://bucket/prefix/`, or a manifest, a
-    path or `s3://` URI (.csv, .jsonl or .parquet with `image_uri` and optional `target`, `id` and
-    `inputs`; paths in it are relative to its own folder). Raises `InvalidRequest` naming source
-    and line; with `on_broken`, a manifest's broken line is passed to that instead, and skipped.
-    """
-    if not 0 < len(source) <= LONGEST:
-        raise InvalidRequest(f"a source has {len(source)} characters, not 1 to {LONGEST}")
-    path = Path(source)
-    if _is_manifest(source, path):
-        yield from _listed(source, path, storage, on_broken)
-    else:
-        for uri in _uris(source, path, storage):
-            yield Item(item_id=uri, image_uri=uri, target=None, inputs=None)
-
-
 def _is_manifest(source: str, path: Path) -> bool:
     place = source.startswith("s3://") or "://" not in source
     return place and path.suffix.lower() in manifests.SUFFIXES and not source.endswith("/")
-
-
-def _listed(
-    source: str, path: Path, storage: Storage, on_broken: Callable[[InvalidRequest], None] | None
-) -> Iterator[Item]:
-    if source.startswith("s3://"):
-        with tempfile.TemporaryDirectory(prefix="camfleet-") as folder:
-            copy = Path(folder, f"manifest{path.suffix}")
-            storage.download(source, fspath(copy))
-            yield from manifests.items(copy, source, source.rpartition("/")[0], on_broken)
-    elif path.is_file():
-        with _readable():
-            yield from manifests.items(path, source, fspath(path.parent.resolve()), on_broken)
-    else:
-        raise InvalidRequest(f"{path}: no such manifest")
-
-
-def _uris(source: str, path: Path, storage: Storage) -> Iterator[str]:
-    if source.startswith("s3://") and source.endswith("/"):
-        yield from _below_prefix(source, storage)
-    elif "://" in source:
-        yield source
-    elif path.is_dir():
-        yield from _below_folder(path)
-    elif path.is_file():
-        yield fspath(path.resolve())
-    else:
-        yield from _matching(source)
-
-
-def _below_prefix(source: str, storage: Storage) -> Iterator[str]:
-    bucket = source.removeprefix("s3://").partition("/")[0]
-    count = 0
-    for key in storage.keys(source):
-        if key.lower().endswith(IMAGE_SUFFIXES):
-            count += 1
-            yield f"s3://{bucket}/{key}"
-    if not count:
-        raise InvalidRequest(f"{source}: no images ({', '.join(IMAGE_SUFFIXES)}) below this prefix")
-
-
-def _below_folder(folder: Path) -> Iterator[str]:
-    count = 0
-    with _readable():
-        for parent, folders, files in walk(folder.resolve(), onerror=_raise):
-            folders.sort()
-            for name in sorted(files):
-                if name.lower().endswith(IMAGE_SUFFIXES):
-                    count += 1
-                    yield fspath(Path(parent, name))
-    if not count:
-        raise InvalidRequest(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder")
-
-
-def _matching(pattern: str) -> Iterator[str]:
-    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  # the pattern may be absolute
-    if not found:
-        kind = "nothing matches" if glob.has_magic(pattern) else "no such file or folder"
-        raise InvalidRequest(f"{pattern}: {kind}")
-    for name in found:
-        if Path(name).is_file():
-            yield fspath(Path(name).resolve())
 
 
 @contextmanager
@@ -159,7 +182,3 @@ def _readable() -> Iterator[None]:
         yield
     except OSError as error:
         raise InvalidRequest(f"{error.filename or 'the source'}: {error.strerror}") from error
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -147,4 +147,8 @@ def _result(
         overlay_uri=uris.get("overlay"),
         raw_uri=uris.get("raw"),
         timings=image.timings,
+        label=image.item.label,
+        boxes=image.item.boxes,
+        group=image.item.group,
+        columns=image.item.columns,
     )

@@ -1,0 +1,86 @@
+"""What a source holds and a job doesn't take: counted by kind, with the reason."""
+
+import os
+
+from camfleet.contract.image_kinds import UNREADABLE
+from camfleet.contract.records import LeftOut
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif"),
+    *(".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
+)
+
+HIDDEN = "hidden"
+BROKEN_LINK = "broken link"
+CIRCLE = "link in a circle"
+SPECIAL = "special file"
+FOLDER = "folder"
+_OTHER = "other"
+_NO_SUFFIX = "no suffix"
+
+_WHY = {
+    HIDDEN: "its name, or that of a folder on the way to it, begins with a dot",
+    BROKEN_LINK: "the link leads nowhere, or can't be followed",
+    CIRCLE: "the link leads back to a folder that holds it",
+    SPECIAL: "a pipe, a socket or a device",
+    FOLDER: "a glob takes files: name the folder, or write ** for all below it",
+    _OTHER: "no image, by its suffix",
+    _NO_SUFFIX: "no image, by its name",
+    **dict.fromkeys((".svg", ".svgz", ".eps", ".ai"), "a drawing, without pixels"),
+    ".pdf": "a document: export its pictures",
+    ".dcm": "DICOM, which camfleet doesn't read: convert it to PNG or TIFF",
+    **dict.fromkeys((".csv", ".jsonl", ".parquet"), "a manifest stands for itself: name it"),
+    **{
+        suffix: f"{name}, which camfleet doesn't read: convert it to JPEG"
+        for name, kind in UNREADABLE.items()
+        for suffix in kind.suffixes
+    },
+}
+_KINDS = 50  # more suffixes than that are counted as one kind
+_EXAMPLES = 3
+
+
+class LeftOutCounter:
+    """Counts the files that aren't taken, by kind, and remembers some of each."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+        self._examples: dict[str, list[str]] = {}
+
+    def add(self, kind: str, path: str, count: int = 1) -> None:
+        """Count a file of a kind: one of the words above, or a suffix."""
+        if kind not in self._files and len(self._files) >= _KINDS and kind not in _WHY:
+            kind = _OTHER
+        self._files[kind] = self._files.get(kind, 0) + count
+        examples = self._examples.setdefault(kind, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(path)
+
+    def add_by_suffix(self, path: str) -> None:
+        """Count a file that is no image by its name."""
+        self.add(os.path.splitext(path)[1].lower() or _NO_SUFFIX, path)  # noqa: PTH122  # it may be a URI
+
+    def merge(self, other: "LeftOutCounter") -> None:
+        for found in other.kinds():
+            first, *more = found.examples
+            self.add(found.kind, first, found.files)
+            for path in more:
+                self.add(found.kind, path, 0)
+
+    def kinds(self) -> tuple[LeftOut, ...]:
+        """Return what was counted, the largest kinds first."""
+        found = [
+            LeftOut(
+                kind=kind,
+                files=count,
+                why=_WHY.get(kind, _WHY[_OTHER]),
+                examples=tuple(self._examples[kind]),
+            )
+            for kind, count in self._files.items()
+        ]
+        return tuple(sorted(found, key=lambda kind: (-kind.files, kind.kind)))
+
+
+def summary(kinds: tuple[LeftOut, ...]) -> str:
+    """Return numbers and kinds in a few words, such as `3 .heic, 1 hidden`."""
+    return ", ".join(f"{kind.files} {kind.kind}" for kind in kinds)
