@@ -5,18 +5,19 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
-from camfleet.broker.app import close_app, make_app
 from camfleet.broker.heartbeats import Heartbeats, WorkerState
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.progress import Progress
+from camfleet.broker.sender import Sender
 from camfleet.contract import messages
 from camfleet.contract.codec import decode
 from camfleet.contract.messages import ExplainRequest
 from camfleet.contract.targets import parse_inputs
 from camfleet.errors import UnknownJob
 from camfleet.interactive.answer import Answer
+from camfleet.interactive.inbox import Inbox
 from camfleet.interactive.register import Models
 from camfleet.interactive.rpc import Rpc
 from camfleet.jobs import job
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """The producer's side of camfleet. Safe to share by threads; close it at the end."""
+    """The producer's side of camfleet. Safe to share by threads; close it at the end.
+
+    After a fork the child uses it, and what it returned, with connections of its own.
+    """
 
     def __init__(self, settings: Settings) -> None:
         if not isinstance(settings, Settings):
@@ -102,8 +106,8 @@ class Client:
         parse_inputs(text)
         plain = {"image_uri": uploads.locate(image, self.storage), "model": model_name(model)}
         request = decode({**plain, "inputs": text, **fields}, ExplainRequest)
-        pending = self._rpc.send(messages.EXPLAIN_TASK, request)
-        return Answer(pending, self._rpc, request)
+        task_id = self._rpc.send(messages.EXPLAIN_TASK, request)
+        return Answer(task_id, self._rpc, request)
 
     def submit(
         self,
@@ -208,6 +212,12 @@ class Client:
         """
         return self._submitter.retry(job_id, tuple(dict.fromkeys(codes)))
 
+    def ping(self) -> None:
+        """Connect to Redis in each way that camfleet does; raise `BrokerUnavailable`."""
+        self._ledger.ping()
+        self._inbox.ping()
+        self._sender.ping()
+
     def upload(self, image: Image) -> str:
         """Put an image into the bucket, under its own digest, and return its URI.
 
@@ -217,9 +227,7 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        if "_app" in self.__dict__:
-            close_app(self._app)
-        for name in ("storage", "_ledger"):
+        for name in ("_sender", "_inbox", "storage", "_ledger"):
             if name in self.__dict__:
                 getattr(self, name).close()
 
@@ -238,16 +246,20 @@ class Client:
         self.close()
 
     @cached_property
-    def _app(self) -> Any:
-        return make_app(self.settings)
+    def _sender(self) -> Sender:
+        return Sender(self.settings)
+
+    @cached_property
+    def _inbox(self) -> Inbox:
+        return Inbox(self.settings)
 
     @cached_property
     def _rpc(self) -> Rpc:
-        return Rpc(self.settings, self._app, self._ledger)
+        return Rpc(self._sender, self._inbox, self._ledger)
 
     @cached_property
     def _submitter(self) -> Submitter:
-        return Submitter(self.settings, self._app, self.storage, self._ledger)
+        return Submitter(self.settings, self._sender, self.storage, self._ledger)
 
     @cached_property
     def _ledger(self) -> Ledger:

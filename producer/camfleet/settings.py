@@ -10,6 +10,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from camfleet import addresses
 from camfleet.errors import ConfigurationError
 
 PREFIX = "CAMFLEET_"
@@ -41,6 +42,11 @@ class ConnectionSettings:
     bucket: str = _setting("bucket for models, jobs and heatmaps", "", required=True)
     s3_endpoint: str = _setting("S3 endpoint URL; empty for Amazon's own", "")
     s3_region: str = _setting("S3 region", "us-east-1")
+    ca_file: str = _setting(
+        "PEM file of certificate authorities to trust beside the system's, for Redis (`rediss://`) "
+        "and CAMFLEET_S3_ENDPOINT (`https://`)",
+        "",
+    )
     visibility_timeout: int = _setting(
         "seconds after which Redis hands an unfinished message to another worker; longer than "
         "the longest chunk takes",
@@ -159,6 +165,12 @@ class Settings(WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSet
     S3 credentials are read by boto3 itself (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, profiles).
     """
 
+    def __post_init__(self) -> None:
+        if self.redis_url:
+            object.__setattr__(self, "redis_url", addresses.normalize(self.redis_url))
+        if self.ca_file:
+            addresses.check_ca_file(self.ca_file)
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Return the settings in `environ`; raise `ConfigurationError` naming a bad variable."""
@@ -174,7 +186,7 @@ class Settings(WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSet
                     f"{name} is not set ({setting.metadata['doc']}): export it, or start a local "
                     "stack with `camfleet up` and export what it prints"
                 )
-        _check_urls(values)
+        _check_endpoint(values.get("s3_endpoint", "http://"))
         _check_secret(values.get("webhook_secret", ""))
         return cls(**values)
 
@@ -197,12 +209,7 @@ def _refuse_unknown(environ: Mapping[str, str], known: Mapping[str, Any]) -> Non
             )
 
 
-def _check_urls(values: Mapping[str, Any]) -> None:
-    if not values["redis_url"].startswith(("redis://", "rediss://", "unix://")):
-        raise ConfigurationError(
-            f"CAMFLEET_REDIS_URL={values['redis_url']!r} is not of the form redis://host:port/0"
-        )
-    endpoint = values.get("s3_endpoint", "http://")
+def _check_endpoint(endpoint: str) -> None:
     if not endpoint.startswith(("http://", "https://")):
         raise ConfigurationError(
             f"CAMFLEET_S3_ENDPOINT={endpoint!r} is not of the form http://host:port"

@@ -39,10 +39,8 @@ def test_a_wrong_request_is_refused_before_it_is_sent(client):
 
 
 def test_a_foreign_message_is_refused_by_the_worker_by_field(client):
-    pending = client._app.send_task(
-        EXPLAIN_TASK, kwargs={"request": {"image": "a"}}, queue=INTERACTIVE_QUEUE
-    )
-    reply = pending.get(timeout=30)
+    task_id = client._sender.send(EXPLAIN_TASK, {"request": {"image": "a"}}, INTERACTIVE_QUEUE)
+    reply = client._rpc.wait_for(task_id, 30, "a foreign message")
     assert reply["error"]["code"] == "invalid_request"
     assert "image" in reply["error"]["message"]
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import pytest
 
 from camfleet import Client
-from camfleet.broker.app import send_chunk
 from camfleet.errors import ServiceError
 from camfleet.jobs.job import Job
 from helpers.processes import Producer, Worker
@@ -104,7 +103,7 @@ class Fleet:
     def send_again(self, order):
         """Send the messages of all chunks of a job once more."""
         for ref in order.job.record().refs():
-            send_chunk(self.client._app, ref, 1)
+            self.client._sender.send_chunk(ref, 1)
 
     def survivor(self):
         """Return the worker that is there for every test, ready."""

@@ -7,7 +7,8 @@ import pytest
 from kombu.exceptions import OperationalError
 from redis import exceptions
 
-from camfleet.broker.redis import Redis, broker_errors, redis_client
+from camfleet.broker.errors import broker_errors
+from camfleet.broker.redis import Redis, redis_client
 from camfleet.errors import BrokerUnavailable
 from camfleet.settings import Settings
 

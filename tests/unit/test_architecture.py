@@ -19,7 +19,7 @@ WORKER = SIDES["camfleet_worker"] / "camfleet_worker"
 # From the top of the house to its ground: a room imports itself and rooms that stand below it.
 ABOVE_THE_LINE = ("cli", "client", "interactive", "jobs", "results", "sources")
 BELOW_THE_LINE = ("registry", "broker", "jobstore", "storage", "contract", "prefetch")
-GROUND = ("faultpoints", "settings", "errors")
+GROUND = ("faultpoints", "settings", "addresses", "forks", "errors")
 PRODUCER_ROOMS = (*ABOVE_THE_LINE, *BELOW_THE_LINE, *GROUND)
 WORKER_ROOMS = (
     "celery",
@@ -39,7 +39,8 @@ WORKER_ROOMS = (
     "process",
     "arrays",
 )
-LOCAL_STACK_KNOWS = {"local", "settings", "errors"}  # and is known by the command line alone
+# The local stack is known by the command line alone, and knows:
+LOCAL_STACK_KNOWS = {"local", "settings", "addresses", "errors"}
 
 # Which files may import a heavy or outside-facing library.
 HOMES = {
@@ -67,6 +68,7 @@ HOMES = {
         "camfleet_worker/models/tf/places.py",
         "camfleet_worker/models/tf/ranges.py",
         "camfleet_worker/models/tf/removal.py",
+        "camfleet_worker/models/tf/unreadable.py",
         "camfleet_worker/models/tf/verify.py",
     },
     "cv2": {
@@ -97,12 +99,13 @@ HOMES = {
     },
     "obstore": {"camfleet/storage/errors.py", "camfleet/storage/obstore.py"},
     "redis": {
+        "camfleet/broker/errors.py",
         "camfleet/broker/redis.py",
         "camfleet/local/servers.py",
     },
     "celery": {
         "camfleet/broker/app.py",
-        "camfleet/interactive/rpc.py",
+        "camfleet/broker/sender.py",
         "camfleet/local/servers.py",
         "camfleet_worker/celery.py",
         "camfleet_worker/process/admission.py",
@@ -112,7 +115,7 @@ HOMES = {
     },
     "kombu": {
         "camfleet/broker/app.py",
-        "camfleet/broker/redis.py",
+        "camfleet/broker/errors.py",
         "camfleet_worker/process/admission.py",
         "camfleet_worker/process/kombu_patches.py",
     },

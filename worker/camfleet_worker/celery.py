@@ -21,7 +21,7 @@ from celery.signals import (
 
 from camfleet import __version__
 from camfleet.broker.app import make_app, send_chunk
-from camfleet.broker.redis import broker_errors
+from camfleet.broker.errors import broker_errors
 from camfleet.contract import messages
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import ConfigurationError

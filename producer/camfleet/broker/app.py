@@ -7,6 +7,7 @@ from celery import Celery
 from kombu import Queue  # type: ignore[attr-defined]  # kombu loads it lazily
 from kombu.pools import ProducerPool
 
+from camfleet import addresses
 from camfleet.broker import keys
 from camfleet.broker.redis import CONNECT_SECONDS, HEALTH_CHECK_SECONDS, SILENT_SECONDS
 from camfleet.contract import messages
@@ -17,20 +18,35 @@ from camfleet.settings import Settings
 SENT_HEADER = "camfleet_sent"  # header of a message: seconds since the epoch when it was sent
 
 
-def make_app(settings: Settings) -> Celery:
+def make_app(settings: Settings, *, keep_results: bool = True) -> Celery:
     """Return a Celery application whose settings are right for both sides.
+
+    A worker's keeps results; a producer's leaves those to `interactive.inbox`, and leaves
+    Celery's current application to the program it's part of.
 
     Late acknowledgement, no prefetching: a message stays in Redis until its work is committed.
     The visibility timeout must be the same on both sides or messages run twice.
     """
-    app = Celery("camfleet", broker=settings.redis_url, backend=settings.redis_url)
+    url = addresses.for_celery(settings.redis_url)
+    app = Celery(
+        "camfleet",
+        broker=url,
+        backend=url if keep_results else "disabled://",
+        set_as_current=keep_results,
+    )
+    keepalive = not settings.redis_url.startswith("unix:")  # Celery would pass it on to those too
+    tls = addresses.tls_options(settings.redis_url, settings.ca_file)
     sockets = {
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": SILENT_SECONDS,
-        "socket_keepalive": True,
+        "socket_keepalive": keepalive,
         "health_check_interval": HEALTH_CHECK_SECONDS,
     }
     app.conf.update(
+        broker_read_url=url,  # unlike `broker`, these come before CELERY_BROKER_URL
+        broker_write_url=url,
+        broker_use_ssl=tls or False,
+        redis_backend_use_ssl=tls or None,
         accept_content=["json"],
         task_serializer="json",
         result_serializer="json",
@@ -50,7 +66,7 @@ def make_app(settings: Settings) -> Celery:
         result_backend_transport_options={"retry_policy": {"max_retries": 3}},
         redis_socket_connect_timeout=CONNECT_SECONDS,
         redis_socket_timeout=SILENT_SECONDS,
-        redis_socket_keepalive=True,
+        redis_socket_keepalive=keepalive,
         redis_backend_health_check_interval=HEALTH_CHECK_SECONDS,
         result_expires=settings.answer_expires,
         task_publish_retry_policy={"max_retries": 3, "interval_start": 0.1, "interval_max": 1},
@@ -60,13 +76,14 @@ def make_app(settings: Settings) -> Celery:
 
 
 def close_app(app: Celery) -> None:
-    """Close a producer's connections; Celery's own close leaves them to the collector."""
+    """Close an app's connections; Celery's own close leaves them to the collector."""
     app.amqp.producer_pool.force_close_all()
     app.pool.force_close_all()
-    consumer = app.backend.result_consumer
-    consumer.stop()
-    consumer._pubsub = None  # noqa: SLF001  # else results that die later connect to unsubscribe
-    app.backend.client.close()
+    if app.backend.supports_autoexpire:  # Redis
+        consumer = app.backend.result_consumer
+        consumer.stop()
+        consumer._pubsub = None  # noqa: SLF001  # else results that die later would connect
+        app.backend.client.close()
     app.close()
 
 

@@ -4,37 +4,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from typing import Any
-from urllib.parse import urlsplit
 
-from camfleet.errors import BrokerUnavailable
+from camfleet import addresses
+from camfleet.broker.errors import broker_errors
 from camfleet.settings import Settings
 
 CONNECT_SECONDS = 5
 SILENT_SECONDS = 15  # without an answer a connection counts as dead, though nobody closed it
 HEALTH_CHECK_SECONDS = 10
-_REASONS = {  # by redis-py's class; the first of an error's own that is here counts
-    "AuthenticationError": "Redis at {place} refuses the password ({error}): check "
-    "CAMFLEET_REDIS_URL",
-    "OutOfMemoryError": "Redis at {place} is full (maxmemory): give it more memory; workers wait, "
-    "and nothing is lost",
-    "ReadOnlyError": "Redis at {place} is a replica and takes no writes: CAMFLEET_REDIS_URL must "
-    "name the primary",
-    "BusyLoadingError": "Redis at {place} is loading its data: it answers in a while",
-    "ResponseError": "Redis at {place} refuses a command: {error}",
-    "Exception": "no Redis at {place} ({error}); is it running, and is CAMFLEET_REDIS_URL right?",
-}
 
 
 class Redis:
     """The server of the settings' URL. Safe to share by threads; nothing is connected yet.
 
     Every verb raises `BrokerUnavailable`, which names the server and the way out. With `timeout`
-    a call fails after that many seconds of silence, and isn't tried again.
+    a call fails after that many seconds of silence, and isn't tried again. `name` is what Redis
+    lists its connections under.
     """
 
-    def __init__(self, settings: Settings, timeout: float | None = None) -> None:
-        self._url = settings.redis_url
-        self._client = redis_client(settings, timeout)
+    def __init__(
+        self, settings: Settings, timeout: float | None = None, name: str | None = None
+    ) -> None:
+        self._settings = settings
+        self._client = redis_client(settings, timeout, name)
 
     def run(self, command: str, *args: Any) -> Any:
         """Run a command, as `run("HGET", key, field)`; return the answer as redis-py parses it."""
@@ -66,12 +58,14 @@ class Redis:
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Translate redis-py's errors within a block."""
-        from redis.exceptions import RedisError
+        from redis.exceptions import ReadOnlyError
 
-        try:
-            yield
-        except RedisError as error:
-            raise _unavailable(self._url, error) from error
+        with broker_errors(self._settings):
+            try:
+                yield
+            except ReadOnlyError:  # the name may lead to another server by now
+                self._client.connection_pool.disconnect(inuse_connections=False)
+                raise
 
 
 class Script:
@@ -121,7 +115,7 @@ class Lock:
         return True
 
 
-def redis_client(settings: Settings, timeout: float | None = None) -> Any:
+def redis_client(settings: Settings, timeout: float | None = None, name: str | None = None) -> Any:
     """Return a redis-py client of the settings' server (nothing is connected yet).
 
     Its errors are redis-py's own, see `Redis`. With `timeout` a call fails after that many
@@ -143,38 +137,19 @@ def redis_client(settings: Settings, timeout: float | None = None) -> Any:
         }
     return redis.Redis.from_url(
         settings.redis_url,
-        socket_keepalive=True,
         health_check_interval=HEALTH_CHECK_SECONDS,
         decode_responses=True,
+        client_name=name,
         **options,
+        **_transport_options(settings),
     )
 
 
-@contextmanager
-def broker_errors(settings: Settings) -> Iterator[None]:
-    """Translate what kombu and redis-py raise below Celery into `BrokerUnavailable`.
-
-    For calls of Celery only: `Redis` translates its own errors.
-    """
-    from kombu.exceptions import BatchPublishError, OperationalError
-    from redis.exceptions import RedisError
-
-    try:
-        yield
-    except (RedisError, OperationalError, BatchPublishError) as error:
-        raise _unavailable(settings.redis_url, error) from error
-
-
-def _unavailable(url: str, error: BaseException) -> BrokerUnavailable:
-    """Return what an error of redis-py or kombu means to an operator."""
-    place = urlsplit(url)
-    cause = error
-    while cause.__cause__:  # kombu wraps redis-py's
-        cause = cause.__cause__
-    names = (kind.__name__ for kind in type(cause).__mro__)
-    reason = next(_REASONS[name] for name in names if name in _REASONS)
-    host = f"{place.hostname}:{place.port or 6379}"
-    return BrokerUnavailable(reason.format(place=host, error=cause))
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    if settings.redis_url.startswith("unix:"):
+        return {}
+    tls = addresses.tls_options(settings.redis_url, settings.ca_file)
+    return {"socket_keepalive": True, **tls}
 
 
 def _source(name: str) -> str:

@@ -12,34 +12,38 @@ from camfleet.interactive.rpc import Rpc
 class Answer:
     """The handle of one interactive explanation; `result` waits for it."""
 
-    def __init__(self, pending: Any, rpc: Rpc, request: ExplainRequest) -> None:
+    def __init__(self, task_id: str, rpc: Rpc, request: ExplainRequest) -> None:
+        self.id = task_id
         self.image_uri = request.image_uri
         self.model = request.model
         self.target = request.target
-        self._pending = pending
         self._rpc = rpc
-
-    @property
-    def id(self) -> str:
-        return str(self._pending.id)
+        self._results: tuple[Result, ...] | None = None
 
     def ready(self) -> bool:
         """Return whether `result` would return at once."""
-        return self._rpc.is_ready(self._pending)
+        return self._results is not None or self._rpc.is_ready(self.id)
 
     def result(self, timeout: float = 60) -> tuple[Result, ...]:
         """Return one result per target, the strongest first.
 
         Raises the contract's own errors: what was wrong with the request or the image, or
-        `AnswerTimeout` after `timeout` seconds.
+        `AnswerTimeout` after `timeout` seconds. Redis may be away for some seconds meanwhile.
         """
-        reply = decode(self._rpc.wait_for(self._pending, timeout, self.image_uri), Reply)
-        if reply.error:
-            raise from_code(reply.error.code, reply.error.message)
-        return reply.results
+        if self._results is None:
+            self._results = results_of(self._rpc.wait_for(self.id, timeout, self.image_uri))
+        return self._results
 
     def __repr__(self) -> str:
         return (
             f"Answer(image_uri={self.image_uri!r}, model={self.model!r}, "
             f"target={self.target!r}, id={self.id!r})"
         )
+
+
+def results_of(answer: Any) -> tuple[Result, ...]:
+    """Return the results in a worker's raw answer; raise what it names instead."""
+    reply = decode(answer, Reply)
+    if reply.error:
+        raise from_code(reply.error.code, reply.error.message)
+    return reply.results

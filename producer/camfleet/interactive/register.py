@@ -31,12 +31,14 @@ class Models(Registry):
         version: str | None = None,
         replace: bool = False,
         timeout: float = 300,
+        on_step: Callable[[str], object] = lambda _step: None,
     ) -> tuple[ModelRef, Report]:
         """Upload the model of a card file, have a worker load it, and register it.
 
-        `model_id` and `version` override the card's. Raises `InvalidCard`, `ModelRefused` with
-        the worker's reason, `InvalidRequest` when the version stands for another content, or
-        `AnswerTimeout` when no worker answers within `timeout` seconds.
+        `model_id` and `version` override the card's. `on_step` is told what happens next. Raises
+        `InvalidCard`, `ModelRefused` with the worker's reason, `InvalidRequest` when the version
+        stands for another content, or `AnswerTimeout` when no worker answers within `timeout`
+        seconds.
         """
         path = Path(path)
         if path.suffix != ".toml":
@@ -54,8 +56,12 @@ class Models(Registry):
         ref = ModelRef(id=card.id, version=card.version, digest=cards.card_digest(toml))
         if not replace:
             self._refuse_other_content(ref)
+        size = sum(path.stat().st_size for path in files.values()) / 2**20
+        on_step(f"uploading {card.id} version {card.version} ({size:.1f} MiB)")
         self._upload(ref.digest, toml, files)
+        on_step(f"a worker loads and checks {card.id} version {card.version}")
         report = self._check(ref.digest, timeout)
+        on_step(f"registering {card.id} version {card.version}")
         self._storage.put(keys.report(ref.digest), msgspec.json.encode(report), "application/json")
         entry = ModelEntry(id=ref.id, version=ref.version, digest=ref.digest, added_at=time.time())
         self._storage.put(

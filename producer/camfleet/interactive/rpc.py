@@ -1,18 +1,16 @@
 """Remote calls of workers: send a request, wait for its answer."""
 
+from concurrent.futures import Future
 from typing import Any
 
-from celery import Celery
-
-from camfleet.broker.app import time_headers
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import broker_errors
+from camfleet.broker.sender import Sender
 from camfleet.contract import messages
 from camfleet.contract.codec import Wire, decode, encode, form_of
 from camfleet.contract.messages import CheckReply, CheckRequest, ErrorInfo, ProbeReply, ProbeRequest
 from camfleet.errors import AnswerTimeout, InternalError, from_code
+from camfleet.interactive.inbox import Inbox, Kept
 from camfleet.registry.registry import Report
-from camfleet.settings import Settings
 
 _NO_WORKER = (
     "no worker answers a ping: start one with `celery -A camfleet_worker worker` or `camfleet up`"
@@ -22,31 +20,25 @@ _NO_WORKER = (
 class Rpc:
     """Sends requests into the interactive queue, and waits for the answers."""
 
-    def __init__(self, settings: Settings, app: Celery, ledger: Ledger) -> None:
-        self._settings = settings
-        self._app = app
+    def __init__(self, sender: Sender, inbox: Inbox, ledger: Ledger) -> None:
+        self._sender = sender
+        self._inbox = inbox
         self._ledger = ledger
 
-    def send(self, task: str, request: Wire) -> Any:
-        """Send a request and return Celery's handle of the answer; raise `BrokerUnavailable`."""
+    def send(self, task: str, request: Wire) -> str:
+        """Send a request and return the id of its task; raise `BrokerUnavailable`."""
         self._ledger.ping()
-        with broker_errors(self._settings):
-            return self._app.send_task(
-                task,
-                kwargs={"request": encode(request)},
-                queue=messages.queue_of(messages.INTERACTIVE_QUEUE, form_of(request)),
-                headers=time_headers(),
-            )
+        queue = messages.queue_of(messages.INTERACTIVE_QUEUE, form_of(request))
+        return self._sender.send(task, {"request": encode(request)}, queue)
 
-    def is_ready(self, pending: Any) -> bool:
+    def is_ready(self, task_id: str) -> bool:
         """Return whether an answer is there."""
-        with broker_errors(self._settings):
-            return bool(pending.ready())
+        return self._inbox.has(task_id)
 
     def check(self, digest: str, timeout: float) -> Report:
         """Have a worker load a model; return its report or raise `ModelRefused`."""
-        pending = self.send(messages.CHECK_TASK, CheckRequest(digest=digest))
-        reply = decode(self.wait_for(pending, timeout, "the model's check"), CheckReply)
+        task_id = self.send(messages.CHECK_TASK, CheckRequest(digest=digest))
+        reply = decode(self.wait_for(task_id, timeout, "the model's check"), CheckReply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
         return reply.report or {}
@@ -55,28 +47,38 @@ class Rpc:
         """Have a worker read images; return for each why it can't, or None."""
         if not uris:
             return ()
-        pending = self.send(messages.PROBE_TASK, ProbeRequest(uris=uris))
-        reply = decode(self.wait_for(pending, timeout, "some images"), ProbeReply)
+        task_id = self.send(messages.PROBE_TASK, ProbeRequest(uris=uris))
+        reply = decode(self.wait_for(task_id, timeout, "some images"), ProbeReply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
         return reply.errors
 
-    def wait_for(self, pending: Any, timeout: float, question: str) -> Any:
-        """Return a task's raw answer; raise `AnswerTimeout` saying whether any worker lives."""
-        from celery.exceptions import TimeoutError as CeleryTimeoutError
+    def expect(self, task_id: str) -> Future[Kept]:
+        """Return the future of an answer, for `read`."""
+        return self._inbox.expect(task_id)
 
-        with broker_errors(self._settings):
-            try:
-                return pending.get(timeout=timeout, interval=0.05)
-            except CeleryTimeoutError as error:
-                workers = self._app.control.ping(timeout=1)
-                state = f"{len(workers)} worker(s) answer a ping" if workers else _NO_WORKER
-                raise AnswerTimeout(
-                    f"no answer for {question} within {timeout:g} s; {state}"
-                ) from error
-            except Exception as error:
-                if type(error).__module__.startswith(("redis", "kombu")):
-                    raise
-                raise InternalError(
-                    f"the worker failed on {question}: {type(error).__name__}: {error}"
-                ) from error
+    def wait_for(self, task_id: str, timeout: float, question: str) -> Any:
+        """Return a task's raw answer; raise `AnswerTimeout` saying whether any worker lives."""
+        future = self.expect(task_id)
+        try:
+            return read(future.result(timeout), question)
+        except TimeoutError as error:
+            raise self.timed_out(timeout, question) from error
+        finally:
+            future.cancel()
+
+    def timed_out(self, timeout: float, question: str) -> AnswerTimeout:
+        """Return the error for an answer that hasn't come, after a look at the workers."""
+        workers = self._sender.count_workers()
+        state = f"{workers} worker(s) answer a ping" if workers else _NO_WORKER
+        return AnswerTimeout(f"no answer for {question} within {timeout:g} s; {state}")
+
+
+def read(kept: Kept, question: str) -> Any:
+    """Return the raw answer that Celery kept; raise `InternalError` if the task broke."""
+    if kept.status == "SUCCESS":
+        return kept.result
+    failure = kept.result if isinstance(kept.result, dict) else {}
+    kind, message = failure.get("exc_type", kept.status), failure.get("exc_message", "")
+    text = ", ".join(map(str, message)) if isinstance(message, list) else str(message)
+    raise InternalError(f"the worker failed on {question}: {kind}: {text}")

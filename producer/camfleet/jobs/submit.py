@@ -12,9 +12,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from camfleet.broker.app import send_chunk
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import broker_errors
+from camfleet.broker.sender import Sender
 from camfleet.contract.codec import decode, encode_json, sealed
 from camfleet.contract.records import ChunkRef, Item, JobRecord, RetryRecord
 from camfleet.errors import InvalidRequest, ObjectChanged, UnknownJob
@@ -38,9 +37,11 @@ _COMPLETED = "was submitted before, but not to the end: what was missing is queu
 class Submitter:
     """The writing side of jobs."""
 
-    def __init__(self, settings: Settings, app: Any, storage: Storage, ledger: Ledger) -> None:
+    def __init__(
+        self, settings: Settings, sender: Sender, storage: Storage, ledger: Ledger
+    ) -> None:
         self._settings = settings
-        self._app = app
+        self._sender = sender
         self._storage = storage
         self._ledger = ledger
         self._reach = FaultPoints(settings.fault_dir).reach
@@ -110,15 +111,11 @@ class Submitter:
 
     def _publish(self, record: JobRecord, refs: Iterable[ChunkRef], claim: Claim) -> None:
         """Send the messages of a job's chunks, in batches."""
-        with (
-            broker_errors(self._settings),
-            self._app.producer_or_acquire() as producer,
-            producer.batch(_BATCH),
-        ):
+        with self._sender.batch(_BATCH) as send:
             for place, ref in enumerate(refs):
                 if place % _BATCH == 0:
                     claim.renew()
-                send_chunk(self._app, ref, record.schema_version, producer)
+                send(ref, record.schema_version)
                 self._reach("message-sent")
 
     def _write(

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from camfleet import addresses
 from camfleet.errors import StackError
 from camfleet.local.folder import HOST, Credentials, Ports, write_private
 from camfleet.settings import Settings
@@ -161,7 +162,7 @@ def ping_valkey(settings: Settings) -> None:
 
     once = Retry(NoBackoff(), 0)  # redis-py would wait for seconds between its own trials
     try:
-        with Redis.from_url(settings.redis_url, retry=once) as client:
+        with Redis.from_url(settings.redis_url, retry=once, **_tls(settings)) as client:
             client.ping()
     except RedisError as error:
         raise NotYet(str(error)) from error
@@ -171,7 +172,10 @@ def ping_worker(settings: Settings) -> None:
     """Return once a Celery worker answers within half a second; raise `NotYet`."""
     from celery import Celery
 
-    app = Celery(broker=settings.redis_url, set_as_current=False)
+    url = addresses.for_celery(settings.redis_url)
+    app = Celery(broker=url, backend="disabled://", set_as_current=False)
+    app.conf.broker_read_url = app.conf.broker_write_url = url
+    app.conf.broker_use_ssl = _tls(settings) or False
     app.conf.broker_transport_options = {"max_retries": 1, "socket_connect_timeout": 5}
     # A mailbox of our own: Celery's leaves connections in kombu's pools of the whole process.
     mailbox = app.control.Mailbox(app.conf.control_exchange, type="fanout", accept=["json"])
@@ -182,6 +186,10 @@ def ping_worker(settings: Settings) -> None:
             raise NotYet(str(error)) from error
     if not replies:
         raise NotYet("no answer to a ping")
+
+
+def _tls(settings: Settings) -> dict[str, Any]:
+    return addresses.tls_options(settings.redis_url, settings.ca_file)
 
 
 def prove_bucket(client: Any, bucket: str) -> None:

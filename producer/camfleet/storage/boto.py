@@ -3,13 +3,17 @@
 In boto3 making sessions and clients isn't thread-safe; using them is.
 """
 
+import os
+import tempfile
 import threading
+import weakref
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from camfleet.forks import PerProcess
 from camfleet.settings import Settings
 from camfleet.storage.errors import boto_errors
 from camfleet.storage.place import ABSENT, Place, StoredObject, check_size
@@ -18,20 +22,18 @@ _TRIES = 2
 
 
 class BotoBackend:
-    """A `Backend`: clients of one session; `seconds` limits the wait for an answer's next bytes."""
+    """A `Backend`: clients of one session; `seconds` limits the wait for an answer's next bytes.
+
+    Session and clients are this process's own: a forked child starts with new ones.
+    """
 
     def __init__(self, settings: Settings, seconds: float) -> None:
         self._settings = settings
-        self._seconds = seconds
-        self._lock = threading.RLock()
-        self._clients: dict[int, Any] = {}
+        self._own = PerProcess(lambda: _Session(settings, seconds))
 
-    @cached_property
+    @property
     def session(self) -> Any:
-        import boto3
-
-        with self._lock:
-            return boto3.session.Session(region_name=self._settings.s3_region)
+        return self._own.get().session
 
     @property
     def endpoint(self) -> str:
@@ -40,20 +42,18 @@ class BotoBackend:
 
     @property
     def root_certificates(self) -> bytes | None:
-        """The PEM bundle that boto3 is configured to trust (AWS_CA_BUNDLE, `ca_bundle`)."""
-        path = self.session._session.get_config_variable("ca_bundle")  # noqa: SLF001  # no public way
+        """The PEM bundle to trust instead of the system's, if there's one."""
+        path = self._own.get().ca_bundle
         return Path(path).read_bytes() if path else None
 
     def client(self, tries: int = _TRIES) -> Any:
         """Return the client that makes up to `tries` attempts."""
-        with self._lock:
-            if tries not in self._clients:
-                self._clients[tries] = self._make_client(tries)
-            return self._clients[tries]
+        return self._own.get().client(tries)
 
     def close(self) -> None:
-        for client in self._clients.values():
-            client.close()
+        own = self._own.drop()
+        if own is not None:
+            own.close()
 
     def get(self, place: Place, limit: int | None) -> StoredObject:
         with boto_errors(place):
@@ -79,6 +79,51 @@ class BotoBackend:
         with boto_errors(place):
             self.client().head_object(Bucket=place.bucket, Key=place.key)
 
+
+class _Session:
+    """A session and its clients."""
+
+    def __init__(self, settings: Settings, seconds: float) -> None:
+        import boto3
+
+        self._settings = settings
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._clients: dict[int, Any] = {}
+        self.session = boto3.session.Session(region_name=settings.s3_region)
+
+    @cached_property
+    def ca_bundle(self) -> str | None:
+        """The path of the PEM bundle to trust, or None for boto3's own.
+
+        CAMFLEET_CA_FILE comes on top of that, or of what boto3 is configured with (AWS_CA_BUNDLE,
+        `ca_bundle`). It doesn't count for Amazon's own endpoint, whose certificates are public.
+        """
+        from botocore.httpsession import get_cert_path
+
+        configured = self.session._session.get_config_variable("ca_bundle")  # noqa: SLF001  # no public way
+        if not (self._settings.ca_file and self._settings.s3_endpoint):
+            return configured or None
+        return self._join(configured or get_cert_path(verify=True), self._settings.ca_file)
+
+    def _join(self, *paths: str) -> str:
+        """Return a file with what all of them hold; it goes with this session."""
+        number, joined = tempfile.mkstemp(prefix="camfleet-ca-", suffix=".pem")
+        with os.fdopen(number, "wb") as file:
+            file.write(b"\n".join(Path(path).read_bytes() for path in paths))
+        weakref.finalize(self, _delete, joined, os.getpid())
+        return joined
+
+    def client(self, tries: int) -> Any:
+        with self._lock:
+            if tries not in self._clients:
+                self._clients[tries] = self._make_client(tries)
+            return self._clients[tries]
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
     def _make_client(self, tries: int) -> Any:
         from botocore.config import Config
 
@@ -95,8 +140,14 @@ class BotoBackend:
             "s3",
             endpoint_url=self._settings.s3_endpoint or None,
             region_name=self._settings.s3_region,
+            verify=self.ca_bundle,
             config=config,
         )
+
+
+def _delete(path: str, process: int) -> None:
+    if os.getpid() == process:  # a forked child's copy of the session isn't its owner
+        Path(path).unlink(missing_ok=True)
 
 
 def host(endpoint: str) -> str:

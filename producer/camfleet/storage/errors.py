@@ -35,6 +35,7 @@ _UNKNOWN = 501
 
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
 _KIND = re.compile(r"HttpError \{\s+kind: (\w+)")
+_DISTRUST = re.compile(r"invalid peer certificate: (\w+)")  # no key: it would have %20
 _DEBUG = "\n\nDebug source:"
 
 
@@ -55,6 +56,7 @@ def boto_errors(place: Place) -> Iterator[None]:
         ClientError,
         NoCredentialsError,
         ParamValidationError,
+        SSLError,
     )
 
     try:
@@ -66,6 +68,8 @@ def boto_errors(place: Place) -> Iterator[None]:
         raise InvalidRequest(f"{str(place)!r} can't be an S3 object: {reason}") from error
     except NoCredentialsError as error:
         raise _refused(place, "there are none") from error
+    except SSLError as error:
+        raise _distrusted(place, _why(error)) from error
     except (BotoCoreError, Boto3Error) as error:
         raise _unanswered(place, type(error).__name__) from error
     except OSError as error:  # of the local file: botocore wraps those of the network
@@ -117,6 +121,9 @@ def _generic(place: Place, text: str) -> Exception:
     found = _STATUS.search(text)
     status = int(found[1]) if found else None
     kind = _KIND.search(text)
+    distrust = _DISTRUST.search(text)
+    if status is None and distrust:
+        return _distrusted(place, distrust[1])
     if status is None and kind:
         return _unanswered(place, kind[1])
     if status is None:  # a redirect is the sign of another region, which boto3 finds
@@ -165,6 +172,24 @@ def _unanswered(place: Place, reason: str) -> StorageUnavailable:
         f"{place}: no answer from the object store at {place.host} ({reason}); is it running, and "
         "is CAMFLEET_S3_ENDPOINT right?"
     )
+
+
+def _distrusted(place: Place, reason: str) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{place}: the certificate of the object store at {place.host} can't be trusted "
+        f"({reason}), so nothing was sent; CAMFLEET_CA_FILE (or AWS_CA_BUNDLE) names the "
+        "certificate authority"
+    )
+
+
+def _why(error: BaseException) -> str:
+    """Return what a verification found, as deep down as it's known."""
+    reason = str(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        reason = getattr(cause, "verify_message", reason)
+        cause = cause.__cause__ or cause.__context__
+    return reason
 
 
 def _text(error: BaseException) -> str:

@@ -1,0 +1,72 @@
+"""Messages to workers, through a Celery application of this process."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery
+
+from camfleet.broker.app import close_app, make_app, send_chunk, time_headers
+from camfleet.broker.errors import broker_errors
+from camfleet.contract.records import ChunkRef
+from camfleet.errors import BrokerUnavailable
+from camfleet.forks import PerProcess
+from camfleet.settings import Settings
+
+
+class Sender:
+    """Sends messages. Safe to share by threads, and to use after a fork.
+
+    Every verb raises `BrokerUnavailable`; the next call then starts with new connections, for
+    those of Celery don't all survive a failover.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._app = PerProcess(lambda: make_app(settings, keep_results=False))
+
+    def send(self, task: str, kwargs: dict[str, Any], queue: str) -> str:
+        """Send a message; return its task's id."""
+        with self._connected() as app:
+            sent = app.send_task(task, kwargs=kwargs, queue=queue, headers=time_headers())
+            return str(sent.id)
+
+    def send_chunk(self, ref: ChunkRef, form: int) -> None:
+        """Send the message of one chunk."""
+        with self._connected() as app:
+            send_chunk(app, ref, form)
+
+    @contextmanager
+    def batch(self, size: int) -> Iterator[Callable[[ChunkRef, int], None]]:
+        """Yield what sends the messages of many chunks, `size` of them in a round trip."""
+        with (
+            self._connected() as app,
+            app.producer_or_acquire() as producer,
+            producer.batch(size),
+        ):
+            yield lambda ref, form: send_chunk(app, ref, form, producer)
+
+    def count_workers(self, timeout: float = 1) -> int:
+        """Return how many workers answer a ping within `timeout` seconds."""
+        with self._connected() as app:
+            return len(app.control.ping(timeout=timeout))
+
+    def ping(self) -> None:
+        """Connect as messages do; return if Redis answers."""
+        with self._connected() as app, app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+
+    def close(self) -> None:
+        app = self._app.drop()
+        if app is not None:
+            close_app(app)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Celery]:
+        app = self._app.get()
+        try:
+            with broker_errors(self._settings):
+                yield app
+        except BrokerUnavailable:
+            self._app.drop(app)  # other threads may be using it: it closes with its last user
+            raise

@@ -1,0 +1,100 @@
+"""How a job's progress is printed: as fields, as a paragraph, as one line."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from camfleet.cli import terminal
+from camfleet.cli.terminal import duration, moment
+
+if TYPE_CHECKING:
+    from camfleet import Job, Progress
+
+_INDENT = 11
+
+
+def fields(progress: "Progress") -> dict[str, Any]:
+    """Return a job's progress as plain data."""
+    import msgspec
+
+    return {**msgspec.to_builtins(progress), "done": progress.done}
+
+
+def first_failures(job: "Job", progress: "Progress") -> dict[str, str]:
+    """Return a message for each error code, as far as object storage can be asked."""
+    from camfleet.errors import CamfleetError
+
+    try:
+        return job.first_failures() if progress.failures else {}
+    except CamfleetError:  # what Redis says is enough to go on
+        return {}
+
+
+def show(progress: "Progress", messages: dict[str, str]) -> None:
+    """Print a job's progress for people."""
+    lines = [
+        ("job", f"{progress.job_id}: {progress.state}"),
+        ("submitted", moment(progress.submitted_at)),
+        (progress.state if progress.ended else "", moment(progress.ended_at)),
+        ("images", f"{progress.done} of {progress.total} done"),
+        ("", f"{progress.ok} ok, {progress.no_evidence} no evidence, {progress.failed} failed"),
+    ]
+    _print(lines)
+    _print_failures(progress.failures, messages)
+    rate, left = progress.images_per_second, progress.seconds_left
+    _print(
+        [
+            ("chunks", f"{progress.chunks_done} of {progress.chunks}"),
+            ("speed", f"{rate:.1f} images/s" if rate else None),
+            ("ran" if progress.ended else "running", _running(progress)),
+            ("time left", f"about {duration(left)}" if left else None),
+            ("retries", progress.retry or None),
+            ("callback", progress.callback),
+        ]
+    )
+
+
+def line(progress: "Progress") -> str:
+    """Return a job's progress in one line, for a log."""
+    said = [f"{progress.done + progress.in_work} of {progress.total} images", *_pace(progress)]
+    return f"{progress.job_id} is {progress.state}: {', '.join(said)}"
+
+
+def postfix(progress: "Progress") -> str:
+    """Return what stands behind a progress bar."""
+    return "".join(f", {text}" for text in _pace(progress))
+
+
+def _pace(progress: "Progress") -> list[str]:
+    rate, left = progress.images_per_second, progress.seconds_left
+    said = [f"{rate:.1f}/s" if rate else None, f"{duration(left)} left" if left else None]
+    said.append(f"{progress.failed} failed" if progress.failed else None)
+    return [text for text in said if text]
+
+
+def _running(progress: "Progress") -> str | None:
+    return duration(progress.seconds_running) if progress.started_at else None
+
+
+def _print(lines: list[tuple[str, Any]]) -> None:
+    for name, text in lines:
+        if text is not None:
+            click.echo(f"{name:{_INDENT}}{terminal.clean(str(text))}")
+
+
+def _print_failures(failures: dict[str, int], messages: dict[str, str]) -> None:
+    """Print each error code with its number, the most frequent first, and its first message."""
+    room = terminal.width(sys.stdout)
+    digits = max((len(str(number)) for number in failures.values()), default=0)
+    for code, number in sorted(failures.items(), key=lambda pair: -pair[1]):
+        head = f"{'':{_INDENT}}{number:{digits}} {code}"
+        if code not in messages:
+            click.echo(head)
+            continue
+        if room is None:
+            click.echo(f"{head}: {terminal.clean(messages[code])}")
+            continue
+        indent = _INDENT + digits + 1
+        text = terminal.wrap(f"{code}: {messages[code]}", indent, room)
+        click.echo(f"{'':{_INDENT}}{number:{digits}} {text}")

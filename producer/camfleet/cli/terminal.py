@@ -1,0 +1,178 @@
+"""What a terminal shows: text that fits it, bars, and a line that says what is going on."""
+
+import itertools
+import os
+import re
+import sys
+import textwrap
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import click
+
+_PLAIN_WIDTH = 80  # of a terminal that doesn't know its own
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_FRAME_SECONDS = 0.1
+_LONG_WORD = re.compile(r"\S{48,}")
+_WORD = 44  # columns of a long word in running text
+
+
+def width(stream: TextIO) -> int | None:
+    """Return how many columns a stream's terminal has, None where it's no terminal."""
+    if not stream.isatty():
+        return None
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _PLAIN_WIDTH
+    except OSError:
+        return _PLAIN_WIDTH
+
+
+def clean(text: str) -> str:
+    """Return text in one line that a terminal shows as it is: controls are escaped."""
+    if text.isprintable():
+        return text
+    plain = " ".join(text.split()) if "\n" in text else text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in plain
+    )
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_sign_columns, text))
+
+
+def _sign_columns(sign: str) -> int:
+    if unicodedata.combining(sign):
+        return 0
+    return 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+
+
+def shorten(text: str, room: int) -> str:
+    """Return text of at most `room` columns; of a path or URI the end stays, as it says most."""
+    if columns(text) <= room:
+        return text
+    head = room // 3 if "/" in text else room - 1
+    return _cut(text, head) + "…" + _cut(text[::-1], room - 1 - head)[::-1]
+
+
+def _cut(text: str, room: int) -> str:
+    """Return as much of a text's beginning as fits."""
+    sizes = itertools.accumulate(map(_sign_columns, text))
+    return text[: sum(size <= room for size in sizes)]
+
+
+def wrap(text: str, indent: int, room: int | None, lines: int = 3) -> str:
+    """Return running text in lines that follow each other at an indent; no room: one line."""
+    text = clean(text)
+    if room is None:
+        return text
+    text = _LONG_WORD.sub(lambda word: shorten(word[0], _WORD), text)
+    found = textwrap.wrap(text, max(20, room - indent), max_lines=lines, placeholder=" …")
+    return ("\n" + " " * indent).join(found)
+
+
+def moment(seconds: float | datetime | None) -> str | None:
+    """Return a time as people read it: UTC, as in ids of jobs and in workers' logs."""
+    if seconds is None:
+        return None
+    given = seconds if isinstance(seconds, datetime) else datetime.fromtimestamp(seconds, UTC)
+    return f"{given.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+def iso(seconds: float) -> str:
+    """Return a time as programs read it."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def duration(seconds: float) -> str:
+    """Return a span of time in its two largest units."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    minutes, left = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if whole < 60:
+        return f"{whole} s"
+    if minutes < 60:
+        return f"{minutes} min {left:02} s"
+    if hours < 48:
+        return f"{hours} h {minutes_left:02} min"
+    return f"{hours // 24} d {hours % 24:02} h"
+
+
+def bar(
+    total: int | None,
+    what: str,
+    unit: str = "image",
+    *,
+    silent: bool = False,
+    layout: str | None = None,
+) -> Any:
+    """Return a progress bar on stderr that fits its terminal; silent where that's none."""
+    from tqdm import tqdm
+
+    room = width(sys.stderr)
+    return tqdm(
+        total=total,
+        desc=shorten(what, max(12, (room or _PLAIN_WIDTH) // 3)),
+        unit=f" {unit}s" if total is None else unit,
+        disable=silent or room is None,
+        file=sys.stderr,
+        leave=False,
+        ncols=room,
+        dynamic_ncols="COLUMNS" not in os.environ and _knows_its_size(sys.stderr),
+        bar_format=layout,
+    )
+
+
+def _knows_its_size(stream: TextIO) -> bool:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except OSError:
+        return False
+
+
+@contextmanager
+def waiting(what: str, *, told: bool = False) -> Iterator[Callable[[str], None]]:
+    """Say on stderr what is going on, as long as the block runs; gives a function that changes it.
+
+    Where stderr is no terminal that's one line with `told`, else none.
+    """
+    if width(sys.stderr) is None:
+        if told:
+            click.echo(f"camfleet: {clean(what)}", err=True)
+        yield lambda _text: None
+        return
+    now = [what]
+    over = threading.Event()
+    thread = threading.Thread(target=_spin, args=(now, over), daemon=True)
+    thread.start()
+    try:
+        yield lambda text: now.__setitem__(0, text)
+    finally:
+        over.set()
+        thread.join()
+
+
+def _spin(now: list[str], over: threading.Event) -> None:
+    """Draw a line again and again with the seconds that it has stood, and take it away at last."""
+    for place, frame in enumerate(itertools.cycle(_FRAMES)):
+        seconds = f" ({duration(place * _FRAME_SECONDS)})" if place * _FRAME_SECONDS >= 10 else ""
+        room = (width(sys.stderr) or _PLAIN_WIDTH) - 3 - len(seconds)
+        text = shorten(clean(now[0]), max(10, room))
+        sys.stderr.write(f"\r\x1b[K{frame} {text}{seconds}")
+        sys.stderr.flush()
+        if over.wait(_FRAME_SECONDS):
+            break
+    sys.stderr.write("\r\x1b[K")
+    sys.stderr.flush()

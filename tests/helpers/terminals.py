@@ -1,0 +1,97 @@
+"""A command in a terminal of its own: a real pty of a given width, and what it shows at the end."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+import unicodedata
+from dataclasses import dataclass
+
+COMMAND = (sys.executable, "-c", "from camfleet.cli import main; main()")
+_CONTROL = re.compile(r"\x1b\[(\d*)([A-Za-z])")
+
+
+@dataclass
+class Shown:
+    """What a command wrote to its terminal, raw, and the lines that stand there at the end."""
+
+    returncode: int
+    raw: str
+    columns: int
+
+    @property
+    def lines(self):
+        return _screen(self.raw)
+
+    @property
+    def text(self):
+        return "\n".join(self.lines)
+
+    @property
+    def widest(self):
+        """The columns of the widest line that was ever drawn."""
+        drawn = re.split(r"[\r\n]+", _CONTROL.sub("", self.raw))
+        return max(map(width, drawn))
+
+
+def width(text):
+    wide = sum(unicodedata.east_asian_width(sign) in "WF" for sign in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def in_terminal(*words, environ, columns=80, press=None, after="", stdout=None, timeout=90):
+    """Run the camfleet command in a terminal.
+
+    `press` is a key such as "\\x03" that is pressed once `after` has been shown. With `stdout`, a
+    file, only stderr is the terminal.
+    """
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, words)],
+        env={**environ, "TERM": "xterm"},
+        stdin=child,
+        stdout=stdout or child,
+        stderr=child,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # for Ctrl-C
+    )
+    os.close(child)
+    raw, deadline = b"", time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if not select.select([parent], [], [], 0.2)[0]:
+            continue
+        try:
+            more = os.read(parent, 2**16)
+        except OSError:  # nobody has the terminal open any more
+            break
+        raw += more
+        if press and after.encode() in raw:
+            os.write(parent, press.encode())
+            press = None
+    os.close(parent)
+    process.wait(30)
+    return Shown(process.returncode, raw.decode(errors="replace"), columns)
+
+
+def _screen(raw):
+    """Return the lines that stand there after carriage returns and erasures."""
+    lines, place = [""], 0
+    for token in re.findall(r"\x1b\[\d*[A-Za-z]|\r|\n|[^\x1b\r\n]+|\x1b", raw):
+        if token == "\r":
+            place = 0
+        elif token == "\n":
+            lines.append("")
+            place = 0
+        elif token == "\x1b[K":
+            lines[-1] = lines[-1][:place]
+        elif not token.startswith("\x1b"):
+            lines[-1] = lines[-1][:place] + token + lines[-1][place + len(token) :]
+            place += len(token)
+    return [line.rstrip() for line in lines]
