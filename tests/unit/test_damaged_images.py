@@ -11,6 +11,7 @@ from PIL import Image
 
 from camfleet.errors import ImageError, ImageUnreadable
 from camfleet_worker.pictures.decode import open_image
+from helpers import image_files
 
 # Pillow's warnings about metadata are ignored outside of tests too: see pictures/header.py.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -20,6 +21,12 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def deep_planes(noise: Any) -> bytes:
+    planes = [(noise[:, :, plane].astype(">u2") * 257).tobytes() for plane in range(3)]
+    tags = {"t258": [16] * 3, "t262": 2, "t277": 3, "t278": 9, "t284": 2}
+    return image_files.tiff(planes, order=">", t256=13, t257=9, **tags)
 
 
 def samples() -> dict[str, bytes]:
@@ -44,6 +51,11 @@ def samples() -> dict[str, bytes]:
         "deep TIFF": encoded(deep, "TIFF"),
         "deflated TIFF": encoded(image, "TIFF", compression="tiff_adobe_deflate"),
         "TIFF of JPEG": encoded(image, "TIFF", compression="jpeg"),
+        "deep TIFF in planes": deep_planes(noise),
+        "BMP of runs": image_files.bmp(
+            4, 2, b"\2\1\2\2\0\0\0\4\1\2\1\2\0\1", bits=8, compression=1, palette=[(7, 8, 9)] * 256
+        ),
+        "AVIF": encoded(image, "AVIF"),
         "fax TIFF": encoded(image.convert("1"), "TIFF", compression="group4"),
     }
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from camfleet.errors import ImageTooLarge
+from camfleet.errors import ImageTooLarge, ImageUnreadable
 from camfleet_worker.pictures.decode import open_image
 from camfleet_worker.pictures.header import open_header
+from helpers import image_files
 
 MANY = 300_000  # blocks of metadata
 
@@ -221,6 +222,45 @@ def test_a_flood_of_metadata_that_nobody_reads_costs_nothing(name: str, tmp_path
     outcome, peak = cost(IGNORED[name](), tmp_path)
     assert outcome == "opened"
     assert peak < 20
+
+
+def scans(data: bytes, count: int) -> bytes:
+    """Return a progressive JPEG whose last scan is repeated until it has `count`."""
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * (count - data.count(b"\xff\xda") + 1) + b"\xff\xd9"
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
+    data = encoded(Image.new("L", (512, 512), 90), "JPEG", progressive=True)
+    assert open_image(scans(data, 100), max_pixels=10**6, uri="u").shape == (512, 512, 3)
+    with pytest.raises(ImageUnreadable, match=r"u is a .* JPEG: it has more than 100 scans"):
+        open_image(scans(data, 101), max_pixels=10**6, uri="u")
+    # Marks inside of metadata aren't scans.
+    comment = b"\xff\xfe\1\x92" + b"\xff\xda" * 200
+    assert open_image(data[:2] + comment + data[2:], max_pixels=10**6, uri="u").shape[0] == 512
+
+
+def test_the_larger_a_jpeg_the_fewer_scans_it_may_have() -> None:
+    large = bytearray(scans(encoded(Image.new("L", (64, 64)), "JPEG", progressive=True), 30))
+    place = large.index(b"\xff\xc2") + 5
+    large[place : place + 4] = struct.pack(">HH", 10_000, 10_000)
+    with pytest.raises(ImageUnreadable, match="it has more than 20 scans, too many for its size"):
+        open_image(bytes(large), max_pixels=10**8, uri="u")
+
+
+def test_a_jpeg_inside_a_tiff_has_no_more_scans() -> None:
+    data = encoded(Image.new("L", (64, 64), 90), "JPEG", progressive=True)
+    for count, reason in ((50, None), (101, "more than 100 scans")):
+        page = one_strip(scans(data, count))
+        if reason is None:
+            assert (open_image(page, max_pixels=10**6, uri="u") == 90).all()
+            continue
+        with pytest.raises(ImageUnreadable, match=reason):
+            open_image(page, max_pixels=10**6, uri="u")
+
+
+def one_strip(data: bytes) -> bytes:
+    return image_files.tiff([data], t256=64, t257=64, t259=7, t278=64)
 
 
 def test_size_limit_and_setting_are_named() -> None:

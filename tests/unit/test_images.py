@@ -64,7 +64,7 @@ def test_a_jpeg_gives_its_pixels(progressive: bool) -> None:
     assert np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 2
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "AVIF", "JPEG"])
 @pytest.mark.parametrize(
     ("orientation", "upright"),
     [  # of [[0, 80], [160, 240]], two pixels a side
@@ -83,7 +83,8 @@ def test_exif_orientation_is_undone(kind: str, orientation: int, upright: list[l
     exif[0x0112] = orientation
     stored = np.kron([[0, 80], [160, 240]], np.ones((16, 8), int)).astype(np.uint8)
     image = Image.fromarray(stored).convert("RGB")
-    options = {"lossless": True} if kind == "WEBP" else {"quality": 100} if kind == "JPEG" else {}
+    options = {"lossless": True} if kind == "WEBP" else {}
+    options |= {"quality": 100} if kind in ("JPEG", "AVIF") else {}
     pixels = open_image(encoded(image, kind, exif=exif, **options), max_pixels=1000, uri="u")
     height, width = (32, 16) if orientation < 5 else (16, 32)
     assert pixels.shape == (height, width, 3)
@@ -241,6 +242,39 @@ def test_numbers_of_unknown_range_are_refused(dtype: type) -> None:
 def test_what_is_no_image_of_an_accepted_kind_is_refused(data: bytes) -> None:
     with pytest.raises(ImageUnreadable, match="JPEG, PNG, WebP, AVIF, BMP, GIF and TIFF"):
         opened(data)
+
+
+def ftyp(*brands: bytes) -> bytes:
+    body = b"ftyp" + brands[0] + b"\0" * 4 + b"".join(brands)
+    return struct.pack(">L", 4 + len(body)) + body + b"\0" * 99
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (ftyp(b"heic", b"mif1"), "a HEIC file"),
+        (ftyp(b"mif1", b"heic"), "a HEIC file"),
+        (ftyp(b"msf1", b"hevc"), "a HEIC file"),
+        (ftyp(b"crx ", b"isom"), "a camera raw file"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
+        (b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
+        (b"\xff\x0a\xfa", "a JPEG XL file"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL file"),
+        (b"8BPS\0\1", "a Photoshop file"),
+    ],
+)
+def test_what_is_known_but_not_read_is_named_with_the_way_out(data: bytes, name: str) -> None:
+    with pytest.raises(ImageUnreadable, match=f"s3://photos/it is {name}, .*; convert it to JPEG"):
+        opened(data)
+
+
+def test_an_avif_gives_its_pixels_over_white() -> None:
+    image = Image.new("RGBA", (16, 8), (200, 100, 50, 255))
+    image.paste((0, 0, 0, 0), (8, 0, 16, 8))
+    pixels = open_image(encoded(image, "AVIF", quality=100), max_pixels=1000, uri="u").astype(int)
+    assert pixels.shape == (8, 16, 3)
+    assert np.abs(pixels[:, :7] - (200, 100, 50)).max() <= 2
+    assert np.abs(pixels[:, 9:] - 255).max() <= 2
 
 
 def test_the_reason_for_a_refusal_is_named() -> None:

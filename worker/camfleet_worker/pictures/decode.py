@@ -13,7 +13,7 @@ from simplejpeg import decode_jpeg
 from camfleet_worker.arrays import Pixels
 from camfleet_worker.pictures.bmp import open_bmp
 from camfleet_worker.pictures.header import check_exif, kind_of, open_header, translate_errors
-from camfleet_worker.pictures.jpeg import check_frame, check_scans
+from camfleet_worker.pictures.jpeg import check_frame, check_header
 from camfleet_worker.pictures.png import raster, read_png
 from camfleet_worker.pictures.prepare import InputSpec, boxes
 from camfleet_worker.pictures.tiff import open_tiff
@@ -141,7 +141,7 @@ def _open(
 def _open_jpeg(
     data: bytes, reduction: Callable[[int, int], int], max_pixels: int
 ) -> tuple[Pixels, int]:
-    check_scans(data)
+    check_header(data)
     try:
         image = open_header(data, "JPEG", max_pixels)
         check_exif(image)

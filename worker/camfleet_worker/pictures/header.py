@@ -52,7 +52,6 @@ ACCEPTED = "JPEG, PNG, WebP, AVIF, BMP, GIF and TIFF"
 
 _HEADER_READS = 5_000  # a photograph's header takes a few hundred
 _PIXEL_READS = 500_000
-_MAX_EXIF_BLOCKS = 16  # of 64 KiB each
 _MAX_EXIF_BYTES = 2**20
 
 # Pillow warns about odd metadata and reads on, which doesn't affect the pixels. What it would
@@ -139,8 +138,6 @@ def open_header(data: bytes, kind: str, max_pixels: int) -> ImageFile.ImageFile:
     """
     # Some headers make Pillow allocate memory, within a limit of its own for the whole process.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-    if kind == "JPEG" and data.count(b"Exif\0\0") > _MAX_EXIF_BLOCKS:
-        raise Refused(f"more than {_MAX_EXIF_BLOCKS} EXIF blocks")
     source = _Source(data)
     image = _PLUGINS[kind](source)
     check_size(*image.size, max_pixels)

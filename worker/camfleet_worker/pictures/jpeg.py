@@ -6,28 +6,48 @@ from itertools import islice
 
 from camfleet_worker.pictures.header import Refused
 
-MAX_SCANS = 100  # each goes over the whole picture; progressive photographs have about ten
+_MAX_SCANS = 100  # each goes over the whole picture; progressive photographs have about ten
+_MAX_SCANNED = 2 * 10**9  # pixels of all scans together, which take about five seconds
+_MAX_EXIF_BLOCKS = 16  # of 64 KiB each
+_MAX_MARKERS = 10_000
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # neither inside a scan nor without a length
+_SCAN_MARK = re.compile(rb"\xff\xda")
 _SCAN, _END = 0xDA, 0xD9
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # neither inside a scan nor without a length
-_MAX_MARKERS = 10_000
-_DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # Huffman or arithmetic, sequential or progressive
+_SEQUENTIAL, _PROGRESSIVE = {0xC0, 0xC1, 0xC9}, {0xC2, 0xCA}
 
 
-def check_scans(data: bytes) -> None:
-    """Raise `Refused` for more than `MAX_SCANS` scans."""
-    if data.count(b"\xff\xda") <= MAX_SCANS:  # counts those of previews too, but in no time
-        return
-    scans = (place for marker, place in _markers(data) if marker == _SCAN)
-    if next(islice(scans, MAX_SCANS, None), None):
-        raise Refused(f"it has more than {MAX_SCANS} scans")
+def check_header(data: bytes) -> None:
+    """Raise `Refused` for too much metadata, or if decoding would go over the picture too often."""
+    frame, size, components = 0, 0, 0
+    for marker, place in _markers(data):
+        if marker in _FRAMES and place + 8 <= len(data):
+            frame, components = marker, data[place + 7]
+            size = int.from_bytes(data[place + 3 : place + 5], "big")
+            size *= int.from_bytes(data[place + 5 : place + 7], "big")
+        if marker == _SCAN:
+            if data.count(b"Exif\0\0", 0, place) > _MAX_EXIF_BLOCKS:
+                raise Refused(f"more than {_MAX_EXIF_BLOCKS} EXIF blocks")
+            alone = frame in _SEQUENTIAL and data[place + 2 : place + 3] == bytes([components])
+            if not alone:  # all components in the first scan: there can't be another
+                _check_scans(data, place - 2, min(_MAX_SCANS, _MAX_SCANNED // max(1, size)))
+            return
+
+
+def _check_scans(data: bytes, place: int, most: int) -> None:
+    """Raise `Refused` for more than `most` scans from `place` on."""
+    if next(islice(_SCAN_MARK.finditer(data, place), most, None), None) is None:
+        return  # which saves looking at every marker
+    scans = (mark for mark, _ in _markers(data) if mark == _SCAN)
+    if next(islice(scans, most, None), None):
+        raise Refused(f"it has more than {most} scans, too many for its size")
 
 
 def check_frame(data: bytes) -> None:
     """Raise `Refused` if the pixels are stored in a way that no decoder here knows."""
     for marker, place in _markers(data):
         if marker in _FRAMES:
-            if marker not in _DECODED:
+            if marker not in _SEQUENTIAL | _PROGRESSIVE:
                 raise Refused(f"it's a lossless or hierarchical JPEG (marker {marker:#x})")
             bits = data[place + 2] if place + 2 < len(data) else 8
             if bits != 8:

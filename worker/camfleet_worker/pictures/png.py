@@ -36,7 +36,8 @@ def read_png(data: bytes, max_pixels: int) -> Png:
     blocks, and what becomes `ImageTooLarge`.
     """
     kept: dict[bytes, memoryview] = {}
-    pixels, key = [], b""
+    pixels: list[memoryview] = []
+    key = b""
     for name, body in _chunks(data):
         if name == b"IHDR" and len(body) == 13:
             width, height = struct.unpack_from(">LL", body)
@@ -55,8 +56,10 @@ def read_png(data: bytes, max_pixels: int) -> Png:
     if colours == 3 and key:
         kept[b"tRNS"] = memoryview(key)
     end = kept.pop(b"IEND")
-    kept |= {b"IDAT": memoryview(b"".join(pixels)), b"IEND": end}
-    stripped = _SIGNATURE + b"".join(_block(name, body) for name, body in kept.items())
+    head = b"".join(_block(name, body) for name, body in kept.items())
+    size = struct.pack(">L4s", sum(map(len, pixels)), b"IDAT")
+    # Pillow doesn't look at the checksum of pixels, and it's been checked already.
+    stripped = b"".join((_SIGNATURE, head, size, *pixels, b"\0" * 4, _block(b"IEND", end)))
     return Png(stripped, bits, colours, _key(key, bits, colours))
 
 

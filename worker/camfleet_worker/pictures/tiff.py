@@ -14,7 +14,7 @@ from PIL import Image
 
 from camfleet_worker.arrays import AnyArray, Pixels
 from camfleet_worker.pictures.header import Refused, open_header
-from camfleet_worker.pictures.jpeg import check_scans
+from camfleet_worker.pictures.jpeg import check_header
 from camfleet_worker.pictures.samples import Raster, unpack
 from camfleet_worker.pictures.tiff_tags import (
     FAX,
@@ -146,7 +146,7 @@ def _photographs(data: bytes, layout: Layout, plane: int) -> Rows:
     if samples not in (1, 3, 4):
         raise Refused(f"JPEG compression of {samples} channels isn't supported")
     for number in range(layout.offsets.shape[1]):
-        check_scans(_block(data, layout, plane, number))
+        check_header(_block(data, layout, plane, number))
     photometric = 6 if layout.is_ycbcr else {1: 1, 3: 2, 4: 5}[samples]
     width, block = layout.width, layout.block_width
     page = _page(data, layout, plane, width, block, 8, photometric, samples)
