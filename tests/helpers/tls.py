@@ -1,6 +1,6 @@
 """Certificates of an authority of our own, and a server that ends TLS in front of another."""
 
-import datetime
+import datetime as dt
 import select
 import socket
 import ssl
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import trustme
 
-DAY = datetime.timedelta(days=1)
+DAY = dt.timedelta(days=1)
 
 
 class Authority:
@@ -28,7 +28,7 @@ class Authority:
         return self._ca.issue_cert("other.example")
 
     def expired(self):
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         return self._ca.issue_cert("127.0.0.1", not_before=now - 9 * DAY, not_after=now - DAY)
 
 
