@@ -21,12 +21,15 @@ from camfleet.interactive.inbox import Inbox
 from camfleet.interactive.register import Models
 from camfleet.interactive.rpc import Rpc
 from camfleet.jobs import job
+from camfleet.jobs.fleet import Fleet
+from camfleet.jobs.inspection import Inspection
 from camfleet.jobs.job import Job
 from camfleet.jobs.options import ExplainOptions, JobOptions, request_fields
-from camfleet.jobs.order import ModelName, make_order, model_name
+from camfleet.jobs.order import ModelName, make_order, model_name, models_of
 from camfleet.jobs.submit import Submitter
 from camfleet.settings import Settings
 from camfleet.sources import sources, uploads
+from camfleet.sources.left_out import LeftOutCounter
 from camfleet.sources.sources import Source
 from camfleet.sources.uploads import Image
 from camfleet.storage.storage import Storage
@@ -116,6 +119,9 @@ class Client:
         models: ModelName | Iterable[ModelName],
         job_id: str | None = None,
         keep_duplicates: bool = False,
+        keep_columns: Sequence[str] = (),
+        upload: bool = False,
+        force: bool = False,
         on_progress: Callable[[int], None] = lambda _count: None,
         **options: Unpack[JobOptions],
     ) -> Job:
@@ -124,21 +130,36 @@ class Client:
         `source` is one source or several: images, folders, globs, "s3://bucket/prefix/", manifest
         files, or `Item`s. It's streamed: memory stays flat. `models` is one model or several, and
         the other keywords are those of `explain` and `callback`, an http(s) URL that is told of
-        the job's end. The same image with the same target and inputs is explained once, unless
-        `keep_duplicates`. A `job_id` that exists is not submitted again: the job's `note` says
-        so. `on_progress` is told the number of images written so far. Raises `InvalidRequest`,
-        and `TypeError` for an argument of a wrong type.
+        the job's end. The same image with the same target, inputs and kept columns is explained
+        once, unless `keep_duplicates`. `keep_columns` of manifests come with the results, and with
+        `upload` local files are sent to the bucket for the workers. A `job_id` that exists is not
+        submitted again: the job's `note` says so, and its `warnings` what it has to wait for.
+        `on_progress` is told the number of images written so far.
+
+        A job that can't succeed is refused, unless `force`: as far as the models' reports and the
+        live workers tell. Raises `InvalidRequest` and other `CallerError`s, and `TypeError` for an
+        argument of a wrong type.
         """
-        items = sources.stream(source, self.storage)
-        order = make_order(self.models, models, options)
+        left_out = LeftOutCounter()
+        items = sources.stream(source, self.storage, keep=keep_columns, left_out=left_out)
+        order = make_order(self.models, models, options, keep_columns)
         self._ledger.ping()
-        return self._submitter.submit(
+        fleet = Fleet(self.workers())
+        inspection = Inspection(order, models_of(self.models, order), fleet)
+        if not force:
+            inspection.refuse_misfits()
+        if upload:
+            items = uploads.upload_local(items, self.storage)
+        made = self._submitter.submit(
             order,
-            items,
+            inspection.watch(items) if force else inspection.refuse_doomed(items),
             job_id=job_id or job.new_id(),
             keep_duplicates=keep_duplicates,
             on_progress=on_progress,
+            left_out=left_out.kinds,
         )
+        made.warnings = (*inspection.findings(), *fleet.warnings(made.record().schema_version))
+        return made
 
     def dry_run(
         self,
@@ -146,6 +167,7 @@ class Client:
         *,
         models: ModelName | Iterable[ModelName],
         keep_duplicates: bool = False,
+        keep_columns: Sequence[str] = (),
         sample: bool = True,
         on_progress: Callable[[int], None] = lambda _count: None,
         timeout: float = 120,
@@ -154,25 +176,26 @@ class Client:
         """Do all of `submit` but the writing: count, check the models, and read some images.
 
         A worker loads the models and, with `sample`, tries to read some of the images. Broken
-        lines of manifests are counted, not raised.
+        lines of manifests are counted, not raised; and what nobody could find out, such as without
+        a worker or within `timeout` seconds, is said.
         """
-        from camfleet.jobs.dry_run import Counter
-        from camfleet.sources.duplicates import Unique
+        from camfleet.jobs.dry_run import DryRunner
 
-        counter = Counter()
-        items = sources.stream(source, self.storage, counter.note_broken)
-        order = make_order(self.models, models, options)
-        with Unique() as unique:
-            counter.count(items if keep_duplicates else unique(items), on_progress)
-        for ref in order["models"]:
-            self._rpc.check(ref["digest"], timeout)
-        sampled = tuple(counter.samples if sample else ())
-        return counter.report(
-            models=[f"{ref['id']}@{ref['version']}" for ref in order["models"]],
+        order = make_order(self.models, models, options, keep_columns)
+        known, fleet = models_of(self.models, order), Fleet(self.workers(), local_files=sample)
+        runner = DryRunner(order, known, fleet, self._rpc, timeout, sample=sample)
+        items = sources.stream(
+            source,
+            self.storage,
+            runner.counter.note_broken,
+            keep=keep_columns,
+            left_out=runner.left_out,
+        )
+        return runner.run(
+            items,
             chunk_size=self.settings.chunk_size,
-            duplicates=unique.dropped,
-            sampled=sampled,
-            errors=self._rpc.probe(sampled, timeout),
+            keep_duplicates=keep_duplicates,
+            on_progress=on_progress,
         )
 
     def workers(self) -> list[WorkerState]:

@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camfleet.cli import options, output
-from camfleet.cli.jobs import watch
+from camfleet.cli.left_out import say_left_out
+from camfleet.cli.watch import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from camfleet import Client, Item, Job
+    from camfleet import Client, Job
 
 
 @click.command()
@@ -21,8 +20,24 @@ if TYPE_CHECKING:
 @options.explain_options
 @click.option("--job-id", help="The job's id, else a new one. None is submitted twice.")
 @click.option("--keep-duplicates", is_flag=True, help="Explain repeated images each time.")
+@click.option(
+    "--keep-column",
+    "keep_columns",
+    multiple=True,
+    metavar="NAME",
+    help="Column of a manifest to keep with the results; repeat for several. Known are label (the "
+    "true class), boxes (JSON, upright pixels) and group.",
+)
 @click.option("--callback", metavar="URL", help="URL to notify when the job ends.")
 @click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=120,
+    show_default=True,
+    help="Of --dry-run: seconds after which it ends and says what is left unchecked.",
+)
+@click.option("--force", is_flag=True, help="Submit what looks as if it couldn't succeed.")
 @click.option("--upload", is_flag=True, help="Send local images to the bucket for the workers.")
 @click.option("--watch", "follow", is_flag=True, help="Wait until the job is complete.")
 @options.as_json
@@ -32,11 +47,25 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
 
     SOURCE is an image, a folder, a glob, s3://bucket/prefix/ or a manifest (.csv, .jsonl or
     .parquet with the column image_uri and, if wanted, target and id). An image that appears again
-    with the same target and inputs is explained once. --dry-run exits with 1 if it found
-    something wrong.
+    with the same target and inputs is explained once.
+
+    Folders (with all below them), globs and prefixes follow one rule. Files with the suffix of an
+    image are taken. Links to files and folders are followed, but never in a circle. Names that
+    begin with a dot are left out, unless a glob says the dot. ** in a glob means any folders. All
+    files that are left out are counted, by kind and with the reason.
+
+    A job that can't succeed is refused: a layer or class that the model doesn't have, images that
+    no worker may read, a callback that none can sign. --force submits it all the same. --dry-run
+    exits with 1 if it found something wrong.
     """
     keywords = options.client_keywords(given)
-    order = {"models": given["models"], **keywords, "callback": given["callback"]}
+    order = {
+        "models": given["models"],
+        **keywords,
+        "callback": given["callback"],
+        "keep_duplicates": given["keep_duplicates"],
+        "keep_columns": given["keep_columns"],
+    }
     with output.client() as client:
         if given["dry_run"]:
             _dry_run(ctx, client, sources, order, given)
@@ -49,30 +78,42 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
 def _submit(
     client: "Client", sources: tuple[str, ...], order: dict[str, Any], given: dict[str, Any]
 ) -> "Job":
+    from camfleet.contract.codec import encode
     from camfleet.jobs.job import new_id
 
     job_id = given["job_id"] or new_id()
-    click.echo(f"camfleet: submitting job {job_id}", err=True)
-    items = _upload_local(client, sources) if given["upload"] else sources
+    output.say(f"submitting job {job_id}")
     with output.bar(None, "submitting") as bar:
         job = client.submit(
-            items,
+            sources,
             **order,
             job_id=job_id,
-            keep_duplicates=given["keep_duplicates"],
+            upload=given["upload"],
+            force=given["force"],
             on_progress=lambda count: bar.update(count - bar.n),
         )
-    record = job.record()
+    record, left_out = job.record(), job.left_out()
+    for warning in job.warnings:
+        output.say(warning)
     if given["as_json"]:
         counts = {name: getattr(record, name) for name in ("images", "chunks", "duplicates")}
-        output.dump({"job_id": job.id, **counts, "note": job.note})
+        output.dump(
+            {
+                "job_id": job.id,
+                **counts,
+                "note": job.note,
+                "warnings": job.warnings,
+                "left_out": list(map(encode, left_out)),
+            }
+        )
         return job
     click.echo(job.id)
     if job.note:
-        click.echo(f"camfleet: job {job.id} {job.note}", err=True)
+        output.say(f"job {job.id} {job.note}")
     dropped = f", duplicates left out: {record.duplicates}" if record.duplicates else ""
     note = f"images: {record.images}, chunks: {record.chunks}{dropped}; camfleet watch {job.id}"
     click.echo(note, err=True)
+    say_left_out(left_out)
     return job
 
 
@@ -89,8 +130,8 @@ def _dry_run(
         found = client.dry_run(
             sources,
             **order,
-            keep_duplicates=given["keep_duplicates"],
             sample=not given["upload"],
+            timeout=given["timeout"],
             on_progress=lambda count: bar.update(count - bar.n),
         )
     if given["as_json"]:
@@ -101,20 +142,12 @@ def _dry_run(
         click.echo(f"to explain  {found.images} in {found.chunks} chunks")
         click.echo(f"samples     {found.sampled} tried, {len(found.unreadable)} unreadable")
         click.echo(f"broken      {found.broken} lines")
-    for line in found.broken_lines:
-        click.echo(f"camfleet: {line}", err=True)
+        say_left_out(found.left_out)
+    for line in (*found.doomed, *found.broken_lines):
+        output.say(line)
     for image in found.unreadable:
-        click.echo(f"camfleet: {image.code}: {image.message}", err=True)
+        output.say(f"{image.code}: {image.message}")
+    for line in found.unchecked:
+        output.say(f"not checked: {line}")
     if not found.passed:
         ctx.exit(1)
-
-
-def _upload_local(client: "Client", paths: tuple[str, ...]) -> "Iterator[Item]":
-    """Yield the items of the sources, local files uploaded first."""
-    from msgspec.structs import replace
-
-    from camfleet.sources.sources import stream
-
-    for item in stream(paths, client.storage):
-        local = "://" not in item.image_uri
-        yield replace(item, image_uri=client.upload(item.image_uri)) if local else item

@@ -1,12 +1,12 @@
 """What a job is asked to do: its models, found, and its options, checked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from camfleet.contract.codec import encode
+from camfleet.contract.codec import decode, encode
 from camfleet.contract.records import ModelRef
-from camfleet.contract.targets import parse_target
 from camfleet.errors import InvalidRequest
+from camfleet.jobs.misfits import KnownModel
 from camfleet.jobs.options import JobOptions, job_fields
 from camfleet.registry.registry import Registry
 
@@ -14,19 +14,28 @@ ModelName: TypeAlias = str | ModelRef
 
 
 def make_order(
-    registry: Registry, models: ModelName | Iterable[ModelName], options: JobOptions
+    registry: Registry,
+    models: ModelName | Iterable[ModelName],
+    options: JobOptions,
+    keep_columns: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the fields of a job's record that the caller chooses.
 
-    Raises `InvalidRequest`, `UnknownModel`, `UnknownTarget` where a model's card has no such
-    class, and `TypeError` for an argument of a wrong type.
+    Whether the models can do it is for `misfits` to say. Raises `InvalidRequest`, `UnknownModel`,
+    and `TypeError` for an argument of a wrong type.
     """
     fields = job_fields(options)
     refs = [registry.find(name) for name in _names(models)]
     if not refs:
         raise InvalidRequest("a job needs at least one model")
-    _check_target(fields["target"], registry, refs)
-    return {**fields, "models": [encode(ref) for ref in refs]}
+    columns = tuple(dict.fromkeys(keep_columns)) or None
+    return {**fields, "models": [encode(ref) for ref in refs], "columns": columns}
+
+
+def models_of(registry: Registry, order: Mapping[str, Any]) -> list[KnownModel]:
+    """Return what is known of an order's models."""
+    refs = [decode(ref, ModelRef) for ref in order["models"]]
+    return [KnownModel.find(registry, ref) for ref in refs]
 
 
 def model_name(model: ModelName) -> str:
@@ -47,13 +56,3 @@ def _names(models: ModelName | Iterable[ModelName]) -> list[str]:
     if not isinstance(models, Iterable):
         raise TypeError(f"models is of type {type(models).__name__}: give a model's id, or several")
     return [model_name(model) for model in models]
-
-
-def _check_target(target: str, registry: Registry, refs: Iterable[ModelRef]) -> None:
-    parsed = parse_target(target)
-    for ref in refs:
-        card = registry.card(ref.digest)
-        if parsed.kind == "label":
-            card.class_index(parsed.label)
-        elif parsed.kind == "index" and card.label_list:
-            card.check_index(parsed.index)

@@ -4,6 +4,7 @@ models/<digest>/card.toml, model.keras|.h5|.hdf5, golden, report.json
 models/<digest>/converted/<name>.tar                as a worker has converted it; may be deleted
 registry/<id>/<version>.json                        which digest a model id stands for
 jobs/<job>/job.json
+jobs/<job>/source.json                              what its sources hold that isn't in the job
 jobs/<job>/manifest/part-00000.parquet
 jobs/<job>/results/<model>-<index>/part-00000.parquet
 jobs/<job>/retries/00001.json                       which rows were run again
@@ -58,6 +59,10 @@ def registry(model_id: str = "", version: str = "") -> str:
 
 def job(job_id: str) -> str:
     return f"jobs/{job_id}/job.json"
+
+
+def source(job_id: str) -> str:
+    return f"jobs/{job_id}/source.json"
 
 
 def manifest_part(job_id: str, part: int) -> str:

@@ -2,8 +2,8 @@
 
 import re
 
-from camfleet.contract.codec import decode_document
-from camfleet.contract.records import JOB_ID, JobRecord
+from camfleet.contract.codec import decode_document, encode_json, sealed
+from camfleet.contract.records import JOB_ID, JobRecord, LeftOut, SourceRecord
 from camfleet.errors import InvalidRequest, ObjectMissing, UnknownJob
 from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
@@ -16,6 +16,21 @@ def read_record(storage: Storage, job_id: str) -> JobRecord:
         return decode_document(storage.get(keys.job(job_id)).data, JobRecord)
     except ObjectMissing as error:
         raise UnknownJob(_unknown(storage, job_id)) from error
+
+
+def write_source(storage: Storage, job_id: str, left_out: tuple[LeftOut, ...]) -> None:
+    """Write what a job's sources hold beside its images, and over what a cut-off submit wrote."""
+    record = SourceRecord(schema_version=1, job_id=job_id, left_out=left_out)
+    storage.put(keys.source(job_id), encode_json(sealed(record)), "application/json")
+
+
+def read_left_out(storage: Storage, job_id: str) -> tuple[LeftOut, ...]:
+    """Return what a job's sources hold beside its images; nothing is known of 0.1.0's jobs."""
+    try:
+        data = storage.get(keys.source(job_id)).data
+    except ObjectMissing:
+        return ()
+    return decode_document(data, SourceRecord).left_out
 
 
 def _unknown(storage: Storage, job_id: str) -> str:

@@ -3,9 +3,13 @@
 import hashlib
 import mimetypes
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from msgspec.structs import replace
+
+from camfleet.contract.records import Item
 from camfleet.errors import InvalidRequest
 from camfleet.jobstore import keys
 from camfleet.registry.cards import file_digest
@@ -51,6 +55,13 @@ def upload(image: Image, storage: Storage) -> str:
     name = getattr(image, "name", "")
     suffix = Path(name).suffix.lower() if isinstance(name, str) else ""
     return _upload_bytes(_read(image), suffix, storage)
+
+
+def upload_local(items: Iterable[Item], storage: Storage) -> Iterator[Item]:
+    """Yield the items, with the local files among their images put into the bucket."""
+    for item in items:
+        is_local = "://" not in item.image_uri
+        yield replace(item, image_uri=upload(item.image_uri, storage)) if is_local else item
 
 
 def _text(image: str | os.PathLike[str]) -> str:

@@ -1,0 +1,73 @@
+"""Jobs that would fail: found before they start, as far as models and live workers tell."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from camfleet.contract.records import Item
+from camfleet.errors import CallerError, InvalidRequest, SourceForbidden
+from camfleet.jobs.fleet import Fleet
+from camfleet.jobs.misfits import KnownModel, Targets, find_misfits
+
+_FORCE = "--force (force=True) submits it all the same"
+
+
+class Inspection:
+    """Looks at a job's order, and at its items as they pass, on their way into the manifest."""
+
+    def __init__(
+        self, order: Mapping[str, Any], models: Sequence[KnownModel], fleet: Fleet
+    ) -> None:
+        self._fleet = fleet
+        self._targets = Targets(models)
+        self._items = 0
+        self._outside = 0
+        self._first_outside = ""
+        self.misfits = list(find_misfits(models, order))
+        if reason := fleet.callback_error(order["callback"]):
+            self.misfits.append(InvalidRequest(reason))
+
+    def refuse_misfits(self) -> None:
+        """Raise what is asked and can't be done."""
+        for error in self.misfits:
+            raise type(error)(f"{error}; {_FORCE}") from error
+
+    def watch(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items, and count those that would fail."""
+        check_target, is_outside = self._targets.check, self._fleet.is_outside
+        for item in items:
+            self._items += 1
+            if item.target is not None:
+                check_target(item.target)
+            if is_outside(item.image_uri):
+                self._outside += 1
+                self._first_outside = self._first_outside or item.image_uri
+            yield item
+
+    def refuse_doomed(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items as `watch` does; raise at the end if every one of them would fail."""
+        yield from self.watch(items)
+        for count, error in self._failing():
+            if count == self._items:
+                raise type(error)(f"every image would fail: {error}; {_FORCE}") from error
+
+    def findings(self) -> tuple[str, ...]:
+        """Return how many of the items that passed would fail, and why."""
+        return tuple(
+            f"{count} of {self._items} images would fail: {error}"
+            for count, error in self._failing()
+        )
+
+    def _failing(self) -> Iterator[tuple[int, CallerError]]:
+        """Yield a number of items and why they would fail."""
+        if self._targets.first:
+            yield self._targets.wrong, self._targets.first
+        if self._outside:
+            folders = ", ".join(self._fleet.roots or ()) or "none"
+            yield (
+                self._outside,
+                SourceForbidden(
+                    f"{self._first_outside} is in no folder that workers read from ({folders}): "
+                    "add it to their CAMFLEET_FILE_ROOTS (camfleet up --allow DIR), or upload the "
+                    "images (--upload)"
+                ),
+            )

@@ -1,0 +1,291 @@
+"""Jobs that would fail are found before they start, and none that would work is refused."""
+
+import os
+
+import pytest
+
+from camfleet.broker.heartbeats import WorkerState
+from camfleet.contract.messages import ErrorInfo
+from camfleet.contract.records import Item
+from camfleet.errors import (
+    AnswerTimeout,
+    InvalidRequest,
+    LayerRefused,
+    MethodRefused,
+    SourceForbidden,
+    UnknownTarget,
+)
+from camfleet.jobs.dry_run import DryRunner
+from camfleet.jobs.fleet import Fleet
+from camfleet.jobs.inspection import Inspection
+from camfleet.jobs.misfits import KnownModel
+from camfleet.registry.cards import Card, CardInput
+
+REPORT = {
+    "candidates": [{"path": "conv1"}, {"path": "block/conv2"}],
+    "classes": 3,
+    "methods": ["gradcam", "layercam"],
+    "cam": "it needs one dense layer",
+    "activation": "softmax",
+}
+ORDER = {"target": "top", "layer": "auto", "method": "gradcam", "callback": None, "models": []}
+
+
+def model(labels=("cat", "dog", "7"), **report):
+    card = Card(id="net", artifact="net.keras", input=CardInput(height=8, width=8), labels=labels)
+    return KnownModel("net@1", card, {**REPORT, **report} if report.get("none") is None else {})
+
+
+def worker(**changes):
+    plain = {
+        "name": "celery@a:1",
+        "pid": 1,
+        "started_at": 0.0,
+        "device": "CPU",
+        "models": (),
+        "chunks": (),
+        "interactive": 0,
+        "images": 0,
+        "images_per_second": 0.0,
+        "trouble": None,
+        "newest_form": 2,
+        "file_roots": ("/data",),
+        "signs_callbacks": True,
+    }
+    return WorkerState(**{**plain, **changes})
+
+
+def inspection(*models, workers=(), **order):
+    return Inspection({**ORDER, **order}, models or (model(),), Fleet(workers))
+
+
+def items(*uris, target=None):
+    return [Item(item_id=uri, image_uri=uri, target=target) for uri in uris]
+
+
+@pytest.mark.parametrize(
+    ("order", "kind", "message"),
+    [
+        ({"layer": "conv3"}, LayerRefused, r"net@1 has no layer 'conv3' .* conv1, block/conv2"),
+        ({"layer": "conv1,conv3"}, LayerRefused, "no layer 'conv3'"),
+        ({"target": "mouse"}, UnknownTarget, "no class 'mouse'"),
+        ({"target": "not:mouse"}, UnknownTarget, "no class 'mouse'"),
+        ({"target": "3"}, UnknownTarget, "no class 3: it has 3"),
+        ({"method": "cam"}, MethodRefused, "cam does not hold for model net@1: it needs one dense"),
+    ],
+)
+def test_what_a_model_does_not_have_is_refused(order, kind, message):
+    found = inspection(**order)
+    with pytest.raises(kind, match=message + ".*; --force"):
+        found.refuse_misfits()
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {},
+        {"layer": "conv1, block/conv2"},
+        {"target": "7"},
+        {"target": "label:7"},
+        {"target": "2"},
+        {"target": "top:100"},
+        {"target": "above:0.5"},
+        {"method": "cam", "layer": "conv1"},  # the report is on the card's own layer
+    ],
+)
+def test_what_works_is_not_refused(order):
+    target = order.get("target")
+    found = inspection(**order)
+    if target == "7":  # an index, of which there are three
+        assert [type(error) for error in found.misfits] == [UnknownTarget]
+    else:
+        found.refuse_misfits()
+
+
+def test_classes_without_labels_are_known_by_the_report():
+    inspection(model(labels=None), target="2").refuse_misfits()
+    with pytest.raises(UnknownTarget, match="no class 5: it has 3"):
+        inspection(model(labels=None), target="5").refuse_misfits()
+
+
+def test_a_model_without_a_report_is_not_refused_for_what_nobody_knows():
+    unknown = model(labels=None, none=True)
+    inspection(unknown, layer="conv9", target="900", method="cam").refuse_misfits()
+
+
+def test_a_regression_has_no_probabilities_to_reach():
+    with pytest.raises(InvalidRequest, match="needs probabilities"):
+        inspection(model(activation="none"), target="above:0.5").refuse_misfits()
+
+
+def test_a_target_that_no_model_has_dooms_its_image_and_all_of_them_the_job():
+    found = inspection()
+    with pytest.raises(UnknownTarget, match=r"every image would fail: .*no class 'mouse'"):
+        list(found.refuse_doomed(items("s3://b/1", "s3://b/2", target="mouse")))
+    found = inspection()
+    some = [*items("s3://b/1", target="mouse"), *items("s3://b/2", "s3://b/3")]
+    assert list(found.refuse_doomed(some)) == some
+    assert [text.partition(":")[0] for text in found.findings()] == ["1 of 3 images would fail"]
+
+
+def test_a_target_that_one_of_several_models_has_is_fine():
+    found = inspection(model(), model(labels=("mouse",)))
+    assert len(list(found.refuse_doomed(items("s3://b/1", target="mouse")))) == 1
+    assert found.findings() == ()
+
+
+@pytest.mark.parametrize(
+    ("uri", "outside"),
+    [
+        ("/data/a.jpg", False),
+        ("/data/deep/a.jpg", False),
+        ("/database/a.jpg", True),
+        ("/etc/a.jpg", True),
+        ("file:///data/a%20b.jpg", False),
+        ("file:///etc/a.jpg", True),
+        ("s3://bucket/a.jpg", False),
+        ("https://example.org/a.jpg", False),
+    ],
+)
+def test_a_file_outside_every_workers_folders_is_known(uri, outside):
+    fleet = Fleet([worker(), worker(file_roots=("/more",))])
+    assert fleet.is_outside(uri) == outside
+
+
+def test_the_whole_file_system_may_be_a_workers_folder():
+    assert not Fleet([worker(file_roots=("/",))]).is_outside("/etc/a.jpg")
+    assert Fleet([worker(file_roots=())]).is_outside("/etc/a.jpg")
+
+
+def test_a_file_is_inside_where_its_folders_links_lead(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "alias").symlink_to("real")
+    fleet = Fleet([worker(file_roots=(os.path.realpath(tmp_path / "real"),))])
+    assert not fleet.is_outside(str(tmp_path / "alias" / "a.jpg"))
+
+
+def test_files_are_not_judged_by_workers_that_do_not_say_or_are_not_there():
+    for workers in ([], [worker(), worker(file_roots=None)]):
+        assert not Fleet(workers).is_outside("/etc/a.jpg")
+    assert not Fleet([worker()], local_files=False).is_outside("/etc/a.jpg")
+
+
+def test_a_folder_outside_dooms_the_job_and_a_file_outside_is_said():
+    found = inspection(workers=[worker()])
+    with pytest.raises(SourceForbidden, match=r"/etc/a.jpg is in no folder .*\(/data\).*--force"):
+        list(found.refuse_doomed(items("/etc/a.jpg", "/etc/b.jpg")))
+    found = inspection(workers=[worker()])
+    assert len(list(found.refuse_doomed(items("/etc/a.jpg", "/data/b.jpg")))) == 2
+    (said,) = found.findings()
+    assert said.startswith("1 of 2 images would fail: /etc/a.jpg")
+
+
+def test_a_callback_that_nobody_can_sign_is_refused():
+    url = "https://example.org/done"
+    with pytest.raises(InvalidRequest, match="CAMFLEET_WEBHOOK_SECRET"):
+        inspection(workers=[worker(signs_callbacks=False)], callback=url).refuse_misfits()
+    for workers in ([], [worker()], [worker(signs_callbacks=None)]):
+        inspection(workers=workers, callback=url).refuse_misfits()
+    one_of_two = [worker(signs_callbacks=False), worker()]
+    inspection(workers=one_of_two, callback=url).refuse_misfits()
+
+
+def test_what_a_job_would_wait_for_is_said():
+    assert list(Fleet([worker()]).warnings(2)) == []
+    (said,) = Fleet([]).warnings()
+    assert said.startswith("no worker is alive: the job waits until one starts")
+    (said,) = Fleet([worker(trouble="the disk is full")]).warnings()
+    assert said == "no worker takes work: celery@a:1: the disk is full"
+    old = worker(newest_form=1, file_roots=None, signs_callbacks=None)
+    assert list(Fleet([old]).warnings(1)) == []
+    (said,) = Fleet([old]).warnings(2)
+    assert "needs camfleet 0.2.0 or newer" in said
+
+
+class Answers:
+    """A worker that answers a dry run as it's told to."""
+
+    def __init__(self, check=None, probe=None):
+        self._check = check
+        self._probe = probe
+        self.asked = []
+
+    def check(self, _digest, timeout):
+        self.asked.append(("check", timeout))
+        if self._check:
+            raise self._check
+
+    def probe(self, uris, timeout):
+        self.asked.append(("probe", timeout))
+        if self._probe:
+            raise self._probe
+        return (None,) * len(uris)
+
+
+def dry_run(answers, stream, workers=(), *, timeout=60, **order):
+    order = {**ORDER, "models": [{"digest": "d"}], **order}
+    runner = DryRunner(order, [model()], Fleet(workers), answers, timeout, sample=True)
+    return runner.run(stream, chunk_size=2, keep_duplicates=False, on_progress=lambda _count: None)
+
+
+def test_a_dry_run_finds_everything_at_once_and_says_where():
+    answers = Answers(check=LayerRefused("can't be cut"))
+    stream = [*items("/etc/a.jpg", "/data/b.jpg"), *items("/data/c.jpg", target="1.5")]
+    found = dry_run(
+        answers,
+        stream,
+        [worker(signs_callbacks=False)],
+        layer="conv9",
+        callback="https://example.org/done",
+    )
+    assert not found.passed
+    assert (found.items, found.images, found.chunks, found.sampled) == (3, 3, 2, 3)
+    for word in ("conv9", "WEBHOOK_SECRET", "no class '1.5'", "/etc/a.jpg", "can't be cut"):
+        assert any(word in text for text in found.doomed), word
+    assert found.unchecked == ()
+    assert all(0 < seconds <= 60 for _, seconds in answers.asked)
+
+
+def test_a_dry_run_without_a_worker_asks_nobody_and_says_what_is_left_unchecked():
+    answers = Answers()
+    found = dry_run(answers, items("/etc/a.jpg"))
+    assert found.passed
+    assert answers.asked == []
+    assert [text.partition(":")[0] for text in found.unchecked] == [
+        "no worker is alive",
+        "model net@1 was not loaded",
+        "no image was tried",
+    ]
+
+
+def test_a_dry_run_names_what_no_worker_answered_in_time():
+    late = AnswerTimeout("no answer within 60 s")
+    found = dry_run(Answers(late, late), items("/data/a.jpg"), [worker()])
+    assert found.passed
+    assert found.unchecked == (
+        "model net@1 was not loaded: no answer within 60 s",
+        "no image was tried: no answer within 60 s",
+    )
+
+
+def test_a_dry_run_ends_in_time_however_long_its_source_is():
+    def endless():
+        number = 0
+        while True:
+            number += 1
+            yield from items(f"s3://b/{number}")
+
+    found = dry_run(Answers(), endless(), [worker()], timeout=0.2)
+    assert found.items > 0
+    assert found.unchecked[0].startswith(f"the time was over after {found.items} images")
+    assert "model net@1 was not loaded: the time is over" in found.unchecked
+
+
+def test_an_image_that_cannot_be_read_is_named():
+    class Broken(Answers):
+        def probe(self, uris, _timeout):
+            return (ErrorInfo(code="image_not_found", message="gone"), *(None for _ in uris[1:]))
+
+    found = dry_run(Broken(), items("/data/a.jpg", "/data/b.jpg"), [worker()])
+    assert [image.code for image in found.unreadable] == ["image_not_found"]
+    assert not found.passed
