@@ -122,6 +122,7 @@ HOMES = {
     "pyarrow": {
         "camfleet/jobstore/parquet.py",
         "camfleet/results/export.py",
+        "camfleet/results/kept.py",
         "camfleet/results/query.py",
         "camfleet/results/read.py",
         "camfleet/sources/manifests.py",
