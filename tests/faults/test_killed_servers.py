@@ -1,8 +1,12 @@
 """Broker and store that crash at each step of a chunk's life: the worker waits and goes on."""
 
+import time
+
 import pytest
 
+from camfleet.errors import ServiceError
 from helpers.fleet import CHUNK, MODEL, short
+from helpers.waiting import wait_until
 
 POINTS = ("batch", "leased", "explained", "stored", "counted")
 
@@ -43,3 +47,47 @@ def test_requests_are_answered_again_after_a_crash_of_the_broker(fleet, own, sur
     own.start_again("valkey")
     (row,) = fleet.client.explain(uri, model=MODEL).result(timeout=60)
     assert row.class_name == "bright"
+
+
+def test_no_request_keeps_its_slot_when_the_broker_dies_twice_with_requests_in_work(
+    fleet, own, survivor
+):
+    """More requests than slots, and no answer can be stored: all slots are free at the end."""
+    uris = fleet.photographs(40)
+    fleet.album.delay = 1.0
+    try:
+        answers = [fleet.client.explain(uri, model=MODEL) for uri in uris]
+        for _ in range(2):
+            own.kill("valkey")
+            time.sleep(2)
+            own.start_again("valkey")
+            time.sleep(1)
+    finally:
+        fleet.album.delay = 0
+    (last,) = fleet.photographs(1)
+    (row,) = wait_until(lambda: _answer(fleet.client, last), 60, pause=0.5)
+    assert row.class_name == "bright"
+    assert [answer.result(timeout=90)[0].class_name for answer in answers] == ["bright"] * 40
+    (worker,) = [w for w in fleet.client.workers() if w.pid == survivor.pid]
+    assert worker.trouble is None
+    wait_until(lambda: _in_work(fleet) == 0, 30, pause=0.5)
+
+
+def _answer(client, uri):
+    try:
+        return client.explain(uri, model=MODEL).result(timeout=10)
+    except ServiceError:  # the worker is still on its way back
+        return None
+
+
+def _in_work(fleet):
+    replies = fleet.client._app.control.inspect(timeout=2).active() or {}
+    return sum(map(len, replies.values()))
+
+
+@pytest.mark.parametrize("command", short("stats", "active", "conf", "report", "registered"))
+def test_workers_answer_celerys_own_questions(fleet, survivor, command):
+    inspect = fleet.client._app.control.inspect(timeout=5)
+    replies = getattr(inspect, command)()
+    assert replies, command
+    assert all("error" not in reply for reply in replies.values() if isinstance(reply, dict))

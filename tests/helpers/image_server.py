@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,8 +15,10 @@ from helpers.samples import photo
 class Album:
     """Every path ending in `<number>.png` is a photograph; `asked` counts the requests by URI.
 
-    The URIs in `missing` aren't there at the moment.
+    The URIs in `missing` aren't there at the moment; every answer takes `delay` seconds.
     """
+
+    delay = 0.0
 
     def __init__(self, port):
         self.port = port
@@ -39,6 +42,7 @@ def an_album():
         def do_GET(self):
             uri = f"http://127.0.0.1:{album.port}{self.path}"
             album.asked[uri] += 1
+            time.sleep(album.delay)
             body = _png(int(self.path.rpartition("/")[2].removesuffix(".png")))
             self.send_response(404 if uri in album.missing else 200)
             self.send_header("Content-Length", str(len(body)))

@@ -8,12 +8,30 @@ from camfleet_worker.process.shutdown import Shutdown
 from camfleet_worker.services import Services
 
 
+class _Broker:
+    def __init__(self, publish):
+        self._publish = publish
+        self.answers = {}
+
+    def send_chunk(self, ref, _form):
+        self._publish(ref)
+
+    def send_request(self, held):
+        self._publish(held)
+
+    def give_up(self, held):
+        self.answers[held.id] = "given up"
+
+    def store_answer(self, request_id, answer):
+        self.answers[request_id] = answer
+
+
 def services(settings, publish=lambda _ref: None):
     """Return a worker's parts; what they would put into the queue goes to `publish`."""
     return Services(
         settings,
         name="celery@test",
-        publish=lambda ref, _form: publish(ref),
+        broker=_Broker(publish),
         admission=Admission({INTERACTIVE_QUEUE: 4, BULK_QUEUE: 4}, Counter),
         shutdown=Shutdown(settings.stop_seconds),
     )

@@ -66,14 +66,14 @@ def heartbeats(own, redis):
 def test_workers_are_listed_by_name_as_they_told_last(heartbeats, redis):
     other = changed(STATE, name="celery@a:2", trouble="5 chunks in a row failed", chunks=())
     for state in (STATE, other, changed(STATE, images=120)):
-        heartbeats.publish(state)
+        heartbeats.publish(state, "celery@a:1:f00d")
     assert heartbeats.workers() == [other, changed(STATE, images=120)]
-    heartbeats.forget("celery@a:2")
+    heartbeats.forget("celery@a:2", "celery@a:1:f00d")
     assert heartbeats.workers() == [changed(STATE, images=120)]
 
 
 def test_a_worker_that_tells_nothing_any_more_is_forgotten_soon(heartbeats, redis):
-    heartbeats.publish(STATE)
+    heartbeats.publish(STATE, "celery@a:1:f00d")
     assert 0 < redis.ttl(f"camfleet:worker:{STATE.name}") <= 15
     assert 0 < redis.ttl(f"camfleet:about:{STATE.name}") <= 15
 
@@ -91,7 +91,7 @@ def test_a_worker_of_an_older_version_is_listed_without_one(heartbeats, redis):
 
 
 def test_a_reader_of_an_older_version_finds_what_it_knows_and_no_more(heartbeats, redis):
-    heartbeats.publish(STATE)
+    heartbeats.publish(STATE, "celery@a:1:f00d")
     (key,) = redis.keys("camfleet:worker:*")  # as such a reader looks
     told, known = json.loads(redis.get(key)), json.loads(OLD.read_text())
     assert list(told) == list(known)
@@ -112,7 +112,7 @@ def test_a_reader_of_an_older_version_finds_what_it_knows_and_no_more(heartbeats
 def test_what_newer_workers_say_beside_their_state_breaks_no_reader(
     heartbeats, redis, about, version, form
 ):
-    heartbeats.publish(STATE)
+    heartbeats.publish(STATE, "celery@a:1:f00d")
     redis.set(f"camfleet:about:{STATE.name}", about)
     assert heartbeats.workers() == [changed(STATE, version=version, newest_form=form)]
 
@@ -138,6 +138,8 @@ def test_a_worker_tells_what_it_does_and_leaves_at_the_end(own, heartbeats, redi
                 metrics=Metrics(),
                 interactive=lambda: 4,
                 trouble=lambda: "it is tired",
+                waits_for=lambda: "the store is full",
+                owner="celery@here:1:f00d",
             )
             (told,) = wait_until(heartbeats.workers, 10)
             heartbeat.close()
@@ -145,5 +147,6 @@ def test_a_worker_tells_what_it_does_and_leaves_at_the_end(own, heartbeats, redi
     assert (told.models, told.chunks) == (("net@1", "other@2"), (CHUNK,))
     assert (told.interactive, told.trouble, told.images) == (4, "it is tired", 0)
     assert (told.version, told.newest_form) == ("1.2", NEWEST_FORM)
+    assert told.waits_for == "the store is full"
     assert heartbeats.workers() == []
     assert redis.keys("*") == []

@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from camfleet.broker import keys
 from camfleet.broker.leases import Leases
+from camfleet.contract.codec import encode_json
 from camfleet.contract.records import ChunkRef
+from camfleet.errors import BrokerUnavailable
 from helpers.waiting import wait_until
 
 numbers = itertools.count()
@@ -39,11 +42,11 @@ def test_a_chunk_has_one_holder_at_a_time(leases, ref):
     leases.give_back(ref)
 
 
-def test_a_lease_that_ran_out_is_offered_until_it_is_given_back(short, ref):
+def test_a_lease_that_ran_out_is_offered_until_it_is_dropped(short, ref):
     assert short.take(ref) == 1
     assert wait_until(lambda: ref in short.overdue(), 5)
     assert wait_until(lambda: ref in short.overdue(), 5)
-    short.give_back(ref)
+    short.drop(ref)
     assert short.take(ref) == 2
     short.give_back(ref)
 
@@ -58,12 +61,133 @@ def test_a_lease_that_is_renewed_does_not_run_out(short, leases, ref):
     leases.give_back(ref)
 
 
-def test_an_attempt_that_ends_without_a_word_names_the_image_in_work(leases, ref):
-    assert leases.killers(ref) == set()
-    leases.mark(ref, 7)
-    assert leases.killers(ref) == {7}
-    leases.mark(ref, 9)
-    leases.mark(ref, None)
-    assert leases.killers(ref) == {7}, "an attempt that ended in order names nothing"
-    leases.mark(ref, 9)
-    assert leases.killers(ref) == {7, 9}
+class Worker:
+    """Leases as a worker process takes them, that can die and live."""
+
+    def __init__(self, settings, name, seconds=0.2):
+        self.leases = Leases(replace(settings, lease_seconds=seconds), name)
+
+    def work(self, ref, image=None):
+        """Take a chunk, which another worker has let run out, and begin an image."""
+        attempt = wait_until(lambda: self.leases.take(ref), 5)
+        if image is not None:
+            self.leases.mark(ref, image)
+        return attempt
+
+    def die(self):
+        self.leases.close()  # as the kernel closes a dead process's connections
+
+
+@pytest.fixture
+def worker(settings):
+    made = []
+
+    def start(name=None, seconds=0.2):
+        made.append(Worker(settings, name or f"celery@host:1:{next(numbers)}", seconds))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.leases.close()
+
+
+def test_an_image_is_blamed_at_the_second_death_with_it(worker, ref):
+    for death, image in enumerate((7, 9, 7), start=1):
+        one = worker()
+        assert one.leases.killers(ref) == set()
+        assert one.work(ref, image) == death
+        one.die()
+    survivor = worker()
+    assert survivor.work(ref) == 4
+    assert survivor.leases.killers(ref) == {7}, "9 was in work at one death only"
+
+
+def test_an_image_that_is_done_is_not_blamed(worker, ref):
+    for _ in range(3):
+        one = worker()
+        one.work(ref, 7)
+        one.leases.mark(ref, None)
+        one.die()
+    assert worker().leases.killers(ref) == set()
+
+
+def test_a_worker_that_is_paused_is_not_dead(worker, ref):
+    """Its connections stay open; its lease runs out all the same."""
+    for _ in range(3):
+        assert worker().work(ref, 7) == 1, "an attempt that nobody died of doesn't count"
+    survivor = worker()
+    assert survivor.work(ref) == 1
+    assert survivor.leases.killers(ref) == set()
+
+
+def test_a_paused_worker_that_wakes_up_touches_nothing_of_the_next_ones(worker, ref):
+    paused, successor = worker(), worker(seconds=60)
+    paused.work(ref, 7)
+    successor.work(ref, 3)
+    assert paused.leases.renew([ref]) == [ref]
+    paused.leases.mark(ref, 8)
+    paused.leases.mark(ref, None)
+    paused.leases.give_back(ref)
+    assert paused.leases.take(ref) == 0, "the lease is still the successor's"
+    paused.leases.drop(ref)
+    assert paused.leases.take(ref) == 0, "nor does a reaper drop it, which saw it run out before"
+    successor.die()
+    third = worker()
+    third.leases._redis.run("ZADD", "camfleet:leases", "XX", 1, _member(ref))
+    third.work(ref)
+    assert third.leases._redis.run("HGET", keys.attempts(ref.job_id), "0:3:0:deaths:3") == "1"
+
+
+def test_the_reaper_settles_what_it_puts_back(worker, ref):
+    one, reaper = worker(), worker()
+    one.work(ref, 5)
+    wait_until(lambda: ref in reaper.leases.overdue(), 5)
+    assert not reaper.leases.settle(ref), "it may live"
+    reaper.leases.drop(ref)
+    one.die()
+    two = worker()
+    two.work(ref, 5)
+    two.die()
+    wait_until(lambda: ref in reaper.leases.overdue(), 5)
+    assert reaper.leases.settle(ref)
+
+
+def test_without_a_list_of_clients_a_fresh_heartbeat_says_that_a_worker_lives(
+    worker, ref, settings
+):
+    one, reaper = worker(), worker()
+    one.work(ref, 5)
+    one.die()
+
+    def forbidden(command, *args):
+        if command == "CLIENT LIST":
+            raise BrokerUnavailable("NOPERM")
+        return run(command, *args)
+
+    run, reaper.leases._redis.run = reaper.leases._redis.run, forbidden
+    run("SET", keys.alive(one.leases.owner), 1, "EX", 60)
+    wait_until(lambda: ref in reaper.leases.overdue(), 5)
+    assert not reaper.leases.settle(ref)
+
+
+def test_a_lease_from_before_the_clock_was_set_back_runs_out(leases, worker, ref):
+    one = worker()
+    one.work(ref)
+    leases._redis.run("ZADD", "camfleet:leases", "XX", 4e9, _member(ref))
+    wait_until(lambda: ref in leases.overdue(), 90)
+    one.die()
+    assert leases.take(ref) == 2
+
+
+def test_a_lease_that_0_1_0_took_is_respected_and_runs_out(settings, worker, ref):
+    """That version names no owner."""
+    old = Leases(replace(settings, lease_seconds=60))
+    assert old.take(ref) == 1
+    assert worker().leases.take(ref) == 0
+    old.give_back(ref)
+    old.close()
+    assert worker().work(ref) == 2
+
+
+def _member(ref):
+    return encode_json(ref).decode()

@@ -263,7 +263,8 @@ class Fleet(RuleBasedStateMachine):
 
     @property
     def complete(self):
-        return len(self.counted) == CHUNKS
+        """A job ends once: one that was cancelled stays so, though its last chunk be counted."""
+        return len(self.counted) == CHUNKS and not self.cancelled
 
     def begin(self, ref):
         number = self.record.number(ref)

@@ -107,6 +107,17 @@ def test_a_job_without_a_record_does_not_keep_the_others_waiting(redis, ledger, 
     wait_until(lambda: set(published) == set(refs), 10)
 
 
+def test_the_messages_of_other_jobs_do_not_keep_a_job_from_being_sent_again(
+    redis, client, ledger, reap, job
+):
+    """On a busy fleet the queue is never empty."""
+    refs = drain(redis)
+    client.submit(items(2500, start=10), models=["kept"], job_id=f"{job.id}-0")
+    assert ledger.stalled(0) == [job.id], "an id that begins like another one's is another one"
+    published = reap()
+    wait_until(lambda: set(published) == set(refs), 10)
+
+
 def test_a_retry_whose_messages_vanished_is_sent_again_as_a_retry(redis, ledger, reap, job):
     drain(redis)
     for number in range(3):
@@ -156,7 +167,7 @@ def test_the_chunk_of_a_dead_worker_goes_back_unless_nobody_wants_it(
     for ref in (counted, wanted):
         leases.take(ref)
     ledger.commit(job.id, job.record().number(counted), Totals())
-    redis.rpush("camfleet.bulk", "something")  # so that nothing is swept
+    redis.rpush("camfleet.bulk", f'"id": "{job.id}-0-00002"')  # so that nothing is swept
     published = reap()
     wait_until(lambda: redis.zcard(keys.LEASES) == 0, 10)
     assert published == [wanted]

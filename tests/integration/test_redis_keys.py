@@ -15,6 +15,7 @@ from camfleet.broker.keys import Expiry
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
+from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.contract.messages import BULK_QUEUE
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
@@ -57,9 +58,9 @@ def redis(own):
 def day(own, redis):
     """Run a job, end and retry others, and do what workers do beside; leave it all in Redis."""
     with ExitStack() as stack:
-        ledger, leases, callbacks, heartbeats = [
+        ledger, leases, callbacks, heartbeats, requests = [
             stack.enter_context(closing(kind(own)))
-            for kind in (Ledger, Leases, Callbacks, Heartbeats)
+            for kind in (Ledger, Leases, Callbacks, Heartbeats, Requests)
         ]
         app = make_app(own)
         stack.callback(close_app, app)
@@ -77,7 +78,9 @@ def day(own, redis):
         callbacks.count_failure(callbacks.ending(callbacks.take().job_id))
         leases.overdue()
         assert leases.is_sweeper()
-        heartbeats.publish(WORKER)
+        requests.hold(HeldRequest(id="r", task="t", request={}, queue="q", attempt=1))
+        assert requests.overdue() == []
+        heartbeats.publish(WORKER, "celery@a:1:f00d")
         pass_messages(app, stack.enter_context(app.connection_for_read()))
         yield {name: (redis.type(name), redis.ttl(name)) for name in redis.scan_iter("*")}
 

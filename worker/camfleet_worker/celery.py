@@ -18,10 +18,12 @@ from celery.signals import (
     worker_shutdown,
     worker_shutting_down,
 )
+from celery.states import SUCCESS
 
 from camfleet import __version__
-from camfleet.broker.app import make_app, send_chunk
+from camfleet.broker.app import make_app, send_chunk, time_headers
 from camfleet.broker.errors import broker_errors
+from camfleet.broker.requests import ATTEMPT_HEADER, HeldRequest
 from camfleet.contract import messages
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import ConfigurationError
@@ -47,16 +49,17 @@ admission = Admission(
     },
     in_work,
 )
+cycle = queue_cycle(admission)
 shutdown = Shutdown(settings.stop_seconds)
 app.conf.update(
-    worker_pool="threads",
+    worker_pool="camfleet_worker.process.pool:TaskPool",
     worker_concurrency=admission.size,
     worker_send_task_events=False,
     broker_channel_error_retry=True,  # a full Redis causes these: wait, don't exit
     broker_connection_max_retries=None,  # else an hour's outage ends the worker
     broker_transport_options={
         **app.conf.broker_transport_options,
-        "queue_order_strategy": queue_cycle(admission),
+        "queue_order_strategy": f"{__name__}:cycle",  # by name: it's part of what `inspect` answers
         "polling_interval": POLL_SECONDS,
     },
 )
@@ -72,13 +75,35 @@ def services() -> "Services":
     from camfleet_worker.services import Services
 
     return Services(
-        settings, name=_host[0], publish=_publish, admission=admission, shutdown=shutdown
+        settings, name=_host[0], broker=_Broker(), admission=admission, shutdown=shutdown
     )
 
 
-def _publish(ref: ChunkRef, form: int) -> None:
-    with broker_errors(settings):
-        send_chunk(app, ref, form)
+class _Broker:
+    """What a worker's services send through Celery."""
+
+    def send_chunk(self, ref: ChunkRef, form: int) -> None:
+        with broker_errors(settings):
+            send_chunk(app, ref, form)
+
+    def send_request(self, held: HeldRequest) -> None:
+        """Send a request again, under its own id."""
+        headers = {**time_headers(), ATTEMPT_HEADER: held.attempt + 1}
+        with broker_errors(settings):
+            app.send_task(
+                held.task,
+                kwargs=held.request,
+                queue=held.queue or None,
+                task_id=held.id,
+                headers=headers,
+            )
+
+    def give_up(self, held: HeldRequest) -> None:
+        self.store_answer(held.id, tasks.killed(held))
+
+    def store_answer(self, request_id: str, answer: dict[str, Any]) -> None:
+        with broker_errors(settings):
+            app.backend.store_result(request_id, answer, SUCCESS)
 
 
 tasks.register(app, services)
@@ -133,6 +158,21 @@ def _stop_by_every_signal(sender: Any, **_: Any) -> None:
         install_worker_term_handler(
             sender.controller, sig=name, how="Warm", callback=None, exitcode=0
         )
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]  # Celery's
+def _say_so(sender: Any, **_: Any) -> None:
+    """Log that this worker takes work, also at Celery's default level."""
+    from camfleet_worker.models import openvino_engine
+    from camfleet_worker.process.runtime import device_name
+
+    engine = "OpenVINO" if openvino_engine.is_wanted(settings) else "TensorFlow"
+    logs.announce(
+        logger,
+        f"camfleet {__version__} worker {sender.hostname} is ready: {device_name()}, {engine}, "
+        f"{settings.concurrency} chunks and {settings.interactive_concurrency} interactive "
+        "requests at a time",
+    )
 
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery's

@@ -23,7 +23,8 @@ class Heartbeat:
     """A thread that publishes the worker's state every few seconds.
 
     `interactive` returns how many interactive requests are in work, `trouble` why the worker
-    takes no work, if so.
+    takes no work, if so, `waits_for` what keeps it waiting. `owner` is the process as its leases
+    name it. `file_roots` and `signs_callbacks` are for producers, see `WorkerState`.
     """
 
     def __init__(
@@ -38,6 +39,10 @@ class Heartbeat:
         metrics: Metrics,
         interactive: Callable[[], int],
         trouble: Callable[[], str | None],
+        waits_for: Callable[[], str | None],
+        owner: str,
+        file_roots: tuple[str, ...] | None = None,
+        signs_callbacks: bool | None = None,
     ) -> None:
         self._heartbeats = heartbeats
         self._name = f"{name}:{os.getpid()}"
@@ -48,6 +53,10 @@ class Heartbeat:
         self._metrics = metrics
         self._interactive = interactive
         self._trouble = trouble
+        self._waits_for = waits_for
+        self._owner = owner
+        self._file_roots = file_roots
+        self._signs_callbacks = signs_callbacks
         self._started = time.time()
         self._seen: list[tuple[float, int]] = []
         self._closed = threading.Event()
@@ -61,7 +70,7 @@ class Heartbeat:
     def _run(self) -> None:
         while True:
             try:
-                self._heartbeats.publish(self._state())
+                self._heartbeats.publish(self._state(), self._owner)
             except ServiceError as error:
                 logger.warning("can't publish this worker's heartbeat: %s", error)
             except Exception:
@@ -69,7 +78,7 @@ class Heartbeat:
             if self._closed.wait(HEARTBEAT_SECONDS):
                 break
         try:
-            self._heartbeats.forget(self._name)
+            self._heartbeats.forget(self._name, self._owner)
         except ServiceError as error:
             logger.info("can't withdraw this worker's heartbeat, which expires soon: %s", error)
 
@@ -88,6 +97,9 @@ class Heartbeat:
             trouble=self._trouble(),
             version=self._version,
             newest_form=NEWEST_FORM,
+            waits_for=self._waits_for(),
+            file_roots=self._file_roots,
+            signs_callbacks=self._signs_callbacks,
         )
 
     def _speed(self, images: int) -> float:

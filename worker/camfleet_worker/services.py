@@ -1,15 +1,20 @@
 """What one worker process is made of."""
 
+import os
+import secrets
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from camfleet import __version__
 from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.heartbeats import Heartbeats
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
-from camfleet.contract.messages import INTERACTIVE_QUEUE
+from camfleet.broker.requests import HeldRequest, Requests
+from camfleet.contract.messages import CHUNK_TASK, INTERACTIVE_QUEUE, queues_of
 from camfleet.contract.records import ChunkRef
+from camfleet.errors import BrokerUnavailable
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobstore.results_parts import Outcomes
 from camfleet.registry.registry import Registry
@@ -30,10 +35,12 @@ from camfleet_worker.pipeline.batcher import Batcher
 from camfleet_worker.pipeline.pipeline import Pipeline
 from camfleet_worker.pipeline.threads import Pools
 from camfleet_worker.process.admission import Admission
-from camfleet_worker.process.retrying import insist_until
+from camfleet_worker.process.pool import ended
+from camfleet_worker.process.retrying import Waits, insist_until
 from camfleet_worker.process.runtime import device_name, gpus, threads
 from camfleet_worker.process.shutdown import Shutdown
 from camfleet_worker.prometheus import SCRAPE_TIMEOUT, Metrics
+from camfleet_worker.requests import RequestHolder
 from camfleet_worker.sources.fetch import Fetcher
 from camfleet_worker.sources.files import FileReader
 from camfleet_worker.sources.objects import ObjectReader
@@ -41,26 +48,44 @@ from camfleet_worker.sources.web import WebReader
 from camfleet_worker.web.client import WebClient
 from camfleet_worker.webhooks import Sender
 
+_WAITS_SECONDS = 10.0  # until a heartbeat says that the worker waits
+
+
+class Broker(Protocol):
+    """What is sent through Celery; all of it raises `BrokerUnavailable`."""
+
+    def send_chunk(self, ref: ChunkRef, form: int) -> None:
+        """Put a chunk into the queue of its job's form."""
+
+    def send_request(self, held: HeldRequest) -> None:
+        """Put a request back into its queue, under its own id."""
+
+    def give_up(self, held: HeldRequest) -> None:
+        """Answer a request that workers die of."""
+
+    def store_answer(self, request_id: str, answer: dict[str, Any]) -> None:
+        """Store the answer to a request where its producer waits for it."""
+
 
 class Services:
-    """The parts of one worker process, wired. Built once, shared by all its threads.
-
-    `publish` puts a chunk back into the queue of its job's form.
-    """
+    """The parts of one worker process, wired. Built once, shared by all its threads."""
 
     def __init__(
         self,
         settings: Settings,
         *,
         name: str,
-        publish: Callable[[ChunkRef, int], None],
+        broker: Broker,
         admission: Admission,
         shutdown: Shutdown,
     ) -> None:
+        self._broker = broker
+        self._waits = Waits()
+        self._insist = insist_until(shutdown, self._waits)
         self._settings = settings
         self.storage = Storage(settings)
         self.ledger = Ledger(settings)
-        self.leases = Leases(settings)
+        self.leases = Leases(settings, f"{name}:{os.getpid()}:{secrets.token_hex(4)}")
         self.heartbeats = Heartbeats(settings)
         self.queues = BacklogReader(settings, SCRAPE_TIMEOUT)
         self.web = WebClient(settings)
@@ -76,7 +101,7 @@ class Services:
         records = Records(self.storage, self.ledger)
 
         def put_back(ref: ChunkRef) -> None:
-            publish(ref, records.job(ref.job_id).schema_version)
+            broker.send_chunk(ref, records.job(ref.job_id).schema_version)
 
         self.reaper = Reaper(
             self.leases, self.ledger, records, publish=put_back, seconds=settings.lease_seconds
@@ -92,15 +117,28 @@ class Services:
             metrics=self.metrics,
             interactive=lambda: admission.busy(INTERACTIVE_QUEUE),
             trouble=lambda: admission.trouble,
+            waits_for=lambda: self._waits.longest(_WAITS_SECONDS),
+            owner=self.leases.owner,
+            file_roots=tuple(map(os.path.realpath, settings.file_roots)),
+            signs_callbacks=bool(settings.webhook_secret),
         )
+        self.requests = RequestHolder(
+            Requests(settings), send=broker.send_request, give_up=broker.give_up
+        )
+        admission.watch(self._progress, self._waiting)
         self.sender = Sender(settings, storage=self.storage, ledger=self.ledger, web=self.web)
 
     def check(self, digest: str) -> dict[str, Any]:
         """Load a model and return the report on it; raise `ModelRefused` with the reason."""
         return preflight(self.cache.get(ModelKey(digest, "auto", None)))
 
+    def answer(self, request_id: str, reply: dict[str, Any]) -> None:
+        """Store the answer to a request; wait while Redis is away. Raises `WorkerStops`."""
+        self._insist(partial(self._broker.store_answer, request_id, reply))
+
     def close(self) -> None:
         self.metrics.close()
+        self.requests.close()
         self.reaper.close()
         self.renewer.close()
         self.heartbeat.close()
@@ -111,6 +149,20 @@ class Services:
         self.leases.close()
         self.heartbeats.close()
         self.queues.close()
+
+    def _progress(self, kind: str) -> int:
+        """Return a number that grows while messages of a kind are worked on."""
+        tasks = ended()
+        bulk = tasks.pop(CHUNK_TASK, 0) + self.metrics.explained
+        return tasks.total() if kind == INTERACTIVE_QUEUE else bulk
+
+    def _waiting(self, kind: str) -> int:
+        """Return how many messages of a kind wait in Redis."""
+        try:
+            backlog = self.queues.read()
+        except BrokerUnavailable:
+            return 0
+        return sum(queue.depth for queue in backlog.queues if queue.name in queues_of(kind))
 
     def _build_pipeline(self) -> Pipeline:
         return Pipeline(
@@ -137,7 +189,7 @@ class Services:
         shutdown: Shutdown,
     ) -> ChunkRunner:
         reach = FaultPoints(self._settings.fault_dir).reach
-        insist = insist_until(shutdown)
+        insist = self._insist
         streak = FailureStreak(self._settings.stop_after_failed, admission.close)
         stores = Stores(
             storage=self.storage,

@@ -8,6 +8,7 @@ from celery import Celery
 from celery.exceptions import Reject
 from msgspec.structs import replace
 
+from camfleet.broker.requests import ATTEMPT_HEADER, HeldRequest
 from camfleet.contract import messages
 from camfleet.contract.codec import decode, encode
 from camfleet.contract.messages import (
@@ -21,7 +22,7 @@ from camfleet.contract.messages import (
 )
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status
-from camfleet.errors import CallerError, CamfleetError, InternalError
+from camfleet.errors import CallerError, CamfleetError, InternalError, WorkerKilled
 from camfleet_worker.process.shutdown import WorkerStops
 
 if TYPE_CHECKING:
@@ -29,36 +30,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Answer = Callable[["Services", Any], dict[str, Any]]
+Refuse = Callable[[ErrorInfo], dict[str, Any]]
+
 
 def register(app: Celery, services: Callable[[], "Services"]) -> None:
     """Register all tasks with `app`; the first call of `services` builds the process's own."""
-
-    @app.task(name=messages.EXPLAIN_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
-    def explain(**message: Any) -> dict[str, Any]:
-        """Explain one image while somebody waits."""
-        try:
-            request = decode(message.get("request"), ExplainRequest)
-            return encode(_reply(services().pipeline.explain(request)))
-        except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
-            return encode(Reply(results=(), error=_info(error)))
-
-    @app.task(name=messages.CHECK_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
-    def check(**message: Any) -> dict[str, Any]:
-        """Load a model that was uploaded and report on it."""
-        try:
-            digest = decode(message.get("request"), CheckRequest).digest
-            return encode(CheckReply(report=services().check(digest), error=None))
-        except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
-            return encode(CheckReply(report=None, error=_info(error)))
-
-    @app.task(name=messages.PROBE_TASK, resultrepr_maxsize=80)  # type: ignore[untyped-decorator]  # Celery's
-    def probe(**message: Any) -> dict[str, Any]:
-        """Try to read some images, for a dry run."""
-        try:
-            uris = decode(message.get("request"), ProbeRequest).uris
-            return encode(ProbeReply(errors=services().pipeline.probe(uris), error=None))
-        except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
-            return encode(ProbeReply(errors=(), error=_info(error)))
+    for name, (answer, refuse) in _QUESTIONS.items():
+        _register_question(app, services, name, answer, refuse)
 
     @app.task(name=messages.CHUNK_TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def chunk(**message: Any) -> None:
@@ -71,13 +50,81 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
             logger.error("chunk refused: %s (%s); message %r", error, error.code, message)  # noqa: TRY400
 
 
-def _reply(rows: list[Result]) -> Reply:
+def refusal(task: str, error: CamfleetError) -> dict[str, Any]:
+    """Return the answer of a task that has no better one than an error."""
+    return _QUESTIONS[task][1](_info(error))
+
+
+def killed(held: HeldRequest) -> dict[str, Any]:
+    """Return the answer to a request that workers die of."""
+    return refusal(held.task, WorkerKilled(f"{held.attempt} workers died while this was in work"))
+
+
+def _register_question(
+    app: Celery, services: Callable[[], "Services"], name: str, answer: Answer, refuse: Refuse
+) -> None:
+    """Register a task that somebody waits for.
+
+    Its answer is stored here rather than by Celery, which gives up after a few attempts.
+    """
+
+    @app.task(name=name, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery's
+    def question(self: Any, **message: Any) -> None:
+        held = HeldRequest(
+            id=self.request.id,
+            task=name,
+            request=message,
+            queue=(self.request.delivery_info or {}).get("routing_key", ""),
+            attempt=int(self.request.get(ATTEMPT_HEADER, None) or 1),
+        )
+        with services().requests.hold(held):
+            reply = _reply(services(), answer, refuse, message)
+            try:
+                services().answer(held.id, reply)
+            except WorkerStops as error:
+                raise Reject("the worker stops", requeue=True) from error
+
+
+def _reply(
+    services: "Services", answer: Answer, refuse: Refuse, message: dict[str, Any]
+) -> dict[str, Any]:
+    try:
+        return answer(services, message.get("request"))
+    except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
+        return refuse(_info(error))
+
+
+def _explain(services: "Services", request: Any) -> dict[str, Any]:
+    """Explain one image while somebody waits."""
+    return encode(_without_pixels(services.pipeline.explain(decode(request, ExplainRequest))))
+
+
+def _check(services: "Services", request: Any) -> dict[str, Any]:
+    """Load a model that was uploaded and report on it."""
+    report = services.check(decode(request, CheckRequest).digest)
+    return encode(CheckReply(report=report, error=None))
+
+
+def _probe(services: "Services", request: Any) -> dict[str, Any]:
+    """Try to read some images, for a dry run."""
+    errors = services.pipeline.probe(decode(request, ProbeRequest).uris)
+    return encode(ProbeReply(errors=errors, error=None))
+
+
+_QUESTIONS: dict[str, tuple[Answer, Refuse]] = {
+    messages.EXPLAIN_TASK: (_explain, lambda error: encode(Reply(results=(), error=error))),
+    messages.CHECK_TASK: (_check, lambda error: encode(CheckReply(report=None, error=error))),
+    messages.PROBE_TASK: (_probe, lambda error: encode(ProbeReply(errors=(), error=error))),
+}
+
+
+def _without_pixels(rows: list[Result]) -> Reply:
     """Return rows without their maps (no pixels in Redis), or the error of a failed image."""
     first = rows[0]
     if first.status is Status.FAILED:
         error = ErrorInfo(code=first.error_code or "error", message=first.error_message or "")
         return Reply(results=(), error=error)
-    return Reply(results=tuple(_without_maps(row) for row in rows), error=None)
+    return Reply(results=tuple(map(_without_maps, rows)), error=None)
 
 
 def _without_maps(row: Result) -> Result:

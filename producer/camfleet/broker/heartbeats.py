@@ -50,6 +50,9 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str | None = None
     forms: int = 1
+    waits_for: str | None = None
+    file_roots: tuple[str, ...] | None = None
+    signs_callbacks: bool | None = None
 
 
 class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
@@ -57,11 +60,16 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
 
     `images_per_second` is measured over the last few heartbeats. `version` is None for workers
     of 0.1.0, which don't publish it; `newest_form` is the newest form of `contract.codec` that
-    the worker reads.
+    the worker reads. `waits_for` says what keeps it waiting at the moment, such as a store that
+    is full, None if nothing does. `file_roots` are the folders that it reads images from,
+    `signs_callbacks` says whether it has a secret to sign them with: None where it doesn't say.
     """
 
     version: str | None = None
     newest_form: int = 1
+    waits_for: str | None = None
+    file_roots: tuple[str, ...] | None = None
+    signs_callbacks: bool | None = None
 
 
 class Heartbeats:
@@ -70,19 +78,29 @@ class Heartbeats:
     def __init__(self, settings: Settings) -> None:
         self._redis = Redis(settings, HEARTBEAT_SECONDS)
 
-    def publish(self, state: WorkerState) -> None:
-        """Publish a worker's state, which expires after some seconds."""
+    def publish(self, state: WorkerState, owner: str) -> None:
+        """Publish a worker's state, which expires after some seconds.
+
+        `owner` is the process as its leases name it.
+        """
         fields = asdict(state)
-        about = _About(version=fields.pop("version"), forms=fields.pop("newest_form"))
+        about = _About(
+            version=fields.pop("version"),
+            forms=fields.pop("newest_form"),
+            waits_for=fields.pop("waits_for"),
+            file_roots=fields.pop("file_roots"),
+            signs_callbacks=fields.pop("signs_callbacks"),
+        )
         document = encode_json(HeartbeatDocument(**fields))
         with self._redis.pipeline() as pipe:
             pipe.set(keys.worker(state.name), document, ex=_KEPT_SECONDS)
             pipe.set(keys.about(state.name), msgspec.json.encode(about), ex=_KEPT_SECONDS)
+            pipe.set(keys.alive(owner), 1, ex=_KEPT_SECONDS)
             pipe.execute()
 
-    def forget(self, name: str) -> None:
+    def forget(self, name: str, owner: str) -> None:
         """Forget a worker that has ended."""
-        self._redis.run("DEL", keys.worker(name), keys.about(name))
+        self._redis.run("DEL", keys.worker(name), keys.about(name), keys.alive(owner))
 
     def workers(self) -> list[WorkerState]:
         """Return the workers with a recent heartbeat, sorted by name."""
@@ -109,7 +127,14 @@ def of_host(workers: list[WorkerState], host: str | None = None) -> list[WorkerS
 def _merge(document: str, about: str | None) -> WorkerState:
     state = decode_json(document.encode(), HeartbeatDocument)
     beside = _read_about(about)
-    return WorkerState(**asdict(state), version=beside.version, newest_form=beside.forms)
+    return WorkerState(
+        **asdict(state),
+        version=beside.version,
+        newest_form=beside.forms,
+        waits_for=beside.waits_for,
+        file_roots=beside.file_roots,
+        signs_callbacks=beside.signs_callbacks,
+    )
 
 
 def _read_about(text: str | None) -> _About:

@@ -13,12 +13,16 @@ _JOB = "camfleet:job:{%s}"  # in braces: on a cluster all keys of a job lie on o
 _CLAIM = "camfleet:claim:%s"
 _WORKER = "camfleet:worker:%s"
 _ABOUT = "camfleet:about:%s"
+_ALIVE = "camfleet:alive:%s"
 
 JOBS = "camfleet:jobs"
 CALLBACKS = "camfleet:callbacks"
 LEASES = "camfleet:leases"
 REAPER = "camfleet:reaper"
 SWEEPER = "camfleet:sweeper"
+REQUESTS = "camfleet:requests"
+HELD_REQUESTS = "camfleet:requests:held"
+RESCUER = "camfleet:rescuer"
 BULK_QUEUES = queues_of(BULK_QUEUE)
 QUEUES = tuple(
     queue for form in zip(queues_of(INTERACTIVE_QUEUE), BULK_QUEUES, strict=True) for queue in form
@@ -64,6 +68,14 @@ def worker(name: str) -> str:
 
 def about(name: str) -> str:
     return _ABOUT % name
+
+
+def answer(request_id: str) -> str:
+    return f"celery-task-meta-{request_id}"
+
+
+def alive(owner: str) -> str:
+    return _ALIVE % owner
 
 
 class Expiry(Enum):
@@ -122,8 +134,8 @@ TABLE = (
         "hash",
         "leases",
         Expiry.ALWAYS,
-        "attempts, image in work and killers, by chunk; expires CAMFLEET_JOB_EXPIRES after the "
-        "last attempt, deleted when a retry begins",
+        "owner of the lease, attempts, image in work, deaths and killers, by chunk; expires "
+        "CAMFLEET_JOB_EXPIRES after the last attempt, deleted when a retry begins",
     ),
     Key(
         REAPER,
@@ -134,6 +146,16 @@ TABLE = (
     ),
     Key(
         SWEEPER, "string", "leases", Expiry.ALWAYS, "expires after a lease; whoever sets it sweeps"
+    ),
+    # interactive requests in work
+    Key(REQUESTS, "zset", "requests", Expiry.NEVER, "requests by the time their lease runs out"),
+    Key(HELD_REQUESTS, "hash", "requests", Expiry.NEVER, "the same requests' messages, by id"),
+    Key(
+        RESCUER,
+        "string",
+        "requests",
+        Expiry.ALWAYS,
+        "expires after some seconds; whoever sets it looks for requests of dead workers",
     ),
     # callbacks
     Key(
@@ -157,6 +179,13 @@ TABLE = (
         "heartbeats",
         Expiry.ALWAYS,
         "JSON, what came after 0.1.0; expires after 15 s",
+    ),
+    Key(
+        alive("*"),
+        "string",
+        "heartbeats",
+        Expiry.ALWAYS,
+        "by process rather than by name: expires after 15 s",
     ),
     # messages and answers belong to kombu and Celery; `backlog` reads the queues
     *(Key(name, "list", "kombu", Expiry.NEVER, "waiting messages") for name in QUEUES),

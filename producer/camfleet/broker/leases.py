@@ -5,92 +5,153 @@ holds all leases, scored by the time at which they run out, on Redis' own clock.
 that looks puts chunks whose lease ran out back into the queue. The message that the dead worker
 held comes back much later, after the broker's visibility timeout, and finds the chunk done.
 
-A hash per job holds, for each chunk, how often it was started, and which image is in work while
-it runs carefully: the next attempt knows which image killed the process.
+A hash per job holds, for each chunk, who holds its lease, how often it was started, which image is
+in work while it runs carefully, and how many workers died with which image in work. An image is
+blamed at the second death only, and never while the worker that had it in work may live: a worker
+that was paused, or cut off from Redis for longer than its lease, is not dead.
 """
+
+import re
 
 from camfleet.broker import keys
 from camfleet.broker.redis import Redis
 from camfleet.contract.codec import decode_json, encode_json
 from camfleet.contract.records import ChunkRef
+from camfleet.errors import BrokerUnavailable
 from camfleet.settings import Settings
+
+BLAMED_AT = 2  # deaths of a worker with the image in work
+_FAR = 600.0  # seconds: no lease is longer, but one from before the clock was set back may look so
+_NAME = re.compile(r"[^!-~]")  # what the name of a connection can't hold
 
 
 class Leases:
-    """The leases of all chunks. Safe to share by threads."""
+    """The leases of all chunks. Safe to share by threads.
 
-    def __init__(self, settings: Settings) -> None:
+    `owner` names the process that takes them, and no other one ever; its connections carry that
+    name, so that others see whether it lives.
+    """
+
+    def __init__(self, settings: Settings, owner: str = "") -> None:
         self._seconds = settings.lease_seconds
+        self._far = max(_FAR, 10 * settings.lease_seconds)
         self._job_expires = settings.job_expires
-        self._redis = Redis(settings)
+        self.owner = _NAME.sub("_", owner)
+        self._redis = Redis(settings, name=self.owner or None)
         self._take = self._redis.script("lease_take")
+        self._settle = self._redis.script("lease_settle")
         self._uncount = self._redis.script("lease_uncount")
         self._renew = self._redis.script("lease_renew")
+        self._give_back = self._redis.script("lease_give_back")
+        self._drop = self._redis.script("lease_drop")
         self._overdue = self._redis.script("lease_overdue")
+        self._mark = self._redis.script("lease_mark")
 
     def take(self, ref: ChunkRef) -> int:
         """Lease a chunk; return the number of this attempt, or 0 where another worker has it."""
-        attempt: int = self._take(
-            [keys.LEASES, keys.attempts(ref.job_id)],
-            [_member(ref), _field(ref, "attempts"), self._seconds, self._job_expires],
-        )
-        return attempt
+        attempt = self._try_to_take(ref)
+        if attempt < 0:  # its message came back before anybody noticed that its lease ran out
+            self.settle(ref)
+            attempt = self._try_to_take(ref)
+        return max(0, attempt)
 
     def uncount(self, ref: ChunkRef) -> None:
         """Take an attempt back: the worker shut down properly, the chunk isn't to blame."""
-        self._uncount([keys.attempts(ref.job_id)], [_field(ref, "attempts")])
+        self._uncount([keys.attempts(ref.job_id)], [f"{_prefix(ref)}attempts"])
 
-    def renew(self, refs: list[ChunkRef]) -> None:
-        """Prolong the leases of chunks in work."""
-        if refs:
-            self._renew([keys.LEASES], [self._seconds, *map(_member, refs)])
+    def renew(self, refs: list[ChunkRef]) -> list[ChunkRef]:
+        """Prolong the leases of chunks in work; return those that are another worker's by now."""
+        if not refs:
+            return []
+        names = [name for ref in refs for name in (_member(ref), _prefix(ref))]
+        lost = self._renew(
+            [keys.LEASES, *(keys.attempts(ref.job_id) for ref in refs)],
+            [self._seconds, self.owner, *names],
+        )
+        return [_parse(member) for member in lost]
 
     def give_back(self, ref: ChunkRef) -> None:
-        """End a lease: the chunk is done, or is back in the queue."""
-        self._redis.run("ZREM", keys.LEASES, _member(ref))
+        """End a lease of ours: the chunk is done, or is back in the queue."""
+        self._give_back(
+            [keys.LEASES, keys.attempts(ref.job_id)], [_member(ref), _prefix(ref), self.owner]
+        )
 
     def overdue(self) -> list[ChunkRef]:
         """Return the chunks whose lease ran out, to one caller per half a lease's time.
 
-        They are offered again until they are given back or taken.
+        They are offered again until they are dropped or taken.
         """
-        members: list[str] = self._overdue([keys.LEASES, keys.REAPER], [int(self._seconds * 500)])
-        return [decode_json(member.encode(), ChunkRef) for member in members]
+        members = self._overdue(
+            [keys.LEASES, keys.REAPER], [int(self._seconds * 500), self._far]
+        )
+        return [_parse(member) for member in members]
+
+    def settle(self, ref: ChunkRef) -> bool:
+        """Note how the attempt ended whose lease ran out; return whether its worker is dead.
+
+        Call it before the chunk is put back into the queue. An attempt whose worker may live
+        doesn't count, and nothing is blamed for it.
+        """
+        attempts, prefix = keys.attempts(ref.job_id), _prefix(ref)
+        owner = self._redis.run("HGET", attempts, f"{prefix}owner") or ""
+        lives = bool(owner) and self._may_live(owner)
+        self._settle(
+            [keys.LEASES, attempts],
+            [_member(ref), prefix, owner, int(lives), BLAMED_AT, self._far],
+        )
+        return not lives
+
+    def drop(self, ref: ChunkRef) -> None:
+        """Forget a lease that ran out, once its chunk is back in the queue."""
+        self._drop([keys.LEASES], [_member(ref), self._far])
 
     def is_sweeper(self) -> bool:
         """Return whether the caller is to sweep now: one caller per lease's time is."""
         return bool(self._redis.run("SET", keys.SWEEPER, 1, "PX", int(self._seconds * 1000), "NX"))
 
+    def is_settling(self, seconds: float) -> bool:
+        """Return whether Redis started so recently that living workers may not be back yet."""
+        return float(self._redis.run("INFO", "server")["uptime_in_seconds"]) < seconds
+
     def mark(self, ref: ChunkRef, index: int | None) -> None:
         """Note which image of a chunk is in work, before touching it; None once none is."""
-        attempts, field = keys.attempts(ref.job_id), _field(ref, "image")
-        if index is None:
-            self._redis.run("HDEL", attempts, field)
-        else:
-            self._redis.run("HSET", attempts, field, index)
+        place = "" if index is None else index
+        self._mark([keys.attempts(ref.job_id)], [_prefix(ref), self.owner, place])
 
     def killers(self, ref: ChunkRef) -> set[int]:
-        """Return the images that were in work when an attempt died.
-
-        Call it at the start of an attempt: a mark that is still there is the last one's.
-        """
-        attempts = keys.attempts(ref.job_id)
-        image, known = _field(ref, "image"), _field(ref, "killers")
-        last, listed = self._redis.run("HMGET", attempts, image, known)
-        killers = {int(index) for index in (listed or "").split(",") if index}
-        if last is not None:
-            killers.add(int(last))
-            self._redis.run("HSET", attempts, known, ",".join(map(str, sorted(killers))))
-            self._redis.run("HDEL", attempts, image)
-        return killers
+        """Return the images with which workers died in work, often enough to be blamed."""
+        listed = self._redis.run("HGET", keys.attempts(ref.job_id), f"{_prefix(ref)}killers")
+        return {int(index) for index in (listed or "").split(",") if index}
 
     def close(self) -> None:
         self._redis.close()
+
+    def _try_to_take(self, ref: ChunkRef) -> int:
+        attempt: int = self._take(
+            [keys.LEASES, keys.attempts(ref.job_id)],
+            [_member(ref), _prefix(ref), self._seconds, self._job_expires, self.owner, self._far],
+        )
+        return attempt
+
+    def _may_live(self, owner: str) -> bool:
+        """Return whether a process may live: it has a connection, or a fresh heartbeat.
+
+        The kernel closes a dead process's connections at once, those of a paused one stay.
+        """
+        try:
+            clients = self._redis.run("CLIENT LIST")
+        except BrokerUnavailable:  # forbidden to us, or not there
+            return bool(self._redis.run("EXISTS", keys.alive(owner)))
+        return any(client.get("name") == owner for client in clients)
 
 
 def _member(ref: ChunkRef) -> str:
     return encode_json(ref).decode()
 
 
-def _field(ref: ChunkRef, name: str) -> str:
-    return f"{ref.model}:{ref.part}:{ref.retry}:{name}"
+def _parse(member: str) -> ChunkRef:
+    return decode_json(member.encode(), ChunkRef)
+
+
+def _prefix(ref: ChunkRef) -> str:
+    return f"{ref.model}:{ref.part}:{ref.retry}:"

@@ -13,13 +13,16 @@ from camfleet.broker import keys
 from camfleet.broker.claims import hold_claim
 from camfleet.broker.progress import RATE_EVENTS, Progress, progress_of
 from camfleet.broker.redis import Redis
-from camfleet.contract.messages import BULK_QUEUE
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.errors import UnknownJob
 from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.totals import Totals
 from camfleet.settings import Settings
+
+
+_PAGE = 1000  # messages that Redis looks at in one go: some milliseconds
+_SUSPECTS = 100  # jobs whose messages are looked for at a time
 
 
 class Ledger:
@@ -29,7 +32,9 @@ class Ledger:
         self._job_expires = settings.job_expires
         self._redis = Redis(settings)
         self._commit = self._redis.script("commit")
+        self._cancel = self._redis.script("cancel")
         self._stalled = self._redis.script("stalled")
+        self._queued = self._redis.script("queued")
         self._not_done = self._redis.script("not_done")
         self._note_once = self._redis.script("note_once")
 
@@ -95,19 +100,10 @@ class Ledger:
     def cancel(self, job_id: str) -> None:
         """Let no further batch of the job start; what is done stays and is counted.
 
-        A job that has ended stays as it is.
+        A job that has ended stays as it is. Raises `UnknownJob`.
         """
-        if self.progress(job_id).ended:
-            return
-        calls_back = self._redis.run("HGET", keys.job(job_id), "calls_back") == "1"
-        with self._redis.pipeline() as pipe:
-            pipe.hsetnx(keys.job(job_id), "cancelled_at", time.time())
-            pipe.xadd(keys.events(job_id), {"event": "cancelled"})
-            if calls_back:
-                pipe.zadd(keys.CALLBACKS, {job_id: time.time()})
-            for key in keys.of_job(job_id):
-                pipe.expire(key, self._job_expires)
-            pipe.execute()
+        self.progress(job_id)  # raises where Redis knows no such job
+        self._cancel([*keys.of_job(job_id), keys.CALLBACKS], [job_id, self._job_expires])
 
     def is_cancelled(self, job_id: str) -> bool:
         return bool(self._redis.run("HEXISTS", keys.job(job_id), "cancelled_at"))
@@ -146,13 +142,25 @@ class Ledger:
     def stalled(self, seconds: float) -> list[str]:
         """Return the jobs that have chunks to run, but no message or lease of any.
 
-        Nothing waits in the queue, no worker holds one of their chunks, none was counted within
-        `seconds`, and no producer is at it.
+        No message of theirs waits, no worker holds one of their chunks, none was counted within
+        `seconds`, and no producer is at it. Other jobs' messages don't matter.
         """
         found: list[str] = self._stalled(
-            [keys.JOBS, keys.LEASES, BULK_QUEUE], [seconds, keys.job("%"), keys.claim("%")]
+            [keys.JOBS, keys.LEASES], [seconds, keys.job("%"), keys.claim("%")]
         )
-        return found
+        quiet = found[:_SUSPECTS]
+        for queue in keys.BULK_QUEUES:
+            quiet = self._without_messages(quiet, queue)
+        return quiet
+
+    def _without_messages(self, job_ids: list[str], queue: str) -> list[str]:
+        """Return those of the jobs that have no message in a queue, read a page at a time."""
+        left, first, read = list(job_ids), 0, _PAGE
+        while left and read == _PAGE:
+            read, found = self._queued([queue], [first, first + _PAGE - 1, *left])
+            left = [job_id for job_id in left if job_id not in found]
+            first += read
+        return left
 
     def commit(self, job_id: str, chunk: int, totals: Totals, *, retry: int = 0) -> bool:
         """Count a chunk whose results are in storage; return False if it was counted before.
@@ -177,6 +185,14 @@ class Ledger:
                 f"no job {job_id!r}: it was never submitted here, or it ended long ago"
             )
         return progress_of(job_id, row, events, sum(map(int, working)), codes)
+
+    def chunks_with_failures(self, job_id: str) -> list[int]:
+        """Return chunks in which images failed, as far as the job's latest events tell."""
+        with self._redis.pipeline() as pipe:
+            pipe.xrange(keys.events(job_id))
+            (events,) = pipe.execute()
+        failed = (fields for _, fields in events if int(fields.get("failed", 0)) > 0)
+        return list(dict.fromkeys(int(fields["chunk"]) for fields in failed))
 
     def claim(self, job_id: str) -> AbstractContextManager[Claim]:
         """Keep other producers out of a job for a block; wait while one works on it.

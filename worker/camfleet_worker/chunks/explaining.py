@@ -1,11 +1,13 @@
 """Explains a chunk's images: in batches first, one by one after attempts that killed a worker."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+from camfleet.broker.leases import BLAMED_AT
 from camfleet.contract.records import ChunkRef, Item
 from camfleet.contract.results import Result
 from camfleet.errors import CallerError, InternalError, ServiceError, WorkerKilled
@@ -22,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 CAREFUL_FROM = 3  # this attempt runs image by image, to find the one that kills the process
 GIVE_UP_AFTER = 12  # attempts: it isn't an image then
-_KILLED_IMAGE = "the worker process died whenever this image was in work"
+_KILLED_IMAGE = f"{BLAMED_AT} times a worker process died while this image was in work"
+_TURN_SECONDS = 0.5
 _KILLED_CHUNK = f"the worker died or broke {GIVE_UP_AFTER} times on this chunk, on no image of it"
 
 
@@ -56,6 +59,7 @@ class ChunkExplainer:
         self._shutdown = shutdown
         self._insist = insist
         self._reach = reach
+        self._turn = threading.Lock()  # one image alone is in work carefully, in this process
 
     def explain(self, run: ChunkRun) -> list[Result]:
         """Return the rows of the chunk's part, in a retry with those that stay.
@@ -96,7 +100,7 @@ class ChunkExplainer:
     def _explain_carefully(self, run: ChunkRun, items: list[Item], hooks: RunHooks) -> list[Result]:
         killers = self._stores.leases.killers(run.ref)
         logger.warning("%s: attempt %d, image by image; killers %s", run.ref, run.attempt, killers)
-        with self._unmark(run.ref):
+        with self._own_turn(run), self._unmark(run.ref):
             return self._pipeline.explain_carefully(
                 items,
                 run.query,
@@ -113,6 +117,16 @@ class ChunkExplainer:
             raise JobCancelled(f"job {run.ref.job_id} is cancelled")
         self._stores.ledger.note_work(run.ref.job_id, run.number, explained)
         run.note(explained)
+
+    @contextmanager
+    def _own_turn(self, run: ChunkRun) -> Iterator[None]:
+        """Wait until no other chunk runs carefully here: a death then speaks of one image only."""
+        while not self._turn.acquire(timeout=_TURN_SECONDS):
+            self._check(run, 0)
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @contextmanager
     def _unmark(self, ref: ChunkRef) -> Iterator[None]:

@@ -59,7 +59,8 @@ class LeaseRenewer:
         self._thread.close()
 
     def _renew(self) -> None:
-        self._leases.renew(list(self._held))
+        for ref in self._leases.renew(list(self._held)):
+            logger.warning("%s is another worker's too by now: its lease had run out", ref)
 
     def _give_back(self, ref: ChunkRef) -> None:
         try:

@@ -1,6 +1,7 @@
 """Chunks that nobody works on any more: those of dead workers, and those whose message got lost."""
 
 import logging
+import time
 from collections.abc import Callable
 
 from camfleet.broker.leases import Leases
@@ -12,11 +13,14 @@ from camfleet_worker.process.periodic import Periodic
 
 logger = logging.getLogger(__name__)
 
+_SETTLING_SECONDS = 5.0  # at least, from the start of Redis on
+
 
 class Reaper:
     """A thread that puts such chunks back into the queue, by `publish`.
 
-    A lease lasts `seconds`. Every worker has a reaper; Redis lets one of them work at a time.
+    A lease lasts `seconds`. Every worker has a reaper; Redis lets one of them work at a time. After
+    an outage of Redis it waits until the other workers had time to come back.
     """
 
     def __init__(
@@ -33,14 +37,19 @@ class Reaper:
         self._records = records
         self._publish = publish
         self._seconds = seconds
+        self._looked = time.monotonic()
         self._thread = Periodic("reaper", seconds / 2, self._reap)
 
     def close(self) -> None:
         self._thread.close()
 
     def _reap(self) -> None:
-        for ref in self._leases.overdue():
-            self._put_back(ref)
+        settling = self._leases.is_settling(max(self._seconds, _SETTLING_SECONDS))
+        away = time.monotonic() - self._looked > 2 * self._seconds
+        self._looked = time.monotonic()
+        if not settling and not away:
+            for ref in self._leases.overdue():
+                self._put_back(ref)
         if self._leases.is_sweeper():
             self._sweep()
 
@@ -50,10 +59,12 @@ class Reaper:
             needed = self._records.is_needed(ref)
         except CallerError:  # the job no longer exists
             needed = False
+        dead = self._leases.settle(ref)
         if needed:
-            logger.warning("%s: its worker is gone; back to the queue", ref)
+            why = "is gone" if dead else "lost its lease, but may live"
+            logger.warning("%s: its worker %s; back to the queue", ref, why)
             self._publish(ref)
-        self._leases.give_back(ref)
+        self._leases.drop(ref)
 
     def _sweep(self) -> None:
         """Resend messages that got lost, or were never sent because their producer died."""

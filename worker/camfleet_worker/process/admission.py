@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05  # how long Redis is asked at a time: how soon a freed slot is used
 _SILENT_SECONDS = 60.0  # longer than kombu needs to notice a dead connection and make a new one
+_STUCK_SECONDS = 300.0  # longer than the slowest model takes to load
 
 
 class Admission:
@@ -40,7 +41,17 @@ class Admission:
         self._clock = clock
         self._closed: str | None = None
         self._asked = clock()
+        self._moved = dict.fromkeys(self._slots, (-1, clock()))
+        self._progress: Callable[[str], int] | None = None
+        self._waiting: Callable[[str], int] = lambda _kind: 0
         self._lock = threading.Lock()
+
+    def watch(self, progress: Callable[[str], int], waiting: Callable[[str], int]) -> None:
+        """Notice slots that are lost: full, without progress, while messages wait.
+
+        `progress` grows while messages of a kind are worked on, `waiting` counts those in Redis.
+        """
+        self._progress, self._waiting = progress, waiting
 
     @property
     def size(self) -> int:
@@ -79,6 +90,25 @@ class Admission:
         silent = self._clock() - self._asked
         if silent > _SILENT_SECONDS and self._busy().total() < self.size:
             return f"it has not asked the broker for work for {silent:.0f} s"
+        return self._stuck()
+
+    def _stuck(self) -> str | None:
+        """Return which slots are full without any progress though messages wait."""
+        if self._progress is None:
+            return None
+        busy = self._busy()
+        for kind, slots in self._slots.items():
+            progress = self._progress(kind)
+            before, since = self._moved[kind]
+            if progress != before or busy[kind] < slots:
+                self._moved[kind] = (progress, self._clock())
+                continue
+            seconds = self._clock() - since
+            if seconds > _STUCK_SECONDS and (waiting := self._waiting(kind)):
+                return (
+                    f"its {slots} slots for {kind} have been full for {seconds:.0f} s without "
+                    f"progress, and {waiting} messages wait: restart it"
+                )
         return None
 
 

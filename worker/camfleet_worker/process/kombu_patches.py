@@ -6,11 +6,13 @@ chunks back, and a message that is delivered again finds its chunk done.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery.worker import heartbeat
 from celery.worker.consumer import Gossip, Mingle
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +28,26 @@ class _QoS(redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         if not self._is_lost():
-            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
+            with self._freeing(delivery_tag):
+                super().ack(delivery_tag)  # type: ignore[no-untyped-call]
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         if not self._is_lost():
-            super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
+            with self._freeing(delivery_tag):
+                super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def _freeing(self, delivery_tag: str) -> Iterator[None]:
+        """Forget a message that can't be acknowledged, as on a server that became a replica.
+
+        Otherwise kombu would count it as in work for ever, and ask for no more at some time. Redis
+        delivers it again after the visibility timeout.
+        """
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # whatever redis-py raises
+            logger.warning("a message couldn't be acknowledged, and will come again: %s", error)
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
 
     def _is_lost(self) -> bool:
         transport = self.channel.connection

@@ -1,11 +1,15 @@
 """Outages of storage and Redis: work is done again until they are back or the worker must stop."""
 
 import logging
-from collections.abc import Callable
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
-from camfleet.errors import BrokerUnavailable, StorageUnavailable
+from camfleet.errors import BrokerUnavailable, CamfleetError, StorageUnavailable
 from camfleet_worker.process.shutdown import Shutdown, WorkerStops
 
 logger = logging.getLogger(__name__)
@@ -27,18 +31,56 @@ def once(work: Callable[[], T]) -> T:
     return work()
 
 
-def insist_until(shutdown: Shutdown) -> Insist:
-    """Return what repeats work through outages, and raises `WorkerStops` when told to stop."""
+class Waits:
+    """Which threads wait for an outage to end, since when, and why. Safe to share by threads."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[int, tuple[float, str]] = {}
+
+    @contextmanager
+    def waiting(self) -> Iterator[Callable[[str], None]]:
+        """Yield what notes a reason to wait; at the end of the block there's none any more."""
+        thread = threading.get_ident()
+        since = time.monotonic()
+
+        def note(reason: str) -> None:
+            self._reasons[thread] = (since, reason)
+
+        try:
+            yield note
+        finally:
+            self._reasons.pop(thread, None)
+
+    def longest(self, seconds: float) -> str | None:
+        """Return why the thread waits that has waited longest, if that's so many seconds."""
+        since, reason = min(self._reasons.copy().values(), default=(math.inf, ""))
+        return reason if time.monotonic() - since >= seconds else None
+
+
+def insist_until(shutdown: Shutdown, waits: Waits) -> Insist:
+    """Return what repeats work through outages, and raises `WorkerStops` when told to stop.
+
+    `waits` is told meanwhile what it waits for.
+    """
 
     def insist(work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except (BrokerUnavailable, StorageUnavailable) as error:
+            return repeat(work, error)
+
+    def repeat(work: Callable[[], T], error: CamfleetError) -> T:
         pause = _FIRST_PAUSE
-        while True:
-            try:
-                return work()
-            except (BrokerUnavailable, StorageUnavailable) as error:
+        with waits.waiting() as note:
+            while True:
                 logger.warning("waiting %.0f s: %s", pause, error)
+                note(str(error))
                 if shutdown.wait(pause):
                     raise WorkerStops from error
+                try:
+                    return work()
+                except (BrokerUnavailable, StorageUnavailable) as again:
+                    error = again
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     return insist

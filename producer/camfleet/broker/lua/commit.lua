@@ -24,7 +24,8 @@ local chunks_done = redis.call('HINCRBY', KEYS[1], 'chunks_done', 1)
 local complete = chunks_done == tonumber(redis.call('HGET', KEYS[1], 'chunks'))
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'event', 'chunk', 'chunk', chunk,
   'retry', retry, 'ok', ARGV[5], 'no_evidence', ARGV[6], 'failed', ARGV[7], 'done', done)
-if complete then
+local cancelled = redis.call('HEXISTS', KEYS[1], 'cancelled_at') == 1
+if complete and not cancelled then  -- a cancelled job has ended before
   local time = redis.call('TIME')
   local now = time[1] + time[2] / 1e6
   redis.call('HSET', KEYS[1], 'finished_at', now)
@@ -33,7 +34,7 @@ if complete then
     redis.call('ZADD', KEYS[6], now, job)
   end
 end
-if complete or redis.call('HEXISTS', KEYS[1], 'cancelled_at') == 1 then
+if complete or cancelled then
   for position = 1, 5 do
     redis.call('EXPIRE', KEYS[position], keep)
   end

@@ -1,8 +1,13 @@
 -- Find the chunks whose lease ran out, for one caller at a time.
 -- KEYS: leases, lock of the reaper
--- ARGV: milliseconds for which nobody else is answered
+-- ARGV: milliseconds for which nobody else is answered, seconds beyond which a lease was made by a
+--       clock that has been set back
 -- Returns their members, the longest overdue first; none to everybody but the one.
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
 if not redis.call('SET', KEYS[2], 1, 'NX', 'PX', ARGV[1]) then return {} end
-return redis.call('ZRANGEBYSCORE', KEYS[1], 0, now)
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], 0, now)
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now + ARGV[2], '+inf')) do
+  table.insert(found, member)
+end
+return found

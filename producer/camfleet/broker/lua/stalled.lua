@@ -1,11 +1,10 @@
--- Find the jobs that have chunks to run, but no message, no lease and no producer at work.
--- KEYS: jobs, leases, bulk queue
+-- Find the jobs that have chunks to run, but no lease and no producer at work.
+-- KEYS: jobs, leases
 -- ARGV: seconds for which nothing was counted, then the keys of a job's hash and of its claim with
 --       % for the job
--- Returns the ids of these jobs; drops jobs that Redis has forgotten.
+-- Returns the ids of these jobs, of which some may have messages; drops jobs that Redis has forgotten.
 local time = redis.call('TIME')
 local now, found, leased = time[1] + time[2] / 1e6, {}, {}
-if redis.call('LLEN', KEYS[3]) > 0 then return found end
 for _, lease in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
   leased[cjson.decode(lease).job_id] = true
 end

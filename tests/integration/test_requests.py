@@ -1,0 +1,136 @@
+"""Interactive requests of dead workers: found within seconds, sent again, given up at some time."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from camfleet.broker import keys
+from camfleet.broker.redis import redis_client
+from camfleet.broker.requests import HeldRequest, Requests
+from camfleet.errors import BrokerUnavailable
+from camfleet_worker.requests import RequestHolder
+from helpers.waiting import wait_until
+
+DATABASE = "13"
+
+
+def held(name, attempt=1):
+    return HeldRequest(
+        id=name,
+        task="camfleet.explain",
+        request={"request": {"n": name}},
+        queue="q",
+        attempt=attempt,
+    )
+
+
+@pytest.fixture
+def own(settings):
+    changed = replace(settings, redis_url=settings.redis_url.removesuffix("0") + DATABASE)
+    with closing(redis_client(changed)) as redis:
+        redis.flushdb()
+    return changed
+
+
+@pytest.fixture
+def requests(own):
+    with closing(Requests(own, lease_seconds=0.3)) as made:
+        yield made
+
+
+@pytest.fixture
+def holder(requests):
+    sent, given_up = [], []
+    made = RequestHolder(requests, send=sent.append, give_up=given_up.append)
+    yield made, sent, given_up
+    made.close()
+
+
+def test_a_request_whose_worker_died_is_offered_once_at_a_time_until_it_is_released(requests, own):
+    requests.hold(held("a"))
+    assert requests.overdue() == []
+    (found,) = wait_until(requests.overdue, 10)
+    assert found == held("a")
+    assert requests.overdue() == [], "another worker has just looked"
+    wait_until(requests.overdue, 10)
+    requests.release("a")
+    with closing(redis_client(own)) as redis:
+        assert not redis.exists(keys.REQUESTS, keys.HELD_REQUESTS)
+
+
+def test_a_request_that_is_renewed_stays_with_its_worker(own):
+    with closing(Requests(own, lease_seconds=60)) as long, closing(Requests(own)) as other:
+        long.hold(held("a"))
+        long.renew(["a", "b"])
+        assert other.overdue() == []
+        with closing(redis_client(own)) as redis:
+            assert redis.zrange(keys.REQUESTS, 0, -1) == ["a"], "b isn't held by anybody"
+
+
+def test_a_lease_from_before_the_clock_was_set_back_runs_out(requests, own):
+    requests.hold(held("a"))
+    with closing(redis_client(own)) as redis:
+        redis.zadd(keys.REQUESTS, {"a": 4e9})
+    assert wait_until(requests.overdue, 10) == [held("a")]
+
+
+def test_the_requests_of_dead_workers_are_sent_again_and_given_up_at_the_third_death(
+    requests, holder
+):
+    _, sent, given_up = holder
+    requests.hold(held("first"))
+    requests.hold(held("second", attempt=2))
+    requests.hold(held("third", attempt=3))
+    wait_until(lambda: len(sent) == 2 and given_up, 20)
+    assert {request.id for request in sent} == {"first", "second"}
+    assert given_up == [held("third", attempt=3)]
+
+
+def test_a_request_in_work_here_is_released_whatever_raises(requests, holder, own):
+    made, sent, _ = holder
+    with closing(redis_client(own)) as redis:
+        seen = []
+
+        def work():
+            with made.hold(held("a")):
+                seen.append(redis.hexists(keys.HELD_REQUESTS, "a"))
+                raise ValueError("broken")
+
+        with pytest.raises(ValueError, match="broken"):
+            work()
+        assert seen == [True]
+        assert not redis.hexists(keys.HELD_REQUESTS, "a")
+    assert sent == []
+
+
+def test_a_request_is_worked_on_though_redis_is_away(holder, monkeypatch):
+    made, _, _ = holder
+
+    def away(*_):
+        raise BrokerUnavailable("no Redis")
+
+    monkeypatch.setattr(made._requests, "hold", away)
+    monkeypatch.setattr(made._requests, "release", away)
+    with made.hold(held("a")):
+        pass
+
+
+def test_a_message_that_got_lost_on_its_way_is_sent_again_and_one_that_waits_is_not(
+    requests, holder, own, monkeypatch
+):
+    monkeypatch.setattr("camfleet.broker.requests.SENT_SECONDS", 0.2)
+    _, sent, _ = holder
+    with closing(redis_client(own)) as redis:
+        for number in range(1500):
+            redis.lpush("q", f'{{"headers": {{"id": "other{number}"}}}}')
+        redis.rpush("q", '{"headers": {"id": "waiting"}}')
+        redis.set(keys.answer("answered"), "{}")
+        for name in ("waiting", "answered", "lost"):
+            requests.hold(held(name, attempt=0))
+        wait_until(lambda: sent, 20)
+        wait_until(lambda: not redis.hexists(keys.HELD_REQUESTS, "answered"), 20)
+        assert [request.id for request in sent] == ["lost"]
+        redis.rpop("q")
+        wait_until(lambda: len(sent) == 2, 20)
+        assert sent[1].id == "waiting"

@@ -1,0 +1,86 @@
+"""Interactive requests: held while in work here, and rescued from workers that died."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from camfleet.broker.requests import LEASE_SECONDS, LOOK_SECONDS, HeldRequest, Requests
+from camfleet.errors import ServiceError
+from camfleet_worker.process.periodic import Periodic
+
+logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 3  # workers that may die with a request in work until it's given up
+
+
+class RequestHolder:
+    """Keeps the leases of requests in work, and sends those of dead workers again.
+
+    `send` puts a request back into its queue under its own id, `give_up` answers one that workers
+    die of. Safe to share by threads.
+    """
+
+    def __init__(
+        self,
+        requests: Requests,
+        *,
+        send: Callable[[HeldRequest], None],
+        give_up: Callable[[HeldRequest], None],
+    ) -> None:
+        self._requests = requests
+        self._send = send
+        self._give_up = give_up
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
+        self._threads = [
+            Periodic("request-renewer", LEASE_SECONDS / 3, self._renew),
+            Periodic("request-rescuer", LOOK_SECONDS, self._rescue),
+        ]
+
+    @contextmanager
+    def hold(self, held: HeldRequest) -> Iterator[None]:
+        """Hold a request during the block; without Redis it's worked on all the same."""
+        self._try("hold", held.id, lambda: self._requests.hold(held))
+        with self._lock:
+            self._held.add(held.id)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.discard(held.id)
+            self._try("release", held.id, lambda: self._requests.release(held.id))
+
+    def close(self) -> None:
+        for thread in self._threads:
+            thread.close()
+
+    def _renew(self) -> None:
+        with self._lock:
+            ids = list(self._held)
+        self._requests.renew(ids)
+
+    def _rescue(self) -> None:
+        for held in self._requests.overdue():
+            if held.id in self._held:  # ours: Redis was away for longer than the lease
+                continue
+            if not held.attempt and self._requests.waits(held):
+                self._requests.hold(held)
+                continue
+            if self._requests.is_answered(held.id):  # by a worker that leases none
+                pass
+            elif held.attempt >= _ATTEMPTS:
+                logger.error("request %s: %d workers died of it", held.id, held.attempt)
+                self._give_up(held)
+            else:
+                lost = "its worker is gone" if held.attempt else "its message got lost"
+                logger.warning("request %s: %s; sent again", held.id, lost)
+                self._send(held)
+            self._requests.release(held.id)
+
+    def _try(self, what: str, request_id: str, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except ServiceError as error:
+            logger.warning("can't %s request %s: %s", what, request_id, error)
