@@ -86,6 +86,9 @@ def test_a_class_that_is_not_reached_gives_a_row_without_evidence(run, client, p
     assert done.returncode == 0, done.stderr
     (row,) = client.job(done.stdout.split()[0]).results()
     assert (row.status, row.class_index, row.map) == ("no_evidence", None, None)
+    assert (row.error_code, row.error_message) == (None, "no class reaches 0.99")
+    shown = run("results", done.stdout.split()[0])
+    assert "no class reaches 0.99" in shown.stdout
 
 
 @pytest.mark.usefixtures("model")

@@ -151,3 +151,31 @@ def test_files_that_are_no_keras_models_are_refused_with_the_way_out(tmp_path, n
 def test_a_saved_model_folder_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(UnsupportedModelFile, match=r"SavedModel folder .* model.save"):
         cards.check_model_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "way_out"),
+    [
+        ("model.json", '{"weightsManifest": []}', r"TF\.js model"),
+        ("config.json", "{}", "unpacked .keras archive"),
+    ],
+)
+def test_a_folder_is_called_what_it_is(tmp_path, name, text, way_out):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UnsupportedModelFile, match=way_out) as caught:
+        cards.check_model_file(tmp_path)
+    assert "SavedModel" not in str(caught.value)
+
+
+def test_the_description_of_a_tfjs_model_is_not_called_an_architecture(tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text('{"modelTopology": {}, "weightsManifest": []}')
+    with pytest.raises(UnsupportedModelFile, match=r"TF\.js model"):
+        cards.check_model_file(path)
+    path.write_text('{"config": {}}')
+    with pytest.raises(UnsupportedModelFile, match="architecture without weights"):
+        cards.check_model_file(path)
+
+
+def test_a_card_may_say_that_outputs_are_given():
+    assert parse_card('activation = "given"\n' + CARD, "card.toml").activation == "given"

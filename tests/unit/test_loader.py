@@ -6,10 +6,12 @@ import zipfile
 import h5py
 import keras
 import pytest
+import tensorflow as tf
 
 from camfleet.errors import ModelRefused, UnsupportedModelFile
 from camfleet_worker.models.model_file import read_origin
 from camfleet_worker.models.tf.loader import load_keras
+from camfleet_worker.models.tf.unreadable import cause
 from helpers.networks import gap_dense, images, layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
@@ -36,7 +38,10 @@ def with_lambda():
 def test_a_lambda_is_refused_unless_operator_and_card_allow_it(tmp_path, suffix):
     path = tmp_path / f"net{suffix}"
     with_lambda().save(path)
-    with pytest.raises(UnsupportedModelFile, match="Lambda layer, which is code inside the file"):
+    with pytest.raises(
+        UnsupportedModelFile,
+        match=r'Lambda layer, which is code inside the file.*custom_code = \["lambda"\]',
+    ):
         load_keras(path)
     with pytest.raises(UnsupportedModelFile, match="Lambda"):
         load_keras(path, allowed=True)
@@ -139,3 +144,68 @@ def test_a_truncated_archive_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(UnsupportedModelFile, match="not a model file of Keras"):
         load_keras(path)
+
+
+class Scripted(layers.Layer):
+    """A custom layer whose module a file doesn't name."""
+
+    def call(self, values):
+        return values * 2.0
+
+
+def with_activation(activation):
+    image = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(image))
+    return keras.Model(image, layers.Dense(2, activation=activation, name="last")(x))
+
+
+def somebodys(values):
+    return values * 2.0
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_custom_layer_without_a_module_is_named_with_the_way_out(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(Scripted, "__module__", "__main__")
+    image = keras.Input((8, 8, 3))
+    x = Scripted(name="twice")(layers.Conv2D(2, 3)(image))
+    path = tmp_path / f"net{suffix}"
+    keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x))).save(path)
+    with pytest.raises(
+        UnsupportedModelFile, match=r"'twice' is of class Scripted, .*custom_code = \["
+    ):
+        load_keras(path)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize(
+    ("activation", "words"),
+    [
+        (
+            tf.nn.softmax,
+            r"'last' has as its activation TensorFlow's tf\.nn\.softmax \(softmax_v2\)",
+        ),
+        (tf.nn.log_softmax, r"tf\.nn\.log_softmax .*activation='log_softmax'"),
+        (tf.nn.swish, r"tf\.nn\.swish"),
+        (somebodys, r"the function somebodys.*custom_code"),
+        (lambda values: values * 2.0, r"'last' has as its activation a lambda"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_an_activation_that_keras_cannot_read_back_is_named(tmp_path, activation, words, suffix):
+    path = tmp_path / f"net{suffix}"
+    with_activation(activation).save(path)
+    with pytest.raises(UnsupportedModelFile, match=words) as caught:
+        load_keras(path)
+    assert "safe_mode" not in str(caught.value)
+
+
+@pytest.mark.parametrize("activation", [tf.nn.sigmoid, tf.nn.relu, layers.Softmax(), "softmax"])
+def test_activations_that_keras_knows_are_read_back(tmp_path, activation):
+    path = tmp_path / "net.keras"
+    with_activation(activation).save(path)
+    assert load_keras(path).count_params() > 0
+
+
+def test_what_keras_says_of_unsafe_files_is_not_a_hint_that_nobody_can_take():
+    message = "It is unsafe. If you trust the source, pass `safe_mode=False` to load. Sorry."
+    assert cause({}, ValueError(message), set()).startswith("It is unsafe. Sorry. (rebuild")

@@ -227,3 +227,76 @@ def test_mixed_precision_models_are_cut_within_their_own_precision():
     finally:
         keras.config.set_dtype_policy("float32")
     assert cut(model).classes == 5
+
+
+def after_pooling(layer):
+    """A model with a layer on the grid between its convolution and its flat end."""
+    image = keras.Input((12, 10, 3))
+    x = layer(layers.Conv2D(4, 3, name="conv")(image))
+    return keras.Model(image, layers.Dense(2, "softmax")(layers.Flatten()(x)))
+
+
+def test_a_layer_that_answers_another_size_at_inference_is_refused_by_name():
+    """RandomCrop says that it crops, and crops in training only."""
+    model = after_pooling(layers.RandomCrop(6, 6, name="random_crop"))
+    with pytest.raises(ModelRefused, match=r"'random_crop' \(RandomCrop\) says that it answers"):
+        cut(model, "conv")
+
+
+class Broken(layers.Layer):
+    """A layer that fails on numbers only."""
+
+    def call(self, values):
+        if keras.ops.is_tensor(values) and not isinstance(values, keras.KerasTensor):
+            raise ValueError("out of order")
+        return values * 1.0
+
+    def compute_output_spec(self, values):
+        return keras.KerasTensor(values.shape, values.dtype)
+
+
+class Noisy(layers.Layer):
+    def call(self, values):
+        return values + keras.random.normal(keras.ops.shape(values))
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (Broken(name="broken"), r"'broken' \(Broken\) can't be run at inference: out of order"),
+        (Noisy(name="noisy"), r"'noisy' \(Noisy\) answers the same values differently"),
+    ],
+)
+def test_a_layer_that_breaks_or_is_random_at_inference_is_refused_by_name(layer, words):
+    with pytest.raises(ModelRefused, match=words):
+        cut(after_pooling(layer), "conv")
+
+
+def test_a_layer_that_cannot_take_the_cards_size_is_refused_by_name():
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 9, name="wide")(image)
+    model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    with pytest.raises(ModelRefused, match=r"'wide' \(Conv2D\) can't be run on the input"):
+        cut(model, shape=(6, 6, 3))
+
+
+def test_answers_for_more_than_one_picture_are_refused():
+    image = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, keras.ops.concatenate([layers.Dense(2)(x)] * 2, axis=0))
+    with pytest.raises(ModelRefused, match="2 answers to one picture"):
+        cut(model)
+
+
+def test_a_final_recurrent_layer_with_a_sigmoid_is_not_blamed_on_randomness():
+    image = keras.Input((12, 10, 3))
+    x = layers.Reshape((10, 32))(layers.Conv2D(4, 3)(image))
+    split = cut(keras.Model(image, layers.LSTM(3, activation="sigmoid")(x)))
+    assert split.activation == "given"
+
+
+def test_a_grid_of_one_row_can_be_explained():
+    image = keras.Input((3, 12, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="row")(image))
+    split = cut(keras.Model(image, layers.Dense(2)(x)))
+    assert (split.layer.path, split.layer.height, split.layer.width) == ("row", 1, 10)

@@ -46,8 +46,9 @@ class Result(Wire, frozen=True, kw_only=True):
     that fuses several layers is made of their positive parts, each divided by its maximum, on the
     finest of their grids; `layer_maps` then holds each layer's own.
 
-    A multi-label target that no class reaches gives one row with status `no_evidence` and no
-    class. For a counterfactual target the map speaks against the class, the logit stays as it is.
+    A multi-label target that no class reaches gives one row with status `no_evidence`, no class,
+    and an `error_message` that says so without an `error_code`. For a counterfactual target the map
+    speaks against the class, the logit stays as it is.
 
     `label`, `boxes`, `group` and `columns` are the item's own, as its manifest has them.
     """

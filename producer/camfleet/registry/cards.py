@@ -29,6 +29,12 @@ _WAYS_OUT = {
     ".json": "that holds an architecture without weights; save the whole model as .keras",
 }
 
+_TFJS = (
+    "that is a TF.js model; use the Keras model that it was made from, or convert it back with "
+    "`tensorflowjs_converter --input_format=tfjs_layers_model --output_format=keras model.json "
+    "model.h5`"
+)
+
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Id = Annotated[str, Meta(pattern=ID)]
 Size = Annotated[int, Meta(ge=1, le=8192)]
@@ -174,11 +180,34 @@ def check_model_file(path: Path) -> None:
         raise UnsupportedModelFile(f"{path} does not exist")
     if path.is_file() and path.suffix in MODEL_SUFFIXES:
         return
-    plain = "save the model with model.save('model.keras')"
-    hint = _WAYS_OUT[""] if path.is_dir() else _WAYS_OUT.get(path.suffix or ".", plain)
     raise UnsupportedModelFile(
-        f"{path} is not a Keras model file ({', '.join(MODEL_SUFFIXES)}): {hint}"
+        f"{path} is not a Keras model file ({', '.join(MODEL_SUFFIXES)}): {_way_out(path)}"
     )
+
+
+def tfjs_hint(path: Path) -> str:
+    """Return the way out for a TF.js model, a folder or its description; "" for anything else."""
+    return _TFJS if (path / "model.json").is_file() or _is_tfjs(path) else ""
+
+
+def _way_out(path: Path) -> str:
+    """Return what else a file or folder is, and what to do about it."""
+    if hint := tfjs_hint(path):
+        return hint
+    if (path / "config.json").is_file():
+        return "that is an unpacked .keras archive; zip the folder's files into MODEL.keras"
+    if path.is_dir():
+        return _WAYS_OUT[""]
+    plain = "save the model with model.save('model.keras')"
+    return _WAYS_OUT.get(path.suffix or ".", plain)
+
+
+def _is_tfjs(path: Path) -> bool:
+    """Return whether a file is the description of a TF.js model."""
+    try:
+        return path.suffix == ".json" and "weightsManifest" in path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def file_digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 
 from camfleet.errors import ConfigurationError, ModelRefused, UnsupportedModelFile
+from camfleet.registry.cards import tfjs_hint
 from camfleet_worker.legacy import tfops
 
 _GRAPHS = {"Functional", "Model", "Sequential"}
@@ -65,6 +66,8 @@ def _build(tf_keras: Any, config: Any) -> Any:
 
 def _configuration(path: Path) -> dict[str, Any]:
     """Return {"class_name", "config", ...} of the model in a file or folder, as it's stored."""
+    if hint := tfjs_hint(path):
+        raise UnsupportedModelFile(f"{path} is no SavedModel folder: {hint}")
     if path.is_dir():
         return _read_saved_model(path)
     if path.suffix in (".h5", ".hdf5"):

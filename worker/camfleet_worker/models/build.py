@@ -24,6 +24,7 @@ from camfleet_worker.models.converted.cache import ConvertedModels, Cut
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.golden import check_golden
 from camfleet_worker.models.model_file import read_origin
+from camfleet_worker.models.reasons import refusing
 from camfleet_worker.process.runtime import free_memory, load_tensorflow
 
 _RESOLVE_SECONDS = 5.0
@@ -120,7 +121,8 @@ def build_explainer(
     )
     del splits, cuts
     free_memory()
-    explainer.warm()
+    with refusing(f"model {card.id} can't be run"):
+        explainer.warm()
     if golden is not None:
         check_golden(explainer, golden, settings.max_image_pixels)
     return explainer
@@ -157,7 +159,8 @@ def _cut_here(
     from camfleet_worker.models.tf.from_card import cut_from_card
 
     splits = cut_from_card(card, path, layer_names, custom_code_allowed=settings.allow_custom_code)
-    return [
-        (split, selector.select(split, layer_name))
-        for split, layer_name in zip(splits, layer_names, strict=True)
-    ]
+    with refusing(f"model {card.id} can't be run"):
+        return [
+            (split, selector.select(split, layer_name))
+            for split, layer_name in zip(splits, layer_names, strict=True)
+        ]

@@ -71,7 +71,7 @@ def choose_classes(
         return [target.index]
     if target.kind == "top" and target.count == 1 and comparable:
         return [int(logits.argmax())]
-    ranked = _rank(logits, None if comparable else chances)
+    ranked = rank_classes(logits, None if comparable else chances)
     if target.kind == "top":
         return [int(index) for index in ranked[: target.count]]
     if chances is None:
@@ -83,7 +83,7 @@ def choose_classes(
     return reached[:MAX_TARGETS]
 
 
-def _rank(logits: Array, chances: Array | None) -> Any:
+def rank_classes(logits: Array, chances: Array | None) -> Any:
     """Return class indices, the highest first: by `chances` if given, then by logits."""
     if chances is None:
         return np.argsort(-logits, kind="stable")

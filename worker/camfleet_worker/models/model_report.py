@@ -1,29 +1,42 @@
 """The report on a model: whether it can be explained, at which layer, and why.
 
-`python -m camfleet_worker.models.model_report MODEL [--card CARD]` prints it as JSON and needs no
-server; `camfleet models check` runs that and presents the result.
+`python -m camfleet_worker.models.model_report MODEL [--card CARD] [--image FILE]` prints it as JSON
+and needs no server; `camfleet models check` runs that and presents the result.
 """
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from camfleet.errors import CamfleetError, InternalError, InvalidCard, ModelRefused
+from camfleet.errors import (
+    CamfleetError,
+    ImageNotFound,
+    InternalError,
+    InvalidCard,
+    ModelRefused,
+)
 from camfleet.registry import cards
 from camfleet.registry.cards import Card, CardInput
+from camfleet.registry.choices import card_choices, said_fields
 from camfleet.settings import Settings
 from camfleet_worker.models.cam import GRADIENT_METHODS
 from camfleet_worker.models.explainer import Explainer
+from camfleet_worker.models.golden import predict_file
+from camfleet_worker.models.maps import rank_classes
 
 _ROUNDS = 3
+_TOP = 5  # classes of a picture
+_BATCH = "4"  # unless the environment says otherwise
+_NO_SERVERS = {"CAMFLEET_REDIS_URL": "redis://none", "CAMFLEET_BUCKET": "none"}
 
 
 def preflight(explainer: Explainer) -> dict[str, Any]:
@@ -32,6 +45,7 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
     return {
         "id": explainer.card.id,
         "version": explainer.card.version,
+        "choices": [choice._asdict() for choice in card_choices(explainer.card)],
         **explainer.origin,
         "input": list(explainer.shape),
         "other_inputs": [
@@ -47,8 +61,11 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
             for layer in split.candidates
         ],
         "head": list(split.head_layers),
+        "covers": _covers(explainer),
+        "assumed": list(split.placement.assumed),
         "ending": split.ending,
         "activation": split.activation,
+        "outputs": {"reason": split.outputs.reason, "guessed": split.outputs.guessed},
         "classes": split.classes,
         "methods": [*GRADIENT_METHODS, *(["cam"] if split.cam_weights is not None else [])],
         "cam": split.cam_reason or "holds",
@@ -59,6 +76,13 @@ def preflight(explainer: Explainer) -> dict[str, Any]:
         "engine_disagreement": explainer.disagreement,
         "milliseconds_per_image": _times(explainer),
     }
+
+
+def _covers(explainer: Explainer) -> list[float] | None:
+    """Return top, bottom, left and right of the grid in the input; None where it's all of it."""
+    height, width, _ = explainer.shape
+    found = explainer.split.placement.extents((height, width))
+    return None if found == (0, height, 0, width) else [round(edge, 2) for edge in found]
 
 
 def _why(explainer: Explainer) -> str:
@@ -97,9 +121,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m camfleet_worker.models.model_report")
     parser.add_argument("path", type=Path)
     parser.add_argument("--card", type=Path)
+    parser.add_argument("--image", type=Path)
     arguments = parser.parse_args()
     try:
-        report = check(arguments.path, arguments.card)
+        report = check(arguments.path, arguments.card, arguments.image)
     except CamfleetError as error:
         json.dump({"error": {"code": error.code, "message": error.message}}, sys.stdout)
         return 1
@@ -112,13 +137,16 @@ def main() -> int:
     return 0
 
 
-def check(path: Path, card_path: Path | None) -> dict[str, Any]:
-    """Return the report on a card, or on a model file with or without one."""
+def check(path: Path, card_path: Path | None, image: Path | None = None) -> dict[str, Any]:
+    """Return the report on a card, or on a model file with or without one.
+
+    With an `image`, the report has the top classes of that picture too.
+    """
     from camfleet_worker.models.build import ModelKey, build_explainer
     from camfleet_worker.models.choose import EngineSelector
     from camfleet_worker.process.runtime import configure, load_tensorflow
 
-    settings = Settings(batch_size=4)
+    settings = read_settings(os.environ)
     configure(settings)
     load_tensorflow(settings)
     if path.suffix == ".toml":
@@ -137,16 +165,55 @@ def check(path: Path, card_path: Path | None) -> dict[str, Any]:
         golden=golden.read_bytes() if golden else None,
         selector=EngineSelector(settings),
     )
-    return {**preflight(explainer), "card": str(card_path) if card_path else None}
+    said = said_fields(card_path) if card_path else frozenset[str]()
+    return {
+        **preflight(explainer),
+        "choices": [choice._asdict() for choice in card_choices(card, said)],
+        "card": str(card_path) if card_path else None,
+        **({"image": _top_classes(explainer, image, settings)} if image else {}),
+    }
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Return the environment's settings; those that only matter with servers needn't be there."""
+    given = {name: value for name, value in environ.items() if value}
+    return Settings.from_environ({"CAMFLEET_BATCH_SIZE": _BATCH, **given, **_NO_SERVERS})
+
+
+def _top_classes(explainer: Explainer, image: Path, settings: Settings) -> dict[str, Any]:
+    """Return what the model says of an image file, the highest classes first."""
+    try:
+        data = image.read_bytes()
+    except OSError as error:
+        raise ImageNotFound(f"{image} can't be read: {error}") from error
+    logits, chances = predict_file(
+        explainer, data, max_pixels=settings.max_image_pixels, uri=str(image)
+    )
+    ranked = rank_classes(logits, chances if explainer.split.activation == "joined" else None)
+    return {
+        "path": str(image),
+        "classes": [
+            {
+                "class_index": int(index),
+                "class_name": explainer.card.class_name(int(index)),
+                "probability": None if chances is None else float(chances[index]),
+                "logit": float(logits[index]),
+            }
+            for index in ranked[:_TOP]
+        ],
+    }
 
 
 def _plain_card(path: Path) -> Card:
     """Return a card for a bare model file: its own input size, no preprocessing, no labels."""
     from camfleet_worker.models.tf.loader import load_keras
+    from camfleet_worker.models.tf.signature import SUBCLASSED, picture_of
 
     inputs = getattr(load_keras(path), "inputs", None) or []
-    shape = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else ()
-    if len(shape) != 3 or None in shape or shape[2] not in (1, 3):
+    if not inputs:
+        raise ModelRefused(f"{path.name} has no defined input: {SUBCLASSED}")
+    shape = tuple(picture_of(inputs).shape[1:])
+    if len(inputs) > 1 or None in shape:
         raise ModelRefused(
             f"{path.name} has inputs {[tuple(tensor.shape) for tensor in inputs]}: give --card "
             "with the input's height, width and color"

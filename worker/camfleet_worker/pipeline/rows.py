@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
+import msgspec
 import numpy as np
 
 from camfleet.contract.geometry import Focus, Geometry, Region
@@ -46,12 +47,22 @@ def map_scale(raw: Map) -> float:
 def rows(image: ImageTask, query: Query, explainer: Explainer) -> list[Result]:
     """Return the rows of an explained image; one without a class where no class was reached."""
     if not image.explanations:
-        return [_result(image, query, layer=explainer.layer, geometry=image.geometry)]
+        return [_unreached(image, query, explainer)]
     uris = image.uris or [{}] * len(image.explanations)
     return [
         _row(image, query, explainer, rank, explanation, uris[rank])
         for rank, explanation in enumerate(image.explanations)
     ]
+
+
+def _unreached(image: ImageTask, query: Query, explainer: Explainer) -> Result:
+    """Return the row of an image of which no class reaches the target's probability.
+
+    Only its message, without an error code, tells it from a map without evidence at a glance.
+    """
+    row = _result(image, query, layer=explainer.layer, geometry=image.geometry)
+    least = image.target.removeprefix("above:")
+    return msgspec.structs.replace(row, error_message=f"no class reaches {least}")
 
 
 def failure(image: ImageTask, query: Query, error: CamfleetError) -> Result:

@@ -1,38 +1,14 @@
 """Which layer is to blame where a model can't be cut: its operations run one by one."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops, tree
 
-from camfleet.errors import CamfleetError, ModelRefused
 from camfleet_worker.arrays import Array
+from camfleet_worker.models.reasons import reason_of
 from camfleet_worker.models.tf.flat_graph import FlatGraph, Step
-from camfleet_worker.models.tf.reasons import reason_of
-
-_NO_MEMORY = ("MemoryError", "ResourceExhaustedError")
-
-
-@contextmanager
-def refusing(
-    what: str, graph: FlatGraph | None = None, probe: Array | None = None
-) -> Iterator[None]:
-    """Turn whatever a library raises into a `ModelRefused` that names the layer, if it's found.
-
-    Want of memory is no fault of the model, and propagates.
-    """
-    try:
-        yield
-    except CamfleetError:
-        raise
-    except Exception as error:
-        if type(error).__name__ in _NO_MEMORY:
-            raise
-        culprit = find(graph, probe) if graph is not None and probe is not None else ""
-        raise ModelRefused(f"{what}: {culprit or reason_of(error)}") from error
 
 
 def find(graph: FlatGraph, probe: Array) -> str:

@@ -5,14 +5,15 @@ runs inference alone. The head ends in logits: a final softmax or sigmoid is rem
 gradients vanish for confident answers (Grad-CAM is defined on the score before it).
 """
 
+from functools import partial
 from typing import Any
 
 import keras
 
 from camfleet_worker.arrays import Array
+from camfleet_worker.models.reasons import refusing
 from camfleet_worker.models.split import Activation, Outputs, Split, Trial
-from camfleet_worker.models.tf import heads, meaning, verify
-from camfleet_worker.models.tf.blame import refusing
+from camfleet_worker.models.tf import blame, heads, meaning, verify
 from camfleet_worker.models.tf.describe import Description, candidate, describe
 from camfleet_worker.models.tf.functions import nbytes
 from camfleet_worker.models.tf.signature import Signature, pack_inputs
@@ -30,7 +31,7 @@ def cut_model(
         description = describe(
             model, signature, layer_name, keep_ending=meaning.keeps_ending(activation)
         )
-    with refusing("the model can't be cut", description.graph, probe):
+    with refusing("the model can't be cut", partial(blame.find, description.graph, probe)):
         return _cut(model, description, activation, probe)
 
 

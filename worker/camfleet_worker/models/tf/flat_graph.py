@@ -16,8 +16,8 @@ import keras
 from keras import tree
 
 from camfleet.errors import ModelRefused
+from camfleet_worker.models.reasons import reason_of
 from camfleet_worker.models.tf.activations import activation_name
-from camfleet_worker.models.tf.reasons import reason_of
 
 # Operations that change nothing at inference.
 _IDLE = {

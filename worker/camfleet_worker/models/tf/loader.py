@@ -12,6 +12,7 @@ import keras
 from camfleet.errors import ModelRefused, UnsupportedModelFile
 from camfleet.registry.cards import check_model_file
 from camfleet_worker.models.model_file import configuration, read_origin, references
+from camfleet_worker.models.tf.unreadable import cause, plain_kind
 
 LAMBDA = "lambda"
 
@@ -46,22 +47,29 @@ def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = F
                 path, custom_objects=objects, compile=False, safe_mode=not lambdas
             )
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = cause(configuration(path), error, set(objects))
             raise UnsupportedModelFile(
-                f"Keras {keras.__version__} can't read {path.name}: {reason} (rebuild it from "
-                "Keras' own layers, or see `camfleet models convert` for old files)"
+                f"Keras {keras.__version__} can't read {path.name}: {reason}"
             ) from error
 
 
 def _check_configuration(path: Path, named: set[str], *, lambdas: bool) -> None:
     for reference in references(configuration(path)):
-        kind = str(reference["class_name"]).split(">")[-1]
+        kind = plain_kind(reference)
         module = str(reference.get("module") or "keras")
         library = module.partition(".")[0]
         if kind == "Lambda" and not lambdas:
             raise UnsupportedModelFile(
                 f"{path.name} has a Lambda layer, which is code inside the file and is not run: "
-                "replace it by a layer of Keras' own (Rescaling, Activation, ...) and save again"
+                "replace it by a layer of Keras' own (Rescaling, Activation, ...) and save again, "
+                'or trust the file\'s code in the card (custom_code = ["lambda"]) and on the '
+                "workers (CAMFLEET_ALLOW_CUSTOM_CODE=1)"
+            )
+        if module == "__main__" and kind not in named:
+            raise UnsupportedModelFile(
+                f"{path.name} asks for {kind}, which was defined in a script: put it into a module "
+                "that is installed on the workers and name it in the card "
+                f'(custom_code = ["MODULE:{kind}"])'
             )
         if library not in _KNOWN_LIBRARIES and kind not in named:
             raise UnsupportedModelFile(

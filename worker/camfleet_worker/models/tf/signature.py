@@ -8,6 +8,12 @@ from camfleet.errors import ModelRefused
 from camfleet_worker.models.split import Extra
 from camfleet_worker.models.tf.flat_graph import FlatGraph
 
+SUBCLASSED = (
+    "it is subclassed or was never built; build it with the functional API or as a Sequential with "
+    "an Input and load the weights into it"
+)
+_PICTURE = "a picture (height, width, channels)"
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -29,21 +35,72 @@ def choose_ends(model: Any, signature: Signature) -> tuple[str, int]:
     """
     inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
     if not inputs or not outputs:
-        raise ModelRefused(
-            "the model has no defined input and output (a subclassed or unbuilt model): build it "
-            "with the functional API or as a Sequential with an Input and load the weights into it"
-        )
-    image = _image(inputs, signature)
+        raise ModelRefused(f"the model has no defined input and output: {SUBCLASSED}")
+    image = picture_of(inputs, signature.image)
     expected = tuple(image.shape[1:])
-    fits = len(expected) == 3 and all(
+    if not all(
         mine in (None, yours) for mine, yours in zip(expected, signature.shape, strict=True)
-    )
-    if not fits:
+    ):
         raise ModelRefused(
             f"the model's input is {expected} (height, width, channels), the card says "
             f"{signature.shape}: correct input.height, input.width or input.color in the card"
         )
     return image.name, _output(model, signature)
+
+
+def picture_of(inputs: Sequence[Any], name: str | None = None) -> Any:
+    """Return the input that takes the picture: the one named, or the only one that can.
+
+    Raises `ModelRefused` where there's none or more than one.
+    """
+    there = ", ".join(f"{tensor.name} {tuple(tensor.shape[1:])}" for tensor in inputs)
+    if name is not None:
+        named = [tensor for tensor in inputs if tensor.name == name]
+        if not named:
+            raise ModelRefused(f"the model has no input {name!r}; it has {there}")
+        return _check_picture(named[0])
+    if len(inputs) == 1:
+        return _check_picture(inputs[0])
+    pictures = [tensor for tensor in inputs if len(tensor.shape) == 4]
+    if not pictures:
+        raise ModelRefused(f"the model has the inputs {there}: none of them is {_PICTURE}")
+    if len(pictures) != 1:
+        raise ModelRefused(
+            f"which input is the image? The model has {there}: set image_input in the card"
+        )
+    return _check_picture(pictures[0])
+
+
+def _check_picture(tensor: Any) -> Any:
+    """Return an input that takes pictures; raise `ModelRefused` for any other."""
+    shape = tuple(tensor.shape[1:])
+    trouble = _trouble(shape)
+    if trouble:
+        raise ModelRefused(f"the model's input is {shape}: {trouble}")
+    return tensor
+
+
+def _trouble(shape: tuple[int | None, ...]) -> str:
+    """Return why an input of this shape takes no picture, whatever the card says, or ""."""
+    if len(shape) != 3:  # height, width, channels
+        kinds = {
+            1: "a list of numbers",
+            2: "a sequence, as one-dimensional networks take it",
+            4: "a volume or film, as three-dimensional and time-distributed networks take it",
+        }
+        kind = kinds.get(len(shape), f"{len(shape)} axes")
+        return f"that is {kind}, and camfleet explains networks that take {_PICTURE}"
+    if shape[2] in (None, 1, 3):
+        return ""
+    if shape[0] in (1, 3):
+        return (
+            "its channels come first; build the model with data_format channels_last, whose input "
+            "is (height, width, channels), and load the weights into it"
+        )
+    return (
+        f"it has {shape[2]} channels, and photographs have 3 (input.color rgb or bgr) or 1 (gray), "
+        "which no card can change"
+    )
 
 
 def extras_of(graph: FlatGraph, defaults: Mapping[str, Sequence[float]]) -> tuple[Extra, ...]:
@@ -71,21 +128,6 @@ def pack_inputs(first: Any, others: Iterable[Any]) -> Any:
     """Return what a submodel takes: a tensor, or a list if there are further inputs."""
     rest = list(others)
     return [first, *rest] if rest else first
-
-
-def _image(inputs: Sequence[Any], signature: Signature) -> Any:
-    there = ", ".join(f"{tensor.name} {tuple(tensor.shape[1:])}" for tensor in inputs)
-    if signature.image is not None:
-        for tensor in inputs:
-            if tensor.name == signature.image:
-                return tensor
-        raise ModelRefused(f"the model has no input {signature.image!r}; it has {there}")
-    images = [tensor for tensor in inputs if len(tensor.shape) == 4] if len(inputs) > 1 else inputs
-    if len(images) != 1:
-        raise ModelRefused(
-            f"which input is the image? The model has {there}: set image_input in the card"
-        )
-    return images[0]
 
 
 def _output(model: Any, signature: Signature) -> int:
