@@ -17,6 +17,7 @@
     │   ├── ObjectMissing         nothing lies at that key of the object store
     │   ├── ObjectChanged         somebody wrote the object meanwhile
     │   ├── ObjectTooLarge        an object has more bytes than somebody wants to read
+    │   ├── ObjectDamaged         an object of a job is no longer what was written there
     │   ├── AccessDenied          the object store refuses the credentials
     │   └── ImageError            one image can't be used
     │       ├── SourceForbidden   the settings don't let a worker read from there
@@ -38,6 +39,9 @@
 Every class has a stable ``code`` that travels in results and messages; `from_code` turns
 code and message back into the class on the other side.
 """
+
+import difflib
+from collections.abc import Iterable
 
 
 class CamfleetError(Exception):
@@ -112,6 +116,10 @@ class ObjectChanged(CallerError):
 
 class ObjectTooLarge(CallerError):
     code = "object_too_large"
+
+
+class ObjectDamaged(CallerError):
+    code = "object_damaged"
 
 
 class AccessDenied(CallerError):
@@ -192,3 +200,12 @@ _BY_CODE = {kind.code: kind for kind in _tree(CamfleetError)}
 def from_code(code: str, message: str) -> CamfleetError:
     """Return the error that `code` names; an unknown code gives an `InternalError`."""
     return _BY_CODE.get(code, InternalError)(message)
+
+
+def check_codes(codes: Iterable[str]) -> None:
+    """Raise `InvalidRequest` for a code that no error has: a row can't have it either."""
+    for code in codes:
+        if code not in _BY_CODE:
+            near = difflib.get_close_matches(code, _BY_CODE, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_BY_CODE)}"
+            raise InvalidRequest(f"no error has the code {code!r}; {hint}")

@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from camfleet.broker.redis import redis_client
+from camfleet.errors import ObjectMissing
 from camfleet.jobstore import keys, parquet
 
 pytestmark = pytest.mark.usefixtures("model")
@@ -113,6 +116,18 @@ def test_a_table_shows_the_columns_asked_for(run, job, photos):
         (["--column", "prob"], 1, "no column 'prob'; the columns are item_id, image_uri"),
         (["--model", "cats"], 1, "has no model 'cats'; it was run with patches@1"),
         (["--class", "top:2"], 1, "'top:2' is no index and no label"),
+        (
+            ["--class", "brihgt"],
+            1,
+            "no model of the job has a class 'brihgt'; did you mean 'bright",
+        ),
+        (["--class", "2"], 1, "no model of the job has a class '2'; there are 2, such as"),
+        (["--code", "image_notfound"], 1, "has the code 'image_notfound'; did you mean 'image_not"),
+        (
+            ["--min-probability", "0.9", "--max-probability", "0.1"],
+            1,
+            "filter min_probability: 0.9 is more than max_probability, 0.1",
+        ),
         (["--status", "done"], 2, "'done' is not one of"),
         (["--min-probability", "2"], 2, "2.0 is not in the range"),
         (["--output", "rows.txt"], 2, "say --format csv, json or parquet"),
@@ -166,7 +181,8 @@ def test_an_export_that_breaks_leaves_no_file(run, client, job, tmp_path):
     finally:
         client.storage.put(key, kept, "application/vnd.apache.parquet")
     assert done.returncode == 1
-    assert "Result table is not Parquet" in done.stderr
+    assert f"{key} is damaged (Result table is not Parquet" in done.stderr
+    assert f"camfleet resume {job} runs its images again" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -175,6 +191,87 @@ def test_a_job_that_redis_forgot_is_read_from_object_storage(run, forgotten):
     assert done.returncode == 3, "an image failed, though its row wasn't asked for"
     assert len(done.stdout.splitlines()) == 1
     assert "read from object storage alone: Redis no longer knows it" in done.stderr
+
+
+@contextmanager
+def changed(client, job, data=None):
+    """Give the key of a job's last results part, which is missing or holds other bytes."""
+    record = client.job(job).record()
+    *_, ref = record.refs()
+    key = keys.results_part(record, ref)
+    kept = client.storage.get(key).data
+    client.storage.delete([key])
+    if data is not None:
+        client.storage.put(key, data(kept), "application/vnd.apache.parquet")
+    try:
+        yield key
+    finally:
+        client.storage.put(key, kept, "application/vnd.apache.parquet")
+
+
+def test_a_part_that_is_gone_is_named_and_exits_one_whatever_is_asked(run, client, job, tmp_path):
+    with changed(client, job) as key:
+        for words in ([], ["--json"], ["--output", tmp_path / "rows.csv"], ["--class", "dark"]):
+            done = run("results", job, *words)
+            assert done.returncode == 1, words
+            assert f"1 of 3 results parts are missing: {key}; camfleet resume {job}" in done.stderr
+        assert key in run("verify", job).stderr
+        with pytest.raises(ObjectMissing, match=key):
+            list(client.job(job).results())
+
+
+def flip(data):
+    """Return a part with some bits of its first column changed."""
+    return data[:40] + bytes(byte ^ 0xFF for byte in data[40:400]) + data[400:]
+
+
+@pytest.mark.parametrize(
+    ("damage", "way"),
+    [
+        (lambda _: b"", "resume"),
+        (lambda _: b"broken", "retry"),
+        (lambda data: data[: len(data) // 2], "retry"),
+        (flip, "resume"),
+    ],
+    ids=["empty", "other", "cut", "flipped"],
+)
+def test_a_damaged_part_is_named_and_resume_and_retry_get_past_it(run, client, photos, damage, way):
+    job = run("submit", *photos[:6], "--model", "patches", "--watch").stdout.split()[0]
+    rows = [row.item_id for row in client.job(job).results()]
+    record = client.job(job).record()
+    *_, ref = record.refs()
+    key = keys.results_part(record, ref)
+    client.storage.put(key, damage(client.storage.get(key).data), "x/y")
+    for words in (["results", job], ["verify", job]):
+        done = run(*words)
+        assert done.returncode == 1, words
+        assert f"{key} is damaged (" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert run(way, job).returncode == 0
+    assert run("watch", job, "--timeout", "60").returncode == 0
+    verified = run("verify", job)
+    assert verified.returncode == 0, verified.stderr
+    assert [row.item_id for row in client.job(job).results()] == rows
+    assert client.job(job).status().ok == 6
+
+
+def test_a_file_that_holds_all_rows_exits_zero_though_images_failed(run, failed_job, tmp_path):
+    path = tmp_path / "rows.csv"
+    done = run("results", failed_job, "--output", path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_the_columns_are_listed_without_a_job(run):
+    done = run("results", "--list-columns")
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"^probability +float64 +0 to 1, by softmax or sigmoid", done.stdout, re.MULTILINE
+    )
+    listed = json.loads(run("results", "--list-columns", "--json").stdout)
+    assert {*parquet.RESULTS.names} <= {column["name"] for column in listed}
+    assert all(column["meaning"] for column in listed)
+    assert run("results").returncode == 2
 
 
 def test_missing_parts_of_a_forgotten_job_are_counted(run, client, forgotten):
@@ -187,8 +284,8 @@ def test_missing_parts_of_a_forgotten_job_are_counted(run, client, forgotten):
         done = run("results", forgotten, "--json")
     finally:
         client.storage.put(key, kept, "application/vnd.apache.parquet")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert f"1 of 1 results parts are missing; camfleet resume {forgotten}" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"1 of 1 results parts are missing: {key}; camfleet resume {forgotten}" in done.stderr
 
 
 def test_rows_are_there_while_redis_does_not_answer(run, job, worker_environ):

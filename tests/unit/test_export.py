@@ -17,7 +17,7 @@ from camfleet.contract.geometry import Focus
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import LayerMap, Result, Status, Timings
-from camfleet.errors import InvalidRequest
+from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobs.job import Job
 from camfleet.jobstore import keys, parquet
 from camfleet.results.export import FORMATS, first, flat, whole_file
@@ -114,15 +114,15 @@ def selected(columns=None, **filters):
     ],
 )
 def test_a_row_is_selected_where_it_passes_all_filters(filters, items):
-    part = selected(**filters)
-    assert "".join(part.table["item_id"].to_pylist()) == items
-    assert part.table.schema == parquet.RESULTS
-    assert part.failed == 2, "failed images are counted whether they are selected or not"
+    table, failed = selected(**filters)
+    assert "".join(table["item_id"].to_pylist()) == items
+    assert table.schema == parquet.RESULTS
+    assert failed == 2, "failed images are counted whether they are selected or not"
 
 
 def test_selected_rows_are_whole():
-    assert parquet.to_results(selected().table) == ROWS
-    assert parquet.to_results(selected(item="e").table) == ROWS[-1:]
+    assert parquet.to_results(selected()[0]) == ROWS
+    assert parquet.to_results(selected(item="e")[0]) == ROWS[-1:]
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_a_wrong_filter_is_named(filters, message):
 
 
 def test_columns_come_in_the_order_asked_for_and_once():
-    part = selected(["status", "item_id", "status"], min_probability=0.9)
-    assert part.table.to_pydict() == {"status": ["ok"], "item_id": ["b"]}
+    table, _ = selected(["status", "item_id", "status"], min_probability=0.9)
+    assert table.to_pydict() == {"status": ["ok"], "item_id": ["b"]}
 
 
 def test_an_unknown_column_is_named_with_those_there_are():
@@ -175,7 +175,7 @@ def same(cell, value):
 
 
 def test_all_formats_hold_the_same_rows():
-    found = [selected(status="ok").table, selected(status="failed").table]
+    found = [selected(status="ok")[0], selected(status="failed")[0]]
     objects = [json.loads(line) for line in written("json", found).splitlines()]
     assert objects == json.loads(msgspec.json.encode([ROWS[0], ROWS[2], ROWS[5], *ROWS[3:5]]))
     read = pq.read_table(pa.BufferReader(written("parquet", found)))
@@ -189,7 +189,7 @@ def test_all_formats_hold_the_same_rows():
 
 
 def test_a_nested_value_is_json_in_a_cell_and_null_is_none():
-    focus = flat(selected(["focus"]).table)["focus"].to_pylist()
+    focus = flat(selected(["focus"])[0])["focus"].to_pylist()
     assert focus[0] is None
     assert json.loads(focus[-1])["peak_y"] == 2.5
 
@@ -206,7 +206,7 @@ def test_no_rows_make_a_file_that_can_be_read(form):
 
 
 def test_many_small_parts_share_a_row_group():
-    one = selected(["item_id"], item="b").table
+    one = selected(["item_id"], item="b")[0]
     empty = one.slice(0, 0)
     data = written("parquet", itertools.chain([empty], [one] * 300, [empty]), one.schema)
     file = pq.ParquetFile(pa.BufferReader(data))
@@ -215,13 +215,13 @@ def test_many_small_parts_share_a_row_group():
 
 def test_a_limit_ends_within_a_part_and_reads_no_further():
     def stream():
-        yield selected(["item_id"]).table
-        yield selected(["item_id"]).table
+        yield selected(["item_id"])[0]
+        yield selected(["item_id"])[0]
         pytest.fail("a part too many was read")
 
     found = first(stream(), 8)
     assert [table.num_rows for table in found] == [6, 2]
-    assert sum(table.num_rows for table in first([selected().table] * 2, None)) == 12
+    assert sum(table.num_rows for table in first([selected()[0]] * 2, None)) == 12
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -305,7 +305,7 @@ def test_only_parts_of_the_chosen_model_are_read(job):
     job._storage.put(key, b"broken", "x/y")
     try:
         assert [row.item_id for row in job.results(model="cats")] == items([0, 1])
-        with pytest.raises(InvalidRequest, match="not Parquet"):
+        with pytest.raises(ObjectDamaged, match=f"{key}.*not Parquet"):
             list(job.results())
     finally:
         job._storage.put(key, kept, "x/y")

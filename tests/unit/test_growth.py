@@ -26,7 +26,7 @@ from camfleet.contract.messages import ExplainRequest, Reply
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import ChunkRef, JobRecord, RetryRecord
 from camfleet.contract.results import Result, Status
-from camfleet.errors import InvalidRequest
+from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobstore import parquet
 
 OLD = Path(__file__).parents[1] / "fixtures" / "v0.1.0"
@@ -244,7 +244,7 @@ def test_a_part_of_an_unnamed_version_says_so():
 
 
 def test_what_is_no_parquet_is_refused():
-    with pytest.raises(InvalidRequest, match="not Parquet"):
+    with pytest.raises(ObjectDamaged, match="not Parquet"):
         parquet.read_results(b"nothing")
 
 

@@ -1,12 +1,15 @@
 """How far a job is, as Redis knows it."""
 
 import time
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 
 RATE_EVENTS = 32
 _RATE_SECONDS = 10.0
+_TROUBLE = "trouble:"  # fields of a job's hash, by chunk
+_TROUBLES = 5
 
 State = Literal["queued", "running", "complete", "cancelled"]
 
@@ -29,6 +32,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     seconds_running: float
     in_work: int  # images explained in chunks that aren't counted yet; about
     callback: str | None  # how the callback of the end went
+    troubles: tuple[str, ...] = ()  # why some chunks can't be run at all, the first of them
+    submitted_at: datetime | None = None
+    started_at: datetime | None = None  # when a worker took the first chunk
+    ended_at: datetime | None = None  # when it was complete or cancelled
 
     @property
     def done(self) -> int:
@@ -51,23 +58,29 @@ def progress_of(
     counts = {name: int(row[name]) for name in ("ok", "no_evidence", "failed")}
     done, total = sum(counts.values()), int(row["total"])
     started = float(row.get("started_at", 0))
-    running = (float(row.get("finished_at", 0)) or time.time()) - started if started else 0.0
-    complete = "finished_at" in row
+    state = _state(row)
+    ended = {"complete": "finished_at", "cancelled": "cancelled_at"}.get(state)
+    end = float(row[ended]) if ended else time.time()
+    running = max(0.0, end - started) if started else 0.0
     fresh = done - int(row["before"])  # a job that was resumed or retried begins with some
-    rate = _rate(done, fresh, running, [] if complete else events)
+    rate = _rate(done, fresh, running, [] if ended else events)
     return Progress(
         job_id=job_id,
-        state=_state(row),
+        state=state,
         total=total,
         failures={code: int(number) for code, number in sorted(codes.items())},
         chunks=int(row["chunks"]),
         chunks_done=int(row["chunks_done"]),
         retry=int(row["retry"]),
         images_per_second=rate,
-        seconds_left=0.0 if complete else (total - done) / rate if rate else None,
+        seconds_left=_seconds_left(state, total - done, rate),
         seconds_running=running,
-        in_work=0 if complete else min(working, total - done),
+        in_work=0 if ended else min(working, total - done),
         callback=row.get("callback"),
+        troubles=tuple(row[name] for name in sorted(row) if name.startswith(_TROUBLE))[:_TROUBLES],
+        submitted_at=_time(row, "created_at"),
+        started_at=_time(row, "started_at"),
+        ended_at=_time(row, ended) if ended else None,
         **counts,
     )
 
@@ -78,6 +91,17 @@ def _state(row: dict[str, str]) -> State:
     if "cancelled_at" in row:
         return "cancelled"
     return "running" if "started_at" in row else "queued"
+
+
+def _time(row: dict[str, str], name: str) -> datetime | None:
+    return datetime.fromtimestamp(float(row[name]), UTC) if name in row else None
+
+
+def _seconds_left(state: State, images: int, rate: float | None) -> float | None:
+    """Return an estimate; of a cancelled job there is none."""
+    if state == "complete":
+        return 0.0
+    return images / rate if rate and state != "cancelled" else None
 
 
 def _rate(done: int, fresh: int, running: float, events: list[Any]) -> float | None:

@@ -1,8 +1,12 @@
 """The `camfleet` command. Data goes to stdout, progress and messages to stderr.
 
-Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images.
+Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images, 130 stopped by Ctrl-C.
 """
 
+import difflib
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -10,6 +14,8 @@ from typing import Any
 import click
 
 EXIT_FAILED_IMAGES = 3
+_EXIT_ERROR = 1
+EXIT_INTERRUPTED = 130  # as shells say it: 128 and the signal's number
 
 _COMMANDS = {
     "up": "camfleet.cli.up:up",
@@ -18,7 +24,7 @@ _COMMANDS = {
     "explain": "camfleet.cli.explain:explain",
     "submit": "camfleet.cli.submit:submit",
     "status": "camfleet.cli.jobs:status",
-    "watch": "camfleet.cli.jobs:watch",
+    "watch": "camfleet.cli.watch:watch",
     "results": "camfleet.cli.results:results",
     "jobs": "camfleet.cli.jobs:jobs",
     "cancel": "camfleet.cli.jobs:cancel",
@@ -43,14 +49,58 @@ class _Lazy(click.Group):
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:
-        from camfleet.errors import CamfleetError
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+        if args[0] not in _COMMANDS and near:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
-        try:
-            return super().invoke(ctx)
-        except CamfleetError as error:
-            click.echo(f"camfleet: {error}", err=True)
-            ctx.exit(1)
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # click's signature
+        **extra: Any,
+    ) -> Any:
+        words = sys.argv[1:] if args is None else list(args)
+        if not standalone_mode:
+            return super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+        with _report_errors(as_json="--json" in words):
+            code = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _report_errors(*, as_json: bool) -> Iterator[None]:
+    """Print what the block raises, with `as_json` as JSON on stdout, and exit by it."""
+    from camfleet.cli import output
+    from camfleet.errors import CamfleetError, InternalError, InvalidRequest
+
+    try:
+        yield
+    except CamfleetError as error:
+        output.error(error.code, error.message, as_json=as_json)
+        sys.exit(_EXIT_ERROR)
+    except click.ClickException as error:
+        if as_json:
+            output.error(InvalidRequest.code, error.format_message(), as_json=True)
+        else:
+            error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("camfleet: stopped by Ctrl-C", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        if not as_json:
+            raise
+        import traceback
+
+        traceback.print_exc()
+        output.error(InternalError.code, f"{type(error).__name__}: {error}", as_json=True)
+        sys.exit(_EXIT_ERROR)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,7 +108,8 @@ class _Lazy(click.Group):
 def group() -> None:
     """Explain image classifiers at queue scale: which pixels made the model decide so.
 
-    Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images.
+    Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images, 130 stopped by Ctrl-C. With
+    --json an error is {"error": {"code", "message"}} on stdout.
 
     Settings come from the environment (CAMFLEET_*); `camfleet up` prints a set that works.
     """

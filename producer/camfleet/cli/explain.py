@@ -36,9 +36,9 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **given: Any) -> Non
     if given["as_json"]:
         output.dump(rows)
     else:
-        output.table(map(output.result_row, rows), output.RESULT_COLUMNS)
+        output.results(rows)
     for row in failed:
-        click.echo(f"camfleet: {row['error_code']}: {row['error_message']}", err=True)
+        output.say(f"{row['error_code']}: {row['error_message']}")
     if failed:
         ctx.exit(EXIT_FAILED_IMAGES)
 
@@ -62,11 +62,14 @@ def _rows(client: Any, images: tuple[str, ...], given: dict[str, Any]) -> list[d
             )
         )
     with output.bar(len(images), "explaining") as bar:
-        for answer in answers:
+        for image, answer in zip(images, answers, strict=True):
             try:
-                rows += [encode(result) for result in answer.result(given["timeout"])]
+                found = [encode(result) for result in answer.result(given["timeout"])]
             except (ImageError, SourceUnreachable) as error:
-                rows.append(_failed(answer.image_uri, given["model"], error))
+                found = [_failed(answer.image_uri, given["model"], error)]
+            if answer.image_uri.startswith("s3://") and "://" not in image:
+                found = [{**row, "item_id": image} for row in found]  # uploaded: its own name
+            rows += found
             bar.update()
     return rows
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from camfleet.cli import options, output
+from camfleet.cli import options, output, terminal
+from camfleet.cli.terminal import iso, moment
 
 
 @click.group()
@@ -28,33 +29,44 @@ def models() -> None:
 @options.as_json
 def add(card: Path, *, as_json: bool, **options: Any) -> None:
     """Register the model of a card: upload it, and have a worker load and check it."""
-    with output.client() as client:
-        ref, report = client.models.add(card, **options)
+    with output.waiting(f"adding {card}", told=True) as say, output.client() as client:
+        ref, report = client.models.add(card, **options, on_step=say)
+    report["choices"] = _choices(card)
     if as_json:
         output.dump({"id": ref.id, "version": ref.version, "digest": ref.digest, "report": report})
         return
-    click.echo(f"{ref.id} version {ref.version}, digest {ref.digest}")
+    click.echo(f"{ref.id} version {ref.version} is registered")
+    click.echo(f"{'digest':13} {ref.digest}")
     _print_report(report)
 
 
 @models.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--card", type=click.Path(path_type=Path), help="The card of a model file.")
+@click.option(
+    "--image",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Also print the top classes of this picture.",
+)
 @options.as_json
 @click.pass_context
-def check(ctx: click.Context, /, path: Path, card: Path | None, *, as_json: bool) -> None:
+def check(
+    ctx: click.Context, /, path: Path, card: Path | None, image: Path | None, *, as_json: bool
+) -> None:
     """Report whether a model can be explained, at which layer, and why. Needs no server.
 
     PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
     """
-    report = _plain_refusal(path) or _run(
-        "models.model_report", [str(path), *(["--card", str(card)] if card else [])]
-    )
+    words = ["--card", str(card)] if card else []
+    words += ["--image", str(image)] if image else []
+    report = _plain_refusal(path) or _run("models.model_report", [str(path), *words])
     if as_json:
         output.dump(report)
         ctx.exit(1 if "error" in report else 0)
     _refuse(report)
     _print_report(report)
+    if image:
+        _print_classes(report["image"])
 
 
 @models.command()
@@ -96,22 +108,22 @@ def convert(
 @options.as_json
 def list_(*, as_json: bool) -> None:
     """List the registered models, all versions."""
-    from datetime import UTC, datetime
-
     from camfleet.contract.codec import encode
 
     with output.client() as client:
         entries = [encode(entry) for entry in client.models.list()]
     if as_json:
-        output.dump(entries)
+        output.dump([{**entry, "added": iso(entry["added_at"])} for entry in entries])
         return
-    if not entries:
-        click.echo("no models yet; add one: camfleet models add CARD.toml", err=True)
     for entry in entries:
-        entry["added"] = datetime.fromtimestamp(entry["added_at"], UTC).isoformat(" ", "seconds")
+        entry["added"] = moment(entry["added_at"])
         entry["digest"] = entry["digest"][:12]
-    if entries:
-        output.table(entries, ("id", "version", "digest", "added"))
+    output.table(
+        entries,
+        ("id", "version", "digest", "added"),
+        whole=("id", "version"),
+        empty="no models yet; add one: camfleet models add CARD.toml",
+    )
 
 
 @models.command(name="show")
@@ -175,21 +187,28 @@ def _refuse(report: dict[str, Any]) -> None:
         raise from_code(report["error"]["code"], report["error"]["message"])
 
 
+def _choices(card: Path) -> list[dict[str, Any]]:
+    """Return how a card prepares photographs, and which of that its file leaves out."""
+    from camfleet.registry.cards import load_card
+    from camfleet.registry.choices import card_choices, said_fields
+
+    return [choice._asdict() for choice in card_choices(load_card(card), said_fields(card))]
+
+
 def _print_report(report: dict[str, Any]) -> None:
-    height, width = report["grid"]
     last = ", ".join(f"{layer['path']} {layer['grid']}" for layer in report["candidates"][-4:])
     others = ", ".join(f"{one['name']} {one['shape']}" for one in report["other_inputs"])
     times = report["milliseconds_per_image"]
-    removed = "" if report["ending"] == "linear" else f"; {report['ending']} taken off for logits"
     lines = {
         "file": f"{report['format']}, written by Keras {report['keras_version']}",
         "input": " x ".join(map(str, report["input"])) + " (height x width x channels)",
         "other inputs": others or "none",
+        **{choice["name"]: _choice(choice) for choice in report.get("choices", ())},
         "layer": f"{report['layer']} ({report['why']})",
-        "feature maps": f"{report['channels']} of {height} x {width}",
+        "feature maps": _feature_maps(report),
         "other layers": last,
         "head": ", ".join(report["head"]),
-        "outputs": f"{report['classes']} classes, activation {report['activation']}{removed}",
+        "outputs": _outputs(report),
         "methods": ", ".join(report["methods"])
         + ("" if "cam" in report["methods"] else f" (not cam: {report['cam']})"),
         "split error": f"{report['split_error']:.1e}",
@@ -199,5 +218,40 @@ def _print_report(report: dict[str, Any]) -> None:
         "time": f"forward pass {times['forward']:.2f} ms, head's gradient "
         f"{times['head_gradient']:.2f} ms per image",
     }
+    room = terminal.width(sys.stdout)
     for name, text in lines.items():
-        click.echo(f"{name:13} {text}")
+        click.echo(f"{name:13} {terminal.wrap(text, 14, room, lines=9)}")
+
+
+def _choice(choice: dict[str, Any]) -> str:
+    return f"{choice['value']}{' (default)' if choice['default'] else ''}"
+
+
+def _feature_maps(report: dict[str, Any]) -> str:
+    """Return the size of the grid, where it lies in the input, and what that rests on."""
+    height, width = report["grid"]
+    text = f"{report['channels']} of {height} x {width}"
+    if report.get("covers"):
+        top, bottom, left, right = report["covers"]
+        text += f", on rows {top:g} to {bottom:g} and columns {left:g} to {right:g} of the input"
+    if report.get("assumed"):
+        text += f" (assumed: {', '.join(report['assumed'])} leaves places alone)"
+    return text
+
+
+def _outputs(report: dict[str, Any]) -> str:
+    """Return what the outputs mean, why, and whether that's a guess."""
+    text = f"{report['classes']} classes, activation {report['activation']}"
+    meant = report.get("outputs")  # missing where an earlier version has checked the model
+    if not meant:
+        removed = report["ending"] != "linear"
+        return text + (f"; {report['ending']} taken off for logits" if removed else "")
+    guess = " (a guess: set activation in the card)" if meant["guessed"] else ""
+    return f"{text}; {meant['reason']}{guess}"
+
+
+def _print_classes(picture: dict[str, Any]) -> None:
+    """Print the top classes of a picture as a table."""
+    click.echo(f"\n{terminal.clean(picture['path'])}")
+    rows = [{"class": one["class_name"], **one} for one in picture["classes"]]
+    output.table(rows, ("class", "probability", "logit"))

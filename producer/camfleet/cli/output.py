@@ -1,17 +1,34 @@
-"""What commands print: tables, JSON and progress bars; and the client they ask."""
+"""What commands print: rows, errors, JSON and progress; and the client they ask."""
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from camfleet import Client, Progress
+from camfleet.cli.tables import table
+from camfleet.cli.terminal import bar, clean, waiting, width, wrap
 
+if TYPE_CHECKING:
+    from camfleet import Client
+
+__all__ = [
+    "bar",
+    "client",
+    "dump",
+    "error",
+    "name_failures",
+    "result_row",
+    "say",
+    "table",
+    "waiting",
+]
+
+_PREFIX = "camfleet: "
 RESULT_COLUMNS = ("image", "model", "class", "probability", "layer", "status", "heatmap")
+RESULT_OPTIONAL = ("layer", "heatmap")  # where a terminal is narrow
 
 
 @contextmanager
@@ -26,34 +43,50 @@ def client() -> "Iterator[Client]":
 def result_row(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return a result, as plain data, as a line of the table."""
     return {
-        "image": result["image_uri"],
+        "image": _name(result),
         "model": result["model_id"],
         "class": result["class_name"],
         "probability": result["probability"],
         "layer": result["layer"],
         "status": result["status"],
-        "heatmap": result["heatmap_uri"] or result["overlay_uri"] or result["error_code"],
+        "heatmap": result["heatmap_uri"]
+        or result["overlay_uri"]
+        or result["error_code"]
+        or result["error_message"],
     }
 
 
-def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Print rows as a table on stdout."""
-    from tabulate import tabulate
-
-    cells = [[row.get(column) for column in columns] for row in rows]
-    formats = [".4f" if column == "probability" else "g" for column in columns]
-    text = [number for number, name in enumerate(columns) if name != "probability"]
-    if not cells:
-        click.echo("nothing", err=True)
-        return
-    click.echo(tabulate(cells, columns, floatfmt=formats, missingval="-", disable_numparse=text))
+def results(rows: Iterable[Mapping[str, Any]], *, empty: str = "nothing") -> None:
+    """Print results, as plain data, as a table."""
+    table(map(result_row, rows), RESULT_COLUMNS, optional=RESULT_OPTIONAL, empty=empty)
 
 
-def progress_fields(progress: "Progress") -> dict[str, Any]:
-    """Return a job's progress as plain data."""
-    import msgspec
+def name_failures(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Say on stderr why rows failed: for each error code the first message."""
+    messages: dict[str, list[str]] = {}
+    for row in rows:
+        if row["error_code"]:
+            messages.setdefault(row["error_code"], []).append(row["error_message"] or "")
+    room = width(sys.stderr)
+    for code, found in messages.items():
+        others = len(found) - 1
+        gap = "\n" + " " * len(_PREFIX) if room else " "
+        more = f"{gap}(and {others} more with this code)" if others else ""
+        text = wrap(f"{code}: {found[0]}", len(_PREFIX), room)
+        click.echo(f"{_PREFIX}{text}{more}", err=True)
 
-    return {**msgspec.to_builtins(progress), "done": progress.done}
+
+def say(text: str) -> None:
+    """Print a message on stderr; controls in it are escaped."""
+    click.echo(_PREFIX + "\n".join(map(clean, text.splitlines())), err=True)
+
+
+def error(code: str, message: str, *, as_json: bool) -> None:
+    """Print an error: as a message on stderr, or as JSON on stdout."""
+    if as_json:
+        dump({"error": {"code": code, "message": message}})
+    else:
+        say(message)
 
 
 def dump(data: Any) -> None:
@@ -61,10 +94,8 @@ def dump(data: Any) -> None:
     click.echo(json.dumps(data, ensure_ascii=False))
 
 
-def bar(total: int | None, what: str, unit: str = "image", *, silent: bool = False) -> Any:
-    """Return a progress bar on stderr, silent where that's no terminal."""
-    from tqdm import tqdm
-
-    return tqdm(
-        total=total, desc=what, unit=unit, disable=silent or None, file=sys.stderr, leave=False
-    )
+def _name(result: Mapping[str, Any]) -> str:
+    """Return an image's name: of an uploaded file its own."""
+    uri: str = result["image_uri"]
+    uploaded = "/uploads/" in uri and uri.startswith("s3://")
+    return result["item_id"] or uri if uploaded else uri

@@ -53,6 +53,9 @@ def show(progress: "Progress", messages: dict[str, str]) -> None:
             ("callback", progress.callback),
         ]
     )
+    room = terminal.width(sys.stdout)
+    for trouble in progress.troubles:
+        click.echo(f"{'trouble':{_INDENT}}{terminal.wrap(trouble, _INDENT, room, lines=6)}")
 
 
 def line(progress: "Progress") -> str:

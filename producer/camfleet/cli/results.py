@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, options, output
+from camfleet.cli import EXIT_FAILED_IMAGES, options, output, terminal
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 
 if TYPE_CHECKING:
     from camfleet.jobstore.parquet import Table
+    from camfleet.results.coverage import Coverage
     from camfleet.results.query import Selection
 
 _TABLE_ROWS = 100
+_TWO_LINES = 110  # columns of a terminal below which a column's meaning has lines of its own
+_EMPTY = "no row (yet) that passes the filters"
 _FILTERS = (
     click.option(
         "--status", multiple=True, type=click.Choice(list(map(str, Status))), help="How it ended."
@@ -30,11 +33,17 @@ _FILTERS = (
     click.option("--max-probability", type=click.FloatRange(0, 1), help="Inclusive."),
     click.option("--item", multiple=True, help="Id of an item."),
     click.option("--image", metavar="TEXT", help="A part of the image's URI."),
+    click.option(
+        "--where",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A column that the job kept of its manifest, such as label, and its value.",
+    ),
 )
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", required=False, metavar="JOB")
 @options.add_options(_FILTERS)
 @click.option(
     "--column",
@@ -43,6 +52,7 @@ _FILTERS = (
     metavar="NAME",
     help="Repeat for several.  [default: all, but raw maps in Parquet only]",
 )
+@click.option("--list-columns", is_flag=True, help="Name the columns and their meanings; no job.")
 @click.option("--maps", is_flag=True, help="Raw maps in CSV and JSON too.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many rows.")
 @click.option(
@@ -55,23 +65,45 @@ _FILTERS = (
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; it takes its name when it's complete.  [default: stdout]",
+    help="File to write; it takes its name when all rows are written.  [default: stdout]",
 )
 @click.pass_context
-def results(ctx: click.Context, /, job_id: str, **given: Any) -> None:
+def results(ctx: click.Context, /, job_id: str | None, **given: Any) -> None:
     """Print a job's rows, or write them to a file.
 
     A table shows the first hundred, the other formats give all. A row must pass all filters; an
-    option that stands several times means any of its values. Exit code 3 if the job is complete
-    and images failed.
+    option that stands several times means any of its values.
+
+    Exit code 1 where rows are missing that there should be. Printed rows: 3 if the job is complete
+    and images failed. With --output: 0 if the file holds all rows that were asked for, 1 if the job
+    hasn't ended.
     """
+    form = _form(given["form"], given["output"])
+    with _quiet_pipe(ctx):
+        if given["list_columns"]:
+            _list_columns(form)
+            return
+        if not job_id:
+            raise click.UsageError("Missing argument 'JOB'.", ctx)
+        found = _read(job_id, form, given)
+    for note in found.notes:
+        output.say(note)
+    if found.lost or (given["output"] and not found.whole):
+        ctx.exit(1)
+    if found.failed and not given["output"]:
+        ctx.exit(EXIT_FAILED_IMAGES)
+
+
+def _read(job_id: str, form: str, given: dict[str, Any]) -> "Coverage":
+    """Print or write the rows; return how much of the job they are."""
+    from camfleet.results import classes
     from camfleet.results.coverage import Reading
 
-    form = _form(given["form"], given["output"])
-    with _quiet_pipe(ctx), output.client() as client:
+    with output.client() as client:
         job = client.job(job_id)
         record = job.record()
         selection = _selection(record, form, given)
+        classes.refuse_unknown(record, client.storage, selection, given["class_"] or None)
         reading = Reading(record, client.storage, selection)
         silent = form != "table" and not given["output"] and sys.stdout.isatty()
         with (
@@ -79,11 +111,23 @@ def results(ctx: click.Context, /, job_id: str, **given: Any) -> None:
             closing(reading.tables(bar.update)) as tables,
         ):
             _give(tables, selection, form, given, bar)
-        coverage = reading.coverage(job.status)
-    for note in coverage.notes:
-        click.echo(f"camfleet: {note}", err=True)
-    if coverage.failed:
-        ctx.exit(EXIT_FAILED_IMAGES)
+        return reading.coverage(job)
+
+
+def _list_columns(form: str) -> None:
+    from camfleet.results.columns import columns
+
+    rows = [column._asdict() for column in columns()]
+    if form == "json":
+        output.dump(rows)
+        return
+    room = terminal.width(sys.stdout)
+    for row in rows:
+        head = f"{row['name']:26} {row['type']:22} "
+        if room and room < _TWO_LINES:
+            head = f"{row['name']}  ({row['type']})\n    "
+        indent = len(head.rpartition("\n")[2])
+        click.echo(head + terminal.wrap(row["meaning"], indent, room, lines=9))
 
 
 def _form(form: str | None, path: Path | None) -> str:
@@ -104,8 +148,22 @@ def _selection(record: JobRecord, form: str, given: dict[str, Any]) -> "Selectio
     from camfleet.results.query import Filters, Selection
 
     columns = columns_for(form, given["columns"], maps=given["maps"])
-    filters = {name: given[name] for name in Filters.__annotations__ if given[name] != ()}
+    values = {name: given.get(name) for name in Filters.__annotations__}
+    filters = {name: value for name, value in values.items() if value not in (None, ())}
+    if given["where"]:
+        filters["where"] = _where(given["where"])
     return Selection.of(record, columns, filters)
+
+
+def _where(texts: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the values of `--where` by the name of their column."""
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise click.BadParameter(f"--where {text!r} is not of the form NAME=VALUE")
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def _give(
@@ -132,18 +190,12 @@ def _print(
     bar.close()  # before something is printed
     shown = rows[:most]
     if columns:
-        output.table(shown, tuple(dict.fromkeys(columns)))
+        output.table(shown, tuple(dict.fromkeys(columns)), empty=_EMPTY)
     else:
-        output.table(map(output.result_row, shown), output.RESULT_COLUMNS)
-        _name_failures(shown)
+        output.results(shown, empty=_EMPTY)
+        output.name_failures(shown)
     if len(rows) > most and not limit:
         click.echo("there are more rows: --format csv, json or parquet gives all", err=True)
-
-
-def _name_failures(rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        if row["error_code"]:
-            click.echo(f"camfleet: {row['error_code']}: {row['error_message']}", err=True)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import re
 import sys
 import textwrap
 import threading
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -153,26 +154,46 @@ def waiting(what: str, *, told: bool = False) -> Iterator[Callable[[str], None]]
             click.echo(f"camfleet: {clean(what)}", err=True)
         yield lambda _text: None
         return
-    now = [what]
-    over = threading.Event()
-    thread = threading.Thread(target=_spin, args=(now, over), daemon=True)
-    thread.start()
+    spinner = _Spinner(what)
     try:
-        yield lambda text: now.__setitem__(0, text)
+        yield spinner.say
     finally:
-        over.set()
-        thread.join()
+        spinner.close()
 
 
-def _spin(now: list[str], over: threading.Event) -> None:
-    """Draw a line again and again with the seconds that it has stood, and take it away at last."""
-    for place, frame in enumerate(itertools.cycle(_FRAMES)):
-        seconds = f" ({duration(place * _FRAME_SECONDS)})" if place * _FRAME_SECONDS >= 10 else ""
-        room = (width(sys.stderr) or _PLAIN_WIDTH) - 3 - len(seconds)
-        text = shorten(clean(now[0]), max(10, room))
-        sys.stderr.write(f"\r\x1b[K{frame} {text}{seconds}")
-        sys.stderr.flush()
-        if over.wait(_FRAME_SECONDS):
-            break
-    sys.stderr.write("\r\x1b[K")
-    sys.stderr.flush()
+class _Spinner:
+    """A line on stderr that is drawn again and again, with the seconds that it has stood there."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._since = time.monotonic()
+        self._frames = itertools.cycle(_FRAMES)
+        self._drawing = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def say(self, what: str) -> None:
+        self._what, self._since = what, time.monotonic()
+        self._draw()
+
+    def close(self) -> None:
+        """Take the line away."""
+        self._over.set()
+        self._thread.join()
+        self._write("")
+
+    def _spin(self) -> None:
+        while not self._over.wait(_FRAME_SECONDS):
+            self._draw()
+
+    def _draw(self) -> None:
+        seconds = time.monotonic() - self._since
+        end = f" ({duration(int(seconds))})" if seconds >= 10 else ""
+        room = (width(sys.stderr) or _PLAIN_WIDTH) - 3 - len(end)
+        self._write(f"{next(self._frames)} {shorten(clean(self._what), max(10, room))}{end}")
+
+    def _write(self, text: str) -> None:
+        with self._drawing:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()

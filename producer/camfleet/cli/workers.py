@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camfleet.cli import options, output
+from camfleet.cli.terminal import duration, iso
 
 if TYPE_CHECKING:
     from camfleet.broker.heartbeats import WorkerState
 
+_WHOLE = ("worker", "state")
+_OPTIONAL = ("device", "images", "up", "version")  # where a terminal is narrow
+_EMPTY = "no live worker; start one: celery -A camfleet_worker worker, or camfleet up"
 _COLUMNS = ("worker", "version", "state", "device", "images/s", "images", "models", "in work", "up")
 
 
@@ -22,12 +26,12 @@ def workers(*, as_json: bool) -> None:
     with output.client() as client:
         found = client.workers()
     if as_json:
-        output.dump([encode(worker) for worker in found])
+        output.dump([{**encode(worker), "started": iso(worker.started_at)} for worker in found])
         return
-    output.table(map(_row, found), _COLUMNS)
+    output.table(map(_row, found), _COLUMNS, whole=_WHOLE, optional=_OPTIONAL, empty=_EMPTY)
     for worker in found:
         if worker.trouble:
-            click.echo(f"camfleet: {worker.name}: {worker.trouble}", err=True)
+            output.say(f"{worker.name}: {worker.trouble}")
 
 
 @click.command()
@@ -45,6 +49,7 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
     found: list[WorkerState] = []
     with output.client() as client:
         try:
+            client.ping()
             found = of_host(client.workers(), host)
             troubles = [f"{worker.name}: {worker.trouble}" for worker in found if worker.trouble]
             if not found:
@@ -57,7 +62,7 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
     elif not troubles:
         click.echo(f"healthy: {', '.join(names)}")
     for trouble in troubles:
-        click.echo(f"camfleet: unhealthy: {trouble}", err=True)
+        output.say(f"unhealthy: {trouble}")
     if troubles:
         ctx.exit(1)
 
@@ -76,5 +81,5 @@ def _row(worker: "WorkerState") -> dict[str, Any]:
         "images": worker.images,
         "models": ", ".join(worker.models) or None,
         "in work": ", ".join(chunks + asked) or None,
-        "up": f"{time.time() - worker.started_at:.0f} s",
+        "up": duration(time.time() - worker.started_at),
     }

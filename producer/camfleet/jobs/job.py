@@ -3,16 +3,19 @@
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Unpack
 
+from msgspec.structs import replace
+
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.progress import Progress
-from camfleet.contract.records import JobRecord
+from camfleet.contract.records import JobRecord, LeftOut
 from camfleet.contract.results import Result
-from camfleet.errors import UnknownJob
+from camfleet.errors import BrokerUnavailable, UnknownJob
 from camfleet.jobs.recovery import Verification, verify
-from camfleet.jobstore.records import read_record
+from camfleet.jobstore.records import read_left_out, read_record
 from camfleet.storage.storage import Storage
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ class Job:
     ) -> None:
         self.id = job_id
         self.note = note  # what `submit` found, where the job existed already
+        self.warnings: tuple[str, ...] = ()  # of `submit`: what it waits for, what would fail
         self._storage = storage
         self._ledger = ledger
 
@@ -70,13 +74,36 @@ class Job:
         *_, last = self.watch(timeout=timeout)
         return last
 
+    def first_failures(self) -> dict[str, str]:
+        """Return the first message of each error code that images have failed with.
+
+        It's read from some of the results parts, those first of which Redis knows that images of
+        theirs failed; a rare code of a huge job may be absent.
+        """
+        from camfleet.results.failures import first_messages
+
+        codes = self.status().failures
+        if not codes:
+            return {}
+        hints = self._ledger.chunks_with_failures(self.id)
+        return first_messages(self.record(), self._storage, codes, hints)
+
     def cancel(self) -> None:
         """Stop the job before its next batch; what's done stays and counts."""
         self._ledger.cancel(self.id)
 
+    def chunks_left(self) -> list[int]:
+        """Return the numbers of the chunks that aren't counted yet."""
+        return self._ledger.not_done(self.id)
+
     def verify(self) -> Verification:
         """Read all parts again and report whether every image is there exactly once."""
-        return verify(self.record(), self._storage, self._ledger)
+        found = verify(self.record(), self._storage, self._ledger)
+        return replace(found, left_out=self.left_out())
+
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Return which files of its sources the job doesn't take, by kind and with the reason."""
+        return read_left_out(self._storage, self.id)
 
     def record(self) -> JobRecord:
         """Return what was asked; raise `UnknownJob`."""
@@ -99,15 +126,23 @@ class Job:
         """Yield the results as Arrow tables (pyarrow.Table), one per part that has rows.
 
         Only the named columns are read; without `columns` all of them are. For pandas, DuckDB and
-        the like; memory stays flat. Raises `InvalidRequest` naming the column or filter.
+        the like; memory stays flat. Raises `InvalidRequest` naming the column or filter,
+        `ObjectDamaged` naming a part that can't be read and, at the end, `ObjectMissing` naming
+        parts that are gone.
         """
+        from camfleet.results import classes
+        from camfleet.results.coverage import Reading
         from camfleet.results.query import Selection
-        from camfleet.results.read import read_parts
 
         record = self.record()
-        for part in read_parts(record, self._storage, Selection.of(record, columns, filters)):
-            if part.table is not None and part.table.num_rows:
-                yield part.table
+        selection = Selection.of(record, columns, filters)
+        classes.refuse_unknown(record, self._storage, selection, filters.get("class_"))
+        reading = Reading(record, self._storage, selection)
+        for table in reading.tables():
+            if table.num_rows:
+                yield table
+        with suppress(UnknownJob, BrokerUnavailable):
+            reading.refuse_losses(self)
 
 
 def new_id() -> str:

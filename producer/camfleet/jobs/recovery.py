@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import Wire, decode_json
-from camfleet.contract.records import ChunkRef, JobRecord, RetryRecord
+from camfleet.contract.records import ChunkRef, JobRecord, LeftOut, RetryRecord
 from camfleet.contract.results import Status
-from camfleet.errors import UnknownJob
+from camfleet.errors import ObjectDamaged, ObjectMissing, UnknownJob
 from camfleet.jobstore import keys
 from camfleet.jobstore.claim import UNCLAIMED, Claim
 from camfleet.jobstore.totals import Totals
@@ -27,6 +27,7 @@ class Verification(Wire, frozen=True, kw_only=True):
     failed: int
     missing_parts: int
     faults: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()  # files of the sources that aren't in the job
 
     @property
     def passed(self) -> bool:
@@ -47,9 +48,9 @@ def rebuild(
 ) -> list[ChunkRef]:
     """Write the ledger anew from the results parts that exist; return the chunks to run.
 
-    Those are the missing ones, and those that the latest retry hasn't replaced. The claim is
-    renewed before each part is read. The ledger changes at the end, in one step: what workers count
-    before that is forgotten, and counted again when they meet those chunks done.
+    Those are the missing and the damaged ones, and those that the latest retry hasn't replaced. The
+    claim is renewed before each part is read. The ledger changes at the end, in one step: what
+    workers count before that is forgotten, and counted again when they meet those chunks done.
     """
     from camfleet.jobstore.results_parts import Outcomes
 
@@ -62,7 +63,8 @@ def rebuild(
     for first in record.refs():
         claim.renew()
         ref = replace(first, retry=number)
-        found = outcomes.find(record, ref) if keys.results_part(record, ref) in there else None
+        listed = keys.results_part(record, ref) in there
+        found = outcomes.find_readable(record, ref) if listed else None
         again = (ref.model, ref.part) in retried
         if found and (not again or found.retry >= number):
             done.append(record.number(ref))
@@ -76,37 +78,74 @@ def rebuild(
 
 def verify(record: JobRecord, storage: Storage, ledger: Ledger) -> Verification:
     """Read all parts again: each item has one result per model, in order, and the ledger agrees."""
-    from camfleet.jobstore.results_parts import Outcomes
-
-    outcomes = Outcomes(storage)
-    totals = Totals()
-    faults: list[str] = []
-    missing = 0
-    for ref, items in _parts(record, storage):
-        found = outcomes.find(record, ref)
-        if found is None:
-            missing += 1
-            continue
-        if [image.item_id for image in found.images] != [item.item_id for item in items]:
-            key = keys.results_part(record, ref)
-            faults.append(f"{key}: its rows are not those of the manifest part")
-        totals.add(Totals.of(found.images))
-    faults += _against_ledger(record, ledger, totals, missing)
+    found = _Findings()
+    for part in range(record.parts):
+        _verify_part(record, storage, part, found)
+    totals = found.totals
     return Verification(
         job_id=record.job_id,
         images=record.images,
-        **{str(status): totals.statuses[status] for status in Status},
-        missing_parts=missing,
-        faults=tuple(faults),
+        ok=totals.statuses[Status.OK],
+        no_evidence=totals.statuses[Status.NO_EVIDENCE],
+        failed=totals.statuses[Status.FAILED],
+        missing_parts=len(found.missing),
+        faults=(*found.faults, *_against_ledger(record, ledger, found)),
     )
 
 
-def _against_ledger(
-    record: JobRecord, ledger: Ledger, totals: Totals, missing: int
-) -> Iterator[str]:
+@dataclass
+class _Findings:
+    """What reading a job's parts has shown so far."""
+
+    totals: Totals = field(default_factory=Totals)
+    missing: list[str] = field(default_factory=list)  # keys
+    faults: list[str] = field(default_factory=list)
+
+
+def _verify_part(record: JobRecord, storage: Storage, part: int, findings: _Findings) -> None:
+    """Compare the results of all models for one part of the manifest with that part."""
+    from camfleet.jobstore.results_parts import Outcomes
+
+    items = _items(record, storage, part, findings)
+    for model in range(len(record.models)):
+        ref = ChunkRef(job_id=record.job_id, model=model, part=part, retry=0)
+        key = keys.results_part(record, ref)
+        try:
+            found = Outcomes(storage).find(record, ref)
+        except ObjectDamaged as error:
+            findings.faults.append(str(error))
+            continue
+        if found is None:
+            findings.missing.append(key)
+            continue
+        if items is not None and [image.item_id for image in found.images] != items:
+            findings.faults.append(f"{key}: its rows are not those of the manifest part")
+        findings.totals.add(Totals.of(found.images))
+
+
+def _items(record: JobRecord, storage: Storage, part: int, findings: _Findings) -> list[str] | None:
+    """Return the ids of a manifest part's items, None where they can't be read."""
+    from camfleet.jobstore import parquet
+
+    key = keys.manifest_part(record.job_id, part)
+    try:
+        return [item.item_id for item in parquet.read_manifest(storage.get(key).data)]
+    except ObjectMissing:
+        findings.faults.append(f"{key} is missing: its images can't be run again")
+    except ObjectDamaged as error:
+        findings.faults.append(f"{key} is damaged ({error}): its images can't be run again")
+    return None
+
+
+def _against_ledger(record: JobRecord, ledger: Ledger, findings: _Findings) -> Iterator[str]:
+    totals, missing = findings.totals, findings.missing
     if missing:
-        yield f"{missing} of {record.chunks} results parts are missing (camfleet resume runs them)"
-    elif totals.images != record.images:
+        names = missing[0] if len(missing) == 1 else f"{missing[0]} and others"
+        yield (
+            f"{len(missing)} of {record.chunks} results parts are missing: {names} "
+            "(camfleet resume runs them)"
+        )
+    elif totals.images != record.images and not findings.faults:
         yield f"the parts hold {totals.images} images, {record.images} were submitted"
     try:
         progress = ledger.progress(record.job_id)
@@ -119,12 +158,3 @@ def _against_ledger(
             yield f"Redis says {said} {status}, the parts hold {number}"
     if Counter(progress.failures) != totals.codes:
         yield f"Redis says failures {progress.failures}, the parts hold {dict(totals.codes)}"
-
-
-def _parts(record: JobRecord, storage: Storage) -> Iterator[tuple[ChunkRef, list[Any]]]:
-    from camfleet.jobstore import parquet
-
-    for part in range(record.parts):
-        items = parquet.read_manifest(storage.get(keys.manifest_part(record.job_id, part)).data)
-        for model in range(len(record.models)):
-            yield ChunkRef(job_id=record.job_id, model=model, part=part, retry=0), items

@@ -8,6 +8,7 @@ other producers out meanwhile.
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
@@ -15,15 +16,15 @@ from msgspec.structs import replace
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.sender import Sender
 from camfleet.contract.codec import decode, encode_json, sealed
-from camfleet.contract.records import ChunkRef, Item, JobRecord, RetryRecord
-from camfleet.errors import InvalidRequest, ObjectChanged, UnknownJob
+from camfleet.contract.records import ChunkRef, Item, JobRecord, LeftOut, RetryRecord
+from camfleet.errors import InvalidRequest, ObjectChanged, UnknownJob, check_codes
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobs import recovery
 from camfleet.jobs.job import Job
 from camfleet.jobstore import keys
 from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.manifest_parts import write_manifest
-from camfleet.jobstore.records import check_id, read_record
+from camfleet.jobstore.records import check_id, read_record, write_source
 from camfleet.jobstore.totals import Image
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
@@ -54,9 +55,11 @@ class Submitter:
         job_id: str,
         keep_duplicates: bool,
         on_progress: Callable[[int], None],
+        left_out: Callable[[], tuple[LeftOut, ...]] = tuple,
     ) -> Job:
         """Write and queue a job; `order` holds the fields of its record that the caller chose.
 
+        `left_out` is asked, once all items are read, what their sources hold beside them.
         If the id exists, a submit that was cut off is completed, and any other is left alone: the
         job's `note` says which.
         """
@@ -69,6 +72,7 @@ class Submitter:
             )
             claim.renew()
             self._reach("manifest-written")
+            write_source(self._storage, job_id, left_out())
             self._create(keys.job(job_id), encode_json(record), job_id)
             self._reach("record-written")
             self._ledger.open(record)
@@ -88,9 +92,11 @@ class Submitter:
     def retry(self, job_id: str, codes: tuple[str, ...]) -> tuple[Job, int]:
         """Run a complete job's failed rows again: all, or those with one of the error codes.
 
-        Returns the job and the number of images. Raises `UnknownJob`, and `InvalidRequest` unless
-        the job is complete.
+        Chunks whose results part is missing or damaged run again as a whole. Returns the job and
+        the number of images. Raises `UnknownJob`, and `InvalidRequest` for an unknown code and
+        unless the job is complete.
         """
+        check_codes(codes)
         record = read_record(self._storage, job_id)
         with self._ledger.claim(job_id) as claim:
             self._must_be_complete(record, claim)
@@ -104,10 +110,11 @@ class Submitter:
                 codes=codes,
                 chunks=(),
             )
-            chunks, images = self._failed(record, wanted, claim)
-            if images:
-                self._start_retry(record, replace(wanted, chunks=tuple(chunks)), claim)
-        return Job(job_id, self._storage, self._ledger), images
+            found = self._failed(record, wanted, claim)
+            if found.images:
+                retry = replace(wanted, chunks=tuple(found.chunks))
+                self._start_retry(record, retry, claim, lost=found.lost)
+        return Job(job_id, self._storage, self._ledger), found.images
 
     def _publish(self, record: JobRecord, refs: Iterable[ChunkRef], claim: Claim) -> None:
         """Send the messages of a job's chunks, in batches."""
@@ -178,30 +185,45 @@ class Submitter:
                 "it is complete (camfleet watch follows it, camfleet resume continues it)"
             )
 
-    def _failed(
-        self, record: JobRecord, wanted: RetryRecord, claim: Claim
-    ) -> tuple[list[tuple[int, int]], int]:
-        """Return model and part of each chunk with rows to run again, and how many these are."""
+    def _failed(self, record: JobRecord, wanted: RetryRecord, claim: Claim) -> "_Failed":
         from camfleet.jobstore.results_parts import Outcomes
 
-        outcomes, chunks, images = Outcomes(self._storage), [], 0
+        outcomes, failed = Outcomes(self._storage), _Failed([], 0, lost=False)
         for ref in record.refs():
             claim.renew()
-            found = outcomes.find(record, ref)
-            count = sum(map(_wanted_by(wanted), found.images if found else ()))
+            found = outcomes.find_readable(record, ref)
+            if found is None:
+                count = record.items_of(ref.part)
+                failed.lost = True
+            else:
+                count = sum(map(_wanted_by(wanted), found.images))
             if count:
-                chunks.append((ref.model, ref.part))
-                images += count
-        return chunks, images
+                failed.chunks.append((ref.model, ref.part))
+                failed.images += count
+        return failed
 
-    def _start_retry(self, record: JobRecord, retry: RetryRecord, claim: Claim) -> None:
+    def _start_retry(
+        self, record: JobRecord, retry: RetryRecord, claim: Claim, *, lost: bool
+    ) -> None:
         claim.renew()
         key = keys.retry(retry.job_id, retry.number)
         self._create(key, encode_json(sealed(retry)), retry.job_id)
         self._reach("retry-written")
+        if lost:  # its images are counted no longer
+            self._rebuild(record, claim)
+            return
         numbers = [record.number(ref) for ref in retry.refs()]
         self._ledger.reopen(retry.job_id, retry.number, numbers)
         self._publish(record, retry.refs(), claim)
+
+
+@dataclass
+class _Failed:
+    """Model and part of each chunk with rows to run again, and how many images these are."""
+
+    chunks: list[tuple[int, int]]
+    images: int
+    lost: bool  # a chunk's part is missing or damaged: all its images run again
 
 
 def _wanted_by(retry: RetryRecord) -> Callable[[Image], bool]:

@@ -5,7 +5,8 @@ record says that form, so that older programs read all other jobs.
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from typing import Any, Self, TypeVar, get_args, get_origin
@@ -18,7 +19,7 @@ from camfleet.contract.codec import NEWEST_FORM, Wire, form_of_field
 from camfleet.contract.geometry import Focus, Geometry, Region
 from camfleet.contract.records import Item
 from camfleet.contract.results import LayerMap, Result, Status, Timings
-from camfleet.errors import InvalidRequest
+from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobstore.totals import Image
 
 W = TypeVar("W", bound=Wire)
@@ -27,6 +28,7 @@ Table = pa.Table
 _NUMBERS = {float: pa.float64(), int: pa.int32(), str: pa.string(), bool: pa.bool_()}
 _HALF = pa.list_(pa.float16())
 _RETRY = b"camfleet.retry"
+_BROKEN = (pa.ArrowException, OSError, ValueError)  # what pyarrow raises for damaged bytes
 _VERSION = b"camfleet.version"  # of the program that wrote a part; 0.1.0 didn't say
 
 
@@ -110,7 +112,10 @@ def read_results(data: bytes) -> list[Result]:
 
 
 def open_results(data: bytes) -> "PartFile":
-    """Return a results part of which columns can be read; raise `InvalidRequest`."""
+    """Return a results part of which columns can be read.
+
+    Raises `ObjectDamaged`, and `InvalidRequest` for a part of a version unknown here.
+    """
     return PartFile(data, RESULTS, Result)
 
 
@@ -119,43 +124,64 @@ def to_results(table: pa.Table) -> list[Result]:
     return _rows(table, Result)
 
 
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Let an `ObjectDamaged` of the block name the object and the way out."""
+    try:
+        yield
+    except ObjectDamaged as error:
+        job = key.split("/")[1]
+        raise ObjectDamaged(
+            f"{key} is damaged ({error}); camfleet resume {job} runs its images again"
+        ) from error
+
+
+def prove_readable(data: bytes) -> None:
+    """Decode every column of a results part; raise `ObjectDamaged`."""
+    with open_results(data) as file:
+        file.read()
+
+
 def read_images(data: bytes) -> tuple[list[Image], int]:
     """Return how a results part's images ended, in order, and by which retry it was written."""
     with open_results(data) as file:
         table = file.read(["rank", "item_id", "status", "error_code"])
-        retry = int(file.metadata.get(_RETRY, 0))
-    rows = (row for row in table.to_pylist() if row["rank"] == 0)
-    return [Image(row["item_id"], Status(row["status"]), row["error_code"]) for row in rows], retry
+    try:
+        rows = [row for row in table.to_pylist() if row["rank"] == 0]
+        images = [Image(row["item_id"], Status(row["status"]), row["error_code"]) for row in rows]
+        return images, int(file.metadata.get(_RETRY, 0))
+    except ValueError as error:
+        raise ObjectDamaged(f"Result table holds what it can't: {error}") from error
 
 
 class PartFile:
     """A part as this version reads it, whatever version wrote it.
 
-    A nullable column or field that the writer didn't know is null. Raises `InvalidRequest` where a
-    part isn't Parquet, lacks a column that can't be null, or has one that is unknown here or of
-    another type; then it names the version to use.
+    A nullable column or field that the writer didn't know is null. Raises `ObjectDamaged` where a
+    part isn't Parquet or can't be decoded, and `InvalidRequest` where it lacks a column that can't
+    be null, or has one that is unknown here or of another type; then it names the version to use.
     """
 
     def __init__(self, data: bytes, schema: pa.Schema, kind: type[Wire]) -> None:
         try:
             self._file = pq.ParquetFile(pa.BufferReader(data))
-        except pa.ArrowInvalid as error:
-            raise InvalidRequest(f"{kind.__name__} table is not Parquet: {error}") from error
+            found = self._file.schema_arrow
+        except _BROKEN as error:
+            raise ObjectDamaged(f"{kind.__name__} table is not Parquet: {error}") from error
+        self._kind = kind
         self._schema = schema
-        found = self._file.schema_arrow
         self.metadata: dict[bytes, bytes] = found.metadata or {}
         self._there = set(found.names)
         self._is_current = found.equals(schema)
         if not self._is_current:
-            _compare(pa.struct(found), pa.struct(schema), kind, self.metadata.get(_VERSION))
+            self._accept(found)
 
     def read(self, names: Sequence[str] | None = None) -> pa.Table:
         """Return some columns, None: all, with the types of this version's schema."""
         wanted = self._schema.names if names is None else list(dict.fromkeys(names))
         if self._is_current:
-            return self._file.read(columns=wanted, use_threads=False).select(wanted)
-        there = [name for name in wanted if name in self._there]
-        table = self._file.read(columns=there, use_threads=False)
+            return self._decode(wanted).select(wanted)
+        table = self._decode([name for name in wanted if name in self._there])
         fields = [self._schema.field(name) for name in wanted]
         columns = [
             table[field.name].cast(field.type)
@@ -164,6 +190,22 @@ class PartFile:
             for field in fields
         ]
         return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+    def _accept(self, found: pa.Schema) -> None:
+        """Raise unless what was found can be read: as damage where this version wrote it."""
+        writer = self.metadata.get(_VERSION)
+        try:
+            _compare(pa.struct(found), pa.struct(self._schema), self._kind, writer)
+        except InvalidRequest as error:
+            if writer == version("camfleet").encode():
+                raise ObjectDamaged(str(error)) from error
+            raise
+
+    def _decode(self, names: list[str]) -> pa.Table:
+        try:
+            return self._file.read(columns=names, use_threads=False)
+        except _BROKEN as error:
+            raise ObjectDamaged(f"{self._kind.__name__} table can't be decoded: {error}") from error
 
     def __enter__(self) -> Self:
         return self

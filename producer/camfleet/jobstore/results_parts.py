@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.contract.results import Result
-from camfleet.errors import ObjectChanged, ObjectMissing
+from camfleet.errors import ObjectChanged, ObjectDamaged, ObjectMissing
 from camfleet.jobstore import keys, parquet
 from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.place import StoredObject
@@ -37,10 +37,25 @@ class Outcomes:
         self._reach = reach
 
     def find(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
-        """Return a chunk's present results part, None where there is none."""
+        """Return a chunk's present results part, None where there is none.
+
+        Raises `ObjectDamaged` unless all of it can be read and it has a row for each of the
+        chunk's images.
+        """
+        key = keys.results_part(record, ref)
         try:
-            return _read(self._storage.get(keys.results_part(record, ref)))
+            stored = self._storage.get(key)
         except ObjectMissing:
+            return None
+        with parquet.naming(key):
+            parquet.prove_readable(stored.data)
+            return _complete(_read(stored), record.items_of(ref.part))
+
+    def find_readable(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
+        """Return what `find` does, None also where the part is damaged: `store` replaces it."""
+        try:
+            return self.find(record, ref)
+        except ObjectDamaged:
             return None
 
     def store(
@@ -48,8 +63,8 @@ class Outcomes:
     ) -> Outcome:
         """Write a chunk's results part in the place of `before`; return what lies there then.
 
-        Where another worker was faster its part stays, so that what is counted is what lies there.
-        A retry's predecessor is kept in the job's history.
+        Where another worker was faster its part stays, so that what is counted is what lies there;
+        a damaged part is replaced. A retry's predecessor is kept in the job's history.
         """
         key = keys.results_part(record, ref)
         data = parquet.write_results(rows, ref.retry, record.schema_version)
@@ -61,7 +76,7 @@ class Outcomes:
                 self._reach("history-written")
                 self._storage.replace(key, data, _PARQUET, etag=before.etag or "")
         except ObjectChanged:
-            return _read(self._storage.get(key))
+            return self._settle(record, ref, data)
         return _read(StoredObject(data, None))
 
     def totals(self, record: JobRecord, ref: ChunkRef, now: Outcome) -> Totals:
@@ -71,13 +86,36 @@ class Outcomes:
         return totals.since(Totals.of(before.images)) if before else totals
 
     def before(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
-        """Return a chunk's part as it was before a retry, None where nothing has replaced it."""
+        """Return a chunk's part as it was before a retry.
+
+        None where nothing has replaced it, or what is left of it can't be read.
+        """
         try:
             return _read(self._storage.get(keys.history_part(record, ref)))
-        except ObjectMissing:
+        except (ObjectMissing, ObjectDamaged):
             return None
+
+    def _settle(self, record: JobRecord, ref: ChunkRef, data: bytes) -> Outcome:
+        """Return the part that another worker wrote meanwhile, or replace a damaged one."""
+        key = keys.results_part(record, ref)
+        there = self._storage.get(key)
+        try:
+            return _complete(_read(there), record.items_of(ref.part))
+        except ObjectDamaged:
+            pass
+        try:
+            self._storage.replace(key, data, _PARQUET, etag=there.etag or "")
+        except ObjectChanged:  # by another worker that has met the damage
+            return _read(self._storage.get(key))
+        return _read(StoredObject(data, None))
 
 
 def _read(stored: StoredObject) -> Outcome:
     images, retry = parquet.read_images(stored.data)
     return Outcome(stored.data, stored.etag, images, retry)
+
+
+def _complete(outcome: Outcome, images: int) -> Outcome:
+    if len(outcome.images) != images:
+        raise ObjectDamaged(f"it has rows of {len(outcome.images)} images instead of {images}")
+    return outcome

@@ -12,6 +12,7 @@ from camfleet.contract.results import Status
 from camfleet.errors import ObjectMissing
 from camfleet.jobstore import keys, parquet
 from camfleet.prefetch import in_order
+from camfleet.results import kept
 from camfleet.results.query import Selection
 from camfleet.storage.storage import Storage
 
@@ -22,33 +23,42 @@ _AHEAD = 4  # parts that are fetched and decoded while the caller is busy with o
 class Part:
     """What was selected of one results part."""
 
+    ref: ChunkRef
     table: pa.Table | None  # None where the part isn't there (yet)
     failed: int  # images that failed, selected or not
 
 
 def read_parts(record: JobRecord, storage: Storage, selection: Selection) -> Generator[Part]:
-    """Yield the parts of the selected models in order, missing ones too."""
+    """Yield the parts of the selected models in order, missing ones too.
+
+    Raises `ObjectDamaged` naming the part that can't be read.
+    """
     refs = (ref for ref in record.refs() if ref.model in selection.models)
     work = partial(_read, record, storage, selection)
     yield from in_order(work, refs, threads=_AHEAD, ahead=_AHEAD)
 
 
 def _read(record: JobRecord, storage: Storage, selection: Selection, ref: ChunkRef) -> Part:
+    key = keys.results_part(record, ref)
     try:
-        data = storage.get(keys.results_part(record, ref)).data
+        data = storage.get(key).data
     except ObjectMissing:
-        return Part(None, 0)
-    return select(data, selection)
+        return Part(ref, None, 0)
+    with parquet.naming(key):
+        return Part(ref, *select(data, selection))
 
 
-def select(data: bytes, selection: Selection) -> Part:
-    """Read only the selected columns, and these only where a row passes the tests."""
+def select(data: bytes, selection: Selection) -> tuple[pa.Table, int]:
+    """Return what is selected of a part, and how many of its images failed.
+
+    Only the selected columns are read, and these only where a row passes the tests.
+    """
     with parquet.open_results(data) as file:
-        tested = file.read([*selection.tested, "status"])
+        tested = kept.read(file, [*selection.tested, "status"])
         failed = pc.sum(pc.equal(tested["status"], str(Status.FAILED))).as_py() or 0
         mask = selection.mask(tested)
         if mask is None:
-            return Part(file.read(selection.schema.names), failed)
+            return kept.read(file, selection.schema.names), failed
         if not pc.any(mask).as_py():
-            return Part(selection.schema.empty_table(), failed)
-        return Part(file.read(selection.schema.names).filter(mask), failed)
+            return selection.schema.empty_table(), failed
+        return kept.read(file, selection.schema.names).filter(mask), failed

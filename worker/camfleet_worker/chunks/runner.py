@@ -5,8 +5,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from camfleet.contract.records import ChunkRef
-from camfleet.errors import CallerError, ServiceError
+from camfleet.contract.records import ChunkRef, JobRecord
+from camfleet.errors import CallerError, ObjectDamaged, ServiceError
+from camfleet.jobstore.results_parts import Outcome
 from camfleet_worker.chunks.explaining import ChunkExplainer
 from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
@@ -112,4 +113,11 @@ class ChunkRunner:
     def _begin(self, ref: ChunkRef, attempt: int, note: Callable[[int], None]) -> ChunkRun:
         record = self._stores.records.job(ref.job_id)
         self._stores.ledger.begin(ref.job_id)
-        return ChunkRun(ref, attempt, record, self._stores.outcomes.find(record, ref), note)
+        return ChunkRun(ref, attempt, record, self._find(record, ref), note)
+
+    def _find(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
+        try:
+            return self._stores.outcomes.find(record, ref)
+        except ObjectDamaged as error:
+            logger.warning("%s; this worker runs them", error)
+            return None

@@ -113,6 +113,12 @@ def setup(form: str, level: int | str, logfile: str | None) -> None:
     threading.excepthook = _log_uncaught
 
 
+def announce(logger: logging.Logger, text: str) -> None:
+    """Log an INFO line that is written where warnings are."""
+    if logger.isEnabledFor(logging.WARNING):
+        logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, text, (), None))
+
+
 def _to_file(path: str) -> logging.Handler:
     return WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
 
