@@ -24,7 +24,8 @@ class Fleet:
     def __init__(self, workers: Sequence[WorkerState], *, local_files: bool = True) -> None:
         self.workers = tuple(workers)
         self.roots = _roots(self.workers) if local_files else None
-        self._prefixes = tuple(f"{root.rstrip('/')}/" for root in self.roots or ())
+        # What most URIs begin with that are surely not outside: to ask for each takes time.
+        self.prefixes = _beginnings(self.roots)
 
     @property
     def can_answer(self) -> bool:
@@ -55,16 +56,16 @@ class Fleet:
 
     def is_outside(self, uri: str) -> bool:
         """Return whether a local file lies in no folder that any live worker reads from."""
-        if self.roots is None or uri.startswith(self._prefixes):
+        if uri.startswith(self.prefixes):
             return False
         if uri.startswith("file:"):
             uri = unquote(urlsplit(uri).path)
         elif not uri.startswith("/"):
             return False
-        return not uri.startswith(self._prefixes) and not self._is_inside(*os.path.split(uri))
+        return not uri.startswith(self.prefixes) and not self._is_inside(*os.path.split(uri))
 
     def _is_inside(self, folder: str, name: str) -> bool:
-        return f"{_resolve(folder)}/{name}".startswith(self._prefixes)
+        return f"{_resolve(folder)}/{name}".startswith(self.prefixes)
 
 
 @lru_cache(maxsize=4096)
@@ -78,6 +79,13 @@ def _roots(workers: Sequence[WorkerState]) -> tuple[str, ...] | None:
     if not said or None in said:
         return None
     return tuple(dict.fromkeys(root for roots in said for root in roots or ()))
+
+
+def _beginnings(roots: Sequence[str] | None) -> tuple[str, ...]:
+    """Return what a URI begins with that is in one of the folders, or no local file."""
+    if roots is None:
+        return ("",)
+    return ("s3://", "http://", "https://", *(f"{root.rstrip('/')}/" for root in roots))
 
 
 def _may_sign(worker: WorkerState) -> bool:

@@ -33,12 +33,11 @@ class Inspection:
 
     def watch(self, items: Iterable[Item]) -> Iterator[Item]:
         """Yield the items, and count those that would fail."""
-        check_target, is_outside = self._targets.check, self._fleet.is_outside
-        for item in items:
-            self._items += 1
+        prefixes, is_outside = self._fleet.prefixes, self._fleet.is_outside
+        for self._items, item in enumerate(items, start=1):
             if item.target is not None:
-                check_target(item.target)
-            if is_outside(item.image_uri):
+                self._targets.check(item.target)
+            if not item.image_uri.startswith(prefixes) and is_outside(item.image_uri):
                 self._outside += 1
                 self._first_outside = self._first_outside or item.image_uri
             yield item

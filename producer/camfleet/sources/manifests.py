@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from camfleet.contract.outputs import LONGEST
 from camfleet.contract.records import Item
@@ -26,7 +27,6 @@ _PARQUET = {"pre_buffer": False, "buffer_size": 2**20}  # else the whole file co
 
 _MISTAKES = (InvalidRequest, msgspec.ValidationError, ValueError, RecursionError, csv.Error)
 _NO_MORE = Columns()
-_NOTHING: dict[str, str | None] = {}
 _Row: TypeAlias = Line | Exception  # what is wrong with a line stands in its place
 
 
@@ -50,7 +50,9 @@ def items(
         if unseen and isinstance(row, Line):
             unseen = columns.missing(row, unseen)
         try:
-            item = _item(index, row, folder, columns)
+            item = _item(index, row, folder)
+            if columns.keep and isinstance(row, Line):
+                item = replace(item, **columns.kept(row))
         except _MISTAKES as error:
             broken = InvalidRequest(f"{name}, line {place}: {_reason(error, columns)}")
             if on_broken is None:
@@ -64,7 +66,7 @@ def items(
         raise InvalidRequest(f"{name}: no line has the column `{min(unseen)}`, which is to be kept")
 
 
-def _item(index: int, row: _Row, folder: str, columns: Columns) -> Item:
+def _item(index: int, row: _Row, folder: str) -> Item:
     if isinstance(row, Exception):
         raise row
     uri = row.image_uri
@@ -79,7 +81,6 @@ def _item(index: int, row: _Row, folder: str, columns: Columns) -> Item:
         image_uri=uri,
         target=None if row.target is None else _target(row.target),
         inputs=None if row.inputs is None else _inputs(row.inputs),
-        **(columns.kept(row) if columns.keep else _NOTHING),
     )
 
 
