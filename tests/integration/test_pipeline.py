@@ -14,7 +14,7 @@ from camfleet.contract.messages import ExplainRequest
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Status
-from camfleet.errors import DigestMismatch, GoldenMismatch, UnknownModel
+from camfleet.errors import CallerError, DigestMismatch, GoldenMismatch, UnknownModel
 from camfleet.jobstore import keys, parquet
 from camfleet_worker.chunks.explaining import CAREFUL_FROM
 from camfleet_worker.models.build import ModelKey
@@ -331,3 +331,26 @@ def test_a_card_lets_a_large_jpeg_be_decoded_smaller(client, worker, folder, mon
     pictures = [np.asarray(Image.open(io.BytesIO(data)), int) for data in shown]
     assert pictures[0].shape == (240, 320, 3)
     assert np.abs(pictures[0] - pictures[1]).mean() < 1
+
+
+@pytest.mark.parametrize("damage", [None, b"no Parquet"])
+def test_a_job_says_which_part_of_its_manifest_is_lost_until_it_is_back(
+    client, worker, model, photos, damage
+):
+    job = client.submit([str(photos[0])], models=["tiles"], job_id=f"lost-{damage is None}")
+    (ref,) = job.record().refs()
+    key = keys.manifest_part(job.id, 0)
+    kept = client.storage.get(key).data
+    if damage is None:
+        client.storage.delete([key])
+    else:
+        client.storage.put(key, damage, "x/y")
+    with pytest.raises(CallerError):
+        worker.chunks.run(ref)
+    (trouble,) = job.status().troubles
+    assert key in trouble
+    assert "put it back" in trouble
+    client.storage.put(key, kept, "x/y")
+    worker.chunks.run(ref)
+    assert job.status().troubles == ()
+    assert job.status().complete

@@ -20,7 +20,6 @@ from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.totals import Totals
 from camfleet.settings import Settings
 
-
 _PAGE = 1000  # messages that Redis looks at in one go: some milliseconds
 _SUSPECTS = 100  # jobs whose messages are looked for at a time
 
@@ -37,6 +36,7 @@ class Ledger:
         self._queued = self._redis.script("queued")
         self._not_done = self._redis.script("not_done")
         self._note_once = self._redis.script("note_once")
+        self._note_trouble = self._redis.script("note_trouble")
 
     def ping(self) -> None:
         self._redis.run("PING")
@@ -120,6 +120,10 @@ class Ledger:
             pipe.hset(working, chunk, explained)
             pipe.expire(working, self._job_expires)
             pipe.execute()
+
+    def note_trouble(self, job_id: str, chunk: int, text: str) -> None:
+        """Note why a chunk can't be run, until it's counted: the job's progress says so."""
+        self._note_trouble([keys.job(job_id), keys.done(job_id)], [chunk, text])
 
     def is_done(self, job_id: str, chunk: int, retry: int = 0) -> bool:
         """Return whether a chunk is counted; one of an earlier retry always is.

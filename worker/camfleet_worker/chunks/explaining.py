@@ -10,7 +10,15 @@ from typing import NamedTuple
 from camfleet.broker.leases import BLAMED_AT
 from camfleet.contract.records import ChunkRef, Item
 from camfleet.contract.results import Result
-from camfleet.errors import CallerError, InternalError, ServiceError, WorkerKilled
+from camfleet.errors import (
+    CallerError,
+    InternalError,
+    InvalidRequest,
+    ObjectDamaged,
+    ObjectMissing,
+    ServiceError,
+    WorkerKilled,
+)
 from camfleet.jobstore import keys, parquet
 from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.merging import merge, model_broke, positions
@@ -81,13 +89,25 @@ class ChunkExplainer:
         return merge(parquet.read_results(run.before.data), task.places, rows)
 
     def _task(self, run: ChunkRun) -> _Task:
-        key = keys.manifest_part(run.ref.job_id, run.ref.part)
-        items = parquet.read_manifest(self._stores.storage.get(key).data)
+        items = self._items(run)
         if run.before is None:
             return _Task(items, list(range(len(items))))
         retry = self._stores.records.retry(run.ref.job_id, run.ref.retry)
         places = positions(run.before.images, retry.wants)
         return _Task([items[place] for place in places], places)
+
+    def _items(self, run: ChunkRun) -> list[Item]:
+        """Return the chunk's items; tell the job where its manifest part is gone or damaged."""
+        key = keys.manifest_part(run.ref.job_id, run.ref.part)
+        try:
+            return parquet.read_manifest(self._stores.storage.get(key).data)
+        except (ObjectMissing, ObjectDamaged, InvalidRequest) as error:
+            lost = (
+                f"{key} can't be read ({error}), so that its images aren't known: put it back, or "
+                "cancel the job and submit it again"
+            )
+            self._stores.ledger.note_trouble(run.ref.job_id, run.number, lost)
+            raise
 
     def _explain_items(self, run: ChunkRun, items: list[Item]) -> list[Result]:
         hooks = RunHooks(check=partial(self._check, run), insist=self._insist)

@@ -11,6 +11,7 @@ if redis.call('HGET', KEYS[1], 'retry') ~= retry or redis.call('SETBIT', KEYS[2]
   return {0, 0}
 end
 redis.call('HDEL', KEYS[4], chunk)
+redis.call('HDEL', KEYS[1], 'trouble:' .. chunk)
 local done = 0
 for position, status in ipairs({'ok', 'no_evidence', 'failed'}) do
   done = done + redis.call('HINCRBY', KEYS[1], status, ARGV[position + 4])
