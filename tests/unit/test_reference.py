@@ -244,3 +244,14 @@ def _options(command=None):
         for name in command.list_commands(click.Context(command)):
             found |= _options(command.get_command(click.Context(command), name))
     return found
+
+
+def test_results_list_columns_says_what_results_md_does():
+    from camfleet.results.columns import columns
+
+    def plain(text):
+        without_links = re.sub(r": see \[[^\]]+\]\([^)]*\)$", "", text)
+        return re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", without_links).replace("`", "")
+
+    documented = [(bare(name), kind, plain(meaning)) for name, kind, meaning, _ in _columns()]
+    assert list(map(tuple, columns())) == documented
