@@ -4,6 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from camfleet.aio.answer import AsyncAnswer
+    from camfleet.aio.client import AsyncClient, AsyncModels
+    from camfleet.aio.job import AsyncJob
     from camfleet.broker.heartbeats import WorkerState
     from camfleet.broker.progress import Progress
     from camfleet.client import Client
@@ -59,6 +62,9 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "aio.answer": ("AsyncAnswer",),
+    "aio.client": ("AsyncClient", "AsyncModels"),
+    "aio.job": ("AsyncJob",),
     "broker.heartbeats": ("WorkerState",),
     "broker.progress": ("Progress",),
     "client": ("Client",),
@@ -117,6 +123,10 @@ __all__ = [
     "AccessDenied",
     "Answer",
     "AnswerTimeout",
+    "AsyncAnswer",
+    "AsyncClient",
+    "AsyncJob",
+    "AsyncModels",
     "BrokerUnavailable",
     "CallerError",
     "CamfleetError",

@@ -17,7 +17,7 @@ PRODUCER = SIDES["camfleet"] / "camfleet"
 WORKER = SIDES["camfleet_worker"] / "camfleet_worker"
 
 # From the top of the house to its ground: a room imports itself and rooms that stand below it.
-ABOVE_THE_LINE = ("cli", "client", "interactive", "jobs", "results", "sources")
+ABOVE_THE_LINE = ("cli", "aio", "client", "interactive", "jobs", "results", "sources")
 BELOW_THE_LINE = ("registry", "broker", "jobstore", "storage", "contract", "prefetch")
 GROUND = ("faultpoints", "settings", "addresses", "forks", "errors")
 PRODUCER_ROOMS = (*ABOVE_THE_LINE, *BELOW_THE_LINE, *GROUND)

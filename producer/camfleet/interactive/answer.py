@@ -1,12 +1,14 @@
 """The handle of one interactive explanation."""
 
+from concurrent.futures import Future
 from typing import Any
 
 from camfleet.contract.codec import decode
 from camfleet.contract.messages import ExplainRequest, Reply
 from camfleet.contract.results import Result
-from camfleet.errors import from_code
-from camfleet.interactive.rpc import Rpc
+from camfleet.errors import AnswerTimeout, from_code
+from camfleet.interactive.inbox import Kept
+from camfleet.interactive.rpc import Rpc, read
 
 
 class Answer:
@@ -33,6 +35,19 @@ class Answer:
         if self._results is None:
             self._results = results_of(self._rpc.wait_for(self.id, timeout, self.image_uri))
         return self._results
+
+    def expect(self) -> Future[Kept]:
+        """Return the future of the answer, for `read`; cancel it to wait no longer."""
+        return self._rpc.expect(self.id)
+
+    def read(self, kept: Kept) -> tuple[Result, ...]:
+        """Return what `result` returns, or raise what it raises."""
+        self._results = results_of(read(kept, self.image_uri))
+        return self._results
+
+    def timed_out(self, timeout: float) -> AnswerTimeout:
+        """Return the error for an answer that hasn't come, after a look at the workers."""
+        return self._rpc.timed_out(timeout, self.image_uri)
 
     def __repr__(self) -> str:
         return (

@@ -1,0 +1,123 @@
+"""The producer's face on asyncio."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from functools import cached_property, partial, wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self
+
+from camfleet.aio.answer import AsyncAnswer
+from camfleet.aio.job import AsyncJob
+from camfleet.aio.threads import Awaited, Threads, long, quick
+from camfleet.broker.progress import Progress
+from camfleet.client import Client
+from camfleet.interactive.answer import Answer
+from camfleet.interactive.register import Models
+from camfleet.jobs.job import Job
+from camfleet.settings import Settings
+
+P = ParamSpec("P")
+
+_JOBS = 20  # whose progress is read in one step
+
+
+def _explain(
+    verb: Callable[Concatenate[Client, P], Answer],
+) -> "Callable[Concatenate[AsyncClient, P], AsyncAnswer]":
+    @wraps(verb)
+    def call(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncAnswer:
+        sent = self._threads.start(partial(verb, self._blocking, *args, **kwargs))
+        return AsyncAnswer(sent, self._threads)
+
+    return call
+
+
+def _submit(
+    verb: Callable[Concatenate[Client, P], Job],
+) -> "Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, AsyncJob]]":
+    in_thread = long(verb)
+
+    @wraps(verb)
+    async def call(self: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncJob:
+        return AsyncJob(await in_thread(self, *args, **kwargs), self._threads)
+
+    return call
+
+
+class AsyncModels(Awaited):
+    """The registry of models: the verbs of `Client.models`, awaited."""
+
+    add = long(Models.add)
+    list = long(Models.list)
+    find = long(Models.find)
+    card = quick(Models.card)
+    report = quick(Models.report)
+
+
+class AsyncClient(Awaited):
+    """`Client` for programs that run on asyncio: the same verbs with the same arguments, awaited.
+
+    No verb blocks the event loop, and waiting for an answer takes no thread; what reads and
+    writes runs on a few threads, where `on_progress` is called, too. Use it from any event loop,
+    share it by tasks, and close it at the end. A `submit` or `dry_run` that is cancelled stops
+    with the part of the manifest that it's at.
+    """
+
+    _blocking: Client
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(Client(settings), Threads())
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Return a client for the CAMFLEET_ variables; raise `ConfigurationError`."""
+        return cls(Settings.from_environ(environ))
+
+    @property
+    def settings(self) -> Settings:
+        return self._blocking.settings
+
+    @cached_property
+    def models(self) -> AsyncModels:
+        return AsyncModels(self._blocking.models, self._threads)
+
+    explain = _explain(Client.explain)
+    submit = _submit(Client.submit)
+    dry_run = long(Client.dry_run)
+    upload = long(Client.upload)
+    workers = quick(Client.workers)
+    ping = quick(Client.ping)
+
+    def job(self, job_id: str) -> AsyncJob:
+        """Return the handle of a job that was submitted earlier."""
+        return AsyncJob(self._blocking.job(job_id), self._threads)
+
+    def jobs(self) -> AsyncIterator[Progress]:
+        """Yield the progress of every job that Redis knows, newest first."""
+        return self._threads.stream(self._blocking.jobs(), _JOBS)
+
+    async def resume(self, job_id: str) -> AsyncJob:
+        """Run what a job still lacks; see `Client.resume`."""
+        job = await self._threads.long(lambda: self._blocking.resume(job_id))
+        return AsyncJob(job, self._threads)
+
+    async def retry(self, job_id: str, codes: tuple[str, ...] = ()) -> tuple[AsyncJob, int]:
+        """Run a complete job's failed images again; see `Client.retry`."""
+        job, images = await self._threads.long(lambda: self._blocking.retry(job_id, codes))
+        return AsyncJob(job, self._threads), images
+
+    async def close(self) -> None:
+        """Close all connections; whoever still waits is told."""
+        await self._threads.long(self._blocking.close)
+        self._threads.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
