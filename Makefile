@@ -1,9 +1,9 @@
-# make demo | test | zoo | faults | lint | bench | clean
+# make demo | test | zoo | faults | corpora | lint | bench | clean
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test zoo faults lint format bench clean
+.PHONY: demo test zoo faults corpora lint format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
@@ -23,6 +23,12 @@ format: $(VENV)/ready
 faults: $(VENV)/ready
 	$(BIN)/python -m pytest -m "faults or not faults" tests/faults tests/e2e/test_faults.py
 
+corpora: $(VENV)/ready .corpora/fetched
+	$(BIN)/python -m pytest -m "corpora or not corpora" tests/corpora
+
+.corpora/fetched: tests/corpora/fetch.sh
+	tests/corpora/fetch.sh .corpora $(abspath $(BIN))/python
+
 zoo: $(VENV)/ready
 	$(BIN)/python -m pytest -m "zoo or not zoo" tests/zoo
 
@@ -30,7 +36,7 @@ bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ONLY)
 
 clean:
-	rm -rf $(VENV) .demo .zoo .bench demo-output .camfleet
+	rm -rf $(VENV) .demo .zoo .corpora .bench demo-output .camfleet
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -122,6 +122,12 @@ def test_one_bit_or_more_of_alpha(header):
     assert opened(data) == [[(255, 204, 204)]]
 
 
+def test_alpha_of_zero_everywhere_means_none():
+    masks = (0x7C00, 0x3E0, 0x1F, 0x8000)
+    data = bmp(2, 1, struct.pack("<HH", 0x7C00, 0), bits=16, compression=3, masks=masks, header=56)
+    assert opened(data) == [[RED, BLACK]]
+
+
 def test_ten_bits_per_colour():
     masks = (0x3FF00000, 0xFFC00, 0x3FF)
     pixel = struct.pack("<L", 1023 << 20 | 2 << 10 | 3)  # 2 / 1023 = 0.499, 3 / 1023 = 0.75

@@ -16,6 +16,7 @@ _FILE_HEADER = 14  # bytes, before the header proper
 _OS2 = 12  # bytes of the oldest header
 _HEADERS = (_OS2, 16, 40, 52, 56, 64, 108, 124)
 _DEPTHS = (1, 2, 4, 8, 16, 24, 32)
+_SOME = 64  # rows
 _RAW, _RLE8, _RLE4, _MASKS, _ALPHA_MASKS = 0, 1, 2, 3, 6
 _USUAL_MASKS: dict[int, Masks] = {
     16: (0x7C00, 0x03E0, 0x001F, 0),
@@ -153,5 +154,9 @@ def _masked(stored: AnyArray, header: _Header) -> Raster:
                 found[:, :, channel] = scale((pixels & mask) >> _shift(mask), most, 2**bits - 1)
         return found
 
-    alpha: Alpha | None = "straight" if header.masks[3] else None
+    # Some writers name a mask of alpha and leave it 0 everywhere, in pictures meant to be seen.
+    used = header.masks[3] and any(
+        rows(top, top + _SOME)[:, :, 3].any() for top in range(0, header.height, _SOME)
+    )
+    alpha: Alpha | None = "straight" if used else None
     return Raster(header.height, header.width, rows, bits, "rgb", alpha=alpha)

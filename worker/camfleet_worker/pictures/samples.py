@@ -11,7 +11,7 @@ from camfleet_worker.arrays import AnyArray, Pixels
 Model: TypeAlias = Literal["gray", "white", "palette", "rgb", "cmyk"]
 Alpha: TypeAlias = Literal["straight", "premultiplied"]
 
-_BAND = 2**19  # pixels to convert at a time
+_BAND = 2**17  # pixels to convert at a time
 _CHANNELS = {"gray": 1, "white": 1, "palette": 1, "rgb": 3, "cmyk": 4}
 
 
