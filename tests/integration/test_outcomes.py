@@ -4,8 +4,10 @@ import itertools
 from contextlib import closing
 
 import pytest
+from msgspec.structs import replace
 
 from camfleet.broker.ledger import Ledger
+from camfleet.errors import ObjectDamaged
 from camfleet.jobs import recovery
 from camfleet.jobstore import keys
 from camfleet.jobstore.claim import Claim
@@ -149,3 +151,97 @@ def test_the_rate_of_a_resumed_job_speaks_of_what_ran_since(client, redis, job, 
     assert (job.status().done, job.status().images_per_second) == (2, None)
     finish(job, [second], "ok", "ok")
     assert job.status().images_per_second == pytest.approx(2 / job.status().seconds_running)
+
+
+DAMAGE = [b"", b"nothing", lambda data: data[: len(data) // 2]]
+
+
+def damage(client, key, how=b"nothing"):
+    data = how(client.storage.get(key).data) if callable(how) else how
+    client.storage.put(key, data, "x/y")
+
+
+@pytest.mark.parametrize("how", DAMAGE, ids=["empty", "other", "cut"])
+def test_a_damaged_part_is_told_apart_and_replaced_by_the_first_who_meets_it(
+    client, job, outcomes, how
+):
+    record, ref = job.record(), next(job.record().refs())
+    key = keys.results_part(record, ref)
+    outcomes.store(record, ref, rows(ref, "ok", "ok"), None)
+    damage(client, key, how)
+    with pytest.raises(ObjectDamaged, match=f"{key} is damaged .* camfleet resume {job.id}"):
+        outcomes.find(record, ref)
+    assert outcomes.find_readable(record, ref) is None
+    first = outcomes.store(record, ref, rows(ref, "ok", LOST), None)
+    late = outcomes.store(record, ref, rows(ref, LOST, LOST), None)
+    assert ends(first) == ends(late) == ends(outcomes.find(record, ref)) == ["ok", LOST]
+
+
+def test_a_part_that_lacks_rows_is_damaged(client, job, outcomes):
+    record, ref = job.record(), next(job.record().refs())
+    outcomes.store(record, ref, rows(ref, "ok"), None)
+    with pytest.raises(ObjectDamaged, match="rows of 1 images instead of 2"):
+        outcomes.find(record, ref)
+    outcomes.store(record, ref, rows(ref, "ok", "ok"), None)
+    assert ends(outcomes.find(record, ref)) == ["ok", "ok"]
+
+
+@pytest.mark.parametrize("way", ["resume", "retry"])
+def test_damaged_and_missing_parts_run_again_and_the_totals_stay_exact(
+    client, redis, job, finish, way
+):
+    drain(redis)
+    first, second = job.record().refs()
+    finish(job, [first, second], "ok", LOST)
+    damage(client, keys.results_part(job.record(), first))
+    assert "part-00000.parquet is damaged" in job.verify().faults[0]
+    if way == "resume":
+        client.resume(job.id)
+        again = [first]
+    else:
+        assert client.retry(job.id)[1] == 3, "two of the damaged part, one that failed"
+        again = [replace(ref, retry=1) for ref in (first, second)]
+    assert drain(redis) == again
+    assert job.status().state != "complete"
+    for ref in again:
+        made = rows(ref, "ok", "ok")
+        outcomes, record = Outcomes(client.storage), job.record()
+        now = outcomes.store(record, ref, made, outcomes.find_readable(record, ref))
+        client._ledger.commit(
+            job.id, record.number(ref), outcomes.totals(record, ref, now), retry=ref.retry
+        )
+    assert job.status().complete
+    assert job.verify().faults == ()
+    client.resume(job.id)
+    assert drain(redis) == []
+    assert job.verify().faults == ()
+
+
+def test_a_retry_of_a_retry_gets_past_a_damaged_history(client, redis, job, outcomes, finish):
+    drain(redis)
+    finish(job, job.record().refs(), LOST, "ok")
+    client.retry(job.id)
+    refs = drain(redis)
+    finish(job, refs, "ok", "ok")
+    for ref in refs:
+        damage(client, keys.history_part(job.record(), ref))
+        damage(client, keys.results_part(job.record(), ref))
+    client.resume(job.id)
+    assert sorted(ref.part for ref in drain(redis)) == [0, 1]
+    record = job.record()
+    for ref in refs:
+        now = outcomes.store(record, ref, rows(ref, "ok", "ok"), None)
+        client._ledger.commit(
+            job.id, record.number(ref), outcomes.totals(record, ref, now), retry=1
+        )
+    assert (job.status().ok, job.status().complete, job.verify().faults) == (4, True, ())
+
+
+def test_a_manifest_part_that_is_damaged_is_named(client, job, finish):
+    finish(job, job.record().refs(), "ok", "ok")
+    key = keys.manifest_part(job.id, 1)
+    damage(client, key)
+    (fault,) = job.verify().faults
+    assert fault.startswith(f"{key} is damaged")
+    client.storage.delete([key])
+    assert job.verify().faults == (f"{key} is missing: its images can't be run again",)
