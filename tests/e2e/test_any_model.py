@@ -1,10 +1,13 @@
 """Models with more than one input, output or layer, from the command line to the table."""
 
 import json
+import os
 
+import cv2
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask
 
 from helpers.samples import write_card
@@ -116,3 +119,42 @@ def test_maps_of_two_layers_are_fused_and_each_is_in_the_table(run, client, fold
         ("coarse", 16),
     ]
     assert (row.grid_height, len(row.map)) == (32, 32 * 48)
+
+
+def test_a_check_marks_defaults_and_explains_a_picture_without_servers(run, folder, photos):
+    """No server is named in the environment: the check needs none."""
+    card = write_card(folder / "unserved", "unserved", model=joined_sigmoids())
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith("CAMFLEET_")
+    }
+    environ["CAMFLEET_ENGINE"] = "tensorflow"
+    done = run("models", "check", card, "--image", photos[0], environ=environ)
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line)
+    assert lines["scaling"] == "unit: values from 0 to 1"
+    assert lines["colour"] == "rgb (default)"
+    assert lines["resize"] == "stretch"
+    assert "(default)" in lines["interpolation"]
+    assert "sigmoid taken off for logits" in lines["outputs"]
+    assert lines["engine"].startswith("tensorflow")
+    assert {"bright", "dark"} <= lines.keys()
+    bare = run("models", "check", card.parent / "model.keras", environ=environ)
+    assert "none: values from 0 to 255 as they are (default)" in bare.stdout
+
+
+def joined_sigmoids():
+    image = keras.Input((32, 48, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(3, 3)(image))
+    heads = [layers.Dense(1, activation=layers.Activation("sigmoid"))(x) for _ in range(2)]
+    return keras.Model(image, layers.Concatenate()(heads))
+
+
+def test_what_joined_sigmoids_answer_stands_in_the_row(run, client, folder, photos):
+    model = joined_sigmoids()
+    client.models.add(write_card(folder / "joined", "joined", model=model), timeout=60)
+    found = explained(run, photos[0], "--model", "joined", "--target", "top:2")
+    with Image.open(photos[0]) as photo:
+        pixels = cv2.resize(np.asarray(photo), (48, 32)) / np.float32(255)
+    (expected,) = model.predict(pixels[None], verbose=0)
+    for row in found:
+        assert row["probability"] == pytest.approx(expected[row["class_index"]], abs=1e-5)

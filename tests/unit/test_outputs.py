@@ -72,6 +72,35 @@ def of_own(function):
     return own
 
 
+def called_twice(x):
+    """One sigmoid layer on two inputs, joined."""
+    layer = dense(1, "sigmoid", name="shared")
+    return layers.Concatenate()([layer(x), layer(x * -0.5)])
+
+
+def of_two_outputs(x):
+    """A nested model of two outputs, joined outside."""
+    inner = keras.Input(x.shape[1:])
+    heads_ = keras.Model(inner, [dense(1, "sigmoid")(inner), dense(1, "sigmoid")(inner)])
+    return layers.Concatenate()(heads_(x))
+
+
+def of_two_models(x):
+    """Two nested models whose layers have the same names, joined."""
+    parts = []
+    for name in ("first", "second"):
+        inner = keras.Input(x.shape[1:])
+        hidden = dense(3, "tanh", name="hidden")(inner)
+        parts.append(keras.Model(inner, dense(2, "sigmoid", name="kind")(hidden), name=name)(x))
+    return layers.Concatenate()(parts)
+
+
+def in_parts(x):
+    """A softmax for each half of one layer's outputs."""
+    halves = ops.split(dense(6)(x), 2, axis=-1)
+    return ops.concatenate([ops.softmax(half) for half in halves], axis=-1)
+
+
 # Ends whose softmax or sigmoid is taken off: what makes the probabilities, and what was removed.
 REMOVED = {
     "softmax by name": (dense(4, "softmax"), "softmax"),
@@ -132,6 +161,20 @@ REMOVED = {
     ),
     "softmaxes of one layer": (in_groups, "joined"),
     "softmaxes interleaved": (interleaved, "joined"),
+    "sigmoid layer called twice": (called_twice, "sigmoid"),
+    "sigmoids of a nested model": (of_two_outputs, "sigmoid"),
+    "sigmoids of two nested models": (of_two_models, "sigmoid"),
+    "softmaxes of a layer's halves": (in_parts, "joined"),
+    "softmax in parts, turned round": (
+        lambda x: ops.concatenate(ops.split(dense(6, "softmax")(x), 2, axis=-1)[::-1], axis=-1),
+        "softmax",
+    ),
+    "two steps of time": (
+        lambda x: layers.Flatten()(
+            layers.TimeDistributed(dense(3, "softmax"))(layers.Reshape((2, 3))(x))
+        ),
+        "joined",
+    ),
     "softmax and sigmoids": (
         heads(layers.Concatenate(), dense(3, "softmax"), dense(1, "sigmoid"), dense(1, "sigmoid")),
         "joined",
@@ -190,6 +233,9 @@ RAW = {
     "sigmoid and tanh": heads(layers.Concatenate(), dense(2, "sigmoid"), dense(2, "tanh")),
     "sigmoid and tanh in units": heads(layers.Concatenate(), dense(1, "sigmoid"), dense(1, "tanh")),
     "single linear": dense(1),
+    "softmax and numbers": heads(layers.Concatenate(), dense(3, "softmax"), dense(2)),
+    "logarithms of sigmoids": lambda x: ops.log_sigmoid(dense(4)(x)),
+    "percents": lambda x: dense(4, "softmax")(x) * 100.0,
     "long memory": lambda x: layers.LSTM(4)(layers.Reshape((2, 3))(x)),
     "relu up to six": lambda x: layers.ReLU(max_value=6.0)(dense(4)(x)) * 9.0,
 }

@@ -5,6 +5,9 @@ runs inference alone. The head ends in logits: a final softmax or sigmoid is rem
 gradients vanish for confident answers (Grad-CAM is defined on the score before it).
 """
 
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,8 +18,11 @@ from camfleet_worker.models.reasons import refusing
 from camfleet_worker.models.split import Activation, Outputs, Split, Trial
 from camfleet_worker.models.tf import blame, heads, meaning, verify
 from camfleet_worker.models.tf.describe import Description, candidate, describe
+from camfleet_worker.models.tf.flat_graph import FlatGraph, Step
 from camfleet_worker.models.tf.functions import nbytes
 from camfleet_worker.models.tf.signature import Signature, pack_inputs
+
+_MAPS = "feature_maps"  # the head's first input
 
 
 def cut_model(
@@ -48,15 +54,44 @@ def _cut(model: Any, description: Description, activation: str, probe: Array) ->
 def _submodels(description: Description, activation: Activation) -> tuple[Any, Any]:
     """Return the conv and the head submodel, which share the whole model's weights."""
     graph, cut_output = description.graph, description.step.output
-    maps = keras.Input(cut_output.shape[1:], dtype=cut_output.dtype, name="feature_maps")
+    ends = {_MAPS, graph.image.name, *graph.extras, *map(_again, graph.extras)}
+    with _distinct_names(graph.steps, ends):
+        return _build(graph, cut_output, activation)
+
+
+def _build(graph: FlatGraph, cut_output: Any, activation: Activation) -> tuple[Any, Any]:
+    maps = keras.Input(cut_output.shape[1:], dtype=cut_output.dtype, name=_MAPS)
     again = {
-        name: keras.Input(extra.shape[1:], dtype=extra.dtype, name=f"{name}_again")
+        name: keras.Input(extra.shape[1:], dtype=extra.dtype, name=_again(name))
         for name, extra in graph.extras.items()
     }
-    output = graph.replay(cut_output, maps, again)
-    logits = heads.class_logits(output, activation)
+    logits = heads.class_logits(graph.replay(cut_output, maps, again), activation)
     conv = keras.Model(pack_inputs(graph.image, graph.extras.values()), cut_output)
     return conv, keras.Model(pack_inputs(maps, again.values()), logits)
+
+
+def _again(name: str) -> str:
+    """Return the name of a further input's copy in the head."""
+    return f"{name}_again"
+
+
+@contextmanager
+def _distinct_names(steps: Sequence[Step], taken: set[str]) -> Iterator[None]:
+    """Give operations that share a name, as those of nested models may, one each for a while."""
+    own = {id(step.operation): step.operation for step in steps}
+    names = {*taken, *(operation.name for operation in own.values())}
+    seen, before = set(taken), {}
+    for operation in own.values():
+        if operation.name in seen:
+            before[id(operation)] = operation.name
+            numbered = (f"{operation.name}_{number}" for number in itertools.count(2))
+            operation.name = next(name for name in numbered if name not in names | seen)
+        seen.add(operation.name)
+    try:
+        yield
+    finally:
+        for key, name in before.items():
+            own[key].name = name
 
 
 def _split(

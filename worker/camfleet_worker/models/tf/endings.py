@@ -4,6 +4,7 @@ What is left ends in logits, one for each of the model's outputs. Whole numbers 
 joins instead of values show which output comes from where.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +34,15 @@ class Ending:
     """How a model ends: its graph up to the logits, and what was taken off to get them.
 
     `removed` is empty where nothing was; `blocks` says which classes go into which softmax or
-    sigmoid. `bounds` are those of the model's own outputs, None where nobody knows.
+    sigmoid. `bounds` are those of the model's own outputs, None where nobody knows; `mixed` says
+    that some of them are bounded and others aren't.
     """
 
     graph: FlatGraph
     whole: FlatGraph
     bounds: Bounds | None
     last: str  # the kind of the operation that the outputs come from
+    mixed: bool = False
     removed: str = ""
     blocks: tuple[Block, ...] = ()
 
@@ -58,8 +61,12 @@ def find_ending(graph: FlatGraph, *, keep: bool = False) -> Ending:
             "score per class and image can be explained"
         )
     sources, carriers = _walk_back(graph)
-    plain = Ending(graph, graph, Ranges(graph).of(graph.output), _last(sources))
-    taken = sources if keep else list(map(take_off, sources))
+    ranges = Ranges(graph)
+    plain = Ending(
+        graph, graph, ranges.of(graph.output), _last(sources), mixed=_is_mixed(ranges, sources)
+    )
+    twins: dict[int, Any] = {}
+    taken = sources if keep else [take_off(source, twins) for source in sources]
     if not any(source.name for source in taken):
         return plain
     places = _follow(graph, taken, carriers)
@@ -69,7 +76,7 @@ def find_ending(graph: FlatGraph, *, keep: bool = False) -> Ending:
     taken = [
         _unless_torn(source, first, places) for source, first in zip(taken, starts, strict=False)
     ]
-    blocks = _blocks(Ranges(graph), list(zip(taken, starts, strict=False)), places)
+    blocks = _blocks(ranges, list(zip(taken, starts, strict=False)), places)
     if not blocks or not any(source.name for source in taken):
         return plain
     names = dict.fromkeys(source.name for source in taken if source.name)
@@ -98,6 +105,12 @@ def _walk_back(graph: FlatGraph) -> tuple[list[Source], list[Step]]:
         else:
             sources.setdefault(id(tensor), Source(tensor, step))
     return list(sources.values()), [step for step in graph.steps if id(step) in carriers]
+
+
+def _is_mixed(ranges: Ranges, sources: Sequence[Source]) -> bool:
+    """Return whether outputs of bounded and of unbounded operations stand side by side."""
+    found = [ranges.of(source.tensor) for source in sources]
+    return len({bounds is not None and math.isfinite(bounds[1]) for bounds in found}) > 1
 
 
 def _last(sources: Sequence[Source]) -> str:

@@ -43,7 +43,7 @@ def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array
     dense = acting[len(pooling) :]
     if not dense:
         weights = np.eye(channels, dtype=np.float32)
-    elif len(dense) == 1 and _is_linear(dense[0]):
+    elif len(dense) == 1 and _is_linear(dense[0], channels):
         weights = np.asarray(unwrap(dense[0].operation).kernel, np.float32).reshape(channels, -1)
     else:
         return None, refusal
@@ -52,9 +52,12 @@ def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array
     return weights, ""
 
 
-def _is_linear(step: Step) -> bool:
+def _is_linear(step: Step, channels: int) -> bool:
+    """Return whether a step weighs all channels of one place, and does nothing else."""
     inner = unwrap(step.operation)
-    return type(inner).__name__ in ("Dense", "Conv2D") and activation_name(inner) == "linear"
+    if type(inner).__name__ not in ("Dense", "Conv2D") or activation_name(inner) != "linear":
+        return False
+    return int(np.prod(inner.kernel.shape[:-1])) == channels
 
 
 def _averages(step: Step) -> bool:

@@ -53,7 +53,10 @@ def _unremoved(ending: Ending, wanted: str, answers: Array) -> Outputs:
         return given
     if wanted != "auto":
         return Outputs(wanted, reason="the card says so")  # type: ignore[arg-type]  # its own values
-    if ending.bounds is not None and all(map(math.isfinite, ending.bounds)):
+    if ending.mixed:
+        reason = f"the model's own answers, of {ending.last}: some are no probabilities"
+        return Outputs("none", reason=reason)
+    if ending.bounds is not None and math.isfinite(ending.bounds[1]):
         low, high = ending.bounds
         span = f"from {low:g} to {high:g} ({ending.last})"
         return Outputs("none", reason=f"the model's own answers, {span}: no probabilities")

@@ -42,8 +42,11 @@ class Source:
         return int(np.prod(self.tensor.shape[1:], dtype=int))
 
 
-def take_off(source: Source) -> Source:
-    """Return a source with the tensor before its softmax or sigmoid, where that is sure."""
+def take_off(source: Source, twins: dict[int, Any]) -> Source:
+    """Return a source with the tensor before its softmax or sigmoid, where that is sure.
+
+    `twins` remembers layers without activation, so that one that is called twice has one twin.
+    """
     step = source.step
     if step is None or len(step.outputs) != 1 or len(step.inputs) != 1:
         return source
@@ -54,25 +57,30 @@ def take_off(source: Source) -> Source:
         return source
     if step.kind in _PLAIN and is_own(step.operation):
         return Source(source.tensor, step, name, step.inputs[0])
-    twin = _twin(step)
+    twin = _twin(step, twins)
     if twin is None:
         return source
     return Source(source.tensor, step, name, twin.output, twin)
 
 
-def _twin(step: Step) -> Step | None:
+def _twin(step: Step, twins: dict[int, Any]) -> Step | None:
     """Return a step with the same weights without activation; None where that can't be had."""
     layer = step.operation
     try:
-        config = _linear_config(layer)
-        config["name"] = f"{layer.name}_logits"
-        twin = type(layer).from_config(config)
+        twin = twins.get(id(layer)) or _without_activation(layer)
         output = twin(*step.args, **step.kwargs)
-        twin.set_weights(layer.get_weights())
+        if id(layer) not in twins:
+            twin.set_weights(layer.get_weights())
+            twins[id(layer)] = twin
         agrees = _agree(layer, twin, step)
     except Exception:  # noqa: BLE001  # whatever a layer raises that isn't made for this
         return None
     return Step(step.path, twin, step.args, step.kwargs, output) if agrees else None
+
+
+def _without_activation(layer: Any) -> Any:
+    config = {**_linear_config(layer), "name": f"{layer.name}_logits"}
+    return type(layer).from_config(config)
 
 
 def _linear_config(layer: Any) -> dict[str, Any]:
