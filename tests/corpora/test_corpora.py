@@ -40,6 +40,7 @@ OTHERWISE = {
     "pngtest.png": "libpng doesn't turn",
     "xmp_tags_orientation.avif": "XMP doesn't turn an AVIF",
     "tiff_tiled_jpeg_oob_read.tif": "tifffile takes a tag of the wrong type at its word",
+    "rgb32bf-abgr.bmp": "alpha that is 0 everywhere hides nothing",
     "testfax4.tiff": "tifffile loses rows of this fax; libvips has those of camfleet",
 }
 # Reference pictures of bmpsuite, by the start of a file's name.

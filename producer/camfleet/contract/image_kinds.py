@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class UnreadableKind:
-    """The suffixes of a kind's files, and the article that its name takes."""
+    """The suffixes of a kind's files."""
 
     suffixes: tuple[str, ...]
-    article: str = "a"
 
 
 UNREADABLE = {
@@ -18,5 +17,3 @@ UNREADABLE = {
     "Photoshop": UnreadableKind((".psd", ".psb")),
     "camera raw": UnreadableKind((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2")),
 }
-# A folder with such files is worth a word: they aren't read, and converting them to JPEG helps.
-UNREADABLE_SUFFIXES = tuple(suffix for kind in UNREADABLE.values() for suffix in kind.suffixes)

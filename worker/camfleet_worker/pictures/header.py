@@ -19,7 +19,6 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from camfleet.contract.image_kinds import UNREADABLE
 from camfleet.errors import ImageError, ImageTooLarge, ImageUnreadable
 
 _MAGIC = {
@@ -89,7 +88,7 @@ def kind_of(data: bytes, uri: str) -> str:
     if kind == "BMP" or kind in _PLUGINS:
         return str(kind)
     if kind is not None:
-        raise ImageUnreadable(f"{uri} is {UNREADABLE[kind].article} {kind} file, {_WAY_OUT}")
+        raise ImageUnreadable(f"{uri} is a {kind} file, {_WAY_OUT}")
     start = f"it starts with {data[:12]!r}" if data else "it is empty"
     raise ImageUnreadable(f"{uri} is not an image that camfleet reads ({ACCEPTED}): {start}")
 
