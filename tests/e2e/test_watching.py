@@ -132,3 +132,18 @@ def test_a_worker_that_is_told_to_stop_or_start_anew_keeps_its_log(
     head = r"\S+Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+ job=\S+ chunk=\S+ image=\S+ .*"
     assert all(re.fullmatch(head, line) for line in text.splitlines())
     assert text.count(" job=") == len(text.splitlines()), "no line is wrapped in another"
+
+
+def test_a_worker_says_at_the_default_level_that_it_is_ready(worker_environ, tmp_path, environ):
+    alone = {**worker_environ, "CAMFLEET_REDIS_URL": environ["CAMFLEET_REDIS_URL"][:-1] + "5"}
+    log = tmp_path / "log"
+    with a_worker(alone, log) as process:
+        wait_until(lambda: " is ready: " in log.read_text(), 90)
+        process.terminate()
+        assert process.wait(60) == 0
+    (line,) = (line for line in log.read_text().splitlines() if " is ready: " in line)
+    assert re.search(
+        r"INFO camfleet_worker\.celery \S+ \S+ \S+ camfleet \S+ worker celery@\S+ is ready: CPU, "
+        r"OpenVINO, \d+ chunks and \d+ interactive requests at a time$",
+        line,
+    )

@@ -84,14 +84,19 @@ def _submit(
     job_id = given["job_id"] or new_id()
     output.say(f"submitting job {job_id}")
     with output.bar(None, "submitting") as bar:
-        job = client.submit(
-            sources,
-            **order,
-            job_id=job_id,
-            upload=given["upload"],
-            force=given["force"],
-            on_progress=lambda count: bar.update(count - bar.n),
-        )
+        try:
+            job = client.submit(
+                sources,
+                **order,
+                job_id=job_id,
+                upload=given["upload"],
+                force=given["force"],
+                on_progress=lambda count: bar.update(count - bar.n),
+            )
+        except KeyboardInterrupt:
+            bar.close()
+            output.say(f"the same command with --job-id {job_id} completes what was begun")
+            raise
     record, left_out = job.record(), job.left_out()
     for warning in job.warnings:
         output.say(warning)

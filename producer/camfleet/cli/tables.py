@@ -11,6 +11,7 @@ from camfleet.cli import terminal
 _GAP = 2
 _LEAST = 12  # columns that a shortened text keeps
 _LEAST_PATH = 20
+_LEAST_FIRST = 28  # of the first column, which says what a row is about
 _FLOATS = {"probability": ".4f"}
 
 
@@ -35,7 +36,10 @@ def table(
     names = [*columns]
     for left_out in (None, *reversed(optional)):
         names = [name for name in names if name != left_out]
-        made = [_Column(name, [row.get(name) for row in found]) for name in names]
+        made = [
+            _Column(name, [row.get(name) for row in found], is_first=name == columns[0])
+            for name in names
+        ]
         if room is None or _shrink(made, room, whole):
             click.echo(_text(made))
             return
@@ -45,13 +49,14 @@ def table(
 class _Column:
     """A column's cells as text, and how wide it is."""
 
-    def __init__(self, name: str, values: Sequence[Any]) -> None:
+    def __init__(self, name: str, values: Sequence[Any], *, is_first: bool) -> None:
         self.name = name
         self.cells = [_cell(name, value) for value in values]
         self.is_number = all(isinstance(value, int | float | None) for value in values)
         self.width = max(map(terminal.columns, (name, *self.cells)))
         path = any("/" in cell for cell in self.cells)
-        self.least = max(_LEAST_PATH if path else _LEAST, terminal.columns(name))
+        least = _LEAST_FIRST if is_first else _LEAST_PATH if path else _LEAST
+        self.least = max(least, terminal.columns(name))
 
     def line(self, cell: str) -> str:
         """Return a cell as wide as the column: numbers to the right."""

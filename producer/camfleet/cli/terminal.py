@@ -59,10 +59,13 @@ def _sign_columns(sign: str) -> int:
 
 
 def shorten(text: str, room: int) -> str:
-    """Return text of at most `room` columns; of a path or URI the end stays, as it says most."""
+    """Return text of at most `room` columns.
+
+    Of a path or URI mostly the end stays, as it says most, and of other names both ends.
+    """
     if columns(text) <= room:
         return text
-    head = room // 3 if "/" in text else room - 1
+    head = room // 3 if "/" in text else room - 1 if " " in text else room // 2
     return _cut(text, head) + "…" + _cut(text[::-1], room - 1 - head)[::-1]
 
 

@@ -11,8 +11,8 @@ from camfleet.cli.terminal import duration, iso
 if TYPE_CHECKING:
     from camfleet.broker.heartbeats import WorkerState
 
-_WHOLE = ("worker", "state")
-_OPTIONAL = ("device", "images", "up", "version")  # where a terminal is narrow
+_WHOLE = ("state", "version")
+_OPTIONAL = ("device", "version", "up", "images")  # where a terminal is narrow
 _EMPTY = "no live worker; start one: celery -A camfleet_worker worker, or camfleet up"
 _COLUMNS = ("worker", "version", "state", "device", "images/s", "images", "models", "in work", "up")
 
@@ -77,7 +77,7 @@ def _row(worker: "WorkerState") -> dict[str, Any]:
         "version": worker.version,
         "state": "in trouble" if worker.trouble else "well",
         "device": worker.device,
-        "images/s": f"{worker.images_per_second:.1f}",
+        "images/s": round(worker.images_per_second, 1),
         "images": worker.images,
         "models": ", ".join(worker.models) or None,
         "in work": ", ".join(chunks + asked) or None,
