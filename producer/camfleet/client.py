@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from camfleet.broker.heartbeats import Heartbeats, WorkerState
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.progress import Progress
+from camfleet.broker.requests import Requests
 from camfleet.broker.sender import Sender
 from camfleet.contract import messages
 from camfleet.contract.codec import decode
@@ -250,7 +251,7 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        for name in ("_sender", "_inbox", "storage", "_ledger"):
+        for name in ("_sender", "_inbox", "storage", "_ledger", "_requests"):
             if name in self.__dict__:
                 getattr(self, name).close()
 
@@ -278,7 +279,11 @@ class Client:
 
     @cached_property
     def _rpc(self) -> Rpc:
-        return Rpc(self._sender, self._inbox, self._ledger)
+        return Rpc(self._sender, self._inbox, self._requests)
+
+    @cached_property
+    def _requests(self) -> Requests:
+        return Requests(self.settings)
 
     @cached_property
     def _submitter(self) -> Submitter:

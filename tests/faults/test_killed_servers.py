@@ -1,9 +1,11 @@
 """Broker and store that crash at each step of a chunk's life: the worker waits and goes on."""
 
 import time
+from contextlib import contextmanager
 
 import pytest
 
+from camfleet.broker.app import close_app, make_app
 from camfleet.errors import ServiceError
 from helpers.fleet import CHUNK, MODEL, short
 from helpers.waiting import wait_until
@@ -81,13 +83,20 @@ def _answer(client, uri):
 
 
 def _in_work(fleet):
-    replies = fleet.client._app.control.inspect(timeout=2).active() or {}
-    return sum(map(len, replies.values()))
+    with _inspect(fleet, 2) as inspect:
+        return sum(map(len, (inspect.active() or {}).values()))
+
+
+@contextmanager
+def _inspect(fleet, timeout):
+    app = make_app(fleet.client.settings)
+    yield app.control.inspect(timeout=timeout)
+    close_app(app)
 
 
 @pytest.mark.parametrize("command", short("stats", "active", "conf", "report", "registered"))
 def test_workers_answer_celerys_own_questions(fleet, survivor, command):
-    inspect = fleet.client._app.control.inspect(timeout=5)
-    replies = getattr(inspect, command)()
+    with _inspect(fleet, 5) as inspect:
+        replies = getattr(inspect, command)()
     assert replies, command
     assert all("error" not in reply for reply in replies.values() if isinstance(reply, dict))

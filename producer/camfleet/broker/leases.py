@@ -81,9 +81,7 @@ class Leases:
 
         They are offered again until they are dropped or taken.
         """
-        members = self._overdue(
-            [keys.LEASES, keys.REAPER], [int(self._seconds * 500), self._far]
-        )
+        members = self._overdue([keys.LEASES, keys.REAPER], [int(self._seconds * 500), self._far])
         return [_parse(member) for member in members]
 
     def settle(self, ref: ChunkRef) -> bool:

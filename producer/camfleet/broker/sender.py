@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from celery import Celery
 
 from camfleet.broker.app import close_app, make_app, send_chunk, time_headers
 from camfleet.broker.errors import broker_errors
+from camfleet.broker.requests import HeldRequest
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerUnavailable
 from camfleet.forks import PerProcess
@@ -25,11 +25,16 @@ class Sender:
         self._settings = settings
         self._app = PerProcess(lambda: make_app(settings, keep_results=False))
 
-    def send(self, task: str, kwargs: dict[str, Any], queue: str) -> str:
-        """Send a message; return its task's id."""
+    def send(self, held: HeldRequest) -> None:
+        """Send the message of a request, under the request's own id."""
         with self._connected() as app:
-            sent = app.send_task(task, kwargs=kwargs, queue=queue, headers=time_headers())
-            return str(sent.id)
+            app.send_task(
+                held.task,
+                kwargs=held.request,
+                queue=held.queue,
+                task_id=held.id,
+                headers=time_headers(),
+            )
 
     def send_chunk(self, ref: ChunkRef, form: int) -> None:
         """Send the message of one chunk."""

@@ -2,8 +2,9 @@
 
 from concurrent.futures import Future
 from typing import Any
+from uuid import uuid4
 
-from camfleet.broker.ledger import Ledger
+from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.broker.sender import Sender
 from camfleet.contract import messages
 from camfleet.contract.codec import Wire, decode, encode, form_of
@@ -20,16 +21,23 @@ _NO_WORKER = (
 class Rpc:
     """Sends requests into the interactive queue, and waits for the answers."""
 
-    def __init__(self, sender: Sender, inbox: Inbox, ledger: Ledger) -> None:
+    def __init__(self, sender: Sender, inbox: Inbox, requests: Requests) -> None:
         self._sender = sender
         self._inbox = inbox
-        self._ledger = ledger
+        self._requests = requests
 
     def send(self, task: str, request: Wire) -> str:
         """Send a request and return the id of its task; raise `BrokerUnavailable`."""
-        self._ledger.ping()
-        queue = messages.queue_of(messages.INTERACTIVE_QUEUE, form_of(request))
-        return self._sender.send(task, {"request": encode(request)}, queue)
+        held = HeldRequest(
+            id=str(uuid4()),
+            task=task,
+            request={"request": encode(request)},
+            queue=messages.queue_of(messages.INTERACTIVE_QUEUE, form_of(request)),
+            attempt=0,
+        )
+        self._requests.hold(held)  # so that workers notice if the message gets lost
+        self._sender.send(held)
+        return held.id
 
     def is_ready(self, task_id: str) -> bool:
         """Return whether an answer is there."""
