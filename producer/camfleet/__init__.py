@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from camfleet.client import Client
     from camfleet.contract.geometry import Focus, Geometry, Region
     from camfleet.contract.outputs import Outputs, Regions
-    from camfleet.contract.records import Item, ModelRef
+    from camfleet.contract.records import Item, LeftOut, ModelRef
     from camfleet.contract.results import LayerMap, Result, Status, Timings
     from camfleet.errors import (
         AccessDenied,
@@ -70,7 +70,7 @@ _HOMES = {
     "client": ("Client",),
     "contract.geometry": ("Focus", "Geometry", "Region"),
     "contract.outputs": ("Outputs", "Regions"),
-    "contract.records": ("Item", "ModelRef"),
+    "contract.records": ("Item", "LeftOut", "ModelRef"),
     "contract.results": ("LayerMap", "Result", "Status", "Timings"),
     "errors": (
         "AccessDenied",
@@ -151,6 +151,7 @@ __all__ = [
     "JobOptions",
     "LayerMap",
     "LayerRefused",
+    "LeftOut",
     "MethodRefused",
     "ModelBroke",
     "ModelEntry",

@@ -147,13 +147,10 @@ class Client:
         self._ledger.ping()
         fleet = Fleet(self.workers())
         inspection = Inspection(order, models_of(self.models, order), fleet)
-        if not force:
-            inspection.refuse_misfits()
-        if upload:
-            items = uploads.upload_local(items, self.storage)
+        items = uploads.upload_local(items, self.storage) if upload else items
         made = self._submitter.submit(
             order,
-            inspection.watch(items) if force else inspection.refuse_doomed(items),
+            inspection.admit(items, force=force),
             job_id=job_id or job.new_id(),
             keep_duplicates=keep_duplicates,
             on_progress=on_progress,
@@ -185,15 +182,8 @@ class Client:
         order = make_order(self.models, models, options, keep_columns)
         known, fleet = models_of(self.models, order), Fleet(self.workers(), local_files=sample)
         runner = DryRunner(order, known, fleet, self._rpc, timeout, sample=sample)
-        items = sources.stream(
-            source,
-            self.storage,
-            runner.counter.note_broken,
-            keep=keep_columns,
-            left_out=runner.left_out,
-        )
         return runner.run(
-            items,
+            runner.stream(source, self.storage, keep_columns),
             chunk_size=self.settings.chunk_size,
             keep_duplicates=keep_duplicates,
             on_progress=on_progress,

@@ -72,6 +72,8 @@ def test_what_is_left_out_is_named_with_reason_and_examples(folder):
     kinds = {kind.kind: kind for kind in counter.kinds()}
     assert "HEIC, which camfleet doesn't read: convert it to JPEG" in kinds[".heic"].why
     assert "camera raw" in kinds[".cr2"].why
+    assert "without pixels" in kinds[".svg"].why
+    assert "a document" in kinds[".pdf"].why
     assert kinds[".heic"].examples == (str(folder / "b.HEIC"),)
     assert len(kinds["hidden"].examples) == 3
     assert all(kind.why for kind in kinds.values())

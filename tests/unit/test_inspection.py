@@ -258,6 +258,11 @@ def test_a_dry_run_without_a_worker_asks_nobody_and_says_what_is_left_unchecked(
     ]
 
 
+def test_a_dry_run_of_a_job_that_keeps_columns_says_where_no_worker_knows_them():
+    found = dry_run(Answers(), items("/data/a.jpg"), [worker(newest_form=1)], columns=["label"])
+    assert [text for text in found.unchecked if "needs camfleet 0.2.0" in text]
+
+
 def test_a_dry_run_names_what_no_worker_answered_in_time():
     late = AnswerTimeout("no answer within 60 s")
     found = dry_run(Answers(late, late), items("/data/a.jpg"), [worker()])

@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from camfleet.contract.codec import Wire
+from camfleet.contract.codec import Wire, form_of_field
 from camfleet.contract.messages import ErrorInfo
-from camfleet.contract.records import Item, LeftOut
+from camfleet.contract.records import Item, JobRecord, LeftOut
 from camfleet.errors import AnswerTimeout, CallerError, InvalidRequest
 from camfleet.jobs.fleet import Fleet
 from camfleet.jobs.inspection import Inspection
 from camfleet.jobs.misfits import KnownModel
+from camfleet.sources import sources
 from camfleet.sources.duplicates import Unique
 from camfleet.sources.left_out import LeftOutCounter
+from camfleet.sources.sources import Source
+from camfleet.storage.storage import Storage
 
 SAMPLES = 20
 _SHOWN = 10  # broken lines
@@ -139,8 +142,15 @@ class DryRunner:
         self._sample = sample
         self._doomed: list[str] = []
         self._unchecked: list[str] = []
-        self.counter = Counter(self._deadline)
-        self.left_out = LeftOutCounter()
+        self._counter = Counter(self._deadline)
+        self._left_out = LeftOutCounter()
+
+    def stream(
+        self, source: Source | Iterable[Source], storage: Storage, keep: Sequence[str]
+    ) -> Iterator[Item]:
+        """Return the items of a source, of which broken lines and what's left out are counted."""
+        note = self._counter.note_broken
+        return sources.stream(source, storage, note, keep=keep, left_out=self._left_out)
 
     def run(
         self,
@@ -153,30 +163,31 @@ class DryRunner:
         """Read the items, ask a worker, and return what was found."""
         inspection = Inspection(self._order, self._models, self._fleet)
         self._doomed += map(str, inspection.misfits)
-        self._unchecked += self._fleet.warnings()
+        form = form_of_field(JobRecord, "columns") if self._order.get("columns") else 1
+        self._unchecked += self._fleet.warnings(form)
         with Unique() as unique:
             watched = inspection.watch(items)
             stream = watched if keep_duplicates else unique(watched)
-            if not self.counter.count(stream, on_progress):
+            if not self._counter.count(stream, on_progress):
                 self._unchecked.append(
-                    f"the time was over after {self.counter.items} images of the source: "
+                    f"the time was over after {self._counter.items} images of the source: "
                     f"{self._timeout:g} s (--timeout)"
                 )
         self._doomed += inspection.findings()
         self._check_models()
         sampled, errors = self._probe()
-        count = self.counter.items
+        count = self._counter.items
         return DryRun(
             items=count,
             duplicates=unique.dropped,
-            broken=self.counter.broken,
-            broken_lines=tuple(self.counter.broken_lines),
+            broken=self._counter.broken,
+            broken_lines=tuple(self._counter.broken_lines),
             images=count * len(self._models),
             chunks=-(-count // chunk_size) * len(self._models),
             models=tuple(model.name for model in self._models),
             sampled=len(sampled),
             unreadable=tuple(_unreadable(sampled, errors)),
-            left_out=self.left_out.kinds(),
+            left_out=self._left_out.kinds(),
             doomed=tuple(self._doomed),
             unchecked=tuple(self._unchecked),
         )
@@ -194,7 +205,7 @@ class DryRunner:
 
     def _probe(self) -> tuple[tuple[str, ...], tuple[ErrorInfo | None, ...]]:
         """Return the images that a worker tried to read, and for each why it couldn't, or None."""
-        sampled = tuple(self.counter.samples if self._sample else ())
+        sampled = tuple(self._counter.samples if self._sample else ())
         left = self._seconds_for("no image was tried") if sampled else 0.0
         if left:
             try:

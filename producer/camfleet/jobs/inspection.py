@@ -26,6 +26,13 @@ class Inspection:
         if reason := fleet.callback_error(order["callback"]):
             self.misfits.append(InvalidRequest(reason))
 
+    def admit(self, items: Iterable[Item], *, force: bool) -> Iterator[Item]:
+        """Return the items to submit; raise what can't succeed, now or at their end, or `force`."""
+        if force:
+            return self.watch(items)
+        self.refuse_misfits()
+        return self.refuse_doomed(items)
+
     def refuse_misfits(self) -> None:
         """Raise what is asked and can't be done."""
         for error in self.misfits:

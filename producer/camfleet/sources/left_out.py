@@ -2,13 +2,28 @@
 
 import os
 
-from camfleet.contract.image_kinds import UNREADABLE
 from camfleet.contract.records import LeftOut
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif"),
     *(".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
 )
+
+# Images by their suffix that camfleet doesn't read.
+_UNREADABLE = {
+    "HEIC": (".heic", ".heif", ".hif"),
+    "camera raw": (
+        *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".raf"),
+        *(".rw2", ".rwl", ".pef", ".srw", ".raw", ".3fr", ".fff", ".iiq", ".mos", ".mrw", ".x3f"),
+    ),
+    "JPEG 2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c"),
+    "JPEG XL": (".jxl",),
+    "Photoshop": (".psd", ".psb"),
+    "OpenEXR": (".exr",),
+    "Netpbm": (".pbm", ".pgm", ".ppm", ".pnm"),
+    "Targa": (".tga",),
+    "an icon": (".ico",),
+}
 
 HIDDEN = "hidden"
 BROKEN_LINK = "broken link"
@@ -28,12 +43,13 @@ _WHY = {
     _NO_SUFFIX: "no image, by its name",
     **dict.fromkeys((".svg", ".svgz", ".eps", ".ai"), "a drawing, without pixels"),
     ".pdf": "a document: export its pictures",
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "a video: export its frames"),
     ".dcm": "DICOM, which camfleet doesn't read: convert it to PNG or TIFF",
     **dict.fromkeys((".csv", ".jsonl", ".parquet"), "a manifest stands for itself: name it"),
     **{
         suffix: f"{name}, which camfleet doesn't read: convert it to JPEG"
-        for name, kind in UNREADABLE.items()
-        for suffix in kind.suffixes
+        for name, suffixes in _UNREADABLE.items()
+        for suffix in suffixes
     },
 }
 _KINDS = 50  # more suffixes than that are counted as one kind
