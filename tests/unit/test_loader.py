@@ -209,3 +209,55 @@ def test_activations_that_keras_knows_are_read_back(tmp_path, activation):
 def test_what_keras_says_of_unsafe_files_is_not_a_hint_that_nobody_can_take():
     message = "It is unsafe. If you trust the source, pass `safe_mode=False` to load. Sorry."
     assert cause({}, ValueError(message), set()).startswith("It is unsafe. Sorry. (rebuild")
+
+
+def without(name):
+    def edit(files):
+        del files[name]
+
+    return edit
+
+
+def with_text(name, text):
+    def edit(files):
+        files[name] = text.encode()
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        without("metadata.json"),
+        without("config.json"),
+        without("model.weights.h5"),
+        with_text("metadata.json", "[]"),
+        with_text("config.json", "{"),
+        with_text("config.json", "null"),
+        with_text("config.json", "[]"),
+        with_text("config.json", "[" * 100_000 + "]" * 100_000),
+        with_text("config.json", '{"class_name": 7, "config": {}}'),
+        with_text("config.json", '{"class_name": "Functional", "module": ["keras"]}'),
+    ],
+)
+def test_no_archive_breaks_the_loader_however_wrong_it_is(tmp_path, edit):
+    source, path = tmp_path / "source.keras", tmp_path / "net.keras"
+    gap_dense().save(source)
+    with zipfile.ZipFile(source) as old:
+        files = {name: old.read(name) for name in old.namelist()}
+    edit(files)
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in files.items():
+            new.writestr(name, data)
+    with pytest.raises(UnsupportedModelFile):
+        load_keras(path)
+
+
+@pytest.mark.parametrize("value", ["{", "null", "[]", 5])
+def test_no_hdf5_file_breaks_the_loader_however_wrong_it_is(tmp_path, value):
+    path = tmp_path / "net.h5"
+    gap_dense().save(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = value
+    with pytest.raises(UnsupportedModelFile):
+        load_keras(path)

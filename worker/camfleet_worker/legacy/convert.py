@@ -24,6 +24,7 @@ from camfleet.errors import (
     UnsupportedModelFile,
 )
 from camfleet_worker.arrays import AnyArray
+from camfleet_worker.models.reasons import refusing
 
 Predict = Callable[[list[AnyArray]], list[AnyArray]]
 
@@ -204,7 +205,8 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is loaded
     error: CamfleetError
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # the libraries print too
+        what = refusing(f"{given.source} can't be converted")
+        with what, contextlib.redirect_stdout(sys.stderr):  # the libraries print too
             report = convert(given.source, given.target, tuple(given.size), force=given.force)
     except CamfleetError as caught:
         error = caught

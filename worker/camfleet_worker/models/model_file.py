@@ -10,15 +10,27 @@ import h5py
 
 from camfleet.errors import UnsupportedModelFile
 
+# What zipfile, h5py and json raise for files that aren't what they should be.
+_BROKEN = (
+    *(AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError),
+    zipfile.BadZipFile,
+)
+
 
 def read_origin(path: Path) -> dict[str, str]:
-    """Return a model file's format and the Keras version that wrote it."""
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            written = json.loads(archive.read("metadata.json")).get("keras_version", "unknown")
-        return {"format": "Keras v3 archive", "keras_version": str(written)}
-    with h5py.File(path) as file:
-        found = file.attrs.get("keras_version", b"unknown")
+    """Return a model file's format and the Keras version that wrote it, "unknown" if it's silent.
+
+    Raises `UnsupportedModelFile` where it can't be read.
+    """
+    try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                written = json.loads(archive.read("metadata.json")).get("keras_version", "unknown")
+            return {"format": "Keras v3 archive", "keras_version": str(written)}
+        with h5py.File(path) as file:
+            found = file.attrs.get("keras_version", b"unknown")
+    except _BROKEN as error:
+        raise UnsupportedModelFile(f"{path.name} is not a model file of Keras: {error}") from error
     text = found.decode() if isinstance(found, bytes) else str(found)
     return {"format": "HDF5", "keras_version": text}
 
@@ -31,13 +43,13 @@ def configuration(path: Path) -> Any:
                 return json.loads(archive.read("config.json"))
         with h5py.File(path) as file:
             config = file.attrs.get("model_config")
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        if config is not None:
+            return json.loads(config)
+    except _BROKEN as error:
         raise UnsupportedModelFile(f"{path.name} is not a model file of Keras: {error}") from error
-    if config is None:
-        raise UnsupportedModelFile(
-            f"{path.name} holds weights only: save the whole model with model.save('model.keras')"
-        )
-    return json.loads(config)
+    raise UnsupportedModelFile(
+        f"{path.name} holds weights only: save the whole model with model.save('model.keras')"
+    )
 
 
 def references(config: Any) -> Iterator[dict[str, Any]]:

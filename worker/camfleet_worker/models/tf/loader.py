@@ -12,6 +12,7 @@ import keras
 from camfleet.errors import ModelRefused, UnsupportedModelFile
 from camfleet.registry.cards import check_model_file
 from camfleet_worker.models.model_file import configuration, read_origin, references
+from camfleet_worker.models.reasons import refusing
 from camfleet_worker.models.tf.unreadable import cause, plain_kind
 
 LAMBDA = "lambda"
@@ -37,8 +38,9 @@ def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = F
         )
     objects = dict(map(_import, (name for name in custom_code if name != LAMBDA)))
     lambdas = LAMBDA in custom_code
-    _check_configuration(path, set(objects), lambdas=lambdas)
-    _check_age(path)
+    with refusing(f"{path.name} can't be read"):
+        _check_configuration(path, set(objects), lambdas=lambdas)
+        _check_age(path)
     with warnings.catch_warnings():
         # Old files hold arguments and input structures that today's Keras warns about.
         warnings.simplefilter("ignore")
