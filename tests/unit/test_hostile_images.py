@@ -186,6 +186,9 @@ IGNORED: dict[str, Callable[[], bytes]] = {
     "fractions in a TIFF's EXIF": lambda: tiff(
         8, 8, (34665, 4, 1, 32), tail=fractions(282, start=24)
     ),
+    "fractions in an AVIF's EXIF": lambda: encoded(
+        Image.new("RGB", (8, 8)), "AVIF", exif=fractions(282)
+    ).replace(struct.pack("<HH", 282, 5), struct.pack("<HH", 274, 5)),
     "compressed text in a PNG": lambda: png(
         8, 8, before=chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"\0" * 10**8)) * 20
     ),

@@ -118,6 +118,22 @@ def test_damages_are_judged_by_pillow(
     assert not all(fast)
 
 
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (b"\xff\xc0\0\x11\x0c", "12 bits per channel"),
+        (b"\xff\xc3\0\x11\x08", "lossless or hierarchical"),
+        (b"\xff\xc5\0\x11\x08", "lossless or hierarchical"),
+        (b"\xff\xc1\0\x11\x00", "0 bits per channel"),
+    ],
+)
+def test_what_no_decoder_knows_is_named(changed: bytes, reason: str) -> None:
+    data = jpeg(32)
+    start = data.index(b"\xff\xc0\0\x11\x08")
+    with pytest.raises(ImageError, match=f"u is a broken or unsupported JPEG: .*{reason}"):
+        open_image(data[:start] + changed + data[start + 5 :], **LIMITS)
+
+
 def test_bytes_behind_the_end_change_nothing(fast: list[bool]) -> None:
     data = jpeg(32)
     assert np.array_equal(

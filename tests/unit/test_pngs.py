@@ -1,10 +1,12 @@
-"""PNG and GIF: keys of transparency, 16 bits, and frames smaller than their canvas."""
+"""PNG, GIF and WebP: keys of transparency, 16 bits, and frames smaller than their canvas."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from camfleet.errors import ImageUnreadable
 from camfleet_worker.pictures.decode import open_image
@@ -98,6 +100,16 @@ def test_a_frame_smaller_than_its_canvas_lies_on_white():
     assert opened(data) == [[WHITE] * 3, [WHITE, RED, WHITE], [WHITE, GREEN, WHITE]]
     data = gif((3, 1), (0, 0, 2, 1), PALETTE, [1, 2], transparent=2)
     assert opened(data) == [[RED, WHITE, WHITE]]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_frame_smaller_than_its_canvas_in_a_webp(mode):
+    first, second = (Image.new(mode, (2, 2), colour) for colour in ("red", "blue"))
+    file = io.BytesIO()
+    first.save(file, "WEBP", save_all=True, append_images=[second], lossless=True)
+    data = file.getvalue()
+    data = data[:24] + (3).to_bytes(3, "little") + (1).to_bytes(3, "little") + data[30:]
+    assert opened(data) == [[RED, RED, WHITE, WHITE]] * 2
 
 
 def test_a_frame_as_large_as_its_canvas():

@@ -1,5 +1,6 @@
 """Decode an image file to an upright RGB array, whatever its format and pixel type."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +21,8 @@ from camfleet_worker.pictures.tiff import open_tiff
 
 _BAND = 2**20  # pixels to convert at a time
 _ORIENTATION = 0x0112
+_EXIF_ITEM = re.compile(rb"(infe(?:.{8}|.{10}))Exif", re.DOTALL)  # of an AVIF
+_ANIMATED, _ALPHA = 0x02, 0x10  # flags of a WebP
 
 
 def _mirror_and_rotate(pixels: Pixels, way: int) -> Any:
@@ -182,9 +185,21 @@ def _open_other(kind: str, data: bytes, max_pixels: int) -> tuple[Pixels, Any]:
     with open_header(data, kind, max_pixels) as image:
         image.load()
         check_exif(image)
-        # An AVIF's own way to turn is in the EXIF that Pillow makes; XMP's doesn't count.
+        # Of an AVIF Pillow makes EXIF for the picture's own way to turn; XMP doesn't count.
         turned = kind != "AVIF" or "exif" in image.info
         return _rgb(image), _orientation(image) if turned else None
+
+
+def _with_alpha(data: bytes) -> bytes:
+    """Return a WebP that admits to alpha if it's animated: a frame may not fill its canvas."""
+    if data[12:16] == b"VP8X" and len(data) > 20 and data[20] & _ANIMATED:
+        return data[:20] + bytes((data[20] | _ALPHA,)) + data[21:]
+    return data
+
+
+def _without_exif(data: bytes) -> bytes:
+    """Return an AVIF whose EXIF block nobody will read, since its own marks say how to turn it."""
+    return _EXIF_ITEM.sub(rb"\1none", data)
 
 
 _READERS: dict[str, Callable[[bytes, int], tuple[Pixels, Any]]] = {
@@ -192,8 +207,8 @@ _READERS: dict[str, Callable[[bytes, int], tuple[Pixels, Any]]] = {
     "GIF": _open_gif,
     "BMP": lambda data, max_pixels: (open_bmp(data, max_pixels), None),
     "TIFF": open_tiff,
-    "WebP": partial(_open_other, "WebP"),
-    "AVIF": partial(_open_other, "AVIF"),
+    "WebP": lambda data, max_pixels: _open_other("WebP", _with_alpha(data), max_pixels),
+    "AVIF": lambda data, max_pixels: _open_other("AVIF", _without_exif(data), max_pixels),
 }
 
 

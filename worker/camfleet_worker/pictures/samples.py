@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -65,14 +65,21 @@ class Raster:
         return found
 
     def _over_white(self, samples: AnyArray) -> Pixels:
-        most, place = 2**self.bits - 1, _CHANNELS[self.model]
-        opacity = samples[:, :, place : place + 1] / most
-        colours = self._colours(samples) / self._highest
+        exact = np.float32 if self.bits <= 8 else np.float64  # enough to round as exact numbers do
+        place = _CHANNELS[self.model]
+        opacity: Any = samples[:, :, place : place + 1].astype(exact)
+        opacity /= 2**self.bits - 1
+        colours: Any = self._colours(samples).astype(exact)
+        colours /= self._highest
         if self.alpha == "straight":
-            colours = colours * opacity
-        elif self.model == "white":
-            colours = colours + opacity - 1  # it's the distance from white that was multiplied
-        return np.asarray(np.rint(np.clip(colours + 1 - opacity, 0, 1) * 255), np.uint8)
+            colours -= 1
+            colours *= opacity
+            colours += 1
+        elif self.model != "white":  # whose distance from white it was that was multiplied
+            colours += 1 - opacity
+        colours *= 255
+        np.rint(colours, out=colours)
+        return np.asarray(colours.clip(0, 255, out=colours), np.uint8)
 
 
 def scale(values: AnyArray, highest: int, wanted: int) -> AnyArray:

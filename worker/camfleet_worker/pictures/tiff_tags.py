@@ -12,6 +12,7 @@ from camfleet_worker.pictures.samples import Alpha, Model
 
 _MAX_NUMBERS = 2**21  # bytes; a hundred thousand strips take one megabyte
 _MAX_ENTRIES = 5_000
+_MAX_DEPTH = 8  # bytes per pixel at the largest size: four samples of 16 bits
 # What an element of a type looks like. Signs don't matter in the tags that are read here.
 _TYPES = {1: "u1", 3: "u2", 4: "u4", 6: "u1", 7: "u1", 8: "u2", 9: "u4", 13: "u4", 16: "u8"}
 _READ = {254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320} | {
@@ -153,6 +154,9 @@ def read_layout(tags: Tags, size: int, max_pixels: int) -> Layout:
     compression = tags.one(259, NONE)
     _check_depth(tags, samples)
     _check_compression(tags, compression, planes)
+    stored = across * block_width * height * samples * tags.one(258, 1) // 8
+    if stored > _MAX_DEPTH * max_pixels:
+        raise Refused(f"its samples take {stored} bytes, {_MAX_DEPTH * max_pixels} at most")
     offsets, counts = _blocks(tags, planes, across * down, size, is_tiled=is_tiled)
     return Layout(
         width=width,
