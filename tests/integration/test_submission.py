@@ -12,9 +12,11 @@ from camfleet import Client
 from camfleet.broker.app import close_app, make_app, send_chunk
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json
+from camfleet.contract.records import LeftOut
 from camfleet.errors import InvalidRequest, UnknownJob
 from camfleet.jobstore import keys, parquet
 from camfleet.jobstore.manifest_parts import write_manifest
+from camfleet.jobstore.records import write_source
 from helpers.producers import drain, items, producing
 from helpers.waiting import wait_until
 
@@ -209,3 +211,29 @@ def test_redis_holds_as_much_for_many_images_as_for_few(client, redis, job_id):
             assert submit(own, f"{job_id}-{size:03d}", items(10 * size)).record().parts == 10
             sizes.append(sum(redis.memory_usage(key, samples=0) for key in redis.keys("*")))
     assert sizes[1] <= 1.02 * sizes[0] < 50_000
+
+
+def test_what_sources_leave_out_is_that_of_the_submit_that_made_the_job(
+    client, redis, job_id, tmp_path
+):
+    for name in ("a.jpg", "b.heic"):
+        (tmp_path / name).write_bytes(b"")
+    stale = LeftOut(kind=".pdf", files=9, why="of a submit that was cut off", examples=())
+    write_source(client.storage, job_id, (stale,))
+    job = submit(client, job_id, tmp_path)
+    assert [(kind.kind, kind.files) for kind in job.left_out()] == [(".heic", 1)]
+    assert job.record().schema_version == 1
+    assert len(drain(redis)) == 1, "in the queue that workers of 0.1.0 ask too"
+    client.storage.delete([keys.source(job_id)])
+    assert job.left_out() == (), "a job of 0.1.0"
+
+
+def test_a_job_that_keeps_columns_waits_in_the_queue_of_its_form(client, redis, job_id):
+    kept = [changed(item, label="rose") for item in items(2)]
+    job = submit(client, job_id, kept)
+    assert (job.record().schema_version, job.record().needs) == (2, "0.2.0")
+    assert drain(redis) == []
+    assert redis.llen("camfleet.bulk.2") == 1
+    redis.delete("camfleet.bulk.2")
+    assert job.warnings
+    assert "no worker is alive" in job.warnings[0]

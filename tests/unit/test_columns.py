@@ -2,6 +2,7 @@
 
 import csv
 import datetime as dt
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -11,13 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace as changed
 
 from camfleet.contract.codec import form_of
 from camfleet.contract.columns import parse_boxes, parse_columns
 from camfleet.contract.records import Item
+from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest
+from camfleet.jobstore import parquet
+from camfleet.results import kept as kept_columns
 from camfleet.sources.duplicates import Unique
 from camfleet.sources.sources import items, stream
+from helpers import producers as samples
 
 MARK = "\ufeff"
 SEPARATORS = "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
@@ -242,3 +248,19 @@ def test_rows_that_differ_in_what_is_kept_are_no_duplicates():
 def test_an_item_of_a_program_is_checked_too(wrong):
     with pytest.raises(InvalidRequest, match=f"`{min(wrong)}`"):
         list(stream(Item(item_id="a", image_uri="s3://b/1", **wrong), None))
+
+
+def test_kept_columns_survive_a_part_of_their_form_and_add_nothing_to_others():
+    plain = Item(item_id="a", image_uri="s3://b/1")
+    kept = Item(item_id="b", image_uri="s3://b/2", label="x", columns='{"split":"test"}')
+    assert parquet.read_manifest(parquet.write_items([plain, kept], 2)) == [plain, kept]
+    names = pq.read_schema(io.BytesIO(parquet.write_items([plain], 1))).names
+    assert names == ["item_id", "image_uri", "target", "inputs"]
+    row = changed(samples.row("b", Status.OK), label="x", group="7", columns='{"split":"test"}')
+    with parquet.open_results(parquet.write_results([row], 0, 2)) as part:
+        table = kept_columns.read(part, ["split", "label", "group", "boxes", "weight"])
+    assert table.to_pylist() == [
+        {"split": "test", "label": "x", "group": "7", "boxes": None, "weight": None}
+    ]
+    with parquet.open_results(parquet.write_results([row], 0, 1)) as part:
+        assert part.read(["label", "columns"]).to_pylist() == [{"label": None, "columns": None}]
