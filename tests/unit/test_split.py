@@ -243,6 +243,16 @@ def test_a_layer_that_answers_another_size_at_inference_is_refused_by_name():
         cut(model, "conv")
 
 
+def test_a_crop_of_the_picture_that_only_training_does_is_named():
+    image = keras.Input((12, 10, 3))
+    x = layers.Conv2D(4, 3)(layers.RandomCrop(8, 6, name="random_crop")(image))
+    model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    with pytest.raises(
+        ModelRefused, match=r"'random_crop' .*at inference it answers \(12, 10, 3\)"
+    ):
+        cut(model)
+
+
 class Broken(layers.Layer):
     """A layer that fails on numbers only."""
 

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from camfleet.errors import LayerRefused, ModelRefused
+from camfleet_worker.arrays import Array
 from camfleet_worker.models.placement import Placement
 from camfleet_worker.models.split import (
     HALF_TOLERANCE,
@@ -16,6 +19,7 @@ from camfleet_worker.models.split import (
     Candidate,
     Extra,
 )
+from camfleet_worker.models.tf import blame
 from camfleet_worker.models.tf.endings import Ending, find_ending
 from camfleet_worker.models.tf.flat_graph import FlatGraph, Step, flatten
 from camfleet_worker.models.tf.places import Places, follow
@@ -97,9 +101,16 @@ def _candidates(graph: FlatGraph, places: Places) -> list[Step]:
         raise ModelRefused(
             "the model has no layer with a spatial output (batch, height, width, channels) that "
             "all of its paths run through and whose cells are places in the picture: a class "
-            f"activation map needs one{_losses(places)}"
+            f"activation map needs one{_culprit(graph) or _losses(places)}"
         )
     return spatial
+
+
+def _culprit(graph: FlatGraph) -> str:
+    """Return which layer doesn't do at inference what it says, for a refusal."""
+    black: Array = np.zeros((1, *graph.image.shape[1:]), np.float32)
+    found = blame.find(graph, black)
+    return f"; {found}" if found else ""
 
 
 def _losses(places: Places) -> str:
