@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from camfleet.errors import LayerRefused, ModelRefused
-from camfleet_worker.arrays import Array
 from camfleet_worker.models.placement import Placement
 from camfleet_worker.models.split import (
     HALF_TOLERANCE,
@@ -108,8 +107,7 @@ def _candidates(graph: FlatGraph, places: Places) -> list[Step]:
 
 def _culprit(graph: FlatGraph) -> str:
     """Return which layer doesn't do at inference what it says, for a refusal."""
-    black: Array = np.zeros((1, *graph.image.shape[1:]), np.float32)
-    found = blame.find(graph, black)
+    found = blame.find(graph, np.zeros((1, *graph.image.shape[1:]), np.float32))
     return f"; {found}" if found else ""
 
 
