@@ -29,8 +29,8 @@ target | string | the target as it was asked, such as top:3
 rank | int32 | place of this class among the target's, from 0; classes are in the order of their logits, highest first
 class_index | int32 | index of the class among the model's outputs, from 0
 class_name | string | its label; its index, as text, where the card has no labels
-probability | float64 | 0 to 1, by softmax or sigmoid as the model ends
-logit | float64 | the score before the final softmax or sigmoid, any number; for not: it is still the class's own
+probability | float64 | 0 to 1: what the model answers, or the softmax of the scores that it ends in
+logit | float64 | the score before the final softmax or sigmoid, or the model's answer where it ends in neither, any number; for not: it is still the class's own
 status | string | how it ended, ok, no_evidence or failed
 error_code | string | why it failed, such as image_not_found
 error_message | string | what happened and what to do, for people
