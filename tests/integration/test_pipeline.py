@@ -271,7 +271,7 @@ def test_a_cam_job_on_a_model_where_cam_does_not_hold_fails_with_the_reason(
         text = text.replace(', "e", "f"]', "]")
     card.write_text(text)
     client.models.add(card)
-    job = client.submit([str(photos[0])], models=[name], method="cam")
+    job = client.submit([str(photos[0])], models=[name], method="cam", force=True)
     run(worker, job.record())
     (row,) = job.results()
     assert row.error_code == "method_refused"

@@ -50,10 +50,11 @@ def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
         job = client.job(job_id)
         now = job.status()
         messages = progress.first_failures(job, now)
+        waits = [] if now.ended else progress.waits(client.workers(), job_id)
     if as_json:
-        output.dump({**progress.fields(now), "failure_messages": messages})
+        output.dump({**progress.fields(now), "failure_messages": messages, "waits": waits})
     else:
-        progress.show(now, messages)
+        progress.show(now, messages, waits)
     if now.complete and now.failed:
         ctx.exit(EXIT_FAILED_IMAGES)
 

@@ -9,7 +9,10 @@ from camfleet.cli import terminal
 from camfleet.cli.terminal import duration, moment
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from camfleet import Job, Progress
+    from camfleet.broker.heartbeats import WorkerState
 
 _INDENT = 11
 
@@ -31,7 +34,16 @@ def first_failures(job: "Job", progress: "Progress") -> dict[str, str]:
         return {}
 
 
-def show(progress: "Progress", messages: dict[str, str]) -> None:
+def waits(workers: "list[WorkerState]", job_id: str) -> list[str]:
+    """Return which of the workers that have chunks of a job only wait, and for what."""
+    return [
+        f"{worker.name} waits: {worker.waits_for}"
+        for worker in workers
+        if worker.waits_for and any(chunk.job_id == job_id for chunk in worker.chunks)
+    ]
+
+
+def show(progress: "Progress", messages: dict[str, str], waiting: "Sequence[str]" = ()) -> None:
     """Print a job's progress for people."""
     lines = [
         ("job", f"{progress.job_id}: {progress.state}"),
@@ -54,7 +66,7 @@ def show(progress: "Progress", messages: dict[str, str]) -> None:
         ]
     )
     room = terminal.width(sys.stdout)
-    for trouble in progress.troubles:
+    for trouble in (*progress.troubles, *waiting):
         click.echo(f"{'trouble':{_INDENT}}{terminal.wrap(trouble, _INDENT, room, lines=6)}")
 
 

@@ -29,9 +29,8 @@ def workers(*, as_json: bool) -> None:
         output.dump([{**encode(worker), "started": iso(worker.started_at)} for worker in found])
         return
     output.table(map(_row, found), _COLUMNS, whole=_WHOLE, optional=_OPTIONAL, empty=_EMPTY)
-    for worker in found:
-        if worker.trouble:
-            output.say(f"{worker.name}: {worker.trouble}")
+    for problem in _problems(found):
+        output.say(problem)
 
 
 @click.command()
@@ -39,9 +38,10 @@ def workers(*, as_json: bool) -> None:
 @options.as_json
 @click.pass_context
 def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
-    """Report whether the workers of a host can take work; exit code 1 if not.
+    """Report whether the workers of a host get on with their work; exit code 1 if not.
 
-    A worker that answers a ping but gets no messages isn't healthy.
+    A worker that answers a ping but gets no messages isn't healthy, nor is one that only waits,
+    such as for a store that is full.
     """
     from camfleet.broker.heartbeats import of_host
     from camfleet.errors import ServiceError
@@ -51,7 +51,7 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
         try:
             client.ping()
             found = of_host(client.workers(), host)
-            troubles = [f"{worker.name}: {worker.trouble}" for worker in found if worker.trouble]
+            troubles = _problems(found)
             if not found:
                 troubles = [f"no worker of {host or 'this host'} has told of itself lately"]
         except ServiceError as error:
@@ -67,6 +67,15 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
         ctx.exit(1)
 
 
+def _problems(found: "list[WorkerState]") -> list[str]:
+    troubles = [f"{worker.name}: {worker.trouble}" for worker in found if worker.trouble]
+    return troubles + [f"{at.name} waits: {at.waits_for}" for at in found if at.waits_for]
+
+
+def _state(worker: "WorkerState") -> str:
+    return "in trouble" if worker.trouble else "waits" if worker.waits_for else "well"
+
+
 def _row(worker: "WorkerState") -> dict[str, Any]:
     chunks = [
         f"{chunk.job_id} {chunk.model}:{chunk.part} ({chunk.explained})" for chunk in worker.chunks
@@ -75,7 +84,7 @@ def _row(worker: "WorkerState") -> dict[str, Any]:
     return {
         "worker": worker.name,
         "version": worker.version,
-        "state": "in trouble" if worker.trouble else "well",
+        "state": _state(worker),
         "device": worker.device,
         "images/s": round(worker.images_per_second, 1),
         "images": worker.images,
