@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from camfleet import Client, Item, Status
+from camfleet.broker.requests import HeldRequest
 from camfleet.contract.messages import EXPLAIN_TASK, INTERACTIVE_QUEUE
 from camfleet.errors import AnswerTimeout, ImageUnreadable, InvalidRequest, UnknownModel
 
@@ -39,8 +40,15 @@ def test_a_wrong_request_is_refused_before_it_is_sent(client):
 
 
 def test_a_foreign_message_is_refused_by_the_worker_by_field(client):
-    task_id = client._sender.send(EXPLAIN_TASK, {"request": {"image": "a"}}, INTERACTIVE_QUEUE)
-    reply = client._rpc.wait_for(task_id, 30, "a foreign message")
+    foreign = HeldRequest(
+        id="foreign",
+        task=EXPLAIN_TASK,
+        request={"request": {"image": "a"}},
+        queue=INTERACTIVE_QUEUE,
+        attempt=0,
+    )
+    client._sender.send(foreign)
+    reply = client._rpc.wait_for("foreign", 30, "a foreign message")
     assert reply["error"]["code"] == "invalid_request"
     assert "image" in reply["error"]["message"]
 
