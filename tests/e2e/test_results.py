@@ -215,6 +215,9 @@ def test_a_part_that_is_gone_is_named_and_exits_one_whatever_is_asked(run, clien
             done = run("results", job, *words)
             assert done.returncode == 1, words
             assert f"1 of 3 results parts are missing: {key}; camfleet resume {job}" in done.stderr
+        said = run("results", job, "--json").stdout.splitlines()
+        assert len(said) == 17, "the rows of two parts, and the error"
+        assert json.loads(said[-1])["error"]["code"] == "object_missing"
         assert key in run("verify", job).stderr
         with pytest.raises(ObjectMissing, match=key):
             list(client.job(job).results())
@@ -265,9 +268,7 @@ def test_a_file_that_holds_all_rows_exits_zero_though_images_failed(run, failed_
 def test_the_columns_are_listed_without_a_job(run):
     done = run("results", "--list-columns")
     assert done.returncode == 0, done.stderr
-    assert re.search(
-        r"^probability +float64 +0 to 1, by softmax or sigmoid", done.stdout, re.MULTILINE
-    )
+    assert re.search(r"^grid_width +int32 +columns of the map$", done.stdout, re.MULTILINE)
     listed = json.loads(run("results", "--list-columns", "--json").stdout)
     assert {*parquet.RESULTS.names} <= {column["name"] for column in listed}
     assert all(column["meaning"] for column in listed)
@@ -284,7 +285,8 @@ def test_missing_parts_of_a_forgotten_job_are_counted(run, client, forgotten):
         done = run("results", forgotten, "--json")
     finally:
         client.storage.put(key, kept, "application/vnd.apache.parquet")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]["code"] == "object_missing", "there are no rows"
     assert f"1 of 1 results parts are missing: {key}; camfleet resume {forgotten}" in done.stderr
 
 

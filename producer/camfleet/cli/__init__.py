@@ -68,9 +68,14 @@ class _Lazy(click.Group):
         words = sys.argv[1:] if args is None else list(args)
         if not standalone_mode:
             return super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
-        with _report_errors(as_json="--json" in words):
+        with _report_errors(as_json=_wants_json(words)):
             code = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    """Return whether JSON is asked for, also where the words are wrong otherwise."""
+    return "--json" in words or "--format json" in " ".join(words).replace("=", " ")
 
 
 @contextmanager

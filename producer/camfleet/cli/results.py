@@ -12,6 +12,7 @@ import click
 from camfleet.cli import EXIT_FAILED_IMAGES, options, output, terminal
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
+from camfleet.errors import ObjectMissing
 
 if TYPE_CHECKING:
     from camfleet.jobstore.parquet import Table
@@ -89,6 +90,8 @@ def results(ctx: click.Context, /, job_id: str | None, **given: Any) -> None:
     for note in found.notes:
         output.say(note)
     if found.lost or (given["output"] and not found.whole):
+        if given["form"] == "json":
+            output.error(ObjectMissing.code, found.notes[-1], as_json=True)
         ctx.exit(1)
     if found.failed and not given["output"]:
         ctx.exit(EXIT_FAILED_IMAGES)
