@@ -171,6 +171,25 @@ def test_compressions_give_the_same_pixels(compression, tmp_path):
     assert np.array_equal(found[:, :, 0], noise)
 
 
+# Red is 0.299 * 255 = 76 of Y, 128 - 76 / 1.772 = 85 of Cb and 128 + 179 / 1.402 = 255.7 of Cr.
+@pytest.mark.parametrize("compression", [1, 8])
+def test_luma_and_differences_become_colours(compression):
+    def page(units, **tags):
+        stored = zlib.compress(units) if compression == 8 else units
+        common = {"t258": [8] * 3, "t259": compression, "t262": 6, "t277": 3}
+        return opened(tiff([stored], **(common | tags)))
+
+    plain = bytes([76, 85, 255, 200, 128, 128, 16, 128, 128])
+    expected = [(254, 0, 0), (200,) * 3, (16,) * 3]
+    assert page(plain, t256=3, t257=1, t278=1, t530=[1, 1]) == [expected]
+    # Two pixels across share their differences, and two rows: the last unit is half outside.
+    wide = bytes([76, 76, 85, 255, 9, 0, 128, 128])
+    red = (254, 0, 0)
+    assert page(wide, t256=3, t257=1, t278=1, t530=[2, 1]) == [[red, red, (9,) * 3]]
+    square = bytes([76, 76, 1, 2, 128, 128, 3, 0, 4, 0, 128, 128])
+    assert page(square, t256=3, t257=2, t278=2) == [gray(76, 76, 3), gray(1, 2, 4)]
+
+
 def test_webp_inside_a_tiff():
     file = io.BytesIO()
     Image.new("RGB", (4, 2), (9, 200, 30)).save(file, "WEBP", lossless=True)
@@ -200,7 +219,9 @@ def test_webp_inside_a_tiff():
         ({"t256": 60}, "cut off"),
         ({"t257": 9}, "1 strips or tiles instead of 9"),
         ({"t50706": [1, 1, 0, 0]}, "camera's raw file"),
-        ({"t262": 6, "t258": [8] * 3, "t277": 3}, "YCbCr"),
+        ({"t262": 6, "t258": [16] * 3, "t277": 3}, "YCbCr colours of other than 8 bits"),
+        ({"t262": 6, "t258": [8] * 3, "t277": 3, "t530": [3, 1]}, "3 x 1 pixels together"),
+        ({"t262": 6, "t258": [8] * 3, "t277": 3, "t256": 9}, "cut off"),
     ],
 )
 def test_what_is_refused_and_why(tags, reason):

@@ -26,6 +26,7 @@ from camfleet_worker.pictures.tiff_tags import (
     read_layout,
     read_meaning,
 )
+from camfleet_worker.pictures.ycbcr import read_ycbcr
 
 Rows: TypeAlias = Callable[[int, int], AnyArray]
 
@@ -43,7 +44,11 @@ def open_tiff(data: bytes, max_pixels: int) -> tuple[Pixels, int]:
     tags = Tags(data)
     layout = read_layout(tags, len(data), max_pixels)
     meaning = read_meaning(tags, layout)
-    planes = [_plane(data, layout, plane) for plane in range(layout.planes)]
+    if layout.is_ycbcr and layout.compression not in (JPEG, WEBP):
+        colours = read_ycbcr(tags)
+        planes = [colours.rows(_plane(data, colours.units(layout), 0), layout.width)]
+    else:
+        planes = [_plane(data, layout, plane) for plane in range(layout.planes)]
 
     def rows(top: int, bottom: int) -> AnyArray:
         found = [plane(top, bottom) for plane in planes]

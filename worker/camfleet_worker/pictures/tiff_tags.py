@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camfleet_worker.arrays import AnyArray, Pixels
+from camfleet_worker.arrays import AnyArray, Doubles, Pixels
 from camfleet_worker.pictures.header import Refused, check_size
 from camfleet_worker.pictures.samples import Alpha, Model
 
@@ -14,9 +14,20 @@ _MAX_NUMBERS = 2**21  # bytes; a hundred thousand strips take one megabyte
 _MAX_ENTRIES = 5_000
 _MAX_DEPTH = 8  # bytes per pixel at the largest size: four samples of 16 bits
 # What an element of a type looks like. Signs don't matter in the tags that are read here.
-_TYPES = {1: "u1", 3: "u2", 4: "u4", 6: "u1", 7: "u1", 8: "u2", 9: "u4", 13: "u4", 16: "u8"}
+_TYPES = {
+    1: "u1",
+    3: "u2",
+    4: "u4",
+    5: "u8",
+    6: "u1",
+    7: "u1",
+    8: "u2",
+    9: "u4",
+    13: "u4",
+    16: "u8",
+}
 _READ = {254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320} | {
-    *(322, 323, 324, 325, 330, 332, 338, 339, 347, 530, 50706),
+    *(322, 323, 324, 325, 330, 332, 338, 339, 347, 529, 530, 532, 50706),
 }
 
 NONE, FAX_RLE, FAX_3, FAX_4, LZW, JPEG, WEBP = 1, 2, 3, 4, 5, 7, 50001
@@ -32,7 +43,7 @@ _MODELS: dict[int, tuple[Model, int]] = {
     2: ("rgb", 3),
     3: ("palette", 1),
     5: ("cmyk", 4),
-    _YCBCR: ("rgb", 3),  # as the decoder of JPEG returns it
+    _YCBCR: ("rgb", 3),  # which it's turned into
 }
 _ALPHAS: dict[int, Alpha] = {1: "premultiplied", 2: "straight"}
 
@@ -130,6 +141,14 @@ class Tags:
         """Return the numbers of `tag`, none if it isn't there."""
         return self._values.get(tag, np.zeros(0, np.uint16))
 
+    def fractions(self, tag: int, default: tuple[float, ...]) -> Doubles:
+        """Return the fractions of `tag`, or the default unless there are as many."""
+        stored = self.all(tag)
+        if len(stored) != len(default) or stored.dtype.itemsize != 8:
+            return np.asarray(default, np.float64)
+        halves = stored.view(self.order + "u4").reshape(-1, 2).astype(np.float64)
+        return np.asarray(halves[:, 0] / np.maximum(halves[:, 1], 1))
+
     def one(self, tag: int, default: int) -> int:
         values = self.all(tag)
         return int(values[0]) if len(values) else default
@@ -197,8 +216,8 @@ def _check_compression(tags: Tags, compression: int, planes: int) -> None:
         raise Refused("fax compression with more than one bit per pixel isn't supported")
     if compression in (JPEG, WEBP) and bits != 8:
         raise Refused(f"compression {compression} with {bits} bits isn't supported")
-    if tags.one(262, 1) == _YCBCR and (compression != JPEG or samples != 3 or planes > 1):
-        raise Refused("YCbCr colours are read in JPEG compression only; save as RGB")
+    if tags.one(262, 1) == _YCBCR and (bits, samples, planes) != (8, 3, 1):
+        raise Refused("YCbCr colours of other than 8 bits, or in planes, aren't supported")
     if compression in _DIFFERENCED and tags.one(317, 1) == 2 and bits not in (8, 16):
         raise Refused(f"differences of {bits} bits aren't supported")
     if compression in _DIFFERENCED and tags.one(317, 1) > 2:
