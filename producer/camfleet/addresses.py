@@ -65,7 +65,8 @@ def check_ca_file(path: str) -> None:
     try:
         ssl.create_default_context(cafile=Path(path))
     except OSError as error:
-        reason = error.strerror if error.errno else "no certificate in PEM form"
+        no_pem = isinstance(error, ssl.SSLError)
+        reason = "no certificate in PEM form" if no_pem else error.strerror
         raise ConfigurationError(f"CAMFLEET_CA_FILE={path!r} can't be used: {reason}") from error
 
 

@@ -22,7 +22,8 @@ _REASONS = {  # by redis-py's class; the first of an error's own that is here co
     "({error}), so no password was sent; CAMFLEET_CA_FILE names the certificate authority",
     "SSLError": "no TLS connection to Redis at {place} ({error}): does its port speak TLS, as "
     "rediss:// in CAMFLEET_REDIS_URL says?",
-    "Exception": "no Redis at {place} ({error}); is it running, and is CAMFLEET_REDIS_URL right?",
+    "Exception": "no Redis at {place} ({error}); is it running{tls}, and is CAMFLEET_REDIS_URL "
+    "right?",
 }
 _LIBRARIES = {"amqp", "celery", "kombu", "redis", "socket", "ssl", "vine"}
 _BREAKDOWNS = (AttributeError, IndexError, KeyError, OSError, RuntimeError, ValueError)
@@ -56,7 +57,8 @@ def unavailable(url: str, error: BaseException) -> BrokerUnavailable:
     names = (kind.__name__ for kind in type(cause).__mro__)
     reason = next(_REASONS[name] for name in names if name in _REASONS)
     text = getattr(cause, "verify_message", "") or str(cause) or type(cause).__name__
-    return BrokerUnavailable(reason.format(place=addresses.name_of(url), error=text))
+    tls = ", does that port speak TLS" if url.startswith("rediss:") else ""
+    return BrokerUnavailable(reason.format(place=addresses.name_of(url), error=text, tls=tls))
 
 
 def is_refusal(error: BrokerUnavailable) -> bool:

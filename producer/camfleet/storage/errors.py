@@ -35,7 +35,7 @@ _UNKNOWN = 501
 
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
 _KIND = re.compile(r"HttpError \{\s+kind: (\w+)")
-_DISTRUST = re.compile(r"invalid peer certificate: (\w+)")  # no key: it would have %20
+_DISTRUST = re.compile(r"InvalidCertificate\(\s+(\w+?)(?:Context)?\b")  # rustls' words
 _DEBUG = "\n\nDebug source:"
 
 
