@@ -217,6 +217,25 @@ class Swish(layers.Layer):
         return x * ops.sigmoid(x)
 
 
+@pytest.mark.parametrize("times", [2, 3, (2, 5)])
+def test_repeated_cells_stand_where_they_are(times):
+    placement = cut(bright(lambda x: layers.UpSampling2D(times)(conv(4)(x)))).placement
+    down, across = times if isinstance(times, tuple) else (times, times)
+    assert placement.rows.step == pytest.approx(4 / down, abs=1e-4)
+    assert placement.columns.step == pytest.approx(4 / across, abs=1e-4)
+    assert placement.columns.count == 24 * across
+
+
+def test_parts_of_the_picture_put_side_by_side_are_no_grid_of_it():
+    with pytest.raises(ModelRefused, match="places are lost"):
+        cut(bright(lambda x: conv()(ops.concatenate([x[:, :, :30], x[:, :, 60:]], axis=2))))
+
+
+def test_a_function_of_ones_own_is_believed_where_the_trial_agrees():
+    model = bright(lambda x: conv(2)(layers.Lambda(lambda pixels: pixels * 2 - 1)(x)))
+    assert cut(model).placement.assumed == ("lambda",)
+
+
 def test_a_layer_of_unknown_kind_is_believed_only_where_the_trial_agrees():
     assert cut(bright(lambda x: Swish()(conv(2)(x)))).placement.assumed == ("swish",)
     with pytest.raises(LayerRefused, match="patches put on it show elsewhere; perhaps mirror"):

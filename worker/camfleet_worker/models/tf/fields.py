@@ -9,6 +9,7 @@ import numpy as np
 from camfleet_worker.arrays import Array, Doubles
 
 _HALF = 0.5  # of a cell: evenly spaced places may be off by so much
+_CLAMPED = 3  # runs of places: with more, the first and the last may be clamped ones
 _APART = 1.0  # of a cell: two ways may lead so far apart, and the middle of both is taken
 
 
@@ -119,23 +120,22 @@ def _line(field: Array, inside: Any) -> Line | None:
 def _fit(cells: Doubles, places: Doubles) -> tuple[float, float] | None:
     """Return start and step of evenly spaced places, None where they aren't.
 
-    Repeated places (nearest neighbours) and ends that interpolation has clamped are allowed.
+    Repeated places (nearest neighbours) and ends that interpolation has clamped are allowed: the
+    middles of the repeats lie on the line, to within half of what is repeated.
     """
     moves = np.diff(places)
-    if not moves.any():
+    changes = np.flatnonzero(moves)
+    if not len(changes):
         return float(places[0]), 0.0
     if (moves > 0).any() and (moves < 0).any():
         return None
-    inner = slice(None)
-    changes = np.flatnonzero(moves)
-    if changes[0] > 0 and changes[-1] > changes[0]:
-        inner = slice(changes[0] + 1, changes[-1] + 1)
-    if len(places[inner]) < 2 or not np.diff(places[inner]).any():
-        inner = slice(None)
-    step, start = np.polyfit(cells[inner], places[inner], 1)
-    error = float(np.abs(start + step * cells[inner] - places[inner]).max())
-    repeats = (float(np.abs(moves).max()) - abs(step)) / 2
-    if error > max(_HALF * abs(step), 1.1 * repeats) + 1e-3:
+    firsts, lasts = np.append(0, changes + 1), np.append(changes, len(places) - 1)
+    inner = slice(1, -1) if len(firsts) > _CLAMPED else slice(None)
+    middles = (cells[firsts] + cells[lasts])[inner] / 2
+    step, start = np.polyfit(middles, places[firsts][inner], 1)
+    error = float(np.abs(start + step * middles - places[firsts][inner]).max())
+    longest = int((lasts - firsts)[inner].max()) + 1
+    if error > _HALF * abs(step) * longest + 1e-3:
         return None
     return round(float(start), 4), round(float(step), 6)
 

@@ -13,7 +13,7 @@ STAYS = {
     *(
         "AugMix",
         "AutoContrast",
-        "CLAHE",
+        "ContrastLimitedAdaptiveHistogramEqualization",
         "CutMix",
         "Equalization",
         "MixUp",

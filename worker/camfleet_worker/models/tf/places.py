@@ -211,11 +211,16 @@ def _reduced(before: Fields, shape: tuple[int, ...]) -> Fields | None:
 
 
 def _assumed(step: Step, before: list[Fields], shape: tuple[int, ...]) -> Fields | None:
-    """Return the same places after a layer that isn't Keras' own and leaves the grid's size."""
+    """Return the same places after a user's own layer or function that leaves the grid's size."""
     fields = before[0]
     module = type(step.operation).__module__
     own = module.startswith("keras") and not module.startswith("keras.src.applications")
-    if own or len(before) != 1 or fields.rows.shape[:-1] != shape[:-1] or len(shape) != 3:
+    if (
+        (own and step.kind != "Lambda")
+        or len(before) != 1
+        or fields.rows.shape[:-1] != shape[:-1]
+        or len(shape) != 3
+    ):
         return None
     if not constant_over_channels(fields):
         return None
