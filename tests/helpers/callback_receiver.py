@@ -1,4 +1,4 @@
-"""A web server on the loopback interface that takes call-backs, and answers as it's told to."""
+"""A web server on the loopback interface that takes callbacks, and answers as it's told to."""
 
 import http.server
 import json
