@@ -75,11 +75,11 @@ def _serve(card_path: Path, folder: Path) -> None:
     )
     photos = [
         prepare(
-            open_image(each.read_bytes(), max_pixels=10**7, uri=each.name),
+            open_image(path.read_bytes(), max_pixels=10**7, uri=path.name),
             card.input,
             card.preprocessing,
         )[0]
-        for each in sorted(folder.iterdir())
+        for path in sorted(folder.iterdir())
     ]
     ways = {"explain": _explaining(made, photos), "forward": _forward(made, photos)}
     for line in sys.stdin:

@@ -52,16 +52,16 @@ def _measured(fleet: Fleet, folder: Path, model: str, uri: str) -> dict[str, Any
         ref, _ = fleet.client.models.add(card)
     kept = folder / "kept"
     rounds = [_round(fleet, card, ref.digest, uri, kept) for _ in range(ROUNDS)]
-    found = _Round(*(median(each) for each in zip(*rounds, strict=True)))
+    found = _Round(*(median(times) for times in zip(*rounds, strict=True)))
     starts = ("first", "another_machine", "second")
     return {
         "name": f"cold_start_{model}",
         "keras_loaded_seconds": round(found.keras, 2),
         "worker_ready_seconds": round(found.ready, 2),
-        **{f"{each}_start_answer_seconds": round(getattr(found, each), 2) for each in starts},
+        **{f"{start}_start_answer_seconds": round(getattr(found, start), 2) for start in starts},
         **{
-            f"{each}_start_ratio_to_keras": round(getattr(found, each) / found.keras, 2)
-            for each in starts
+            f"{start}_start_ratio_to_keras": round(getattr(found, start) / found.keras, 2)
+            for start in starts
         },
     }
 

@@ -48,12 +48,12 @@ def _measured(fleet: Fleet, folder: Path, model: str, uris: list[str]) -> dict[s
         found = _job(fleet, worker, model, uris)
         after = explainer.explain()
     speeds, cpu = (
-        [each[name] for each in (before, after)]
+        [times[name] for times in (before, after)]
         for name in ("images_per_second", "cpu_ms_per_image")
     )
     found |= {
-        "explainer_alone_images_per_second": [round(each, 2) for each in speeds],
-        "explainer_alone_cpu_ms_per_image": [round(each, 2) for each in cpu],
+        "explainer_alone_images_per_second": [round(speed, 2) for speed in speeds],
+        "explainer_alone_cpu_ms_per_image": [round(milliseconds, 2) for milliseconds in cpu],
         "ratio_to_explainer_alone": round(found["images_per_second"] / mean(speeds), 3),
     }
     if ORDINARY:
@@ -70,12 +70,12 @@ def _job(fleet: Fleet, worker: Worker, model: str, uris: list[str]) -> dict[str,
     job = fleet.client.submit(uris, models=[model], outputs=OVERLAYS)
     finish(job)
     seconds = time.perf_counter() - start
-    each = 1e3 / len(uris)
-    cpu = {name: (cpu_seconds(pid) - used[name]) * each for name, pid in pids.items()}
+    per_image = 1e3 / len(uris)
+    cpu = {name: (cpu_seconds(pid) - used[name]) * per_image for name, pid in pids.items()}
     return {
         "images": len(uris),
         "images_per_second": round(len(uris) / seconds, 2),
-        "wall_ms_per_image": round(seconds * each, 2),
+        "wall_ms_per_image": round(seconds * per_image, 2),
         "stages_ms_per_image": stages(job),
         "cpu_ms_per_image": {name: round(value, 2) for name, value in cpu.items()},
     }
@@ -102,13 +102,13 @@ def _task_each(fleet: Fleet, words: list[str], environ: dict[str, str], uris: li
     os.environ.update(environ)
     from benchmarks.ordinary import explain
 
-    places = [each.removeprefix("s3://").split("/", 1) for each in uris]
+    places = [uri.removeprefix("s3://").split("/", 1) for uri in uris]
     with fleet.worker("benchmarks.ordinary", words, **environ) as worker:
         worker.ready()
-        for each in [explain.delay(*places[0]) for _ in range(8)]:  # every process loads the model
-            each.get(timeout=120)
+        for task in [explain.delay(*places[0]) for _ in range(8)]:  # every process loads the model
+            task.get(timeout=120)
         start = time.perf_counter()
-        for answer in [explain.delay(*each) for each in places]:
+        for answer in [explain.delay(*place) for place in places]:
             answer.get(timeout=600)
         speed = len(places) / (time.perf_counter() - start)
     print(f"ordinary way, {' '.join(words)}: {speed:.2f} images/s", file=sys.stderr)

@@ -34,7 +34,7 @@ def benchmarks() -> Iterator[dict[str, Any]]:
     """Yield one result for each batch size, latency, source, and with overlays or without."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = [str(each) for each in photographs.write(folder / "photos", IMAGES)]
+        files = [str(photo) for photo in photographs.write(folder / "photos", IMAGES)]
         with Fleet(folder, CAMFLEET_FILE_ROOTS=str(folder / "photos")) as fleet:
             sources = {"file": files, "s3": photographs.upload(fleet.client.storage, IMAGES)}
             with fleet.worker() as worker:

@@ -88,7 +88,7 @@ def _beside_a_job(client: Client, model: str, uris: list[str], quiet_ms: float) 
         raise RuntimeError("the job ended before the requests did")
     wait_until(lambda: job.status().done, 300)
     job.cancel()
-    wait_until(lambda: not any(each.chunks for each in client.workers()), 60)
+    wait_until(lambda: not any(worker.chunks for worker in client.workers()), 60)
     batch = stages(job)["explain"] * BATCH
     allowed = 2 * batch + quiet_ms
     return {

@@ -50,7 +50,7 @@ def _measured(ways: dict[str, Callable[[], Any]], threads: int) -> dict[str, Any
             start = time.perf_counter()
             assert all(pool.map(lambda _: way(), range(CALLS)))  # every one counted  # noqa: B023
             rates[name].append(CALLS / (time.perf_counter() - start))
-    found = {name: round(statistics.median(each)) for name, each in rates.items()}
+    found = {name: round(statistics.median(measured)) for name, measured in rates.items()}
     ratio = found["commits_per_second"] / found["incr_per_second"]
     return {"name": f"ledger_{threads}_threads", **found, "ratio_to_incr": round(ratio, 2)}
 

@@ -57,14 +57,14 @@ def _compared(name: str, folder: Path, pythons: dict[str, str]) -> dict[str, Any
     with ExitStack() as stack:
         peers = _started(stack, name, folder, pythons)
         taken = _milliseconds(peers)
-    each = {way: statistics.median(found) for way, found in taken.items()}
+    medians = {way: statistics.median(found) for way, found in taken.items()}
     return {
         "name": f"peers_{name}",
         "engine": peers[0].about["engine"],
         "threads": runtime.threads(Settings()),
-        **{f"{way}_ms_per_image": round(value, 2) for way, value in each.items()},
+        **{f"{way}_ms_per_image": round(value, 2) for way, value in medians.items()},
         "rounds": len(taken["camfleet"]),
-        **_ratios("throughput_ratio_to", each),
+        **_ratios("throughput_ratio_to", medians),
         # Where other processes disturb, the fastest rounds are the least disturbed.
         **_ratios("fastest_ratio_to", {way: min(found) for way, found in taken.items()}),
         **_difference(folder),
@@ -88,13 +88,15 @@ def _started(stack: ExitStack, name: str, folder: Path, pythons: dict[str, str])
     ours = stack.enter_context(peer(sys.executable, "benchmarks.peer_camfleet", folder))
     Case(name, threads, ours.about["layer"], ours.about["classes"]).write(folder)
     started = [peer(python, module, folder) for module, python in pythons.items()]
-    return [ours, *(stack.enter_context(each) for each in started)]
+    return [ours, *(stack.enter_context(peer) for peer in started)]
 
 
-def _ratios(name: str, each: dict[str, float]) -> dict[str, float]:
-    ours = each["camfleet"]
+def _ratios(name: str, figures: dict[str, float]) -> dict[str, float]:
+    ours = figures["camfleet"]
     return {
-        f"{name}_{way}": round(value / ours, 2) for way, value in each.items() if way != "camfleet"
+        f"{name}_{way}": round(value / ours, 2)
+        for way, value in figures.items()
+        if way != "camfleet"
     }
 
 
@@ -106,8 +108,8 @@ def _milliseconds(peers: list[Peer]) -> dict[str, list[float]]:
     for round_ in range(ROUNDS):
         if round_ >= 3 and time.monotonic() > end:
             break
-        for each, way in ways:
-            taken[way].append(1e3 * each.seconds(way) / each.about["images"])
+        for side, way in ways:
+            taken[way].append(1e3 * side.seconds(way) / side.about["images"])
     return taken
 
 

@@ -22,7 +22,7 @@ QUALITY = 90
 
 def jpegs(count: int, *, side: int = 500, seed: int = 0) -> Iterator[bytes]:
     """Yield JPEG files, all different, their longer side about `side` pixels."""
-    sources = [Image.open(each).convert("RGB") for each in _photographs()]
+    sources = [Image.open(photo).convert("RGB") for photo in _photographs()]
     rng = np.random.default_rng(seed)
     for number in range(count):
         file = io.BytesIO()

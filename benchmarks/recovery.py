@@ -51,13 +51,13 @@ def benchmarks() -> Iterator[dict[str, Any]]:
 
 def _attempts(client: Client, worker: Worker) -> dict[int, int]:
     """Return the parts that a worker has in work, with the number of the attempt."""
-    states = [each for each in client.workers() if each.pid == worker.pid]
-    return {chunk.part: chunk.attempt for each in states for chunk in each.chunks}
+    states = [state for state in client.workers() if state.pid == worker.pid]
+    return {chunk.part: chunk.attempt for state in states for chunk in state.chunks}
 
 
 def _explains(client: Client, worker: Worker) -> bool:
-    states = [each for each in client.workers() if each.pid == worker.pid]
-    return any(chunk.explained for each in states for chunk in each.chunks)
+    states = [state for state in client.workers() if state.pid == worker.pid]
+    return any(chunk.explained for state in states for chunk in state.chunks)
 
 
 def _taken_over(client: Client, worker: Worker, taken: set[int]) -> set[int]:

@@ -139,17 +139,19 @@ def explainer_alone(name: str) -> dict[str, Any]:
         }
     )
     images = {way: EAGER if way == "eager" else BATCH for way in seconds}
-    each = {way: [1e3 * taken / images[way] for taken in times] for way, times in seconds.items()}
-    bare = min(("openvino_latency", "openvino_throughput"), key=lambda way: sum(each[way]))
-    each["openvino_forward"] = each[bare]
+    per_image = {
+        way: [1e3 * taken / images[way] for taken in times] for way, times in seconds.items()
+    }
+    bare = min(("openvino_latency", "openvino_throughput"), key=lambda way: sum(per_image[way]))
+    per_image["openvino_forward"] = per_image[bare]
     shown = ("camfleet", "keras_predict", "openvino_forward", "eager")
     return {
         "name": f"explainer_alone_{name}",
         "engine": made.engines[0].name,
         "threads": runtime.threads(Settings()),
-        **{f"{way}_ms_per_image": round(statistics.median(each[way]), 2) for way in shown},
+        **{f"{way}_ms_per_image": round(statistics.median(per_image[way]), 2) for way in shown},
         **{
-            f"throughput_ratio_to_{way}": ratio(each[way], each["camfleet"])
+            f"throughput_ratio_to_{way}": ratio(per_image[way], per_image["camfleet"])
             for way in shown
             if way != "camfleet"
         },

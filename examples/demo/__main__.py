@@ -49,10 +49,10 @@ def main() -> int:
         return 130
     print(table(results))
     page = write_gallery(OUTPUT, rows)
-    failed = [each for each in results if each.status == Status.FAILED]
+    failed = [result for result in results if result.status == Status.FAILED]
     say(f"{len(results) - len(failed)} explanations, {len(failed)} failed")
-    for each in failed:
-        say(f"failed: {Path(each.image_uri).name} with {each.model_id}: {each.error_message}")
+    for result in failed:
+        say(f"failed: {Path(result.image_uri).name} with {result.model_id}: {result.error_message}")
     print(f"gallery: {page}")
     return 1 if failed else 0
 
@@ -83,14 +83,14 @@ def explain_all(assets: Assets) -> tuple[list[Result], list[Row]]:
                 add_model(client, card)
             results = explain(client, assets.photos, "lite0")
             results += explain(client, assets.faces, "emotion")
-            rows = [save(client, each) for each in results]
+            rows = [save(client, result) for result in results]
         say("stop the stack")
     return results, rows
 
 
 def use(environ: Mapping[str, str]) -> None:
     """Give boto3 the stack's credentials, and none of the user's own."""
-    for name in [each for each in os.environ if each.startswith("AWS_")]:
+    for name in [key for key in os.environ if key.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(environ)
 
@@ -103,7 +103,7 @@ def add_model(client: Client, card: Path) -> None:
 
 def explain(client: Client, photos: Sequence[Path], model: str) -> list[Result]:
     """Return the results of one job."""
-    uris = [str(each.resolve()) for each in photos]
+    uris = [str(photo.resolve()) for photo in photos]
     job = client.submit(uris, models=[model], target="top:3", method="gradcam")
     for progress in job.watch(timeout=JOB_SECONDS):
         say(f"{model}: {progress.done} of {progress.total} images, {progress.failed} failed")
@@ -133,15 +133,15 @@ def copy_to(path: Path, data: bytes) -> None:
 def table(results: Sequence[Result]) -> str:
     rows = [
         (
-            Path(each.image_uri).name,
-            each.model_id,
-            each.class_name,
-            each.probability,
-            each.layer,
-            each.status,
-            each.heatmap_uri or each.error_message,
+            Path(result.image_uri).name,
+            result.model_id,
+            result.class_name,
+            result.probability,
+            result.layer,
+            result.status,
+            result.heatmap_uri or result.error_message,
         )
-        for each in results
+        for result in results
     ]
     return str(tabulate(rows, headers=COLUMNS, floatfmt=".3f"))
 

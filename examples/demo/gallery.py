@@ -66,11 +66,11 @@ def _card_key(row: Row) -> tuple[str, str]:
 
 def _counts(results: Sequence[Result]) -> str:
     counts = {
-        "images": len({each.image_uri for each in results}),
-        "models": len({each.model_id for each in results}),
+        "images": len({result.image_uri for result in results}),
+        "models": len({result.model_id for result in results}),
         "explanations": len(results),
-        "without evidence": sum(each.status == Status.NO_EVIDENCE for each in results),
-        "failed": sum(each.status == Status.FAILED for each in results),
+        "without evidence": sum(result.status == Status.NO_EVIDENCE for result in results),
+        "failed": sum(result.status == Status.FAILED for result in results),
     }
     pairs = (f"<div><dt>{name}</dt><dd>{count}</dd></div>" for name, count in counts.items())
     return f'<dl class="counts">{"".join(pairs)}</dl>'

@@ -47,6 +47,7 @@ class TlsFront:
         self.port = self._listener.getsockname()[1]
         self.received = bytearray()
         self.failures = 0
+        self._closed = False
         self._ends = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -56,13 +57,11 @@ class TlsFront:
         return f"{scheme}s://{rest}"
 
     def close(self):
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for end in list(self._ends):
+        """End all connections; the threads that poll them close them."""
+        self._closed = True
+        for end in (self._listener, *self._ends):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            end.close()
 
     def __enter__(self):
         return self
@@ -75,6 +74,7 @@ class TlsFront:
             try:
                 client, _ = self._listener.accept()
             except OSError:
+                self._listener.close()
                 return
             threading.Thread(target=self._greet, args=(client,), daemon=True).start()
 
@@ -92,6 +92,8 @@ class TlsFront:
 
     def hold(self, *ends):
         self._ends += ends
+        if self._closed:
+            self.close()
 
 
 class _Link:
@@ -112,7 +114,7 @@ class _Link:
                 ready = {number for number, _event in poll.poll()}
                 if self._secure.fileno() in ready and not self._pass_on():
                     break
-                if self._server.fileno() in ready:
+                elif self._server.fileno() in ready:
                     data = self._server.recv(2**16)
                     if not data:
                         break

@@ -63,7 +63,7 @@ def parse_layers(text: str) -> tuple[str, ...]:
 
     Raises `InvalidRequest` for an empty name or one that stands twice.
     """
-    layers = tuple(each.strip() for each in text.split(","))
+    layers = tuple(layer.strip() for layer in text.split(","))
     if not all(layers) or len(set(layers)) != len(layers) or ("auto" in layers and layers[1:]):
         raise InvalidRequest(
             f"layer {text!r}: one path, several different ones with commas, or auto alone"
