@@ -114,7 +114,7 @@ class _Link:
                 ready = {number for number, _event in poll.poll()}
                 if self._secure.fileno() in ready and not self._pass_on():
                     break
-                elif self._server.fileno() in ready:
+                if self._server.fileno() in ready:
                     data = self._server.recv(2**16)
                     if not data:
                         break
