@@ -1,6 +1,9 @@
 """A store that refuses, fails and forgets to answer: no image is given up, nothing is torn."""
 
 import itertools
+import json
+import subprocess
+import sys
 import threading
 from collections import Counter
 
@@ -9,6 +12,7 @@ import pytest
 from helpers.fleet import CHUNK, MODEL, Order
 from helpers.s3_front import a_storefront
 from helpers.samples import write_photos
+from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 
@@ -59,6 +63,14 @@ def submitted(beside, uris):
     return Order(beside.client.submit(uris, models=[MODEL]), uris)
 
 
+def camfleet(beside, *words):
+    """Run a command of camfleet as a user does; give what it prints as JSON."""
+    command = [sys.executable, "-c", "from camfleet.cli import main; main()", *words]
+    environ = beside.environ
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, timeout=60, check=False)
+    return json.loads(done.stdout)
+
+
 def test_every_request_may_fail_in_every_way(beside, front, stored):
     front.trouble = moody = Moody()
     order = submitted(beside, stored)
@@ -77,5 +89,12 @@ def test_a_store_that_refuses_all_of_us_is_waited_for(beside, front, stored):
     beside.only.says("waiting 2 s", said)
     assert "refuses these credentials for the bucket camfleet" in beside.only.said()[said:]
     assert order.job.status().done == 0
+    waits = wait_until(lambda: camfleet(beside, "status", order.job.id, "--json")["waits"], 60)
+    assert "refuses these credentials for the bucket camfleet" in " ".join(waits)
+    health = camfleet(beside, "health", "--json")
+    assert (health["healthy"], health["troubles"]) == (False, waits)
+    (worker,) = camfleet(beside, "workers", "--json")
+    assert f"{worker['name']} waits: {worker['waits_for']}" in waits
     front.trouble = lambda _method, _path: None
     order.check()
+    wait_until(lambda: camfleet(beside, "health", "--json")["healthy"], 30)
