@@ -26,6 +26,7 @@ from camfleet.registry.cards import parse_card
 from helpers import documents
 from helpers.documents import ROOT, name_of
 from helpers.samples import photo, write_card
+from helpers.tls import Authority, TlsFront
 
 layers = keras.layers
 
@@ -115,6 +116,14 @@ def environment(worker_environ, workplace):
 
 
 @pytest.fixture(scope="module")
+def encrypted(environment, workplace):
+    """Give Redis over TLS, with a certificate of the authority in `own.pem`."""
+    certificate = Authority(workplace).good()
+    with TlsFront(environment["CAMFLEET_REDIS_URL"], certificate) as front:
+        yield front
+
+
+@pytest.fixture(scope="module")
 def job(client, workplace):
     """Register the model of the documents' own card, and return a job's id that is complete."""
     for block in documents.blocks(ROOT / "docs" / "models.md"):
@@ -190,7 +199,7 @@ class Reader:
 
 
 @pytest.fixture
-def reader(worker_environ, environment, workplace, job, monkeypatch, page):
+def reader(worker_environ, environment, workplace, job, monkeypatch, page, encrypted):
     monkeypatch.chdir(workplace)
     for name, text in environment.items():
         monkeypatch.setenv(name, text)
@@ -204,6 +213,10 @@ def reader(worker_environ, environment, workplace, job, monkeypatch, page):
         "redis://:PASSWORD@redis.example:6379/0": environment["CAMFLEET_REDIS_URL"],
         "https://s3.example": environment["CAMFLEET_S3_ENDPOINT"],
         "my-bucket": environment["CAMFLEET_BUCKET"],
+        "rediss://:PASSWORD@redis.example:6380/0": encrypted.through(
+            environment["CAMFLEET_REDIS_URL"]
+        ),
+        "/etc/ssl/own-authority.pem": str(workplace / "own.pem"),
     }
     made.python |= _callback()
     yield made
