@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from camfleet.broker import keys
 from camfleet.broker.errors import broker_errors, is_refusal, unavailable
 from camfleet.broker.redis import HEALTH_CHECK_SECONDS, SILENT_SECONDS, Redis, redis_client
 from camfleet.errors import BrokerUnavailable
@@ -22,7 +23,6 @@ from camfleet.forks import PerProcess
 from camfleet.settings import Settings
 
 _THREAD = "camfleet-inbox"
-_KEY = "celery-task-meta-"
 _IDLE_SECONDS = 5  # after which the thread ends
 _OUTAGE_SECONDS = 10  # that an outage may last before those who wait are told
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds before connecting again; the last one repeats
@@ -47,11 +47,11 @@ class Inbox:
 
         It fails with `BrokerUnavailable` if Redis stays away for ten seconds.
         """
-        return self._listener.get().expect(_KEY + task_id)
+        return self._listener.get().expect(keys.answer(task_id))
 
     def has(self, task_id: str) -> bool:
         """Return whether an answer is there."""
-        return _final(self._redis.run("GET", _KEY + task_id)) is not None
+        return _final(self._redis.run("GET", keys.answer(task_id))) is not None
 
     def ping(self) -> None:
         """Connect as answers do; return if Redis answers."""
@@ -124,8 +124,8 @@ class _Listener:
         idle_since: float | None = None
         while not self._closed:
             with self._lock:
-                keys = set(self._waiting)
-            for key, kept in subscription.read(keys):
+                wanted = set(self._waiting)
+            for key, kept in subscription.read(wanted):
                 self._deliver(key, kept)
             if self._waiting:
                 idle_since = None
@@ -179,9 +179,9 @@ class _Subscription:
         self._keys: set[str] = set()
         self.heard = 0.0  # when Redis last said something
 
-    def read(self, keys: set[str]) -> list[tuple[str, Kept]]:
+    def read(self, wanted: set[str]) -> list[tuple[str, Kept]]:
         """Subscribe to exactly these keys, wait a while, and return the answers that came."""
-        self._follow(keys)
+        self._follow(wanted)
         self._wait()
         confirmed: list[str] = []
         found: list[tuple[str, str | None]] = []
@@ -198,12 +198,12 @@ class _Subscription:
         self._pubsub.close()
         self._client.close()
 
-    def _follow(self, keys: set[str]) -> None:
-        if new := keys - self._keys:
+    def _follow(self, wanted: set[str]) -> None:
+        if new := wanted - self._keys:
             self._pubsub.subscribe(*new)
-        if old := self._keys - keys:
+        if old := self._keys - wanted:
             self._pubsub.unsubscribe(*old)
-        self._keys = keys
+        self._keys = wanted
 
     def _wait(self) -> None:
         """Wait until Redis says something, or the bell rings, or a second has passed."""
