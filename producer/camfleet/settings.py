@@ -38,7 +38,9 @@ def _setting(
 class ConnectionSettings:
     """Read by producers and workers; give both the same values."""
 
-    redis_url: str = _setting("Redis or Valkey: broker, results and progress", "", required=True)
+    redis_url: str = _setting(
+        "Redis or Valkey: broker, results and progress", "", required=True, secret=True
+    )
     bucket: str = _setting("bucket for models, jobs and heatmaps", "", required=True)
     s3_endpoint: str = _setting("S3 endpoint URL; empty for Amazon's own", "")
     s3_region: str = _setting("S3 region", "us-east-1")

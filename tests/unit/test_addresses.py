@@ -73,6 +73,10 @@ def test_what_no_library_would_connect_to_is_refused(url):
         settings(url)
 
 
+def test_settings_are_shown_without_the_password():
+    assert "secret" not in repr(settings("rediss://:secret@h:1/0"))
+
+
 def test_a_refused_url_is_quoted_without_its_password():
     with pytest.raises(ConfigurationError) as caught:
         settings("rdis://:secret@h:1/0")
