@@ -294,7 +294,8 @@ def test_up_ends_with_an_error_when_a_server_dies(tmp_path):
         told = json.loads(running.stdout.readline())
         os.kill(told["pids"]["seaweedfs"], signal.SIGKILL)
         assert running.wait(20) == 1
-        assert "SeaweedFS ended with code -9" in running.stderr.read()
+        error = json.loads(running.stdout.read())["error"]
+    assert "SeaweedFS ended with code -9" in error["message"]
     assert not alive(told["pids"]["valkey"])
 
 
