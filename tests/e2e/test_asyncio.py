@@ -66,7 +66,7 @@ def test_an_explanation_and_a_job_are_awaited(on_loop, photos):
         assert (await job.verify()).ok
         assert (await client.job(job.id).wait()).complete
         assert job.id in [progress.job_id async for progress in client.jobs()]
-        assert [entry.id for entry in await client.models.list()] == ["patches"]
+        assert "patches" in [entry.id for entry in await client.models.list()]
         assert len(await client.workers()) == 1
         assert repr(client) == "AsyncClient(bucket='camfleet')"
         assert repr(job) == f"AsyncJob({job.id!r}, bucket='camfleet')"

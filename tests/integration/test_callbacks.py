@@ -11,7 +11,7 @@ from camfleet.broker.callbacks_due import Callbacks
 from camfleet.broker.keys import CALLBACKS
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
-from camfleet.contract.codec import encode_json
+from camfleet.contract.codec import decode_json, encode_json
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
@@ -308,11 +308,15 @@ def test_a_callback_that_outlasts_its_lease_is_sent_again_under_its_id(
     assert len({call.id for call in receiver.calls}) == 1
 
 
-def test_an_end_that_comes_while_an_earlier_one_is_told_is_told_too(start, job, receiver, ledger):
+def test_an_end_that_comes_while_an_earlier_one_is_told_is_told_too(
+    start, job, receiver, ledger, storage
+):
     receiver.open.clear()
     start()
     job_id = job(receiver.url(), end="cancelled")
     wait_until(lambda: len(receiver.calls) == 1, 10)
+    resumed = decode_json(storage.get(keys.job(job_id)).data, JobRecord)
+    ledger.open(resumed, done=[0], held=Totals.of([Image("a", Status.OK, None)]))
     finish(ledger, job_id)
     receiver.open.set()
     wait_until(lambda: len(receiver.calls) == 2, 10)
