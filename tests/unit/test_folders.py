@@ -5,6 +5,8 @@ import socket
 
 import pytest
 
+from camfleet.contract.codec import encode_json
+from camfleet.contract.records import Item
 from camfleet.errors import InvalidRequest
 from camfleet.sources import folders, left_out
 from camfleet.sources.left_out import LeftOutCounter
@@ -206,3 +208,54 @@ def test_kinds_are_few_however_many_suffixes_there_are():
     assert len(kinds) == 52
     assert sum(kind.files for kind in kinds) == 1001
     assert (kinds[0].kind, kinds[0].files) == ("other", 950)
+
+
+LATIN = b"caf\xe9"
+
+
+def test_names_that_are_not_utf8_are_left_out_and_counted_and_the_others_taken(folder):
+    (folder / os.fsdecode(LATIN + b".jpg")).write_bytes(b"")
+    (folder / os.fsdecode(b"odd." + LATIN)).write_bytes(b"")
+    (folder / os.fsdecode(b"." + LATIN)).write_bytes(b"")
+    inner = folder / os.fsdecode(LATIN)
+    inner.mkdir()
+    (inner / "a.jpg").write_bytes(b"")
+    wanted = {**LEFT_OUT, "hidden": 5, "name not UTF-8": 2, ".caf\\xe9": 1}
+    for source in (folder, folder / "**" / "*"):
+        assert read(source, folder) == (TAKEN, wanted)
+
+
+def test_what_is_said_of_names_that_are_not_utf8_can_be_written(folder):
+    (folder / os.fsdecode(LATIN + b".jpg")).write_bytes(b"")
+    counter = LeftOutCounter()
+    list(items(str(folder), None, left_out=counter))
+    kinds = {kind.kind: kind for kind in counter.kinds()}
+    assert kinds["name not UTF-8"].examples == (f"{folder}/caf\\xe9.jpg",)
+    assert "rename it" in kinds["name not UTF-8"].why
+    assert encode_json(kinds["name not UTF-8"])
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jpg", b"caf\xe9", b"caf\xe9/*.jpg", b"caf\xe9/a.csv"])
+def test_a_source_whose_own_name_is_not_utf8_is_refused_with_a_way_out(folder, name):
+    (folder / os.fsdecode(LATIN + b".jpg")).write_bytes(b"")
+    (folder / os.fsdecode(LATIN)).mkdir()
+    with pytest.raises(InvalidRequest, match=r"caf\\xe9.*: its name isn't UTF-8: rename it"):
+        list(items(f"{folder}/{os.fsdecode(name)}", None))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.csv"])
+def test_a_source_in_a_folder_that_is_not_utf8_is_refused_by_a_relative_path_too(
+    folder, monkeypatch, name
+):
+    inner = folder / os.fsdecode(LATIN)
+    inner.mkdir()
+    (inner / name).write_text("image_uri\nb.jpg\n")
+    monkeypatch.chdir(inner)
+    with pytest.raises(InvalidRequest, match=r"caf\\xe9.*: its name isn't UTF-8: rename it"):
+        list(items(name, None))
+
+
+def test_an_item_that_is_not_utf8_is_refused(folder):
+    item = Item(item_id="a", image_uri=os.fsdecode(LATIN))
+    with pytest.raises(InvalidRequest, match=r"image_uri 'caf\\xe9' isn't UTF-8"):
+        list(stream(item, None))

@@ -125,3 +125,9 @@ def test_a_callback_is_for_jobs():
         job_fields({"callback": "nowhere"})
     with pytest.raises(TypeError, match="callback is 3"):
         job_fields({"callback": 3})
+
+
+@pytest.mark.parametrize("name", ["target", "layer"])
+def test_words_that_are_not_utf8_are_refused(name):
+    with pytest.raises(InvalidRequest, match=rf"{name} 'caf\\xe9' isn't UTF-8"):
+        request_fields({name: "caf\udce9"})

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,11 @@ def test_what_is_no_image_is_named_with_the_way_out(bucket, image, message):
     for take in (uploads.locate, uploads.upload):
         with pytest.raises(TypeError, match=message):
             take(image, bucket)
+
+
+@pytest.mark.parametrize("send", [uploads.locate, uploads.upload])
+def test_a_path_that_is_not_utf8_is_refused_with_a_way_out(bucket, tmp_path, send):
+    path = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    path.write_bytes(PNG)
+    with pytest.raises(InvalidRequest, match=r"caf\\xe9\.jpg: its name isn't UTF-8: rename it"):
+        send(path, bucket)

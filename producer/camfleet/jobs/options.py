@@ -30,6 +30,7 @@ from camfleet.contract.outputs import (
     Shape,
 )
 from camfleet.contract.targets import parse_layers, parse_target
+from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest
 
 
@@ -123,7 +124,7 @@ def _request_fields(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sole(outputs: Outputs, checked: Mapping[str, Any]) -> Outputs:
-    """Return the outputs; raise `InvalidRequest` where keywords say the same beside them."""
+    """Return the outputs; raise `InvalidRequest` where keywords say the same as well."""
     twice = [name for name in (*_PICTURE_WORDS, *_REGION_WORDS) if name in checked]
     if "outputs" in checked and twice:
         raise InvalidRequest(
@@ -153,6 +154,7 @@ def _target(name: str, value: Any) -> str:
         raise _wrong_type(name, value, "a string such as 'top:3' or a label, or a class index")
     if isinstance(value, int) and value < 0:
         raise InvalidRequest(f"{name} {value}: class indices count from 0")
+    check_word(name, str(value))
     parse_target(str(value))
     return str(value)
 
@@ -160,6 +162,7 @@ def _target(name: str, value: Any) -> str:
 def _layer(name: str, value: Any) -> str:
     paths = _strings(name, value, "a layer's path, or a list of several")
     text = ",".join(paths)
+    check_word(name, text)
     parse_layers(text)
     return text
 

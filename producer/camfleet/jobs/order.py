@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from camfleet.contract.codec import decode, encode
 from camfleet.contract.records import ModelRef
+from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest
 from camfleet.jobs.misfits import KnownModel
 from camfleet.jobs.options import JobOptions, job_fields
@@ -41,6 +42,7 @@ def models_of(registry: Registry, order: Mapping[str, Any]) -> list[KnownModel]:
 def model_name(model: ModelName) -> str:
     """Return a model's name in requests: an id or `id@version`."""
     if isinstance(model, str):
+        check_word("model", model)
         return model
     if isinstance(model, ModelRef):
         return f"{model.id}@{model.version}"

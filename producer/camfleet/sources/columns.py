@@ -9,6 +9,7 @@ import msgspec
 
 from camfleet.contract.columns import KNOWN, check_length, to_boxes
 from camfleet.contract.outputs import LONGEST
+from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest
 
 _MARK = "\ufeff"
@@ -41,6 +42,7 @@ class Columns:
                 raise InvalidRequest(f"column `{name}` need not be kept: results have it anyway")
             if not 0 < len(name) <= LONGEST:
                 raise InvalidRequest(f"a column's name has {len(name)} characters, not 1 to 4096")
+            check_word("column", name)
         self.names = (*OWN, *self.keep)
         self._fields = [f"kept_{number}" for number in range(len(self.keep))]
         self.line = self._line_type() if self.keep else Line

@@ -3,7 +3,8 @@
 Files with the suffix of an image are taken. A link to a file is taken under its own name, and a
 link to a folder is followed, unless it leads back to a folder that holds it. Whatever has a name
 that begins with a dot, or lies in a folder with such a name, is left out; a glob takes it where the
-pattern itself says the dot. All that isn't taken is counted.
+pattern itself says the dot, and so is an image whose path isn't UTF-8. All that isn't taken is
+counted.
 """
 
 import glob
@@ -13,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from camfleet.contract.utf8 import is_utf8
 from camfleet.errors import InvalidRequest
 from camfleet.sources import left_out
 from camfleet.sources.left_out import IMAGE_SUFFIXES, LeftOutCounter
@@ -102,10 +104,12 @@ def _images(
         path = f"{folder.path.rstrip('/')}/{name}"
         if folder.hidden or (name.startswith(".") and not said):
             counter.add(left_out.HIDDEN, path)
-        elif name.lower().endswith(IMAGE_SUFFIXES):
+        elif not name.lower().endswith(IMAGE_SUFFIXES):
+            counter.add_by_suffix(path)
+        elif is_utf8(path):
             yield path
         else:
-            counter.add_by_suffix(path)
+            counter.add(left_out.NOT_UTF8, path)
 
 
 def _count_others(folder: _Folder, listing: _Listing, counter: LeftOutCounter) -> None:

@@ -3,6 +3,7 @@
 import os
 
 from camfleet.contract.records import LeftOut
+from camfleet.contract.utf8 import readable
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -29,6 +30,7 @@ HIDDEN = "hidden"
 BROKEN_LINK = "broken link"
 CIRCLE = "link in a circle"
 SPECIAL = "special file"
+NOT_UTF8 = "name not UTF-8"
 FOLDER = "folder"
 _OTHER = "other"
 _NO_SUFFIX = "no suffix"
@@ -37,6 +39,7 @@ _WHY = {
     HIDDEN: "its name, or that of a folder on the way to it, begins with a dot",
     BROKEN_LINK: "the link leads nowhere, or can't be followed",
     CIRCLE: "the link leads back to a folder that holds it",
+    NOT_UTF8: "its name, or that of a folder on the way to it, isn't UTF-8: rename it",
     SPECIAL: "a pipe, a socket or a device",
     FOLDER: "a glob takes files: name the folder, or write ** for all below it",
     _OTHER: "no image, by its suffix",
@@ -70,10 +73,11 @@ class LeftOutCounter:
         self._files[kind] = self._files.get(kind, 0) + count
         examples = self._examples.setdefault(kind, [])
         if len(examples) < _EXAMPLES:
-            examples.append(path)
+            examples.append(readable(path))
 
     def add_by_suffix(self, path: str) -> None:
         """Count a file that is no image by its name."""
+        path = readable(path)
         self.add(os.path.splitext(path)[1].lower() or _NO_SUFFIX, path)  # noqa: PTH122  # it may be a URI
 
     def merge(self, other: "LeftOutCounter") -> None:

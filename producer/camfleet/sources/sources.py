@@ -12,6 +12,7 @@ from camfleet.contract.codec import decode, encode
 from camfleet.contract.columns import parse_boxes, parse_columns
 from camfleet.contract.outputs import LONGEST
 from camfleet.contract.records import Item
+from camfleet.contract.utf8 import check_name, check_word
 from camfleet.errors import InvalidRequest
 from camfleet.sources import folders, manifests
 from camfleet.sources.columns import Columns
@@ -95,6 +96,7 @@ class _Sources:
     def items(self, source: str) -> Iterator[Item]:
         if not 0 < len(source) <= LONGEST:
             raise InvalidRequest(f"a source has {len(source)} characters, not 1 to {LONGEST}")
+        check_name(source)
         path = Path(source)
         if _is_manifest(source, path):
             self._has_columns = True
@@ -112,7 +114,9 @@ class _Sources:
                 yield from manifests.items(copy, source, source.rpartition("/")[0], *terms)
         elif path.is_file():
             with _readable():
-                yield from manifests.items(path, source, fspath(path.parent.resolve()), *terms)
+                folder = fspath(path.parent.resolve())
+                check_name(folder)
+                yield from manifests.items(path, source, folder, *terms)
         else:
             raise InvalidRequest(f"{path}: no such manifest")
 
@@ -124,7 +128,9 @@ class _Sources:
         elif path.is_dir():
             yield from self._some(folders.below_folder, source, "in this folder")
         elif path.is_file():
-            yield f"{os.path.realpath(path.parent).rstrip('/')}/{path.name}"
+            uri = f"{os.path.realpath(path.parent).rstrip('/')}/{path.name}"
+            check_name(uri)
+            yield uri
         else:
             yield from self._some(folders.matching, source, "among what matches")
 
@@ -155,7 +161,10 @@ def _checked(item: Item) -> Item:
     """Return an item as workers get it; raise `InvalidRequest` for one that they couldn't read."""
     parse_boxes(item.boxes)
     parse_columns(item.columns)
-    return decode(encode(item), Item)
+    checked = decode(encode(item), Item)
+    for name in Item.__struct_fields__:
+        check_word(name, getattr(checked, name) or "")
+    return checked
 
 
 def _is_image(thing: object) -> bool:

@@ -10,6 +10,7 @@ from typing import BinaryIO, TypeAlias
 from msgspec.structs import replace
 
 from camfleet.contract.records import Item
+from camfleet.contract.utf8 import check_name
 from camfleet.errors import InvalidRequest
 from camfleet.jobstore import keys
 from camfleet.registry.cards import file_digest
@@ -37,7 +38,11 @@ def locate(image: Image, storage: Storage) -> str:
     if not isinstance(image, str | os.PathLike):
         return upload(image, storage)
     text = _text(image)
-    return text if "://" in text else os.fspath(Path(text).resolve())
+    if "://" in text:
+        return text
+    path = os.fspath(Path(text).resolve())
+    check_name(path)
+    return path
 
 
 def upload(image: Image, storage: Storage) -> str:
@@ -70,6 +75,7 @@ def _text(image: str | os.PathLike[str]) -> str:
         raise TypeError(f"image is a path of bytes, {text!r}: give {_WAYS}")
     if not text:
         raise InvalidRequest(f"image is empty: give {_WAYS}")
+    check_name(text)
     return text
 
 
