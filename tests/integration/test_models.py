@@ -93,6 +93,8 @@ def test_an_unknown_id_or_version_is_named_with_those_there_are(models, card):
         models.find("nothing")
     with pytest.raises(UnknownModel, match="no version '9', only 1"):
         models.find(f"{ref.id}@9")
+    with pytest.raises(UnknownModel, match="no version '', only 1"):
+        models.find(f"{ref.id}@")
     with pytest.raises(UnknownModel):
         models.find("")
 

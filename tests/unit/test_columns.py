@@ -264,3 +264,8 @@ def test_kept_columns_survive_a_part_of_their_form_and_add_nothing_to_others():
     ]
     with parquet.open_results(parquet.write_results([row], 0, 1)) as part:
         assert part.read(["label", "columns"]).to_pylist() == [{"label": None, "columns": None}]
+
+
+def test_pandas_index_cannot_be_kept_as_a_column_without_a_name():
+    with pytest.raises(InvalidRequest, match=r"a column to keep has no name: .*`index=False`"):
+        stream("a.csv", None, keep=[""])

@@ -1,12 +1,17 @@
 """The keywords of `Client`: what they ask for, and what is said about a wrong one."""
 
+import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from camfleet.cli import options as command_options
 from camfleet.contract.codec import decode
 from camfleet.contract.outputs import DEFAULT_OUTPUTS, Outputs, Regions
+from camfleet.contract.records import ModelRef
 from camfleet.errors import InvalidRequest
 from camfleet.jobs.options import job_fields, request_fields
+from camfleet.jobs.order import make_order
 
 
 def outputs(**options):
@@ -131,3 +136,43 @@ def test_a_callback_is_for_jobs():
 def test_words_that_are_not_utf8_are_refused(name):
     with pytest.raises(InvalidRequest, match=rf"{name} 'caf\\xe9' isn't UTF-8"):
         request_fields({name: "caf\udce9"})
+
+
+class OneModel:
+    """A registry that knows one model, by its id and version too."""
+
+    def find(self, name):
+        return ModelRef(id=name.removesuffix("@1"), version="1", digest=64 * "0")
+
+
+def test_a_model_that_is_named_twice_counts_once():
+    order = make_order(OneModel(), ["lite0", "lite0@1", "lite0"], {})
+    assert [(ref["id"], ref["version"]) for ref in order["models"]] == [("lite0", "1")]
+
+
+def on_the_command_line(*words):
+    """Return the client's keywords for the options of a command, and what it prints."""
+    found = {}
+
+    @click.command()
+    @command_options.explain_options
+    def command(**given):
+        found.update(command_options.client_keywords(given))
+
+    return found, CliRunner().invoke(command, words).output
+
+
+def test_no_picture_contradicts_a_picture():
+    assert on_the_command_line("--picture", "none")[0]["pictures"] == []
+    found, said = on_the_command_line("--picture", "heatmap", "--picture", "none")
+    assert not found
+    assert "--picture none contradicts every other --picture" in said
+
+
+@pytest.mark.parametrize(("name", "value"), [("threshold", "otsu"), ("components", "all")])
+def test_an_option_of_shapes_without_a_shape_is_refused(name, value):
+    words = (f"--{name}", value)
+    assert f"--{name} needs --shape" in on_the_command_line(*words)[1]
+    found, _ = on_the_command_line(*words, "--shape", "box")
+    assert (found["shapes"], found[name]) == (("box",), value)
+    assert request_fields(found)

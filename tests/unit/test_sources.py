@@ -129,14 +129,20 @@ def test_numbers_are_good_ids_and_targets(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("m.csv", "image_uri,lable\na,b\n", r"line 2: .*unknown field `lable`"),
-        ("m.csv", "uri\na\n", "line 2: .*unknown field `uri`"),
+        ("m.csv", "image_uri,lable\na,b\n", r"line 1: .*unknown field `lable`"),
+        ("m.csv", "path,a\nb,c\n", "line 1: there's no column `image_uri`: .* `path`, `a`"),
+        ("m.csv", "\npath\na\n", "line 2: there's no column `image_uri`: .* `path` "),
+        ("m.csv", "a,b,c,d,e,f\n1\n", r"`d`, `e`, \.\.\. \("),
+        ("m.csv", ",image_uri\n0,a\n", "line 1: a column without a name .*`index=False`"),
+        ("m.csv", "Unnamed: 0,image_uri\n0,a\n", "line 1: .*`index=False`"),
+        ("m.csv", "image_uri;target\na;top\n", "line 1: .*separated by semicolons; .*commas"),
+        ("m.csv", "image_uri\ttarget\na\ttop\n", "line 1: .*separated by tabs"),
         ("m.csv", "image_uri\ns3://a/b\ns3://a/b,c\n", "line 3: .*more cells than columns"),
         ("m.csv", "image_uri,target\ns3://a/b,top:0\n", "line 2: .*top:K"),
         ("m.csv", "image_uri,id\n,1\n", "line 2: `image_uri` is empty"),
         ("m.csv", "image_uri\n", "no rows"),
         ("m.csv", "image_uri\na\0b.png\n", "line 2: .*null"),
-        ("m.jsonl", '{"image_uri": "s3://a/b"}\n{"image_uri": \n', "line 2"),
+        ("m.jsonl", '{"image_uri": "s3://a/b"}\n{"image_uri": \n', "line 2: not JSON: Exp"),
         ("m.jsonl", '{"target": "top"}\n', "line 1: missing required field `image_uri`"),
         ("m.jsonl", '["s3://a/b"]\n', "line 1"),
         ("m.jsonl", "[" * 10_000, "line 1"),
@@ -146,7 +152,7 @@ def test_numbers_are_good_ids_and_targets(tmp_path):
         ("m.csv", f"image_uri,id\ns3://a/b,{'c' * 5000}\n", "line 2: a cell has 5000 characters"),
         ("m.csv", 'image_uri\n"s3://a/\nb"\n"s3://a"b\n', "line 4: .*expected after"),
         ("m.csv", f"image_uri\n{'a' * 200_000}\n", r"line 2: field larger .*\d\)$"),
-        ("m.csv", "target\ntop\n", "line 2: missing required field `image_uri`"),
+        ("m.csv", "target\ntop\n", "line 1: there's no column `image_uri`"),
         ("m.csv", '"image"_uri\na\n', "line 1: .*expected after"),
     ],
 )
@@ -154,6 +160,20 @@ def test_a_broken_manifest_is_refused_with_its_line(tmp_path, name, text, messag
     (tmp_path / name).write_text(text)
     with pytest.raises(InvalidRequest, match=message):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.ndjson", "a.tsv", "a.xlsx", "s3://b/a.JSON"])
+def test_a_table_that_is_no_manifest_is_not_taken_for_an_image(tmp_path, name):
+    source = name if "://" in name else str(tmp_path / name)
+    with pytest.raises(InvalidRequest, match=r"nor a manifest: .*, as \.(jsonl|csv)"):
+        list(items(source, None))
+
+
+def test_pandas_index_in_a_parquet_file_is_called_that(tmp_path):
+    table = pa.table({"image_uri": ["s3://a/b"], "__index_level_0__": [7]})
+    pq.write_table(table, tmp_path / "m.parquet")
+    with pytest.raises(InvalidRequest, match=r"m\.parquet: a column without .*`index=False`"):
+        read(tmp_path / "m.parquet")
 
 
 def test_csv_with_a_byte_order_mark_quotes_and_windows_line_ends_reads_as_meant(tmp_path):
@@ -292,7 +312,7 @@ def test_broken_lines_are_told_and_left_out(tmp_path):
 
 def test_what_is_wrong_with_the_whole_is_raised_in_any_case(tmp_path):
     (tmp_path / "m.csv").write_text("uri\na\nb\n")
-    with pytest.raises(InvalidRequest, match="unknown field `uri`"):
+    with pytest.raises(InvalidRequest, match="no column `image_uri`: the header has `uri`"):
         read(tmp_path / "m.csv", [].append)
     with pytest.raises(InvalidRequest, match="no such manifest"):
         read(tmp_path / "n.csv", [].append)

@@ -89,16 +89,13 @@ _EXPLAIN = (
     ),
     click.option(
         "--threshold",
-        default=str(_REGIONS.threshold),
-        show_default=True,
-        help="Of --shape: a fraction of the map's maximum, or otsu.",
+        help="With --shape: a fraction of the map's maximum, or otsu.  "
+        f"[default: {_REGIONS.threshold}]",
     ),
     click.option(
         "--components",
         type=click.Choice(COMPONENTS),
-        default=_REGIONS.components,
-        show_default=True,
-        help="Of --shape: which connected regions.",
+        help=f"With --shape: which connected regions.  [default: {_REGIONS.components}]",
     ),
 )
 
@@ -124,11 +121,20 @@ def client_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
     pictures = options["pictures"] + _old_pictures(options["old_pictures"])
     if pictures:
         keywords["pictures"] = [name for name in pictures if name != _NONE]
-    if options["shapes"]:
-        keywords["shapes"] = options["shapes"]
-        keywords["threshold"] = _threshold(options["threshold"])
-        keywords["components"] = options["components"]
-    return keywords
+        if keywords["pictures"] and _NONE in options["pictures"]:
+            raise click.UsageError(f"--picture {_NONE} contradicts every other --picture")
+    return {**keywords, **_region_keywords(options)}
+
+
+def _region_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: options[name] for name in ("threshold", "components") if options[name]}
+    if not options["shapes"]:
+        for name in given:
+            raise click.UsageError(f"--{name} needs --shape, which says what to derive")
+        return {}
+    if "threshold" in given:
+        given["threshold"] = _threshold(given["threshold"])
+    return {"shapes": options["shapes"], **given}
 
 
 def _old_pictures(pictures: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,11 +22,11 @@ def make_order(
 ) -> dict[str, Any]:
     """Return the fields of a job's record that the caller chooses.
 
-    Whether the models can do it is for `misfits` to say. Raises `InvalidRequest`, `UnknownModel`,
-    and `TypeError` for an argument of a wrong type.
+    A model that is named twice counts once. Whether the models can do it is for `misfits` to say.
+    Raises `InvalidRequest`, `UnknownModel`, and `TypeError` for an argument of a wrong type.
     """
     fields = job_fields(options)
-    refs = [registry.find(name) for name in _names(models)]
+    refs = list(dict.fromkeys(map(registry.find, _names(models))))
     if not refs:
         raise InvalidRequest("a job needs at least one model")
     columns = tuple(dict.fromkeys(keep_columns)) or None

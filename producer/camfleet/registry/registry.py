@@ -51,10 +51,10 @@ class Registry:
 
         Raises `UnknownModel`.
         """
-        model_id, _, version = name.partition("@")
+        model_id, pins, version = name.partition("@")
         known = re.fullmatch(cards.ID, model_id) is not None
         entries = list(self._entries(keys.registry(model_id))) if known else []
-        chosen = [entry for entry in entries if version in ("", entry.version)]
+        chosen = [entry for entry in entries if not pins or version == entry.version]
         if chosen:
             return max(chosen, key=lambda entry: entry.added_at).ref
         if entries:

@@ -13,6 +13,13 @@ from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest
 
 _MARK = "\ufeff"
+_INDEXES = ("", "Unnamed: 0", "__index_level_0__")
+_INDEX = (
+    "a column without a name is the index that pandas adds to a table: write it without, "
+    "with `index=False`"
+)
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_SHOWN = 5  # columns that a message names
 _WHOLE = re.compile(r"^([0-9]+)\.0+$")
 
 
@@ -40,6 +47,8 @@ class Columns:
         for name in self.keep:
             if name in OWN:
                 raise InvalidRequest(f"column `{name}` need not be kept: results have it anyway")
+            if not name:
+                raise InvalidRequest(f"a column to keep has no name: {_INDEX}")
             if not 0 < len(name) <= LONGEST:
                 raise InvalidRequest(f"a column's name has {len(name)} characters, not 1 to 4096")
             check_word("column", name)
@@ -72,12 +81,16 @@ class Columns:
 
     def wrong(self, header: Sequence[str]) -> str | None:
         """Return what is wrong with a table's columns, or None."""
+        if "image_uri" not in header:
+            return f"there's no column `image_uri`: {_without_uri(header)} {self.hint()}"
         for name, count in Counter(header).items():
+            if name in _INDEXES and name not in self.names:
+                return _INDEX
             if name not in self.names:
                 return f"contains unknown field `{name}` {self.hint()}"
             if count > 1:
                 return f"column `{name}` comes {'twice' if count == 2 else f'{count} times'}"
-        for name in ("image_uri", *self.keep):
+        for name in self.keep:
             if name not in header:
                 return f"missing required field `{name}` {self.hint()}"
         return None
@@ -95,6 +108,15 @@ class Columns:
             forbid_unknown_fields=True,
         )
         return cast("type[Line]", made)
+
+
+def _without_uri(header: Sequence[str]) -> str:
+    """Return what a header without `image_uri` has instead, and what to do about it."""
+    for separator, name in _SEPARATORS.items():
+        if any("image_uri" in cell.split(separator) for cell in header):
+            return f"its columns are separated by {name}; separate them by commas"
+    names = ", ".join(f"`{name}`" for name in header[:_SHOWN])
+    return f"the header has {names}{', ...' if len(header) > _SHOWN else ''}"
 
 
 def skip_marks(file: TextIO) -> None:

@@ -121,6 +121,8 @@ def _text(value: str | float) -> str | None:
 def _reason(error: Exception, columns: Columns) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"save it as UTF-8: {error}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error.msg} at column {error.colno}"
     reason = str(error).removeprefix("Object ")
     is_bare = " field `" in reason and columns.hint() not in reason
     return f"{reason} {columns.hint()}" if is_bare else reason
@@ -135,12 +137,11 @@ def _csv(path: Path, name: str, columns: Columns) -> Iterator[tuple[int, _Row]]:
             header = next(records, [])
             if isinstance(header, csv.Error):
                 raise header
-            wrong = columns.wrong(header)
+            if header and (wrong := columns.wrong(header)):
+                raise InvalidRequest(f"{name}, line {reader.line_num}: {wrong}")
             places = {column: place for place, column in enumerate(header)}
             pick = operator.itemgetter(*(places.get(name, -1) for name in columns.names))
             for row in records:
-                if wrong:
-                    raise InvalidRequest(f"{name}, line {reader.line_num}: {wrong}")
                 yield reader.line_num, _from_cells(row, len(header), pick, columns.line)
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"{name}: save it as UTF-8: {error}") from error

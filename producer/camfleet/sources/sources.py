@@ -19,6 +19,13 @@ from camfleet.sources.columns import Columns
 from camfleet.sources.left_out import IMAGE_SUFFIXES, LeftOutCounter, summary
 from camfleet.storage.storage import Storage
 
+_JSON_LINES = "write one JSON object per line, as .jsonl"
+_WAYS_OUT = {
+    ".json": _JSON_LINES,
+    ".ndjson": _JSON_LINES,
+    **dict.fromkeys((".tsv", ".xls", ".xlsx"), "save it with commas, as .csv"),
+}
+
 Source: TypeAlias = str | PathLike[str] | Item
 
 
@@ -98,6 +105,7 @@ class _Sources:
             raise InvalidRequest(f"a source has {len(source)} characters, not 1 to {LONGEST}")
         check_name(source)
         path = Path(source)
+        _refuse_table(source, path)
         if _is_manifest(source, path):
             self._has_columns = True
             yield from self._listed(source, path)
@@ -167,6 +175,13 @@ def _checked(item: Item) -> Item:
     return checked
 
 
+def _refuse_table(source: str, path: Path) -> None:
+    """Raise `InvalidRequest` for a table that is no manifest, and would be taken for an image."""
+    way_out = _WAYS_OUT.get(path.suffix.lower())
+    if way_out and _has_files(source) and not path.is_dir():
+        raise InvalidRequest(f"{source}: neither an image nor a manifest: {way_out}")
+
+
 def _is_image(thing: object) -> bool:
     return isinstance(thing, bytes | bytearray | memoryview) or hasattr(thing, "read")
 
@@ -180,8 +195,12 @@ def _no_source(thing: Any) -> TypeError:
 
 
 def _is_manifest(source: str, path: Path) -> bool:
-    place = source.startswith("s3://") or "://" not in source
-    return place and path.suffix.lower() in manifests.SUFFIXES and not source.endswith("/")
+    return _has_files(source) and path.suffix.lower() in manifests.SUFFIXES
+
+
+def _has_files(source: str) -> bool:
+    """Return whether a source's suffix says what it is: that of a web page need not."""
+    return (source.startswith("s3://") or "://" not in source) and not source.endswith("/")
 
 
 @contextmanager
