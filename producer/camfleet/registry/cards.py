@@ -2,10 +2,9 @@
 
 import difflib
 import hashlib
-import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import tomli_w
@@ -15,6 +14,7 @@ from camfleet.contract.codec import Wire
 from camfleet.contract.outputs import Fuse
 from camfleet.contract.targets import parse_layers
 from camfleet.errors import InvalidCard, InvalidRequest, UnknownTarget, UnsupportedModelFile
+from camfleet.registry.card_errors import explain
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 _WAYS_OUT = {
@@ -160,7 +160,7 @@ def parse_card(text: str, name: str) -> Card:
     try:
         card = msgspec.convert(data, Card)
     except msgspec.ValidationError as error:
-        raise InvalidCard(f"card {name}: {_explain(str(error), data)}") from error
+        raise InvalidCard(f"card {name}: {explain(str(error), data, Card)}") from error
     _check(card, name)
     return card
 
@@ -234,27 +234,10 @@ def _read(path: Path, what: str) -> str:
     """Return a file's text, without a byte order mark and with every line end as a newline."""
     try:
         return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidCard(f"{what} {path} can't be read: {error}") from error
-
-
-def _explain(message: str, data: dict[str, Any]) -> str:
-    """Add the table to msgspec's message, and the field that was probably meant."""
-    table = (re.search(r" - at `\$\.?(\w*)", message) or ["", ""])[1]
-    unknown = re.search(r"unknown field `(\w+)`", message)
-    if not unknown:
-        return message.replace("Object ", "").replace("`$.", "`")
-    kinds: dict[str, type[Part]] = {
-        "": Card,
-        "input": CardInput,
-        "preprocessing": Preprocessing,
-        "golden": Golden,
-    }
-    fields = [field.encode_name for field in msgspec.structs.fields(kinds.get(table, Card))]
-    near = difflib.get_close_matches(unknown[1], fields, n=1)
-    place = f"{table}.{unknown[1]}" if table and table in data else unknown[1]
-    hint = f"did you mean {near[0]!r}?" if near else "the fields are " + ", ".join(fields)
-    return f"unknown field {place!r}; {hint}"
+    except OSError as error:
+        raise InvalidCard(f"{what} {path} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidCard(f"{what} {path} can't be read: save it as UTF-8 ({error})") from error
 
 
 def _check(card: Card, name: str) -> None:
