@@ -78,7 +78,7 @@ class Client:
 
         `image` is an s3, http(s) or file URI, a path that the worker may read, or bytes or a file
         opened with "rb", which are uploaded to the bucket. `model` is an id or "id@version", or
-        what `models.add` returned; `inputs` are values of inputs beside the image, by name.
+        what `models.add` returned; `inputs` are values of inputs other than the image, by name.
 
         What to explain:
 

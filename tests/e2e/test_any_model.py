@@ -47,7 +47,7 @@ def test_a_second_input_comes_from_the_command_line_or_the_card(run, photos):
     assert (bright["class_name"], dark["class_name"]) == ("bright", "dark")
     done = run("explain", photos[0], "--model", "two", "--input", "size=3")
     assert done.returncode == 1
-    assert "no input 'size' beside the image; it has age" in done.stderr
+    assert "no input 'size' besides the image; it has age" in done.stderr
     assert run("explain", photos[0], "--model", "two", "--input", "age=old").returncode == 2
 
 
@@ -63,7 +63,7 @@ def test_a_second_input_comes_with_each_row_of_a_manifest(run, client, folder, p
     found = list(client.job(job).results())
     assert [row.class_name for row in found] == ["bright", "dark", "bright", None]
     assert found[3].error_code == "invalid_request"
-    assert "takes 1 numbers, not 2" in found[3].error_message
+    assert "takes 1 number, not 2" in found[3].error_message
 
 
 @pytest.mark.usefixtures("model")

@@ -72,6 +72,15 @@ def test_uris_are_shortened_in_a_terminal_and_whole_in_a_pipe(run, worker_enviro
     assert LONG in run("results", failures, "--json").stdout
 
 
+def test_explain_names_the_heatmap_whole_and_it_can_be_fetched(
+    client, worker_environ, photos, tmp_path
+):
+    shown = in_terminal("explain", str(photos[0]), "--model", "patches", environ=worker_environ)
+    (uri,) = re.findall(r"^s3://\S+\.heatmap\.png$", shown.raw.replace("\r", ""), re.MULTILINE)
+    client.storage.download(uri, str(tmp_path / "heatmap.png"))
+    assert (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_many_columns_become_lines_of_their_own(worker_environ, failures):
     names = ("item_id", "image_uri", "image_etag", "model_digest", "target", "error_message")
     words = [word for name in names for word in ("--column", name)]

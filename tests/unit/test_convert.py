@@ -274,7 +274,7 @@ def test_the_target_must_be_a_new_keras_file(old, tmp_path, target):
 
 def test_without_tf_keras_the_extra_is_named(old, target, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf_keras", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'camfleet\[legacy\]'"):
+    with pytest.raises(ConfigurationError, match=r"camfleet's extra `legacy`"):
         run(old / "functional", target)
 
 

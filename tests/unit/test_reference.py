@@ -12,7 +12,7 @@ from tests.unit import test_architecture as architecture
 
 from camfleet import errors
 from camfleet.broker.progress import Progress
-from camfleet.cli import group
+from camfleet.cli import explain, group
 from camfleet.contract.outputs import PICTURES
 from camfleet.contract.results import LayerMap, Region, Result, Status
 from camfleet.jobstore.parquet import RESULTS
@@ -33,6 +33,7 @@ COLUMN_TABLES = (
     "Pictures and times",
     "Columns of the manifest",
 )
+FROM_PYPI = r"pip install (\S+ )*'?camfleet(\[|'|\s|$)"
 ARROW = {"double": "float64", "float": "float32", "halffloat": "float16"}
 # Options in prose that are another program's.
 FOREIGN_OPTIONS = {"--concurrency", "--loglevel", "--logfile"}
@@ -91,7 +92,13 @@ def test_a_setting_that_is_named_exists(page):
 
 @every_page
 def test_nothing_is_installed_from_pypi_where_it_is_not(page):
-    assert not re.search(r"pip install (\S+ )*'?camfleet(\[|'|\s|$)", page.read_text("utf-8"))
+    assert not re.search(FROM_PYPI, page.read_text("utf-8"))
+
+
+def test_no_message_suggests_to_install_it_from_pypi():
+    sources = [*(ROOT / "producer").rglob("*.py"), *(ROOT / "worker").rglob("*.py")]
+    assert sources
+    assert not [path for path in sources if re.search(FROM_PYPI, path.read_text("utf-8"))]
 
 
 def test_the_readme_stays_short_and_leads_to_every_page():
@@ -127,7 +134,20 @@ def test_results_md_has_every_status_and_every_error_with_its_code():
 
 def test_results_md_has_every_field_of_a_jobs_progress():
     named = " ".join(row[0] for row in tables(RESULTS_PAGE)["Progress"][1:])
-    assert set(re.findall(r"`(\w+)`", named)) == {*Progress.__struct_fields__, "done"}
+    of_the_command = {"failure_messages", "waits"}
+    assert set(re.findall(r"`(\w+)`", named)) == {
+        *Progress.__struct_fields__,
+        *of_the_command,
+        "done",
+    }
+
+
+def test_results_md_says_what_a_failed_answer_has():
+    row = explain._failed("a.png", "net", errors.ImageNotFound("gone"))
+    given = ", ".join(f"`{name}`" for name, value in row.items() if value is not None)
+    *names, last = given.split(", ")
+    said = " ".join(RESULTS_PAGE.read_text().split())
+    assert f"except {', '.join(names)} and {last}." in said
 
 
 def test_jobs_md_has_every_picture_and_a_callback_of_the_jobs_own_words():

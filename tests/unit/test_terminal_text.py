@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from camfleet.cli import tables, terminal
+from camfleet.cli import output, tables, terminal
 from camfleet.cli.tables import table
 
 URI = "s3://bucket/" + "folder/" * 40 + "photo-1.jpg"
@@ -129,3 +129,32 @@ def test_a_cell_without_a_value_is_a_dash():
     assert [tables._cell("x", value) for value in (None, "", 0, 0.0, False)] == [
         *("-", "-", "0", "0", "False"),
     ]
+
+
+def test_what_a_sentence_says_outlives_its_paths():
+    text = f"/data/{'deep/' * 20}IMG_2.jpg is a HEIC file, which isn't read: convert it to JPEG"
+    assert terminal.shorten_prose(text, 80).startswith("…/IMG_2.jpg is a HEIC file")
+    short = terminal.shorten_prose(text, 30)
+    assert short == "…/IMG_2.jpg is a HEIC file, w…"
+    assert terminal.shorten_prose("all of /a/b", 20) == "all of /a/b"
+
+
+def test_a_narrow_table_keeps_the_reason(screen):
+    rows = [{"image_uri": URI, "error_message": f"{URI} is a HEIC file, which isn't read"}]
+    *_, line = screen(100, rows, ("image_uri", "error_message"))
+    assert "…/photo-1.jpg is a HEIC file" in line
+
+
+def test_in_a_terminal_pictures_are_named_whole_below_the_table(monkeypatch, capsys):
+    names = ("item_id", "image_uri", "model_id", "class_name", "probability", "layer", "status")
+    more = ("heatmap_uri", "overlay_uri", "raw_uri", "error_code", "error_message")
+    row = {**dict.fromkeys((*names, *more)), "image_uri": "a.png", "status": "ok"}
+    rows = [{**row, "heatmap_uri": URI}, {**row, "overlay_uri": "s3://b/o.jpg"}, row]
+    output.answers(rows)
+    assert "heatmap" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    output.answers(rows)
+    head, *_, first, second = sys.stdout.getvalue().splitlines()
+    assert "heatmap" not in head
+    assert (first, second) == (URI, "s3://b/o.jpg")

@@ -16,7 +16,7 @@ from camfleet.cli import EXIT_FAILED_IMAGES, options, output
     "inputs",
     multiple=True,
     metavar="NAME=V[,V...]",
-    help="Values of an input of the model beside the image; repeat for several.",
+    help="Values of an input of the model other than the image; repeat for several.",
 )
 @click.option("--upload", is_flag=True, help="Send local files to the bucket for the worker.")
 @click.option(
@@ -36,7 +36,7 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **given: Any) -> Non
     if given["as_json"]:
         output.dump(rows)
     else:
-        output.results(rows)
+        output.answers(rows)
     for row in failed:
         output.say(f"{row['error_code']}: {row['error_message']}")
     if failed:

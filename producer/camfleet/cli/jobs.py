@@ -63,7 +63,11 @@ def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
 @click.argument("job_id", metavar="JOB")
 @options.as_json
 def cancel(job_id: str, *, as_json: bool) -> None:
-    """Stop a job within one batch. What's done stays and counts; resume continues it."""
+    """Stop a job within one batch; resume continues it.
+
+    The results of finished chunks stay and count. Images of unfinished chunks are explained again
+    on resume.
+    """
     with output.client() as client:
         job = client.job(job_id)
         job.cancel()
@@ -78,9 +82,9 @@ def cancel(job_id: str, *, as_json: bool) -> None:
 @click.argument("job_id", metavar="JOB")
 @options.as_json
 def resume(job_id: str, *, as_json: bool) -> None:
-    """Run what a job still lacks, as object storage knows it; Redis may be empty.
+    """Run what a job still lacks according to object storage; Redis may be empty.
 
-    Results parts that are damaged are made anew.
+    Damaged results parts are recreated.
     """
     with output.client() as client, output.waiting(f"reading the results of {job_id}"):
         now = client.resume(job_id).status()
@@ -88,7 +92,8 @@ def resume(job_id: str, *, as_json: bool) -> None:
         output.dump(progress.fields(now))
     else:
         left = now.total - now.done
-        click.echo(f"{job_id}: {now.done} of {now.total} were done, {left} to go")
+        queued = f"{left} queued again" if left else "nothing is missing"
+        click.echo(f"{job_id}: {now.done} of {now.total} images are done, {queued}")
 
 
 @click.command()
@@ -98,7 +103,7 @@ def resume(job_id: str, *, as_json: bool) -> None:
 def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
     """Run a complete job's failed images again; the old rows are kept as history.
 
-    So are the images of results parts that are missing or damaged.
+    Images of missing or damaged results parts run again too.
     """
     with output.client() as client, output.waiting(f"reading the results of {job_id}"):
         job, images = client.retry(job_id, codes)

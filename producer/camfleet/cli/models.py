@@ -12,6 +12,8 @@ import click
 from camfleet.cli import options, output, terminal
 from camfleet.cli.terminal import iso, moment
 
+_OTHER_LAYERS = 4  # that a report shows
+
 
 @click.group()
 def models() -> None:
@@ -22,7 +24,7 @@ def models() -> None:
 @click.argument("card", type=click.Path(path_type=Path), metavar="CARD.toml")
 @click.option("--id", "model_id", help="Overrides the card's id.")
 @click.option("--version", help="Overrides the card's version.")
-@click.option("--replace", is_flag=True, help="Let the version name new content.")
+@click.option("--replace", is_flag=True, help="Let an existing version stand for new content.")
 @click.option(
     "--timeout", type=float, default=300, show_default=True, help="Seconds to wait for the check."
 )
@@ -107,20 +109,24 @@ def convert(
 @models.command(name="list")
 @options.as_json
 def list_(*, as_json: bool) -> None:
-    """List the registered models, all versions."""
+    """List the registered models, all versions; the bare id names the latest one."""
     from camfleet.contract.codec import encode
 
     with output.client() as client:
         entries = [encode(entry) for entry in client.models.list()]
+    latest = {entry["id"]: entry["version"] for entry in entries}  # the last wins: oldest first
+    for entry in entries:
+        entry["latest"] = entry["version"] == latest[entry["id"]]
     if as_json:
         output.dump([{**entry, "added": iso(entry["added_at"])} for entry in entries])
         return
     for entry in entries:
         entry["added"] = moment(entry["added_at"])
         entry["digest"] = entry["digest"][:12]
+        entry["latest"] = "yes" if entry["latest"] else None
     output.table(
         entries,
-        ("id", "version", "digest", "added"),
+        ("id", "version", "latest", "digest", "added"),
         whole=("id", "version"),
         empty="no models yet; add one: camfleet models add CARD.toml",
     )
@@ -167,7 +173,9 @@ def _run(module: str, words: list[str]) -> dict[str, Any]:
     from camfleet.errors import ConfigurationError, InternalError
 
     if find_spec("camfleet_worker") is None or find_spec("tensorflow") is None:
-        raise ConfigurationError("this needs TensorFlow here: pip install 'camfleet[worker]'")
+        raise ConfigurationError(
+            "this needs TensorFlow here: install camfleet with the extra `worker`"
+        )
     command = [sys.executable, "-m", f"camfleet_worker.{module}", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # ours
     try:
@@ -196,7 +204,6 @@ def _choices(card: Path) -> list[dict[str, Any]]:
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    last = ", ".join(f"{layer['path']} {layer['grid']}" for layer in report["candidates"][-4:])
     others = ", ".join(f"{one['name']} {one['shape']}" for one in report["other_inputs"])
     times = report["milliseconds_per_image"]
     lines = {
@@ -206,7 +213,7 @@ def _print_report(report: dict[str, Any]) -> None:
         **{choice["name"]: _choice(choice) for choice in report.get("choices", ())},
         "layer": f"{report['layer']} ({report['why']})",
         "feature maps": _feature_maps(report),
-        "other layers": last,
+        "other layers": _other_layers(report),
         "head": ", ".join(report["head"]),
         "outputs": _outputs(report),
         "methods": ", ".join(report["methods"])
@@ -221,6 +228,15 @@ def _print_report(report: dict[str, Any]) -> None:
     room = terminal.width(sys.stdout)
     for name, text in lines.items():
         click.echo(f"{name:13} {terminal.wrap(text, 14, room, lines=9)}")
+
+
+def _other_layers(report: dict[str, Any]) -> str:
+    """Return the last layers that could have been chosen instead, and how many there are."""
+    chosen = report["layer"].split(",")
+    others = [layer for layer in report["candidates"] if layer["path"] not in chosen]
+    shown = ", ".join(f"{layer['path']} {layer['grid']}" for layer in others[-_OTHER_LAYERS:])
+    more = f" (the last {_OTHER_LAYERS} of {len(others)})" if len(others) > _OTHER_LAYERS else ""
+    return shown + more or "none"
 
 
 def _choice(choice: dict[str, Any]) -> str:
@@ -241,7 +257,11 @@ def _feature_maps(report: dict[str, Any]) -> str:
 
 def _outputs(report: dict[str, Any]) -> str:
     """Return what the outputs mean, why, and whether that's a guess."""
-    text = f"{report['classes']} classes, activation {report['activation']}"
+    number = report["classes"]
+    unit = "class" if number == 1 else "classes"
+    if report["activation"] == "none":
+        unit = "number, not a class" if number == 1 else "numbers, not classes"
+    text = f"{number} {unit}, activation {report['activation']}"
     meant = report.get("outputs")  # missing where an earlier version has checked the model
     if not meant:
         removed = report["ending"] != "linear"

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from camfleet import Client
 
 __all__ = [
+    "answers",
     "bar",
     "client",
     "dump",
@@ -59,6 +60,18 @@ def result_row(result: Mapping[str, Any]) -> dict[str, Any]:
 def results(rows: Iterable[Mapping[str, Any]], *, empty: str = "nothing") -> None:
     """Print results, as plain data, as a table."""
     table(map(result_row, rows), RESULT_COLUMNS, optional=RESULT_OPTIONAL, empty=empty)
+
+
+def answers(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print results as a table; on a terminal the pictures' URIs stand below it, whole."""
+    if width(sys.stdout) is None:
+        results(rows)
+        return
+    columns = [name for name in RESULT_COLUMNS if name != "heatmap"]
+    table(map(result_row, rows), columns, optional=RESULT_OPTIONAL)
+    pictures = [row["heatmap_uri"] or row["overlay_uri"] or row["raw_uri"] for row in rows]
+    for uri in filter(None, pictures):
+        click.echo(uri)
 
 
 def name_failures(rows: Iterable[Mapping[str, Any]]) -> None:

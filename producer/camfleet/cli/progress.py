@@ -107,9 +107,10 @@ def _print_failures(failures: dict[str, int], messages: dict[str, str]) -> None:
         if code not in messages:
             click.echo(head)
             continue
+        said = f"e.g. {messages[code]}" if number > 1 else messages[code]
         if room is None:
-            click.echo(f"{head}: {terminal.clean(messages[code])}")
+            click.echo(f"{head}: {terminal.clean(said)}")
             continue
         indent = _INDENT + digits + 1
-        text = terminal.wrap(f"{code}: {messages[code]}", indent, room)
+        text = terminal.wrap(f"{code}: {said}", indent, room)
         click.echo(f"{'':{_INDENT}}{number:{digits}} {text}")

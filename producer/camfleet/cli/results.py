@@ -60,23 +60,23 @@ _FILTERS = (
     "--format",
     "form",
     type=click.Choice(["table", "json", "csv", "parquet"]),
-    help="json is one object a line.  [default: by --output's suffix, else table]",
+    help="json: one object per line.  [default: by --output's suffix, else table]",
 )
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; it takes its name when all rows are written.  [default: stdout]",
+    help="File to write; it appears under this name once all rows are written.  [default: stdout]",
 )
 @click.pass_context
 def results(ctx: click.Context, /, job_id: str | None, **given: Any) -> None:
     """Print a job's rows, or write them to a file.
 
-    A table shows the first hundred, the other formats give all. A row must pass all filters; an
-    option that stands several times means any of its values.
+    A table shows the first hundred, the other formats give all. A row must pass all filters;
+    an option given several times matches any of its values.
 
-    Exit code 1 where rows are missing that there should be. Printed rows: 3 if the job is complete
-    and images failed. With --output: 0 if the file holds all rows that were asked for, 1 if the job
+    Exit code 1 if rows that should exist are missing. Printed rows: 3 if the job is complete and
+    images failed. With --output: 0 if the file holds all rows that were asked for, 1 if the job
     hasn't ended.
     """
     form = _form(given["form"], given["output"])

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     "--model", "models", required=True, multiple=True, help="A model id; repeat for several."
 )
 @options.explain_options
-@click.option("--job-id", help="The job's id, else a new one. None is submitted twice.")
+@click.option(
+    "--job-id",
+    help="Id for the job; an id that exists isn't submitted again.  [default: a new one]",
+)
 @click.option("--keep-duplicates", is_flag=True, help="Explain repeated images each time.")
 @click.option(
     "--keep-column",
@@ -35,9 +38,9 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, min_open=True),
     default=120,
     show_default=True,
-    help="Of --dry-run: seconds after which it ends and says what is left unchecked.",
+    help="With --dry-run: seconds after which it ends and says what is left unchecked.",
 )
-@click.option("--force", is_flag=True, help="Submit what looks as if it couldn't succeed.")
+@click.option("--force", is_flag=True, help="Submit even what looks as if it can't succeed.")
 @click.option("--upload", is_flag=True, help="Send local images to the bucket for the workers.")
 @click.option("--watch", "follow", is_flag=True, help="Wait until the job is complete.")
 @options.as_json
@@ -51,8 +54,8 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
 
     Folders (with all below them), globs and prefixes follow one rule. Files with the suffix of an
     image are taken. Links to files and folders are followed, but never in a circle. Names that
-    begin with a dot are left out, unless a glob says the dot. ** in a glob means any folders. All
-    files that are left out are counted, by kind and with the reason.
+    begin with a dot are left out, unless the glob spells out the dot. ** in a glob matches any
+    number of folders. Files that are left out are counted, by kind and with the reason.
 
     A job that can't succeed is refused: a layer or class that the model doesn't have, images that
     no worker may read, a callback that none can sign. --force submits it all the same. --dry-run

@@ -13,6 +13,7 @@ _LEAST = 12  # columns that a shortened text keeps
 _LEAST_PATH = 20
 _LEAST_FIRST = 28  # of the first column, which says what a row is about
 _FLOATS = {"probability": ".4f"}
+_PROSE = ("error_message",)
 
 
 def table(
@@ -57,10 +58,11 @@ class _Column:
         path = any("/" in cell for cell in self.cells)
         least = _LEAST_FIRST if is_first else _LEAST_PATH if path else _LEAST
         self.least = max(least, terminal.columns(name))
+        self.shorten = terminal.shorten_prose if name in _PROSE else terminal.shorten
 
     def line(self, cell: str) -> str:
         """Return a cell as wide as the column: numbers to the right."""
-        text = terminal.shorten(cell, self.width)
+        text = self.shorten(cell, self.width)
         pad = " " * (self.width - terminal.columns(text))
         return pad + text if self.is_number else text + pad
 
@@ -98,7 +100,7 @@ def _records(made: list[_Column], room: int | None) -> str:
     rows = zip(*(column.cells for column in made), strict=True)
     return "\n\n".join(
         "\n".join(
-            f"{column.name:{indent}}{terminal.shorten(cell, max(_LEAST, (room or 80) - indent))}"
+            f"{column.name:{indent}}{column.shorten(cell, max(_LEAST, (room or 80) - indent))}"
             for column, cell in zip(made, row, strict=True)
         )
         for row in rows

@@ -19,6 +19,7 @@ _PLAIN_WIDTH = 80  # of a terminal that doesn't know its own
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAME_SECONDS = 0.1
 _LONG_WORD = re.compile(r"\S{48,}")
+_FOLDERS = re.compile(r"\S*/(?=[^/\s])")
 _WORD = 44  # columns of a long word in running text
 
 
@@ -67,6 +68,14 @@ def shorten(text: str, room: int) -> str:
         return text
     head = room // 3 if "/" in text else room - 1 if " " in text else room // 2
     return _cut(text, head) + "…" + _cut(text[::-1], room - 1 - head)[::-1]
+
+
+def shorten_prose(text: str, room: int) -> str:
+    """Return a sentence of at most `room` columns: paths in it give way first, then its end."""
+    if columns(text) <= room:
+        return text
+    text = _FOLDERS.sub("…/", text)
+    return text if columns(text) <= room else _cut(text, room - 1) + "…"
 
 
 def _cut(text: str, room: int) -> str:

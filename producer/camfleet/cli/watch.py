@@ -25,8 +25,8 @@ _LAYOUT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}s{postfix
 def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json: bool) -> None:
     """Follow a job until it's complete, then print its totals.
 
-    On a terminal with a progress bar, else with a line now and then; with --json a line per change.
-    Ctrl-C leaves the job running. Exit code 3 if images failed.
+    Shows a progress bar on a terminal, elsewhere a line now and then; with --json a line per
+    change. Ctrl-C leaves the job running. Exit code 3 if images failed.
     """
     from camfleet.errors import AnswerTimeout
 

@@ -38,7 +38,7 @@ def workers(*, as_json: bool) -> None:
 @options.as_json
 @click.pass_context
 def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
-    """Report whether the workers of a host get on with their work; exit code 1 if not.
+    """Report whether a host's workers make progress; exit code 1 if not.
 
     A worker that answers a ping but gets no messages isn't healthy, nor is one that only waits,
     such as for a store that is full.
@@ -53,7 +53,7 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
             found = of_host(client.workers(), host)
             troubles = _problems(found)
             if not found:
-                troubles = [f"no worker of {host or 'this host'} has told of itself lately"]
+                troubles = [f"no worker on {host or 'this host'} has reported in the last 15 s"]
         except ServiceError as error:
             troubles = [str(error)]
     names = [worker.name for worker in found]

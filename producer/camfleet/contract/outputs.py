@@ -36,7 +36,7 @@ class Regions(Wire, frozen=True, kw_only=True):
 
     `threshold` is a fraction of the map's maximum (0 < threshold <= 1), or "otsu". `components`
     says which connected regions to keep. `shapes` are the forms in which each region is given
-    beside its box: see `Region`.
+    besides its box: see `Region`.
     """
 
     threshold: Threshold = 0.5

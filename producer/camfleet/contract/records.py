@@ -101,7 +101,7 @@ class LeftOut(Wire, frozen=True, kw_only=True):
 
 
 class SourceRecord(Document, frozen=True, kw_only=True):
-    """`source.json`: what a job's sources hold beside its images.
+    """`source.json`: what a job's sources hold besides its images.
 
     It's no part of `job.json`, so that workers of 0.1.0 run the job whatever was left out.
     """

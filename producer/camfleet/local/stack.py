@@ -1,6 +1,6 @@
 """The local stack: real servers and one worker as child processes, on loopback, in one folder.
 
-Valkey is the broker, SeaweedFS the object store; both come as PyPI wheels (`camfleet[local]`).
+Valkey is the broker, SeaweedFS the object store; both come as PyPI wheels (the extra `local`).
 Delete the folder and everything is gone; start again on it and everything is there.
 """
 

@@ -30,7 +30,7 @@ def refuse_unknown(record: JobRecord, storage: Storage, selection: Selection, wa
         return
     for value in class_values(wanted):
         if not _is_known(parse_target(str(value)), names, count):
-            raise InvalidRequest(f"filter class: {_unknown(value, names, count)}")
+            raise InvalidRequest(_unknown(value, names, count))
 
 
 def _is_known(target: Target, names: Iterable[str], count: int) -> bool:

@@ -169,7 +169,7 @@ def _class(values: tuple[int | str, ...]) -> Test:
     for value, target in zip(values, targets, strict=True):
         if target.kind not in ("index", "label") or target.counter:
             raise InvalidRequest(
-                f"filter class: {value!r} is no index and no label (label:{value} if it is one)"
+                f"{value!r} is neither a class index nor a label (label:{value} if it is one)"
             )
     labels = [target.label for target in targets if target.kind == "label"]
     indices = [target.index for target in targets if target.kind == "index"]

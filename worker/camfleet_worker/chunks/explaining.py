@@ -119,7 +119,8 @@ class ChunkExplainer:
 
     def _explain_carefully(self, run: ChunkRun, items: list[Item], hooks: RunHooks) -> list[Result]:
         killers = self._stores.leases.killers(run.ref)
-        logger.warning("%s: attempt %d, image by image; killers %s", run.ref, run.attempt, killers)
+        blamed = f", without items {sorted(killers)}: a process died of each" if killers else ""
+        logger.warning("%s: attempt %d, image by image%s", run.ref, run.attempt, blamed)
         with self._own_turn(run), self._unmark(run.ref):
             return self._pipeline.explain_carefully(
                 items,

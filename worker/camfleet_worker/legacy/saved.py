@@ -51,7 +51,7 @@ def _tf_keras() -> Any:
         import tf_keras
     except ImportError as error:
         raise ConfigurationError(
-            "converting Keras 2 models needs tf_keras: pip install 'camfleet[legacy]'"
+            "converting Keras 2 models needs tf_keras: install camfleet's extra `legacy`"
         ) from error
     return tf_keras
 

@@ -167,7 +167,7 @@ def library() -> Any:
 def is_usable() -> bool:
     """Return whether OpenVINO is installed and can be loaded, and log why if not."""
     if find_spec("openvino") is None:
-        logger.warning("OpenVINO is not installed: pip install 'camfleet[cpu]' makes CPUs faster")
+        logger.warning("OpenVINO is not installed: camfleet's extra `cpu` makes CPUs faster")
         return False
     try:
         library()

@@ -89,10 +89,11 @@ class Extra:
 
     def _reshape(self, values: Sequence[float]) -> Array:
         array = np.asarray(values, np.float32)
-        if array.size != np.prod(self.shape, dtype=int):
+        count = int(np.prod(self.shape, dtype=int))
+        if array.size != count:
             raise InvalidRequest(
-                f"input {self.name!r} of the model takes {np.prod(self.shape, dtype=int)} "
-                f"numbers, not {array.size}"
+                f"input {self.name!r} of the model takes {count} "
+                f"{'number' if count == 1 else 'numbers'}, not {array.size}"
             )
         return array.reshape(self.shape)
 

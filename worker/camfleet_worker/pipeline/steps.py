@@ -163,7 +163,7 @@ def _extras(explainer: Explainer, given: dict[str, Values]) -> tuple[Any, ...]:
     if unknown:
         there = ", ".join(extra.name for extra in extras) or "none"
         raise InvalidRequest(
-            f"model {explainer.card.id} has no input {min(unknown)!r} beside the image; it has "
+            f"model {explainer.card.id} has no input {min(unknown)!r} besides the image; it has "
             f"{there}"
         )
     return tuple(extra.value(given.get(extra.name)) for extra in extras)

@@ -1,0 +1,86 @@
+"""What commands print about models, failures and results, without servers."""
+
+import json
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from camfleet.cli import group, models, output, progress
+from camfleet.cli.left_out import say_left_out
+from camfleet.contract.records import LeftOut
+from camfleet.registry.registry import ModelEntry
+
+
+def _layers(*paths):
+    return [{"path": path, "grid": [4, 4], "channels": 2} for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("layer", "paths", "text"),
+    [
+        ("b", "ab", "a [4, 4]"),
+        ("a", "a", "none"),
+        ("e,f", "abcdef", "a [4, 4], b [4, 4], c [4, 4], d [4, 4]"),
+        ("f", "abcdef", "b [4, 4], c [4, 4], d [4, 4], e [4, 4] (the last 4 of 5)"),
+    ],
+)
+def test_other_layers_are_the_others_and_how_many_there_are(layer, paths, text):
+    assert models._other_layers({"layer": layer, "candidates": _layers(*paths)}) == text
+
+
+@pytest.mark.parametrize(
+    ("classes", "activation", "text"),
+    [
+        (3, "softmax", "3 classes, activation softmax; why"),
+        (1, "given", "1 class, activation given; why"),
+        (1, "none", "1 number, not a class, activation none; why"),
+        (2, "none", "2 numbers, not classes, activation none; why"),
+    ],
+)
+def test_outputs_that_are_no_classes_are_not_called_so(classes, activation, text):
+    meant = {"reason": "why", "guessed": False}
+    report = {"classes": classes, "activation": activation, "outputs": meant}
+    assert models._outputs(report) == text
+
+
+def test_the_list_marks_the_version_that_a_bare_id_names(monkeypatch):
+    added = [("net", "2", 10.0), ("net", "1", 20.0), ("other", "1", 5.0)]
+    entries = [
+        ModelEntry(id=name, version=version, digest="d" * 64, added_at=at)
+        for name, version, at in added
+    ]
+    client = SimpleNamespace(models=SimpleNamespace(list=lambda: entries))
+    monkeypatch.setattr(output, "client", lambda: nullcontext(client))
+    found = json.loads(CliRunner().invoke(group, ["models", "list", "--json"]).output)
+    assert [entry["latest"] for entry in found] == [False, True, True]
+    header, _, *lines = CliRunner().invoke(group, ["models", "list"]).output.splitlines()
+    assert header.split()[2] == "latest"
+    assert [line.split()[2] for line in lines] == ["-", "yes", "yes"]
+
+
+def test_a_message_for_several_failures_is_an_example(capsys):
+    progress._print_failures(
+        {"image_not_found": 9, "image_unreadable": 1},
+        dict.fromkeys(("image_not_found", "image_unreadable"), "a.jpg is gone"),
+    )
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split(maxsplit=1)[1] == "image_not_found: e.g. a.jpg is gone"
+    assert second.split(maxsplit=1)[1] == "image_unreadable: a.jpg is gone"
+
+
+def test_a_file_that_is_left_out_is_an_example(capsys):
+    say_left_out([LeftOut(kind=".heic", files=3, why="not read", examples=("a.heic",))])
+    assert capsys.readouterr().err.endswith("(not read), such as a.heic\n")
+
+
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [(4, "4 of 4 images are done, nothing is missing"), (3, "3 of 4 images are done, 1 queued")],
+)
+def test_resume_says_what_is_queued(monkeypatch, done, words):
+    job = SimpleNamespace(status=lambda: SimpleNamespace(done=done, total=4))
+    client = SimpleNamespace(resume=lambda _job_id: job)
+    monkeypatch.setattr(output, "client", lambda: nullcontext(client))
+    assert words in CliRunner().invoke(group, ["resume", "weekly"]).output
