@@ -195,6 +195,15 @@ def _tree(root: type[CamfleetError]) -> list[type[CamfleetError]]:
 
 
 _BY_CODE = {kind.code: kind for kind in _tree(CamfleetError)}
+_IN_ROWS: tuple[type[CamfleetError], ...] = (
+    *_tree(ImageError),
+    SourceUnreachable,
+    UnknownTarget,
+    *_tree(ModelRefused),
+    InvalidCard,
+    UnknownModel,
+    InvalidRequest,
+)
 
 
 def from_code(code: str, message: str) -> CamfleetError:
@@ -207,5 +216,12 @@ def check_codes(codes: Iterable[str]) -> None:
     for code in codes:
         if code not in _BY_CODE:
             near = difflib.get_close_matches(code, _BY_CODE, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_BY_CODE)}"
+            rows = ", ".join(kind.code for kind in _IN_ROWS)
+            hint = f"did you mean {near[0]!r}?" if near else f"rows may have {rows}"
             raise InvalidRequest(f"no error has the code {code!r}; {hint}")
+
+
+def check_timeout(seconds: float) -> None:
+    """Raise `InvalidRequest` unless there is time to wait."""
+    if not seconds > 0:
+        raise InvalidRequest(f"timeout is {seconds:g}: give a number of seconds above 0")

@@ -1,6 +1,7 @@
 """What goes into a job: kept columns on their way to the results, files left out, doomed jobs."""
 
 import json
+import os
 import time
 
 import pytest
@@ -86,12 +87,15 @@ def test_a_retry_keeps_what_was_kept(client, folder, photos):
     late.unlink()
 
 
+LATIN = os.fsdecode(b"caf\xe9.jpg")
+
+
 @pytest.fixture
 def mixed(folder):
     """Return a folder of two photographs and much that is none."""
     place = folder / "mixed"
     write_photos(place, 2)
-    for name in ("a.heic", "b.HEIC", "c.pdf", "._d.jpg", ".git/e.jpg"):
+    for name in ("a.heic", "b.HEIC", "c.pdf", "._d.jpg", ".git/e.jpg", LATIN):
         (place / name).parent.mkdir(exist_ok=True)
         (place / name).write_bytes(b"")
     return place
@@ -102,7 +106,7 @@ def test_what_a_folder_leaves_out_is_said_by_every_command_and_kept(run, client,
     assert said.returncode == 0, said.stderr
     found = json.loads(said.stdout.splitlines()[0])
     counts = {kind["kind"]: kind["files"] for kind in found["left_out"]}
-    assert counts == {".heic": 2, "hidden": 2, ".pdf": 1}
+    assert counts == {".heic": 2, "hidden": 2, ".pdf": 1, "name not UTF-8": 1}
     assert found["images"] == 2
     job = client.job(found["job_id"])
     assert job.record().schema_version == 1, "workers of 0.1.0 run it"
@@ -110,12 +114,19 @@ def test_what_a_folder_leaves_out_is_said_by_every_command_and_kept(run, client,
     assert document["left_out"] == found["left_out"]
     verified = run("verify", job.id)
     assert verified.returncode == 0
-    assert "left out: 2 .heic (HEIC, which camfleet doesn't read" in verified.stderr
+    assert "left out: 2 .heic files (HEIC, which camfleet doesn't read" in verified.stderr
     assert json.loads(run("verify", job.id, "--json").stdout)["left_out"] == found["left_out"]
     dry = run("submit", mixed, "--model", "patches", "--dry-run")
     assert dry.returncode == 0, dry.stderr
-    assert "left out: 2 hidden (its name, or that of a folder" in dry.stderr
-    assert "left out: 1 .pdf" in run("submit", mixed, "--model", "patches").stderr
+    assert "left out: 2 hidden files (its name, or that of a folder" in dry.stderr
+    assert "left out: 1 .pdf file (" in run("submit", mixed, "--model", "patches").stderr
+
+
+@pytest.mark.parametrize("words", [("explain",), ("submit",), ("submit", "--dry-run")])
+def test_an_image_whose_name_is_not_utf8_is_refused_with_a_way_out(run, mixed, words):
+    done = run(*words, mixed / LATIN, "--model", "patches")
+    assert done.returncode == 1
+    assert done.stderr == f"camfleet: {mixed}/caf\\xe9.jpg: its name isn't UTF-8: rename it\n"
 
 
 def test_the_help_says_how_folders_and_globs_are_read(run):

@@ -147,7 +147,7 @@ def test_pipes_and_sockets_are_no_images(tmp_path):
 def test_nothing_but_other_files_is_refused_with_what_there_is(tmp_path, source):
     for name in ("a.heic", "b.heic"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(InvalidRequest, match=r"no images \(\.jpg, .*; left out: 2 \.heic$"):
+    with pytest.raises(InvalidRequest, match=r"no images \(\.jpg, .*; left out: 2 \.heic files$"):
         read(tmp_path / source, tmp_path)
 
 

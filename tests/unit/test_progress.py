@@ -5,6 +5,7 @@ import time
 import pytest
 
 from camfleet.broker.progress import progress_of
+from camfleet.cli.progress import postfix
 
 ROW = {
     "total": "10",
@@ -54,3 +55,8 @@ def test_the_clock_of_a_complete_job_stops():
 def test_a_queued_job_has_no_times_but_that_of_its_submit():
     now = progress()
     assert (now.state, now.started_at, now.ended_at) == ("queued", None, None)
+
+
+def test_what_stands_behind_a_bar_begins_without_a_comma():
+    now = progress(started_at="2000", cancelled_at="2010")
+    assert postfix(now) == "0.4/s, 1 failed"

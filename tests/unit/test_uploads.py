@@ -134,3 +134,9 @@ def test_a_path_that_is_not_utf8_is_refused_with_a_way_out(bucket, tmp_path, sen
     path.write_bytes(PNG)
     with pytest.raises(InvalidRequest, match=r"caf\\xe9\.jpg: its name isn't UTF-8: rename it"):
         send(path, bucket)
+
+
+@pytest.mark.parametrize("send", [uploads.locate, uploads.upload])
+def test_a_folder_is_no_image_and_submit_is_the_way_out(bucket, tmp_path, send):
+    with pytest.raises(InvalidRequest, match="is a folder: submit it"):
+        send(tmp_path, bucket)

@@ -7,6 +7,7 @@ from typing import Any
 
 from camfleet.aio.threads import Threads
 from camfleet.contract.results import Result
+from camfleet.errors import check_timeout
 from camfleet.interactive.answer import Answer
 
 
@@ -32,6 +33,7 @@ class AsyncAnswer:
 
     async def result(self, timeout: float = 60) -> tuple[Result, ...]:  # noqa: ASYNC109  # as Answer's
         """Return one result per target, the strongest first; see `Answer.result`."""
+        check_timeout(timeout)
         answer = await self.sent()
         waiting = answer.expect()
         try:

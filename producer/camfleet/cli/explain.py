@@ -20,7 +20,11 @@ from camfleet.cli import EXIT_FAILED_IMAGES, options, output
 )
 @click.option("--upload", is_flag=True, help="Send local files to the bucket for the worker.")
 @click.option(
-    "--timeout", type=float, default=60, show_default=True, help="Seconds to wait for an answer."
+    "--timeout",
+    type=options.SECONDS,
+    default=60,
+    show_default=True,
+    help="Seconds to wait for an answer.",
 )
 @options.as_json
 @click.pass_context

@@ -4,7 +4,7 @@ import click
 
 from camfleet.cli import EXIT_FAILED_IMAGES, options, output, progress
 from camfleet.cli.left_out import say_left_out
-from camfleet.cli.terminal import moment
+from camfleet.cli.terminal import count, moment
 
 _COLUMNS = ("job", "state", "done", "total", "ok", "no evidence", "failed", "submitted")
 
@@ -111,7 +111,8 @@ def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         output.dump({"images": images, **progress.fields(now)})
     elif images:
-        click.echo(f"{job_id}: {images} failed images run again; camfleet watch {job_id}")
+        failed = count(images, "failed image")
+        click.echo(f"{job_id}: running {failed} again; camfleet watch {job_id}")
     else:
         of = f" with {', '.join(codes)}" if codes else ""
         click.echo(f"{job_id}: no image failed{of}; nothing was done")

@@ -12,5 +12,7 @@ if TYPE_CHECKING:
 
 def say_left_out(kinds: "Iterable[LeftOut]") -> None:
     """Say which files of the sources aren't in a job, a line for each kind."""
+    from camfleet.sources.left_out import words
+
     for kind in kinds:
-        output.say(f"left out: {kind.files} {kind.kind} ({kind.why}), such as {kind.examples[0]}")
+        output.say(f"left out: {words(kind)} ({kind.why}), such as {kind.examples[0]}")

@@ -26,7 +26,11 @@ def models() -> None:
 @click.option("--version", help="Overrides the card's version.")
 @click.option("--replace", is_flag=True, help="Let an existing version stand for new content.")
 @click.option(
-    "--timeout", type=float, default=300, show_default=True, help="Seconds to wait for the check."
+    "--timeout",
+    type=options.SECONDS,
+    default=300,
+    show_default=True,
+    help="Seconds to wait for the check.",
 )
 @options.as_json
 def add(card: Path, *, as_json: bool, **options: Any) -> None:

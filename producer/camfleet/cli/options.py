@@ -25,6 +25,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NONE = "none"  # of --picture: no picture
 _REGIONS = Regions()
 
+SECONDS = click.FloatRange(0, min_open=True)
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 _EXPLAIN = (

@@ -77,8 +77,8 @@ def line(progress: "Progress") -> str:
 
 
 def postfix(progress: "Progress") -> str:
-    """Return what stands behind a progress bar."""
-    return "".join(f", {text}" for text in _pace(progress))
+    """Return what stands behind a progress bar, which puts a comma before it."""
+    return ", ".join(_pace(progress))
 
 
 def _pace(progress: "Progress") -> list[str]:

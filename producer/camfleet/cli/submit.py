@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import options, output
+from camfleet.cli import options, output, terminal
 from camfleet.cli.left_out import say_left_out
 from camfleet.cli.watch import watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from camfleet import Client, Job
 
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=options.SECONDS,
     default=120,
     show_default=True,
     help="With --dry-run: seconds after which it ends and says what is left unchecked.",
@@ -85,7 +87,6 @@ def _submit(
     from camfleet.jobs.job import new_id
 
     job_id = given["job_id"] or new_id()
-    output.say(f"submitting job {job_id}")
     with output.bar(None, "submitting") as bar:
         try:
             job = client.submit(
@@ -94,7 +95,7 @@ def _submit(
                 job_id=job_id,
                 upload=given["upload"],
                 force=given["force"],
-                on_progress=lambda count: bar.update(count - bar.n),
+                on_progress=_teller(bar, job_id),
             )
         except KeyboardInterrupt:
             bar.close()
@@ -125,6 +126,19 @@ def _submit(
     return job
 
 
+def _teller(bar: Any, job_id: str) -> "Callable[[int], None]":
+    """Return what counts images on the bar, and says the job's id once some are written."""
+    unsaid = [f"submitting job {job_id}"]
+
+    def tell(count: int) -> None:
+        while unsaid:
+            bar.clear()
+            output.say(unsaid.pop())
+        bar.update(count - bar.n)
+
+    return tell
+
+
 def _dry_run(
     ctx: click.Context,
     client: "Client",
@@ -147,9 +161,9 @@ def _dry_run(
     else:
         click.echo(f"images      {found.items}, duplicates left out: {found.duplicates}")
         click.echo(f"models      {', '.join(found.models)}")
-        click.echo(f"to explain  {found.images} in {found.chunks} chunks")
+        click.echo(f"to explain  {found.images} in {terminal.count(found.chunks, 'chunk')}")
         click.echo(f"samples     {found.sampled} tried, {len(found.unreadable)} unreadable")
-        click.echo(f"broken      {found.broken} lines")
+        click.echo(f"manifests   {terminal.count(found.broken, 'broken line')}")
         say_left_out(found.left_out)
     for line in (*found.doomed, *found.broken_lines):
         output.say(line)

@@ -94,6 +94,11 @@ def wrap(text: str, indent: int, room: int | None, lines: int = 3) -> str:
     return ("\n" + " " * indent).join(found)
 
 
+def count(number: int, thing: str) -> str:
+    """Return a number of things, such as `1 chunk` or `2 chunks`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def moment(seconds: float | datetime | None) -> str | None:
     """Return a time as people read it: UTC, as in ids of jobs and in workers' logs."""
     if seconds is None:

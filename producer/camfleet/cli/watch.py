@@ -19,7 +19,9 @@ _LAYOUT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}s{postfix
 
 @click.command()
 @click.argument("job_id", metavar="JOB")
-@click.option("--timeout", type=float, help="Seconds after which to stop watching (exit 1).")
+@click.option(
+    "--timeout", type=options.SECONDS, help="Seconds after which to stop watching (exit 1)."
+)
 @options.as_json
 @click.pass_context
 def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json: bool) -> None:

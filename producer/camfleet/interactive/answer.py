@@ -6,7 +6,7 @@ from typing import Any
 from camfleet.contract.codec import decode
 from camfleet.contract.messages import ExplainRequest, Reply
 from camfleet.contract.results import Result
-from camfleet.errors import AnswerTimeout, from_code
+from camfleet.errors import AnswerTimeout, check_timeout, from_code
 from camfleet.interactive.inbox import Kept
 from camfleet.interactive.rpc import Rpc, read
 
@@ -32,6 +32,7 @@ class Answer:
         Raises the contract's own errors: what was wrong with the request or the image, or
         `AnswerTimeout` after `timeout` seconds. Redis may be away for some seconds meanwhile.
         """
+        check_timeout(timeout)
         if self._results is None:
             self._results = results_of(self._rpc.wait_for(self.id, timeout, self.image_uri))
         return self._results

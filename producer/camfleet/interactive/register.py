@@ -8,7 +8,7 @@ import msgspec
 
 from camfleet.contract.codec import decode_json, encode_json
 from camfleet.contract.records import ModelRef
-from camfleet.errors import DigestMismatch, InvalidCard, InvalidRequest
+from camfleet.errors import DigestMismatch, InvalidCard, InvalidRequest, check_timeout
 from camfleet.jobstore import keys
 from camfleet.registry import cards
 from camfleet.registry.cards import Card
@@ -40,6 +40,7 @@ class Models(Registry):
         stands for another content, or `AnswerTimeout` when no worker answers within `timeout`
         seconds.
         """
+        check_timeout(timeout)
         path = Path(path)
         if path.suffix != ".toml":
             raise InvalidCard(

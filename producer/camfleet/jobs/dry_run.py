@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from camfleet.contract.codec import Wire, form_of_field
 from camfleet.contract.messages import ErrorInfo
 from camfleet.contract.records import Item, JobRecord, LeftOut
-from camfleet.errors import AnswerTimeout, CallerError, InvalidRequest
+from camfleet.errors import AnswerTimeout, CallerError, InvalidRequest, check_timeout
 from camfleet.jobs.fleet import Fleet
 from camfleet.jobs.inspection import Inspection
 from camfleet.jobs.misfits import KnownModel
@@ -133,6 +133,7 @@ class DryRunner:
         *,
         sample: bool,
     ) -> None:
+        check_timeout(timeout)
         self._order = order
         self._models = models
         self._fleet = fleet

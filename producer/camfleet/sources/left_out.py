@@ -55,6 +55,14 @@ _WHY = {
         for suffix in suffixes
     },
 }
+_WORDS = {  # of kinds that aren't called files
+    BROKEN_LINK: ("broken link", "broken links"),
+    CIRCLE: ("link in a circle", "links in a circle"),
+    SPECIAL: ("special file", "special files"),
+    FOLDER: ("folder", "folders"),
+    NOT_UTF8: ("file whose name isn't UTF-8", "files whose names aren't UTF-8"),
+    _NO_SUFFIX: ("file without a suffix", "files without a suffix"),
+}
 _KINDS = 50  # more suffixes than that are counted as one kind
 _EXAMPLES = 3
 
@@ -102,5 +110,11 @@ class LeftOutCounter:
 
 
 def summary(kinds: tuple[LeftOut, ...]) -> str:
-    """Return numbers and kinds in a few words, such as `3 .heic, 1 hidden`."""
-    return ", ".join(f"{kind.files} {kind.kind}" for kind in kinds)
+    """Return numbers and kinds in a few words, such as `3 .heic files, 1 hidden file`."""
+    return ", ".join(map(words, kinds))
+
+
+def words(kind: LeftOut) -> str:
+    """Return how many files of a kind there are, such as `3 .heic files` or `1 hidden file`."""
+    one, several = _WORDS.get(kind.kind, (f"{kind.kind} file", f"{kind.kind} files"))
+    return f"{kind.files} {one if kind.files == 1 else several}"

@@ -42,6 +42,7 @@ def locate(image: Image, storage: Storage) -> str:
         return text
     path = os.fspath(Path(text).resolve())
     check_name(path)
+    _refuse_folder(Path(path))
     return path
 
 
@@ -79,6 +80,11 @@ def _text(image: str | os.PathLike[str]) -> str:
     return text
 
 
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise InvalidRequest(f"{path} is a folder: submit it, which explains all images in it")
+
+
 def _read(file: BinaryIO) -> bytes:
     try:
         data: object = file.read()
@@ -90,6 +96,7 @@ def _read(file: BinaryIO) -> bytes:
 
 
 def _upload_file(path: Path, storage: Storage) -> str:
+    _refuse_folder(path)
     if not path.is_file():
         raise InvalidRequest(f"{path}: no such file")
     key = keys.upload(file_digest(path), path.suffix.lower())
