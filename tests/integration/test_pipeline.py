@@ -17,6 +17,7 @@ from camfleet.contract.results import Status
 from camfleet.errors import CallerError, DigestMismatch, GoldenMismatch, UnknownModel
 from camfleet.jobstore import keys, parquet
 from camfleet_worker.chunks.explaining import CAREFUL_FROM
+from camfleet_worker.chunks.job_records import Records
 from camfleet_worker.models.build import ModelKey
 from camfleet_worker.pictures.decode import open_image, open_reduced
 from camfleet_worker.pictures.prepare import prepare
@@ -69,6 +70,17 @@ def submit(client, sources, **options):
 def run(worker, record):
     for part in range(record.parts):
         worker.chunks.run(ChunkRef(job_id=record.job_id, model=0, part=part, retry=0))
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_cancelled_chunk_was_no_attempt(client, worker, model, photos, monkeypatch, begun):
+    job, record = submit(client, photos[:2])
+    job.cancel()
+    if begun:  # cancelled only after the worker looked
+        monkeypatch.setattr(Records, "is_needed", lambda *_: True)
+    for _ in range(3):
+        run(worker, record)
+    assert worker.leases.take(ChunkRef(job_id=job.id, model=0, part=0, retry=0)) == 1
 
 
 def test_a_job_ends_with_one_row_per_image_and_exact_totals(client, worker, model, photos):

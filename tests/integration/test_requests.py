@@ -130,7 +130,20 @@ def test_a_message_that_got_lost_on_its_way_is_sent_again_and_one_that_waits_is_
             requests.hold(held(name, attempt=0))
         wait_until(lambda: sent, 20)
         wait_until(lambda: not redis.hexists(keys.HELD_REQUESTS, "answered"), 20)
-        assert [request.id for request in sent] == ["lost"]
+        assert {request.id for request in sent} == {"lost"}
         redis.rpop("q")
+        wait_until(lambda: "waiting" in {request.id for request in sent}, 20)
+
+
+def test_a_request_that_was_sent_again_is_held_until_a_worker_takes_it(
+    requests, holder, own, monkeypatch
+):
+    monkeypatch.setattr("camfleet.broker.requests.SENT_SECONDS", 0.2)
+    _, sent, given_up = holder
+    with closing(redis_client(own)) as redis:
+        requests.hold(held("a", attempt=2))
+        wait_until(lambda: sent, 20)
+        assert redis.hexists(keys.HELD_REQUESTS, "a"), "its message may get lost, too"
         wait_until(lambda: len(sent) == 2, 20)
-        assert sent[1].id == "waiting"
+        assert not given_up, "nobody died of it meanwhile"
+        assert [request.attempt for request in sent] == [2, 2]

@@ -226,6 +226,105 @@ def test_repeated_cells_stand_where_they_are(times):
     assert placement.columns.count == 24 * across
 
 
+def _over_places(x):
+    """Mix the cells, as an MLP-Mixer does, in a tensor whose last axis runs over them."""
+    turned = layers.Permute((2, 1))(layers.Reshape((576, 2))(conv(4)(x)))
+    return layers.Reshape((24, 24, 2))(layers.Permute((2, 1))(layers.Dense(576)(turned)))
+
+
+def _halves(x):
+    """Put a tensor that has lost its places below one that has them."""
+    return ops.concatenate([conv()(x), ops.roll(conv()(x), 3, axis=1)], axis=1)
+
+
+def _reduced(x):
+    """Reduce rows of a cube, in which every axis is as long."""
+    maps = layers.Conv2D(16, 3, 6, "same", activation="relu")(x)
+    return conv()(layers.Reshape((16, 16, 1))(ops.max(maps, axis=1)))
+
+
+def test_a_tensor_without_places_is_no_padding():
+    with pytest.raises(ModelRefused, match="places are lost"):
+        cut(bright(_halves))
+
+
+@pytest.mark.parametrize("move", [_over_places, _reduced])
+def test_what_mixes_places_in_a_shape_that_looks_the_same_loses_them(move):
+    kinds = {"Dense", "Concatenate", "Max", "Reshape", "Permute"}
+    net = bright(move)
+    assert cut(net).layer.path.partition("_")[0] == "conv2d"
+    found = [layer.name for layer in net.layers if type(layer).__name__ in kinds]
+    for name in found[-1:]:
+        with pytest.raises(LayerRefused):
+            cut(net, name)
+
+
+@pytest.mark.parametrize("shift", [8, 16])
+def test_a_function_of_ones_own_that_shifts_the_picture_is_found_out(shift):
+    def shifted(pixels):
+        return ops.roll(pixels, shift, axis=1)
+
+    for move in (layers.Lambda(shifted), layers.Activation(shifted)):
+        with pytest.raises(LayerRefused, match="patches put on it show elsewhere"):
+            cut(bright(lambda x, move=move: conv(2)(conv(2)(move(x)))))
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7])
+def test_a_function_of_ones_own_that_enlarges_the_middle_is_found_out(share):
+    side = round(SIDE * share)
+    low = (SIDE - side) // 2
+
+    def enlarged(pixels):
+        middle = pixels[:, low : low + side, low : low + side]
+        return ops.image.resize(middle, (SIDE, SIDE))
+
+    with pytest.raises(LayerRefused, match="patches put on it show elsewhere"):
+        cut(bright(lambda x: conv(2)(conv(2)(layers.Lambda(enlarged)(x)))))
+
+
+class Resizing(layers.Layer):
+    """A layer of somebody's own with a name of Keras', which does something else."""
+
+    def call(self, x):
+        return x * 2 - 1
+
+
+class Strided(layers.Conv2D):
+    """A layer of somebody's own that computes what Keras' does."""
+
+
+def test_layers_are_known_by_what_they_compute_rather_than_by_name():
+    assert cut(bright(lambda x: conv()(Resizing(name="own")(x)))).placement.assumed == ("own",)
+    placement = cut(bright(Strided(2, 3, 4, "same"))).placement
+    assert (placement.assumed, placement.rows.step) == ((), 4)
+
+
+def test_channels_of_padding_have_no_places_of_their_own():
+    def widened(x):
+        maps = conv(4)(x)
+        return ops.pad(maps, ((0, 0), (0, 0), (0, 0), (1, 1))) + layers.Conv2D(4, 1)(maps)
+
+    assert cut(bright(widened)).layer.path.startswith("add")
+
+
+def test_pictures_that_depend_on_the_others_of_their_batch_are_refused():
+    def normalised(x):
+        maps = conv(2)(x)
+        return maps - ops.mean(maps, axis=0, keepdims=True)
+
+    with pytest.raises(ModelRefused, match="depends on the others of its batch"):
+        cut(bright(normalised))
+
+
+def test_pictures_cut_into_a_batch_of_parts_are_refused():
+    def windows(x):
+        maps = conv(4)(x)
+        parts = conv()(ops.reshape(maps, (-1, 12, 24, 2)))
+        return ops.reshape(parts, (-1, 24, 24, 2))
+
+    assert cut(bright(windows)).layer.path.startswith("conv2d")
+
+
 def test_parts_of_the_picture_put_side_by_side_are_no_grid_of_it():
     with pytest.raises(ModelRefused, match="places are lost"):
         cut(bright(lambda x: conv()(ops.concatenate([x[:, :, :30], x[:, :, 60:]], axis=2))))
@@ -266,7 +365,7 @@ def _turned(axis, sign):
 def test_a_map_that_never_changes_proves_nothing_wrong():
     placement = Placement(Axis(2, 4, 8), Axis(2, 4, 8))
     _, centres = patched(np.zeros((32, 32, 3), np.float32), placement)
-    assert stands_as_said(np.ones((5, 8, 8, 2), np.float32), centres, placement)
+    assert stands_as_said(np.ones((1 + len(centres), 8, 8, 2), np.float32), centres, placement)
 
 
 def test_what_the_model_never_saw_has_no_heat():

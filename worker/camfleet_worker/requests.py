@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from msgspec.structs import replace
+
 from camfleet.broker.requests import LEASE_SECONDS, LOOK_SECONDS, HeldRequest, Requests
 from camfleet.errors import ServiceError
 from camfleet_worker.process.periodic import Periodic
@@ -65,19 +67,20 @@ class RequestHolder:
         for held in self._requests.overdue():
             if held.id in self._held:  # ours: Redis was away for longer than the lease
                 continue
-            if not held.attempt and self._requests.waits(held):
+            in_queue = held.waits or not held.attempt
+            if in_queue and self._requests.waits(held):
                 self._requests.hold(held)
-                continue
-            if self._requests.is_answered(held.id):  # by a worker that leases none
-                pass
-            elif held.attempt >= _ATTEMPTS:
+            elif self._requests.is_answered(held.id):  # by a worker that leases none
+                self._requests.release(held.id)
+            elif held.attempt >= _ATTEMPTS and not in_queue:
                 logger.error("request %s: %d workers died of it", held.id, held.attempt)
                 self._give_up(held)
+                self._requests.release(held.id)
             else:
-                lost = "its worker is gone" if held.attempt else "its message got lost"
+                lost = "its message got lost" if in_queue else "its worker is gone"
                 logger.warning("request %s: %s; sent again", held.id, lost)
+                self._requests.hold(replace(held, waits=True))  # before a worker takes it
                 self._send(held)
-            self._requests.release(held.id)
 
     def _try(self, what: str, request_id: str, work: Callable[[], Any]) -> None:
         try:

@@ -56,8 +56,8 @@ class Leases:
         return max(0, attempt)
 
     def uncount(self, ref: ChunkRef) -> None:
-        """Take an attempt back: the worker shut down properly, the chunk isn't to blame."""
-        self._uncount([keys.attempts(ref.job_id)], [f"{_prefix(ref)}attempts"])
+        """Take an attempt of ours back: it ended in good order, the chunk isn't to blame."""
+        self._uncount([keys.attempts(ref.job_id)], [_prefix(ref), self.owner])
 
     def renew(self, refs: list[ChunkRef]) -> list[ChunkRef]:
         """Prolong the leases of chunks in work; return those that are another worker's by now."""

@@ -26,6 +26,8 @@ ATTEMPT_HEADER = "camfleet_attempt"  # of a message that is sent again: which at
 class HeldRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A message in work. `attempt` is 0 until a worker has taken it, and 1 at the first that has.
 
+    `waits` says that it was sent again, after that attempt, and no worker has taken it since.
+
     Fields may be added: readers ignore those that they don't know.
     """
 
@@ -34,6 +36,7 @@ class HeldRequest(msgspec.Struct, frozen=True, kw_only=True):
     request: dict[str, Any]  # the keywords of the task
     queue: str
     attempt: int
+    waits: bool = False
 
 
 class Requests:
@@ -49,7 +52,7 @@ class Requests:
 
     def hold(self, held: HeldRequest) -> None:
         """Lease a request, and keep its message for others."""
-        seconds = self._seconds if held.attempt else SENT_SECONDS
+        seconds = self._seconds if held.attempt and not held.waits else SENT_SECONDS
         self._hold(
             [keys.REQUESTS, keys.HELD_REQUESTS], [held.id, seconds, msgspec.json.encode(held)]
         )

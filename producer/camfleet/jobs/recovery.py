@@ -10,7 +10,7 @@ from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import Wire, decode_json
 from camfleet.contract.records import ChunkRef, JobRecord, LeftOut, RetryRecord
 from camfleet.contract.results import Status
-from camfleet.errors import ObjectDamaged, ObjectMissing, UnknownJob
+from camfleet.errors import InvalidRequest, ObjectDamaged, ObjectMissing, UnknownJob
 from camfleet.jobstore import keys
 from camfleet.jobstore.claim import UNCLAIMED, Claim
 from camfleet.jobstore.totals import Totals
@@ -129,10 +129,11 @@ def _items(record: JobRecord, storage: Storage, part: int, findings: _Findings) 
 
     key = keys.manifest_part(record.job_id, part)
     try:
-        return [item.item_id for item in parquet.read_manifest(storage.get(key).data)]
+        data = storage.get(key).data
+        return [item.item_id for item in parquet.read_manifest(data, record.items_of(part))]
     except ObjectMissing:
         findings.faults.append(f"{key} is missing: its images can't be run again")
-    except ObjectDamaged as error:
+    except (ObjectDamaged, InvalidRequest) as error:
         findings.faults.append(f"{key} is damaged ({error}): its images can't be run again")
     return None
 

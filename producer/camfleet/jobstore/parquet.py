@@ -103,8 +103,12 @@ def write_results(rows: Sequence[Result], retry: int, form: int = 1) -> bytes:
     return _write(rows, results_schema(form).with_metadata(kept), use_dictionary=True)
 
 
-def read_manifest(data: bytes) -> list[Item]:
-    return _rows(PartFile(data, MANIFEST, Item).read(), Item)
+def read_manifest(data: bytes, count: int | None = None) -> list[Item]:
+    """Return a manifest part's items; raise `ObjectDamaged`, also unless it has so many."""
+    items = _rows(PartFile(data, MANIFEST, Item).read(), Item)
+    if count is not None and len(items) != count:
+        raise ObjectDamaged(f"Item table has {len(items)} rows, not {count}")
+    return items
 
 
 def read_results(data: bytes) -> list[Result]:
@@ -139,7 +143,11 @@ def naming(key: str) -> Iterator[None]:
 def prove_readable(data: bytes) -> None:
     """Decode every column of a results part; raise `ObjectDamaged`."""
     with open_results(data) as file:
-        file.read()
+        table = file.read()
+    try:
+        table.validate(full=True)  # text is UTF-8, lists end where the next ones begin
+    except pa.ArrowException as error:
+        raise ObjectDamaged(f"Result table holds what it can't: {error}") from error
 
 
 def read_images(data: bytes) -> tuple[list[Image], int]:
@@ -164,7 +172,7 @@ class PartFile:
 
     def __init__(self, data: bytes, schema: pa.Schema, kind: type[Wire]) -> None:
         try:
-            self._file = pq.ParquetFile(pa.BufferReader(data))
+            self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
             found = self._file.schema_arrow
         except _BROKEN as error:
             raise ObjectDamaged(f"{kind.__name__} table is not Parquet: {error}") from error
@@ -224,7 +232,9 @@ def _write(rows: Sequence[Wire], schema: pa.Schema, *, use_dictionary: bool) -> 
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"{error.object!r} can't be written as UTF-8") from error
     table, sink = pa.Table.from_arrays(columns, schema=schema), io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=use_dictionary)
+    pq.write_table(
+        table, sink, compression="zstd", use_dictionary=use_dictionary, write_page_checksum=True
+    )
     return sink.getvalue()
 
 
@@ -283,5 +293,8 @@ def _needs(writer: bytes | None) -> str:
 
 
 def _rows(table: pa.Table, kind: type[W]) -> list[W]:
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]  # kind is a value here
+    try:
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]  # kind is a value here
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ObjectDamaged(f"{kind.__name__} table holds what it can't: {error}") from error

@@ -100,7 +100,8 @@ class ChunkExplainer:
         """Return the chunk's items; tell the job where its manifest part is gone or damaged."""
         key = keys.manifest_part(run.ref.job_id, run.ref.part)
         try:
-            return parquet.read_manifest(self._stores.storage.get(key).data)
+            data = self._stores.storage.get(key).data
+            return parquet.read_manifest(data, run.record.items_of(run.ref.part))
         except (ObjectMissing, ObjectDamaged, InvalidRequest) as error:
             lost = (
                 f"{key} can't be read ({error}), so that its images aren't known: put it back, or "

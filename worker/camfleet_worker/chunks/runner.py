@@ -7,6 +7,7 @@ from functools import partial
 
 from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.errors import CallerError, ObjectDamaged, ServiceError
+from camfleet.jobstore import parquet
 from camfleet.jobstore.results_parts import Outcome
 from camfleet_worker.chunks.explaining import ChunkExplainer
 from camfleet_worker.chunks.failure_streak import FailureStreak
@@ -20,6 +21,7 @@ from camfleet_worker.prometheus import Ending, Metrics
 logger = logging.getLogger(__name__)
 
 _GOES_BACK = ("returned", "failed")
+_IN_GOOD_ORDER = ("returned", "cancelled", "repeated")  # no fault of the chunk's images
 
 
 class ChunkRunner:
@@ -67,6 +69,8 @@ class ChunkRunner:
                 with self._renewer.hold(ref, attempt) as note:
                     self._reach("leased")
                     ending = self._run_leased(ref, attempt, note)
+                    if ending in _IN_GOOD_ORDER:
+                        self._uncount(ref)
                 self._metrics.chunk(ending)
                 if ending in _GOES_BACK:  # not before: whoever takes it would find it leased
                     self._insist(partial(self._publish, ref))
@@ -81,11 +85,10 @@ class ChunkRunner:
             return "cancelled"
         except WorkerStops:
             logger.info("%s goes back to the queue: the worker stops", ref)
-            with suppress(ServiceError):
-                self._leases.uncount(ref)  # an attempt that ended in good order
             return "returned"
         except CallerError:
             self._metrics.chunk("failed")
+            self._uncount(ref)  # it couldn't even begin
             raise
         except Exception as error:
             logger.exception("%s broke at attempt %d; back to the queue", ref, attempt)
@@ -115,9 +118,16 @@ class ChunkRunner:
         self._stores.ledger.begin(ref.job_id)
         return ChunkRun(ref, attempt, record, self._find(record, ref), note)
 
+    def _uncount(self, ref: ChunkRef) -> None:
+        with suppress(ServiceError):
+            self._leases.uncount(ref)
+
     def _find(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
         try:
-            return self._stores.outcomes.find(record, ref)
+            found = self._stores.outcomes.find(record, ref)
+            if found is not None and found.retry < ref.retry:
+                parquet.read_results(found.data)  # some of its rows stay
         except ObjectDamaged as error:
             logger.warning("%s; this worker runs them", error)
             return None
+        return found

@@ -1,7 +1,10 @@
--- Take an attempt back that is not the chunk's fault.
+-- Take an attempt back that is not the chunk's fault, unless another worker has the chunk by now.
 -- KEYS: attempts of the job
--- ARGV: field of the chunk's attempts
+-- ARGV: prefix of the chunk's fields, owner
 -- Returns nothing.
-if tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or 0) > 0 then
-  redis.call('HINCRBY', KEYS[1], ARGV[1], -1)
+local owner = redis.call('HGET', KEYS[1], ARGV[1] .. 'owner')
+if owner and owner ~= ARGV[2] then return end
+local field = ARGV[1] .. 'attempts'
+if tonumber(redis.call('HGET', KEYS[1], field) or 0) > 0 then
+  redis.call('HINCRBY', KEYS[1], field, -1)
 end

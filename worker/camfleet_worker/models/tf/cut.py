@@ -5,7 +5,6 @@ runs inference alone. The head ends in logits: a final softmax or sigmoid is rem
 gradients vanish for confident answers (Grad-CAM is defined on the score before it).
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -54,8 +53,7 @@ def _cut(model: Any, description: Description, activation: str, probe: Array) ->
 def _submodels(description: Description, activation: Activation) -> tuple[Any, Any]:
     """Return the conv and the head submodel, which share the whole model's weights."""
     graph, cut_output = description.graph, description.step.output
-    ends = {_MAPS, graph.image.name, *graph.extras, *map(_again, graph.extras)}
-    with _distinct_names(graph.steps, ends):
+    with _distinct_names(graph.steps):
         return _build(graph, cut_output, activation)
 
 
@@ -76,21 +74,20 @@ def _again(name: str) -> str:
 
 
 @contextmanager
-def _distinct_names(steps: Sequence[Step], taken: set[str]) -> Iterator[None]:
-    """Give operations that share a name, as those of nested models may, one each for a while."""
+def _distinct_names(steps: Sequence[Step]) -> Iterator[None]:
+    """Give operations names of their own for a while.
+
+    Those of nested models may share one, and Keras may name a new operation as an old one, of a
+    model that was loaded, is called.
+    """
     own = {id(step.operation): step.operation for step in steps}
-    names = {*taken, *(operation.name for operation in own.values())}
-    seen, before = set(taken), {}
-    for operation in own.values():
-        if operation.name in seen:
-            before[id(operation)] = operation.name
-            numbered = (f"{operation.name}_{number}" for number in itertools.count(2))
-            operation.name = next(name for name in numbered if name not in names | seen)
-        seen.add(operation.name)
+    names = {key: operation.name for key, operation in own.items()}
     try:
+        for number, operation in enumerate(own.values()):
+            operation.name = f"step_{number}_{operation.name}"
         yield
     finally:
-        for key, name in before.items():
+        for key, name in names.items():
             own[key].name = name
 
 

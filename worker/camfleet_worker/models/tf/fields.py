@@ -144,3 +144,26 @@ def constant_over_channels(fields: Fields) -> bool:
     return all(
         bool((part == part[..., :1]).all()) for part in (fields.rows, fields.columns, fields.inside)
     )
+
+
+def without_empty_channels(parts: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return fields in which channels that are all padding have the places of the others."""
+    inside = parts[2]
+    if inside.ndim != 3 or inside[..., :1].shape == inside.shape:  # height, width, channels
+        return parts
+    used = inside.any(axis=(0, 1))
+    if used.all() or not used.any():
+        return parts
+    first = int(np.argmax(used))
+    return tuple(np.where(used, part, part[..., first : first + 1]) for part in parts)
+
+
+def middle(found: Sequence[Fields]) -> tuple[Array, ...]:
+    """Return the middle of places that agree, of those that come from the image."""
+    weights = np.stack([fields.inside for fields in found])
+    total = np.maximum(weights.sum(axis=0), 1)
+    rows, columns = (
+        (np.stack([fields.parts[place] for fields in found]) * weights).sum(axis=0) / total
+        for place in (0, 1)
+    )
+    return rows.astype(np.float32), columns.astype(np.float32), weights.max(axis=0)

@@ -21,6 +21,7 @@ STAYS = {
         "Solarization",
     ),
     *("RandomElasticTransform", "Dense", "LayerScale", "StochasticDepth"),
+    *("RgbToGrayscale", "RgbToHsv", "HsvToRgb", "GaussianBlur"),
     "CustomScaleLayer",  # of keras.applications
 }
 # Operations of keras.ops that work value by value, on one tensor or on several that broadcast.
@@ -48,4 +49,5 @@ MOVES = {
     *("Unstack", "Vstack", "View"),
 }
 REDUCES = {"Amax", "Amin", "Max", "Mean", "Min", "Sum", "Std", "Var", "Logsumexp", "Prod"}
+MIXES_CHANNELS = {"Dense"}  # of those that stay: only where all channels are of one place
 WRAPS = {"SpectralNormalization", "Wrapper"}

@@ -8,7 +8,7 @@ channels, leaves them as they are. Whatever mixes places otherwise, or isn't kno
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,24 @@ from keras import ops, tree
 
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.placement import Axis, Placement
-from camfleet_worker.models.tf.fields import Fields, agree, axes, constant_over_channels
+from camfleet_worker.models.tf.activations import is_own
+from camfleet_worker.models.tf.fields import (
+    Fields,
+    agree,
+    axes,
+    constant_over_channels,
+    middle,
+    without_empty_channels,
+)
 from camfleet_worker.models.tf.flat_graph import FlatGraph, Step
-from camfleet_worker.models.tf.place_kinds import MOVES, REDUCES, STAYS, VALUE_BY_VALUE, WRAPS
+from camfleet_worker.models.tf.place_kinds import (
+    MIXES_CHANNELS,
+    MOVES,
+    REDUCES,
+    STAYS,
+    VALUE_BY_VALUE,
+    WRAPS,
+)
 from camfleet_worker.models.tf.windows import WINDOWS
 
 _INSIDE = 0.999  # what's less was mixed with padding
@@ -74,16 +89,33 @@ def follow(graph: FlatGraph) -> Places:
 
 def _after(step: Step, before: list[Fields], known: dict[int, Fields]) -> Sequence[Fields | None]:
     """Return the fields of a step's outputs, None for each that has lost its places."""
-    kind, operation = step.kind, step.operation
+    operation = step.operation
+    kind = _kind(operation)
     if kind in WRAPS and hasattr(operation, "layer"):
         operation = operation.layer
-        kind = type(operation).__name__
+        kind = _kind(operation)
     nothing = [None] * len(step.outputs)
-    if kind in MOVES and not _joins_channels(step):
+    if kind in MOVES and not _joins_channels(step, kind):
         return _moved(step, known) or nothing
     if len(step.outputs) != 1 or None in step.outputs[0].shape[1:]:
         return nothing
-    return [_after_one(step, kind, operation, before, known)]
+    made = _after_one(step, kind, operation, before, known)
+    activation = getattr(operation, "activation", None)
+    if made is not None and activation is not None and not is_own(activation):
+        made = replace(made, assumed=(*made.assumed, step.path))
+    return [made]
+
+
+def _kind(operation: Any) -> str:
+    """Return the name of an operation's class, or of Keras' class of which it has the `call`.
+
+    "" where it computes something of its own.
+    """
+    own: Any = type(operation)
+    keras_class = next((base for base in own.__mro__ if is_own(base)), None)
+    if keras_class is None or keras_class.call is not own.call:
+        return ""
+    return str(keras_class.__name__)
 
 
 def _after_one(
@@ -93,21 +125,25 @@ def _after_one(
     shape = tuple(step.output.shape[1:])
     if kind in WINDOWS:
         return WINDOWS[kind](before[0], operation, shape)
+    if kind in MIXES_CHANNELS and not constant_over_channels(before[0]):
+        return None
     if kind in REDUCES:
-        return _reduced(before[0], shape)
+        return _reduced(before[0], operation.axis, shape)
     if kind in STAYS | VALUE_BY_VALUE | MOVES:
         return _merged(step, shape, known)
     return _assumed(step, before, shape)
 
 
-def _joins_channels(step: Step) -> bool:
+def _joins_channels(step: Step, kind: str) -> bool:
     """Return whether a step puts the channels of several tensors side by side."""
     rank = len(step.inputs[0].shape)
-    return step.kind == "Concatenate" and step.operation.axis in (-1, rank - 1)
+    return kind == "Concatenate" and step.operation.axis in (-1, rank - 1)
 
 
 def _moved(step: Step, known: dict[int, Fields]) -> list[Fields | None]:
     """Return the fields that an operation makes of its inputs' own fields; none where it fails."""
+    if any(id(tensor) not in known and _spreads(tensor.shape[1:]) for tensor in step.inputs):
+        return []  # values from elsewhere, in an order that nobody knows
     results = []
     for part in (
         lambda fields: fields.rows * fields.inside,
@@ -126,7 +162,8 @@ def _moved(step: Step, known: dict[int, Fields]) -> list[Fields | None]:
             outputs.append(None)
             continue
         seen = _seen(step, known, rows[whole], columns[whole])
-        outputs.append(Fields((rows, columns, whole.astype(np.float32)), seen, assumed))
+        parts = (rows, columns, whole.astype(np.float32))
+        outputs.append(Fields(without_empty_channels(parts), seen, assumed))
     return outputs
 
 
@@ -148,7 +185,9 @@ def _run(
     args, kwargs = tree.map_structure(swap, (step.args, step.kwargs))
     try:
         outputs = tree.flatten(step.operation(*args, **kwargs))
-        return [np.asarray(ops.convert_to_numpy(output), np.float32)[0] for output in outputs]
+        found = [np.asarray(ops.convert_to_numpy(output), np.float32) for output in outputs]
+        whole = all(len(values) == 1 for values in found)  # and not parts that became a batch
+        return [values[0] for values in found] if whole else None
     except Exception:  # noqa: BLE001  # whatever an operation raises on other numbers than its own
         return None
 
@@ -175,7 +214,7 @@ def _merged(step: Step, shape: tuple[int, ...], known: dict[int, Fields]) -> Fie
     for tensor in step.inputs:
         fields, own = known.get(id(tensor)), tuple(tensor.shape[1:])
         if fields is None or len(own) != len(shape) or own[:-1] != shape[:-1]:
-            if _spreads(own, shape):
+            if _spreads(own[max(0, len(own) - len(shape)) :]):
                 return None  # values from elsewhere, in an order that nobody knows
             continue
         if own[-1] != shape[-1]:
@@ -187,36 +226,35 @@ def _merged(step: Step, shape: tuple[int, ...], known: dict[int, Fields]) -> Fie
         return None
     parts = found[0].parts
     if len(found) > 1:
-        every = zip(*(fields.parts for fields in found), strict=True)
-        parts = tuple(np.mean(part, axis=0) for part in every)
+        parts = middle(found)
     return Fields(parts, found[0].seen, _assumptions(known, step.inputs))
 
 
-def _spreads(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Return whether a tensor has more than one value along an axis other than the channels."""
-    return any(size != 1 for size in own[max(0, len(own) - len(shape)) : -1])
+def _spreads(own: Sequence[int]) -> bool:
+    """Return whether a shape has more than one value along an axis other than the channels."""
+    return any(size != 1 for size in own[:-1])
 
 
-def _reduced(before: Fields, shape: tuple[int, ...]) -> Fields | None:
-    """Return the places after a mean, maximum or the like over channels."""
-    if not shape or not constant_over_channels(before):
+def _reduced(before: Fields, axis: Any, shape: tuple[int, ...]) -> Fields | None:
+    """Return the places after a mean, maximum or the like over channels, and nothing else."""
+    rank = before.rows.ndim + 1
+    listed = axis if isinstance(axis, (list, tuple)) else (axis,)
+    if any(number is None or number % rank != rank - 1 for number in listed):
         return None
-    kept = before.rows.shape[:-1]
-    if shape[:-1] == kept:
+    if not constant_over_channels(before):
+        return None
+    if len(shape) == rank - 1:
         return before.of_shape(shape)
-    if shape == kept:
-        parts = tuple(part[..., 0] for part in before.parts)
-        return Fields(parts, before.seen, before.assumed)
-    return None
+    parts = tuple(part[..., 0] for part in before.parts)
+    return Fields(parts, before.seen, before.assumed)
 
 
 def _assumed(step: Step, before: list[Fields], shape: tuple[int, ...]) -> Fields | None:
     """Return the same places after a user's own layer or function that leaves the grid's size."""
     fields = before[0]
-    module = type(step.operation).__module__
-    own = module.startswith("keras") and not module.startswith("keras.src.applications")
+    own = _kind(step.operation) != "" and ".applications." not in type(step.operation).__module__
     if (
-        (own and step.kind != "Lambda")
+        (own and _kind(step.operation) != "Lambda")
         or len(before) != 1
         or fields.rows.shape[:-1] != shape[:-1]
         or len(shape) != 3

@@ -53,8 +53,8 @@ def take_off(source: Source, twins: dict[int, Any]) -> Source:
     name = activation_name(step.operation)
     if name not in _REMOVABLE or None in source.tensor.shape[1:]:
         return source
-    if 0 in softmax_axes(step.operation, len(source.tensor.shape)):
-        return source
+    if name != "sigmoid" and 0 in softmax_axes(step.operation, len(source.tensor.shape)):
+        return source  # over the batch
     if step.kind in _PLAIN and is_own(step.operation):
         return Source(source.tensor, step, name, step.inputs[0])
     twin = _twin(step, twins)

@@ -2,7 +2,7 @@
 
 `places` follows the picture through a graph by kinds of operations; this is the proof by trial. A
 patch must change the maps most where its place is, rather than where it would be in a flipped or
-transposed grid.
+transposed grid. Where kinds of operations are unknown, it must also do so to within a cell.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,16 @@ from camfleet_worker.arrays import Array, Doubles
 from camfleet_worker.models.placement import Placement
 
 # Of the part of the image that the grid covers; no two are alike when it's turned or mirrored.
-_SPOTS = ((0.2, 0.36), (0.34, 0.8), (0.66, 0.16), (0.84, 0.62))
+_SPOTS = ((0.2, 0.36), (0.34, 0.8), (0.66, 0.16), (0.84, 0.62), (0.52, 0.45), (0.12, 0.88))
 _PATCH = 0.2  # of the covered part's sides
+_WELL_INSIDE = 0.75  # of half a patch
 _MARGIN = 0.02  # by which another orientation may look better, as noise does
+_CHANGED = 0.1  # of the greatest change: what's more belongs to the patch
+_CLEAR = 0.004  # of the grid, a tenth of a patch: a change of less may be chance
+_CONFINED = 0.25  # of the grid: a change of more of it has no place
+_UNSEEN = 1e-3  # of the greatest change
+_ENOUGH = 3  # changes, or steps between cells, to tell where a grid lies
+_OFF = 1.5  # cells: places behind unknown operations may seem so far off at the grid's ends
 
 
 def patched(image: Array, placement: Placement) -> tuple[Array, Doubles]:
@@ -54,7 +61,36 @@ def stands_as_said(maps: Array, centres: Doubles, placement: Placement) -> bool:
     said, *others = (
         _score(changes, cells) for cells in _orientations(centres, placement, changes[0].shape)
     )
-    return said >= max(others) - _MARGIN
+    if said < max(others) - _MARGIN:
+        return False
+    return not placement.assumed or _lies_as_said(changes, centres, placement)
+
+
+def _lies_as_said(changes: list[Any], centres: Doubles, placement: Placement) -> bool:
+    """Return whether the middles of changes lie where the patches do, over the whole grid.
+
+    True where the changes aren't confined to places, or the grid is too small to tell.
+    """
+    last = np.array(changes[0].shape, np.float64) - 1
+    peaks = [float(change.max()) for change in changes]
+    expected, found = [], []
+    for change, shares in zip(changes, _shares(centres, placement), strict=True):
+        changed = np.argwhere(change > _CHANGED * change.max())
+        if _CLEAR * change.size <= len(changed) <= _CONFINED * change.size:
+            expected.append(shares * last)
+            found.append(changed.mean(axis=0))
+    if found and min(peaks) < _UNSEEN * max(peaks):
+        return False  # some patches aren't seen at all
+    if len(found) < _ENOUGH:
+        return True
+    for axis in (0, 1):
+        said = np.array(expected)[:, axis]
+        if last[axis] >= _ENOUGH and np.ptp(said) > 1:
+            line = np.polyfit(said, np.array(found)[:, axis], 1)
+            ends = np.array([0, last[axis]])
+            if float(np.abs(np.polyval(line, ends) - ends).max()) > _OFF:
+                return False
+    return True
 
 
 def _inside(extent: tuple[float, float], size: int) -> tuple[float, float]:
@@ -66,9 +102,7 @@ def _orientations(
 ) -> Iterator[Doubles]:
     """Yield the patches' cells in a grid as it's said to stand, then as it might stand instead."""
     last = np.array([shape[0] - 1, shape[1] - 1], np.float64)
-    shares = np.stack(
-        [_share(axis, centres[:, place]) for place, axis in enumerate(_axes(placement))], axis=1
-    )
+    shares = _shares(centres, placement)
     turned = shares[:, ::-1]
     for own in (shares, turned):
         for rows_flip in (False, True):
@@ -77,8 +111,11 @@ def _orientations(
                 yield np.where(flips, 1 - own, own) * last
 
 
-def _axes(placement: Placement) -> tuple[Any, Any]:
-    return placement.rows, placement.columns
+def _shares(centres: Doubles, placement: Placement) -> Doubles:
+    """Return how far along the grid's rows and columns places lie, 0 to 1."""
+    axes = (placement.rows, placement.columns)
+    found = [_share(axis, centres[:, place]) for place, axis in enumerate(axes)]
+    return np.stack(found, axis=1)
 
 
 def _share(axis: Any, places: Doubles) -> Doubles:
@@ -91,10 +128,17 @@ def _share(axis: Any, places: Doubles) -> Doubles:
 
 
 def _score(changes: list[Any], cells: Doubles) -> float:
-    """Return how much of the greatest changes lies at these cells, 0 to 1 on average."""
+    """Return how much of the greatest changes lies around these cells, 0 to 1 on average."""
     found = []
-    for change, (row, column) in zip(changes, cells, strict=True):
+    for change, cell in zip(changes, cells, strict=True):
         peak = float(change.max())
         if peak > 0:
-            found.append(float(change[round(row), round(column)]) / peak)
+            rows, columns = map(_around, cell, change.shape)
+            found.append(float(change[rows, columns].mean()) / peak)
     return float(np.mean(found)) if found else 0.0
+
+
+def _around(place: float, size: int) -> slice:
+    """Return the cells of an axis that lie well inside a patch with its middle at `place`."""
+    reach = int(_PATCH / 2 * _WELL_INSIDE * size)
+    return slice(max(0, round(place) - reach), round(place) + reach + 1)

@@ -29,7 +29,28 @@ def answers(model: Any, description: Description, probe: Array) -> Array:
                 "joins or splits along the batch"
             )
         rows.append(output.reshape(1, -1))
-    return np.concatenate(rows)
+    found = np.concatenate(rows)
+    _check_batch(model, description, probe, found)
+    return found
+
+
+def _check_batch(model: Any, description: Description, probe: Array, alone: Array) -> None:
+    """Raise `ModelRefused` where an image's answer depends on the others of its batch."""
+    if not np.isfinite(alone).all():
+        return  # which is refused as such
+    own = {name: values[:2] for name, values in _inputs(description, probe).items()}
+    outputs = keras.tree.flatten(model(pack(model, own), training=False))
+    together = _numpy(outputs[description.output])
+    if len(together) == len(alone[:2]):
+        together = together.reshape(len(together), -1)
+        scale = max(1.0, float(np.abs(alone).max()))
+        if float(np.abs(together - alone[:2]).max()) <= description.tolerance * scale:
+            return
+    raise ModelRefused(
+        blame.find(description.graph, probe)
+        or "a picture's answer depends on the others of its batch: an operation works along the "
+        "batch axis"
+    )
 
 
 def run(description: Description, conv: Any, head: Any, probe: Array) -> Trial:
@@ -50,15 +71,19 @@ def run(description: Description, conv: Any, head: Any, probe: Array) -> Trial:
 
 def _rows(description: Description, probe: Array) -> Iterator[dict[str, Any]]:
     """Yield the values of all inputs by name, the image first, for one image after the other."""
-    inputs = {
+    inputs = _inputs(description, probe)
+    for row in range(len(probe)):
+        yield {name: values[row : row + 1] for name, values in inputs.items()}
+
+
+def _inputs(description: Description, probe: Array) -> dict[str, Any]:
+    return {
         description.image: ops.convert_to_tensor(probe, dtype=description.graph.image.dtype),
         **{
             extra.name: ops.convert_to_tensor(extra.trial(len(probe)), dtype=extra.dtype)
             for extra in description.extras
         },
     }
-    for row in range(len(probe)):
-        yield {name: values[row : row + 1] for name, values in inputs.items()}
 
 
 def check_placement(conv: Any, description: Description, image: Array) -> None:
@@ -71,6 +96,12 @@ def check_placement(conv: Any, description: Description, image: Array) -> None:
     ]
     given = ops.convert_to_tensor(images, dtype=description.graph.image.dtype)
     maps = _numpy(conv(pack_inputs(given, extras), training=False))
+    if len(maps) != len(images):
+        raise LayerRefused(
+            f"layer {description.step.path!r} gives {len(maps)} feature maps for {len(images)} "
+            "pictures: an operation before it moves places into the batch; name an earlier layer "
+            "in the card (layer = ...)"
+        )
     if stands_as_said(maps, centres, placement):
         return
     path, assumed = description.step.path, ", ".join(placement.assumed)
