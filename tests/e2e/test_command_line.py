@@ -229,7 +229,7 @@ def test_a_broken_manifest_starts_no_job(run, client, folder):
     manifest.write_text("image_uri,taget\na.png,top\n")
     done = run("submit", manifest, "--model", "patches", "--job-id", "never")
     assert done.returncode == 1
-    assert "broken.csv, line 2" in done.stderr
+    assert "broken.csv, line 1" in done.stderr
     assert "`taget`" in done.stderr
     assert list(client.storage.keys("jobs/never/")) == []
 
