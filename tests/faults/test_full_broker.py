@@ -2,6 +2,7 @@
 
 import pytest
 
+from camfleet.errors import BrokerUnavailable
 from helpers.fleet import CHUNK
 
 pytestmark = pytest.mark.faults
@@ -29,6 +30,9 @@ def test_a_worker_outlives_a_full_broker(fleet, survivor, full, point):
     survivor.points.release()
     survivor.says("is full (maxmemory)", said)
     survivor.says("Connection to broker lost" if point == "counted" else "waiting 2 s", said)
+    with pytest.raises(BrokerUnavailable, match="is full"):
+        fleet.client.ping()
     full(is_full=False)
+    fleet.client.ping()
     order.check()
     assert fleet.times(order) == [1] * len(order.uris)

@@ -53,7 +53,15 @@ def test_every_key_that_can_be_made_has_one_row():
         if inspect.isfunction(value) and value.__module__ == keys.__name__
     ]
     names = [*(key for key in made if isinstance(key, str)), *keys.of_job("some-job")]
-    names += [keys.JOBS, keys.CALLBACKS, keys.LEASES, keys.REAPER, keys.SWEEPER, *keys.QUEUES]
+    names += [
+        keys.JOBS,
+        keys.CALLBACKS,
+        keys.LEASES,
+        keys.REAPER,
+        keys.SWEEPER,
+        keys.PING,
+        *keys.QUEUES,
+    ]
     for name in names:
         assert len([row for row in keys.TABLE if fnmatch(name, row.pattern)]) == 1, name
 

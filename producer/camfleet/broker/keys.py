@@ -20,6 +20,7 @@ CALLBACKS = "camfleet:callbacks"
 LEASES = "camfleet:leases"
 REAPER = "camfleet:reaper"
 SWEEPER = "camfleet:sweeper"
+PING = "camfleet:ping"
 REQUESTS = "camfleet:requests"
 HELD_REQUESTS = "camfleet:requests:held"
 RESCUER = "camfleet:rescuer"
@@ -147,6 +148,7 @@ TABLE = (
     Key(
         SWEEPER, "string", "leases", Expiry.ALWAYS, "expires after a lease; whoever sets it sweeps"
     ),
+    Key(PING, "string", "ledger", Expiry.ALWAYS, "written to see whether Redis takes writes"),
     # interactive requests in work
     Key(REQUESTS, "zset", "requests", Expiry.NEVER, "requests by the time their lease runs out"),
     Key(HELD_REQUESTS, "hash", "requests", Expiry.NEVER, "the same requests' messages, by id"),

@@ -39,7 +39,8 @@ class Ledger:
         self._note_trouble = self._redis.script("note_trouble")
 
     def ping(self) -> None:
-        self._redis.run("PING")
+        """Return if Redis takes writes; raise `BrokerUnavailable` saying why it doesn't."""
+        self._redis.run("SET", keys.PING, 1, "EX", 10)
 
     def close(self) -> None:
         self._redis.close()
