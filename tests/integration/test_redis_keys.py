@@ -64,6 +64,7 @@ def day(own, redis):
         ]
         app = make_app(own)
         stack.callback(close_app, app)
+        ledger.ping()
         stack.enter_context(ledger.claim("running"))
         for job_id in ("running", "complete", "cancelled", "retried"):
             ledger.open(record(job_id))
