@@ -45,8 +45,8 @@ class ConnectionSettings:
     s3_endpoint: str = _setting("S3 endpoint URL; empty for Amazon's own", "")
     s3_region: str = _setting("S3 region", "us-east-1")
     ca_file: str = _setting(
-        "PEM file of certificate authorities to trust besides the system's, for Redis (`rediss://`) "
-        "and CAMFLEET_S3_ENDPOINT (`https://`)",
+        "PEM file of certificate authorities to trust besides the system's, for Redis "
+        "(`rediss://`) and CAMFLEET_S3_ENDPOINT (`https://`)",
         "",
     )
     visibility_timeout: int = _setting(
