@@ -83,6 +83,21 @@ def test_a_cancelled_chunk_was_no_attempt(client, worker, model, photos, monkeyp
     assert worker.leases.take(ChunkRef(job_id=job.id, model=0, part=0, retry=0)) == 1
 
 
+def test_a_lost_record_is_said_in_the_jobs_progress_until_its_back(client, worker, model, photos):
+    job, record = submit(client, photos[:2])
+    key = keys.job(job.id)
+    data = client.storage.get(key).data
+    client.storage.delete([key])
+    with pytest.raises(CallerError):
+        run(worker, record)
+    (trouble,) = job.status().troubles
+    assert trouble.startswith(f"{key} can't be read")
+    client.storage.put(key, data, "application/json")
+    run(worker, record)
+    assert job.status().troubles == ()
+    assert job.status().complete
+
+
 def test_a_job_ends_with_one_row_per_image_and_exact_totals(client, worker, model, photos):
     job, record = submit(client, photos)
     run(worker, record)

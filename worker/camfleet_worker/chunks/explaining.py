@@ -92,7 +92,7 @@ class ChunkExplainer:
         items = self._items(run)
         if run.before is None:
             return _Task(items, list(range(len(items))))
-        retry = self._stores.records.retry(run.ref.job_id, run.ref.retry)
+        retry = self._stores.records.retry_of(run.ref, run.number)
         places = positions(run.before.images, retry.wants)
         return _Task([items[place] for place in places], places)
 

@@ -1,11 +1,13 @@
 """The records of the jobs that a worker works on, each read once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import decode_document
 from camfleet.contract.records import ChunkRef, JobRecord, RetryRecord
-from camfleet.errors import CallerError
+from camfleet.errors import CallerError, InvalidRequest, ObjectMissing, UnknownJob
 from camfleet.jobstore import keys
 from camfleet.jobstore.records import read_record
 from camfleet.storage.storage import Storage
@@ -27,11 +29,27 @@ class Records:
 
         Raises `CallerError` for a reference to nothing.
         """
-        record = self.job(ref.job_id)
+        with self._noting(ref, ref.part, keys.job(ref.job_id)):
+            record = self.job(ref.job_id)
         if ref.model >= len(record.models) or ref.part >= record.parts:
             raise CallerError(f"job {ref.job_id} has no part {ref.part} for model {ref.model}")
         done = self._ledger.is_done(ref.job_id, record.number(ref), ref.retry)
         return not done and not self._ledger.is_cancelled(ref.job_id)
+
+    def retry_of(self, ref: ChunkRef, number: int) -> RetryRecord:
+        """Return the record of the retry that a chunk belongs to, `number` in its job."""
+        with self._noting(ref, number, keys.retry(ref.job_id, ref.retry)):
+            return self.retry(ref.job_id, ref.retry)
+
+    @contextmanager
+    def _noting(self, ref: ChunkRef, number: int, key: str) -> Iterator[None]:
+        """Tell the job where a record is lost or damaged, as long as the chunk isn't counted."""
+        try:
+            yield
+        except (UnknownJob, ObjectMissing, InvalidRequest) as error:
+            lost = f"{key} can't be read ({error}): put it back, or submit the job's images again"
+            self._ledger.note_trouble(ref.job_id, number, lost)
+            raise
 
     def _job(self, job_id: str) -> JobRecord:
         return read_record(self._storage, job_id)
