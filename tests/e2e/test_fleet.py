@@ -103,7 +103,7 @@ def test_health_follows_whether_a_worker_gets_messages(run, worker, worker_envir
     assert well.returncode == 0, well.stderr
     nobody = run("health", "--host", "elsewhere")
     assert nobody.returncode == 1
-    assert "no worker of elsewhere" in nobody.stderr
+    assert "no worker on elsewhere" in nobody.stderr
     away = {**worker_environ, "CAMFLEET_REDIS_URL": "redis://127.0.0.1:9/0"}
     lost = run("health", environ=away)
     assert lost.returncode == 1
