@@ -291,5 +291,5 @@ def test_a_model_that_a_worker_refuses_is_not_registered(run, tmp_path):
     card = write_card(tmp_path, "refused", labels='["one"]')
     done = run("models", "add", card)
     assert done.returncode == 1
-    assert "unit counts as two classes), its card has 1 labels" in done.stderr
+    assert "unit counts as two classes); labels of its card: 1" in done.stderr
     assert run("models", "show", "refused").returncode == 1

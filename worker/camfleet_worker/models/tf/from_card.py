@@ -36,8 +36,8 @@ def _check_labels(card: Card, classes: int) -> None:
     if card.label_list and len(card.label_list) != classes:
         hint = " (a single sigmoid unit counts as two classes)" if classes == 2 else ""
         raise ModelRefused(
-            f"model {card.id} has {classes} classes{hint}, its card has "
-            f"{len(card.label_list)} labels"
+            f"classes of model {card.id}: {classes}{hint}; labels of its card: "
+            f"{len(card.label_list)}"
         )
 
 

@@ -34,7 +34,8 @@ def cam_weights(steps: list[Step], start: Step, kind: Activation) -> tuple[Array
     Return None and the reason where its closed form doesn't hold.
     """
     acting = [step for step in steps if not step.idle and step.kind not in _SHAPING]
-    names = ", ".join(step.kind for step in acting) or "nothing"
+    said = [step.kind for step in steps if not step.idle]  # Flatten too: it's why Dense is none
+    names = ", ".join(said) or "nothing"
     refusal = f"it needs global average pooling and at most one dense layer, not {names}"
     channels = int(start.output.shape[-1])
     pooling = list(takewhile(_averages, acting))
