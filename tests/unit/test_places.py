@@ -378,6 +378,18 @@ def test_what_the_model_never_saw_has_no_heat():
     assert (placed.top, placed.bottom, placed.left, placed.right) == (480, 960, 0, 480)
 
 
+def test_what_was_cut_off_and_padded_again_has_no_heat():
+    def hidden(x):
+        lower = layers.Cropping2D(((48, 0), (0, 0)))(x)
+        return conv(4, bias_initializer="ones")(layers.ZeroPadding2D(((48, 0), (0, 0)))(lower))
+
+    made = explainer(bright(hidden))
+    raw = made.explain(picture(70, 40)[None], targets("0"), "gradcam")[0][0].raw
+    assert raw.shape == (24, 24)
+    assert not raw[:11].any()
+    assert raw[12:].all()
+
+
 @pytest.mark.parametrize("fuse", ["mean", "max"])
 def test_layers_before_and_after_a_crop_are_fused_in_their_places(fuse):
     from camfleet.registry.cards import Card, CardInput

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from camfleet.contract.geometry import Geometry
-from camfleet_worker.arrays import Map
+from camfleet_worker.arrays import Map, Mask
 
 _HALF = 0.5  # of a cell
 
@@ -43,6 +43,13 @@ class Axis:
             return 0.0, float(size)
         return low, high
 
+    def seen(self) -> Mask:
+        """Return for each cell, from low to high, whether the model sees any of the input there."""
+        cell = abs(self.step)
+        first = min(self.start, self.start + self.step * (self.count - 1))
+        centres = first + cell * np.arange(self.count)
+        return (centres >= self.low - cell / 2) & (centres <= self.high + cell / 2)
+
     def shares(self, other: "Axis", size: int) -> Map:
         """Return the (other's cells, cells) matrix of each cell's share in another axis' cells."""
         (low, high), (other_low, other_high) = self.extent(size), other.extent(size)
@@ -68,12 +75,18 @@ class Placement:
     assumed: tuple[str, ...] = ()
 
     def upright(self, raw: Map) -> Map:
-        """Return a map, (h, w) in the layer's own order, as the image stands."""
+        """Return a map, (h, w) in the layer's own order, as the image stands.
+
+        It's 0 where the model sees nothing of the input.
+        """
         turned = raw.T if self.transposed else raw
         if self.rows.step < 0:
             turned = turned[::-1]
         if self.columns.step < 0:
             turned = turned[:, ::-1]
+        seen = self.rows.seen()[:, None] & self.columns.seen()
+        if not seen.all():
+            turned = np.where(seen, turned, np.zeros((), turned.dtype))
         return np.ascontiguousarray(turned)
 
     def extents(self, size: tuple[int, int]) -> tuple[float, float, float, float]:

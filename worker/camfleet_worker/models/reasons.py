@@ -8,13 +8,17 @@ from camfleet.errors import CamfleetError, ModelRefused
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _CALLING = re.compile(r"^Exception encountered when calling [^\n]*\n+")
+_NODE = re.compile(r"\{\{function_node [^}]*\}\}\s*")
+_TRACED = "in user code:"
 _MOST = 240
 _NOT_THE_MODELS = ("MemoryError", "ResourceExhaustedError")
 
 
 def reason_of(error: BaseException) -> str:
     """Return the message of an error on one line, without the arguments that Keras appends."""
-    text = _COLOURS.sub("", str(error)).strip()
+    text = _NODE.sub("", _COLOURS.sub("", str(error))).strip()
+    if text.startswith(_TRACED):  # with lines of source, whose last paragraph is the error
+        text = text.rsplit("\n\n", 1)[-1].strip()
     while found := _CALLING.match(text):
         text = text[found.end() :].strip()
     text = re.split(r"\n\s*(?:Arguments received by|Call arguments received by)", text)[0]
