@@ -134,6 +134,12 @@ ACCEPTED = {
     "normalised": lambda x: layers.BatchNormalization()(layers.Rescaling(2.0)(conv()(x))),
     "random flips, idle": lambda x: conv()(layers.RandomFlip()(layers.RandomRotation(0.5)(x))),
     "one row": lambda x: layers.AveragePooling2D((SIDE, 2))(conv()(x)),
+    "skip of a padded half": lambda x: layers.Concatenate()(
+        [
+            conv(2)(x),
+            layers.ZeroPadding2D(((0, 1), (0, 1)))(layers.Cropping2D(((0, 1), (0, 1)))(conv(2)(x))),
+        ]
+    ),
     "nested": lambda x: keras.Sequential(  # noqa: PLW0108  # a new layer each time
         [keras.Input((SIDE, SIDE, 3)), layers.CenterCrop(64, 80), conv(2)]
     )(x),
@@ -297,6 +303,17 @@ def test_layers_are_known_by_what_they_compute_rather_than_by_name():
     assert cut(bright(lambda x: conv()(Resizing(name="own")(x)))).placement.assumed == ("own",)
     placement = cut(bright(Strided(2, 3, 4, "same"))).placement
     assert (placement.assumed, placement.rows.step) == ((), 4)
+
+
+@pytest.mark.parametrize("value", [-1, 0.5, 255])
+def test_padding_of_any_value_is_none_of_the_picture(value):
+    def padded(x):
+        border = ((0, 0), (12, 4), (0, 8), (0, 0))
+        return conv(2)(ops.pad(x, border, constant_values=value))
+
+    placement = cut(bright(padded)).placement
+    assert (placement.rows.start, placement.rows.count) == (-10.5, 56)
+    assert (placement.columns.start, placement.columns.count) == (1.5, 52)
 
 
 def test_channels_of_padding_have_no_places_of_their_own():

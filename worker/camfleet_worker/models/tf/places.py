@@ -144,6 +144,9 @@ def _moved(step: Step, known: dict[int, Fields]) -> list[Fields | None]:
     """Return the fields that an operation makes of its inputs' own fields; none where it fails."""
     if any(id(tensor) not in known and _spreads(tensor.shape[1:]) for tensor in step.inputs):
         return []  # values from elsewhere, in an order that nobody knows
+    padding = _run(step, known, lambda fields: np.zeros_like(fields.inside))
+    if padding is None:
+        return []
     results = []
     for part in (
         lambda fields: fields.rows * fields.inside,
@@ -153,7 +156,7 @@ def _moved(step: Step, known: dict[int, Fields]) -> list[Fields | None]:
         made = _run(step, known, part)
         if made is None:
             return []
-        results.append(made)
+        results.append([found - value for found, value in zip(made, padding, strict=True)])
     assumed = _assumptions(known, step.inputs)
     outputs: list[Fields | None] = []
     for rows, columns, inside in zip(*results, strict=True):
