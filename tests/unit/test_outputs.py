@@ -154,6 +154,14 @@ REMOVED = {
         lambda x: ops.sigmoid(heads(layers.Concatenate(), dense(2), dense(3))(x)),
         "sigmoid",
     ),
+    "sigmoid of a unit without axis": (
+        lambda x: ops.sigmoid(ops.squeeze(dense(1)(x), axis=-1)),
+        "sigmoid",
+    ),
+    "sigmoids of units without axis, stacked": (
+        lambda x: ops.stack([ops.sigmoid(dense(1)(x)[:, 0]) for _ in range(3)], axis=1),
+        "sigmoid",
+    ),
     "some of the sigmoids": (lambda x: dense(5, "sigmoid")(x)[:, 1:4], "sigmoid"),
     "softmaxes joined": (
         heads(layers.Concatenate(), dense(3, "softmax"), dense(4, "softmax")),
