@@ -140,6 +140,14 @@ ACCEPTED = {
             layers.ZeroPadding2D(((0, 1), (0, 1)))(layers.Cropping2D(((0, 1), (0, 1)))(conv(2)(x))),
         ]
     ),
+    "upsampled, padded and joined": lambda x: layers.Concatenate()(
+        [
+            conv(2)(x),
+            layers.ZeroPadding2D(((0, 2), (0, 2)))(
+                layers.UpSampling2D(2)(layers.Cropping2D(((0, 1), (0, 1)))(conv(4)(x)))
+            ),
+        ]
+    ),
     "nested": lambda x: keras.Sequential(  # noqa: PLW0108  # a new layer each time
         [keras.Input((SIDE, SIDE, 3)), layers.CenterCrop(64, 80), conv(2)]
     )(x),

@@ -74,6 +74,11 @@ class Line:
     def last(self) -> float:
         return self.start + self.step * (self.count - 1)
 
+    def along(self) -> Array:
+        """Return the field of a tensor's places, to be broadcast to its shape."""
+        places = (self.start + self.step * np.arange(self.count)).astype(np.float32)
+        return places[:, None, None] if self.axis == 0 else places[None, :, None]
+
 
 def axes(fields: Fields) -> tuple[Line, Line] | None:
     """Return how rows and columns run along the first two axes; None where they don't."""
@@ -159,11 +164,16 @@ def without_empty_channels(parts: tuple[Array, ...]) -> tuple[Array, ...]:
 
 
 def middle(found: Sequence[Fields]) -> tuple[Array, ...]:
-    """Return the middle of places that agree, of those that come from the image."""
-    weights = np.stack([fields.inside for fields in found])
-    total = np.maximum(weights.sum(axis=0), 1)
+    """Return the middle of places that agree."""
+    inside = np.max([fields.inside for fields in found], axis=0)
+    lines = [axes(fields) for fields in found]
+    if None in lines:
+        rows, columns = (
+            np.mean([fields.parts[place] for fields in found], axis=0) for place in (0, 1)
+        )
+        return rows, columns, inside
     rows, columns = (
-        (np.stack([fields.parts[place] for fields in found]) * weights).sum(axis=0) / total
-        for place in (0, 1)
+        np.broadcast_to(np.mean([line.along() for line in own], axis=0), inside.shape)
+        for own in zip(*(pair for pair in lines if pair), strict=True)
     )
-    return rows.astype(np.float32), columns.astype(np.float32), weights.max(axis=0)
+    return rows, columns, inside

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from camfleet_worker.models.tf.fields import Fields, axes
+from camfleet_worker.models.tf.fields import Fields, Line, axes
 
 
 def _convolved(before: Fields, layer: Any, shape: tuple[int, ...]) -> Fields | None:
@@ -52,9 +52,9 @@ def _resampled(
     parts = []
     for line in lines:
         stride, offset = moves[line.axis]
-        places = line.start + line.step * (stride * np.arange(shape[line.axis]) + offset)
-        along = places[:, None, None] if line.axis == 0 else places[None, :, None]
-        parts.append(np.broadcast_to(np.asarray(along, np.float32), shape))
+        start = line.start + line.step * offset
+        moved = Line(line.axis, start, line.step * stride, shape[line.axis])
+        parts.append(np.broadcast_to(moved.along(), shape))
     inside = np.broadcast_to(np.float32(1), shape)
     return Fields((*parts, inside), before.seen, before.assumed)
 
