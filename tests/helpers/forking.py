@@ -8,8 +8,9 @@ import multiprocessing
 import os
 import sys
 import threading
+from contextlib import suppress
 
-from camfleet import Client
+from camfleet import AnswerTimeout, Client
 
 
 def use(client, image):
@@ -43,17 +44,30 @@ def main(kind, image):
     elif kind == "thread":
         with_busy_threads(client, image, made)
     else:
-        context = multiprocessing.get_context("fork")
-        children = [
-            context.Process(target=use_what_the_parent_made, args=(client, image, made))
-            for _ in range(2)
-        ]
-        for child in children:
-            child.start()
-        for child in children:
-            child.join(90)
-            assert child.exitcode == 0, child.exitcode
+        with_processes(client, image, made)
     use_what_the_parent_made(client, image, made)
+
+
+def with_processes(client, image, made):
+    """Fork after an answer that didn't come in time, for which workers were asked for a sign."""
+    with suppress(AnswerTimeout):
+        client.explain(image, model="patches").result(timeout=0.001)
+    context = multiprocessing.get_context("fork")
+    started = [context.Event() for _ in range(2)]
+    children = [
+        context.Process(target=begin, args=(event, client, image, made)) for event in started
+    ]
+    for child in children:
+        child.start()
+    assert all(event.wait(8) for event in started), "a child hangs before it begins"
+    for child in children:
+        child.join(90)
+        assert child.exitcode == 0, child.exitcode
+
+
+def begin(started, *args):
+    started.set()
+    use_what_the_parent_made(*args)
 
 
 def with_fork(client, image, made):

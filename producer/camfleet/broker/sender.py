@@ -53,8 +53,9 @@ class Sender:
 
     def count_workers(self, timeout: float = 1) -> int:
         """Return how many workers answer a ping within `timeout` seconds."""
-        with self._connected() as app:
-            return len(app.control.ping(timeout=timeout))
+        # Not from the pool: in forked children kombu waits for what its connections still read.
+        with self._connected() as app, app.connection_for_read() as connection:
+            return len(app.control.ping(timeout=timeout, connection=connection))
 
     def ping(self) -> None:
         """Connect as messages do; return if Redis answers."""
