@@ -120,6 +120,24 @@ def test_a_worker_that_is_paused_is_not_dead(worker, ref):
     assert survivor.leases.killers(ref) == set()
 
 
+def test_a_worker_that_was_cut_off_and_comes_back_has_not_died(worker, ref):
+    first, second = worker(), worker()
+    first.work(ref, 7)
+    first.die()
+    assert second.work(ref, 7) == 2, "nothing was heard of the first for a lease's time"
+    assert first.leases.renew([ref]) == [ref], "but it was only cut off"
+    second.die()
+    third = worker()
+    assert third.work(ref, 7) == 2
+    assert third.leases.killers(ref) == set(), "7 was in work at one death"
+    third.die()
+    fourth = worker()
+    fourth.work(ref)
+    assert fourth.leases.killers(ref) == {7}
+    third.leases.renew([ref])
+    assert fourth.leases.killers(ref) == set()
+
+
 def test_a_paused_worker_that_wakes_up_touches_nothing_of_the_next_ones(worker, ref):
     paused, successor = worker(), worker(seconds=60)
     paused.work(ref, 7)

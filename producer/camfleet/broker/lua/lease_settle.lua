@@ -15,7 +15,10 @@ if ARGV[4] == '1' then
   if tonumber(redis.call('HGET', KEYS[2], field('attempts')) or 0) > 0 then
     redis.call('HINCRBY', KEYS[2], field('attempts'), -1)
   end
-elseif image then
+elseif ARGV[3] ~= '' then  -- should it live all the same, its next renewal takes this back
+  redis.call('HSET', KEYS[2], field('died:' .. ARGV[3]), image or '')
+end
+if ARGV[4] ~= '1' and image then
   local deaths = redis.call('HINCRBY', KEYS[2], field('deaths:' .. image), 1)
   if deaths == tonumber(ARGV[5]) then
     local blamed = redis.call('HGET', KEYS[2], field('killers'))
