@@ -115,7 +115,7 @@ def test_a_table_shows_the_columns_asked_for(run, job, photos):
     [
         (["--column", "prob"], 1, "no column 'prob'; the columns are item_id, image_uri"),
         (["--model", "cats"], 1, "has no model 'cats'; it was run with patches@1"),
-        (["--class", "top:2"], 1, "'top:2' is no index and no label"),
+        (["--class", "top:2"], 1, "'top:2' is neither a class index nor a label"),
         (
             ["--class", "brihgt"],
             1,
