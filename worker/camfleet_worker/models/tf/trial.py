@@ -17,12 +17,15 @@ from camfleet_worker.models.placement import Placement
 _SPOTS = ((0.2, 0.36), (0.34, 0.8), (0.66, 0.16), (0.84, 0.62), (0.52, 0.45), (0.12, 0.88))
 _PATCH = 0.2  # of the covered part's sides
 _WELL_INSIDE = 0.75  # of half a patch
+_SIDEWAYS = 4  # of them: those far from the grid's middle
 _MARGIN = 0.02  # by which another orientation may look better, as noise does
+_CONTRADICTION = 0.25  # the same where all kinds of operations are known
 _CHANGED = 0.1  # of the greatest change: what's more belongs to the patch
 _CLEAR = 0.004  # of the grid, a tenth of a patch: a change of less may be chance
 _CONFINED = 0.25  # of the grid: a change of more of it has no place
 _UNSEEN = 1e-3  # of the greatest change
-_ENOUGH = 3  # changes, or steps between cells, to tell where a grid lies
+_ENOUGH = 3  # changes to tell where a grid lies
+_SMALL = 3  # cells along an axis: too few to tell by
 _OFF = 1.5  # cells: places behind unknown operations may seem so far off at the grid's ends
 
 
@@ -56,12 +59,13 @@ def stands_as_said(maps: Array, centres: Doubles, placement: Placement) -> bool:
         placement.upright(np.sqrt(np.square(own.astype(np.float64) - maps[0]).mean(axis=-1)))
         for own in maps[1:]
     ]
-    if not all(np.isfinite(change).all() for change in changes):
+    if min(changes[0].shape) <= _SMALL or not all(np.isfinite(found).all() for found in changes):
         return True
     said, *others = (
-        _score(changes, cells) for cells in _orientations(centres, placement, changes[0].shape)
+        _score(changes[:_SIDEWAYS], cells[:_SIDEWAYS])
+        for cells in _orientations(centres, placement, changes[0].shape)
     )
-    if said < max(others) - _MARGIN:
+    if said < max(others) - (_MARGIN if placement.assumed else _CONTRADICTION):
         return False
     return not placement.assumed or _lies_as_said(changes, centres, placement)
 
@@ -85,7 +89,7 @@ def _lies_as_said(changes: list[Any], centres: Doubles, placement: Placement) ->
         return True
     for axis in (0, 1):
         said = np.array(expected)[:, axis]
-        if last[axis] >= _ENOUGH and np.ptp(said) > 1:
+        if last[axis] >= _SMALL and np.ptp(said) > 1:
             line = np.polyfit(said, np.array(found)[:, axis], 1)
             ends = np.array([0, last[axis]])
             if float(np.abs(np.polyval(line, ends) - ends).max()) > _OFF:
