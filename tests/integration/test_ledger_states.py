@@ -110,7 +110,7 @@ class Fleet(RuleBasedStateMachine):
         getattr(self, name)(*values)
 
     def submit(self):
-        return self.client.submit(items(IMAGES), models=["states", "states"], job_id=self.id)
+        return self.client.submit(items(IMAGES), models=["states", "other"], job_id=self.id)
 
     def start(self, number, age, steps, ends):
         """Let a worker get a message, perhaps one of the retry before, and then die or stop."""
@@ -369,6 +369,9 @@ def wanted(end, codes):
 def test_totals_stay_exact_whatever_happens_in_whatever_order(settings, tmp_path):
     own = producing(settings, tmp_path, model="states", database=5, chunk_size=2)
     with own as (client, redis):
+        card = tmp_path / "card.toml"
+        card.write_text(card.read_text().replace('id = "states"', 'id = "other"'))
+        client.models.add(card)
         run_state_machine_as_test(
             lambda: Fleet(client, redis),
             settings=bounds(
