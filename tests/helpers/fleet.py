@@ -9,6 +9,7 @@ import pytest
 from camfleet import Client
 from camfleet.errors import ServiceError
 from camfleet.jobs.job import Job
+from helpers.databases import url_of
 from helpers.processes import Producer, Worker
 from helpers.waiting import wait_until
 
@@ -70,7 +71,7 @@ class Fleet:
     @contextmanager
     def beside(self, database, **environ):
         """Give a fleet on another database of the same servers, without a survivor."""
-        url = self.environ["CAMFLEET_REDIS_URL"].removesuffix("0") + str(database)
+        url = url_of(self.environ["CAMFLEET_REDIS_URL"], database)
         environ = {**self.environ, **environ, "CAMFLEET_REDIS_URL": url}
         folder = self._folder / f"beside{next(self._numbers)}"
         with Client(replace(self.client.settings, redis_url=url)) as client:

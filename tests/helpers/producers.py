@@ -3,7 +3,6 @@
 import base64
 import json
 from contextlib import closing, contextmanager
-from dataclasses import replace
 
 from camfleet import Client
 from camfleet.broker.redis import redis_client
@@ -11,6 +10,7 @@ from camfleet.contract.codec import decode
 from camfleet.contract.messages import BULK_QUEUE
 from camfleet.contract.records import ChunkRef, Item
 from camfleet.contract.results import Result, Status
+from helpers.databases import on_database
 
 _CARD = 'artifact = "net.keras"\nlabels = ["a", "b"]\n[input]\nheight = 8\nwidth = 8\n'
 _EMPTY = {**dict.fromkeys(Result.__struct_fields__), "rank": 0}
@@ -19,8 +19,7 @@ _EMPTY = {**dict.fromkeys(Result.__struct_fields__), "rank": 0}
 @contextmanager
 def producing(settings, folder, *, model, database, **changes):
     """Give a client and its Redis, emptied, with a database and a model of their own."""
-    url = settings.redis_url.removesuffix("0") + str(database)
-    own = replace(settings, redis_url=url, **changes)
+    own = on_database(settings, database, **changes)
     (folder / "net.keras").write_bytes(b"weights")
     (folder / "card.toml").write_text(f'id = "{model}"\n{_CARD}')
     with Client(own) as client, closing(redis_client(own)) as redis:

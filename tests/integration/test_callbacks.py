@@ -21,6 +21,7 @@ from camfleet.storage.storage import Storage
 from camfleet_worker.web.client import WebClient
 from camfleet_worker.webhooks import Sender
 from helpers.callback_receiver import receiving
+from helpers.databases import on_database
 from helpers.waiting import wait_until
 from helpers.worker_services import services
 
@@ -32,9 +33,9 @@ numbers = itertools.count()
 @pytest.fixture
 def own(settings):
     """Give settings with a database that no other test's worker looks at."""
-    return replace(
+    return on_database(
         settings,
-        redis_url=settings.redis_url.removesuffix("0") + "7",
+        7,
         webhook_secret=SECRET,
         webhook_retry_seconds=0.001,
         allow_private_hosts=True,

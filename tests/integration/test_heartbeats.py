@@ -2,7 +2,7 @@
 
 import json
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.heartbeat import Heartbeat
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.prometheus import Metrics
+from helpers.databases import on_database
 from helpers.waiting import wait_until
 
 OLD = (
@@ -47,7 +48,7 @@ class Model:
 
 @pytest.fixture
 def own(settings):
-    return replace(settings, redis_url=settings.redis_url.removesuffix("0") + "11")
+    return on_database(settings, 11)
 
 
 @pytest.fixture

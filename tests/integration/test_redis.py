@@ -11,6 +11,7 @@ from camfleet.broker.errors import broker_errors
 from camfleet.broker.redis import Redis, redis_client
 from camfleet.errors import BrokerUnavailable
 from camfleet.settings import Settings
+from helpers.databases import on_database
 
 PLACE = r"127\.0\.0\.1:9"
 LOST = Settings(redis_url="redis://127.0.0.1:9/0", bucket="none")
@@ -18,7 +19,7 @@ LOST = Settings(redis_url="redis://127.0.0.1:9/0", bucket="none")
 
 @pytest.fixture
 def own(settings):
-    return replace(settings, redis_url=settings.redis_url.removesuffix("0") + "14")
+    return on_database(settings, 14)
 
 
 @pytest.fixture

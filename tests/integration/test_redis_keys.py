@@ -2,7 +2,6 @@
 
 import itertools
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from fnmatch import fnmatch
 
 import pytest
@@ -21,6 +20,7 @@ from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.jobstore.totals import Image, Totals
+from helpers.databases import on_database
 
 # Celery stores results by a command that redis-py thinks old.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -44,7 +44,7 @@ WORKER = WorkerState(
 
 @pytest.fixture(scope="module")
 def own(settings):
-    return replace(settings, redis_url=settings.redis_url.removesuffix("0") + DATABASE)
+    return on_database(settings, DATABASE)
 
 
 @pytest.fixture(scope="module")

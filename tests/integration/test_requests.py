@@ -1,7 +1,6 @@
 """Interactive requests of dead workers: found within seconds, sent again, given up at some time."""
 
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 
@@ -10,6 +9,7 @@ from camfleet.broker.redis import redis_client
 from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.errors import BrokerUnavailable
 from camfleet_worker.requests import RequestHolder
+from helpers.databases import on_database
 from helpers.waiting import wait_until
 
 DATABASE = "13"
@@ -27,7 +27,7 @@ def held(name, attempt=1):
 
 @pytest.fixture
 def own(settings):
-    changed = replace(settings, redis_url=settings.redis_url.removesuffix("0") + DATABASE)
+    changed = on_database(settings, DATABASE)
     with closing(redis_client(changed)) as redis:
         redis.flushdb()
     return changed

@@ -2,7 +2,6 @@
 
 import itertools
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 
@@ -12,6 +11,7 @@ from camfleet.broker.redis import redis_client
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import InvalidRequest
 from camfleet.jobstore import keys, parquet
+from helpers.databases import on_database
 from helpers.producers import drain
 from helpers.samples import write_card, write_photos
 from helpers.worker_services import services
@@ -27,9 +27,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def own(settings, folder):
-    return replace(
+    return on_database(
         settings,
-        redis_url=settings.redis_url.removesuffix("0") + "8",
+        8,
         file_roots=(folder,),
         model_dir=folder / "models",
         chunk_size=4,
