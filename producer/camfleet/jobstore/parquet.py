@@ -28,7 +28,7 @@ Table = pa.Table
 _NUMBERS = {float: pa.float64(), int: pa.int32(), str: pa.string(), bool: pa.bool_()}
 _HALF = pa.list_(pa.float16())
 _RETRY = b"camfleet.retry"
-_BROKEN = (pa.ArrowException, OSError, ValueError)  # what pyarrow raises for damaged bytes
+_BROKEN = (pa.ArrowException, OSError, ValueError, msgspec.ValidationError)
 _VERSION = b"camfleet.version"  # of the program that wrote a part; 0.1.0 didn't say
 
 
@@ -144,22 +144,18 @@ def prove_readable(data: bytes) -> None:
     """Decode every column of a results part; raise `ObjectDamaged`."""
     with open_results(data) as file:
         table = file.read()
-    try:
+    with _as_damage("Result table holds what it can't"):
         table.validate(full=True)  # text is UTF-8, lists end where the next ones begin
-    except pa.ArrowException as error:
-        raise ObjectDamaged(f"Result table holds what it can't: {error}") from error
 
 
 def read_images(data: bytes) -> tuple[list[Image], int]:
     """Return how a results part's images ended, in order, and by which retry it was written."""
     with open_results(data) as file:
         table = file.read(["rank", "item_id", "status", "error_code"])
-    try:
+    with _as_damage("Result table holds what it can't"):
         rows = [row for row in table.to_pylist() if row["rank"] == 0]
         images = [Image(row["item_id"], Status(row["status"]), row["error_code"]) for row in rows]
         return images, int(file.metadata.get(_RETRY, 0))
-    except ValueError as error:
-        raise ObjectDamaged(f"Result table holds what it can't: {error}") from error
 
 
 class PartFile:
@@ -171,11 +167,9 @@ class PartFile:
     """
 
     def __init__(self, data: bytes, schema: pa.Schema, kind: type[Wire]) -> None:
-        try:
+        with _as_damage(f"{kind.__name__} table is not Parquet"):
             self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
             found = self._file.schema_arrow
-        except _BROKEN as error:
-            raise ObjectDamaged(f"{kind.__name__} table is not Parquet: {error}") from error
         self._kind = kind
         self._schema = schema
         self.metadata: dict[bytes, bytes] = found.metadata or {}
@@ -210,10 +204,8 @@ class PartFile:
             raise
 
     def _decode(self, names: list[str]) -> pa.Table:
-        try:
+        with _as_damage(f"{self._kind.__name__} table can't be decoded"):
             return self._file.read(columns=names, use_threads=False)
-        except _BROKEN as error:
-            raise ObjectDamaged(f"{self._kind.__name__} table can't be decoded: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -293,8 +285,15 @@ def _needs(writer: bytes | None) -> str:
 
 
 def _rows(table: pa.Table, kind: type[W]) -> list[W]:
-    try:
+    with _as_damage(f"{kind.__name__} table holds what it can't"):
         rows: list[dict[str, Any]] = table.to_pylist()
         return msgspec.convert(rows, list[kind])  # type: ignore[valid-type]  # kind is a value here
-    except (ValueError, msgspec.ValidationError) as error:
-        raise ObjectDamaged(f"{kind.__name__} table holds what it can't: {error}") from error
+
+
+@contextmanager
+def _as_damage(what: str) -> Iterator[None]:
+    """Turn whatever damaged bytes make pyarrow and msgspec raise into an `ObjectDamaged`."""
+    try:
+        yield
+    except _BROKEN as error:
+        raise ObjectDamaged(f"{what}: {error}") from error

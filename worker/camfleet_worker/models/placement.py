@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -26,6 +27,11 @@ class Axis:
     low: float = -math.inf
     high: float = math.inf
 
+    @property
+    def lowest(self) -> float:
+        """The centre of the cell that lies lowest."""
+        return min(self.start, self.start + self.step * (self.count - 1))
+
     def extent(self, size: int) -> tuple[float, float]:
         """Return which part of an input of `size` pixels the cells cover, from low to high.
 
@@ -37,7 +43,7 @@ class Axis:
             middle = abs(self.start - size / 2) <= 1
             return (0.0, float(size)) if middle else (self.start - reach, self.start + reach)
         cell = abs(self.step)
-        low = min(self.start, self.start + self.step * (self.count - 1)) - cell / 2
+        low = self.lowest - cell / 2
         high = low + cell * self.count
         if max(abs(low), abs(high - size)) <= _HALF * cell:
             return 0.0, float(size)
@@ -46,8 +52,7 @@ class Axis:
     def seen(self) -> Mask:
         """Return for each cell, from low to high, whether the model sees any of the input there."""
         cell = abs(self.step)
-        first = min(self.start, self.start + self.step * (self.count - 1))
-        centres = first + cell * np.arange(self.count)
+        centres = self.lowest + cell * np.arange(self.count)
         return (centres >= self.low - cell / 2) & (centres <= self.high + cell / 2)
 
     def shares(self, other: "Axis", size: int) -> Map:
@@ -84,10 +89,15 @@ class Placement:
             turned = turned[::-1]
         if self.columns.step < 0:
             turned = turned[:, ::-1]
-        seen = self.rows.seen()[:, None] & self.columns.seen()
-        if not seen.all():
-            turned = np.where(seen, turned, np.zeros((), turned.dtype))
+        if self._seen is not None:
+            turned = np.where(self._seen, turned, np.zeros((), turned.dtype))
         return np.ascontiguousarray(turned)
+
+    @cached_property
+    def _seen(self) -> Mask | None:
+        """Which cells see the input, upright; None where all do, as in most models."""
+        seen = self.rows.seen()[:, None] & self.columns.seen()
+        return None if seen.all() else seen
 
     def extents(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """Return top, bottom, left and right of the grid in an input of this height and width."""

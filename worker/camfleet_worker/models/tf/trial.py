@@ -126,8 +126,7 @@ def _share(axis: Any, places: Doubles) -> Doubles:
     """Return where places lie between the first cell (0) and the last one (1) of an axis."""
     if not axis.step or axis.count == 1:
         return np.full(len(places), 0.5)
-    low = min(axis.start, axis.start + axis.step * (axis.count - 1))
-    shares: Doubles = np.clip((places - low) / (abs(axis.step) * (axis.count - 1)), 0, 1)
+    shares: Doubles = np.clip((places - axis.lowest) / (abs(axis.step) * (axis.count - 1)), 0, 1)
     return shares
 
 

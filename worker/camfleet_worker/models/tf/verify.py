@@ -21,8 +21,7 @@ def answers(model: Any, description: Description, probe: Array) -> Array:
     """Return the explained output of the whole model for the images of `probe`, (B, units)."""
     rows = []
     for own in _rows(description, probe):
-        outputs = keras.tree.flatten(model(pack(model, own), training=False))
-        output = _numpy(outputs[description.output])
+        output = _answer(model, description, own)
         if len(output) != 1:
             raise ModelRefused(
                 f"the model gives {len(output)} answers to one picture: an operation "
@@ -34,13 +33,18 @@ def answers(model: Any, description: Description, probe: Array) -> Array:
     return found
 
 
+def _answer(model: Any, description: Description, inputs: dict[str, Any]) -> Array:
+    """Return the explained output of the whole model for the inputs by name."""
+    outputs = keras.tree.flatten(model(pack(model, inputs), training=False))
+    return _numpy(outputs[description.output])
+
+
 def _check_batch(model: Any, description: Description, probe: Array, alone: Array) -> None:
     """Raise `ModelRefused` where an image's answer depends on the others of its batch."""
     if not np.isfinite(alone).all():
         return  # which is refused as such
     own = {name: values[:2] for name, values in _inputs(description, probe).items()}
-    outputs = keras.tree.flatten(model(pack(model, own), training=False))
-    together = _numpy(outputs[description.output])
+    together = _answer(model, description, own)
     if len(together) == len(alone[:2]):
         together = together.reshape(len(together), -1)
         scale = max(1.0, float(np.abs(alone).max()))
