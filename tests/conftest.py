@@ -1,10 +1,17 @@
 """Real servers for the tests that ask for them: one stack for the whole session."""
 
 import os
+import random
 
 import pytest
 
 from camfleet.local.stack import LocalStack
+
+
+@pytest.fixture(autouse=True)
+def _repeatable(request):
+    """Seed what Keras draws its weights with: a test that fails once fails again."""
+    random.seed(request.node.nodeid)
 
 
 @pytest.fixture(scope="session")

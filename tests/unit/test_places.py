@@ -283,7 +283,7 @@ def test_a_function_of_ones_own_that_shifts_the_picture_is_found_out(shift):
             cut(bright(lambda x, move=move: conv(2)(conv(2)(move(x)))))
 
 
-@pytest.mark.parametrize("share", [0.4, 0.7])
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.7])
 def test_a_function_of_ones_own_that_enlarges_the_middle_is_found_out(share):
     side = round(SIDE * share)
     low = (SIDE - side) // 2
@@ -364,6 +364,25 @@ def test_a_layer_of_unknown_kind_is_believed_only_where_the_trial_agrees():
     assert cut(bright(lambda x: Swish()(conv(2)(x)))).placement.assumed == ("swish",)
     with pytest.raises(LayerRefused, match="patches put on it show elsewhere; perhaps mirror"):
         cut(bright(lambda x: conv(2)(Mirror(name="mirror")(x))))
+
+
+def _random_network(seed, own):
+    """Return a network of random weights on a small grid, with a layer of one's own."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((12, 10, 3))
+    x = layers.Conv2D(4, 3, activation="relu")(own(layers.CenterCrop(8, 6)(image)))
+    return keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_small_grid_of_random_weights_isnt_refused_by_chance(seed):
+    assert cut(_random_network(seed, Swish(name="own"))).placement.assumed == ("own",)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_small_grid_that_is_mirrored_is_refused_with_any_weights(seed):
+    with pytest.raises(LayerRefused, match="patches put on it show elsewhere"):
+        cut(_random_network(seed, Mirror(name="mirror")))
 
 
 @pytest.mark.parametrize("size", [(40, 64), (64, 40)])

@@ -15,6 +15,7 @@ from camfleet_worker.models.placement import Placement
 
 # Of the part of the image that the grid covers; no two are alike when it's turned or mirrored.
 _SPOTS = ((0.2, 0.36), (0.34, 0.8), (0.66, 0.16), (0.84, 0.62), (0.52, 0.45), (0.12, 0.88))
+_OTHERS = 6  # images, where one seems to contradict
 _PATCH = 0.2  # of the covered part's sides
 _WELL_INSIDE = 0.75  # of half a patch
 _SIDEWAYS = 4  # of them: those far from the grid's middle
@@ -50,6 +51,14 @@ def patched(image: Array, placement: Placement) -> tuple[Array, Doubles]:
     return np.stack(copies), np.array(centres)
 
 
+def others(image: Array) -> Iterator[Array]:
+    """Yield more images to try, of the same values as an (H, W, C) one: shuffled, and inverted."""
+    rng = np.random.default_rng(0)
+    for place in range(_OTHERS):
+        own = rng.permutation(image.reshape(-1, image.shape[-1])).reshape(image.shape)
+        yield own if place % 2 else image.min() + image.max() - own
+
+
 def stands_as_said(maps: Array, centres: Doubles, placement: Placement) -> bool:
     """Return whether feature maps (1 + N, h, w, K) of `patched` images fit their placement.
 
@@ -83,7 +92,7 @@ def _lies_as_said(changes: list[Any], centres: Doubles, placement: Placement) ->
         if _CLEAR * change.size <= len(changed) <= _CONFINED * change.size:
             expected.append(shares * last)
             found.append(changed.mean(axis=0))
-    if found and min(peaks) < _UNSEEN * max(peaks):
+    if min(peaks) < _UNSEEN * max(peaks):
         return False  # some patches aren't seen at all
     if len(found) < _ENOUGH:
         return True
