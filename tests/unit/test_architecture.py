@@ -48,6 +48,7 @@ HOMES = {
         "camfleet_worker/legacy/saved.py",
         "camfleet_worker/models/tf/batches.py",
         "camfleet_worker/models/tf/functions.py",
+        "camfleet_worker/models/tf/slope.py",
         "camfleet_worker/process/runtime.py",
     },
     "openvino": {

@@ -24,7 +24,7 @@ def find(graph: FlatGraph, probe: Array) -> str:
     for step in graph.steps:
         where = f"layer {step.path!r} ({step.kind})"
         try:
-            results, again = _run(step, made), _run(step, made)
+            results, again = run(step, made), run(step, made)
         except Exception as error:  # noqa: BLE001  # that is what's looked for
             return f"{where} can't be run at inference: {reason_of(error)}"
         for output, result in zip(step.outputs, results, strict=True):
@@ -42,7 +42,9 @@ def find(graph: FlatGraph, probe: Array) -> str:
     return ""
 
 
-def _run(step: Step, made: dict[int, Any]) -> list[Any]:
+def run(step: Step, made: dict[int, Any]) -> list[Any]:
+    """Return a step's results, from the values `made` by tensors' ids."""
+
     def swap(value: Any) -> Any:
         return made[id(value)] if isinstance(value, keras.KerasTensor) else value
 

@@ -15,7 +15,7 @@ import keras
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.reasons import refusing
 from camfleet_worker.models.split import Activation, Outputs, Split, Trial
-from camfleet_worker.models.tf import blame, heads, meaning, verify
+from camfleet_worker.models.tf import blame, heads, meaning, slope, verify
 from camfleet_worker.models.tf.describe import Description, candidate, describe
 from camfleet_worker.models.tf.flat_graph import FlatGraph, Step
 from camfleet_worker.models.tf.functions import nbytes
@@ -103,6 +103,8 @@ def _split(
     weights, reason = heads.cam_weights(steps, description.step, outputs.activation)
     if weights is not None:
         reason = verify.check_cam(trial.activations, trial.logits, weights)
+    if weights is None or reason:
+        slope.check_gradient(description, head, trial)
     return Split(
         conv=conv,
         head=head,

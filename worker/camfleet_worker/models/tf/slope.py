@@ -1,0 +1,72 @@
+"""Whether the class scores have a gradient at all: without one, every map would be empty."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from camfleet.errors import ModelRefused
+from camfleet_worker.models.split import Trial
+from camfleet_worker.models.tf import blame
+from camfleet_worker.models.tf.describe import Description
+from camfleet_worker.models.tf.signature import pack_inputs
+
+_SCALES = (1.0, 0.5, 2.0)  # of the feature maps, to see whether the scores follow them
+
+
+def check_gradient(description: Description, head: Any, trial: Trial) -> None:
+    """Raise `ModelRefused` where scores depend on the feature maps, but not by a gradient.
+
+    So it is behind an argmax, a rounding, a sign or a stopped gradient: Grad-CAM would find no
+    evidence in any image. Scores that are the same for all maps say nothing either way.
+    """
+    maps = tf.constant(np.concatenate([scale * trial.activations for scale in _SCALES]))
+    extras = [
+        tf.cast(np.concatenate([values] * len(_SCALES)), extra.dtype)
+        for values, extra in zip(trial.extras, description.extras, strict=True)
+    ]
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        given = tf.cast(maps, head.inputs[0].dtype)
+        logits = head(pack_inputs(given, extras), training=False)
+        weights = np.random.default_rng(0).normal(size=logits.shape[-1])
+        mixed = tf.linalg.matvec(tf.cast(logits, tf.float32), weights.astype(np.float32))
+    gradient = tape.gradient(mixed, maps)
+    follows = bool(np.ptp(logits.numpy(), axis=0).any())
+    if _is_nonzero(gradient) or (gradient is not None and not follows):
+        return
+    raise ModelRefused(
+        f"{_culprit(description, trial) or 'the head'} lets no gradient through: the class scores "
+        "change in steps only, and every map would be empty; end the model in the scores before it "
+        '(a Dense layer\'s), or name a later layer in the card (layer = "...")'
+    )
+
+
+def _culprit(description: Description, trial: Trial) -> str:
+    """Return the step of the head that stops the gradient; "" where it's none alone."""
+    start = description.step.output
+    maps = tf.constant(trial.activations[:1])
+    made: dict[int, Any] = {}
+    for tensor, values in zip(description.graph.extras.values(), trial.extras, strict=True):
+        made[id(tensor)] = tf.cast(values[:1], tensor.dtype)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(maps)
+        made[id(start)] = tf.cast(maps, start.dtype)
+        sloping = {id(start)}
+        for step in description.graph.head(start)[0]:
+            results = blame.run(step, made)
+            fed = any(id(tensor) in sloping for tensor in step.inputs)
+            found = [
+                id(output)
+                for output, result in zip(step.outputs, results, strict=True)
+                if _is_nonzero(tape.gradient(result, maps) if result.dtype.is_floating else None)
+            ]
+            if fed and not found:
+                return f"layer {step.path!r} ({step.kind})"
+            sloping.update(found)
+            made.update(zip(map(id, step.outputs), results, strict=True))
+    return ""
+
+
+def _is_nonzero(gradient: Any) -> bool:
+    return gradient is not None and bool(gradient.numpy().any())
