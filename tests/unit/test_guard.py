@@ -1,6 +1,6 @@
 """The guard's judgement on addresses: what is the internet and what is somebody's inside."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 
@@ -79,6 +79,73 @@ def test_private_and_loopback_addresses_are_opened_by_the_setting_only(address: 
 def test_special_addresses_are_neither(address: str) -> None:
     assert not is_public(ip_address(address))
     assert not is_private(ip_address(address))
+
+
+METADATA = [
+    "169.254.169.254",  # most clouds
+    "169.254.170.2",  # Amazon's containers
+    "169.254.170.23",
+    "169.254.0.23",  # Tencent
+    "169.254.42.42",  # Scaleway
+    "169.254.169.250",  # Rancher
+    "168.63.129.16",  # Azure
+    "100.100.100.200",  # Alibaba
+    "192.0.0.192",  # Oracle, of old
+    "161.26.0.10",  # IBM
+    "166.9.250.194",
+]
+METADATA_6 = [
+    "fd00:ec2::254",  # Amazon
+    "fd00:ec2::23",
+    "fd20:ce::254",  # Google
+    "fd00:c1::a9fe:a9fe",  # Oracle
+    "fd00:42::42",  # Scaleway
+    "fd00:a9fe:a9fe::1",  # Akamai
+    "fe80::a9fe:a9fe",  # OpenStack
+    "fe80::1234:5678:9abc",  # Azure
+]
+
+
+def spellings(address: str) -> list[str]:
+    """Return the ways in which an IPv6 address can stand for an IPv4 one."""
+    digits = f"{int(IPv4Address(address)):08x}"
+    high, low = digits[:4], digits[4:]
+    return [
+        f"::{address}",
+        f"::ffff:{address}",
+        f"::ffff:{high}:{low}",
+        f"::ffff:0:{address}",
+        f"64:ff9b::{address}",
+        f"64:ff9b:1::{address}",
+        f"2002:{high}:{low}::",
+        f"2002:{high}:{low}::1",
+        f"2001:0:{high}:{low}::",
+        f"2001::{int(high, 16) ^ 0xFFFF:x}:{int(low, 16) ^ 0xFFFF:x}",
+        f"fe80::5efe:{address}",
+        f"2606:4700::5efe:{address}",
+        f"2606:4700::200:5efe:{address}",
+        f"2002:808:808::5efe:{address}",
+        f"fd12:3456::5efe:{address}",
+    ]
+
+
+@pytest.mark.parametrize("address", METADATA)
+def test_the_metadata_of_clouds_is_closed_in_every_spelling(address: str) -> None:
+    for text in [address, *spellings(address)]:
+        assert not is_public(ip_address(text)), text
+        assert not is_private(ip_address(text)), text
+
+
+@pytest.mark.parametrize("address", METADATA_6)
+def test_the_metadata_of_clouds_is_closed_over_ipv6(address: str) -> None:
+    for text in (address, f"{address}%1", f"{address}%eth0"):
+        assert not is_public(ip_address(text)), text
+        assert not is_private(ip_address(text)), text
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "192.168.1.1"])
+def test_no_spelling_makes_a_private_address_public(address: str) -> None:
+    assert not any(is_public(ip_address(text)) for text in spellings(address))
 
 
 def test_a_public_address_may_be_reached_by_translation() -> None:

@@ -15,7 +15,7 @@ from camfleet.errors import (
     SourceUnreachable,
 )
 from camfleet_worker.web.guard import Address
-from helpers.web_server import IMAGE, LIMIT, Names, Site, reader, serving
+from helpers.web_server import IMAGE, LIMIT, Names, Site, client, reader, serving
 
 
 @pytest.fixture
@@ -101,9 +101,22 @@ def test_private_addresses_are_refused_however_they_are_written(host: str, site:
     assert site.requests == []
 
 
-def test_the_setting_does_not_open_the_metadata_of_the_cloud() -> None:
-    with pytest.raises(SourceForbidden, match=r"169.254.169.254 is not a public address, nor one"):
-        reader().read("http://169.254.169.254/latest/meta-data", LIMIT)
+METADATA = ("169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254")
+
+
+@pytest.mark.parametrize("address", METADATA)
+def test_the_setting_does_not_open_the_metadata_of_the_cloud(address: str, site: Site) -> None:
+    host = f"[{address}]" if ":" in address else address
+    refused = f"{address} is not a public address, nor one"
+    with pytest.raises(SourceForbidden, match=refused):
+        reader().read(f"http://{host}/latest/meta-data", LIMIT)
+    with pytest.raises(SourceForbidden, match=refused):
+        reader().read(site.url(f"/raw/{quote(f'http://{host}/latest')}"), LIMIT)
+    with pytest.raises(SourceForbidden, match=refused):
+        client().post(f"http://{host}/", b"", {}, 5)
+    names = Names({"metadata.google.internal": [address]})
+    with pytest.raises(SourceForbidden, match=f"is {address}, not a public address, nor one"):
+        reader(resolve=names).read("http://metadata.google.internal/", LIMIT)
 
 
 def test_a_redirect_into_the_private_network_is_refused(site: Site) -> None:

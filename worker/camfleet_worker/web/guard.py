@@ -12,7 +12,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -25,7 +32,26 @@ Address = IPv4Address | IPv6Address
 
 _UNICAST = ip_network("2000::/3")  # all of IPv6 that is routed in public
 _NAT64 = ip_network("64:ff9b::/96")
-_SPECIAL = [ip_network(block) for block in ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20")]
+_ISATAP = (0x00005EFE, 0x02005EFE)  # the middle of an address that leads into somebody's IPv4
+# Neither the internet nor a private network. Listed here so that the answer doesn't depend on what
+# the tables of `ipaddress` say in this Python: they changed within patch versions.
+_SPECIAL = [
+    *map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "169.254.0.0/16", "fe80::/10")),
+    *map(ip_network, ("2001::/23", "2001:db8::/32", "3fff::/20")),
+]
+# What a cloud's machines ask for their credentials and settings, though it looks like the internet
+# or a private network. All other clouds answer at link-local addresses, which are special anyway.
+_METADATA = [
+    ip_network("168.63.129.16/32"),  # Azure
+    ip_network("100.100.0.0/16"),  # Alibaba: 100.100.100.200, and its own services
+    ip_network("161.26.0.0/16"),  # IBM
+    ip_network("166.8.0.0/14"),  # IBM
+    ip_network("fd00:ec2::/32"),  # Amazon: ::254, containers' ::23
+    ip_network("fd20:ce::/32"),  # Google: ::254
+    ip_network("fd00:c1::/32"),  # Oracle: ::a9fe:a9fe
+    ip_network("fd00:42::/32"),  # Scaleway: ::42
+    ip_network("fd00:a9fe:a9fe::/48"),  # Akamai (Linode): ::1
+]
 _PRIVATE = [
     *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
     *map(ip_network, ("fc00::/7", "127.0.0.0/8", "::1/128")),
@@ -37,13 +63,26 @@ def is_public(address: Address) -> bool:
     inner = _inner(address)
     if inner.version == 6 and inner not in _UNICAST:
         return False
-    special = inner.is_multicast or inner.is_reserved or any(inner in block for block in _SPECIAL)
-    return inner.is_global and not special
+    special = inner.is_multicast or inner.is_reserved or _is_in(inner, _SPECIAL)
+    return inner.is_global and not special and not _is_closed(address)
 
 
 def is_private(address: Address) -> bool:
-    """Return whether `address` belongs to a private network, a provider's or this machine."""
-    return any(_inner(address) in block for block in _PRIVATE)
+    """Return whether `address` belongs to a private network, a provider's or this machine.
+
+    Addresses at which clouds give away credentials don't count.
+    """
+    return _is_in(_inner(address), _PRIVATE) and not _is_closed(address)
+
+
+def _is_closed(address: Address) -> bool:
+    """Return whether no setting opens `address`, although it may look public or private."""
+    isatap = address.version == 6 and int(address) >> 32 & 0xFFFFFFFF in _ISATAP
+    return isatap or _is_in(_inner(address), _METADATA)
+
+
+def _is_in(address: Address, blocks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    return any(address in block for block in blocks)
 
 
 def _inner(address: Address) -> Address:
