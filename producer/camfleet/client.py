@@ -145,7 +145,7 @@ class Client:
         items = sources.stream(source, self.storage, keep=keep_columns, left_out=left_out)
         order = make_order(self.models, models, options, keep_columns)
         self._ledger.ping()
-        fleet = Fleet(self.workers())
+        fleet = Fleet(self.workers(), self.settings.bucket)
         inspection = Inspection(order, models_of(self.models, order), fleet)
         items = uploads.upload_local(items, self.storage) if upload else items
         made = self._submitter.submit(
@@ -180,8 +180,10 @@ class Client:
         from camfleet.jobs.dry_run import DryRunner
 
         order = make_order(self.models, models, options, keep_columns)
-        known, fleet = models_of(self.models, order), Fleet(self.workers(), local_files=sample)
-        runner = DryRunner(order, known, fleet, self._rpc, timeout, sample=sample)
+        fleet = Fleet(self.workers(), self.settings.bucket, local_files=sample)
+        runner = DryRunner(
+            order, models_of(self.models, order), fleet, self._rpc, timeout, sample=sample
+        )
         return runner.run(
             runner.stream(source, self.storage, keep_columns),
             chunk_size=self.settings.chunk_size,

@@ -4,8 +4,9 @@ They stand in groups by who reads them; docs/settings.md has a table for each gr
 """
 
 import difflib
+import re
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +16,8 @@ from camfleet.errors import ConfigurationError
 
 PREFIX = "CAMFLEET_"
 _SECRET_BYTES = range(24, 65)
+_KEY_CHARACTERS = 32
+_S3_ROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}(?:/(?!\.{1,2}(?:/|$))[^/]+)*/?")
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -26,9 +29,19 @@ def _setting(
     least: int = 1,
     secret: bool = False,
     choices: tuple[str, ...] = (),
+    part: Callable[[str], Any] = str,
 ) -> Any:
-    metadata = {"doc": doc, "required": required, "least": least, "choices": choices}
+    metadata = {"doc": doc, "required": required, "least": least, "choices": choices, "part": part}
     return field(default=default, repr=not secret, metadata=metadata)
+
+
+def _s3_root(text: str) -> str:
+    if text != "*" and not _S3_ROOT.fullmatch(text):
+        raise ConfigurationError(
+            f"CAMFLEET_S3_ROOTS has {text!r}, which is neither `bucket` nor `bucket/prefix/` "
+            "(without s3://, and an access point by its alias), nor `*`"
+        )
+    return text
 
 
 # ruff: noqa: RUF009  # _setting is dataclasses.field with our metadata
@@ -87,6 +100,13 @@ class WorkerSettings:
     file_roots: tuple[Path, ...] = _setting(
         "folders that workers may read images from, separated by `:`; empty for no local files",
         (),
+        part=lambda text: Path(text).resolve(),
+    )
+    s3_roots: tuple[str, ...] = _setting(
+        "buckets and prefixes (`bucket`, `bucket/prefix/`) that workers may read images from "
+        "besides CAMFLEET_BUCKET, separated by `:`; `*` for all that their credentials open",
+        (),
+        part=_s3_root,
     )
     allow_private_hosts: bool = _setting(
         "let workers fetch http(s) images from private and loopback addresses, and send "
@@ -95,6 +115,12 @@ class WorkerSettings:
     )
     webhook_secret: str = _setting(
         "`whsec_...`, which workers sign callbacks with; without it they send none",
+        "",
+        secret=True,
+    )
+    signing_key: str = _setting(
+        "secret of 32 characters or more, which workers sign converted models with; several, "
+        "separated by commas, are all accepted, and the first signs",
         "",
         secret=True,
     )
@@ -190,7 +216,12 @@ class Settings(WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSet
                 )
         _check_endpoint(values.get("s3_endpoint", "http://"))
         _check_secret(values.get("webhook_secret", ""))
+        _check_keys(values.get("signing_key", ""))
         return cls(**values)
+
+    @property
+    def signing_keys(self) -> tuple[str, ...]:
+        return tuple(key.strip() for key in self.signing_key.split(",") if key.strip())
 
     def to_environ(self) -> dict[str, str]:
         """Return the variables that `from_environ` reads back as these settings."""
@@ -232,6 +263,15 @@ def _check_secret(text: str) -> None:
         )
 
 
+def _check_keys(text: str) -> None:
+    """Raise `ConfigurationError` unless all of the keys are long enough."""
+    if text and min(map(len, map(str.strip, text.split(",")))) < _KEY_CHARACTERS:
+        raise ConfigurationError(
+            f"CAMFLEET_SIGNING_KEY has a key of less than {_KEY_CHARACTERS} characters: make one "
+            "with openssl rand -base64 32; several are separated by commas"
+        )
+
+
 def as_text(value: object) -> str:
     """Return a setting's value as a variable holds it."""
     if isinstance(value, tuple):
@@ -248,7 +288,7 @@ def _parse(name: str, text: str, setting: "Field[Any]") -> Any:
     if isinstance(default, Path):
         return Path(text)
     if isinstance(default, tuple):
-        return tuple(Path(part).resolve() for part in text.split(":") if part)
+        return tuple(setting.metadata["part"](part) for part in text.split(":") if part)
     return _word(name, text, setting.metadata["choices"])
 
 

@@ -18,10 +18,13 @@ from camfleet.errors import (
     ObjectChanged,
     ObjectMissing,
     ObjectTooLarge,
+    SourceForbidden,
     StorageUnavailable,
 )
+from camfleet.jobstore.s3_roots import S3Roots
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet_worker.sources.objects import ObjectReader
 
 LARGE = bytes(2 * 2**20 + 1)  # boto3 writes this, obstore small objects
 
@@ -163,6 +166,22 @@ def test_buckets_of_others_are_read(storage, other_bucket):
         with pytest.raises(ObjectMissing):
             storage.get(f"s3://no-such-bucket-{number}/photo")
     assert storage.get(f"s3://{other_bucket}/photo").data == b"theirs"
+
+
+def test_an_image_is_read_from_another_bucket_only_if_the_operator_named_it(storage, other_bucket):
+    uri = f"s3://{other_bucket}/photo"
+    for roots in ((), ("of-other",), (f"{other_bucket}/phot",), (f"{other_bucket}/photo/",)):
+        with pytest.raises(SourceForbidden, match=f"add {other_bucket} to their CAMFLEET_S3_ROOTS"):
+            ObjectReader(storage, S3Roots(storage.bucket, roots)).read(uri, 10)
+    for roots in ((other_bucket,), ("*",)):
+        opened = ObjectReader(storage, S3Roots(storage.bucket, roots))
+        assert opened.read(uri, 10)[0] == b"theirs"
+        for way in (
+            f"s3://{other_bucket}/../of-others/photo",
+            f"s3://{other_bucket}/a/%2e%2e/photo",
+        ):
+            with pytest.raises(SourceForbidden, match="name the object itself"):
+                opened.read(way, 10)
 
 
 def test_setting_up_twice_is_fine(storage):

@@ -50,13 +50,18 @@ def worker(**changes):
         "trouble": None,
         "newest_form": 2,
         "file_roots": ("/data",),
+        "s3_roots": ("photos",),
         "signs_callbacks": True,
     }
     return WorkerState(**{**plain, **changes})
 
 
+def fleet_of(*workers, **options):
+    return Fleet(workers, "bucket", **options)
+
+
 def inspection(*models, workers=(), **order):
-    return Inspection({**ORDER, **order}, models or (model(),), Fleet(workers))
+    return Inspection({**ORDER, **order}, models or (model(),), Fleet(workers, "bucket"))
 
 
 def items(*uris, target=None):
@@ -144,30 +149,35 @@ def test_a_target_that_one_of_several_models_has_is_fine():
         ("file:///data/a%20b.jpg", False),
         ("file:///etc/a.jpg", True),
         ("s3://bucket/a.jpg", False),
+        ("s3://photos/a.jpg", False),
+        ("s3://bucket/jobs/a/job.json", True),
+        ("s3://bucket/../photos/a.jpg", True),
+        ("s3://others/a.jpg", True),
+        ("s3:///a.jpg", True),
         ("https://example.org/a.jpg", False),
     ],
 )
 def test_a_file_outside_every_workers_folders_is_known(uri, outside):
-    fleet = Fleet([worker(), worker(file_roots=("/more",))])
+    fleet = fleet_of(worker(), worker(file_roots=("/more",)))
     assert fleet.is_outside(uri) == outside
 
 
 def test_the_whole_file_system_may_be_a_workers_folder():
-    assert not Fleet([worker(file_roots=("/",))]).is_outside("/etc/a.jpg")
-    assert Fleet([worker(file_roots=())]).is_outside("/etc/a.jpg")
+    assert not fleet_of(worker(file_roots=("/",))).is_outside("/etc/a.jpg")
+    assert fleet_of(worker(file_roots=())).is_outside("/etc/a.jpg")
 
 
 def test_a_file_is_inside_where_its_folders_links_lead(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "alias").symlink_to("real")
-    fleet = Fleet([worker(file_roots=(os.path.realpath(tmp_path / "real"),))])
+    fleet = fleet_of(worker(file_roots=(os.path.realpath(tmp_path / "real"),)))
     assert not fleet.is_outside(str(tmp_path / "alias" / "a.jpg"))
 
 
 def test_files_are_not_judged_by_workers_that_do_not_say_or_are_not_there():
     for workers in ([], [worker(), worker(file_roots=None)]):
-        assert not Fleet(workers).is_outside("/etc/a.jpg")
-    assert not Fleet([worker()], local_files=False).is_outside("/etc/a.jpg")
+        assert not fleet_of(*workers).is_outside("/etc/a.jpg")
+    assert not fleet_of(worker(), local_files=False).is_outside("/etc/a.jpg")
 
 
 def test_a_folder_outside_dooms_the_job_and_a_file_outside_is_said():
@@ -178,6 +188,25 @@ def test_a_folder_outside_dooms_the_job_and_a_file_outside_is_said():
     assert len(list(found.refuse_doomed(items("/etc/a.jpg", "/data/b.jpg")))) == 2
     (said,) = found.findings()
     assert said.startswith("1 of 2 images would fail: /etc/a.jpg")
+
+
+def test_a_bucket_that_no_worker_reads_dooms_the_job_and_an_object_there_is_said():
+    expected = r"'s3://others/a.jpg' is in no bucket .*\(bucket, photos/\): add others.*--force"
+    with pytest.raises(SourceForbidden, match=expected):
+        list(inspection(workers=[worker()]).refuse_doomed(items("s3://others/a.jpg")))
+    found = inspection(workers=[worker()])
+    mixed = items("/etc/a.jpg", "s3://others/a.jpg", "s3://others/b.jpg", "s3://photos/b.jpg")
+    assert len(list(found.refuse_doomed(mixed))) == 4
+    files, objects = found.findings()
+    assert files.startswith("1 of 4 images would fail: /etc/a.jpg")
+    assert objects.startswith("2 of 4 images would fail: 's3://others/a.jpg' is in no bucket")
+
+
+def test_objects_are_not_judged_by_workers_that_do_not_say_or_are_not_there():
+    for workers in ([], [worker(), worker(s3_roots=None)]):
+        assert not fleet_of(*workers).is_outside("s3://others/a.jpg")
+    assert fleet_of(worker(), local_files=False).is_outside("s3://others/a.jpg")
+    assert not fleet_of(worker(), worker(s3_roots=("*",))).is_outside("s3://others/a.jpg")
 
 
 def test_a_callback_that_nobody_can_sign_is_refused():
@@ -191,14 +220,14 @@ def test_a_callback_that_nobody_can_sign_is_refused():
 
 
 def test_what_a_job_would_wait_for_is_said():
-    assert list(Fleet([worker()]).warnings(2)) == []
-    (said,) = Fleet([]).warnings()
+    assert list(fleet_of(worker()).warnings(2)) == []
+    (said,) = fleet_of().warnings()
     assert said.startswith("no worker is alive: the job waits until one starts")
-    (said,) = Fleet([worker(trouble="the disk is full")]).warnings()
+    (said,) = fleet_of(worker(trouble="the disk is full")).warnings()
     assert said == "no worker takes work: celery@a:1: the disk is full"
-    old = worker(newest_form=1, file_roots=None, signs_callbacks=None)
-    assert list(Fleet([old]).warnings(1)) == []
-    (said,) = Fleet([old]).warnings(2)
+    old = worker(newest_form=1, file_roots=None, s3_roots=None, signs_callbacks=None)
+    assert list(fleet_of(old).warnings(1)) == []
+    (said,) = fleet_of(old).warnings(2)
     assert "needs camfleet 0.2.0 or newer" in said
 
 
@@ -224,7 +253,7 @@ class Answers:
 
 def dry_run(answers, stream, workers=(), *, timeout=60, **order):
     order = {**ORDER, "models": [{"digest": "d"}], **order}
-    runner = DryRunner(order, [model()], Fleet(workers), answers, timeout, sample=True)
+    runner = DryRunner(order, [model()], fleet_of(*workers), answers, timeout, sample=True)
     return runner.run(stream, chunk_size=2, keep_duplicates=False, on_progress=lambda _count: None)
 
 

@@ -24,7 +24,8 @@ class Heartbeat:
 
     `interactive` returns how many interactive requests are in work, `trouble` why the worker
     takes no work, if so, `waits_for` what keeps it waiting. `owner` is the process as its leases
-    name it. `file_roots` and `signs_callbacks` are for producers, see `WorkerState`.
+    name it. `file_roots`, `s3_roots` and `signs_callbacks` are for producers, see
+    `WorkerState`.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Heartbeat:
         waits_for: Callable[[], str | None],
         owner: str,
         file_roots: tuple[str, ...] | None = None,
+        s3_roots: tuple[str, ...] | None = None,
         signs_callbacks: bool | None = None,
     ) -> None:
         self._heartbeats = heartbeats
@@ -56,6 +58,7 @@ class Heartbeat:
         self._waits_for = waits_for
         self._owner = owner
         self._file_roots = file_roots
+        self._s3_roots = s3_roots
         self._signs_callbacks = signs_callbacks
         self._started = time.time()
         self._seen: list[tuple[float, int]] = []
@@ -99,6 +102,7 @@ class Heartbeat:
             newest_form=NEWEST_FORM,
             waits_for=self._waits_for(),
             file_roots=self._file_roots,
+            s3_roots=self._s3_roots,
             signs_callbacks=self._signs_callbacks,
         )
 

@@ -17,6 +17,7 @@ from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerUnavailable
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobstore.results_parts import Outcomes
+from camfleet.jobstore.s3_roots import S3Roots
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
@@ -120,6 +121,7 @@ class Services:
             waits_for=lambda: self._waits.longest(_WAITS_SECONDS),
             owner=self.leases.owner,
             file_roots=tuple(map(os.path.realpath, settings.file_roots)),
+            s3_roots=settings.s3_roots,
             signs_callbacks=bool(settings.webhook_secret),
         )
         self.requests = RequestHolder(
@@ -165,20 +167,21 @@ class Services:
         return sum(queue.depth for queue in backlog.queues if queue.name in queues_of(kind))
 
     def _build_pipeline(self) -> Pipeline:
+        settings = self._settings
         return Pipeline(
             storage=self.storage,
             fetcher=Fetcher(
-                objects=ObjectReader(self.storage),
+                objects=ObjectReader(self.storage, S3Roots(settings.bucket, settings.s3_roots)),
                 web=WebReader(self.web),
-                files=FileReader(self._settings.file_roots),
-                max_bytes=self._settings.max_image_bytes,
+                files=FileReader(settings.file_roots),
+                max_bytes=settings.max_image_bytes,
             ),
             models=self.store,
             cache=self.cache,
             pools=self.pools,
             batcher=Batcher(self.metrics, gpu=bool(gpus())),
             metrics=self.metrics,
-            max_pixels=self._settings.max_image_pixels,
+            max_pixels=settings.max_image_pixels,
         )
 
     def _build_runner(

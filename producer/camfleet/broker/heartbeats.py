@@ -53,6 +53,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     waits_for: str | None = None
     file_roots: tuple[str, ...] | None = None
     signs_callbacks: bool | None = None
+    s3_roots: tuple[str, ...] | None = None
 
 
 class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
@@ -62,7 +63,8 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     of 0.1.0, which don't publish it; `newest_form` is the newest form of `contract.codec` that
     the worker reads. `waits_for` says what keeps it waiting at the moment, such as a store that
     is full, None if nothing does. `file_roots` are the folders that it reads images from,
-    `signs_callbacks` says whether it has a secret to sign them with: None where it doesn't say.
+    `s3_roots` the buckets and prefixes besides the settings' bucket, `signs_callbacks` says whether
+    it has a secret to sign them with: None where it doesn't say.
     """
 
     version: str | None = None
@@ -70,6 +72,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     waits_for: str | None = None
     file_roots: tuple[str, ...] | None = None
     signs_callbacks: bool | None = None
+    s3_roots: tuple[str, ...] | None = None
 
 
 class Heartbeats:
@@ -90,6 +93,7 @@ class Heartbeats:
             waits_for=fields.pop("waits_for"),
             file_roots=fields.pop("file_roots"),
             signs_callbacks=fields.pop("signs_callbacks"),
+            s3_roots=fields.pop("s3_roots"),
         )
         document = encode_json(HeartbeatDocument(**fields))
         with self._redis.pipeline() as pipe:
@@ -134,6 +138,7 @@ def _merge(document: str, about: str | None) -> WorkerState:
         waits_for=beside.waits_for,
         file_roots=beside.file_roots,
         signs_callbacks=beside.signs_callbacks,
+        s3_roots=beside.s3_roots,
     )
 
 

@@ -1,12 +1,14 @@
 """What the live workers say of themselves, for whoever is about to submit a job."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from camfleet.broker.heartbeats import WorkerState
 from camfleet.contract.codec import VERSIONS
+from camfleet.errors import CallerError, InvalidRequest, SourceForbidden
+from camfleet.jobstore.s3_roots import S3Roots
 
 _NO_WORKER = (
     "no worker is alive: the job waits until one starts "
@@ -17,15 +19,20 @@ _NO_WORKER = (
 class Fleet:
     """The workers that live when a job is submitted.
 
-    `local_files` says whether workers are to read the files that the sources name; `roots` are the
-    folders from which they do, None where that isn't known, as workers of 0.1.0 don't say it.
+    `bucket` is the settings' own. `local_files` says whether workers are to read the files that the
+    sources name; `roots` are the folders from which they do, None where that isn't known, as
+    workers of 0.1.0 don't say it. Likewise `objects` are those that workers read.
     """
 
-    def __init__(self, workers: Sequence[WorkerState], *, local_files: bool = True) -> None:
+    def __init__(
+        self, workers: Sequence[WorkerState], bucket: str, *, local_files: bool = True
+    ) -> None:
         self.workers = tuple(workers)
-        self.roots = _roots(self.workers) if local_files else None
+        self.roots = _union(worker.file_roots for worker in self.workers) if local_files else None
+        s3_roots = _union(worker.s3_roots for worker in self.workers)
+        self.objects = None if s3_roots is None else S3Roots(bucket, s3_roots)
         # What most URIs begin with that are surely not outside: to ask for each takes time.
-        self.prefixes = _beginnings(self.roots)
+        self.prefixes = _beginnings(self.roots, objects=self.objects is None)
 
     @property
     def can_answer(self) -> bool:
@@ -55,14 +62,32 @@ class Fleet:
         )
 
     def is_outside(self, uri: str) -> bool:
-        """Return whether a local file lies in no folder that any live worker reads from."""
+        """Return whether no live worker reads the local file or the object at `uri`."""
         if uri.startswith(self.prefixes):
             return False
+        if uri.startswith("s3://"):
+            return self._object_error(uri) is not None
         if uri.startswith("file:"):
             uri = unquote(urlsplit(uri).path)
         elif not uri.startswith("/"):
             return False
         return not uri.startswith(self.prefixes) and not self._is_inside(*os.path.split(uri))
+
+    def outside_error(self, uri: str) -> CallerError:
+        """Return what is wrong with a URI that is outside."""
+        folders = ", ".join(self.roots or ()) or "none"
+        return self._object_error(uri) or SourceForbidden(
+            f"{uri} is in no folder that workers read from ({folders}): add it to their "
+            "CAMFLEET_FILE_ROOTS (camfleet up --allow DIR), or upload the images (--upload)"
+        )
+
+    def _object_error(self, uri: str) -> CallerError | None:
+        if self.objects is None or not uri.startswith("s3://"):
+            return None
+        try:
+            return self.objects.error(uri)
+        except InvalidRequest as error:
+            return error
 
     def _is_inside(self, folder: str, name: str) -> bool:
         return f"{_resolve(folder)}/{name}".startswith(self.prefixes)
@@ -73,19 +98,20 @@ def _resolve(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def _roots(workers: Sequence[WorkerState]) -> tuple[str, ...] | None:
-    """Return the folders that workers read from, None where not all of them say it."""
-    said = [worker.file_roots for worker in workers]
-    if not said or None in said:
+def _union(said: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """Return what any worker reads from, None where there's none or not all of them say it."""
+    known = list(said)
+    if not known or None in known:
         return None
-    return tuple(dict.fromkeys(root for roots in said for root in roots or ()))
+    return tuple(dict.fromkeys(root for roots in known for root in roots or ()))
 
 
-def _beginnings(roots: Sequence[str] | None) -> tuple[str, ...]:
-    """Return what a URI begins with that is in one of the folders, or no local file."""
+def _beginnings(roots: Sequence[str] | None, *, objects: bool) -> tuple[str, ...]:
+    """Return what a URI begins with that isn't judged, or is in one of the folders."""
+    unjudged = ("http://", "https://", *(("s3://",) if objects else ()))
     if roots is None:
-        return ("",)
-    return ("s3://", "http://", "https://", *(f"{root.rstrip('/')}/" for root in roots))
+        return (*unjudged, "/", "file:")
+    return (*unjudged, *(f"{root.rstrip('/')}/" for root in roots))
 
 
 def _may_sign(worker: WorkerState) -> bool:

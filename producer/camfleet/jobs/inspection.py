@@ -1,10 +1,11 @@
 """Jobs that would fail: found before they start, as far as models and live workers tell."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from camfleet.contract.records import Item
-from camfleet.errors import CallerError, InvalidRequest, SourceForbidden
+from camfleet.errors import CallerError, InvalidRequest
 from camfleet.jobs.fleet import Fleet
 from camfleet.jobs.misfits import KnownModel, Targets, find_misfits
 
@@ -20,8 +21,8 @@ class Inspection:
         self._fleet = fleet
         self._targets = Targets(models)
         self._items = 0
-        self._outside = 0
-        self._first_outside = ""
+        self._outside: Counter[bool] = Counter()  # objects and local files
+        self._first_outside: dict[bool, str] = {}
         self.misfits = list(find_misfits(models, order))
         if reason := fleet.callback_error(order["callback"]):
             self.misfits.append(InvalidRequest(reason))
@@ -45,8 +46,8 @@ class Inspection:
             if item.target is not None:
                 self._targets.check(item.target)
             if not item.image_uri.startswith(prefixes) and is_outside(item.image_uri):
-                self._outside += 1
-                self._first_outside = self._first_outside or item.image_uri
+                self._outside[item.image_uri.startswith("s3://")] += 1
+                self._first_outside.setdefault(item.image_uri.startswith("s3://"), item.image_uri)
             yield item
 
     def refuse_doomed(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -67,13 +68,5 @@ class Inspection:
         """Yield a number of items and why they would fail."""
         if self._targets.first:
             yield self._targets.wrong, self._targets.first
-        if self._outside:
-            folders = ", ".join(self._fleet.roots or ()) or "none"
-            yield (
-                self._outside,
-                SourceForbidden(
-                    f"{self._first_outside} is in no folder that workers read from ({folders}): "
-                    "add it to their CAMFLEET_FILE_ROOTS (camfleet up --allow DIR), or upload the "
-                    "images (--upload)"
-                ),
-            )
+        for kind, count in self._outside.items():
+            yield count, self._fleet.outside_error(self._first_outside[kind])

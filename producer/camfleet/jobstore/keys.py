@@ -1,7 +1,7 @@
 """The layout of the bucket: every object key is made here, and all of them are deterministic.
 
 models/<digest>/card.toml, model.keras|.h5|.hdf5, golden, report.json
-models/<digest>/converted/<name>.tar                as a worker has converted it; may be deleted
+models/<digest>/converted/<name>.model              as a worker has converted it; may be deleted
 registry/<id>/<version>.json                        which digest a model id stands for
 jobs/<job>/job.json
 jobs/<job>/source.json                              what its sources hold that isn't in the job
@@ -20,6 +20,8 @@ import msgspec
 from camfleet.contract.codec import encode
 from camfleet.contract.outputs import Outputs
 from camfleet.contract.records import ChunkRef, JobRecord
+
+INTERNAL = ("models/", "registry/", "jobs/")  # no worker takes what is here for an image
 
 
 def model_prefix(digest: str) -> str:
@@ -43,7 +45,7 @@ def converted(digest: str, name: str = "") -> str:
 
     `name` says by what it was converted, and for what.
     """
-    return f"models/{digest}/converted/" + (f"{name}.tar" if name else "")
+    return f"models/{digest}/converted/" + (f"{name}.model" if name else "")
 
 
 def report(digest: str) -> str:

@@ -10,22 +10,27 @@ from camfleet.errors import (
     ObjectTooLarge,
     SourceForbidden,
 )
+from camfleet.jobstore.s3_roots import S3Roots
 from camfleet.storage.storage import Storage
 
 
 class ObjectReader:
-    """Reads images from object storage; safe to share by threads."""
+    """Reads images from the buckets that are open to workers; safe to share by threads."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, roots: S3Roots) -> None:
         self._storage = storage
+        self._roots = roots
 
     def read(self, uri: str, limit: int) -> tuple[bytes, str | None]:
         """Return the bytes of an object, at most `limit`, and its ETag.
 
-        `ImageNotFound`, `ImageTooLarge`. `SourceForbidden`: access denied. `ImageError`: a
-        malformed URI. `StorageUnavailable`.
+        `ImageNotFound`, `ImageTooLarge`. `SourceForbidden`: not open, or access denied.
+        `ImageError`: a malformed URI. `StorageUnavailable`.
         """
         try:
+            forbidden = self._roots.error(uri)
+            if forbidden:
+                raise forbidden
             stored = self._storage.get(uri, limit=limit)
         except ObjectMissing as error:
             raise ImageNotFound(str(error)) from error

@@ -1,0 +1,57 @@
+"""Which objects workers may read as images: those that the operator opened to them.
+
+Whoever names an image names an object, which a worker reads with rights that the sender of the
+message may not have. Open are the pictures and uploads of the settings' bucket, what else lies
+there beside camfleet's own records, and the buckets and prefixes in CAMFLEET_S3_ROOTS.
+"""
+
+import re
+from collections.abc import Iterable
+
+from camfleet.errors import CallerError, SourceForbidden
+from camfleet.jobstore import keys
+from camfleet.storage.place import split_uri
+
+ANY = "*"  # in the place of a root: every other bucket
+# A server or a proxy may take such parts for folders, and leave the prefix or the bucket.
+_DOTS = re.compile(r"(?:^|[/\\])(?:\.|%2e){1,2}(?:[/\\]|$)", re.IGNORECASE)
+
+
+class S3Roots:
+    """What is open: `roots` are `bucket`, `bucket/prefix` or `*`, `own` is the settings' bucket."""
+
+    def __init__(self, own: str, roots: Iterable[str]) -> None:
+        self._own = own
+        self._roots = tuple(f"{root.rstrip('/')}/" for root in roots if root != ANY)
+        self._any = ANY in roots
+
+    def __str__(self) -> str:
+        return ", ".join([self._own, *self._roots, *([ANY] if self._any else [])])
+
+    def error(self, uri: str) -> CallerError | None:
+        """Return why the object at `uri` may not be read, or None.
+
+        Buckets and keys are taken as they stand: a bucket of another spelling is another bucket.
+        Raises `InvalidRequest` for what isn't an `s3://` URI.
+        """
+        bucket, key = split_uri(uri)
+        if _DOTS.search(key):
+            return SourceForbidden(f"{uri!r} has a part `.` or `..`: name the object itself")
+        place = f"{bucket}/{key}"
+        if place.startswith(self._roots):
+            return None
+        if bucket == self._own:
+            return _internal(uri) if key.startswith(keys.INTERNAL) else None
+        if self._any:
+            return None
+        return SourceForbidden(
+            f"{uri!r} is in no bucket that workers read images from ({self}): add {bucket} to "
+            f"their CAMFLEET_S3_ROOTS, or copy the images to s3://{self._own}/"
+        )
+
+
+def _internal(uri: str) -> SourceForbidden:
+    return SourceForbidden(
+        f"{uri!r} is one of camfleet's own records, no image: workers read images from other "
+        f"prefixes of this bucket than {', '.join(keys.INTERNAL)}"
+    )
