@@ -43,11 +43,19 @@ code and message back into the class on the other side.
 import difflib
 from collections.abc import Iterable
 
+from camfleet.foreign import without_secrets
+
 
 class CamfleetError(Exception):
-    """Base of all errors that camfleet raises on purpose; `message` names thing and way out."""
+    """Base of all errors that camfleet raises on purpose; `message` names thing and way out.
+
+    Whatever URL a message quotes, it quotes it without passwords and signatures.
+    """
 
     code = "error"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(without_secrets(message))
 
     @property
     def message(self) -> str:

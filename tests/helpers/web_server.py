@@ -72,6 +72,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(200, b"short", Content_Length=size)
         self.close_connection = True
 
+    def banner(self, _: str) -> None:
+        """Answer as a server of another protocol does."""
+        self.wfile.write(b"SSH-2.0-geheim\r\n\r\n")
+        self.close_connection = True
+
+    def counted(self, _: str) -> None:
+        """Say twice, and differently, how long the answer is."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5, 731\r\n\r\nshort")
+        self.close_connection = True
+
+    def miscounted(self, _: str) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\ngeheim\r\n\r\n")
+        self.close_connection = True
+
     def chunked(self, sizes: str) -> None:
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")

@@ -19,7 +19,7 @@ WORKER = SIDES["camfleet_worker"] / "camfleet_worker"
 # From the top of the house to its ground: a room imports itself and rooms that stand below it.
 ABOVE_THE_LINE = ("cli", "aio", "client", "interactive", "jobs", "results", "sources")
 BELOW_THE_LINE = ("registry", "broker", "jobstore", "storage", "contract", "prefetch")
-GROUND = ("faultpoints", "settings", "addresses", "forks", "errors")
+GROUND = ("faultpoints", "settings", "addresses", "forks", "errors", "foreign")
 PRODUCER_ROOMS = (*ABOVE_THE_LINE, *BELOW_THE_LINE, *GROUND)
 WORKER_ROOMS = (
     "celery",
@@ -98,6 +98,7 @@ HOMES = {
         "camfleet/storage/boto.py",
         "camfleet/storage/errors.py",
     },
+    "cryptography": {"camfleet/local/seaweedfs_tls.py"},
     "obstore": {"camfleet/storage/errors.py", "camfleet/storage/obstore.py"},
     "redis": {
         "camfleet/broker/errors.py",

@@ -235,12 +235,19 @@ def test_numbers_of_unknown_range_are_refused(dtype: type) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"", b"<!DOCTYPE html>", b"%PDF-1.7", encoded(Image.new("RGB", (2, 2)), "PPM")],
-    ids=["nothing", "a web page", "a PDF", "a PPM"],
+    ("data", "what"),
+    [
+        (b"", "it is empty"),
+        (b" <!DOCTYPE html>geheim", "it has 22 bytes and looks like a web page or other markup"),
+        (b"%PDF-1.7 geheim", "it has 15 bytes and looks like a PDF document"),
+        (encoded(Image.new("RGB", (2, 2)), "PPM"), "it has 23 bytes"),
+        (b"geheim=1", "it has 8 bytes"),
+    ],
 )
-def test_what_is_no_image_of_an_accepted_kind_is_refused(data: bytes) -> None:
-    with pytest.raises(ImageUnreadable, match="JPEG, PNG, WebP, AVIF, BMP, GIF and TIFF"):
+def test_what_is_no_image_of_an_accepted_kind_is_refused_and_not_quoted(
+    data: bytes, what: str
+) -> None:
+    with pytest.raises(ImageUnreadable, match=rf"BMP, GIF and TIFF\): {what}$"):
         opened(data)
 
 

@@ -98,6 +98,12 @@ def test_an_image_is_one_field_whatever_its_name(image):
 
 def test_what_steers_a_terminal_is_written_out():
     assert text("a\x1b[2J\r\u2028b").endswith(r"a\u001b[2J\r\u2028b")
+    assert text("a\u202eb\u200bc\udcff").endswith(r"a\u202eb\u200bc\udcff")
+    assert parsed("a\x9b\u202eb")["message"] == "a\x9b\u202eb"
+    assert logs.JsonFormatter().format(record("a\x9b\u202eb")).isascii()
+    with logs.context(image="s3://b/\u202egnp.jpg"):
+        assert " image=s3://b/" not in text("x")
+        assert r'image="s3://b/\u202egnp.jpg" x' in text("x")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +112,7 @@ def test_what_steers_a_terminal_is_written_out():
         ("redis://:geheim@host:6379/0", "redis://**@host:6379/0"),
         ("https://user:geheim@host/a.png", "https://**@host/a.png"),
         ("s3://b/a.png?X-Amz-Signature=geheim&x=1", "s3://b/a.png?X-Amz-Signature=**&x=1"),
+        ("https://h/a?url=https%3A%2F%2Fo%2F%3Fsig%3Dgeheim", "https://h/a?url=**"),
         ("https://h/a.png?v=1&sig=geheim failed", "https://h/a.png?v=1&sig=** failed"),
         ("mail@host, a//b", "mail@host, a//b"),
     ],

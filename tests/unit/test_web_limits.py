@@ -29,6 +29,21 @@ def test_a_body_that_breaks_off_may_be_tried_again(site: Site) -> None:
         reader().read(site.url("/announced/900"), LIMIT)
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/banner", "Connection aborted: BadStatusLine"),
+        ("/miscounted", "Connection broken: InvalidChunkLength"),
+        ("/counted", "a header is broken"),
+    ],
+)
+def test_what_a_server_of_another_kind_sends_is_not_quoted(
+    path: str, reason: str, site: Site
+) -> None:
+    with pytest.raises(SourceUnreachable, match=f"{path}: {reason}$"):
+        reader().read(site.url(path), LIMIT)
+
+
 @pytest.mark.parametrize("path", ["/silent", "/dripping/head", "/dripping/body"])
 def test_the_time_limit_holds_however_slowly_a_server_answers(path: str, site: Site) -> None:
     start = time.monotonic()

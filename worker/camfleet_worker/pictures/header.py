@@ -34,6 +34,15 @@ _MAGIC = {
     "Photoshop": rb"8BPS",
     "camera raw": rb"FUJIFILMCCD-RAW|II[RU]\0|IIRO|\0MRM",
 }
+_NO_IMAGES = {  # what servers and folders have in the place of images
+    b"<svg": "a drawing (SVG)",
+    b"<?xml": "XML",
+    b"<": "a web page or other markup",
+    b"%pdf": "a PDF document",
+    b"{": "JSON",
+    b"pk\3\4": "a ZIP archive",
+    b"\x1f\x8b": "a gzip file",
+}
 _PLUGINS: dict[str, Callable[[IO[bytes]], ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -89,8 +98,18 @@ def kind_of(data: bytes, uri: str) -> str:
         return str(kind)
     if kind is not None:
         raise ImageUnreadable(f"{uri} is a {kind} file, {_WAY_OUT}")
-    start = f"it starts with {data[:12]!r}" if data else "it is empty"
-    raise ImageUnreadable(f"{uri} is not an image that camfleet reads ({ACCEPTED}): {start}")
+    raise ImageUnreadable(
+        f"{uri} is not an image that camfleet reads ({ACCEPTED}): {_what_else(data)}"
+    )
+
+
+def _what_else(data: bytes) -> str:
+    """Return what a file that is no image looks like; what it holds is nobody's business here."""
+    if not data:
+        return "it is empty"
+    start = data[:64].lstrip().lower()
+    kind = next((kind for magic, kind in _NO_IMAGES.items() if start.startswith(magic)), None)
+    return f"it has {len(data)} bytes" + (f" and looks like {kind}" if kind else "")
 
 
 _WAY_OUT = f"which camfleet doesn't read; convert it to JPEG (it reads {ACCEPTED})"

@@ -7,7 +7,6 @@
 import json
 import logging
 import os
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
+
+from camfleet.foreign import visible, without_secrets
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,6 @@ class Place:
 
 _NOWHERE = Place()
 _place = ContextVar("camfleet_place", default=_NOWHERE)
-
-# Line breaks and terminal controls: a message must not look like two, nor like somebody else's.
-_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
-_ESCAPES = {code: rf"\u{code:04x}" for code in _CONTROLS} | {9: r"\t", 10: r"\n", 13: r"\r"}
-_USER = re.compile(r"//[^/?#\s]*@")
-_SIGNATURE = re.compile(
-    r"([?&][^=&?\s]*(?:signature|credential|token|secret|password|sig)=)[^&\s'\"]+", re.IGNORECASE
-)
 
 
 @contextmanager
@@ -70,14 +63,15 @@ class _Formatter(logging.Formatter):
 class TextFormatter(_Formatter):
     """`TIME LEVEL LOGGER job=X chunk=0:3 image=URI MESSAGE`, the lines of a traceback after `| `.
 
-    Every line starts with time and place, so that no message can pass for a line of its own.
+    Every line starts with time and place, so that no message can pass for a line of its own, and
+    no sign in it steers a terminal.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={_quote(value)}" for name, value in _fields().items())
         head = f"{self.time(record)} {record.levelname} {record.name} {fields} "
         lines = [self.message(record), *(f"| {line}" for line in self.trace(record).splitlines())]
-        return "\n".join(head + _escape(_without_secrets(line)) for line in lines)
+        return "\n".join(head + visible(without_secrets(line)) for line in lines)
 
 
 class JsonFormatter(_Formatter):
@@ -90,9 +84,9 @@ class JsonFormatter(_Formatter):
             "logger": record.name,
             "process": record.process,
             "thread": record.threadName,
-            "message": _without_secrets(self.message(record)),
+            "message": without_secrets(self.message(record)),
             **_fields(),
-            "exception": _without_secrets(self.trace(record)) or None,
+            "exception": without_secrets(self.trace(record)) or None,
         }
         return json.dumps(line)
 
@@ -138,21 +132,16 @@ def _log_uncaught(args: threading.ExceptHookArgs) -> None:
 
 
 def _fields() -> dict[str, str | None]:
-    return {name: value and _without_secrets(value) for name, value in vars(place()).items()}
+    return {name: value and without_secrets(value) for name, value in vars(place()).items()}
 
 
 def _quote(value: str | None) -> str:
     """Return a field that can't be taken for two: as JSON if it holds a space or a quote."""
     if value is None:
         return "-"
-    plain = value.isprintable() and value not in ("", "-") and not {" ", '"'} & set(value)
-    return value if plain else _escape(json.dumps(value, ensure_ascii=False))
-
-
-def _escape(text: str) -> str:
-    return text if text.isprintable() else text.translate(_ESCAPES)
-
-
-def _without_secrets(text: str) -> str:
-    """Return `text` without the passwords and signatures of URLs."""
-    return _SIGNATURE.sub(r"\1**", _USER.sub("//**@", text))
+    plain = (
+        value == visible(value)
+        and value not in ("", "-")
+        and not any(sign.isspace() or sign == '"' for sign in value)
+    )
+    return value if plain else visible(json.dumps(value, ensure_ascii=False))

@@ -13,6 +13,7 @@ from urllib3 import exceptions as broken
 from urllib3.util import Retry, Timeout, Url, parse_url
 
 from camfleet.errors import ImageError, SourceForbidden, SourceUnreachable
+from camfleet.foreign import shown_url
 from camfleet.settings import Settings
 from camfleet_worker.web.guard import Address, Guard, is_private, is_public, resolve
 
@@ -26,7 +27,7 @@ _MAX_RETRY_AFTER = 40  # characters: a number of seconds or a date
 class Got:
     """What a server answers to a GET, after redirects.
 
-    `shown` is the URL without a password, for messages. Where the status isn't one of `WHOLE`, all
+    `shown` is the URL without its secrets, for messages. Where the status isn't one of `WHOLE`, all
     else is left empty. `body` is `None` where it's longer than the limit; `announced` is its length
     by the headers, 0 if they don't say.
     """
@@ -84,7 +85,7 @@ class WebClient:
         """
         deadline = time.monotonic() + self._seconds
         late = f"does not arrive within {self._seconds:g} s (CAMFLEET_FETCH_TIMEOUT)"
-        with _translate_errors(_shown(uri), late):
+        with _translate_errors(shown_url(uri), late):
             start = url = _parse(uri)
             secret = _secret(url)
             for _ in range(MAX_REDIRECTS + 1):
@@ -96,11 +97,11 @@ class WebClient:
                     answer.read(_BLOCK, decode_content=False)  # frees the connection, mostly
                     target = answer.get_redirect_location()
                     if not target:
-                        return Got(answer.status, _shown(url.url), b"", 0, "")
+                        return Got(answer.status, shown_url(url.url), b"", 0, "")
                     url = _parse(urljoin(url.url, _location(target)))
                 finally:
                     answer.close()
-        raise ImageError(f"{_shown(uri)} redirects more than {MAX_REDIRECTS} times")
+        raise ImageError(f"{shown_url(uri)} redirects more than {MAX_REDIRECTS} times")
 
     def post(self, uri: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Posted:
         """Post `body` to `uri` and return what the answer's head says; its body is left unread.
@@ -156,7 +157,7 @@ def _read(answer: BaseHTTPResponse, url: Url, limit: int) -> Got:
     announced = int(length[:18]) if length.isdecimal() else 0
     body = _body(answer, limit) if announced <= limit else None
     etag = answer.headers.get("ETag", "")
-    return Got(answer.status, _shown(url.url), body, announced, etag)
+    return Got(answer.status, shown_url(url.url), body, announced, etag)
 
 
 def _body(answer: BaseHTTPResponse, limit: int) -> bytes | None:
@@ -171,7 +172,7 @@ def _body(answer: BaseHTTPResponse, limit: int) -> bytes | None:
 def _parse(text: str) -> Url:
     url = parse_url(text)
     if url.scheme not in ("http", "https"):
-        raise SourceForbidden(f"{_shown(text)[:200]!r} is neither http nor https")
+        raise SourceForbidden(f"{shown_url(text)[:200]!r} is neither http nor https")
     if not url.host:
         raise broken.LocationValueError("it names no host")
     return url
@@ -192,11 +193,6 @@ def _location(header: str) -> str:
 
 def _origin(url: Url) -> tuple[str | None, str | None, int | None]:
     return url.scheme, url.host, url.port
-
-
-def _shown(url: str) -> str:
-    """Return `url` for a message, without a password in it."""
-    return re.sub(r"//[^/?#]*@", "//", url)
 
 
 def _server(url: str) -> str:
@@ -221,6 +217,19 @@ def _is_public_or_private(address: Address) -> bool:
     return is_public(address) or is_private(address)
 
 
+def _reason(error: broken.HTTPError) -> str:
+    """Return what went wrong, without a word of what the server sent."""
+    if isinstance(error, broken.InvalidHeader):
+        return "a header is broken"
+    if not isinstance(error, broken.ProtocolError):
+        return str(error)[:200]
+    what, *causes = (*error.args, "")
+    cause = causes[0]
+    ours = isinstance(cause, OSError) or type(cause) is broken.IncompleteRead
+    reason = str(cause) if ours else type(cause).__name__
+    return str(what).partition(":")[0].rstrip(".") + (f": {reason}" if cause else "")
+
+
 @contextmanager
 def _translate_errors(shown: str, late: str) -> Iterator[None]:
     """Turn what urllib3 raises into camfleet's errors; `late` says what a timeout means."""
@@ -228,9 +237,11 @@ def _translate_errors(shown: str, late: str) -> Iterator[None]:
         yield
     except (broken.TimeoutError, TimeoutError) as error:
         raise SourceUnreachable(f"{shown} {late}") from error
+    except broken.LocationParseError as error:  # whose message shows all of it
+        raise ImageError(f"{shown} is not a URL") from error
     except broken.LocationValueError as error:
         raise ImageError(f"{shown} is not a URL: {error}") from error
     except broken.HTTPError as error:
-        raise SourceUnreachable(f"{shown}: {str(error)[:200]}") from error
+        raise SourceUnreachable(f"{shown}: {_reason(error)}") from error
     except ValueError as error:  # of urljoin, and of names that IDNA can't encode
         raise ImageError(f"{shown} is not a URL: {error}") from error

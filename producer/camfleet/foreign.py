@@ -1,0 +1,97 @@
+"""Text that others wrote, made fit for people: nothing that steers a terminal, no secrets of URLs.
+
+Labels, URIs, ETags and what servers say come from strangers. Whoever shows such text, in a terminal
+or a log, uses these functions. What programs read, such as JSON, CSV and rows, has it as it is.
+"""
+
+import re
+import unicodedata
+from urllib.parse import unquote
+
+HIDDEN = "**"
+
+# Signs without any width that count as letters or marks; formats and controls aren't printable.
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+_SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
+
+_USER = re.compile(r"((?<=:)[/\\]+|//)[^/\\?#\s]*@")
+_USER_OF_URL = re.compile(r"//[^/?#]*@")
+_PARAMETER = re.compile(r"([?&;#])([^=&;#?\s'\"<>]+)=([^&;#\s'\"<>]+)")
+_ENCODED = re.compile(  # of a whole URL within a path
+    r"%(?:25)*(?:3F|26|3B|23)([\w.-]+)%(?:25)*3D([^&;#\s'\"<>]+)", re.ASCII | re.IGNORECASE
+)
+_NAMES = (  # of parameters, in lower case and letters only
+    *("signature", "credential", "token", "secret", "passw", "pwd", "oauth", "session", "jwt"),
+    *("policy", "hmac", "accesskey", "accessid", "apikey", "keypair", "subscriptionkey"),
+)
+_WHOLE_NAMES = {"auth", "authorization", "pass", "sign", "hdnts", "hdnea", "hdntl"}
+_OPAQUE = re.compile(r"[\w%+=~]{32,}|[\w%+=~-]{38,}|eyJ[\w.-]+", re.ASCII)  # a UUID has 36
+_DECODINGS = 4  # that a value may need
+
+
+def visible(text: str) -> str:
+    r"""Return text of which every sign shows; the others are escaped as JSON does, `\u001b`.
+
+    These are controls, line breaks, signs of no width, those that turn the direction of writing,
+    and halves of surrogate pairs.
+    """
+    if text.isprintable() and (text.isascii() or not _UNSEEN.intersection(text)):
+        return text
+    return "".join(sign if _shows(sign) else _escaped(sign) for sign in text)
+
+
+def without_secrets(text: str) -> str:
+    """Return text without the passwords and signatures of the URLs in it.
+
+    `**` stands for a user with password, and for the value of a parameter that says by its name
+    that it's secret, looks like a key, or is a URL with such a parameter.
+    """
+    if "@" in text:
+        text = _USER.sub(rf"\1{HIDDEN}@", text)
+    if "=" in text:
+        text = _PARAMETER.sub(_hide_value, text)
+    return _ENCODED.sub(_hide_value, text) if "%" in text else text
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without its secrets; unlike those within a text it may have spaces."""
+    return without_secrets(_USER_OF_URL.sub(f"//{HIDDEN}@", url, count=1))
+
+
+def _shows(sign: str) -> bool:
+    shows = sign.isprintable() or unicodedata.category(sign) == "Zs"  # a space of some width
+    return shows and sign not in _UNSEEN
+
+
+def _escaped(sign: str) -> str:
+    pair = sign.encode("utf-16-be", "surrogatepass").hex()
+    return _SHORT.get(sign) or "".join(
+        rf"\u{pair[place : place + 4]}" for place in range(0, len(pair), 4)
+    )
+
+
+def _hide_value(found: re.Match[str]) -> str:
+    """Return a parameter, with `**` for a value that is secret; the value is the last group."""
+    *_, name, value = found.groups()
+    whole = found[0]
+    return whole.removesuffix(value) + HIDDEN if _is_secret(name, value) else whole
+
+
+def _is_secret(name: str, value: str) -> bool:
+    letters = "".join(filter(str.isalpha, unquote(name))).lower()
+    if (
+        letters in _WHOLE_NAMES
+        or letters.endswith("sig")
+        or any(word in letters for word in _NAMES)
+    ):
+        return True
+    return _OPAQUE.fullmatch(value) is not None or _holds_secrets(value)
+
+
+def _holds_secrets(value: str) -> bool:
+    """Return whether an encoded value is a URL with secrets, or encoded too often to tell."""
+    plain = value
+    for _ in range(_DECODINGS):
+        if plain == (plain := unquote(plain)):
+            return plain != value and without_secrets(plain) != plain
+    return True
