@@ -31,15 +31,10 @@ def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = F
     file's configuration is read first, and anything that would run code not named is refused.
     """
     check_model_file(path)
-    if custom_code and not allowed:
-        raise ModelRefused(
-            f"the card asks for custom code ({', '.join(custom_code)}), which this worker does not "
-            "run: its operator would have to set CAMFLEET_ALLOW_CUSTOM_CODE=1"
-        )
-    objects = dict(map(_import, (name for name in custom_code if name != LAMBDA)))
+    objects = custom_objects(custom_code, allowed=allowed)
     lambdas = LAMBDA in custom_code
     with refusing(f"{path.name} can't be read"):
-        _check_configuration(path, set(objects), lambdas=lambdas)
+        checked(configuration(path), set(objects), lambdas=lambdas, name=path.name)
         _check_age(path)
     with warnings.catch_warnings():
         # Old files hold arguments and input structures that today's Keras warns about.
@@ -55,30 +50,42 @@ def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = F
             ) from error
 
 
-def _check_configuration(path: Path, named: set[str], *, lambdas: bool) -> None:
-    for reference in references(configuration(path)):
+def custom_objects(custom_code: Sequence[str], *, allowed: bool) -> dict[str, Any]:
+    """Return the classes and functions that a card names; raise `ModelRefused`."""
+    if custom_code and not allowed:
+        raise ModelRefused(
+            f"the card asks for custom code ({', '.join(custom_code)}), which this worker does not "
+            "run: its operator would have to set CAMFLEET_ALLOW_CUSTOM_CODE=1"
+        )
+    return dict(map(_import, (name for name in custom_code if name != LAMBDA)))
+
+
+def checked(config: Any, named: set[str], *, lambdas: bool, name: str) -> Any:
+    """Return the configuration of the file `name` if it would run only code that is `named`."""
+    for reference in references(config):
         kind = plain_kind(reference)
         module = str(reference.get("module") or "keras")
         library = module.partition(".")[0]
         if kind == "Lambda" and not lambdas:
             raise UnsupportedModelFile(
-                f"{path.name} has a Lambda layer, which is code inside the file and is not run: "
+                f"{name} has a Lambda layer, which is code inside the file and is not run: "
                 "replace it by a layer of Keras' own (Rescaling, Activation, ...) and save again, "
                 'or trust the file\'s code in the card (custom_code = ["lambda"]) and on the '
                 "workers (CAMFLEET_ALLOW_CUSTOM_CODE=1)"
             )
         if module == "__main__" and kind not in named:
             raise UnsupportedModelFile(
-                f"{path.name} asks for {kind}, which was defined in a script: put it into a module "
+                f"{name} asks for {kind}, which was defined in a script: put it into a module "
                 "that is installed on the workers and name it in the card "
                 f'(custom_code = ["MODULE:{kind}"])'
             )
         if library not in _KNOWN_LIBRARIES and kind not in named:
             raise UnsupportedModelFile(
-                f"{path.name} asks for {module}.{kind}, which is not Keras' own: name it "
+                f"{name} asks for {module}.{kind}, which is not Keras' own: name it "
                 f'in the card (custom_code = ["{module}:{kind}"]), or rebuild the model '
                 "from Keras' own layers"
             )
+    return config
 
 
 def _check_age(path: Path) -> None:
