@@ -98,3 +98,20 @@ def test_a_store_that_refuses_all_of_us_is_waited_for(beside, front, stored):
     front.trouble = lambda _method, _path: None
     order.check()
     wait_until(lambda: camfleet(beside, "health", "--json")["healthy"], 30)
+
+
+def test_a_cancelled_job_lets_go_of_a_worker_that_waits_for_the_store(beside, front, stored):
+    front.trouble = lambda _method, _path: 403
+    said = len(beside.only.said())
+    order = submitted(beside, stored)
+    beside.only.says("waiting 2 s", said)
+    order.job.cancel()
+    beside.only.says("stopped: its job is cancelled", said)
+
+    def idle():
+        (worker,) = camfleet(beside, "workers", "--json")
+        return not worker["chunks"]
+
+    wait_until(idle, 60)
+    front.trouble = lambda _method, _path: None
+    assert order.job.status().state == "cancelled"

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from camfleet.broker import keys
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
@@ -150,3 +151,14 @@ def test_what_is_in_work_shows_before_it_is_counted_and_never_twice(ledger):
     assert (ledger.progress(job.job_id).done, ledger.progress(job.job_id).in_work) == (0, 4)
     ledger.commit(job.job_id, 0, totals({OK: 5}))
     assert (ledger.progress(job.job_id).done, ledger.progress(job.job_id).in_work) == (5, 0)
+
+
+def test_the_events_of_a_cancelled_job_end_with_that(ledger, redis):
+    job = record()
+    ledger.open(job)
+    ledger.commit(job.job_id, 0, totals({OK: 5}))
+    ledger.cancel(job.job_id)
+    ledger.commit(job.job_id, 1, totals({OK: 5}))  # was in work
+    events = [fields["event"] for _, fields in redis.xrange(keys.events(job.job_id))]
+    assert events == ["chunk", "cancelled"]
+    assert ledger.progress(job.job_id).done == 10

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
-from camfleet.broker.leases import BLAMED_AT
+from camfleet.broker.leases import BLAMED_AT, Leases
 from camfleet.contract.records import ChunkRef, Item
 from camfleet.contract.results import Result
 from camfleet.errors import (
@@ -22,10 +22,10 @@ from camfleet.errors import (
 from camfleet.jobstore import keys, parquet
 from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.merging import merge, model_broke, positions
-from camfleet_worker.chunks.run import ChunkRun, JobCancelled, Stores
+from camfleet_worker.chunks.run import ChunkRun, JobCancelled
 from camfleet_worker.pipeline.image import RunHooks
 from camfleet_worker.pipeline.pipeline import Pipeline
-from camfleet_worker.process.retrying import Insist, patient
+from camfleet_worker.process.retrying import patient
 from camfleet_worker.process.shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
@@ -53,19 +53,16 @@ class ChunkExplainer:
     def __init__(
         self,
         *,
-        stores: Stores,
+        leases: Leases,
         pipeline: Pipeline,
         streak: FailureStreak,
         shutdown: Shutdown,
-        insist: Insist,
         reach: Callable[[str], None],
     ) -> None:
-        self._stores = stores.patient(insist)
-        self._pipeline = patient(pipeline, insist)
-        self._leases = stores.leases  # doesn't wait
+        self._leases = leases  # doesn't wait
+        self._pipeline = pipeline
         self._streak = streak
         self._shutdown = shutdown
-        self._insist = insist
         self._reach = reach
         self._turn = threading.Lock()  # one image alone is in work carefully, in this process
 
@@ -92,7 +89,7 @@ class ChunkExplainer:
         items = self._items(run)
         if run.before is None:
             return _Task(items, list(range(len(items))))
-        retry = self._stores.records.retry_of(run.ref, run.number)
+        retry = run.stores.records.retry_of(run.ref, run.number)
         places = positions(run.before.images, retry.wants)
         return _Task([items[place] for place in places], places)
 
@@ -100,44 +97,44 @@ class ChunkExplainer:
         """Return the chunk's items; tell the job where its manifest part is gone or damaged."""
         key = keys.manifest_part(run.ref.job_id, run.ref.part)
         try:
-            data = self._stores.storage.get(key).data
+            data = run.stores.storage.get(key).data
             return parquet.read_manifest(data, run.record.items_of(run.ref.part))
         except (ObjectMissing, ObjectDamaged, InvalidRequest) as error:
             lost = (
                 f"{key} can't be read ({error}), so that its images aren't known: put it back, or "
                 "cancel the job and submit it again"
             )
-            self._stores.ledger.note_trouble(run.ref.job_id, run.number, lost)
+            run.stores.ledger.note_trouble(run.ref.job_id, run.number, lost)
             raise
 
     def _explain_items(self, run: ChunkRun, items: list[Item]) -> list[Result]:
-        hooks = RunHooks(check=partial(self._check, run), insist=self._insist)
+        hooks = RunHooks(check=partial(self._check, run), insist=run.insist)
         if run.attempt < CAREFUL_FROM:
-            return self._pipeline.explain_items(items, run.query, hooks)
+            return patient(self._pipeline, run.insist).explain_items(items, run.query, hooks)
         if run.attempt > GIVE_UP_AFTER:
             return self._pipeline.refuse(items, run.query, WorkerKilled(_KILLED_CHUNK))
         return self._explain_carefully(run, items, hooks)
 
     def _explain_carefully(self, run: ChunkRun, items: list[Item], hooks: RunHooks) -> list[Result]:
-        killers = self._stores.leases.killers(run.ref)
+        killers = run.stores.leases.killers(run.ref)
         blamed = f", without items {sorted(killers)}: a process died of each" if killers else ""
         logger.warning("%s: attempt %d, image by image%s", run.ref, run.attempt, blamed)
         with self._own_turn(run), self._unmark(run.ref):
-            return self._pipeline.explain_carefully(
+            return patient(self._pipeline, run.insist).explain_carefully(
                 items,
                 run.query,
                 hooks,
                 refused=dict.fromkeys(killers, WorkerKilled(_KILLED_IMAGE)),
-                mark=partial(self._stores.leases.mark, run.ref),
+                mark=partial(run.stores.leases.mark, run.ref),
             )
 
     def _check(self, run: ChunkRun, explained: int) -> None:
         """Before a batch: end the run if it must end, else say how far it is."""
         self._reach("batch")
         self._shutdown.check()
-        if self._stores.ledger.is_cancelled(run.ref.job_id):
+        if run.stores.ledger.is_cancelled(run.ref.job_id):
             raise JobCancelled(f"job {run.ref.job_id} is cancelled")
-        self._stores.ledger.note_work(run.ref.job_id, run.number, explained)
+        run.stores.ledger.note_work(run.ref.job_id, run.number, explained)
         run.note(explained)
 
     @contextmanager

@@ -19,30 +19,6 @@ class JobCancelled(Exception):
 
 
 @dataclass(frozen=True)
-class ChunkRun:
-    """One attempt at a leased chunk.
-
-    `before` is the results part that lay in storage when it began; `note` takes the number of
-    images explained so far.
-    """
-
-    ref: ChunkRef
-    attempt: int
-    record: JobRecord
-    before: Outcome | None
-    note: Callable[[int], None]
-
-    @property
-    def number(self) -> int:
-        """Return the chunk's number within the job."""
-        return self.record.number(self.ref)
-
-    @property
-    def query(self) -> Query:
-        return Query.of(self.record.models[self.ref.model], self.record)
-
-
-@dataclass(frozen=True)
 class Stores:
     """Where a job lies: its documents in storage, its fast view in Redis."""
 
@@ -61,3 +37,30 @@ class Stores:
             leases=patient(self.leases, insist),
             records=patient(self.records, insist),
         )
+
+
+@dataclass(frozen=True)
+class ChunkRun:
+    """One attempt at a leased chunk.
+
+    `before` is the results part that lay in storage when it began; `note` takes the number of
+    images explained so far. `stores` wait through outages, as `insist` does, unless the job is
+    cancelled meanwhile.
+    """
+
+    ref: ChunkRef
+    attempt: int
+    record: JobRecord
+    before: Outcome | None
+    note: Callable[[int], None]
+    stores: Stores
+    insist: Insist
+
+    @property
+    def number(self) -> int:
+        """Return the chunk's number within the job."""
+        return self.record.number(self.ref)
+
+    @property
+    def query(self) -> Query:
+        return Query.of(self.record.models[self.ref.model], self.record)

@@ -14,7 +14,7 @@ from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.chunks.run import ChunkRun, JobCancelled, Stores
 from camfleet_worker.process import logs
-from camfleet_worker.process.retrying import Insist
+from camfleet_worker.process.retrying import Insist, insist_unless
 from camfleet_worker.process.shutdown import WorkerStops
 from camfleet_worker.prometheus import Ending, Metrics
 
@@ -43,8 +43,7 @@ class ChunkRunner:
         insist: Insist,
         reach: Callable[[str], None],
     ) -> None:
-        self._stores = stores.patient(insist)
-        self._leases = stores.leases  # doesn't wait
+        self._stores = stores
         self._explainer = explainer
         self._renewer = renewer
         self._streak = streak
@@ -61,7 +60,7 @@ class ChunkRunner:
         where the chunk can't go back, or wasn't begun.
         """
         with logs.context(job=ref.job_id, chunk=f"{ref.model}:{ref.part}"):
-            attempt = self._stores.leases.take(ref)
+            attempt = self._insist(partial(self._stores.leases.take, ref))
             if not attempt:
                 logger.info("%s is another worker's", ref)
                 return
@@ -97,37 +96,45 @@ class ChunkRunner:
 
     def _run(self, ref: ChunkRef, attempt: int, note: Callable[[int], None]) -> Ending:
         """Explain, then store the results part, then count: the order keeps totals exact."""
-        if not self._stores.records.is_needed(ref):
+        insist = insist_unless(self._insist, partial(self._check_cancelled, ref.job_id))
+        stores = self._stores.patient(insist)
+        if not stores.records.is_needed(ref):
             logger.info("%s was done before, or its job is cancelled", ref)
             return "repeated"
-        run = self._begin(ref, attempt, note)
+        record = stores.records.job(ref.job_id)
+        stores.ledger.begin(ref.job_id)
+        before = _find(stores, record, ref)
+        run = ChunkRun(ref, attempt, record, before, note, stores, insist)
         outcome = run.before
         if outcome is None or outcome.retry < ref.retry:
             rows = self._explainer.explain(run)
             self._reach("explained")
-            outcome = self._stores.outcomes.store(run.record, ref, rows, run.before)
+            outcome = stores.outcomes.store(record, ref, rows, before)
             self._reach("stored")
-        totals = self._stores.outcomes.totals(run.record, ref, outcome)
-        first = self._stores.ledger.commit(ref.job_id, run.number, totals, retry=ref.retry)
+        totals = stores.outcomes.totals(record, ref, outcome)
+        first = stores.ledger.commit(ref.job_id, run.number, totals, retry=ref.retry)
         self._reach("counted")
         logger.info("%s: %d images, attempt %d", ref, len(outcome.images), attempt)
         return "counted" if first else "repeated"
 
-    def _begin(self, ref: ChunkRef, attempt: int, note: Callable[[int], None]) -> ChunkRun:
-        record = self._stores.records.job(ref.job_id)
-        self._stores.ledger.begin(ref.job_id)
-        return ChunkRun(ref, attempt, record, self._find(record, ref), note)
+    def _check_cancelled(self, job_id: str) -> None:
+        """Raise `JobCancelled` if Redis says so; without it the work goes on waiting."""
+        with suppress(ServiceError):
+            if self._stores.ledger.is_cancelled(job_id):
+                raise JobCancelled(f"job {job_id} is cancelled")
 
     def _uncount(self, ref: ChunkRef) -> None:
         with suppress(ServiceError):
-            self._leases.uncount(ref)
+            self._stores.leases.uncount(ref)
 
-    def _find(self, record: JobRecord, ref: ChunkRef) -> Outcome | None:
-        try:
-            found = self._stores.outcomes.find(record, ref)
-            if found is not None and found.retry < ref.retry:
-                parquet.read_results(found.data)  # some of its rows stay
-        except ObjectDamaged as error:
-            logger.warning("%s; this worker runs them", error)
-            return None
-        return found
+
+def _find(stores: Stores, record: JobRecord, ref: ChunkRef) -> Outcome | None:
+    """Return the chunk's part as it lies in storage; None also where it's damaged."""
+    try:
+        found = stores.outcomes.find(record, ref)
+        if found is not None and found.retry < ref.retry:
+            parquet.read_results(found.data)  # some of its rows stay
+    except ObjectDamaged as error:
+        logger.warning("%s; this worker runs them", error)
+        return None
+    return found

@@ -23,10 +23,12 @@ for position = 8, #ARGV, 2 do
 end
 local chunks_done = redis.call('HINCRBY', KEYS[1], 'chunks_done', 1)
 local complete = chunks_done == tonumber(redis.call('HGET', KEYS[1], 'chunks'))
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'event', 'chunk', 'chunk', chunk,
-  'retry', retry, 'ok', ARGV[5], 'no_evidence', ARGV[6], 'failed', ARGV[7], 'done', done)
 local cancelled = redis.call('HEXISTS', KEYS[1], 'cancelled_at') == 1
-if complete and not cancelled then  -- a cancelled job has ended before
+if not cancelled then  -- otherwise the job has ended before, and with it its events
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', 10000, '*', 'event', 'chunk', 'chunk', chunk,
+    'retry', retry, 'ok', ARGV[5], 'no_evidence', ARGV[6], 'failed', ARGV[7], 'done', done)
+end
+if complete and not cancelled then
   local time = redis.call('TIME')
   local now = time[1] + time[2] / 1e6
   redis.call('HSET', KEYS[1], 'finished_at', now)
