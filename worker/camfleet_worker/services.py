@@ -192,7 +192,6 @@ class Services:
         shutdown: Shutdown,
     ) -> ChunkRunner:
         reach = FaultPoints(self._settings.fault_dir).reach
-        insist = self._insist
         streak = FailureStreak(self._settings.stop_after_failed, admission.close)
         stores = Stores(
             storage=self.storage,
@@ -202,11 +201,10 @@ class Services:
             records=records,
         )
         explainer = ChunkExplainer(
-            stores=stores,
+            leases=self.leases,
             pipeline=self.pipeline,
             streak=streak,
             shutdown=shutdown,
-            insist=insist,
             reach=reach,
         )
         return ChunkRunner(
@@ -216,6 +214,6 @@ class Services:
             streak=streak,
             metrics=self.metrics,
             publish=publish,
-            insist=insist,
+            insist=self._insist,
             reach=reach,
         )
