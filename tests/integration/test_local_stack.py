@@ -196,7 +196,7 @@ def test_valkey_wants_its_password_and_never_evicts(settings):
 
 def test_secrets_are_in_private_files_and_in_no_command_line(stack):
     private = [stack.data / "env", stack.data / "credentials.json", *stack.data.glob("config/*")]
-    assert [oct(path.stat().st_mode & 0o777) for path in private] == ["0o600"] * 5
+    assert [oct(path.stat().st_mode & 0o777) for path in private] == ["0o600"] * 7
     secrets = json.loads((stack.data / "credentials.json").read_text()).values()
     for process in stack.processes.values():
         assert not any(secret in " ".join(process.args) for secret in secrets)

@@ -22,6 +22,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from camfleet.errors import StackError
+from camfleet.local import private
 
 HOST = "127.0.0.1"
 _GRPC = 10_000  # SeaweedFS listens for gRPC at each of its ports plus this
@@ -44,7 +45,7 @@ class Credentials:
         if path.exists():
             return _read(path, cls)
         made = cls(**{field.name: secrets.token_hex(20) for field in fields(cls)})
-        write_private(path, msgspec.json.encode(asdict(made)).decode())
+        private.write(path, msgspec.json.encode(asdict(made)).decode())
         return made
 
 
@@ -67,21 +68,17 @@ class Ports:
             candidates = (last.get(field.name, 0), *_random_ports())
             taken[field.name] = _first_free(candidates, set(taken.values()))
         chosen = cls(**taken)
-        path.write_bytes(msgspec.json.encode(asdict(chosen)))
+        private.write(path, msgspec.json.encode(asdict(chosen)).decode())
         return chosen
 
+    def grpc(self) -> tuple[int, ...]:
+        """Return the gRPC ports that SeaweedFS' S3 server needs: they answer once it does."""
+        return tuple(port + _GRPC for port in (self.master, self.volume, self.filer, self.s3))
+
     def sockets(self) -> Iterator[Path]:
-        """Yield the Unix sockets of its ports that SeaweedFS leaves behind when it's killed."""
-        for port in (self.s3, self.filer, self.volume, self.master, self.admin):
-            for name in (f"*-{port}.sock", f"*-grpc-{port + _GRPC}.sock"):
-                yield from Path("/tmp").glob(f"seaweedfs-{name}")  # noqa: S108  # its choice
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whatever was there before."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
+        """Yield the sockets of its gRPC ports that SeaweedFS leaves behind when it's killed."""
+        for port in (*self.grpc(), self.admin + _GRPC):
+            yield from filter(private.is_ours, _sockets(port))
 
 
 def _read(path: Path, kind: type[T]) -> T:
@@ -89,6 +86,11 @@ def _read(path: Path, kind: type[T]) -> T:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except msgspec.DecodeError as error:
         raise StackError(f"{path} is damaged ({error}): remove that file") from error
+
+
+def _sockets(port: int) -> Iterator[Path]:
+    """Yield the Unix sockets of a gRPC port. SeaweedFS chooses where; anybody may put one there."""
+    yield from Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock")  # noqa: S108
 
 
 def _random_ports() -> Iterator[int]:
@@ -99,7 +101,8 @@ def _random_ports() -> Iterator[int]:
 def _first_free(candidates: Iterable[int], taken: set[int]) -> int:
     for port in candidates:
         near = {port, port - _GRPC, port + _GRPC} & taken
-        if port and not near and _is_free(port) and _is_free(port + _GRPC):
+        foreign = (path for path in _sockets(port + _GRPC) if not private.is_ours(path))
+        if port and not near and _is_free(port) and _is_free(port + _GRPC) and not any(foreign):
             return port
     raise StackError(f"found no free port between {_LOWEST} and {_HIGHEST} on {HOST}")
 
@@ -117,7 +120,7 @@ def _is_free(port: int) -> bool:
 
 def hold(data: Path) -> TextIOWrapper:
     """Return the locked lock file, with our process id in it; or raise `StackError`."""
-    lock = (data / "lock").open("a+")
+    lock = os.fdopen(os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -24,11 +24,13 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `command` with its output in `log`, in a session of its own: Ctrl-C passes it by.
 
-    On Linux a `patient` one never preempts a thread that computes.
+    Other users can't read what it writes. On Linux a `patient` one never preempts a thread that
+    computes.
     On Linux the kernel kills it when the calling thread ends, so that even `kill -9` of this
     process leaves nothing behind: start children in a thread that outlives them.
     """
-    with log.open("ab") as output:
+    appended = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(appended, "ab") as output:
         return subprocess.Popen(  # noqa: S603  # our own command lines
             command,
             stdin=subprocess.DEVNULL,
@@ -37,6 +39,7 @@ def spawn(
             cwd=cwd,
             env=dict(environ),
             start_new_session=True,
+            umask=0o077,
             preexec_fn=_prepared(os.getpid(), patient),  # noqa: PLW1509  # system calls, no locks
         )
 

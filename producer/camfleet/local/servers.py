@@ -14,7 +14,8 @@ import msgspec
 
 from camfleet import addresses
 from camfleet.errors import StackError
-from camfleet.local.folder import HOST, Credentials, Ports, write_private
+from camfleet.local import private, seaweedfs_tls
+from camfleet.local.folder import HOST, Credentials, Ports
 from camfleet.settings import Settings
 
 _PROOF = "local-stack-proof"
@@ -55,12 +56,13 @@ def find_program(names: Iterable[str], folders: Iterable[Path], path: str) -> Pa
 
 def configure(data: Path, ports: Ports, credentials: Credentials) -> None:
     """Make the folders and write the configuration: secrets go into files, not commands."""
-    (data / ".gitignore").write_text("*\n")
+    private.write(data / ".gitignore", "*\n")
     for name in ("config", "valkey", "s3", "logs", "models"):
         (data / name).mkdir(mode=0o700, exist_ok=True)
-    write_private(data / "config" / "valkey.conf", _valkey_conf(ports, credentials))
-    write_private(data / "config" / "identities.json", _identities(credentials))
-    write_private(data / "config" / "security.toml", _security(credentials))
+    private.write(data / "config" / "valkey.conf", _valkey_conf(ports, credentials))
+    private.write(data / "config" / "identities.json", _identities(credentials))
+    private.write(data / "config" / "security.toml", _security(credentials))
+    seaweedfs_tls.write_certificate(data / "config")
     (data / "s3" / "mini.options").unlink(missing_ok=True)  # last run's flags would be added
 
 
@@ -94,6 +96,8 @@ def weed_command(program: Path, ports: Ports) -> list[str]:
         "-s3.port.lance=0",
         "-webdav=false",
         "-admin.ui=false",
+        "-filer.localSocket=filer.sock",  # not in /tmp; those of gRPC can't be moved
+        "-s3.localSocket=s3.sock",
         "-disableHttp",  # of filer and master, which would serve every object unasked
         "-master.telemetry=false",
         "-master.resumeState=false",  # a resumed master may miss the volume server for 5 to 20 s
@@ -151,7 +155,8 @@ def _identities(credentials: Credentials) -> str:
 
 def _security(credentials: Credentials) -> str:
     sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
-    return "".join(f'[{name}]\nkey = "{credentials.signing_key}"\n' for name in sections)
+    keys = "".join(f'[{name}]\nkey = "{credentials.signing_key}"\n' for name in sections)
+    return keys + seaweedfs_tls.configuration("../config")
 
 
 def ping_valkey(settings: Settings) -> None:

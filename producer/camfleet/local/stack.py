@@ -15,8 +15,8 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from camfleet.errors import StackError
-from camfleet.local import process, servers
-from camfleet.local.folder import HOST, Credentials, Ports, hold, write_private
+from camfleet.local import private, process, seaweedfs_tls, servers
+from camfleet.local.folder import HOST, Credentials, Ports, hold
 from camfleet.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class LocalStack:
         overrides: Mapping[str, str] = MappingProxyType({}),
         say: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        self.data = data.absolute()
+        self.data = data.resolve()
         self.environ: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._file_roots = tuple(root.resolve() for root in file_roots)
@@ -73,7 +73,7 @@ class LocalStack:
         Call it in a thread that outlives the stack (see `process.spawn`).
         """
         self._started = time.monotonic()
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.claim(self.data)
         self._lock = hold(self.data)
         try:
             self._start_servers()
@@ -154,8 +154,9 @@ class LocalStack:
         with servers.s3_client(self.settings, credentials, _START_SECONDS) as client:
             proof = partial(servers.prove_bucket, client, BUCKET)
             self._wait_for("seaweedfs", proof, _START_SECONDS)
+        seaweedfs_tls.check_ports(HOST, ports.grpc())
         lines = ["unset AWS_PROFILE AWS_SESSION_TOKEN", *self.exports(), ""]
-        write_private(self.data / "env", "\n".join(lines))
+        private.write(self.data / "env", "\n".join(lines))
 
     def _start_worker(self) -> None:
         inherited = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
