@@ -136,6 +136,12 @@ class WorkerSettings:
     allow_custom_code: bool = _setting(
         "let workers run the code that a model card names (`custom_code`)", default=False
     )
+    model_load_memory: int = _setting(
+        "bytes of memory that the process which loads and converts a model may take", 8 * 2**30
+    )
+    model_load_seconds: float = _setting(
+        "seconds that the process which loads and converts a model may take", 300.0
+    )
     model_cache_bytes: int = _setting(
         "bytes of weights that one process keeps in memory", 4 * 2**30
     )
