@@ -1,14 +1,18 @@
 """Interactive requests of dead workers: found within seconds, sent again, given up at some time."""
 
+import json
 from contextlib import closing
 
 import pytest
+from celery import Celery
 
 from camfleet.broker import keys
 from camfleet.broker.redis import redis_client
 from camfleet.broker.requests import HeldRequest, Requests
+from camfleet.contract import messages
 from camfleet.errors import BrokerUnavailable
 from camfleet_worker.requests import RequestHolder
+from camfleet_worker.tasks import register
 from helpers.databases import on_database
 from helpers.waiting import wait_until
 
@@ -147,3 +151,27 @@ def test_a_request_that_was_sent_again_is_held_until_a_worker_takes_it(
         wait_until(lambda: len(sent) == 2, 20)
         assert not given_up, "nobody died of it meanwhile"
         assert [request.attempt for request in sent] == [2, 2]
+
+
+class Counting:
+    """A worker's services that count what they answer, and store it as a worker does."""
+
+    def __init__(self, requests, own):
+        self.requests, self.own, self.answered = requests, own, []
+
+    def answer(self, request_id, reply):
+        self.answered.append(request_id)
+        with closing(redis_client(self.own)) as redis:
+            redis.set(keys.answer(request_id), json.dumps(reply), ex=60)
+
+
+def test_a_message_that_comes_again_after_its_answer_is_not_worked_on(holder, own):
+    services = Counting(holder[0], own)
+    app = Celery(set_as_current=False)
+    register(app, lambda: services)
+    task = app.tasks[messages.PROBE_TASK]
+    for name, redelivered in (("a", False), ("a", True), ("b", True), ("b", True)):
+        task.push_request(id=name, delivery_info={"routing_key": "q", "redelivered": redelivered})
+        task.run(request={})
+        task.pop_request()
+    assert services.answered == ["a", "b"]

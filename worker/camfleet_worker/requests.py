@@ -54,6 +54,13 @@ class RequestHolder:
                 self._held.discard(held.id)
             self._try("release", held.id, lambda: self._requests.release(held.id))
 
+    def is_answered(self, request_id: str) -> bool:
+        """Return whether an answer is there; without Redis it's none that could be seen."""
+        try:
+            return self._requests.is_answered(request_id)
+        except ServiceError:
+            return False
+
     def close(self) -> None:
         for thread in self._threads:
             thread.close()

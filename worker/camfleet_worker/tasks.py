@@ -70,13 +70,17 @@ def _register_question(
 
     @app.task(name=name, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery's
     def question(self: Any, **message: Any) -> None:
+        delivery = self.request.delivery_info or {}
         held = HeldRequest(
             id=self.request.id,
             task=name,
             request=message,
-            queue=(self.request.delivery_info or {}).get("routing_key", ""),
+            queue=delivery.get("routing_key", ""),
             attempt=int(self.request.get(ATTEMPT_HEADER, None) or 1),
         )
+        if delivery.get("redelivered") and services().requests.is_answered(held.id):
+            logger.info("request %s was answered before", held.id)
+            return
         with services().requests.hold(held):
             reply = _reply(services(), answer, refuse, message)
             try:
