@@ -119,7 +119,7 @@ def test_a_golden_image_must_exist_and_its_class_be_a_label(models, card):
     text = card.read_text()
     golden = '[golden]\nimage = "g.png"\nclass = "{}"\nprobability = 0.9\n'
     card.write_text(text + golden.format("cat"))
-    with pytest.raises(InvalidCard, match=r"g\.png does not exist"):
+    with pytest.raises(InvalidCard, match=r"g\.png of card card.toml can't be read: No such"):
         models.add(card)
     (card.parent / "g.png").write_bytes(b"")
     card.write_text(text + golden.format("horse"))

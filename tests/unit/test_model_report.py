@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from camfleet.errors import ConfigurationError, ModelRefused
-from camfleet.registry.cards import load_card
-from camfleet.registry.choices import card_choices, said_fields
+from camfleet.registry.cards import load_card, said_fields
+from camfleet.registry.choices import card_choices
 from camfleet_worker.models.model_report import check, read_settings
 from helpers.networks import gap_dense, layers
 

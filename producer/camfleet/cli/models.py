@@ -163,10 +163,16 @@ def show_(name: str, *, as_json: bool) -> None:
 def _plain_refusal(path: Path) -> dict[str, Any] | None:
     """Return the error of a path that needs no TensorFlow to be refused."""
     from camfleet.errors import CamfleetError
-    from camfleet.registry.cards import check_model_file, load_card
+    from camfleet.registry.cards import artifact_path, load_card, read_golden
+    from camfleet.registry.model_files import check_model_file
 
     try:
-        check_model_file(path.parent / load_card(path).artifact if path.suffix == ".toml" else path)
+        if path.suffix == ".toml":
+            card = load_card(path)
+            read_golden(card, path.parent, path.name)
+            artifact_path(card, path.parent, path.name)
+        else:
+            check_model_file(path)
     except CamfleetError as error:
         return {"error": {"code": error.code, "message": error.message}}
     return None
@@ -201,8 +207,8 @@ def _refuse(report: dict[str, Any]) -> None:
 
 def _choices(card: Path) -> list[dict[str, Any]]:
     """Return how a card prepares photographs, and which of that its file leaves out."""
-    from camfleet.registry.cards import load_card
-    from camfleet.registry.choices import card_choices, said_fields
+    from camfleet.registry.cards import load_card, said_fields
+    from camfleet.registry.choices import card_choices
 
     return [choice._asdict() for choice in card_choices(load_card(card), said_fields(card))]
 

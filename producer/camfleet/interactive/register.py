@@ -51,15 +51,17 @@ class Models(Registry):
         card = msgspec.structs.replace(
             card, id=model_id or card.id, version=version or card.version
         )
-        stored, files = _stored(card, path.parent)
+        golden = cards.read_golden(card, path.parent, path.name)
+        artifact = cards.artifact_path(card, path.parent, path.name)
+        stored = _stored(card, artifact)
         toml = cards.to_toml(stored)
         cards.parse_card(toml.decode(), path.name)  # overridden names obey the same rules
         ref = ModelRef(id=card.id, version=card.version, digest=cards.card_digest(toml))
         if not replace:
             self._refuse_other_content(ref)
-        size = sum(path.stat().st_size for path in files.values()) / 2**20
+        size = (artifact.stat().st_size + len(golden or b"")) / 2**20
         on_step(f"uploading {card.id} version {card.version} ({size:.1f} MiB)")
-        self._upload(ref.digest, toml, files)
+        self._upload(ref.digest, toml, artifact, golden)
         on_step(f"a worker loads and checks {card.id} version {card.version}")
         report = self._check(ref.digest, timeout)
         on_step(f"registering {card.id} version {card.version}")
@@ -80,32 +82,26 @@ class Models(Registry):
                     f"({digest[:12]}); give the card a new version, or replace it (--replace)"
                 )
 
-    def _upload(self, digest: str, toml: bytes, files: dict[str, Path]) -> None:
-        for name, path in files.items():
-            self._storage.upload(keys.model_prefix(digest) + name, str(path))
+    def _upload(self, digest: str, toml: bytes, artifact: Path, golden: bytes | None) -> None:
+        self._storage.upload(keys.artifact(digest, artifact.suffix), str(artifact))
+        if golden is not None:
+            self._storage.put(keys.golden(digest), golden, "application/octet-stream")
         self._storage.put(keys.card(digest), toml, "application/toml")
 
 
-def _stored(card: Card, folder: Path) -> tuple[Card, dict[str, Path]]:
-    """Return the card as it's stored, with fixed file names, and the files under those names."""
-    artifact = folder / card.artifact
-    cards.check_model_file(artifact)
+def _stored(card: Card, artifact: Path) -> Card:
+    """Return the card as it's stored, with fixed file names and the model file's digest."""
     digest = cards.file_digest(artifact)
     if card.sha256 not in (None, digest):
         raise DigestMismatch(
             f"{artifact} has sha256 {digest}, its card says {card.sha256}: is it the right file? "
             "Else correct sha256 in the card, or leave it out"
         )
-    files = {f"model{artifact.suffix}": artifact}
     golden = card.golden
     if golden:
-        files["golden"] = folder / golden.image
-        if not files["golden"].is_file():
-            raise InvalidCard(f"golden.image {files['golden']} does not exist")
         if isinstance(golden.class_, str):
             card.class_index(golden.class_)
         golden = msgspec.structs.replace(golden, image="golden")
-    stored = msgspec.structs.replace(
+    return msgspec.structs.replace(
         card, artifact=f"model{artifact.suffix}", sha256=digest, golden=golden
     )
-    return stored, files

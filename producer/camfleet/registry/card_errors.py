@@ -14,6 +14,7 @@ _KINDS = {
     "array": "a list",
     "object": "a table",
 }
+_SHOWN = 100  # characters of a value
 _WORD = "a letter or digit, and up to 63 more, or any of . _ -"
 _PATTERNS = {"id": _WORD, "version": _WORD, "sha256": "64 hexadecimal digits, in lower case"}
 
@@ -70,7 +71,10 @@ def _value(path: str, data: Any) -> str:
             data = data[int(part) if isinstance(data, list) else part]
         except (KeyError, IndexError, TypeError, ValueError):
             return ""
-    return f" is {data!r}" if isinstance(data, str | int | float) else ""
+    if not isinstance(data, str | int | float):
+        return ""
+    shown = repr(data)
+    return f" is {shown}" if len(shown) <= _SHOWN else f" is {shown[:_SHOWN]}..."
 
 
 def _joined(path: str, name: str) -> str:

@@ -3,8 +3,9 @@
 import difflib
 import hashlib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import tomli_w
@@ -13,27 +14,10 @@ from msgspec import Meta
 from camfleet.contract.codec import Wire
 from camfleet.contract.outputs import Fuse
 from camfleet.contract.targets import parse_layers
-from camfleet.errors import InvalidCard, InvalidRequest, UnknownTarget, UnsupportedModelFile
+from camfleet.errors import InvalidCard, InvalidRequest, UnknownTarget
+from camfleet.registry import card_files
 from camfleet.registry.card_errors import explain
-
-MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
-_WAYS_OUT = {
-    "": "a SavedModel folder can't be cut open in Keras 3: convert it with `camfleet models "
-    "convert FOLDER model.keras`, or save it again with model.save('model.keras')",
-    ".pb": "a SavedModel can't be cut open in Keras 3: convert its folder with `camfleet models "
-    "convert FOLDER model.keras`",
-    ".tflite": "a TFLite file has no gradients; use the Keras model that it was converted from",
-    ".onnx": "ONNX isn't Keras; use the Keras model that it was exported from",
-    ".pt": "that is PyTorch; rebuild the network in Keras and save it as .keras",
-    ".pth": "that is PyTorch; rebuild the network in Keras and save it as .keras",
-    ".json": "that holds an architecture without weights; save the whole model as .keras",
-}
-
-_TFJS = (
-    "that is a TF.js model; use the Keras model that it was made from, or convert it back with "
-    "`tensorflowjs_converter --input_format=tfjs_layers_model --output_format=keras model.json "
-    "model.h5`"
-)
+from camfleet.registry.model_files import check_model_file
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 Id = Annotated[str, Meta(pattern=ID)]
@@ -153,10 +137,7 @@ class Card(Part, frozen=True, kw_only=True):
 
 def parse_card(text: str, name: str) -> Card:
     """Return the card in a TOML text; raise `InvalidCard` naming the card and the field."""
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidCard(f"card {name} is not valid TOML: {error}") from error
+    data = _table(text, name)
     try:
         card = msgspec.convert(data, Card)
     except msgspec.ValidationError as error:
@@ -167,47 +148,41 @@ def parse_card(text: str, name: str) -> Card:
 
 def load_card(path: Path) -> Card:
     """Read a card file; a labels file that it names is read too. Raises `InvalidCard`."""
-    card = parse_card(_read(path, "card"), path.name)
+    card = parse_card(_read(path), path.name)
     if isinstance(card.labels, str):
-        text = _read(path.parent / card.labels, f"labels file of card {path.name}")
+        limit = card_files.LABELS_BYTES
+        data = card_files.read_bytes(path.parent, "labels", card.labels, path.name, limit)
+        text = card_files.as_text(data, f"labels {card.labels} of card {path.name}")
         card = msgspec.structs.replace(card, labels=_lines(text))
     return card
 
 
-def check_model_file(path: Path) -> None:
-    """Refuse what can't be a Keras model file, with the way out. Raises `UnsupportedModelFile`."""
-    if not path.exists():
-        raise UnsupportedModelFile(f"{path} does not exist")
-    if path.is_file() and path.suffix in MODEL_SUFFIXES:
-        return
-    raise UnsupportedModelFile(
-        f"{path} is not a Keras model file ({', '.join(MODEL_SUFFIXES)}): {_way_out(path)}"
-    )
+def said_fields(path: Path) -> frozenset[str]:
+    """Return the fields that a card's file names, those of its tables as `table.field`."""
+    fields = set()
+    for name, value in _table(_read(path), path.name).items():
+        fields.add(name)
+        if isinstance(value, dict):
+            fields.update(f"{name}.{inner}" for inner in value)
+    return frozenset(fields)
 
 
-def tfjs_hint(path: Path) -> str:
-    """Return the way out for a TF.js model, a folder or its description; "" for anything else."""
-    return _TFJS if (path / "model.json").is_file() or _is_tfjs(path) else ""
+def artifact_path(card: Card, folder: Path, name: str) -> Path:
+    """Return the model file of the card `name` in a folder.
+
+    Raises `InvalidCard` where it isn't below the folder, and `UnsupportedModelFile`.
+    """
+    path = card_files.locate(folder, "artifact", card.artifact, name)
+    check_model_file(path)
+    return path
 
 
-def _way_out(path: Path) -> str:
-    """Return what else a file or folder is, and what to do about it."""
-    if hint := tfjs_hint(path):
-        return hint
-    if (path / "config.json").is_file():
-        return "that is an unpacked .keras archive; zip the folder's files into MODEL.keras"
-    if path.is_dir():
-        return _WAYS_OUT[""]
-    plain = "save the model with model.save('model.keras')"
-    return _WAYS_OUT.get(path.suffix or ".", plain)
-
-
-def _is_tfjs(path: Path) -> bool:
-    """Return whether a file is the description of a TF.js model."""
-    try:
-        return path.suffix == ".json" and "weightsManifest" in path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
+def read_golden(card: Card, folder: Path, name: str) -> bytes | None:
+    """Return the golden image's file of the card `name` in a folder; raise `InvalidCard`."""
+    if not card.golden:
+        return None
+    limit = card_files.GOLDEN_BYTES
+    return card_files.read_bytes(folder, "golden.image", card.golden.image, name, limit)
 
 
 def file_digest(path: Path) -> str:
@@ -230,17 +205,20 @@ def _lines(text: str) -> tuple[str, ...]:
     return tuple(text.removesuffix("\n").split("\n")) if text else ()
 
 
-def _read(path: Path, what: str) -> str:
-    """Return a file's text, without a byte order mark and with every line end as a newline."""
+def _read(path: Path) -> str:
+    return card_files.read_text(path, "card", card_files.CARD_BYTES)
+
+
+def _table(text: str, name: str) -> dict[str, Any]:
     try:
-        return path.read_text("utf-8-sig")
-    except OSError as error:
-        raise InvalidCard(f"{what} {path} can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidCard(f"{what} {path} can't be read: save it as UTF-8 ({error})") from error
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits
+        raise InvalidCard(f"card {name} is not valid TOML: {error}") from error
 
 
 def _check(card: Card, name: str) -> None:
+    for field, path in _paths(card):
+        card_files.check_path(field, path, name)
     try:
         parse_layers(card.layer_text)
     except InvalidRequest as error:
@@ -267,3 +245,12 @@ def _check(card: Card, name: str) -> None:
                 f"card {name}: preprocessing.{field} has {len(value)} numbers, "
                 f"the input has {card.channels} channels"
             )
+
+
+def _paths(card: Card) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a card that name files, and what they say."""
+    yield "artifact", card.artifact
+    if isinstance(card.labels, str):
+        yield "labels", card.labels
+    if card.golden:
+        yield "golden.image", card.golden.image

@@ -1,8 +1,6 @@
 """How a card wants a photograph prepared, in words, and which of that nobody chose."""
 
-import tomllib
 from collections.abc import Collection
-from pathlib import Path
 from typing import NamedTuple
 
 from camfleet.registry.cards import Card, Preprocessing
@@ -43,16 +41,6 @@ def card_choices(card: Card, said: Collection[str] | None = None) -> list[Choice
         Choice(name, field, value, value == usual if said is None else field not in said)
         for name, (field, value, usual) in values.items()
     ]
-
-
-def said_fields(path: Path) -> frozenset[str]:
-    """Return the fields that a card's file names, those of its tables as `table.field`."""
-    fields = set()
-    for name, value in tomllib.loads(path.read_text("utf-8")).items():
-        fields.add(name)
-        if isinstance(value, dict):
-            fields.update(f"{name}.{inner}" for inner in value)
-    return frozenset(fields)
 
 
 def _scaling(preprocessing: Preprocessing) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 
 from camfleet.errors import ConfigurationError, ModelRefused, UnsupportedModelFile
-from camfleet.registry.cards import tfjs_hint
+from camfleet.registry.model_files import tfjs_hint
 from camfleet_worker.legacy import tfops
 
 _GRAPHS = {"Functional", "Model", "Sequential"}

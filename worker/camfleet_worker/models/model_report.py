@@ -1,14 +1,17 @@
 """The report on a model: whether it can be explained, at which layer, and why.
 
 `python -m camfleet_worker.models.model_report MODEL [--card CARD] [--image FILE]` prints it as JSON
-and needs no server; `camfleet models check` runs that and presents the result.
+and needs no server; `camfleet models check` runs that and presents the result. The model is loaded
+in a confined process.
 """
 
 import argparse
 import json
 import os
+import pickle
 import statistics
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -21,17 +24,18 @@ from camfleet.errors import (
     CamfleetError,
     ImageNotFound,
     InternalError,
-    InvalidCard,
     ModelRefused,
 )
 from camfleet.registry import cards
 from camfleet.registry.cards import Card, CardInput
-from camfleet.registry.choices import card_choices, said_fields
+from camfleet.registry.choices import card_choices
+from camfleet.registry.model_files import check_model_file
 from camfleet.settings import Settings
 from camfleet_worker.models.cam import GRADIENT_METHODS
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.golden import predict_file
 from camfleet_worker.models.maps import rank_classes
+from camfleet_worker.process import confined
 
 _ROUNDS = 3
 _TOP = 5  # classes of a picture
@@ -124,7 +128,7 @@ def main() -> int:
     parser.add_argument("--image", type=Path)
     arguments = parser.parse_args()
     try:
-        report = check(arguments.path, arguments.card, arguments.image)
+        report = _check_confined(arguments.path, arguments.card, arguments.image)
     except CamfleetError as error:
         json.dump({"error": {"code": error.code, "message": error.message}}, sys.stdout)
         return 1
@@ -137,35 +141,64 @@ def main() -> int:
     return 0
 
 
-def check(path: Path, card_path: Path | None, image: Path | None = None) -> dict[str, Any]:
+def _check_confined(path: Path, card: Path | None, image: Path | None) -> dict[str, Any]:
+    settings = confined.without_secrets(read_settings(os.environ))
+    paths = [given and given.absolute() for given in (path, card, image)]
+    with tempfile.TemporaryDirectory() as folder:
+        reply = confined.run(
+            "camfleet_worker.models.model_report",
+            pickle.dumps((*paths, settings)),
+            folder=Path(folder),
+            limits=confined.limits_of(settings),
+            name=path.name,
+        )
+    report: dict[str, Any] = json.loads(reply)
+    named = path if path.suffix == ".toml" else card
+    report["card"] = str(named) if named else None  # as they were given
+    if image:
+        report["image"]["path"] = str(image)
+    return report
+
+
+def answer(request: bytes) -> dict[str, Any]:
+    """Return the report, in the confined process."""
+    return check(*pickle.loads(request))  # noqa: S301  # ours
+
+
+def check(
+    path: Path,
+    card_path: Path | None,
+    image: Path | None = None,
+    settings: Settings | None = None,
+) -> dict[str, Any]:
     """Return the report on a card, or on a model file with or without one.
 
-    With an `image`, the report has the top classes of that picture too.
+    With an `image`, the report has the top classes of that picture too. The model is loaded in
+    this process.
     """
     from camfleet_worker.models.build import ModelKey, build_explainer
     from camfleet_worker.models.choose import EngineSelector
     from camfleet_worker.process.runtime import configure, load_tensorflow
 
-    settings = read_settings(os.environ)
+    settings = settings or read_settings(os.environ)
     configure(settings)
     load_tensorflow(settings)
     if path.suffix == ".toml":
         card_path, card = path, cards.load_card(path)
-        path = card_path.parent / card.artifact
+        path = cards.artifact_path(card, path.parent, path.name)
     else:
-        cards.check_model_file(path)
+        check_model_file(path)
         card = cards.load_card(card_path) if card_path else _plain_card(path)
-    golden = card_path.parent / card.golden.image if card_path and card.golden else None
-    if golden and not golden.is_file():
-        raise InvalidCard(f"golden.image {golden} does not exist")
+    golden = cards.read_golden(card, card_path.parent, card_path.name) if card_path else None
     explainer = build_explainer(
         card,
         path,
         key=ModelKey("", "auto", None),
-        golden=golden.read_bytes() if golden else None,
+        golden=golden,
         selector=EngineSelector(settings),
+        confined=True,
     )
-    said = said_fields(card_path) if card_path else frozenset[str]()
+    said = cards.said_fields(card_path) if card_path else frozenset[str]()
     return {
         **preflight(explainer),
         "choices": [choice._asdict() for choice in card_choices(card, said)],

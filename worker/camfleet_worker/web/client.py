@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urljoin
 
 from urllib3 import BaseHTTPResponse, PoolManager, make_headers
@@ -224,7 +225,7 @@ def _reason(error: broken.HTTPError) -> str:
     if not isinstance(error, broken.ProtocolError):
         return str(error)[:200]
     what, *causes = (*error.args, "")
-    cause = causes[0]
+    cause: Any = causes[0]
     ours = isinstance(cause, OSError) or type(cause) is broken.IncompleteRead
     reason = str(cause) if ours else type(cause).__name__
     return str(what).partition(":")[0].rstrip(".") + (f": {reason}" if cause else "")

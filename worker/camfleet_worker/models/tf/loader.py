@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from camfleet.errors import ModelRefused, UnsupportedModelFile
-from camfleet.registry.cards import check_model_file
+from camfleet.registry.model_files import check_model_file
 from camfleet_worker.models.model_file import configuration, read_origin, references
 from camfleet_worker.models.reasons import refusing
 from camfleet_worker.models.tf.unreadable import cause, plain_kind
