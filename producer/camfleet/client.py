@@ -133,7 +133,7 @@ class Client:
         the other keywords are those of `explain` and `callback`, an http(s) URL that is told of
         the job's end. The same image with the same target, inputs and kept columns is explained
         once, unless `keep_duplicates`. `keep_columns` of manifests come with the results, and with
-        `upload` local files are sent to the bucket for the workers. A `job_id` that exists is not
+        `upload` local images are sent to the bucket for the workers. A `job_id` that exists is not
         submitted again: the job's `note` says so, and its `warnings` what it has to wait for.
         `on_progress` is told the number of images written so far.
 
@@ -147,16 +147,17 @@ class Client:
         self._ledger.ping()
         fleet = Fleet(self.workers(), self.settings.bucket)
         inspection = Inspection(order, models_of(self.models, order), fleet)
-        items = uploads.upload_local(items, self.storage) if upload else items
+        sent = uploads.LocalUploads(self.storage)
         made = self._submitter.submit(
             order,
-            inspection.admit(items, force=force),
+            inspection.admit(sent.of(items) if upload else items, force=force),
             job_id=job_id or job.new_id(),
             keep_duplicates=keep_duplicates,
             on_progress=on_progress,
             left_out=left_out.kinds,
         )
-        made.warnings = (*inspection.findings(), *fleet.warnings(made.record().schema_version))
+        waits = fleet.warnings(made.record().schema_version)
+        made.warnings = (*sent.warnings(), *inspection.findings(), *waits)
         return made
 
     def dry_run(

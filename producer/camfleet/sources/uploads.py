@@ -3,6 +3,7 @@
 import hashlib
 import mimetypes
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
@@ -26,6 +27,13 @@ _MAGIC = (
     (b"II*\0", ".tif"),
     (b"MM\0*", ".tif"),
 )
+# Of images that camfleet doesn't read, and says so: JPEG 2000, JPEG XL, Photoshop, camera raw.
+_OTHER_IMAGES = (
+    *(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"8BPS"),
+    *(b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"IIU\0", b"\0MRM", b"II+\0", b"MM\0+"),
+)
+_START = 32  # bytes that tell
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _WAYS = "a path, a URI, bytes, or a file opened with 'rb'"
 
 
@@ -53,21 +61,48 @@ def upload(image: Image, storage: Storage) -> str:
     `InvalidRequest`, and `TypeError` for what is no image.
     """
     if isinstance(image, str | os.PathLike):
-        return _upload_file(Path(_text(image)), storage)
+        return _upload_file(_file(image), storage)
     if isinstance(image, bytes | bytearray | memoryview):
         return _upload_bytes(bytes(image), "", storage)
     if not hasattr(image, "read"):
         raise TypeError(f"image is of type {type(image).__name__}: give {_WAYS}")
     name = getattr(image, "name", "")
-    suffix = Path(name).suffix.lower() if isinstance(name, str) else ""
+    suffix = _suffix(Path(name)) if isinstance(name, str) else ""
     return _upload_bytes(_read(image), suffix, storage)
 
 
-def upload_local(items: Iterable[Item], storage: Storage) -> Iterator[Item]:
-    """Yield the items, with the local files among their images put into the bucket."""
-    for item in items:
-        is_local = "://" not in item.image_uri
-        yield replace(item, image_uri=upload(item.image_uri, storage)) if is_local else item
+class LocalUploads:
+    """Puts the local files among a job's images into the bucket, and counts what it leaves.
+
+    A manifest, or a link in a folder, may be somebody else's and lead to any file. So only what
+    begins like an image is sent; an item with another file keeps its path.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._left = 0
+        self._first = ""
+
+    def of(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the items, each with the URI of its image; raise `InvalidRequest` for no file."""
+        for item in items:
+            if "://" in item.image_uri:
+                yield item
+                continue
+            path = _file(item.image_uri)
+            if _begins_like_image(path):
+                yield replace(item, image_uri=_upload_file(path, self._storage))
+            else:
+                self._left += 1
+                self._first = self._first or item.image_uri
+                yield item
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what was left, in words."""
+        if not self._left:
+            return ()
+        why = "not sent, since they don't begin like images"
+        return (f"{why}: {self._left} of the local files, such as {self._first}",)
 
 
 def _text(image: str | os.PathLike[str]) -> str:
@@ -95,13 +130,34 @@ def _read(file: BinaryIO) -> bytes:
     return data
 
 
-def _upload_file(path: Path, storage: Storage) -> str:
+def _file(image: str | os.PathLike[str]) -> Path:
+    path = Path(_text(image))
     _refuse_folder(path)
     if not path.is_file():
         raise InvalidRequest(f"{path}: no such file")
-    key = keys.upload(file_digest(path), path.suffix.lower())
+    return path
+
+
+def _begins_like_image(path: Path) -> bool:
+    """Return whether a file is an image by its first bytes, also of a kind that isn't read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START)
+    except OSError as error:
+        raise InvalidRequest(f"{path} can't be read: {error.strerror}") from error
+    return start[4:8] == b"ftyp" or start.startswith(_OTHER_IMAGES) or bool(_suffix_of(start))
+
+
+def _upload_file(path: Path, storage: Storage) -> str:
+    key = keys.upload(file_digest(path), _suffix(path))
     storage.upload(key, str(path))
     return storage.uri(key)
+
+
+def _suffix(path: Path) -> str:
+    """Return a file's suffix, as far as it's one for the key of an object."""
+    suffix = path.suffix.lower()
+    return suffix if _SUFFIX.fullmatch(suffix) else ""
 
 
 def _upload_bytes(data: bytes, suffix: str, storage: Storage) -> str:
