@@ -68,6 +68,7 @@ HOMES = {
         "camfleet_worker/models/tf/loader.py",
         "camfleet_worker/models/tf/places.py",
         "camfleet_worker/models/tf/ranges.py",
+        "camfleet_worker/models/tf/rebuilt.py",
         "camfleet_worker/models/tf/removal.py",
         "camfleet_worker/models/tf/unreadable.py",
         "camfleet_worker/models/tf/verify.py",

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from camfleet.errors import InternalError, LayerRefused
-from camfleet.registry.cards import Card, CardInput
+from camfleet.registry.cards import Card, CardInput, Preprocessing
 from camfleet.settings import Settings
 from camfleet_worker.models.build import ModelKey, build_explainer
 from camfleet_worker.models.choose import EngineSelector
@@ -46,7 +46,13 @@ def saved(model, folder):
     path = folder / "model.keras"
     model.save(path)
     height, width, _ = model.inputs[0].shape[1:]
-    return Card(id="net", artifact=path.name, input=CardInput(height=height, width=width)), path
+    card = Card(
+        id="net",
+        artifact=path.name,
+        input=CardInput(height=height, width=width),
+        preprocessing=Preprocessing(mode="unit"),
+    )
+    return card, path
 
 
 def built(card, path):

@@ -1,13 +1,14 @@
 """Convert a Keras 2 model to a .keras file for Keras 3, and verify it on the same images.
 
 `python -m camfleet_worker.legacy.convert SOURCE TARGET.keras [--size H W] [--force]` prints a
-report as JSON; `camfleet models convert` runs that and presents the result.
+report as JSON; `camfleet models convert` runs that and presents the result. The model is read in a
+confined process, which writes to a folder of its own.
 """
 
 import argparse
-import contextlib
 import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -24,38 +25,75 @@ from camfleet.errors import (
     UnsupportedModelFile,
 )
 from camfleet_worker.arrays import AnyArray
+from camfleet_worker.models.model_report import read_settings
 from camfleet_worker.models.reasons import refusing
+from camfleet_worker.process import confined
 
 Predict = Callable[[list[AnyArray]], list[AnyArray]]
+Port = Callable[[Path, Path, tuple[int, int]], dict[str, Any]]
 
 _TOLERANCE, _HALF_TOLERANCE = 1e-4, 1e-2
 _OTHER_LENGTH = 8  # of open axes that are neither height nor width
 
 
-def convert(source: Path, target: Path, size: tuple[int, int], *, force: bool) -> dict[str, Any]:
+def convert(
+    source: Path,
+    target: Path,
+    size: tuple[int, int],
+    *,
+    force: bool,
+    port: Port | None = None,
+) -> dict[str, Any]:
     """Convert `source` to `target` and return a report; on any error no file appears.
 
-    `size` is the height and width to compare at if an input leaves them open. Raises
-    `ConfigurationError`, `UnsupportedModelFile` and `ModelRefused`.
+    `size` is the height and width to compare at if an input leaves them open. `port` does the
+    work, by default in a confined process. Raises `ConfigurationError`, `UnsupportedModelFile` and
+    `ModelRefused`.
     """
     check_target(target, force=force)
     if not source.exists():
         raise UnsupportedModelFile(f"{source} does not exist")
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as folder:
+        written = Path(folder).absolute() / target.name
+        report = (port or port_confined)(source, written, size)
+        if not stat.S_ISREG(written.lstat().st_mode):
+            raise ModelRefused(f"what was made of {source} is no file")
+        os.replace(written, target)  # noqa: PTH105  # says that it is atomic
+    return {**report, "source": str(source), "written": str(target)}
+
+
+def port_confined(source: Path, written: Path, size: tuple[int, int]) -> dict[str, Any]:
+    """As `port`, in a confined process that can write to the folder of `written` only."""
+    reply = confined.run(
+        "camfleet_worker.legacy.convert",
+        json.dumps((str(source.absolute()), str(written), size)).encode(),
+        folder=written.parent,
+        limits=confined.limits_of(read_settings(os.environ)),
+        name=source.name,
+    )
+    report: dict[str, Any] = json.loads(reply)
+    return report
+
+
+def answer(request: bytes) -> dict[str, Any]:
+    """Do what `port` does, in the confined process."""
+    source, written, size = json.loads(request)
+    with refusing(f"{source} can't be converted"):
+        return port(Path(source), Path(written), tuple(size))
+
+
+def port(source: Path, written: Path, size: tuple[int, int]) -> dict[str, Any]:
+    """Write the model in `source` to the new file `written` and return a report."""
     from camfleet_worker.legacy import saved
     from camfleet_worker.models.tf.loader import load_keras
 
     reference = saved.read(source)
     model, way = _port(reference, source)
     images = probe([(tuple(tensor.shape), tensor.dtype.name) for tensor in reference.inputs], size)
-    with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as folder:
-        written = Path(folder) / target.name
-        model.save(written)
-        tolerance = _HALF_TOLERANCE if _is_half(model) else _TOLERANCE
-        difference = compare(_keras_2(reference), _keras_3(load_keras(written)), images, tolerance)
-        os.replace(written, target)  # noqa: PTH105  # says that it is atomic
+    model.save(written)
+    tolerance = _HALF_TOLERANCE if _is_half(model) else _TOLERANCE
+    difference = compare(_keras_2(reference), _keras_3(load_keras(written)), images, tolerance)
     return {
-        "source": str(source),
-        "written": str(target),
         "keras": _version(),
         "way": way,
         "layers": len(model.layers),
@@ -205,8 +243,7 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is loaded
     error: CamfleetError
     try:
-        what = refusing(f"{given.source} can't be converted")
-        with what, contextlib.redirect_stdout(sys.stderr):  # the libraries print too
+        with refusing(f"{given.source} can't be converted"):
             report = convert(given.source, given.target, tuple(given.size), force=given.force)
     except CamfleetError as caught:
         error = caught

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,15 +20,19 @@ from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 from camfleet_worker.models.choose import EngineSelector
+from camfleet_worker.models.converted import subprocess
 from camfleet_worker.models.converted.bucket import ConvertedInBucket
 from camfleet_worker.models.converted.cache import ConvertedModels, Cut
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.golden import check_golden
-from camfleet_worker.models.model_file import read_origin
+from camfleet_worker.models.plain import PlainModel
 from camfleet_worker.models.reasons import refusing
+from camfleet_worker.models.split import Split
+from camfleet_worker.process.confined import LimitHit
 from camfleet_worker.process.runtime import free_memory, load_tensorflow
 
 _RESOLVE_SECONDS = 5.0
+_REFUSED_SECONDS = 600.0  # for which what has hit a limit isn't tried again
 
 
 class ModelKey(NamedTuple):
@@ -49,6 +54,7 @@ class ModelStore:
         self._models = models
         self._pool = pool
         self._resolved: dict[str, tuple[float, ModelRef]] = {}
+        self._costly: dict[ModelKey, tuple[float, LimitHit]] = {}
 
     def resolve(self, name: str) -> ModelRef:
         """Return the model that `id` or `id@version` names, as of at most a few seconds ago."""
@@ -62,8 +68,19 @@ class ModelStore:
     def build(self, key: ModelKey) -> Explainer:
         """Return a warm explainer; raise `UnknownModel` or `ModelRefused`.
 
-        What one worker has converted for the card's own layer, the others don't convert again.
+        What one worker has converted for the card's own layer, the others don't convert again. A
+        model that needs more memory or time than the settings allow isn't tried again for a while.
         """
+        known = self._costly.get(key)
+        if known and time.monotonic() - known[0] < _REFUSED_SECONDS:
+            raise known[1]
+        try:
+            return self._build(key)
+        except LimitHit as error:
+            self._costly[key] = (time.monotonic(), error)
+            raise
+
+    def _build(self, key: ModelKey) -> Explainer:
         card = self._models.card(key.digest)
         path = self._download(card, key.digest)
         golden = self._storage.get(keys.golden(key.digest)).data if card.golden else None
@@ -75,7 +92,7 @@ class ModelStore:
         """Return where to share converted models: only the card's own layer is worth it."""
         if key.layer != "auto" or card.custom_code:
             return None
-        return ConvertedInBucket(self._storage, key.digest, self._pool)
+        return ConvertedInBucket(self._storage, self._settings, card, key.digest, self._pool)
 
     def _download(self, card: Card, digest: str) -> Path:
         """Return the path of the artifact on this machine, once its sha256 is verified."""
@@ -103,12 +120,24 @@ class ModelStore:
 
 
 def build_explainer(
-    card: Card, path: Path, *, key: ModelKey, golden: bytes | None, selector: EngineSelector
+    card: Card,
+    path: Path,
+    *,
+    key: ModelKey,
+    golden: bytes | None,
+    selector: EngineSelector,
+    confined: bool = False,
 ) -> Explainer:
-    """Return a warm explainer of a card's model; raise `ModelRefused` with the reason."""
+    """Return a warm explainer of a card's model; raise `ModelRefused` with the reason.
+
+    Only in a process that is `confined` is the model file read right here.
+    """
     settings = selector.settings
     layer_names = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
-    cuts = _cut(card, path, layer_names, selector, own_layer=key.layer == "auto")
+    if confined:
+        cuts = _cut_confined(card, path, layer_names, selector)
+    else:
+        cuts = _cut(card, path, layer_names, selector, own_layer=key.layer == "auto")
     splits, engines = zip(*cuts, strict=True)
     explainer = Explainer(
         card,
@@ -117,7 +146,7 @@ def build_explainer(
         key.fuse or card.fuse,
         settings.batch_size,
         engines,
-        read_origin(path),
+        splits[0].origin._asdict(),
     )
     del splits, cuts
     free_memory()
@@ -139,7 +168,7 @@ def _cut(
     """Return the model cut at each layer, and the engines that run it.
 
     An earlier start has converted it, or another machine, or else a subprocess does so now. What
-    can't be converted whole is cut by Keras in this process.
+    can't be converted whole the subprocess takes apart, and Keras cuts it in this process.
     """
     # Only loading by Keras checks that the operator allows custom code.
     converted = None if card.custom_code else selector.converted
@@ -148,19 +177,44 @@ def _cut(
     # Behind other layers than the card's own, most heads need Keras anyway.
     if converted and own_layer and (cuts := converted.convert(card, path, layer_names)):
         return cuts
-    return _cut_here(card, path, layer_names, selector)
+    plain = _load_plain(card, path, layer_names, selector)
+    load_tensorflow(selector.settings)
+    from camfleet_worker.models.tf.from_card import cut_from_plain
+
+    allowed = selector.settings.allow_custom_code
+    splits = cut_from_plain(card, plain, layer_names, custom_code_allowed=allowed)
+    return _select(card, splits, layer_names, selector)
 
 
-def _cut_here(
+def _cut_confined(
     card: Card, path: Path, layer_names: Sequence[str], selector: EngineSelector
 ) -> list[Cut]:
-    settings = selector.settings
-    load_tensorflow(settings)
+    load_tensorflow(selector.settings)
     from camfleet_worker.models.tf.from_card import cut_from_card
 
-    splits = cut_from_card(card, path, layer_names, custom_code_allowed=settings.allow_custom_code)
+    allowed = selector.settings.allow_custom_code
+    splits = cut_from_card(card, path, layer_names, custom_code_allowed=allowed)
+    return _select(card, splits, layer_names, selector)
+
+
+def _select(
+    card: Card, splits: Sequence[Split], layer_names: Sequence[str], selector: EngineSelector
+) -> list[Cut]:
     with refusing(f"model {card.id} can't be run"):
         return [
             (split, selector.select(split, layer_name))
             for split, layer_name in zip(splits, layer_names, strict=True)
         ]
+
+
+def _load_plain(
+    card: Card, path: Path, layer_names: Sequence[str], selector: EngineSelector
+) -> PlainModel:
+    """Return the model as a confined process has read it; it's kept where converted models are."""
+    with ExitStack() as stack:
+        if selector.converted:
+            folder = selector.converted.folder
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        request = subprocess.Request(card, path, tuple(layer_names), selector.settings, folder)
+        return subprocess.load(request)

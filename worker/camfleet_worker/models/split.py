@@ -40,6 +40,16 @@ class Outputs:
     guessed: bool = False
 
 
+class FileOrigin(NamedTuple):
+    """A model file's format, and the version of Keras that wrote it."""
+
+    format: str = "unknown"
+    keras_version: str = "unknown"
+
+
+UNKNOWN_ORIGIN = FileOrigin()
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A layer at which the model can be cut."""
@@ -127,6 +137,7 @@ class Split:
     trial: Trial
     conv_bytes: int  # of the weights
     head_bytes: int
+    origin: FileOrigin = UNKNOWN_ORIGIN
 
     @property
     def activation(self) -> Activation:

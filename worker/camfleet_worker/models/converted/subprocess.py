@@ -1,31 +1,38 @@
-"""Cutting and converting a model in a subprocess.
+"""Loading, cutting and converting a model in a confined subprocess.
 
-TensorFlow and its memory go when the subprocess ends, the images in progress keep Python's lock
-to themselves meanwhile, and a model that kills the subprocess doesn't kill the worker.
+A worker never reads what somebody has uploaded. The subprocess does, and leaves either converted
+models, or the model as plain data, of which the worker puts it together by itself. TensorFlow and
+its memory go when the subprocess ends, the images in progress keep Python's lock to themselves
+meanwhile, and a model that kills the subprocess doesn't kill the worker.
 """
 
 import itertools
+import logging
 import pickle
-import signal
-import subprocess
-import sys
+import stat
 import tempfile
-import traceback
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from camfleet.contract.messages import ErrorInfo
-from camfleet.errors import CamfleetError, InternalError, from_code
+from camfleet.errors import InternalError
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
-from camfleet_worker.models.converted import disk
+from camfleet_worker.models import plain
+from camfleet_worker.models.converted import disk, ir
+from camfleet_worker.models.plain import PlainModel
+from camfleet_worker.process import confined
 from camfleet_worker.process.runtime import configure, load_tensorflow
+
+logger = logging.getLogger(__name__)
+
+_PLAIN = "plain"
 
 
 class Request(NamedTuple):
-    """What to convert: a card's model file at these layers, into `folder`."""
+    """What to load: a card's model file at these layers. The results go into `folder`."""
 
     card: Card
     path: Path
@@ -34,72 +41,120 @@ class Request(NamedTuple):
     folder: Path
 
 
-class _Reply(msgspec.Struct):
-    """Whether all layers are converted, or why the model is refused."""
+class _Work(NamedTuple):
+    """What the subprocess is asked: a request, and whether to convert."""
+
+    request: Request
+    converts: bool
+
+
+class _Done(msgspec.Struct):
+    """Whether all layers are converted; if not, the model is there as plain data."""
 
     converted: bool
-    error: ErrorInfo | None = None
 
 
 def convert(request: Request) -> bool:
     """Cut and convert a model and save it to disk; return whether that worked for all its layers.
 
-    It doesn't where OpenVINO can't run the model or Keras must differentiate its head. Raises
-    `ModelRefused`, or `InternalError` if the subprocess failed or was killed.
+    It doesn't where OpenVINO can't run the model or Keras must differentiate its head; the model
+    is then there as plain data. Raises `ModelRefused`, or `InternalError` if the subprocess was
+    killed.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "reply"
-        command = [sys.executable, "-m", __name__, str(path)]
-        done = subprocess.run(command, input=pickle.dumps(request), stdout=2, check=False)  # noqa: S603  # ourselves
-        if not path.exists():
-            end = done.returncode
-            how = f"was killed by {signal.Signals(-end).name}" if end < 0 else f"exited: {end}"
-            raise InternalError(
-                f"the process that loaded model {request.card.id} {how}: it was out of memory, or "
-                "a library failed (see the worker's log)"
-            )
-        reply = msgspec.json.decode(path.read_bytes(), type=_Reply)
-    if reply.error:
-        raise from_code(reply.error.code, reply.error.message)
-    return reply.converted
+    return _run(_Work(request, converts=True))
 
 
-def _convert(request: Request) -> bool:
-    card, path, layer_names, settings, folder = request
+def load(request: Request) -> PlainModel:
+    """Return a model as plain data: as an earlier call has left it, or loaded by a subprocess now.
+
+    Raises `ModelRefused`, or `InternalError` if the subprocess was killed.
+    """
+    folder = plain.place(request.folder, request.card)
+    try:
+        found = plain.read(folder)
+    except (ValueError, OSError) as error:
+        logger.warning("what an earlier start kept in %s can't be used: %s", folder, error)
+        plain.remove(folder)
+        found = None
+    if found is None:
+        _run(_Work(request, converts=False))
+        found = plain.read(folder)
+    if found is None:
+        raise InternalError(f"the process that loaded model {request.card.id} left nothing behind")
+    return found
+
+
+def _run(work: _Work) -> bool:
+    card, folder = work.request.card, work.request.folder
+    settings = work.request.settings
+    sent = work._replace(
+        request=work.request._replace(settings=confined.without_secrets(settings))
+    )
+    with tempfile.TemporaryDirectory(
+        dir=folder, prefix="loading-", ignore_cleanup_errors=True
+    ) as own:
+        reply = confined.run(
+            __name__,
+            pickle.dumps(sent),
+            folder=Path(own),
+            limits=confined.limits_of(settings),
+            name=card.id,
+        )
+        try:
+            converted = msgspec.json.decode(reply, type=_Done).converted
+            if converted:
+                for layer_name in work.request.layer_names:
+                    made = disk.place(Path(own), layer_name)
+                    ir.check(*(made / name for name in disk.MODEL))
+                    _take(made, disk.place(folder, layer_name), {*disk.MODEL, *disk.SPLIT})
+            else:
+                _take(Path(own) / _PLAIN, plain.place(folder, card), plain.FILES)
+        except (msgspec.DecodeError, OSError, ValueError, ir.Suspicious) as error:
+            if work.converts:  # the worker then does without
+                logger.warning("model %s isn't kept as converted: %s", card.id, error)
+                return False
+            raise InternalError(f"model {card.id} can't be kept in {folder}: {error}") from error
+    return converted
+
+
+def _take(made: Path, target: Path, names: Collection[str]) -> None:
+    """Move a folder of regular files to its place, unless another process was faster.
+
+    Raises `ValueError` for a folder that holds anything else.
+    """
+    if not stat.S_ISDIR(made.lstat().st_mode):
+        raise ValueError(f"{made.name} is not a folder")
+    for path in made.iterdir():
+        if path.name not in names or not stat.S_ISREG(path.lstat().st_mode):
+            raise ValueError(f"{path.name[:80]!r} doesn't belong there")
+    if disk.is_filled(target):
+        return
+    disk.remove(target)
+    made.rename(target)
+
+
+# From here on: what happens in the subprocess.
+
+
+def answer(request: bytes) -> _Done:
+    """Do what the worker asks for."""
+    (card, path, layer_names, settings, _), converts = pickle.loads(request)  # noqa: S301  # ours
     configure(settings)
     load_tensorflow(settings)
     from camfleet_worker.models.tf import conversion
-    from camfleet_worker.models.tf.from_card import cut_from_card
+    from camfleet_worker.models.tf.from_card import cut_and_take_apart
 
-    splits = cut_from_card(card, path, layer_names, custom_code_allowed=settings.allow_custom_code)
-    if not all(map(disk.has_closed_form, splits)):
-        return False
-    try:
-        models = [conversion.from_split(split) for split in splits]
-    except Exception:  # noqa: BLE001  # the worker tries again, and logs why it can't
-        return False
-    places = (disk.place(folder, layer_name) for layer_name in layer_names)
-    return all(itertools.starmap(disk.save, zip(splits, models, places, strict=True)))
-
-
-def _reply(request: Request) -> _Reply:
-    try:
-        return _Reply(_convert(request))
-    except CamfleetError as error:
-        return _Reply(False, ErrorInfo(code=error.code, message=error.message))
-    except Exception as error:  # noqa: BLE001  # the worker reports it, whatever it is
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {str(error)[:300]}"
-        message = f"loading model {request.card.id} broke: {reason}"
-        return _Reply(False, ErrorInfo(code=InternalError.code, message=message))
-
-
-def _main() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a worker that shuts down waits for this to finish
-    request = pickle.load(sys.stdin.buffer)  # noqa: S301  # from ourselves
-    Path(sys.argv[1]).write_bytes(msgspec.json.encode(_reply(request)))
-
-
-if __name__ == "__main__":
-    _main()
+    splits, take_apart = cut_and_take_apart(
+        card, path, layer_names, custom_code_allowed=settings.allow_custom_code
+    )
+    folder = Path.cwd()
+    if converts and all(map(disk.has_closed_form, splits)):
+        try:
+            models = [conversion.from_split(split) for split in splits]
+        except Exception:  # noqa: BLE001  # the worker tries again, and logs why it can't
+            models = []
+        places = (disk.place(folder, layer_name) for layer_name in layer_names)
+        if models and all(itertools.starmap(disk.save, zip(splits, models, places, strict=True))):
+            return _Done(converted=True)
+    plain.write(folder / _PLAIN, take_apart())
+    return _Done(converted=False)

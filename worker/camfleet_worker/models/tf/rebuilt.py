@@ -1,0 +1,81 @@
+"""A Keras model taken apart into plain data, and put together again without its file.
+
+Putting together needs no more than a configuration, which is checked as a file's would be, and
+arrays. So whoever does it never opens what somebody has uploaded.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import ml_dtypes
+import numpy as np
+from keras import ops
+
+from camfleet.errors import ModelRefused
+from camfleet_worker.arrays import AnyArray
+from camfleet_worker.models.plain import PlainModel, Weight
+from camfleet_worker.models.reasons import reason_of
+from camfleet_worker.models.split import FileOrigin
+from camfleet_worker.models.tf.loader import LAMBDA, checked, custom_objects
+
+
+def take_apart(model: Any, origin: FileOrigin, logits: AnyArray) -> PlainModel:
+    """Return a Keras model as plain data; `logits` are its answers to the trial's images."""
+    try:
+        config = keras.saving.serialize_keras_object(model)
+    except Exception as error:
+        raise ModelRefused(f"the model can't be taken apart: {reason_of(error)}") from error
+    weights = []
+    for variable in model.weights:
+        array = np.ascontiguousarray(ops.convert_to_numpy(variable))
+        weights.append((Weight(_type_of(variable), array.shape), array.reshape(-1).view(np.uint8)))
+    return PlainModel(origin, config, weights, logits)
+
+
+def put_together(plain: PlainModel, custom_code: Sequence[str] = (), *, allowed: bool) -> Any:
+    """Return the Keras model of plain data; raise `ModelRefused` where that can't be.
+
+    `custom_code` and `allowed` as for `load_keras`.
+    """
+    objects = custom_objects(custom_code, allowed=allowed)
+    lambdas = LAMBDA in custom_code
+    config = checked(plain.config, set(objects), lambdas=lambdas, name="the model")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model = keras.saving.deserialize_keras_object(
+                config, custom_objects=objects, safe_mode=not lambdas
+            )
+        except Exception as error:
+            raise ModelRefused(
+                f"the model can't be put together from its configuration: {reason_of(error)}"
+            ) from error
+    _set_weights(model, plain)
+    return model
+
+
+def _set_weights(model: Any, plain: PlainModel) -> None:
+    wanted = [
+        (keras.backend.standardize_dtype(own.dtype), tuple(own.shape)) for own in model.weights
+    ]
+    found = [(weight.dtype, weight.shape) for weight, _ in plain.weights]
+    if wanted != found:
+        raise ModelRefused(
+            f"the model put together has {len(wanted)} weights that aren't the {len(found)} of its "
+            "file: it makes others each time it's built"
+        )
+    for variable, (weight, content) in zip(model.weights, plain.weights, strict=True):
+        variable.assign(content.view(_dtype(weight.dtype)).reshape(weight.shape))
+    for layer in model._flatten_layers():  # noqa: SLF001  # no public API
+        if hasattr(layer, "finalize_state"):  # of layers that compute something of their weights
+            layer.finalize_state()
+
+
+def _type_of(variable: Any) -> str:
+    return str(keras.backend.standardize_dtype(variable.dtype))
+
+
+def _dtype(name: str) -> "np.dtype[Any]":
+    return np.dtype(getattr(ml_dtypes, name, name))
