@@ -79,9 +79,7 @@ def test_what_is_no_file_is_refused_at_once(bucket, tmp_path, kind):
         os.mkfifo(path)
     elif kind == "folder":
         path.mkdir()
-    with pytest.raises(
-        InvalidRequest, match=r"no such file|is a folder|no file has so long a name"
-    ):
+    with pytest.raises(InvalidRequest, match=r"no such file|is a folder|has so long a name"):
         sent(bucket, [path])
 
 
