@@ -6,7 +6,7 @@ from msgspec.structs import replace as changed
 
 from camfleet import errors
 from camfleet.contract.codec import decode, decode_json, encode, encode_json
-from camfleet.contract.messages import ExplainRequest
+from camfleet.contract.messages import CheckReply, ExplainRequest
 from camfleet.contract.outputs import DEFAULT_OUTPUTS, Outputs
 from camfleet.contract.records import ChunkRef, Item
 from camfleet.contract.results import Result
@@ -51,6 +51,26 @@ def test_a_value_out_of_range_is_refused_by_name(field, value):
 def test_messages_survive_the_wire():
     assert decode(encode(REQUEST), ExplainRequest) == REQUEST
     assert decode_json(encode_json(REQUEST), ExplainRequest) == REQUEST
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"report": null, "error": {"code": "\x80", "message": "why"}}',
+        b'{"report": {"a": ' + b"[" * 50_000 + b"]" * 50_000 + b'}, "error": null}',
+    ],
+    ids=["no UTF-8", "deep"],
+)
+def test_json_that_cannot_be_read_at_all_is_refused_too(text):
+    with pytest.raises(InvalidRequest, match="CheckReply: "):
+        decode_json(text, CheckReply)
+
+
+def test_half_a_surrogate_pair_in_a_name_or_in_inputs_is_refused():
+    with pytest.raises(InvalidRequest, match=r"ExplainRequest: .*surrogates"):
+        decode({"\ud800": None}, ExplainRequest)
+    with pytest.raises(InvalidRequest, match="inputs: "):
+        parse_inputs('{"age\ud800": 1}')
 
 
 def test_broken_json_is_refused():

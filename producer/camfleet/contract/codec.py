@@ -31,6 +31,9 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 W = TypeVar("W")
 
+# What msgspec raises for broken JSON, for text that isn't UTF-8, and for lists in lists in lists.
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 
 def Added(form: int) -> Meta:  # noqa: N802  # stands beside msgspec's Meta in annotations
     """Mark a field that came with this form; it needs a default."""
@@ -51,7 +54,7 @@ def decode(data: object, kind: type[W]) -> W:
     """Return `data` (of a JSON message or a table row) as `kind`, or raise `InvalidRequest`."""
     try:
         return msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # half a surrogate pair
         raise InvalidRequest(f"{_named(kind)}: {error}{_newer(error)}") from error
 
 
@@ -59,7 +62,7 @@ def decode_json(data: bytes, kind: type[W]) -> W:
     """Return the JSON document `data` as `kind`, or raise `InvalidRequest`."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+    except _NOT_JSON as error:
         raise InvalidRequest(f"{_named(kind)}: {error}{_newer(error)}") from error
 
 
@@ -67,7 +70,7 @@ def decode_document(data: bytes, kind: type[D]) -> D:
     """Return the document `data`; raise `InvalidRequest` naming the version that it needs."""
     try:
         head = msgspec.json.decode(data, type=_Head)
-    except msgspec.DecodeError as error:
+    except _NOT_JSON as error:
         raise InvalidRequest(f"{_named(kind)}: {error}") from error
     if head.schema_version > NEWEST_FORM:
         raise InvalidRequest(

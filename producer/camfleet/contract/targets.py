@@ -78,5 +78,5 @@ def parse_inputs(text: str | None) -> dict[str, Values]:
     """
     if not text:
         return {}
-    given = decode_json(text.encode(), dict[str, float | Values])
+    given = decode_json(text.encode("utf-8", "surrogatepass"), dict[str, float | Values])
     return {name: (each,) if isinstance(each, float) else each for name, each in given.items()}
