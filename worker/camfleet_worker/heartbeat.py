@@ -25,7 +25,8 @@ class Heartbeat:
     `interactive` returns how many interactive requests are in work, `trouble` why the worker
     takes no work, if so, `waits_for` what keeps it waiting. `owner` is the process as its leases
     name it. `file_roots`, `s3_roots` and `signs_callbacks` are for producers, see
-    `WorkerState`.
+    `WorkerState`. `find_unconfined` returns what that has as `unconfined`; it takes a moment, so
+    the first heartbeat doesn't wait for it.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Heartbeat:
         file_roots: tuple[str, ...] | None = None,
         s3_roots: tuple[str, ...] | None = None,
         signs_callbacks: bool | None = None,
+        find_unconfined: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._heartbeats = heartbeats
         self._name = f"{name}:{os.getpid()}"
@@ -60,6 +62,8 @@ class Heartbeat:
         self._file_roots = file_roots
         self._s3_roots = s3_roots
         self._signs_callbacks = signs_callbacks
+        self._find_unconfined = find_unconfined
+        self._unconfined: tuple[str, ...] | None = None
         self._started = time.time()
         self._seen: list[tuple[float, int]] = []
         self._closed = threading.Event()
@@ -78,6 +82,10 @@ class Heartbeat:
                 logger.warning("can't publish this worker's heartbeat: %s", error)
             except Exception:
                 logger.exception("can't publish this worker's heartbeat")
+            if self._unconfined is None:
+                self._unconfined = self._find_unconfined()
+                for lack in self._unconfined:
+                    logger.warning("%s", lack)
             if self._closed.wait(HEARTBEAT_SECONDS):
                 break
         try:
@@ -104,6 +112,7 @@ class Heartbeat:
             file_roots=self._file_roots,
             s3_roots=self._s3_roots,
             signs_callbacks=self._signs_callbacks,
+            unconfined=self._unconfined,
         )
 
     def _speed(self, images: int) -> float:

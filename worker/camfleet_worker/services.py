@@ -35,6 +35,7 @@ from camfleet_worker.models.model_report import preflight
 from camfleet_worker.pipeline.batcher import Batcher
 from camfleet_worker.pipeline.pipeline import Pipeline
 from camfleet_worker.pipeline.threads import Pools
+from camfleet_worker.process import confined
 from camfleet_worker.process.admission import Admission
 from camfleet_worker.process.pool import ended
 from camfleet_worker.process.retrying import Waits, insist_until
@@ -123,6 +124,7 @@ class Services:
             file_roots=tuple(map(os.path.realpath, settings.file_roots)),
             s3_roots=settings.s3_roots,
             signs_callbacks=bool(settings.webhook_secret),
+            find_unconfined=confined.missing,
         )
         self.requests = RequestHolder(
             Requests(settings), send=broker.send_request, give_up=broker.give_up

@@ -54,6 +54,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     file_roots: tuple[str, ...] | None = None
     signs_callbacks: bool | None = None
     s3_roots: tuple[str, ...] | None = None
+    unconfined: tuple[str, ...] | None = None
 
 
 class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
@@ -64,7 +65,8 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     the worker reads. `waits_for` says what keeps it waiting at the moment, such as a store that
     is full, None if nothing does. `file_roots` are the folders that it reads images from,
     `s3_roots` the buckets and prefixes besides the settings' bucket, `signs_callbacks` says whether
-    it has a secret to sign them with: None where it doesn't say.
+    it has a secret to sign them with, `unconfined` what its kernel doesn't allow of the confinement
+    in which it loads models: None where it doesn't say.
     """
 
     version: str | None = None
@@ -73,6 +75,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     file_roots: tuple[str, ...] | None = None
     signs_callbacks: bool | None = None
     s3_roots: tuple[str, ...] | None = None
+    unconfined: tuple[str, ...] | None = None
 
 
 class Heartbeats:
@@ -94,6 +97,7 @@ class Heartbeats:
             file_roots=fields.pop("file_roots"),
             signs_callbacks=fields.pop("signs_callbacks"),
             s3_roots=fields.pop("s3_roots"),
+            unconfined=fields.pop("unconfined"),
         )
         document = encode_json(HeartbeatDocument(**fields))
         with self._redis.pipeline() as pipe:
@@ -139,6 +143,7 @@ def _merge(document: str, about: str | None) -> WorkerState:
         file_roots=beside.file_roots,
         signs_callbacks=beside.signs_callbacks,
         s3_roots=beside.s3_roots,
+        unconfined=beside.unconfined,
     )
 
 

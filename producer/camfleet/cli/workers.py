@@ -41,7 +41,8 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
     """Report whether a host's workers make progress; exit code 1 if not.
 
     A worker that answers a ping but gets no messages isn't healthy, nor is one that only waits,
-    such as for a store that is full.
+    such as for a store that is full. What a worker's kernel doesn't allow of the confinement in
+    which models are loaded is noted.
     """
     from camfleet.broker.heartbeats import of_host
     from camfleet.errors import ServiceError
@@ -57,12 +58,17 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
         except ServiceError as error:
             troubles = [str(error)]
     names = [worker.name for worker in found]
+    notes = [f"{worker.name}: {lack}" for worker in found for lack in worker.unconfined or ()]
     if as_json:
-        output.dump({"healthy": not troubles, "workers": names, "troubles": troubles})
+        output.dump(
+            {"healthy": not troubles, "workers": names, "troubles": troubles, "notes": notes}
+        )
     elif not troubles:
         click.echo(f"healthy: {', '.join(names)}")
     for trouble in troubles:
         output.say(f"unhealthy: {trouble}")
+    for note in [] if as_json else notes:
+        output.say(f"note: {note}")
     if troubles:
         ctx.exit(1)
 

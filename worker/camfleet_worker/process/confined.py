@@ -5,7 +5,6 @@ calls the module's `answer` with the request. The request comes from this proces
 what comes back is read as a stranger's, because the process may be under another's control by then.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from camfleet import errors
 from camfleet.contract.messages import ErrorInfo
 from camfleet.errors import CallerError, CamfleetError, InternalError, ModelRefused
 from camfleet.settings import Settings
+from camfleet_worker.process import confinement
 from camfleet_worker.process.confinement import Limits, confine
 
 _REPLY = "reply.json"
@@ -102,15 +102,15 @@ def environment(given: Mapping[str, str], folder: Path) -> dict[str, str]:
 @cache
 def missing() -> tuple[str, ...]:
     """Return what the kernel doesn't allow of the confinement, tried once, in words."""
-    with subprocess.Popen(  # noqa: S603  # ourselves
-        [sys.executable, "-m", __name__], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            text, _ = process.communicate(timeout=_PROBE_SECONDS)
-            return tuple(msgspec.json.decode(text, type=list[str]))
-        except (subprocess.TimeoutExpired, msgspec.DecodeError) as error:
-            process.kill()
-            return (f"whether models are loaded in a confined process can't be told: {error}",)
+    command = [sys.executable, "-S", "-m", confinement.__name__]
+    environ = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        done = subprocess.run(  # noqa: S603  # ourselves
+            command, env=environ, capture_output=True, timeout=_PROBE_SECONDS, check=True
+        )
+        return tuple(msgspec.json.decode(done.stdout, type=list[str]))
+    except (OSError, subprocess.SubprocessError, msgspec.DecodeError) as error:
+        return (f"whether models are loaded in a confined process can't be told: {error}",)
 
 
 def _run(command: list[str], request: bytes, folder: Path, seconds: float) -> int | None:
@@ -233,12 +233,5 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _probe() -> Any:
-    return confine(Path("/"), Limits(2**40, 60))
-
-
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        _main(*sys.argv[1:])
-    else:
-        json.dump(_probe(), sys.stdout)
+    _main(*sys.argv[1:])
