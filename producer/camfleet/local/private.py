@@ -21,9 +21,10 @@ def claim(data: Path) -> None:
     in its place, or has put files into it. `data` has no symbolic links; those inside aren't
     followed.
     """
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for parent in data.parents:
+    for parent in reversed(data.parents):
+        parent.mkdir(mode=0o700, exist_ok=True)
         _check_parent(parent, data)
+    data.mkdir(mode=0o700, exist_ok=True)
     if data.stat().st_uid != os.geteuid():
         raise StackError(f"{data} belongs to {_user(data.stat().st_uid)}: {_WAY_OUT}")
     _tighten(data)

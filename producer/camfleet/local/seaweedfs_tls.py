@@ -1,12 +1,13 @@
 """Lets nobody but SeaweedFS itself talk to its internal ports: TLS with one certificate for both.
 
-They speak gRPC, or HTTP to the master and the admin server, and ask for no other credentials: who
-reached them could read and write every object, or name an S3 user of his own.
+They speak gRPC and HTTP. Those of gRPC ask for no other credentials: who reached them could read
+and write every object, or name an S3 user of his own.
 """
 
 import datetime as dt
 import socket
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
 
 from camfleet.errors import StackError
@@ -14,11 +15,11 @@ from camfleet.local import private
 
 _CERTIFICATE, _KEY = "seaweedfs.pem", "seaweedfs.key"
 _GRPC = ("master", "volume", "filer", "s3", "admin", "worker", "client", "msg_broker")
-_HTTPS = ("master", "admin")
+_HTTPS = ("master", "volume", "filer", "admin")
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 
 
-def write_certificate(folder: Path) -> None:
+def write_certificate(folder: Path, host: str) -> None:
     """Write a new key and a certificate that it has signed itself: the only one to be trusted.
 
     It's made at every start and never expires, so that no clock can stop the stack.
@@ -44,6 +45,7 @@ def write_certificate(folder: Path) -> None:
         .serial_number(x509.random_serial_number())
         .not_valid_before(dt.datetime(2000, 1, 1, tzinfo=dt.UTC))
         .not_valid_after(dt.datetime(9999, 12, 31, tzinfo=dt.UTC))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), False)
         .sign(key, hashes.SHA256())
     )
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -55,10 +57,13 @@ def configuration(folder: str) -> str:
     """Return the sections of security.toml; `folder` is the one of the certificate."""
     pair = f'cert = "{folder}/{_CERTIFICATE}"\nkey = "{folder}/{_KEY}"\n'
     trusted = f'ca = "{folder}/{_CERTIFICATE}"\n'
-    grpc = "".join(f"[grpc.{part}]\n{pair}" for part in _GRPC)
-    return f"[grpc]\n{trusted}{grpc}" + "".join(
-        f"[https.{part}]\n{pair}{trusted}" for part in _HTTPS
-    )
+    sections = [
+        f"[grpc]\n{trusted}",
+        *(f"[grpc.{part}]\n{pair}" for part in _GRPC),
+        *(f"[https.{part}]\n{pair}{trusted}" for part in _HTTPS),
+        f"[https.client]\nenabled = true\n{pair}{trusted}",
+    ]
+    return "".join(sections)
 
 
 def check_ports(host: str, ports: Iterable[int]) -> None:

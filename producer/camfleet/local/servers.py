@@ -62,7 +62,7 @@ def configure(data: Path, ports: Ports, credentials: Credentials) -> None:
     private.write(data / "config" / "valkey.conf", _valkey_conf(ports, credentials))
     private.write(data / "config" / "identities.json", _identities(credentials))
     private.write(data / "config" / "security.toml", _security(credentials))
-    seaweedfs_tls.write_certificate(data / "config")
+    seaweedfs_tls.write_certificate(data / "config", HOST)
     (data / "s3" / "mini.options").unlink(missing_ok=True)  # last run's flags would be added
 
 
