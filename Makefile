@@ -1,9 +1,9 @@
-# make demo | test | zoo | faults | corpora | lint | bench | clean
+# make demo | test | zoo | faults | corpora | fuzz | lint | bench | clean
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test zoo faults corpora lint format bench clean
+.PHONY: demo test zoo faults corpora fuzz lint format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
@@ -32,11 +32,15 @@ corpora: $(VENV)/ready .corpora/fetched
 zoo: $(VENV)/ready
 	$(BIN)/python -m pytest -m "zoo or not zoo" tests/zoo
 
+# For an hour, or so many MINUTES; what fails comes first in the next run.
+fuzz: $(VENV)/ready
+	$(BIN)/python -m tests.fuzz $(or $(MINUTES),60)
+
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ONLY)
 
 clean:
-	rm -rf $(VENV) .demo .zoo .corpora .bench demo-output .camfleet
+	rm -rf $(VENV) .demo .zoo .corpora .fuzz .bench demo-output .camfleet
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,134 @@
+"""What a victim does with an input, by the target's name."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from camfleet.errors import CamfleetError
+
+Target = Callable[[bytes], object]
+
+MAX_PIXELS = 4_000_000
+# What a target may do that others may not: resolve names.
+OWN: dict[str, tuple[str, ...]] = {"urls": ("socket.getaddrinfo",)}
+
+
+def load(name: str, folder: Path) -> Target:
+    """Return a target, with what it needs imported."""
+    return _LOADERS[name](folder)
+
+
+def _pictures(_: Path) -> Target:
+    from camfleet_worker.pictures.decode import open_image
+
+    def run(data: bytes) -> None:
+        pixels = open_image(data, max_pixels=MAX_PIXELS, uri="u")
+        assert pixels.ndim == 3
+        assert pixels.shape[2] == 3
+        assert pixels.size <= 3 * MAX_PIXELS
+
+    return run
+
+
+def _cards(folder: Path) -> Target:
+    from camfleet.registry.cards import load_card, parse_card, to_toml
+
+    def run(data: bytes) -> None:
+        """Read a card, which is followed by a zero byte and its labels file."""
+        card, _, labels = data.partition(b"\0labels\0")
+        (folder / "card.toml").write_bytes(card)
+        (folder / "labels.txt").write_bytes(labels)
+        found = load_card(folder / "card.toml")
+        assert parse_card(to_toml(found).decode(), "again") == found
+
+    return run
+
+
+def _manifests(folder: Path) -> Target:
+    import pyarrow.parquet  # noqa: F401  # which sets variables and loads libraries
+
+    from camfleet.contract.codec import decode_json, encode_json
+    from camfleet.contract.records import Item
+    from camfleet.sources.sources import items
+
+    def run(data: bytes) -> None:
+        """Read a manifest, after a line that says its suffix and the columns to keep."""
+        head, _, text = data.partition(b"\n")
+        suffix, keep = json.loads(head)
+        path = folder / f"manifest{suffix}"
+        path.write_bytes(text)
+        for item in items(str(path), None, keep=keep):  # type: ignore[arg-type]  # not needed
+            assert decode_json(encode_json(item), Item) == item
+
+    return run
+
+
+def _messages(_: Path) -> Target:
+    from camfleet.contract import codec, messages, records
+    from camfleet.contract.targets import parse_inputs, parse_layers, parse_target
+
+    kinds = {
+        kind.__name__: kind
+        for module in (messages, records)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, codec.Wire)
+    }
+
+    def run(data: bytes) -> None:
+        """Decode a message or document, after a line that names its kind, and use it."""
+        name, _, text = data.partition(b"\n")
+        kind = kinds[name.decode()]
+        try:
+            given = json.loads(text)
+        except (ValueError, RecursionError):  # Celery has given up on it by then
+            given = None
+        with suppress(CamfleetError):
+            use(codec.decode(given, kind))
+        if issubclass(kind, codec.Document):
+            codec.decode_document(text, kind)
+        found = codec.decode_json(text, kind)
+        assert codec.decode_json(codec.encode_json(found), kind) == found
+        use(found)
+
+    def use(found: object) -> None:
+        if isinstance(found, messages.ExplainRequest):
+            parse_target(found.target)
+            parse_layers(found.layer)
+            parse_inputs(found.inputs)
+
+    return run
+
+
+def _urls(folder: Path) -> Target:
+    from tests.fuzz.web import reader
+
+    return reader(folder)
+
+
+def _orders(folder: Path) -> Target:
+    import os
+    import socket
+    import subprocess
+    import time
+
+    from camfleet.errors import InternalError, InvalidRequest
+
+    names = {"os": os, "socket": socket, "subprocess": subprocess, "time": time, "folder": folder}
+    names |= {"InternalError": InternalError, "InvalidRequest": InvalidRequest}
+
+    def run(data: bytes) -> None:
+        """Do what an input says, to see whether that is seen."""
+        exec(data, dict(names))
+
+    return run
+
+
+_LOADERS: dict[str, Callable[[Path], Target]] = {
+    "pictures": _pictures,
+    "cards": _cards,
+    "manifests": _manifests,
+    "messages": _messages,
+    "urls": _urls,
+    "orders": _orders,
+}
