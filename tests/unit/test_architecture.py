@@ -124,6 +124,7 @@ HOMES = {
     },
     "pyarrow": {
         "camfleet/jobstore/parquet.py",
+        "camfleet/jobstore/parquet_bounds.py",
         "camfleet/results/export.py",
         "camfleet/results/kept.py",
         "camfleet/results/query.py",

@@ -1,8 +1,10 @@
 """Converted models that one start leaves on disk for the next, whole and damaged ones."""
 
+import json
 import zipfile
 from dataclasses import fields
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from camfleet.settings import Settings
 from camfleet_worker.models import openvino_engine
 from camfleet_worker.models.build import ModelKey, build_explainer
 from camfleet_worker.models.choose import EngineSelector
+from camfleet_worker.models.converted import disk
 from camfleet_worker.models.converted.cache import ConvertedModels
 from camfleet_worker.models.tf import conversion
 from helpers.networks import cut, deep_head, gap_dense, images, randomise, select
@@ -44,18 +47,68 @@ def test_a_split_comes_back_as_it_was_without_its_submodels(tmp_path, split):
             assert getattr(found, field.name) == getattr(split, field.name), field.name
 
 
+def with_facts(folder, **changes):
+    """Change what the JSON of a split says, by the path of a field."""
+    path = folder / "split.json"
+    found = json.loads(path.read_bytes())
+    for name, value in changes.items():
+        *way, last = name.split("__")
+        place = found
+        for step in way:
+            place = place[step]
+        assert last in place
+        place[last] = value
+    path.write_text(json.dumps(found))
+
+
 @pytest.mark.parametrize("harm", ["other weights", "half a file", "other facts"])
 def test_a_split_that_was_spoilt_is_not_used_and_that_is_said(tmp_path, split, caplog, harm):
     (folder,) = tmp_path.iterdir()
-    path = folder / "split.npz"
+    path = folder / "split.bin"
     if harm == "other weights":
         openvino_engine.save(conversion.from_split(cut(randomise(gap_dense(), seed=9))), folder)
     elif harm == "half a file":
         path.write_bytes(path.read_bytes()[:500])
     else:
-        np.savez(path, facts=np.frombuffer(b'{"layer": 3}', np.uint8))
+        with_facts(folder, facts__layer=3)
     assert converted_in(tmp_path).load(["auto"]) is None
     assert "what an earlier start kept in" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shapes__images": [2**31, 2**31, 3]},
+        {"shapes__images": [-2, -12, 10, 3]},
+        {"shapes__images": [10**400]},
+        {"shapes__logits": []},
+        {"shapes": {}},
+        {"facts__classes": 10**9},
+        {"facts__placement__rows__count": 10**12},
+        {"facts__layer__height": 10**9},
+        {"facts__tolerance": 1e300},
+        {"facts__conv_bytes": -(2**60)},
+        {
+            "facts__outputs__activation": "joined",
+            "facts__outputs__blocks": [["softmax", [10**9]]],
+        },
+    ],
+    ids=str,
+)
+def test_facts_that_contradict_the_arrays_are_not_believed(tmp_path, split, changes):
+    (folder,) = tmp_path.iterdir()
+    assert disk.load(folder)
+    with_facts(folder, **changes)
+    with pytest.raises((ValueError, msgspec.ValidationError)):
+        disk.load(folder)
+
+
+def test_a_split_without_end_is_not_read(tmp_path, split):
+    (folder,) = tmp_path.iterdir()
+    with (folder / "split.json").open("r+b") as file:
+        file.truncate(2**33)
+    with pytest.raises(ValueError, match="has more than"):
+        disk.load(folder)
 
 
 def test_a_head_that_keras_must_differentiate_is_not_kept(tmp_path, caplog):

@@ -11,6 +11,11 @@ from camfleet.contract.outputs import Fuse, Method, Name, Outputs
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+# Names of models become parts of keys and paths. In a pattern `$` would let a line break pass.
+MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+DIGEST = r"^[0-9a-f]{64}\Z"
+_MOST_CHUNKS = 2**26
+
 
 class ChunkRef(Wire, frozen=True, kw_only=True):
     """One part of a job's manifest, for one of its models: the message of `CHUNK_TASK`.
@@ -31,9 +36,9 @@ class ChunkRef(Wire, frozen=True, kw_only=True):
 class ModelRef(Wire, frozen=True, kw_only=True):
     """A registered model, pinned: the digest is that of its card, which names the artifact's."""
 
-    id: Name
-    version: Name
-    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    id: Annotated[str, Meta(pattern=MODEL_ID)]
+    version: Annotated[str, Meta(pattern=MODEL_ID)]
+    digest: Annotated[str, Meta(pattern=DIGEST)]
 
 
 class JobRecord(Document, frozen=True, kw_only=True):
@@ -65,6 +70,15 @@ class JobRecord(Document, frozen=True, kw_only=True):
     @property
     def chunks(self) -> int:
         return self.parts * len(self.models)
+
+    @property
+    def adds_up(self) -> bool:
+        """Return whether its numbers can be those of a job: loops and keys are made of them."""
+        return (
+            min(self.items, self.chunk_size, len(self.models)) > 0
+            and self.parts == -(-self.items // self.chunk_size)
+            and self.chunks <= _MOST_CHUNKS
+        )
 
     @property
     def kept_columns(self) -> tuple[str, ...]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from camfleet.broker.ledger import Ledger
-from camfleet.contract.codec import Wire, decode_json
-from camfleet.contract.records import ChunkRef, JobRecord, LeftOut, RetryRecord
+from camfleet.contract.codec import Wire
+from camfleet.contract.records import ChunkRef, JobRecord, LeftOut
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, ObjectDamaged, ObjectMissing, UnknownJob
-from camfleet.jobstore import keys
+from camfleet.jobstore import keys, objects
 from camfleet.jobstore.claim import UNCLAIMED, Claim
+from camfleet.jobstore.records import latest_retry
 from camfleet.jobstore.totals import Totals
 from camfleet.storage.storage import Storage
 
@@ -34,12 +35,6 @@ class Verification(Wire, frozen=True, kw_only=True):
         return not self.faults
 
 
-def latest_retry(storage: Storage, job_id: str) -> RetryRecord | None:
-    """Return the record of a job's latest retry, or None."""
-    found = list(storage.keys(keys.retries(job_id)))
-    return decode_json(storage.get(max(found)).data, RetryRecord) if found else None
-
-
 def rebuild(
     record: JobRecord,
     storage: Storage,
@@ -56,7 +51,7 @@ def rebuild(
 
     outcomes = Outcomes(storage)
     there = set(storage.keys(keys.results(record.job_id)))
-    latest = latest_retry(storage, record.job_id)
+    latest = latest_retry(storage, record)
     number = latest.number if latest else 0
     retried = set(latest.chunks) if latest else set()
     done, missing, held = [], [], Totals()
@@ -129,7 +124,7 @@ def _items(record: JobRecord, storage: Storage, part: int, findings: _Findings) 
 
     key = keys.manifest_part(record.job_id, part)
     try:
-        data = storage.get(key).data
+        data = objects.read_part(storage, key).data
         return [item.item_id for item in parquet.read_manifest(data, record.items_of(part))]
     except ObjectMissing:
         findings.faults.append(f"{key} is missing: its images can't be run again")

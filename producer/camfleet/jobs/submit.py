@@ -24,7 +24,7 @@ from camfleet.jobs.job import Job
 from camfleet.jobstore import keys
 from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.manifest_parts import write_manifest
-from camfleet.jobstore.records import check_id, read_record, write_source
+from camfleet.jobstore.records import check_id, latest_retry, read_record, write_source
 from camfleet.jobstore.totals import Image
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
@@ -100,7 +100,7 @@ class Submitter:
         record = read_record(self._storage, job_id)
         with self._ledger.claim(job_id) as claim:
             self._must_be_complete(record, claim)
-            latest = recovery.latest_retry(self._storage, job_id)
+            latest = latest_retry(self._storage, record)
             number = latest.number + 1 if latest else 1
             wanted = RetryRecord(
                 schema_version=1,

@@ -93,6 +93,13 @@ def retry(job_id: str, number: int) -> str:
     return f"{retries(job_id)}{number:05d}.json"
 
 
+def retry_number(key: str, job_id: str) -> int | None:
+    """Return the number of the retry whose record lies at a key, None for any other key."""
+    name = key.removeprefix(retries(job_id)).removesuffix(".json")
+    number = int(name) if name.isascii() and name.isdigit() and len(name) < 10 else 0
+    return number if number and retry(job_id, number) == key else None
+
+
 def manifest(job_id: str) -> str:
     """Return the prefix of a job's manifest parts."""
     return f"jobs/{job_id}/manifest/"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Self, TypeVar, get_args, get_origin
+from typing import Any, Self, TypeAlias, TypeVar, get_args, get_origin
 
 import msgspec
 import pyarrow as pa
@@ -20,10 +20,13 @@ from camfleet.contract.geometry import Focus, Geometry, Region
 from camfleet.contract.records import Item
 from camfleet.contract.results import LayerMap, Result, Status, Timings
 from camfleet.errors import InvalidRequest, ObjectDamaged
+from camfleet.jobstore import objects
+from camfleet.jobstore.parquet_bounds import Bounds
 from camfleet.jobstore.totals import Image
 
 W = TypeVar("W", bound=Wire)
-Table = pa.Table
+Table: TypeAlias = pa.Table
+naming = objects.naming
 
 _NUMBERS = {float: pa.float64(), int: pa.int32(), str: pa.string(), bool: pa.bool_()}
 _HALF = pa.list_(pa.float16())
@@ -128,18 +131,6 @@ def to_results(table: pa.Table) -> list[Result]:
     return _rows(table, Result)
 
 
-@contextmanager
-def naming(key: str) -> Iterator[None]:
-    """Let an `ObjectDamaged` of the block name the object and the way out."""
-    try:
-        yield
-    except ObjectDamaged as error:
-        job = key.split("/")[1]
-        raise ObjectDamaged(
-            f"{key} is damaged ({error}); camfleet resume {job} runs its images again"
-        ) from error
-
-
 def prove_readable(data: bytes) -> None:
     """Decode every column of a results part; raise `ObjectDamaged`."""
     with open_results(data) as file:
@@ -168,6 +159,7 @@ class PartFile:
 
     def __init__(self, data: bytes, schema: pa.Schema, kind: type[Wire]) -> None:
         with _as_damage(f"{kind.__name__} table is not Parquet"):
+            self._bounds = Bounds(data)
             self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
             found = self._file.schema_arrow
         self._kind = kind
@@ -205,6 +197,7 @@ class PartFile:
 
     def _decode(self, names: list[str]) -> pa.Table:
         with _as_damage(f"{self._kind.__name__} table can't be decoded"):
+            self._bounds.check(names)
             return self._file.read(columns=names, use_threads=False)
 
     def __enter__(self) -> Self:

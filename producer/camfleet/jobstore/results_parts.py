@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.contract.results import Result
 from camfleet.errors import ObjectChanged, ObjectDamaged, ObjectMissing
-from camfleet.jobstore import keys, parquet
+from camfleet.jobstore import keys, objects, parquet
 from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.place import StoredObject
 from camfleet.storage.storage import Storage
@@ -43,11 +43,11 @@ class Outcomes:
         chunk's images.
         """
         key = keys.results_part(record, ref)
-        try:
-            stored = self._storage.get(key)
-        except ObjectMissing:
-            return None
-        with parquet.naming(key):
+        with objects.naming(key):
+            try:
+                stored = objects.read_part(self._storage, key)
+            except ObjectMissing:
+                return None
             parquet.prove_readable(stored.data)
             return _complete(_read(stored), record.items_of(ref.part))
 
@@ -91,23 +91,35 @@ class Outcomes:
         None where nothing has replaced it, or what is left of it can't be read.
         """
         try:
-            return _read(self._storage.get(keys.history_part(record, ref)))
+            return _read(objects.read_part(self._storage, keys.history_part(record, ref)))
         except (ObjectMissing, ObjectDamaged):
             return None
 
     def _settle(self, record: JobRecord, ref: ChunkRef, data: bytes) -> Outcome:
         """Return the part that another worker wrote meanwhile, or replace a damaged one."""
         key = keys.results_part(record, ref)
-        there = self._storage.get(key)
+        there = self._there(key)
         try:
-            return _complete(_read(there), record.items_of(ref.part))
+            if there:
+                return _complete(_read(there), record.items_of(ref.part))
         except ObjectDamaged:
             pass
         try:
-            self._storage.replace(key, data, _PARQUET, etag=there.etag or "")
+            if there:
+                self._storage.replace(key, data, _PARQUET, etag=there.etag or "")
+            else:
+                self._storage.create(key, data, _PARQUET)
         except ObjectChanged:  # by another worker that has met the damage
-            return _read(self._storage.get(key))
+            return _read(objects.read_part(self._storage, key))
         return _read(StoredObject(data, None))
+
+    def _there(self, key: str) -> StoredObject | None:
+        """Return an object; None once one that is too large to be read is deleted."""
+        try:
+            return objects.read_part(self._storage, key)
+        except ObjectDamaged:
+            self._storage.delete([key])
+            return None
 
 
 def _read(stored: StoredObject) -> Outcome:

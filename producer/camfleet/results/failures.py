@@ -6,7 +6,7 @@ from itertools import islice
 
 from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.errors import ObjectDamaged, ObjectMissing
-from camfleet.jobstore import keys, parquet
+from camfleet.jobstore import keys, objects, parquet
 from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
 
@@ -40,7 +40,7 @@ def _refs(record: JobRecord, hints: Iterable[int]) -> Iterator[ChunkRef]:
 def _messages(record: JobRecord, storage: Storage, ref: ChunkRef) -> dict[str, str]:
     """Return the first message of each code in a part."""
     try:
-        data = storage.get(keys.results_part(record, ref)).data
+        data = objects.read_part(storage, keys.results_part(record, ref)).data
         with parquet.open_results(data) as file:
             rows = file.read(["error_code", "error_message"]).to_pylist()
     except (ObjectMissing, ObjectDamaged):

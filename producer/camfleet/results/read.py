@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.contract.results import Status
 from camfleet.errors import ObjectMissing
-from camfleet.jobstore import keys, parquet
+from camfleet.jobstore import keys, objects, parquet
 from camfleet.prefetch import in_order
 from camfleet.results import kept
 from camfleet.results.query import Selection
@@ -40,11 +40,11 @@ def read_parts(record: JobRecord, storage: Storage, selection: Selection) -> Gen
 
 def _read(record: JobRecord, storage: Storage, selection: Selection, ref: ChunkRef) -> Part:
     key = keys.results_part(record, ref)
-    try:
-        data = storage.get(key).data
-    except ObjectMissing:
-        return Part(ref, None, 0)
-    with parquet.naming(key):
+    with objects.naming(key):
+        try:
+            data = objects.read_part(storage, key).data
+        except ObjectMissing:
+            return Part(ref, None, 0)
         return Part(ref, *select(data, selection))
 
 

@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 import weakref
+from collections.abc import Callable
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -74,6 +75,13 @@ class BotoBackend:
                 ContentType=content_type,
                 **condition,
             )
+
+    def download(self, place: Place, path: str, limit: int | None) -> None:
+        """Stream an object into a file, in several streams where it's large."""
+        if limit is not None:
+            found = self.client().head_object(Bucket=place.bucket, Key=place.key)
+            check_size(place, found["ContentLength"], limit)
+        self.client().download_file(place.bucket, place.key, path, Callback=_counter(place, limit))
 
     def check(self, place: Place) -> None:
         with boto_errors(place):
@@ -143,6 +151,19 @@ class _Session:
             verify=self.ca_bundle,
             config=config,
         )
+
+
+def _counter(place: Place, limit: int | None) -> Callable[[int], None] | None:
+    """Return what ends a download of more than `limit` bytes: it may have grown since."""
+    if limit is None:
+        return None
+    pieces: list[int] = []
+
+    def count(piece: int) -> None:
+        pieces.append(piece)  # atomic, and called by several threads
+        check_size(place, sum(pieces), limit)
+
+    return count
 
 
 def _delete(path: str, process: int) -> None:

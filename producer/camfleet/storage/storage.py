@@ -76,12 +76,12 @@ class Storage:
         with boto_errors(self._mine(key)):
             self._client.upload_file(path, self.bucket, key)
 
-    def download(self, key_or_uri: str, path: str) -> None:
-        """Stream an object into a file; raise `ObjectMissing`."""
+    def download(self, key_or_uri: str, path: str, *, limit: int | None = None) -> None:
+        """Stream an object into a file; raise `ObjectMissing` or, before more, `ObjectTooLarge`."""
         place = self._place(key_or_uri)
         try:
             with boto_errors(place):
-                self._client.download_file(place.bucket, place.key, path)
+                self._boto.download(place, path, limit)
         except ObjectMissing:
             self.exists(key_or_uri)  # raises if our bucket is missing: boto3's HEAD can't tell
             raise

@@ -19,7 +19,7 @@ from camfleet.errors import (
     ServiceError,
     WorkerKilled,
 )
-from camfleet.jobstore import keys, parquet
+from camfleet.jobstore import keys, objects, parquet
 from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.merging import merge, model_broke, positions
 from camfleet_worker.chunks.run import ChunkRun, JobCancelled
@@ -97,7 +97,7 @@ class ChunkExplainer:
         """Return the chunk's items; tell the job where its manifest part is gone or damaged."""
         key = keys.manifest_part(run.ref.job_id, run.ref.part)
         try:
-            data = run.stores.storage.get(key).data
+            data = objects.read_part(run.stores.storage, key).data
             return parquet.read_manifest(data, run.record.items_of(run.ref.part))
         except (ObjectMissing, ObjectDamaged, InvalidRequest) as error:
             lost = (

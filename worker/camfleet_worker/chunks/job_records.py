@@ -5,11 +5,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 from camfleet.broker.ledger import Ledger
-from camfleet.contract.codec import decode_document
 from camfleet.contract.records import ChunkRef, JobRecord, RetryRecord
 from camfleet.errors import CallerError, InvalidRequest, ObjectMissing, UnknownJob
 from camfleet.jobstore import keys
-from camfleet.jobstore.records import read_record
+from camfleet.jobstore.records import read_record, read_retry
 from camfleet.storage.storage import Storage
 
 _CACHED = 64
@@ -55,4 +54,4 @@ class Records:
         return read_record(self._storage, job_id)
 
     def _retry(self, job_id: str, number: int) -> RetryRecord:
-        return decode_document(self._storage.get(keys.retry(job_id, number)).data, RetryRecord)
+        return read_retry(self._storage, self.job(job_id), number)

@@ -36,7 +36,7 @@ from camfleet_worker.process import runtime
 logger = logging.getLogger(__name__)
 
 OUTPUTS = ("activations", "logits")
-_FILE = "model.xml"
+XML, WEIGHTS = "model.xml", "model.bin"
 _GROUPS = 2  # of requests: while one finishes its batch, the other starts the next
 
 
@@ -185,12 +185,18 @@ def is_wanted(settings: Settings) -> bool:
 
 def read(folder: Path) -> Any:
     """Return the model that `save` wrote, its weights mapped into memory."""
-    return library().Core().read_model(folder / _FILE)
+    return library().Core().read_model(folder / XML)
+
+
+def run_once(model: Any) -> None:
+    """Compile a model and run it on zeros."""
+    lane = _Lane(model, "THROUGHPUT", 1)
+    lane.start([np.zeros((1, *port.shape[1:]), np.float32) for port in model.inputs])()
 
 
 def save(model: Any, folder: Path) -> None:
     """Write a model to a new folder."""
-    library().save_model(model, folder / _FILE, compress_to_fp16=False)
+    library().save_model(model, folder / XML, compress_to_fp16=False)
 
 
 def _place(name: str) -> int:

@@ -11,8 +11,9 @@ from camfleet.registry.cards import Card
 from camfleet.settings import Settings
 from camfleet_worker.models import openvino_engine
 from camfleet_worker.models.agreement import accept
-from camfleet_worker.models.converted import disk, subprocess
+from camfleet_worker.models.converted import container, disk, subprocess
 from camfleet_worker.models.converted.bucket import ConvertedInBucket
+from camfleet_worker.models.converted.signing import Signer
 from camfleet_worker.models.engine import Engine, SelectedEngine
 from camfleet_worker.models.openvino_engine import OpenVINO
 from camfleet_worker.models.split import Split
@@ -41,7 +42,7 @@ class ConvertedModels:
         """
         if not openvino_engine.is_wanted(self.settings):
             return None
-        found = [self._load(self._place(layer_name)) for layer_name in layer_names]
+        found = [self._load(layer_name) for layer_name in layer_names]
         cuts = [cut for cut in found if cut]
         return cuts if len(cuts) == len(layer_names) else None
 
@@ -74,16 +75,17 @@ class ConvertedModels:
 
     def upload(self, layer_names: Sequence[str]) -> None:
         """Offer what is on disk for these layers to other machines."""
-        for folder in map(self._place, layer_names):
+        for layer_name in layer_names:
+            folder = self._place(layer_name)
             if self.bucket and disk.is_filled(folder):
-                self.bucket.upload(folder)
+                self.bucket.upload(layer_name, folder)
 
     def _place(self, layer_name: str) -> Path:
         return disk.place(self.folder, layer_name)
 
-    def _load(self, folder: Path) -> Cut | None:
-        if self.bucket and not folder.is_dir():
-            self.bucket.download(folder)
+    def _load(self, layer_name: str) -> Cut | None:
+        folder = self._place(layer_name)
+        self._fetch(layer_name, folder)
         try:
             split = disk.load(folder)
             if split is None:
@@ -95,6 +97,14 @@ class ConvertedModels:
             return None
         logger.info("engine %s runs layer %s, as kept", selected.engine.name, split.layer.path)
         return split, selected
+
+    def _fetch(self, layer_name: str, folder: Path) -> None:
+        """Download what another worker has converted, unless it's here, signed where it must be."""
+        if folder.is_dir() and not container.is_accepted(folder, Signer.of(self.settings)):
+            logger.warning("%s came from the bucket without a signature of ours: forgotten", folder)
+            disk.remove(folder)
+        if self.bucket and not folder.is_dir():
+            self.bucket.download(layer_name, folder)
 
     def _open(self, split: Split, folder: Path) -> Engine:
         return OpenVINO.for_split(split, partial(openvino_engine.read, folder), self.settings)

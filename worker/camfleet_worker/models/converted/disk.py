@@ -5,8 +5,10 @@ A split is stored only if its gradients have a closed form: otherwise Keras must
 """
 
 import logging
+import math
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
@@ -16,13 +18,19 @@ from typing import Any, get_type_hints
 import msgspec
 import numpy as np
 
+from camfleet_worker.arrays import Array
 from camfleet_worker.models import openvino_engine
-from camfleet_worker.models.split import Split, Trial
+from camfleet_worker.models.openvino_engine import WEIGHTS, XML
+from camfleet_worker.models.split import HALF_TOLERANCE, TOLERANCE, Split, Trial
 
 logger = logging.getLogger(__name__)
 
-_FILE = "split.npz"
+_FACTS, _ARRAYS = "split.json", "split.bin"
+_MOST_FACTS = 2**24  # bytes
+_FORM = "2"  # of these files
 
+MODEL = (XML, WEIGHTS)
+SPLIT = (_FACTS, _ARRAYS)
 
 # The fields of a split that are neither arrays nor models.
 _Facts = msgspec.defstruct(
@@ -35,11 +43,28 @@ _Facts = msgspec.defstruct(
 )
 
 
+class _Split(msgspec.Struct, forbid_unknown_fields=True):
+    """What stands in JSON: the facts, and the shapes of the arrays in the other file, in order."""
+
+    facts: _Facts  # type: ignore[valid-type]  # made above
+    shapes: dict[str, tuple[int, ...]]
+
+
 def place(folder: Path, layer_name: str) -> Path:
     """Return the folder for a converted layer; its name covers everything the layer depends on."""
-    parts = (layer_name, *map(version, ("openvino", "keras", "camfleet")))
+    parts = (layer_name, *versions().values(), _FORM)
     name = sha256("\n".join(parts).encode()).hexdigest()[:16]
     return folder / f"openvino-{name}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a converted model depends on."""
+    return {name: version(name) for name in ("openvino", "keras", "camfleet")}
+
+
+def files(folder: Path) -> list[str]:
+    """Return which files of a converted model there are: without a closed form no split."""
+    return [name for name in (*MODEL, *SPLIT) if (folder / name).is_file()]
 
 
 def has_closed_form(split: Split) -> bool:
@@ -72,7 +97,7 @@ def save(split: Split, model: Any, folder: Path) -> bool:
             written = Path(partial) / folder.name
             openvino_engine.save(model, written)
             if has_closed_form(split):
-                _write(split, written / _FILE)
+                _write(split, written)
             remove(folder)
             written.rename(folder)
     except (OSError, RuntimeError) as error:
@@ -83,30 +108,73 @@ def save(split: Split, model: Any, folder: Path) -> bool:
 
 
 def load(folder: Path) -> Split | None:
-    """Return the split that `save` has written, without submodels; None if there is none."""
-    path = folder / _FILE
+    """Return the split that `save` has written, without submodels; None if there is none.
+
+    Raises `ValueError` where it's not what `save` writes: another worker may have written it.
+    """
+    path = folder / _FACTS
     if not path.is_file():
         return None
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        facts = msgspec.json.decode(arrays["facts"].tobytes(), type=_Facts)
-        return Split(
-            conv=None,
-            head=None,
-            extras=(),
-            cam_weights=arrays["cam_weights"],
-            trial=Trial(arrays["images"], (), arrays["activations"], arrays["logits"]),
-            **{name: getattr(facts, name) for name in _Facts.__struct_fields__},
-        )
+    if path.stat().st_size > _MOST_FACTS:
+        raise ValueError(f"{path.name} has more than {_MOST_FACTS} bytes")
+    found = msgspec.json.decode(path.read_bytes(), type=_Split)
+    arrays = _arrays(folder / _ARRAYS, found.shapes)
+    trial = Trial(arrays["images"], (), arrays["activations"], arrays["logits"])
+    split = Split(
+        conv=None,
+        head=None,
+        extras=(),
+        cam_weights=arrays["cam_weights"],
+        trial=trial,
+        **{name: getattr(found.facts, name) for name in _Facts.__struct_fields__},
+    )
+    _check(split, trial)
+    return split
 
 
-def _write(split: Split, path: Path) -> None:
+def _arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+    """Return the arrays of a file that holds nothing else, so none takes more than it's long."""
+    names = ("cam_weights", "images", "activations", "logits")
+    if set(shapes) != set(names) or min(min(shape, default=0) for shape in shapes.values()) < 1:
+        raise ValueError(f"there are arrays of the shapes {str(shapes)[:200]}")
+    lengths = [math.prod(shapes[name]) for name in names]
+    if 4 * sum(lengths) != path.stat().st_size:
+        raise ValueError(f"{path.name} isn't as long as its arrays")
+    values = np.fromfile(path, np.dtype("<f4"))
+    parts = np.split(values, np.cumsum(lengths[:-1]))
+    return {name: part.reshape(shapes[name]) for name, part in zip(names, parts, strict=True)}
+
+
+def _check(split: Split, trial: Trial) -> None:
+    """Raise `ValueError` where facts contradict the arrays: loops and memory depend on both."""
+    layer, place = split.layer, split.placement
+    grid = (layer.height, layer.width)
+    count = len(trial.images)
+    axes = (place.rows.count, place.columns.count)
+    blocks = [index for block in split.outputs.blocks for index in block.classes]
+    if (
+        trial.activations.shape != (count, *grid, layer.channels)
+        or trial.logits.shape != (count, split.classes)
+        or split.require_cam().shape != (layer.channels, split.classes)
+        or (axes[::-1] if place.transposed else axes) != grid
+        or split.tolerance not in (TOLERANCE, HALF_TOLERANCE)
+        or not all(0 <= index < split.classes for index in blocks)
+        or min(split.conv_bytes, split.head_bytes) < 0
+    ):
+        raise ValueError("the facts of the split contradict its arrays")
+
+
+def _write(split: Split, folder: Path) -> None:
     facts = _Facts(**{name: getattr(split, name) for name in _Facts.__struct_fields__})
     trial = split.trial
-    np.savez(
-        path,
-        facts=np.frombuffer(msgspec.json.encode(facts), np.uint8),
-        cam_weights=split.require_cam(),
-        images=trial.images,
-        activations=trial.activations,
-        logits=trial.logits,
-    )
+    arrays = {
+        "cam_weights": split.require_cam(),
+        "images": trial.images,
+        "activations": trial.activations,
+        "logits": trial.logits,
+    }
+    shapes = {name: array.shape for name, array in arrays.items()}
+    (folder / _FACTS).write_bytes(msgspec.json.encode(_Split(facts, shapes)))
+    with (folder / _ARRAYS).open("wb") as file:
+        for array in arrays.values():
+            file.write(np.ascontiguousarray(array, "<f4").data)

@@ -87,9 +87,7 @@ def load(request: Request) -> PlainModel:
 def _run(work: _Work) -> bool:
     card, folder = work.request.card, work.request.folder
     settings = work.request.settings
-    sent = work._replace(
-        request=work.request._replace(settings=confined.without_secrets(settings))
-    )
+    sent = work._replace(request=work.request._replace(settings=confined.without_secrets(settings)))
     with tempfile.TemporaryDirectory(
         dir=folder, prefix="loading-", ignore_cleanup_errors=True
     ) as own:
