@@ -1,0 +1,143 @@
+"""A process that works on what strangers made has limits, no network, and may die of it."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from camfleet.errors import InternalError, ModelRefused
+from camfleet.settings import Settings
+from camfleet_worker.process import confined
+from camfleet_worker.process.confined import LimitHit
+from camfleet_worker.process.confinement import Limits
+
+LIMITS = Limits(memory=2**30, seconds=60)
+
+
+@pytest.fixture
+def do(tmp_path):
+    """Return a function that has a confined process do something, and returns what it answers."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+
+    def run(*deed, limits=LIMITS):
+        request = json.dumps(deed).encode()
+        reply = confined.run("helpers.hostile", request, folder=folder, limits=limits, name="net")
+        return json.loads(reply)
+
+    return run
+
+
+@pytest.mark.parametrize("deed", ["eat_memory", "hide_want_of_memory"])
+def test_what_needs_more_memory_than_allowed_is_refused_with_the_setting(do, deed):
+    with pytest.raises(
+        LimitHit, match=r"model net needs more memory than 1 GiB.*CAMFLEET_MODEL_LOAD_MEMORY"
+    ):
+        do(deed)
+
+
+def test_what_takes_longer_than_allowed_is_ended_and_refused_with_the_setting(do):
+    with pytest.raises(
+        LimitHit, match=r"model net took longer than 2 s.*CAMFLEET_MODEL_LOAD_SECONDS"
+    ):
+        do("spin", limits=LIMITS._replace(seconds=2))
+
+
+def test_a_crash_is_the_models_fault(do):
+    with pytest.raises(ModelRefused, match=r"loaded model net was ended by SIGSEGV: the file"):
+        do("dump_core")
+
+
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [(("end_by", int(signal.SIGKILL)), "was killed by SIGKILL"), (("leave", 3), "exited: 3")],
+)
+def test_another_end_is_not_the_models_fault_and_said(do, deed, words):
+    with pytest.raises(InternalError, match=words):
+        do(*deed)
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        ("open_socket", "AF_INET"),
+        ("open_socket", "AF_INET6"),
+        ("open_socket", "AF_UNIX"),
+        ("open_socket", "AF_NETLINK"),
+        ("fork",),
+        ("start_a_program",),
+        ("link", "/etc/passwd"),
+        ("read_the_parents_environment",),
+        ("stop_the_parent",),
+    ],
+    ids="-".join,
+)
+def test_network_other_processes_and_links_are_out_of_reach(do, deed):
+    with pytest.raises(
+        InternalError, match=r"PermissionError: .*models are loaded without network, in a process"
+    ):
+        do(*deed)
+
+
+def test_limits_cannot_be_lifted(do):
+    with pytest.raises(InternalError, match="not allowed to raise maximum limit"):
+        do("lift_limits")
+
+
+@pytest.mark.parametrize("deed", ["write", "remove"])
+def test_no_file_outside_its_own_folder_is_changed(do, tmp_path, deed):
+    path = tmp_path / "precious"
+    path.write_text("precious")
+    with pytest.raises(InternalError, match="PermissionError"):
+        do(deed, str(path))
+    assert path.read_text() == "precious"
+    do("write", str(tmp_path / "own" / "file"))
+    assert (tmp_path / "own" / "file").read_text() == "was here"
+
+
+def test_it_sees_no_secrets_and_no_files_of_the_worker(do, tmp_path, monkeypatch):
+    secrets = ("AWS_SECRET_ACCESS_KEY", "CAMFLEET_REDIS_URL", "HTTPS_PROXY", "ANYTHING_ELSE")
+    for name in secrets:
+        monkeypatch.setenv(name, "hunter2")
+    with (tmp_path / "open").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        seen = do("tell")
+    assert "hunter2" not in json.dumps(seen["environment"])
+    assert len(seen["files"]) == 4, "standard streams, and the folder that lists them"
+    assert seen["folder"] == seen["environment"]["TMPDIR"] == str(tmp_path / "own")
+    assert seen["core"] == [0, 0]
+    assert "NoNewPrivs:\t1" in seen["processes"]
+    assert "CapPrm:\t0000000000000000" in seen["processes"]
+
+
+def test_settings_are_sent_without_their_secrets():
+    settings = Settings(redis_url="redis://:secret@host", bucket="b", batch_size=3)
+    sent = confined.without_secrets(settings)
+    assert (sent.redis_url, sent.webhook_secret, sent.bucket, sent.batch_size) == ("", "", "b", 3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"result": ', "[" * 100_000, '{"error": {"code": 1, "message": 2}}'],
+)
+def test_a_forged_reply_that_makes_no_sense_is_none(do, text):
+    with pytest.raises(InternalError, match="exited: 0"):
+        do("forge_a_reply", text)
+
+
+def test_a_forged_error_can_only_refuse_the_model(do):
+    forged = {"error": {"code": "storage_unavailable", "message": "x" * 100_000}}
+    with pytest.raises(InternalError) as caught:
+        do("forge_a_reply", json.dumps(forged))
+    assert len(str(caught.value)) < 5000
+
+
+def test_a_reply_that_is_a_link_is_not_followed(do, tmp_path):
+    (tmp_path / "other.json").write_text('{"result": 1}')
+    with pytest.raises(InternalError, match="PermissionError"):
+        do("link", str(tmp_path / "other.json"))
+
+
+def test_what_the_kernel_does_not_allow_is_said():
+    assert confined.missing() == (), "this machine's kernel allows all of it"
