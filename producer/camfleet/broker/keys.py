@@ -212,3 +212,12 @@ TABLE = (
         "answer to an interactive request; expires after CAMFLEET_ANSWER_EXPIRES",
     ),
 )
+
+_EXCHANGES = (*QUEUES, "celery.pidbox", "reply.celery.pidbox")
+_PRIORITIES = (3, 6, 9)  # of which kombu asks lists of their own
+FIXED: dict[str, str] = {  # the types of all keys that aren't one job's, worker's or answer's
+    **{row.pattern: row.type for row in TABLE if "*" not in row.pattern},
+    **{f"{queue}\x06\x16{number}": "list" for queue in QUEUES for number in _PRIORITIES},
+    **{f"_kombu.binding.{name}": "set" for name in _EXCHANGES},
+    **{f"_kombu.binding_permanent.{name}": "set" for name in _EXCHANGES},
+}

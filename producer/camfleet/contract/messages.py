@@ -23,6 +23,14 @@ EXPLAIN_TASK = "camfleet.explain"
 CHUNK_TASK = "camfleet.chunk"
 CHECK_TASK = "camfleet.check"
 PROBE_TASK = "camfleet.probe"
+QUESTION_TASKS = (EXPLAIN_TASK, CHECK_TASK, PROBE_TASK)  # that somebody waits for
+
+LARGEST_REQUEST = 8 * 2**20  # bytes as JSON: workers drop what is larger
+_LEVELS = 8  # of lists and objects in a message: none of ours has more than half of them
+
+Plain: Any = None | bool | int | float | str  # what a message may hold, of any type
+for _ in range(_LEVELS):
+    Plain = None | bool | int | float | str | list[Plain] | dict[str, Plain]
 
 
 def queue_of(kind: str, form: int) -> str:

@@ -14,10 +14,12 @@ from celery.worker import heartbeat
 from celery.worker.consumer import Gossip, Mingle
 from kombu.transport import redis, virtual
 
+from camfleet_worker.process import forgeries
+
 logger = logging.getLogger(__name__)
 
 
-class _QoS(redis.QoS):
+class _QoS(forgeries.QoS):
     """Leaves the messages of a lost connection alone."""
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
@@ -73,6 +75,7 @@ def install() -> None:
     They also switch off gossip between workers, which takes a second at each connection and breaks
     noisily when one is lost.
     """
+    forgeries.install()
     redis.Channel.QoS = _QoS
     heartbeat.Heart = _Heart
     Gossip.compatible_transports = Mingle.compatible_transports = frozenset()
