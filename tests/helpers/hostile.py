@@ -70,8 +70,8 @@ def remove(path):
     Path(path).unlink()
 
 
-def link(path):
-    Path("link").symlink_to(path)
+def adopt(path):
+    Path("adopted").hardlink_to(path)
 
 
 def read_the_parents_environment():
@@ -104,5 +104,5 @@ def forge_a_reply(text):
 
 
 def forge_a_link(path):
-    Path("reply.json").hardlink_to(path)
+    Path("reply.json").symlink_to(path)
     os._exit(0)

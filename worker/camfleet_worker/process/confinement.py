@@ -24,8 +24,8 @@ _CAPABILITIES = 0x20080522  # the version of capset(2)'s arguments
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # landlock's system calls, the same on all architectures
 _BENEATH = 1  # a rule of landlock about a folder
 _WRITE, _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_FILE = 1 << 1, 1 << 4, 1 << 5, 1 << 7, 1 << 8
-_REFER, _TRUNCATE = 1 << 13, 1 << 14
-_OTHER_MAKES = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12  # devices, sockets, pipes, links
+_MAKE_LINK, _REFER, _TRUNCATE = 1 << 12, 1 << 13, 1 << 14
+_OTHER_MAKES = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11  # devices, sockets, pipes
 _TCP, _SCOPES = 0b11, 0b11  # bind and connect; abstract sockets and signals
 
 
@@ -128,7 +128,7 @@ def _landlock(libc: ctypes.CDLL, folder: Path) -> int:
     version = int(libc.syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
     if version < 1:
         return 0
-    own = _WRITE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_FILE
+    own = _WRITE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_FILE | _MAKE_LINK
     own |= (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
     ruleset = _Ruleset(own | _OTHER_MAKES, _TCP, _SCOPES)
     size = 8 if version < 4 else 16 if version < 6 else 24

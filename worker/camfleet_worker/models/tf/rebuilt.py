@@ -4,6 +4,7 @@ Putting together needs no more than a configuration, which is checked as a file'
 arrays. So whoever does it never opens what somebody has uploaded.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +14,15 @@ import ml_dtypes
 import numpy as np
 from keras import ops
 
-from camfleet.errors import ModelRefused
+from camfleet.errors import CamfleetError, ModelRefused
 from camfleet_worker.arrays import AnyArray
 from camfleet_worker.models.plain import PlainModel, Weight
-from camfleet_worker.models.reasons import reason_of
+from camfleet_worker.models.reasons import NOT_THE_MODELS, reason_of
 from camfleet_worker.models.split import FileOrigin
+from camfleet_worker.models.tf.built import build
 from camfleet_worker.models.tf.loader import LAMBDA, checked, custom_objects
+
+_NAME = "the model"
 
 
 def take_apart(model: Any, origin: FileOrigin, logits: AnyArray) -> PlainModel:
@@ -29,7 +33,7 @@ def take_apart(model: Any, origin: FileOrigin, logits: AnyArray) -> PlainModel:
         raise ModelRefused(f"the model can't be taken apart: {reason_of(error)}") from error
     weights = []
     for variable in model.weights:
-        array = np.ascontiguousarray(ops.convert_to_numpy(variable))
+        array = np.asarray(ops.convert_to_numpy(variable), order="C")
         weights.append((Weight(_type_of(variable), array.shape), array.reshape(-1).view(np.uint8)))
     return PlainModel(origin, config, weights, logits)
 
@@ -41,16 +45,19 @@ def put_together(plain: PlainModel, custom_code: Sequence[str] = (), *, allowed:
     """
     objects = custom_objects(custom_code, allowed=allowed)
     lambdas = LAMBDA in custom_code
-    config = checked(plain.config, set(objects), lambdas=lambdas, name="the model")
+    config = checked(plain.config, set(objects), lambdas=lambdas, name=_NAME)
+    numbers = sum(math.prod(weight.shape) for weight, _ in plain.weights)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            model = keras.saving.deserialize_keras_object(
-                config, custom_objects=objects, safe_mode=not lambdas
-            )
+            model = build(config, objects, lambdas=lambdas, numbers=numbers, shown=_NAME)
+        except CamfleetError:
+            raise
         except Exception as error:
+            if type(error).__name__ in NOT_THE_MODELS:
+                raise
             raise ModelRefused(
-                f"the model can't be put together from its configuration: {reason_of(error)}"
+                f"{_NAME} can't be put together from its configuration: {reason_of(error)}"
             ) from error
     _set_weights(model, plain)
     return model
