@@ -1,0 +1,251 @@
+"""One pass over a job's results: exact totals, tallies by class, worst cases, labels."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from camfleet.audit import heat
+from camfleet.audit.heat import Doubles, Flags, Ints
+from camfleet.audit.tally import Hashes, Rows, Tally, hashes, reduced
+from camfleet.contract.results import Status
+from camfleet.jobstore.totals import Image, Totals
+
+COLUMNS = (
+    *("item_id", "image_uri", "status", "error_code", "error_message", "target", "rank", "layer"),
+    *("class_index", "class_name", "probability", "geometry", "focus", "label"),
+    *heat.COLUMNS,
+)
+_ROW_BITS = 24  # of a ref: the row within its part
+_WORST = 12  # rows kept by each criterion
+_COUNTER = "not:"  # targets of maps that speak against a class
+
+
+class Group(NamedTuple):
+    """What may be counted together: maps of one layer and grid, for or against their class."""
+
+    layer: str
+    height: int
+    width: int
+    against: bool
+
+
+class Failure(NamedTuple):
+    """An image that failed, as an example of its error code."""
+
+    image_uri: str
+    message: str
+
+
+@dataclass
+class Worst:
+    """The rows with the highest values; of equal ones those with the smallest hashes."""
+
+    values: Doubles = field(default_factory=lambda: np.zeros(0))
+    hashes: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
+    refs: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def add(self, values: Doubles, given: Hashes, refs: Ints) -> None:
+        values = np.concatenate([self.values, values])
+        given = np.concatenate([self.hashes, given])
+        refs = np.concatenate([self.refs, refs])
+        order = np.lexsort((given, -values))[:_WORST]
+        self.values, self.hashes, self.refs = values[order], given[order], refs[order]
+
+
+CRITERIA = {
+    "border": "the largest share of heat in the outer tenth of the picture",
+    "diffuse": "heat spread most evenly",
+    "unsure": "the least probable answers",
+    "no_evidence": "the most probable answers for which nothing in the picture speaks",
+    "wrong": "the most probable answers that aren't the label",
+}
+
+
+@dataclass
+class Collected:
+    """All that is counted of one model's rows."""
+
+    totals: Totals = field(default_factory=Totals)
+    missing: int = 0  # images of parts that aren't there
+    rows: int = 0  # images times targets
+    without_map: int = 0  # rows that didn't fail, and have no heat anywhere
+    examples: dict[str, tuple[int, Failure]] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    tallies: dict[Group, Tally] = field(default_factory=dict)
+    no_evidence: Counter[int] = field(default_factory=Counter)
+    worst: dict[str, Worst] = field(default_factory=lambda: {name: Worst() for name in CRITERIA})
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # label, first class
+
+    def add(self, chunk: int, table: pa.Table) -> None:
+        """Count a part's rows, a table of `COLUMNS`; `chunk` is its number in the job."""
+        table = table.combine_chunks()
+        marks = _Marks.of(chunk, table)
+        self.rows += table.num_rows
+        self._account(table, marks)
+        self._name(table)
+        right = self._label(table, marks)
+        self._weigh(table, marks, right)
+
+    def _account(self, table: pa.Table, marks: "_Marks") -> None:
+        first = pc.equal(table["rank"], 0)
+        columns = ("item_id", "status", "error_code")
+        rows = table.select(columns).filter(first).to_pylist()
+        self.totals.add(
+            Totals.of(
+                Image(row["item_id"], Status(row["status"]), row["error_code"]) for row in rows
+            )
+        )
+        for place in np.flatnonzero(table["error_code"].is_valid().to_numpy()).tolist():
+            code = table["error_code"][place].as_py()
+            mark = int(marks.hashes[place])
+            if code not in self.examples or mark < self.examples[code][0]:
+                uri, message = (table[name][place].as_py() for name in _EXAMPLE)
+                self.examples[code] = mark, Failure(uri, message or "")
+
+    def _name(self, table: pa.Table) -> None:
+        pairs = table.select(["class_index", "class_name"]).group_by(["class_index", "class_name"])
+        for row in pairs.aggregate([]).to_pylist():
+            if row["class_index"] is not None and row["class_name"] is not None:
+                self.names[row["class_index"]] = row["class_name"]
+
+    def _label(self, table: pa.Table, marks: "_Marks") -> Flags:
+        """Count the first answers to labelled images; return which rows' class is their label."""
+        known = pc.and_(table["label"].is_valid(), table["class_index"].is_valid())
+        places = np.flatnonzero(known.to_numpy())
+        right = np.zeros(table.num_rows, bool)
+        if not len(places):
+            return right
+        own = table.select(["label", "class_index", "class_name"]).take(places).to_pylist()
+        right[places] = [
+            row["label"] in (row["class_name"], str(row["class_index"])) for row in own
+        ]
+        answered = marks.answers[places]
+        self.answers.update(
+            (row["label"], row["class_index"])
+            for row, wanted in zip(own, answered.tolist(), strict=True)
+            if wanted
+        )
+        wrong = places[answered & ~right[places] & np.isfinite(marks.probabilities[places])]
+        self._rank("wrong", wrong, marks.probabilities[wrong], marks)
+        return right
+
+    def _weigh(self, table: pa.Table, marks: "_Marks", right: Flags) -> None:
+        ended = pc.not_equal(table["status"], str(Status.FAILED)).to_numpy()
+        seen = np.zeros(table.num_rows, bool)
+        for one in heat.heats(table):
+            seen[one.rows] = True
+            self._weigh_grid(table, marks, right, one)
+        cold = np.flatnonzero(ended & ~seen)
+        self.without_map += len(cold)
+        self.no_evidence.update(marks.classes[cold][marks.classes[cold] >= 0].tolist())
+        sure = cold[np.isfinite(marks.probabilities[cold])]
+        self._rank("no_evidence", sure, marks.probabilities[sure], marks)
+
+    def _weigh_grid(
+        self, table: pa.Table, marks: "_Marks", right: Flags, found: heat.Heats
+    ) -> None:
+        rows = found.rows
+        shares = heat.shares(found.heat)
+        evenness = heat.entropy(shares)
+        small = reduced(shares)
+        self._rank("border", rows, marks.borders[rows], marks)
+        self._rank("diffuse", rows, evenness, marks)
+        first = rows[marks.answers[rows] & np.isfinite(marks.probabilities[rows])]
+        self._rank("unsure", first, 1 - marks.probabilities[first], marks)
+        ranges = np.stack([marks.probabilities[rows], evenness, marks.borders[rows]], axis=1)
+        for layer, against, places in _alike(table, rows):
+            group = Group(layer, small.shape[1], small.shape[2], against)
+            own = places[marks.classes[rows[places]] >= 0]
+            if not len(own):
+                continue
+            tally = self.tallies.setdefault(group, Tally(group.height, group.width))
+            at = rows[own]
+            tally.add(
+                Rows(
+                    classes=marks.classes[at],
+                    shares=small[own],
+                    ranges=ranges[own],
+                    places=marks.places[at],
+                    hashes=marks.hashes[at],
+                    refs=marks.refs[at],
+                    right=right[at],
+                )
+            )
+
+    def _rank(self, criterion: str, rows: Ints, values: Doubles, marks: "_Marks") -> None:
+        self.worst[criterion].add(values, marks.hashes[rows], marks.refs[rows])
+
+
+_EXAMPLE = ("image_uri", "error_message")
+
+
+class _Marks(NamedTuple):
+    """What is known of each row of a table, N of them; classes are -1 where there's none."""
+
+    refs: Ints
+    hashes: Hashes
+    classes: Ints
+    probabilities: Doubles  # NaN where there's none
+    borders: Doubles  # NaN too
+    places: Doubles  # (N, 4), see `tally.Rows`
+    answers: Flags  # the model's first answer to an image that was asked for its top classes
+
+    @classmethod
+    def of(cls, chunk: int, table: pa.Table) -> "_Marks":
+        ranks = table["rank"].to_pylist()
+        names = [
+            f"{item}\n{rank}"
+            for item, rank in zip(table["item_id"].to_pylist(), ranks, strict=True)
+        ]
+        asked = pc.starts_with(table["target"], "top").to_numpy(zero_copy_only=False)
+        classes = pc.fill_null(table["class_index"], -1).to_numpy().astype(np.int64)
+        return cls(
+            refs=(chunk << _ROW_BITS) + np.arange(table.num_rows),
+            hashes=hashes(names),
+            classes=classes,
+            probabilities=_numbers(table["probability"]),
+            borders=_numbers(_field(table["focus"], "border_share")),
+            places=_places(table["geometry"]),
+            answers=asked & (np.array(ranks) == 0) & (classes >= 0),
+        )
+
+
+def place_of(ref: int) -> tuple[int, int]:
+    """Return the number of the chunk and the row in its part that a ref stands for."""
+    return ref >> _ROW_BITS, ref & ((1 << _ROW_BITS) - 1)
+
+
+def _alike(table: pa.Table, rows: Ints) -> Iterable[tuple[str, bool, Ints]]:
+    """Yield layer, whether the maps speak against their class, and the places among `rows`."""
+    own = table.select(["layer", "target"]).take(rows)
+    against = pc.starts_with(own["target"], _COUNTER).to_numpy(zero_copy_only=False)
+    layers = np.array(own["layer"].to_pylist(), object)
+    for layer in sorted(set(layers.tolist()) - {None}):
+        for flag in (False, True):
+            places = np.flatnonzero((layers == layer) & (against == flag))
+            if len(places):
+                yield layer, flag, places
+
+
+def _numbers(column: pa.ChunkedArray) -> Doubles:
+    return np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy())
+
+
+def _field(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    return pc.struct_field(column, name)
+
+
+def _places(geometry: pa.ChunkedArray) -> Doubles:
+    """Return what maps cover as parts of their images, (N, 4): left, top, right, bottom."""
+    sides = ("image_width", "image_height") * 2
+    edges = ("left", "top", "right", "bottom")
+    columns = [
+        _numbers(_field(geometry, edge)) / _numbers(_field(geometry, side))
+        for edge, side in zip(edges, sides, strict=True)
+    ]
+    return np.nan_to_num(np.stack(columns, axis=1))

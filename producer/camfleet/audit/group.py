@@ -1,0 +1,151 @@
+"""The part of a report on one model's maps of one layer and grid."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from camfleet.audit import places
+from camfleet.audit.collect import Collected
+from camfleet.audit.collect import Group as Key
+from camfleet.audit.document import ClassCard, FlaggedCell, Group, Quartiles
+from camfleet.audit.heat import Doubles, Ints
+from camfleet.audit.samples import Samples
+from camfleet.audit.tally import BINS, RANGES, UNIT, Tally, quantile
+
+SHOWN = 50  # classes with samples
+_LIFTS = 3  # cells named for a class
+_STEPS = 16  # of a histogram of probabilities
+_ROUND = 6  # digits
+
+
+class GroupReport:
+    """The classes of one layer and grid, those of most concern first."""
+
+    def __init__(self, key: Key, tally: Tally, found: Collected, samples: Samples) -> None:
+        self._key = key
+        self._tally = tally
+        self._found = found
+        self._samples = samples
+        self._flagged = places.detached(tally)
+        self._common = places.common(tally)
+        self._lifts = places.lifts(tally)
+        concern = self._concern()
+        there = np.flatnonzero(tally.rows).tolist()
+        self._order = sorted(there, key=lambda index: (-concern[index], index))
+        self._concerns = concern
+
+    def refs(self) -> Iterator[int]:
+        for index in self._order[:SHOWN]:
+            yield from self._tally.drawn(index)
+        for index, found in self._flagged.items():
+            for place in found:
+                yield from self._tally.drawn(index, self._cell(place))
+        for place in self._common:
+            yield from self._in_cell(place)
+
+    def group(self) -> Group:
+        return Group(
+            layer=self._key.layer,
+            grid=(self._key.height, self._key.width),
+            against=self._key.against,
+            rows=int(self._tally.rows.sum()),
+            classes=tuple(
+                self._card(index, shown=place < SHOWN) for place, index in enumerate(self._order)
+            ),
+            common=tuple(self._flag(None, place, self._in_cell(place)) for place in self._common),
+        )
+
+    def right_in_flagged(self) -> int:
+        """Return how many right answers peak in a flagged cell of their class, or of all."""
+        flags = np.zeros(self._tally.right.shape, bool)
+        for index, found in self._flagged.items():
+            flags[index, [self._cell(place) for place in found]] = True
+        flags[:, [self._cell(place) for place in self._common]] = True
+        return int(self._tally.right[flags].sum())
+
+    def _concern(self) -> list[float]:
+        """Return how much each class calls for a look: flagged cells first, then the border.
+
+        That's the share of its peaks in flagged cells, plus by how much its median border share
+        exceeds the one of all classes.
+        """
+        tally, borders = self._tally, RANGES.index("border_share")
+        usual = quantile(tally.ranges[:, borders].sum(axis=0), 0.5) or 0.0
+        found = []
+        for index in range(tally.classes):
+            flagged = sum(place.peaks / place.total for place in self._flagged.get(index, ()))
+            median = quantile(tally.ranges[index, borders], 0.5) or 0.0
+            found.append(round(2 * flagged + max(0.0, median - usual), _ROUND))
+        return found
+
+    def _card(self, index: int, *, shown: bool) -> ClassCard:
+        tally = self._tally
+        rows = int(tally.rows[index])
+        probability, entropy, border = (_quartiles(own) for own in tally.ranges[index])
+        steps = tally.ranges[index, 0].reshape(_STEPS, BINS // _STEPS).sum(axis=1)
+        return ClassCard(
+            class_index=index,
+            class_name=self._found.names.get(index),
+            rows=rows,
+            rows_without_map=self._found.no_evidence[index],
+            probability=probability,
+            probabilities=tuple(steps.tolist()),
+            entropy=entropy,
+            border_share=border,
+            mean_map=tuple(rounded(tally.sums[index] / (rows * UNIT))),
+            covers=_four(rounded(tally.places[index] / (rows * UNIT))),
+            concern=self._concerns[index],
+            lifts=tuple(self._highest_lifts(index)),
+            flagged=tuple(
+                self._flag(index, place, tally.drawn(index, self._cell(place)))
+                for place in self._flagged.get(index, ())
+            ),
+            samples=self._samples.of(tally.drawn(index)) if shown else (),
+        )
+
+    def _highest_lifts(self, index: int) -> Iterator[tuple[int, int, int, float]]:
+        counts = self._tally.peaks[index]
+        enough = np.flatnonzero(counts >= places.LEAST)
+        order = enough[np.argsort(-self._lifts[index][enough], kind="stable")][:_LIFTS]
+        for cell in order.tolist():
+            row, column = divmod(cell, self._tally.width)
+            yield row, column, int(counts[cell]), round(float(self._lifts[index, cell]), 2)
+
+    def _flag(self, index: int | None, place: places.Place, refs: list[int]) -> FlaggedCell:
+        return FlaggedCell(
+            class_index=index,
+            class_name=None if index is None else self._found.names.get(index),
+            cell=(place.row, place.column),
+            peaks=place.peaks,
+            of=place.total,
+            lift=round(place.lift, 2),
+            samples=self._samples.of(refs),
+        )
+
+    def _in_cell(self, place: places.Place) -> list[int]:
+        """Return rows of any class that peak in a cell: those of most peaks there, one each."""
+        cell = self._cell(place)
+        order = np.argsort(-self._tally.peaks[:, cell], kind="stable")[: places.LEAST]
+        drawn = [self._tally.drawn(int(index), cell, 2) for index in order]
+        return [ref for refs in drawn for ref in refs]
+
+    def _cell(self, place: places.Place) -> int:
+        return place.row * self._tally.width + place.column
+
+
+def _quartiles(histogram: Ints) -> Quartiles | None:
+    low, median, high = (quantile(histogram, share) for share in (0.25, 0.5, 0.75))
+    if low is None or median is None or high is None:
+        return None
+    return Quartiles(low=round(low, 4), median=round(median, 4), high=round(high, 4))
+
+
+def rounded(values: Doubles) -> list[float]:
+    """Return values as a report holds them."""
+    found: list[float] = np.round(values, _ROUND).tolist()
+    return found
+
+
+def _four(values: list[float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = values
+    return left, top, right, bottom

@@ -1,0 +1,86 @@
+"""A part's raw maps as arrays: where the heat lies, as shares that sum to 1."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Doubles: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+Flags: TypeAlias = NDArray[np.bool_]
+
+COLUMNS = ("map", "map_scale", "grid_height", "grid_width")
+
+
+class Heats(NamedTuple):
+    """The maps of one grid size among the rows of a table.
+
+    `rows` are their places in it, (N,) ascending; `heat` is the positive part of the maps in the
+    method's own units, (N, height, width).
+    """
+
+    rows: Ints
+    heat: Doubles
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.heat.shape[1], self.heat.shape[2]
+
+
+def heats(table: pa.Table) -> Iterator[Heats]:
+    """Yield the maps of a table of `COLUMNS` that have any heat, grid by grid."""
+    there = pc.and_kleene(
+        table["map"].is_valid(),
+        pc.equal(
+            pc.list_value_length(table["map"]),
+            pc.multiply(table["grid_height"], table["grid_width"]),
+        ),
+    )
+    rows = np.flatnonzero(pc.fill_null(there, False).to_numpy())
+    if not len(rows):
+        return
+    own = table.select(list(COLUMNS)).take(rows).combine_chunks()
+    sizes = np.stack([own[name].to_numpy() for name in ("grid_height", "grid_width")], axis=1)
+    scales = pc.fill_null(own["map_scale"], 1.0).to_numpy()
+    for height, width in np.unique(sizes, axis=0).tolist():
+        places = np.flatnonzero((sizes == (height, width)).all(axis=1))
+        chosen = own["map"] if len(places) == len(rows) else own["map"].take(places)
+        values = _flat(chosen).astype(np.float64).reshape(-1, height, width)
+        heat = np.maximum(values * scales[places][:, None, None], 0)
+        warm = np.isfinite(heat).all(axis=(1, 2)) & (heat.max(axis=(1, 2)) > 0)
+        if warm.any():
+            yield Heats(rows[places[warm]], heat[warm])
+
+
+def shares(heat: Doubles) -> Doubles:
+    """Return each map's cells, (N, h, w), as shares of its heat: they sum to 1."""
+    return np.asarray(heat / heat.sum(axis=(1, 2), keepdims=True))
+
+
+def entropy(shares: Doubles) -> Doubles:
+    """Return how evenly heat is spread, (N,): 0 where it's in one cell, 1 where in all alike."""
+    cells = shares.shape[1] * shares.shape[2]
+    if cells == 1:
+        return np.zeros(len(shares))
+    return np.asarray(bits(shares) / np.log2(cells))
+
+
+def bits(shares: Doubles) -> Doubles:
+    """Return the entropy of (N, h, w) shares in bits, (N,)."""
+    logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
+    return np.asarray(-(shares * logs).sum(axis=(1, 2)))
+
+
+def peaks(heat: Doubles) -> Ints:
+    """Return the number of each map's hottest cell, (N,), row by row; the first of equal ones."""
+    return np.asarray(heat.reshape(len(heat), -1).argmax(axis=1))
+
+
+def _flat(column: pa.ChunkedArray) -> NDArray[np.float16]:
+    """Return the values of a column of lists, one after the other."""
+    return np.concatenate(
+        [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    )

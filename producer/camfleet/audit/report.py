@@ -1,0 +1,159 @@
+"""Make a job's report: one pass over its results, then the rows that are shown."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from functools import cached_property
+from importlib.metadata import version
+
+from camfleet.audit.collect import COLUMNS, CRITERIA, Collected
+from camfleet.audit.document import (
+    REPORT_VERSION,
+    Accounting,
+    FailedCode,
+    Group,
+    Labels,
+    ModelReport,
+    Report,
+    WorstCases,
+)
+from camfleet.audit.group import GroupReport, rounded
+from camfleet.audit.samples import Samples
+from camfleet.contract.records import JobRecord
+from camfleet.contract.results import Status
+from camfleet.jobstore.records import read_left_out
+from camfleet.results.query import Selection
+from camfleet.results.read import read_parts
+from camfleet.storage.storage import Storage
+
+_CONFUSIONS = 20
+
+
+def collect(
+    record: JobRecord, storage: Storage, on_part: Callable[[], object] = lambda: None
+) -> list[Collected]:
+    """Return what is counted of each of a job's models; raise `ObjectDamaged` naming a part.
+
+    `on_part` is called after each part, also for those that are missing.
+    """
+    found = [Collected() for _ in record.models]
+    selection = Selection.of(record, COLUMNS, {})
+    with closing(read_parts(record, storage, selection)) as parts:
+        for part in parts:
+            own = found[part.ref.model]
+            if part.table is None:
+                own.missing += record.items_of(part.ref.part)
+            elif part.table.num_rows:
+                own.add(record.number(part.ref), part.table)
+            on_part()
+    return found
+
+
+def make(record: JobRecord, storage: Storage, found: Iterable[Collected]) -> Report:
+    """Return the report on what was collected."""
+    samples = Samples(record, storage)
+    left_out = read_left_out(storage, record.job_id)
+    parts = [_Model(own, samples) for own in found]
+    samples.load([ref for part in parts for ref in part.refs()])
+    return Report(
+        report_version=REPORT_VERSION,
+        camfleet=version("camfleet"),
+        job_id=record.job_id,
+        created_at=record.created_at,
+        method=record.method,
+        layer=record.layer,
+        fuse=record.fuse,
+        target=record.target,
+        items=record.items,
+        duplicates=record.duplicates,
+        left_out=tuple((kind.kind, kind.files, kind.why) for kind in left_out),
+        models=tuple(
+            ModelReport(
+                id=ref.id,
+                version=ref.version,
+                digest=ref.digest,
+                accounting=part.accounting(),
+                labels=part.labels(),
+                groups=tuple(part.groups()),
+                worst=tuple(part.worst()),
+            )
+            for ref, part in zip(record.models, parts, strict=True)
+        ),
+    )
+
+
+class _Model:
+    """One model's part of a report."""
+
+    def __init__(self, found: Collected, samples: Samples) -> None:
+        self._found = found
+        self._samples = samples
+
+    @cached_property
+    def _parts(self) -> list[GroupReport]:
+        ordered = sorted(self._found.tallies.items())
+        return [GroupReport(key, tally, self._found, self._samples) for key, tally in ordered]
+
+    def refs(self) -> Iterator[int]:
+        """Yield the refs of all rows that the report shows."""
+        for part in self._parts:
+            yield from part.refs()
+        for worst in self._found.worst.values():
+            yield from worst.refs.tolist()
+
+    def accounting(self) -> Accounting:
+        found, statuses = self._found, self._found.totals.statuses
+        codes = sorted(found.totals.codes.items(), key=lambda pair: (-pair[1], pair[0]))
+        return Accounting(
+            images=found.totals.images + found.missing,
+            ok=statuses[Status.OK],
+            no_evidence=statuses[Status.NO_EVIDENCE],
+            failed=statuses[Status.FAILED],
+            missing=found.missing,
+            rows=found.rows,
+            rows_without_map=found.without_map,
+            failures=tuple(
+                FailedCode(
+                    code=code,
+                    images=images,
+                    image_uri=found.examples[code][1].image_uri,
+                    message=found.examples[code][1].message,
+                )
+                for code, images in codes
+            ),
+        )
+
+    def labels(self) -> Labels | None:
+        answers = self._found.answers
+        if not answers:
+            return None
+        named = [
+            (label, self._found.names.get(index, str(index)), str(index), count)
+            for (label, index), count in answers.items()
+        ]
+        wrong = [
+            (label, name, count)
+            for label, name, index, count in named
+            if label not in (name, index)
+        ]
+        wrong.sort(key=lambda found: (-found[2], found[0], found[1]))
+        images = answers.total()
+        return Labels(
+            images=images,
+            right=images - sum(count for _, _, count in wrong),
+            right_in_flagged_cells=sum(part.right_in_flagged() for part in self._parts),
+            confusions=tuple(wrong[:_CONFUSIONS]),
+        )
+
+    def groups(self) -> Iterator[Group]:
+        return (part.group() for part in self._parts)
+
+    def worst(self) -> Iterator[WorstCases]:
+        for criterion, found in self._found.worst.items():
+            if len(found.refs):
+                values = 1 - found.values if criterion == "unsure" else found.values
+                yield WorstCases(
+                    criterion=criterion,
+                    meaning=CRITERIA[criterion],
+                    values=tuple(rounded(values)),
+                    samples=self._samples.of(found.refs.tolist()),
+                )

@@ -1,0 +1,168 @@
+"""What the rows of one model, layer and grid say together: exact counts, whatever their order.
+
+Sums are whole numbers (shares of heat in units of 2**-32), samples are those with the smallest
+hashes: tallies of the same rows are the same, in however many parts they were read.
+"""
+
+from dataclasses import dataclass, field, fields
+from hashlib import blake2b
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camfleet.audit.heat import Doubles, Flags, Ints
+
+UNIT = 2.0**32
+BINS = 64
+SAMPLES = 8  # rows kept for each class and cell
+FINEST = 16  # cells along an axis; finer grids are summed to at most as many
+
+_NONE = np.uint64(2**64 - 1)
+Hashes = NDArray[np.uint64]
+
+
+class Rows(NamedTuple):
+    """Rows with heat, N of them.
+
+    `classes` are indices, `shares` (N, h, w) sum to 1, `ranges` (N, 3) holds probability (NaN where
+    there's none), entropy and border share, `places` (N, 4) left, top, right and bottom of what the
+    map covers as parts of the image, `hashes` and `refs` say which rows they are, and `right`
+    whether the class is the row's label.
+    """
+
+    classes: Ints
+    shares: Doubles
+    ranges: Doubles
+    places: Doubles
+    hashes: Hashes
+    refs: Ints
+    right: Flags
+
+
+RANGES = ("probability", "entropy", "border_share")
+
+
+def hashes(names: list[str]) -> Hashes:
+    """Return a hash of each name, (N,): the order in which samples are drawn."""
+    joined = b"".join(blake2b(name.encode(), digest_size=8).digest() for name in names)
+    return np.frombuffer(joined, np.uint64)
+
+
+def reduced(shares: Doubles) -> Doubles:
+    """Return (N, h, w) shares summed to at most `FINEST` cells along each axis."""
+    for axis in (1, 2):
+        size = shares.shape[axis]
+        step = -(-size // FINEST)
+        if step > 1:
+            shares = np.add.reduceat(shares, np.arange(0, size, step), axis=axis)
+    return shares
+
+
+@dataclass
+class Tally:
+    """Counts by class, of `classes` classes on a (height, width) grid.
+
+    `sums` (classes, cells) are shares of heat in units, `peaks` counts of hottest cells, `right`
+    those of rows whose class is their label, `ranges` (classes, 3, BINS) histograms from 0 to 1,
+    `places` (classes, 4) sums of the rows' places in units, `samples` and `refs`
+    (classes, cells, SAMPLES) the rows with the smallest hashes by the cell of their peak.
+    """
+
+    height: int
+    width: int
+    rows: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    sums: Ints = field(init=False)
+    peaks: Ints = field(init=False)
+    right: Ints = field(init=False)
+    ranges: Ints = field(init=False)
+    places: Ints = field(init=False)
+    samples: Hashes = field(init=False)
+    refs: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        cells = self.height * self.width
+        self.sums, self.peaks, self.right = (np.zeros((0, cells), np.int64) for _ in range(3))
+        self.ranges = np.zeros((0, len(RANGES), BINS), np.int64)
+        self.places = np.zeros((0, 4), np.int64)
+        self.samples = np.zeros((0, cells, SAMPLES), np.uint64)
+        self.refs = np.zeros((0, cells, SAMPLES), np.int64)
+
+    @property
+    def classes(self) -> int:
+        return len(self.rows)
+
+    def add(self, given: Rows) -> None:
+        """Count rows, whose shares are on this grid."""
+        self._grow(int(given.classes.max()) + 1)
+        flat = given.shares.reshape(len(given.classes), -1)
+        peaks = flat.argmax(axis=1)
+        _add(self.sums, given.classes, np.rint(flat * UNIT).astype(np.int64))
+        _add(self.places, given.classes, np.rint(given.places * UNIT).astype(np.int64))
+        self.rows += np.bincount(given.classes, minlength=self.classes)
+        np.add.at(self.peaks, (given.classes, peaks), 1)
+        np.add.at(self.right, (given.classes[given.right], peaks[given.right]), 1)
+        for number in range(len(RANGES)):
+            values = given.ranges[:, number]
+            known = np.isfinite(values)
+            bins = np.clip((values[known] * BINS).astype(np.int64), 0, BINS - 1)
+            np.add.at(self.ranges[:, number], (given.classes[known], bins), 1)
+        self._sample(given.classes * flat.shape[1] + peaks, given.hashes, given.refs)
+
+    def merge(self, other: Self) -> None:
+        """Add another tally of the same grid."""
+        self._grow(other.classes)
+        for name in ("rows", "sums", "peaks", "right", "ranges", "places"):
+            getattr(self, name)[: other.classes] += getattr(other, name)
+        there = np.flatnonzero(other.samples.ravel() != _NONE)
+        self._sample(there // SAMPLES, other.samples.ravel()[there], other.refs.ravel()[there])
+
+    def drawn(self, class_index: int, cell: int | None = None, count: int = SAMPLES) -> list[int]:
+        """Return the refs of a class's rows with the smallest hashes, also of one cell's alone."""
+        own = self.samples[class_index], self.refs[class_index]
+        hashes, refs = (part.ravel() if cell is None else part[cell] for part in own)
+        order = np.lexsort((refs, hashes))[:count]
+        return [int(refs[place]) for place in order if hashes[place] != _NONE]
+
+    def _grow(self, classes: int) -> None:
+        more = classes - self.classes
+        if more <= 0:
+            return
+        for one in fields(self):
+            array = getattr(self, one.name)
+            if isinstance(array, np.ndarray):
+                fill = _NONE if one.name == "samples" else 0
+                added = np.full((more, *array.shape[1:]), fill, array.dtype)
+                setattr(self, one.name, np.concatenate([array, added]))
+
+    def _sample(self, keys: Ints, hashes: Hashes, refs: Ints) -> None:
+        """Keep those with the smallest hashes of each key, a class's cell."""
+        samples, kept = (part.reshape(-1, SAMPLES) for part in (self.samples, self.refs))
+        wanted = hashes < samples[keys, -1]
+        keys, hashes, refs = keys[wanted], hashes[wanted], refs[wanted]
+        touched = np.unique(keys)
+        keys = np.concatenate([keys, np.repeat(touched, SAMPLES)])
+        hashes = np.concatenate([hashes, samples[touched].ravel()])
+        refs = np.concatenate([refs, kept[touched].ravel()])
+        order = np.lexsort((refs, hashes, keys))
+        keys, hashes, refs = keys[order], hashes[order], refs[order]
+        places = np.arange(len(keys)) - np.searchsorted(keys, keys)
+        first = places < SAMPLES
+        samples[keys[first], places[first]] = hashes[first]
+        kept[keys[first], places[first]] = refs[first]
+
+
+def _add(sums: Ints, classes: Ints, values: Ints) -> None:
+    """Add rows of values to their classes' sums."""
+    order = np.argsort(classes, kind="stable")
+    own, starts = np.unique(classes[order], return_index=True)
+    sums[own] += np.add.reduceat(values[order], starts, axis=0)
+
+
+def quantile(histogram: Ints, share: float) -> float | None:
+    """Return a quantile of a histogram from 0 to 1, to within half a bin; None of nothing."""
+    total = int(histogram.sum())
+    if not total:
+        return None
+    place = int(np.searchsorted(np.cumsum(histogram), share * total))
+    return (min(place, len(histogram) - 1) + 0.5) / len(histogram)
