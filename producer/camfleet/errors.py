@@ -23,6 +23,7 @@
     │       ├── SourceForbidden   the settings don't let a worker read from there
     │       ├── ImageNotFound     nothing at that URI
     │       ├── ImageTooLarge     more bytes or pixels than the settings allow
+    │       ├── ImageTooSlow      it takes longer to decode than the settings allow
     │       ├── ImageUnreadable   not an image, or a broken one
     │       ├── NonFiniteOutput   the model answered NaN or infinity for it
     │       ├── ModelBroke        the model raised an error on it
@@ -148,6 +149,10 @@ class ImageNotFound(ImageError):
 
 class ImageTooLarge(ImageError):
     code = "image_too_large"
+
+
+class ImageTooSlow(ImageError):
+    code = "image_too_slow"
 
 
 class ImageUnreadable(ImageError):

@@ -129,6 +129,7 @@ class WorkerSettings:
     )
     max_image_bytes: int = _setting("largest image file, in bytes", 64 * 2**20)
     max_image_pixels: int = _setting("most pixels of an image, by its header", 100_000_000)
+    decode_seconds: float = _setting("seconds of computing that decoding one image may take", 20.0)
     fetch_timeout: float = _setting("seconds for one image to arrive", 20.0)
     model_dir: Path = _setting(
         "folder where workers keep downloaded model files", Path("~/.cache/camfleet/models")
@@ -202,6 +203,8 @@ class Settings(WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSet
     def __post_init__(self) -> None:
         if self.redis_url:
             object.__setattr__(self, "redis_url", addresses.normalize(self.redis_url))
+        if self.s3_endpoint:
+            addresses.check_endpoint(self.s3_endpoint)
         if self.ca_file:
             addresses.check_ca_file(self.ca_file)
 
@@ -218,9 +221,8 @@ class Settings(WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSet
             elif setting.metadata["required"]:
                 raise ConfigurationError(
                     f"{name} is not set ({setting.metadata['doc']}): export it, or start a local "
-                    "stack with `camfleet up` and export what it prints"
+                    "stack with `camfleet up` and source the file that it names"
                 )
-        _check_endpoint(values.get("s3_endpoint", "http://"))
         _check_secret(values.get("webhook_secret", ""))
         _check_keys(values.get("signing_key", ""))
         return cls(**values)
@@ -246,13 +248,6 @@ def _refuse_unknown(environ: Mapping[str, str], known: Mapping[str, Any]) -> Non
             raise ConfigurationError(
                 f"{name} is not a setting of camfleet; {hint}docs/settings.md lists them all"
             )
-
-
-def _check_endpoint(endpoint: str) -> None:
-    if not endpoint.startswith(("http://", "https://")):
-        raise ConfigurationError(
-            f"CAMFLEET_S3_ENDPOINT={endpoint!r} is not of the form http://host:port"
-        )
 
 
 def _check_secret(text: str) -> None:

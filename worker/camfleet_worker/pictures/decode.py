@@ -1,5 +1,6 @@
 """Decode an image file to an upright RGB array, whatever its format and pixel type."""
 
+import math
 import re
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,13 @@ from simplejpeg import decode_jpeg
 
 from camfleet_worker.arrays import Pixels
 from camfleet_worker.pictures.bmp import open_bmp
-from camfleet_worker.pictures.header import check_exif, kind_of, open_header, translate_errors
+from camfleet_worker.pictures.header import (
+    check_exif,
+    check_time,
+    kind_of,
+    open_header,
+    translate_errors,
+)
 from camfleet_worker.pictures.jpeg import check_frame, check_header
 from camfleet_worker.pictures.png import raster, read_png
 from camfleet_worker.pictures.prepare import InputSpec, boxes
@@ -23,6 +30,10 @@ _BAND = 2**20  # pixels to convert at a time
 _ORIENTATION = 0x0112
 _EXIF_ITEM = re.compile(rb"(infe(?:.{8}|.{10}))Exif", re.DOTALL)  # of an AVIF
 _ANIMATED, _ALPHA = 0x02, 0x10  # flags of a WebP
+_AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+_AS_RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+# Seconds of computing that a pixel takes at most, by format; a JPEG's are in its own module.
+_PER_PIXEL = {"PNG": 25e-9, "deep PNG": 80e-9, "GIF": 20e-9, "WebP": 60e-9}
 
 
 def _mirror_and_rotate(pixels: Pixels, way: int) -> Any:
@@ -75,17 +86,32 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def _rgb(image: Image.Image) -> Pixels:
-    """Return the picture as (H, W, 3) uint8 RGB over white, converted in bands to save memory."""
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    rows = max(1, _BAND // image.width)
-    for top in range(0, image.height, rows):
-        band = _rows(image, top, min(top + rows, image.height))
+    """Return the picture as (H, W, 3) uint8 RGB over white."""
+    return _in_bands(image.height, image.width, partial(_rows, image))
+
+
+def _over_white(pixels: Pixels) -> Pixels:
+    """Return (H, W, 4) BGRA as (H, W, 3) RGB over white."""
+
+    def rows(top: int, bottom: int) -> Image.Image:
+        return Image.fromarray(cv2.cvtColor(pixels[top:bottom], cv2.COLOR_BGRA2RGBA))
+
+    height, width = pixels.shape[:2]
+    return _in_bands(height, width, rows)
+
+
+def _in_bands(height: int, width: int, rows: Callable[[int, int], Image.Image]) -> Pixels:
+    """Return rows of a picture as (H, W, 3) uint8 RGB over white, some at a time for memory."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    step = max(1, _BAND // width)
+    for top in range(0, height, step):
+        band = rows(top, min(top + step, height))
         if band.has_transparency_data:
             layer = band.convert("RGBA")
             band = Image.new("RGB", band.size, "white")
             band.paste(layer, mask=layer)
         plain = band if band.mode == "RGB" else band.convert("RGB")
-        cv2.cvtColor(_memory(plain), cv2.COLOR_RGBA2RGB, dst=pixels[top : top + rows])
+        cv2.cvtColor(_memory(plain), cv2.COLOR_RGBA2RGB, dst=pixels[top : top + step])
     return pixels
 
 
@@ -103,7 +129,7 @@ _REDUCTIONS = (8, 4, 2)  # that libjpeg can do
 _SPARE = 4  # pixels of a reduced picture per input pixel, in each direction
 
 
-def open_image(data: bytes, *, max_pixels: int, uri: str) -> Pixels:
+def open_image(data: bytes, *, max_pixels: int, uri: str, seconds: float = math.inf) -> Pixels:
     """Return the picture in `data` as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
 
     Only the first of several frames or pages is read. Transparent pixels are composited onto
@@ -114,12 +140,21 @@ def open_image(data: bytes, *, max_pixels: int, uri: str) -> Pixels:
     files that are truncated, corrupt or of 32-bit numbers; `ImageTooLarge` for more than
     `max_pixels` by the header. Damage that no decoder can notice passes: changed bytes in a
     format without checksums, or a JPEG properly closed too early.
+
+    Raises `Slow` for what may take more `seconds` of computing, or may crash a library: it's for
+    a process that can be ended.
     """
-    return _open(data, lambda _height, _width: 1, max_pixels, uri)[0]
+    return _open(data, lambda _height, _width: 1, max_pixels, uri, seconds)[0]
 
 
 def open_reduced(
-    data: bytes, spec: InputSpec, side: int, *, max_pixels: int, uri: str
+    data: bytes,
+    spec: InputSpec,
+    side: int,
+    *,
+    max_pixels: int,
+    uri: str,
+    seconds: float = math.inf,
 ) -> tuple[Pixels, int]:
     """Return what `open_image` does, but smaller by a factor of 1, 2, 4 or 8, and that factor.
 
@@ -127,27 +162,32 @@ def open_reduced(
     and the longest side keeps `side` pixels (0 for all of them). The larger pixels must fill
     exactly the picture, and what the model sees of it, so that nothing moves.
     """
-    return _open(data, partial(_reduction, spec=spec, side=side), max_pixels, uri)
+    return _open(data, partial(_reduction, spec=spec, side=side), max_pixels, uri, seconds)
 
 
 def _open(
-    data: bytes, reduction: Callable[[int, int], int], max_pixels: int, uri: str
+    data: bytes,
+    reduction: Callable[[int, int], int],
+    max_pixels: int,
+    uri: str,
+    seconds: float,
 ) -> tuple[Pixels, int]:
     kind = kind_of(data, uri)
     with translate_errors(uri, kind, max_pixels):
         if kind == "JPEG":
-            return _open_jpeg(data, reduction, max_pixels)
-        pixels, orientation = _READERS[kind](data, max_pixels)
+            return _open_jpeg(data, reduction, max_pixels, seconds)
+        pixels, orientation = _READERS[kind](data, max_pixels, seconds)
         return _upright(pixels, orientation), 1
 
 
 def _open_jpeg(
-    data: bytes, reduction: Callable[[int, int], int], max_pixels: int
+    data: bytes, reduction: Callable[[int, int], int], max_pixels: int, seconds: float
 ) -> tuple[Pixels, int]:
-    check_header(data)
+    needed = check_header(data)
     try:
         image = open_header(data, "JPEG", max_pixels)
         check_exif(image)
+        check_time(needed, seconds)
         scale = reduction(*upright_size(image))
         image.draft(None, (image.width // scale, image.height // scale))
         pixels = flawless_jpeg(image, data)
@@ -162,17 +202,19 @@ def _open_jpeg(
     return _upright(pixels, orientation), scale
 
 
-def _open_png(data: bytes, max_pixels: int) -> tuple[Pixels, Any]:
+def _open_png(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:
     png = read_png(data, max_pixels)
-    with open_header(png.data, "PNG", max_pixels) as image:
-        found = raster(png, image, max_pixels)  # first: to ask for EXIF loads the pixels
+    with open_header(png.data, "PNG", max_pixels, seconds) as image:
+        _check_time(image, "PNG" if png.bits < 16 else "deep PNG", seconds)
+        found = raster(png, image, max_pixels, seconds)  # first: asking for EXIF loads the pixels
         check_exif(image)
         orientation = _orientation(image)
         return _rgb(image) if found is None else found.rgb(), orientation
 
 
-def _open_gif(data: bytes, max_pixels: int) -> tuple[Pixels, Any]:
-    with open_header(data, "GIF", max_pixels) as image:
+def _open_gif(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:
+    with open_header(data, "GIF", max_pixels, seconds) as image:
+        _check_time(image, "GIF", seconds)
         left, top, right, bottom = image.tile[0].extents or (0, 0, *image.size)
         image.load()
         pixels = np.full((image.height, image.width, 3), 255, np.uint8)
@@ -181,34 +223,56 @@ def _open_gif(data: bytes, max_pixels: int) -> tuple[Pixels, Any]:
         return pixels, None
 
 
-def _open_other(kind: str, data: bytes, max_pixels: int) -> tuple[Pixels, Any]:
-    with open_header(data, kind, max_pixels) as image:
+def _open_webp(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:
+    """Let OpenCV decode a still picture, into the array that's wanted; Pillow makes four copies."""
+    animated = data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & _ANIMATED)
+    if animated:  # admits to alpha, since a frame may not fill its canvas
+        data = data[:20] + bytes((data[20] | _ALPHA,)) + data[21:]
+    with open_header(data, "WebP", max_pixels) as image:
+        _check_time(image, "WebP", seconds)
+        check_exif(image)
+        orientation = _orientation(image)
+        has_alpha = image.mode == "RGBA"
+        found = None if animated else _still(data, image, has_alpha=has_alpha)
+        if found is None:  # or it's damaged, and Pillow judges how badly
+            image.load()
+            return _rgb(image), orientation
+    return _over_white(found) if has_alpha else found, orientation
+
+
+def _still(data: bytes, image: Image.Image, *, has_alpha: bool) -> Pixels | None:
+    """Return a WebP's pixels, (H, W, 3) RGB or (H, W, 4) BGRA, None if they can't be read."""
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED if has_alpha else _AS_RGB)
+    shape = (image.height, image.width, 4 if has_alpha else 3)
+    return np.asarray(found, np.uint8) if found is not None and found.shape == shape else None
+
+
+def _open_avif(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:
+    check_time(math.inf, seconds)  # much may be in one, and its libraries are young
+    # Its own marks say how to turn it, not an EXIF block, which nobody needs to read then.
+    with open_header(_EXIF_ITEM.sub(rb"\1none", data), "AVIF", max_pixels) as image:
         image.load()
         check_exif(image)
-        # Of an AVIF Pillow makes EXIF for the picture's own way to turn; XMP doesn't count.
-        turned = kind != "AVIF" or "exif" in image.info
-        return _rgb(image), _orientation(image) if turned else None
+        # Pillow makes EXIF of the picture's own way to turn; XMP doesn't count.
+        return _rgb(image), _orientation(image) if "exif" in image.info else None
 
 
-def _with_alpha(data: bytes) -> bytes:
-    """Return a WebP that admits to alpha if it's animated: a frame may not fill its canvas."""
-    if data[12:16] == b"VP8X" and len(data) > 20 and data[20] & _ANIMATED:
-        return data[:20] + bytes((data[20] | _ALPHA,)) + data[21:]
-    return data
+def _open_tiff(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:
+    check_time(math.inf, seconds)  # a dozen libraries decode what may be in one
+    return open_tiff(data, max_pixels)
 
 
-def _without_exif(data: bytes) -> bytes:
-    """Return an AVIF whose EXIF block nobody will read, since its own marks say how to turn it."""
-    return _EXIF_ITEM.sub(rb"\1none", data)
+def _check_time(image: Image.Image, kind: str, seconds: float) -> None:
+    check_time(image.width * image.height * _PER_PIXEL[kind], seconds)
 
 
-_READERS: dict[str, Callable[[bytes, int], tuple[Pixels, Any]]] = {
+_READERS: dict[str, Callable[[bytes, int, float], tuple[Pixels, Any]]] = {
     "PNG": _open_png,
     "GIF": _open_gif,
-    "BMP": lambda data, max_pixels: (open_bmp(data, max_pixels), None),
-    "TIFF": open_tiff,
-    "WebP": lambda data, max_pixels: _open_other("WebP", _with_alpha(data), max_pixels),
-    "AVIF": lambda data, max_pixels: _open_other("AVIF", _without_exif(data), max_pixels),
+    "BMP": lambda data, max_pixels, seconds: (open_bmp(data, max_pixels, seconds), None),
+    "TIFF": _open_tiff,
+    "WebP": _open_webp,
+    "AVIF": _open_avif,
 }
 
 

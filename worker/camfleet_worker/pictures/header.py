@@ -5,7 +5,9 @@ of metadata blocks. Refusing a file here takes no more than a few times its own 
 """
 
 import io
+import math
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,19 +75,32 @@ class Refused(Exception):
     """A picture that can't be read, for a reason in words for people."""
 
 
+class Slow(Exception):
+    """A picture that takes longer to decode than its caller has time for."""
+
+
 class _TooLarge(Exception):
     """A picture of more pixels than allowed."""
 
 
 class _Source(io.BytesIO):
-    """A file in memory that limits its reads, because each block of metadata takes some."""
+    """A file in memory that limits its reads, because each block of metadata takes some.
+
+    It also limits the time between its opening and its last read, in seconds of computing.
+    """
 
     reads_left = _HEADER_READS
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)
+        self._end = None if math.isinf(seconds) else time.thread_time() + seconds
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads_left -= 1
         if self.reads_left < 0:
             raise Refused("it consists of too many small blocks")
+        if self._end is not None and time.thread_time() > self._end:
+            raise Slow
         return super().read(size)
 
 
@@ -125,10 +140,10 @@ def _kind_of_boxes(data: bytes) -> str | None:
 
 @contextmanager
 def translate_errors(uri: str, kind: str, max_pixels: int) -> Iterator[None]:
-    """Turn whatever a broken file provokes into an `ImageError`, except `MemoryError`."""
+    """Turn what a broken file provokes into an `ImageError`, except `MemoryError` and `Slow`."""
     try:
         yield
-    except (ImageError, MemoryError):
+    except (ImageError, MemoryError, Slow):
         raise
     except (_TooLarge, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         size = re.search(r"\d+ x \d+ = \d+|\d+", str(error))
@@ -148,15 +163,24 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise Refused(f"it has {width} x {height} pixels")
 
 
-def open_header(data: bytes, kind: str, max_pixels: int) -> ImageFile.ImageFile:
+def check_time(seconds: float, limit: float) -> None:
+    """Raise `Slow` for what may take more `seconds` of computing than the limit."""
+    if seconds > limit:
+        raise Slow
+
+
+def open_header(
+    data: bytes, kind: str, max_pixels: int, seconds: float = math.inf
+) -> ImageFile.ImageFile:
     """Return `data` as a Pillow image whose pixels aren't decoded yet.
 
     Raises `Refused` for too much metadata, what becomes `ImageTooLarge` for more than
     `max_pixels`, and Pillow's own errors. `translate_errors` makes an `ImageError` of each.
+    Formats that Pillow decodes while it reads raise `Slow` after so many `seconds` of computing.
     """
     # Some headers make Pillow allocate memory, within a limit of its own for the whole process.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-    source = _Source(data)
+    source = _Source(data, seconds)
     image = _PLUGINS[kind](source)
     check_size(*image.size, max_pixels)
     source.reads_left = _PIXEL_READS

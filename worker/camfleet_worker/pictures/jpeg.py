@@ -1,5 +1,6 @@
 """What a JPEG's markers say before it's decoded: how many scans it has, and of what kind it is."""
 
+import math
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -14,11 +15,16 @@ _MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")  # neither inside a scan nor 
 _SCAN_MARK = re.compile(rb"\xff\xda")
 _SCAN, _END = 0xDA, 0xD9
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SEQUENTIAL, _PROGRESSIVE = {0xC0, 0xC1, 0xC9}, {0xC2, 0xCA}
+_SEQUENTIAL, _PROGRESSIVE, _ARITHMETIC = {0xC0, 0xC1, 0xC9}, {0xC2, 0xCA}, {0xC9, 0xCA}
+# Seconds that a pixel takes at most: to be made, and in each scan of several.
+_PER_PIXEL, _PER_SCANNED = 12e-9, 6e-9
 
 
-def check_header(data: bytes) -> None:
-    """Raise `Refused` for too much metadata, or if decoding would go over the picture too often."""
+def check_header(data: bytes) -> float:
+    """Return how many seconds of computing the pixels may take; infinity where that isn't known.
+
+    Raises `Refused` for too much metadata, or if decoding would go over the picture too often.
+    """
     frame, size, components = 0, 0, 0
     for marker, place in _markers(data):
         if marker in _FRAMES and place + 8 <= len(data):
@@ -29,18 +35,25 @@ def check_header(data: bytes) -> None:
             if data.count(b"Exif\0\0", 0, place) > _MAX_EXIF_BLOCKS:
                 raise Refused(f"more than {_MAX_EXIF_BLOCKS} EXIF blocks")
             alone = frame in _SEQUENTIAL and data[place + 2 : place + 3] == bytes([components])
+            scans = 0
             if not alone:  # all components in the first scan: there can't be another
-                _check_scans(data, place - 2, min(_MAX_SCANS, _MAX_SCANNED // max(1, size)))
-            return
+                most = min(_MAX_SCANS, _MAX_SCANNED // max(1, size))
+                scans = _count_scans(data, place - 2, most)
+            if frame in _ARITHMETIC:
+                return math.inf
+            return size * (_PER_PIXEL + scans * _PER_SCANNED)
+    return math.inf
 
 
-def _check_scans(data: bytes, place: int, most: int) -> None:
-    """Raise `Refused` for more than `most` scans from `place` on."""
-    if next(islice(_SCAN_MARK.finditer(data, place), most, None), None) is None:
-        return  # which saves looking at every marker
+def _count_scans(data: bytes, place: int, most: int) -> int:
+    """Return at least the number of scans from `place` on; raise `Refused` for more than `most`."""
+    marks = sum(1 for _ in islice(_SCAN_MARK.finditer(data, place), most + 1))
+    if marks <= most:
+        return marks  # which saves looking at every marker
     scans = (mark for mark, _ in _markers(data) if mark == _SCAN)
     if next(islice(scans, most, None), None):
         raise Refused(f"it has more than {most} scans, too many for its size")
+    return most
 
 
 def check_frame(data: bytes) -> None:

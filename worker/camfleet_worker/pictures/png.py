@@ -1,5 +1,6 @@
 """PNG: checked and stripped to what the pixels need, so that no other block costs anything."""
 
+import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -95,7 +96,9 @@ def _key(stored: bytes, bits: int, colours: int) -> tuple[int, ...] | None:
     return tuple(level & (2**bits - 1) for level in levels)  # higher bits don't count
 
 
-def raster(png: Png, image: ImageFile.ImageFile, max_pixels: int) -> Raster | None:
+def raster(
+    png: Png, image: ImageFile.ImageFile, max_pixels: int, seconds: float = math.inf
+) -> Raster | None:
     """Return the samples of `image`, which is `png` opened, or None if Pillow reads them well.
 
     Pillow cuts colours of 16 bits to 8, and knows no transparent gray of a few bits.
@@ -107,7 +110,7 @@ def raster(png: Png, image: ImageFile.ImageFile, max_pixels: int) -> Raster | No
         if png.bits < 8 and key is not None:
             key = (key[0] * 255 // (2**png.bits - 1),)  # Pillow spreads gray to 8 bits
     else:
-        rows, bits, key = _deep_rows(png, image, max_pixels), 16, png.key
+        rows, bits, key = _deep_rows(png, image, max_pixels, seconds), 16, png.key
     alpha: Alpha | None = "straight" if png.colours in (_GRAY_ALPHA, _RGBA) else None
     model: Model = "gray" if png.colours in (_GRAY, _GRAY_ALPHA) else "rgb"
     return Raster(image.height, image.width, rows, bits, model, alpha=alpha, key=key)
@@ -127,14 +130,14 @@ def _pillow_rows(image: Image.Image) -> Callable[[int, int], AnyArray]:
 
 
 def _deep_rows(
-    png: Png, image: ImageFile.ImageFile, max_pixels: int
+    png: Png, image: ImageFile.ImageFile, max_pixels: int, seconds: float
 ) -> Callable[[int, int], AnyArray]:
     if png.colours == _GRAY:
         return _pillow_rows(image)
     if png.colours == _GRAY_ALPHA:
         _unpack_as(image, "RGBA")  # both bytes of gray, then both of alpha
         return _in_pairs(_pillow_rows(image))
-    other = open_header(png.data, "PNG", max_pixels)
+    other = open_header(png.data, "PNG", max_pixels, seconds)
     _unpack_as(image, f"{image.mode};16B")  # the upper bytes
     _unpack_as(other, f"{image.mode};16L")  # the lower bytes
     upper, lower = _pillow_rows(image), _pillow_rows(other)
