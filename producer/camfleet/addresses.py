@@ -4,6 +4,7 @@ Whoever connects to Redis takes its options from here, so that no connection is 
 the others: with `rediss://` the certificate and the host's name are always verified.
 """
 
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from camfleet.errors import ConfigurationError
 
 _FORMS = "redis://[:PASSWORD@]HOST[:PORT]/DATABASE, rediss:// for TLS, or unix:///PATH?db=DATABASE"
+_SCHEMES = ("redis", "rediss", "unix")
 _STRICT = {"ssl_cert_reqs": ("required", "cert_required"), "ssl_check_hostname": ("true", "1")}
 
 
@@ -19,15 +21,17 @@ def normalize(url: str) -> str:
     """Return the URL without options that say what holds anyway.
 
     Raises `ConfigurationError` for what no library here can connect to, and for every other
-    option: those of TLS would weaken it for some connections and not for others.
+    option: those of TLS would weaken it for some connections and not for others. It quotes
+    nothing of the URL, any part of which may turn out to be one of a password.
     """
-    place = _split(url)
+    flaw = _flaw(url)
+    if flaw:
+        raise ConfigurationError(f"CAMFLEET_REDIS_URL is not of the form {_FORMS}: {flaw}")
+    place = urlsplit(url)
     for name, value in parse_qsl(place.query, keep_blank_values=True):
         if value.lower() not in _STRICT.get(name, ()) and not _is_database(place, name, value):
-            raise ConfigurationError(f"CAMFLEET_REDIS_URL: {_refusal(name, value)}")
-    if place.scheme == "unix":
-        return url
-    return place._replace(query="", fragment="").geturl()
+            raise ConfigurationError(f"CAMFLEET_REDIS_URL: {_refusal(name)}")
+    return url if place.scheme == "unix" else place._replace(query="").geturl()
 
 
 def name_of(url: str) -> str:
@@ -70,40 +74,66 @@ def check_ca_file(path: str) -> None:
         raise ConfigurationError(f"CAMFLEET_CA_FILE={path!r} can't be used: {reason}") from error
 
 
-def without_password(url: str) -> str:
-    """Return a URL that may be shown."""
-    before, at, after = url.rpartition("@")
-    scheme, mark, _ = before.partition("://")
-    return f"{scheme}{mark}***@{after}" if at else url
-
-
-def _split(url: str) -> SplitResult:
-    shown = without_password(url)
+def check_endpoint(url: str) -> None:
+    """Raise `ConfigurationError` unless it's an S3 endpoint's; secrets have no place in it."""
     try:
         place = urlsplit(url)
-        complete = place.path if place.scheme == "unix" else place.hostname
+        complete = place.scheme in ("http", "https") and place.hostname and place.port != 0
+    except ValueError:  # whose text quotes
+        complete = False
+    if not complete:
+        raise ConfigurationError("CAMFLEET_S3_ENDPOINT is not of the form http://host:port")
+    if "@" in url or place.query or place.fragment:
+        raise ConfigurationError(
+            "CAMFLEET_S3_ENDPOINT has more in it than http://host:port and a path: keys belong "
+            "into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+
+
+def _flaw(url: str) -> str:
+    """Return what is wrong with the form of a URL, and quote nothing; empty if nothing is."""
+    try:
+        place = urlsplit(url)
+    except ValueError:  # whose text quotes
+        return "its host can't be read"
+    if place.scheme not in _SCHEMES:
+        return "it begins with another scheme, or with none"
+    path = "" if place.scheme == "unix" else place.path
+    if place.fragment or "@" in path + place.query:
+        return "within a password / is written %2F, ? is %3F and # is %23"
+    if place.username and place.password is None:
+        return "it has a user, but no password: a password alone is :PASSWORD@, a user alone USER:@"
+    return _flaw_of_socket(place) if place.scheme == "unix" else _flaw_of_host(place)
+
+
+def _flaw_of_socket(place: SplitResult) -> str:
+    if place.netloc and not place.netloc.endswith("@"):
+        return "nothing but :PASSWORD@ may stand before the path, where / is written %2F"
+    return "" if place.path else "it has no path"
+
+
+def _flaw_of_host(place: SplitResult) -> str:
+    try:
         _ = place.port
-    except ValueError as error:
-        raise ConfigurationError(f"CAMFLEET_REDIS_URL={shown!r}: {error}") from error
-    database = place.path.strip("/") if place.scheme != "unix" else ""
-    if place.scheme not in ("redis", "rediss", "unix") or not complete or _is_word(database):
-        raise ConfigurationError(f"CAMFLEET_REDIS_URL={shown!r} is not of the form {_FORMS}")
-    return place
-
-
-def _is_word(database: str) -> bool:
-    return bool(database) and not database.isdecimal()
+    except ValueError:  # whose text quotes
+        return "its port is not a number up to 65535; a password ends with @"
+    host, database = place.hostname or "", place.path.strip("/")
+    if not host or host != "".join(host.split()):
+        return "it has no host, or one with spaces; a password ends with @"
+    return "" if not database or database.isdecimal() else "its database is not a number"
 
 
 def _is_database(place: SplitResult, name: str, value: str) -> bool:
     return place.scheme == "unix" and name == "db" and value.isdecimal()
 
 
-def _refusal(name: str, value: str) -> str:
-    if name.startswith("ssl_"):
+def _refusal(name: str) -> str:
+    known = re.fullmatch("[a-z_]+", name)
+    if known and name.startswith("ssl_"):
         return (
-            f"{name}={value} is refused: certificate and host name of a rediss:// server are "
+            f"the option {name} is refused: certificate and host name of a rediss:// server are "
             "always verified, and CAMFLEET_CA_FILE names the file of a certificate authority of "
             "your own"
         )
-    return f"the option {name!r} is not known; the URL's form is {_FORMS}"
+    option = f"the option {name}" if known else "an option in it"
+    return f"{option} is not known; the URL's form is {_FORMS}"

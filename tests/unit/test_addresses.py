@@ -1,13 +1,16 @@
 """What CAMFLEET_REDIS_URL may say, and what it means to each library."""
 
+import re
 import ssl
+import traceback
 
 import pytest
 
 from camfleet import ConfigurationError, Settings
 from camfleet.addresses import for_celery, name_of, tls_options
 
-MINIMUM = {"CAMFLEET_REDIS_URL": "redis://localhost:6379/0", "CAMFLEET_BUCKET": "b"}
+LOCAL = "redis://localhost:6379/0"
+MINIMUM = {"CAMFLEET_REDIS_URL": LOCAL, "CAMFLEET_BUCKET": "b"}
 
 
 def settings(url, **more):
@@ -77,11 +80,68 @@ def test_settings_are_shown_without_the_password():
     assert "secret" not in repr(settings("rediss://:secret@h:1/0"))
 
 
-def test_a_refused_url_is_quoted_without_its_password():
-    with pytest.raises(ConfigurationError) as caught:
-        settings("rdis://:secret@h:1/0")
-    assert "secret" not in str(caught.value)
-    assert "rdis://***@h:1/0" in str(caught.value)
+@pytest.mark.parametrize(
+    ("url", "flaw"),
+    [
+        ("rdis://:hunter2@h:1/0", "another scheme"),
+        (":hunter2@h:1/0", "another scheme"),
+        ("hunter2@h:1", "another scheme"),
+        ("hunter2://h:1", "another scheme"),
+        ("redis//:hunter2@h:1/0", "another scheme"),
+        ("redis:/:hunter2@h:1/0", "written %2F"),
+        ("sentinel://:hunter2@h:1/0", "another scheme"),
+        ("redis://:hunter2:6379/0", "a password ends with @"),
+        ("redis://default:hunter2/0", "a password ends with @"),
+        ("redis://:hunter2", "a password ends with @"),
+        ("redis://:hunter2@", "no host"),
+        ("redis://:hunter2@:6379", "no host"),
+        ("redis://:hunter2@a host:6379", "spaces"),
+        ("redis://:hunter2@h:port/0", "port is not a number"),
+        ("redis://:hunter2@h:70000/0", "port is not a number"),
+        ("redis://:hunter2@h:1/zero", "database is not a number"),
+        ("redis://hunter2@h:1/0", ":PASSWORD@"),
+        ("redis://:hun/hunter2@h:1/0", "/ is written %2F"),
+        ("redis://:hun?hunter2@h:1/0", "? is %3F"),
+        ("redis://user:123?hunter2=x@h:1/0", "? is %3F"),
+        ("redis://user:123#hunter2@h:1/0", "# is %23"),
+        ("redis://user:123#hunter2", "# is %23"),
+        ("redis://h:1/0?hunter2", "option in it is not known"),
+        ("redis://h:1/0?password=hunter2", "option password is not known"),
+        ("rediss://h:1/0?ssl_password=hunter2", "option ssl_password is refused"),
+        ("redis://:hunter2@[::1/0", "host can't be read"),
+        ("redis://:hunter2\u2100@h/0", "host can't be read"),
+        ("unix://:hunter2/run/s.sock", "nothing but :PASSWORD@"),
+        ("unix://:hun/hunter2@/run/s.sock", "/ is written %2F"),
+        ("unix://:hunter2@", "no path"),
+    ],
+)
+def test_a_refused_url_is_not_quoted(url, flaw):
+    with pytest.raises(
+        ConfigurationError, match=rf"CAMFLEET_REDIS_URL.*{re.escape(flaw)}"
+    ) as caught:
+        settings(url)
+    told = "".join(traceback.format_exception(caught.value)).lower()
+    assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://key:hunter2@h", "key:hunter2@h:9000", "http://key:hunter2@h:9000"),
+        *("http://hunter2@h", "http://h:9000?key=hunter2", "http://h/#hunter2", "http://h:hunter2"),
+        *("http://[hunter2", "https://", "http://key:hun/hunter2@h"),
+    ],
+)
+def test_a_refused_endpoint_is_not_quoted(url):
+    for make in (
+        lambda: settings(LOCAL, CAMFLEET_S3_ENDPOINT=url),
+        lambda: Settings(s3_endpoint=url),
+    ):
+        with pytest.raises(
+            ConfigurationError, match=r"CAMFLEET_S3_ENDPOINT.*http://host:port"
+        ) as caught:
+            make()
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ _WORKER_DEATHS = 3  # within a minute: then everything stops
 def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> None:
     """Start Valkey, SeaweedFS and a worker on this machine and keep them until Ctrl-C.
 
-    Everything listens on loopback only. Prints the environment that producers need; it's in
-    DATA/env too as long as the stack runs.
+    Everything listens on loopback only. The environment that producers need is in DATA/env as long
+    as the stack runs; --json prints it.
     """
     import signal
     import sys
@@ -92,20 +92,20 @@ def _facts(stack: "LocalStack") -> dict[str, Any]:
 def _text(stack: "LocalStack") -> str:
     import shlex
 
+    from camfleet import addresses
+
     settings = stack.settings
     worker = stack.data / "logs" / "worker.log" if "worker" in stack.processes else "none"
     return "\n".join(
         [
             f"Ready, until Ctrl-C. Everything is kept in {stack.data}",
             "",
-            f"  broker, results   {settings.redis_url}",
+            f"  broker, results   Valkey at {addresses.name_of(settings.redis_url)}",
             f"  object store      {settings.s3_endpoint}, bucket {settings.bucket}",
             f"  worker's log      {worker}",
             f"  readable folders  {', '.join(map(str, settings.file_roots))}",
             "",
-            *stack.exports(),
-            "",
-            "The same in one line, for another terminal:",
+            "The environment, with passwords, is in a file; for another terminal:",
             "",
             f"source {shlex.quote(str(stack.data / 'env'))}",
         ]
