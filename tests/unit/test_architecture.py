@@ -70,6 +70,7 @@ HOMES = {
         "camfleet_worker/legacy/rebuild.py",
         "camfleet_worker/legacy/tfops.py",
         "camfleet_worker/models/tf/blame.py",
+        "camfleet_worker/models/tf/built.py",
         "camfleet_worker/models/tf/cut.py",
         "camfleet_worker/models/tf/endings.py",
         "camfleet_worker/models/tf/flat_graph.py",
@@ -79,7 +80,6 @@ HOMES = {
         "camfleet_worker/models/tf/ranges.py",
         "camfleet_worker/models/tf/rebuilt.py",
         "camfleet_worker/models/tf/removal.py",
-        "camfleet_worker/models/tf/unreadable.py",
         "camfleet_worker/models/tf/verify.py",
     },
     "cv2": {
@@ -98,7 +98,7 @@ HOMES = {
     },
     "simplejpeg": {"camfleet_worker/pictures/decode.py"},
     "pycocotools": {"camfleet_worker/pictures/regions.py"},
-    "h5py": {"camfleet_worker/legacy/saved.py", "camfleet_worker/models/model_file.py"},
+    "h5py": {"camfleet_worker/legacy/saved.py", "camfleet_worker/models/files/hdf5.py"},
     "urllib3": {"camfleet_worker/web/client.py", "camfleet_worker/web/guard.py"},
     "standardwebhooks": {"camfleet_worker/webhooks.py"},
     "prometheus_client": {"camfleet_worker/prometheus.py"},
@@ -277,6 +277,22 @@ def test_tensorflow_has_a_room_that_is_entered_only_when_it_is_needed():
         assert inside or not any(name.startswith("camfleet_worker.models.tf") for name in loaded)
         heavy = {name.split(".")[0] for name in loaded} & {"tensorflow", "keras"}
         assert inside or not heavy or path.startswith("camfleet_worker/legacy/"), path
+
+
+def test_what_reads_uploaded_models_is_imported_only_where_a_confined_process_does():
+    readers = ("model_file", "files.archive", "files.hdf5", "tf.loader", "tf.from_file")
+    inside = {f"camfleet_worker/models/{name.replace('.', '/')}.py" for name in readers}
+    found = {
+        path
+        for path, text in sources().items()
+        if {f"camfleet_worker.models.{name}" for name in readers} & set(imports(text))
+    }
+    assert found - inside == {
+        "camfleet_worker/legacy/convert.py",  # in `port` and below it
+        "camfleet_worker/models/build.py",  # in `_cut_confined`
+        "camfleet_worker/models/converted/subprocess.py",  # in `answer`
+        "camfleet_worker/models/model_report.py",  # below `check`
+    }
 
 
 def test_importing_the_producer_loads_nothing_heavy():

@@ -8,17 +8,23 @@ import threading
 import time
 from pathlib import Path
 
+import keras
 import msgspec
+import numpy as np
 import pytest
 
-from camfleet.errors import InternalError, LayerRefused
+from camfleet.errors import InternalError, LayerRefused, ModelRefused
 from camfleet.registry.cards import Card, CardInput, Preprocessing
 from camfleet.settings import Settings
+from camfleet_worker.models import plain
 from camfleet_worker.models.build import ModelKey, build_explainer
 from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.converted import subprocess as converting
 from camfleet_worker.models.converted.cache import ConvertedModels
-from helpers.networks import deep_head, gap_dense
+from camfleet_worker.models.plain import PlainModel, Weight
+from camfleet_worker.models.split import FileOrigin
+from camfleet_worker.process.confined import LimitHit
+from helpers.networks import deep_head, gap_dense, images
 
 KEY = ModelKey("digest", "auto", None)
 START = """
@@ -41,9 +47,9 @@ print(made.engines[0].name, sorted({"tensorflow", "keras"} & set(sys.modules)))
 """
 
 
-def saved(model, folder):
+def saved(model, folder, suffix=".keras"):
     """Save a model to a folder and return its card and path."""
-    path = folder / "model.keras"
+    path = folder / f"model{suffix}"
     model.save(path)
     height, width, _ = model.inputs[0].shape[1:]
     card = Card(
@@ -103,3 +109,157 @@ def kill_the_child():
                     os.kill(int(child), signal.SIGKILL)
                     return
         time.sleep(0.01)
+
+
+UNREAD = """
+import sys
+from pathlib import Path
+from camfleet.registry.cards import file_digest
+import msgspec
+
+sys.modules["h5py"] = None  # whoever asks for HDF5 finds that it isn't installed
+path = Path(sys.argv[2])
+opened = []
+sys.addaudithook(lambda event, given: event == "open" and opened.append(str(given[0])))
+file_digest(path)
+assert opened == [str(path)], "what opens the file is seen"
+
+from camfleet.registry.cards import Card
+from camfleet.settings import Settings
+from camfleet_worker import services
+from camfleet_worker.models.build import ModelKey, build_explainer
+from camfleet_worker.models.choose import EngineSelector
+from camfleet_worker.models.converted.cache import ConvertedModels
+
+card = msgspec.json.decode(sys.argv[1], type=Card)
+settings = Settings(engine=sys.argv[3], allow_custom_code=True)
+made = build_explainer(
+    card,
+    path,
+    key=ModelKey("", "auto", None),
+    golden=None,
+    selector=EngineSelector(settings, ConvertedModels(settings, path.parent)),
+)
+print(made.engines[0].name, "keras" in sys.modules, opened.count(str(path)), made.origin)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize(
+    ("make", "engine", "custom", "expected"),
+    [
+        (gap_dense, "openvino", (), "openvino False 1"),
+        (gap_dense, "tensorflow", (), "tensorflow, frozen True 1"),
+        (deep_head, "openvino", (), "openvino True 1"),
+        (gap_dense, "openvino", ("lambda",), "openvino True 1"),
+    ],
+    ids=["converted", "tensorflow", "differentiated", "custom code"],
+)
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_worker_opens_a_model_file_only_to_hash_it(
+    tmp_path, make, engine, custom, expected, suffix
+):
+    card, path = saved(make(), tmp_path, suffix)
+    card = msgspec.structs.replace(card, custom_code=custom)
+    command = [sys.executable, "-c", UNREAD, msgspec.json.encode(card), path, engine]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(expected), done.stderr[-3000:]
+    assert "'keras_version': '3." in done.stdout
+
+
+def test_what_was_taken_apart_is_not_read_from_its_file_again(tmp_path, monkeypatch):
+    card, path = saved(deep_head(), tmp_path)
+    first = built(card, path)
+    path.write_bytes(b"nothing that Keras could load")
+    monkeypatch.setattr(converting.confined, "run", None)
+    second = built(card, path)
+    assert second.origin == first.origin
+    batch = images(3, (12, 12, 3))
+    np.testing.assert_allclose(first.predict(batch)[0], second.predict(batch)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "config.json", "weights.bin"])
+@pytest.mark.parametrize("harm", ["cut", "changed", "gone"])
+def test_a_model_taken_apart_that_was_spoilt_is_taken_apart_anew(tmp_path, name, harm, caplog):
+    folder = tmp_path / "plain"
+    arrays = [(Weight("float32", (2,)), np.ones(8, np.uint8))]
+    plain.write(folder, PlainModel(FileOrigin("HDF5", "2.1"), {}, arrays, np.ones((1, 2))))
+    assert plain.read(folder).origin == FileOrigin("HDF5", "2.1")
+    path = folder / name
+    data = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(data[:-1] if harm == "cut" else b"9" + data[1:])
+    with pytest.raises((ValueError, OSError)):
+        plain.read(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": [{"dtype": "object", "shape": [2]}]},
+        {"weights": [{"dtype": "float32", "shape": [2**40, 2**40]}]},
+        {"weights": [{"dtype": "float32", "shape": [-2]}]},
+        {"weights": []},
+        {"logits": [3, 3]},
+        {"digests": {}},
+        {"more": 1},
+    ],
+)
+def test_a_manifest_is_believed_only_what_its_files_bear_out(tmp_path, change):
+    folder = tmp_path / "plain"
+    arrays = [(Weight("float32", (2,)), np.ones(8, np.uint8))]
+    plain.write(folder, PlainModel(FileOrigin("HDF5", "2.1"), {}, arrays, np.ones((1, 2))))
+    path = folder / "manifest.json"
+    path.write_bytes(msgspec.json.encode({**msgspec.json.decode(path.read_bytes()), **change}))
+    with pytest.raises(ValueError, match=r"."):
+        plain.read(folder)
+
+
+HARM = """
+import keras, numpy as np, socket
+
+@keras.saving.register_keras_serializable("harm")
+class Harm(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+    @classmethod
+    def from_config(cls, config):
+        {body}
+        return cls(**config)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        ("np.ones(2**36, np.uint8)", LimitHit, "needs more memory .*CAMFLEET_MODEL_LOAD_MEMORY"),
+        ("import time; time.sleep(600)", LimitHit, "took longer .*CAMFLEET_MODEL_LOAD_SECONDS"),
+        ("socket.create_connection(('127.0.0.1', 9))", ModelRefused, "loaded without network"),
+        ("import ctypes; ctypes.string_at(0)", LimitHit, "was ended by SIGSEGV"),
+    ],
+    ids=["memory", "time", "network", "crash"],
+)
+def test_a_model_that_does_harm_when_it_is_loaded_is_refused(
+    tmp_path, monkeypatch, body, error, words
+):
+    (tmp_path / "harm.py").write_text(HARM.format(body="pass"))
+    monkeypatch.syspath_prepend(tmp_path)
+    import harm
+
+    image = keras.Input((12, 10, 3))
+    x = harm.Harm()(image)
+    for layer in gap_dense().layers[1:]:
+        x = layer(x)
+    card, path = saved(keras.Model(image, x), tmp_path)
+    monkeypatch.delitem(sys.modules, "harm")
+    (tmp_path / "harm.py").write_text(HARM.format(body=body))
+    card = msgspec.structs.replace(card, custom_code=("harm:Harm",))
+    seconds = 25 if "sleep" in body else 300
+    settings = Settings(allow_custom_code=True, model_load_seconds=seconds)
+    selector = EngineSelector(settings, ConvertedModels(settings, path.parent))
+    with pytest.raises(error, match=words):
+        build_explainer(card, path, key=KEY, golden=None, selector=selector)
+    assert not list(tmp_path.glob("loading-*")), "nothing is left behind"

@@ -190,10 +190,10 @@ def _cut_confined(
     card: Card, path: Path, layer_names: Sequence[str], selector: EngineSelector
 ) -> list[Cut]:
     load_tensorflow(selector.settings)
-    from camfleet_worker.models.tf.from_card import cut_from_card
+    from camfleet_worker.models.tf.from_file import cut_from_file
 
     allowed = selector.settings.allow_custom_code
-    splits = cut_from_card(card, path, layer_names, custom_code_allowed=allowed)
+    splits = cut_from_file(card, path, layer_names, custom_code_allowed=allowed)
     return _select(card, splits, layer_names, selector)
 
 

@@ -140,7 +140,7 @@ def answer(request: bytes) -> _Done:
     configure(settings)
     load_tensorflow(settings)
     from camfleet_worker.models.tf import conversion
-    from camfleet_worker.models.tf.from_card import cut_and_take_apart
+    from camfleet_worker.models.tf.from_file import cut_and_take_apart
 
     splits, take_apart = cut_and_take_apart(
         card, path, layer_names, custom_code_allowed=settings.allow_custom_code

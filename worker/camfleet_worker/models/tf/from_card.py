@@ -1,9 +1,7 @@
-"""A card's model cut in two: loaded from its file, or put together from plain data."""
+"""A card's model, cut in two: one that Keras has loaded, or put together from plain data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,35 +10,13 @@ from camfleet.errors import ModelRefused
 from camfleet.registry.cards import Card
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.engine import relative_error
-from camfleet_worker.models.model_file import read_origin
 from camfleet_worker.models.plain import PlainModel
 from camfleet_worker.models.split import HALF_TOLERANCE, FileOrigin, Split
 from camfleet_worker.models.tf.cut import cut_model
-from camfleet_worker.models.tf.loader import load_keras
-from camfleet_worker.models.tf.rebuilt import put_together, take_apart
+from camfleet_worker.models.tf.rebuilt import put_together
 from camfleet_worker.models.tf.signature import Signature
 from camfleet_worker.pictures.prepare import prepare
 from camfleet_worker.process.runtime import free_memory, gpus
-
-
-def cut_from_card(
-    card: Card, path: Path, layer_names: Sequence[str], *, custom_code_allowed: bool
-) -> list[Split]:
-    """Load a card's model and cut it at each of the layers; raise `ModelRefused`.
-
-    Only for a confined process: it reads what a stranger made.
-    """
-    splits, _ = _load_and_cut(card, path, layer_names, custom_code_allowed=custom_code_allowed)
-    free_memory()
-    return splits
-
-
-def cut_and_take_apart(
-    card: Card, path: Path, layer_names: Sequence[str], *, custom_code_allowed: bool
-) -> tuple[list[Split], Callable[[], PlainModel]]:
-    """As `cut_from_card`, and how to get the model as plain data for `cut_from_plain`."""
-    splits, model = _load_and_cut(card, path, layer_names, custom_code_allowed=custom_code_allowed)
-    return splits, partial(take_apart, model, splits[0].origin, splits[0].trial.logits)
 
 
 def cut_from_plain(
@@ -51,7 +27,7 @@ def cut_from_plain(
     It must answer as it did when it was loaded from its file.
     """
     model = put_together(plain, card.custom_code, allowed=custom_code_allowed)
-    splits = _cut(card, model, layer_names, plain.origin)
+    splits = cut_at(card, model, layer_names, plain.origin)
     for split in splits:
         _check_answers(card, split, plain.logits)
     del model
@@ -59,15 +35,8 @@ def cut_from_plain(
     return splits
 
 
-def _load_and_cut(
-    card: Card, path: Path, layer_names: Sequence[str], *, custom_code_allowed: bool
-) -> tuple[list[Split], Any]:
-    origin = FileOrigin(**read_origin(path))
-    model = load_keras(path, card.custom_code, allowed=custom_code_allowed)
-    return _cut(card, model, layer_names, origin), model
-
-
-def _cut(card: Card, model: Any, layer_names: Sequence[str], origin: FileOrigin) -> list[Split]:
+def cut_at(card: Card, model: Any, layer_names: Sequence[str], origin: FileOrigin) -> list[Split]:
+    """Cut a card's model, made of a file of this origin, at each of the layers."""
     signature, probe = _signature(card), _probe(card)
     splits = [
         replace(cut_model(model, signature, layer_name, card.activation, probe), origin=origin)

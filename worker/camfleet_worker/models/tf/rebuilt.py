@@ -20,7 +20,7 @@ from camfleet_worker.models.plain import PlainModel, Weight
 from camfleet_worker.models.reasons import NOT_THE_MODELS, reason_of
 from camfleet_worker.models.split import FileOrigin
 from camfleet_worker.models.tf.built import build
-from camfleet_worker.models.tf.loader import LAMBDA, checked, custom_objects
+from camfleet_worker.models.tf.custom_code import LAMBDA, checked, custom_objects
 
 _NAME = "the model"
 
