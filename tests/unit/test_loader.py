@@ -77,7 +77,7 @@ def test_a_function_of_a_foreign_module_in_an_archive_is_refused(tmp_path):
             if name == "config.json":
                 data = smuggle(json.loads(data), "os", "getcwd").encode()
             new.writestr(name, data)
-    with pytest.raises(UnsupportedModelFile, match=r"asks for os\.function.*not Keras' own"):
+    with pytest.raises(UnsupportedModelFile, match=r"activation the function os\.getcwd"):
         load_keras(path)
 
 
@@ -86,7 +86,7 @@ def test_a_function_of_a_foreign_module_in_hdf5_is_refused(tmp_path):
     model_with_activation().save(path)
     with h5py.File(path, "r+") as file:
         file.attrs["model_config"] = smuggle(json.loads(file.attrs["model_config"]), "os", "getcwd")
-    with pytest.raises(UnsupportedModelFile, match=r"asks for os\.function"):
+    with pytest.raises(UnsupportedModelFile, match=r"activation the function os\.getcwd"):
         load_keras(path)
 
 
@@ -208,7 +208,7 @@ def test_activations_that_keras_knows_are_read_back(tmp_path, activation):
 
 def test_what_keras_says_of_unsafe_files_is_not_a_hint_that_nobody_can_take():
     message = "It is unsafe. If you trust the source, pass `safe_mode=False` to load. Sorry."
-    assert cause({}, ValueError(message), set()).startswith("It is unsafe. Sorry. (rebuild")
+    assert cause(ValueError(message)).startswith("It is unsafe. Sorry. (rebuild")
 
 
 def without(name):

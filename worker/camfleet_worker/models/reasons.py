@@ -11,7 +11,7 @@ _CALLING = re.compile(r"^Exception encountered when calling [^\n]*\n+")
 _NODE = re.compile(r"\{\{function_node [^}]*\}\}\s*")
 _TRACED = "in user code:"
 _MOST = 240
-_NOT_THE_MODELS = ("MemoryError", "ResourceExhaustedError")
+NOT_THE_MODELS = ("MemoryError", "ResourceExhaustedError")
 
 
 def reason_of(error: BaseException) -> str:
@@ -38,6 +38,6 @@ def refusing(what: str, find_culprit: Callable[[], str] = str) -> Iterator[None]
     except (CamfleetError, OSError):
         raise
     except Exception as error:
-        if type(error).__name__ in _NOT_THE_MODELS:
+        if type(error).__name__ in NOT_THE_MODELS:
             raise
         raise ModelRefused(f"{what}: {find_culprit() or reason_of(error)}") from error
