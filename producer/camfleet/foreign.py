@@ -40,6 +40,11 @@ def visible(text: str) -> str:
     return "".join(sign if _shows(sign) else _escaped(sign) for sign in text)
 
 
+def visible_lines(text: str) -> str:
+    """Return lines of text of which every sign shows; JSON stays what it is."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 def without_secrets(text: str) -> str:
     """Return text without the passwords and signatures of the URLs in it.
 

@@ -14,6 +14,7 @@ import unicodedata
 from dataclasses import dataclass
 
 COMMAND = (sys.executable, "-c", "from camfleet.cli import main; main()")
+_STEERING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _CONTROL = re.compile(r"\x1b\[(\d*)([A-Za-z])")
 
 
@@ -34,6 +35,12 @@ class Shown:
         return "\n".join(self.lines)
 
     @property
+    def steering(self):
+        """What was written that steers a terminal, or hides, but what camfleet's bars need."""
+        plain = self.raw.replace("\x1b[K", "").replace("\r", "").replace("\n", "")
+        return {sign for sign in plain if unicodedata.category(sign) in _STEERING}
+
+    @property
     def widest(self):
         """The columns of the widest line that was ever drawn."""
         drawn = re.split(r"[\r\n]+", _CONTROL.sub("", self.raw))
@@ -45,8 +52,17 @@ def width(text):
     return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
 
 
-def in_terminal(*words, environ, columns=80, press=None, after="", stdout=None, timeout=90):
-    """Run the camfleet command in a terminal.
+def in_terminal(
+    *words,
+    environ,
+    columns=80,
+    press=None,
+    after="",
+    stdout=None,
+    timeout=90,
+    command=COMMAND,
+):
+    """Run the camfleet command, or another one, in a terminal.
 
     `press` is a key such as "\\x03" that is pressed once `after` has been shown. With `stdout`, a
     file, only stderr is the terminal.
@@ -54,7 +70,7 @@ def in_terminal(*words, environ, columns=80, press=None, after="", stdout=None, 
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
-        [*COMMAND, *map(str, words)],
+        [*command, *map(str, words)],
         env={**environ, "TERM": "xterm"},
         stdin=child,
         stdout=stdout or child,

@@ -45,7 +45,7 @@ def test_of_a_path_the_end_stays():
 
 
 def test_signs_that_move_the_cursor_are_escaped():
-    assert terminal.clean("a\x1b[2Jb\u202ec") == r"a\x1b[2Jb\u202ec"
+    assert terminal.clean("a\x1b[2Jb\u202ec") == r"a\u001b[2Jb\u202ec"
     assert terminal.clean("one\ntwo\r\n three") == "one two three"
     assert terminal.clean("große Größe 写真") == "große Größe 写真"
 

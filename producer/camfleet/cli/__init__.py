@@ -26,6 +26,7 @@ _COMMANDS = {
     "status": "camfleet.cli.jobs:status",
     "watch": "camfleet.cli.watch:watch",
     "results": "camfleet.cli.results:results",
+    "report": "camfleet.cli.report:report",
     "jobs": "camfleet.cli.jobs:jobs",
     "cancel": "camfleet.cli.jobs:cancel",
     "resume": "camfleet.cli.jobs:resume",
@@ -83,6 +84,7 @@ def _report_errors(*, as_json: bool) -> Iterator[None]:
     """Print what the block raises, with `as_json` as JSON on stdout, and exit by it."""
     from camfleet.cli import output
     from camfleet.errors import CamfleetError, InternalError, InvalidRequest
+    from camfleet.foreign import without_secrets
 
     try:
         yield
@@ -98,13 +100,13 @@ def _report_errors(*, as_json: bool) -> Iterator[None]:
     except (click.Abort, KeyboardInterrupt):
         click.echo("camfleet: stopped by Ctrl-C", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except Exception as error:
-        if not as_json:
-            raise
+    except Exception as error:  # noqa: BLE001  # a bug: shown without the secrets of URLs
         import traceback
 
-        traceback.print_exc()
-        output.error(InternalError.code, f"{type(error).__name__}: {error}", as_json=True)
+        click.echo(without_secrets(traceback.format_exc()), err=True, nl=False)
+        if as_json:
+            bug = InternalError(f"{type(error).__name__}: {error}")
+            output.error(bug.code, bug.message, as_json=True)
         sys.exit(_EXIT_ERROR)
 
 
@@ -122,4 +124,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line."""
+    from camfleet.cli.screen import guard
+
+    guard()
     group(prog_name="camfleet")

@@ -90,8 +90,9 @@ def name_failures(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def say(text: str) -> None:
-    """Print a message on stderr; controls in it are escaped."""
-    click.echo(_PREFIX + "\n".join(map(clean, text.splitlines())), err=True)
+    """Print a message on stderr, for people; none of its lines but the first begins one."""
+    gap = "\n" + " " * len(_PREFIX)
+    click.echo(_PREFIX + gap.join(map(clean, text.splitlines())), err=True)
 
 
 def error(code: str, message: str, *, as_json: bool) -> None:

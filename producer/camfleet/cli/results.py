@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camfleet.cli import EXIT_FAILED_IMAGES, options, output, terminal
+from camfleet.cli.screen import rows_out
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.errors import ObjectMissing
@@ -64,6 +65,12 @@ _FILTERS = (
 )
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @click.option(
+    "--csv-exact",
+    "exact",
+    is_flag=True,
+    help="In CSV, texts as they are.  [default: ' before what spreadsheets take for formulas]",
+)
+@click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write; it appears under this name once all rows are written.  [default: stdout]",
@@ -86,6 +93,8 @@ def results(ctx: click.Context, /, job_id: str | None, **given: Any) -> None:
             return
         if not job_id:
             raise click.UsageError("Missing argument 'JOB'.", ctx)
+        if given["exact"] and form != "csv":
+            raise click.UsageError("--csv-exact is for CSV: say --format csv, or --output FILE.csv")
         found = _read(job_id, form, given)
     for note in found.notes:
         output.say(note)
@@ -172,14 +181,15 @@ def _where(texts: tuple[str, ...]) -> dict[str, list[str]]:
 def _give(
     tables: "Generator[Table]", selection: "Selection", form: str, given: dict[str, Any], bar: Any
 ) -> None:
-    from camfleet.results.export import FORMATS, first, whole_file
+    from camfleet.results.export import FORMATS, first, whole_file, write_exact_csv
 
     if form == "table":
         _print(tables, given["limit"], given["columns"], bar)
         return
     path = given["output"]
-    with whole_file(path) if path else nullcontext(sys.stdout.buffer) as sink:
-        FORMATS[form](first(tables, given["limit"]), selection.schema, sink)
+    with whole_file(path) if path else nullcontext(rows_out()) as sink:
+        write = write_exact_csv if given["exact"] else FORMATS[form]
+        write(first(tables, given["limit"]), selection.schema, sink)
 
 
 def _print(

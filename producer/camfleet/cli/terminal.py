@@ -15,6 +15,9 @@ from typing import Any, TextIO
 
 import click
 
+from camfleet.cli.screen import Canvas
+from camfleet.foreign import visible, without_secrets
+
 _PLAIN_WIDTH = 80  # of a terminal that doesn't know its own
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _FRAME_SECONDS = 0.1
@@ -37,13 +40,9 @@ def width(stream: TextIO) -> int | None:
 
 
 def clean(text: str) -> str:
-    """Return text in one line that a terminal shows as it is: controls are escaped."""
-    if text.isprintable():
-        return text
+    """Return text for people, in one line: controls are escaped, and URLs show no secrets."""
     plain = " ".join(text.split()) if "\n" in text else text
-    return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in plain
-    )
+    return visible(without_secrets(plain))
 
 
 def columns(text: str) -> int:
@@ -142,10 +141,10 @@ def bar(
     room = width(sys.stderr)
     return tqdm(
         total=total,
-        desc=shorten(what, max(12, (room or _PLAIN_WIDTH) // 3)),
+        desc=shorten(clean(what), max(12, (room or _PLAIN_WIDTH) // 3)),
         unit=f" {unit}s" if total is None else unit,
         disable=silent or room is None,
-        file=sys.stderr,
+        file=Canvas(),
         leave=False,
         ncols=room,
         dynamic_ncols="COLUMNS" not in os.environ and _knows_its_size(sys.stderr),
@@ -182,6 +181,7 @@ class _Spinner:
     """A line on stderr that is drawn again and again, with the seconds that it has stood there."""
 
     def __init__(self, what: str) -> None:
+        self._canvas = Canvas()
         self._what = what
         self._since = time.monotonic()
         self._frames = itertools.cycle(_FRAMES)
@@ -212,5 +212,5 @@ class _Spinner:
 
     def _write(self, text: str) -> None:
         with self._drawing:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
+            self._canvas.write(f"\r\x1b[K{text}")
+            self._canvas.flush()

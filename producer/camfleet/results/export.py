@@ -9,29 +9,44 @@ from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from camfleet.errors import InvalidRequest
+from camfleet.foreign import visible_lines
 from camfleet.jobstore.parquet import MAPS, RESULTS
 
 Writer = Callable[[Iterable[pa.Table], pa.Schema, BinaryIO], None]
 
 _GROUP_BYTES = 32 * 2**20  # of Parquet's row groups, in memory
+# The signs that begin a formula, also behind what programs drop, and those that begin a cell.
+_UNSEEN = r"\x00-\x20\x7f-\x{a0}\x{200b}-\x{200f}\x{feff}"
+_FORMULA = rf"^[{_UNSEEN}]*[=+\-@\x{{ff1d}}\x{{ff0b}}\x{{ff0d}}\x{{ff20}}]|^[\t\r\n]"
 _LOOSE = 128  # tables that wait for a row group before they're joined: many small ones cost more
 
 
 def write_csv(tables: Iterable[pa.Table], schema: pa.Schema, sink: BinaryIO) -> None:
-    """Write a header and a line per row; null is an empty cell, a nested value JSON text."""
+    """Write a header and a line per row; null is an empty cell, a nested value JSON text.
+
+    A text that a spreadsheet would run as a formula has an apostrophe before it.
+    """
+    write_exact_csv(map(_without_formulas, tables), schema, sink)
+
+
+def write_exact_csv(tables: Iterable[pa.Table], schema: pa.Schema, sink: BinaryIO) -> None:
+    """Write as `write_csv` does, but every text as it is."""
     with pacsv.CSVWriter(sink, _flat_schema(schema)) as writer:
         for table in tables:
             writer.write_table(flat(table))
 
 
 def write_json(tables: Iterable[pa.Table], _schema: pa.Schema, sink: BinaryIO) -> None:
-    """Write one JSON object a line."""
+    """Write one JSON object a line; what wouldn't show is escaped in it."""
     encoder = msgspec.json.Encoder()
-    sink.writelines(encoder.encode_lines(table.to_pylist()) for table in tables)
+    for table in tables:
+        lines = encoder.encode_lines(table.to_pylist()).decode()
+        sink.write(visible_lines(lines).encode())
 
 
 def write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, sink: BinaryIO) -> None:
@@ -107,6 +122,17 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                 partial.unlink()
     except OSError as error:
         raise InvalidRequest(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def _without_formulas(table: pa.Table) -> pa.Table:
+    """Return the table with an apostrophe before what OWASP's "CSV Injection" names."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            texts = table.column(place)
+            marked = pc.binary_join_element_wise("'", texts, "")
+            safe = pc.if_else(pc.match_substring_regex(texts, _FORMULA), marked, texts)
+            table = table.set_column(place, field, safe)
+    return table
 
 
 def _flat_schema(schema: pa.Schema) -> pa.Schema:
