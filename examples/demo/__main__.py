@@ -20,6 +20,7 @@ from tabulate import tabulate
 from camfleet import Client
 from camfleet.contract.results import Result, Status
 from camfleet.errors import CamfleetError
+from camfleet.foreign import visible_lines
 from camfleet.local.stack import LocalStack
 
 from .assets import AssetError, Assets, prepare
@@ -47,7 +48,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    print(table(results))
+    print(visible_lines(table(results)))
     page = write_gallery(OUTPUT, rows)
     failed = [result for result in results if result.status == Status.FAILED]
     say(f"{len(results) - len(failed)} explanations, {len(failed)} failed")
@@ -58,7 +59,8 @@ def main() -> int:
 
 
 def say(text: str) -> None:
-    print(f"demo {time.monotonic() - _started:6.1f} s  {text}", file=sys.stderr, flush=True)
+    seconds = time.monotonic() - _started
+    print(f"demo {seconds:6.1f} s  {visible_lines(text)}", file=sys.stderr, flush=True)
 
 
 def convert_if_missing(assets: Assets) -> None:

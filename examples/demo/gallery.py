@@ -8,7 +8,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from camfleet.contract.results import Result, Status
+from camfleet.foreign import visible, without_secrets
 
+POLICY = "script-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'"
 STYLE = Path(__file__).parent / "gallery.css"
 STATUS_WORDS = {
     Status.OK: "ok",
@@ -40,6 +42,7 @@ def render(rows: Sequence[Row], style: str) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>camfleet: which pixels made the model decide so</title>
 <style>
@@ -78,10 +81,10 @@ def _counts(results: Sequence[Result]) -> str:
 
 def _card(rows: Sequence[Row]) -> str:
     first = rows[0]
-    name = escape(first.photo.rpartition("/")[2])
-    model = escape(f"{first.result.model_id}@{first.result.model_version}")
+    name = _text(first.photo.rpartition("/")[2])
+    model = _text(f"{first.result.model_id}@{first.result.model_version}")
     return f"""<article>
-<header><h2>{name}</h2><span class="quiet">{model} · {escape(first.result.method)}</span></header>
+<header><h2>{name}</h2><span class="quiet">{model} · {_text(first.result.method)}</span></header>
 <div class="pictures">
 <figure>{_image(first.photo, f"photograph {name}")}
 <figcaption class="quiet">original{_size(first.result)}</figcaption></figure>
@@ -94,21 +97,21 @@ def _explanation(row: Row) -> str:
     result = row.result
     if result.status == Status.FAILED:
         return _failure(result)
-    name = escape(result.class_name or f"class {result.class_index}")
+    name = _text(result.class_name or f"class {result.class_index}")
     if row.overlay:
-        what = f"where {escape(row.photo.rpartition('/')[2])} shows evidence for {name}"
+        what = f"where {_text(row.photo.rpartition('/')[2])} shows evidence for {name}"
         picture = _image(row.overlay, what)
     else:
         picture = '<div class="blank">no overlay</div>'
     return f"""<figure>{picture}
 <figcaption>{_probability(name, result.probability)}
 <div class="facts"><span class="{result.status}">{STATUS_WORDS[result.status]}</span>
-<code class="quiet">{escape(result.layer or "")}{_grid(result)}</code></div>
+<code class="quiet">{_text(result.layer or "")}{_grid(result)}</code></div>
 </figcaption></figure>"""
 
 
 def _failure(result: Result) -> str:
-    code, message = escape(result.error_code or ""), escape(result.error_message or "")
+    code, message = _text(result.error_code or ""), _text(result.error_message or "")
     return f"""<figure><div class="blank">no overlay</div>
 <figcaption><div class="facts"><span class="failed">failed</span><code>{code}</code></div>
 {message}</figcaption></figure>"""
@@ -124,8 +127,9 @@ def _probability(name: str, probability: float | None) -> str:
 
 
 def _image(path: str, description: str) -> str:
-    """Return an image; `description` is escaped."""
-    return f'<img src="{escape(quote(path))}" alt="{description}" loading="lazy">'
+    """Return an image in the gallery's own folder; `description` is escaped."""
+    source = escape(quote(path.lstrip("/").encode("utf-8", "surrogateescape")))
+    return f'<img src="{source}" alt="{description}" loading="lazy">'
 
 
 def _size(result: Result) -> str:
@@ -137,6 +141,11 @@ def _grid(result: Result) -> str:
     if result.grid_height is None:
         return ""
     return f" · {result.grid_width} × {result.grid_height} map"  # noqa: RUF001
+
+
+def _text(text: str) -> str:
+    """Return somebody's text as HTML: no markup, nothing that doesn't show, no secrets of URLs."""
+    return escape(visible(without_secrets(text)))
 
 
 def _lines(parts: Iterable[str]) -> str:

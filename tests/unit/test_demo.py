@@ -124,6 +124,31 @@ def test_a_file_name_can_not_leave_its_attribute(tmp_path: Path) -> None:
     assert "photos/a%22%20onload%3D%22x%231.png" in page
 
 
+@pytest.mark.parametrize(
+    ("photo", "source"),
+    [
+        ("javascript:alert(1)", "javascript%3Aalert%281%29"),
+        ("//host/a.png", "host/a.png"),
+        ("data:text/html,x", "data%3Atext/html%2Cx"),
+        ("a\x1b\udcff\u202e.png", "a%1B%FF%E2%80%AE.png"),
+    ],
+)
+def test_a_picture_comes_from_the_folder_of_the_page(
+    tmp_path: Path, photo: str, source: str
+) -> None:
+    assert f'src="{source}"' in page_of(tmp_path, OK, photo=photo)
+
+
+def test_text_of_results_shows_all_its_signs_and_no_secrets(tmp_path: Path) -> None:
+    failed = variant(status=Status.FAILED, error_message="https://u:geheim@h/a?sig=geheim \u202e")
+    page = page_of(tmp_path, variant(class_name="a\u202e\0\x1b\udcff"), failed)
+
+    assert r"a\u202e\u0000\u001b\udcff" in page
+    assert r"https://**@h/a?sig=** \u202e" in page
+    assert "geheim" not in page
+    assert "script-src 'none'" in page
+
+
 def test_the_counts_tell_what_failed(tmp_path: Path) -> None:
     page = page_of(tmp_path, OK, variant(status=Status.FAILED, image_uri="/b", overlay_uri=None))
 
