@@ -1,5 +1,6 @@
 """What the local stack gives to other users of the machine: nothing, on any port or socket."""
 
+import json
 import os
 import re
 import stat
@@ -135,17 +136,24 @@ def test_valkey_does_nothing_without_its_password(ports):
     assert all(re.match("-(NOAUTH|WRONGPASS)", answer) for answer in answers), answers
 
 
-def test_a_worker_listens_on_nothing(stack, tmp_path):
+def test_a_worker_listens_on_nothing_and_nothing_shows_a_secret(tmp_path):
     with LocalStack(tmp_path, worker=True) as own:
         own.wait_for_worker(120)
-        for pid in family(own.processes["worker"].pid):
-            assert (listeners(pid), socket_files(pid)) == ([], [])
+        worker = family(own.processes["worker"].pid)
+        assert [(listeners(pid), socket_files(pid)) for pid in worker] == [([], [])] * len(worker)
+        pids = [pid for child in own.processes.values() for pid in family(child.pid)]
+        shown = [Path(f"/proc/{pid}/cmdline").read_text() for pid in pids]
+    shown += [log.read_text() for log in tmp_path.glob("logs/*")]
+    secrets = json.loads((tmp_path / "credentials.json").read_text()).values()
+    assert len(shown) > 6
+    assert not any(secret in text for secret in secrets for text in shown)
 
 
 def family(pid):
     """Return a process and all that descend from it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(each for child in children for each in family(int(child)))]
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    children = [int(child) for it in threads for child in (it / "children").read_text().split()]
+    return [pid, *(each for child in children for each in family(child))]
 
 
 def test_the_store_refuses_whoever_does_not_sign(settings, storage):
