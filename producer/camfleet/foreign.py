@@ -16,6 +16,7 @@ _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 _USER = re.compile(r"((?<=:)[/\\]+|//)[^/\\?#\s]*@")
 _USER_OF_URL = re.compile(r"//[^/?#]*@")
+_SERVER = re.compile(r"([a-z]*://|)(?:[^/?#]*@)?([^/?#]*).*", re.DOTALL | re.IGNORECASE)
 _PARAMETER = re.compile(r"([?&;#])([^=&;#?\s'\"<>]+)=([^&;#\s'\"<>]+)")
 _ENCODED = re.compile(  # of a whole URL within a path
     r"%(?:25)*(?:3F|26|3B|23)([\w.-]+)%(?:25)*3D([^&;#\s'\"<>]+)", re.ASCII | re.IGNORECASE
@@ -61,6 +62,11 @@ def without_secrets(text: str) -> str:
 def shown_url(url: str) -> str:
     """Return a URL without its secrets; unlike those within a text it may have spaces."""
     return without_secrets(_USER_OF_URL.sub(f"//{HIDDEN}@", url, count=1))
+
+
+def server_of(url: str) -> str:
+    """Return the part of a URL that names the server; the path of some is a password too."""
+    return _SERVER.sub(r"\1\2", url, count=1)
 
 
 def _shows(sign: str) -> bool:

@@ -44,9 +44,18 @@ def test_any_other_url_is_refused_with_the_reason(url, reason):
         check_callback(url)
 
 
-def test_a_refusal_does_not_show_the_password():
-    with pytest.raises(InvalidRequest, match=r"hooks\.example\.com") as caught:
-        check_callback("ftp://me:s3cret@hooks.example.com/a")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://me:s3cret@hooks.example.com/a",
+        "ftp://hooks.example.com/services/s3cret",
+        "https://hooks.example.com/a b?x=s3cret",
+        "https://hooks.example.com/a b/@s3cret",
+    ],
+)
+def test_a_refusal_names_the_server_alone(url):
+    with pytest.raises(InvalidRequest, match=r"hooks\.example\.com'") as caught:
+        check_callback(url)
     assert "s3cret" not in str(caught.value)
 
 

@@ -32,6 +32,7 @@ from camfleet.contract.outputs import (
 from camfleet.contract.targets import parse_layers, parse_target
 from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest
+from camfleet.foreign import server_of
 
 
 class ExplainOptions(TypedDict, total=False):
@@ -89,9 +90,9 @@ def check_callback(url: str) -> None:
     """Raise `InvalidRequest` unless `url` is one that a worker can post to."""
     if not isinstance(url, str):
         raise _wrong_type("callback", url, "a URL such as https://host/path")
-    shown = url.rpartition("@")[2][:200]  # without a password
+    shown = server_of(url)[:200]
     if len(url) > _MAX_URL:
-        raise InvalidRequest(f"callback {shown!r}... has more than {_MAX_URL} characters")
+        raise InvalidRequest(f"callback {shown!r} has more than {_MAX_URL} characters")
     if _NOT_IN_A_URL.search(url):
         raise InvalidRequest(
             f"callback {shown!r} has a character that must be percent-encoded in a URL"

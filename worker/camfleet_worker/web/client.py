@@ -1,6 +1,5 @@
 """HTTP for workers: guarded against their own network, limited in time and size."""
 
-import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +13,7 @@ from urllib3 import exceptions as broken
 from urllib3.util import Retry, Timeout, Url, parse_url
 
 from camfleet.errors import ImageError, SourceForbidden, SourceUnreachable
-from camfleet.foreign import shown_url
+from camfleet.foreign import server_of, shown_url
 from camfleet.settings import Settings
 from camfleet_worker.web.guard import Address, Guard, is_private, is_public, resolve
 
@@ -110,7 +109,7 @@ class WebClient:
         Any status is returned, a redirect's too. Errors name only the server, as the path of such
         a URL may be its password.
         """
-        place = _server(uri)
+        place = server_of(uri)
         with _translate_errors(place, f"does not answer within {seconds:g} s"):
             try:
                 url = _parse(uri)
@@ -194,11 +193,6 @@ def _location(header: str) -> str:
 
 def _origin(url: Url) -> tuple[str | None, str | None, int | None]:
     return url.scheme, url.host, url.port
-
-
-def _server(url: str) -> str:
-    """Return the part of `url` that names the server, for a message."""
-    return re.sub(r"([a-z]*://|)(?:[^/?#]*@)?([^/?#]*).*", r"\1\2", url, count=1, flags=re.DOTALL)
 
 
 def _secret(url: Url) -> dict[str, str]:
