@@ -13,8 +13,8 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 from camfleet.errors import ConfigurationError
 
 _FORMS = (
-    "redis://:PASSWORD@HOST:PORT/DATABASE, rediss:// for TLS, or unix://:PASSWORD@/PATH?db=DATABASE "
-    "(password, port and database may be missing)"
+    "redis://:PASSWORD@HOST:PORT/DATABASE, rediss:// for TLS, or unix://:PASSWORD@/PATH?db=DATABASE"
+    " (password, port and database may be missing)"
 )
 _SCHEMES = ("redis", "rediss", "unix")
 _STRICT = {"ssl_cert_reqs": ("required", "cert_required"), "ssl_check_hostname": ("true", "1")}

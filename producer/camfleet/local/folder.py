@@ -31,7 +31,7 @@ _LOWEST, _HIGHEST = 10_000, 22_000  # port and gRPC port lie below those for out
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Credentials:
     redis_password: str
     s3_access_key: str
