@@ -1,7 +1,6 @@
 """A report as one page that opens anywhere: no script, no network, pictures inside."""
 
 import base64
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +10,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from camfleet.audit import png
+from camfleet.audit import photographs, png
 from camfleet.audit.document import ClassCard, Group, Report, Sample
+from camfleet.audit.photographs import Photographs
+from camfleet.contract.messages import Thumbnail
 
 _SHOWN = 50  # classes with a card
 _FEW = 20  # up to so many classes show all their samples
@@ -21,8 +22,6 @@ _BUDGET = 1_600_000  # bytes of photographs in a page
 
 _BAR = Markup('<rect x="{}" y="{:.1f}" width="7" height="{:.1f}"><title>{}</title></rect>')
 _DRAWING = Markup('<svg width="{0}" height="60" viewBox="0 0 {0} 60" role="img">{1}</svg>')
-
-Photos = Mapping[str, bytes | str]  # a JPEG by image URI, or why there's none
 
 
 class Shown(NamedTuple):
@@ -39,24 +38,17 @@ class Shown(NamedTuple):
 class Pictures:
     """The photographs of samples and their heat, inlined as long as the page isn't too large."""
 
-    def __init__(self, photos: Photos) -> None:
+    def __init__(self, photos: Photographs) -> None:
         self._photos = photos
         self._left = _BUDGET
-        self._shown: set[str] = set()
 
-    def of(self, sample: Sample) -> Shown:
-        found = self._photos.get(sample.image_uri, "no photograph")
+    def whole(self, sample: Sample) -> Shown:
+        """Return a sample's photograph with its heat."""
         width, height = sample.image or (4, 3)
         ratio = f"{width} / {height}"
-        if isinstance(found, str):
-            return Shown(None, None, "", None, ratio, found)
-        self._left -= 4 * len(found) // 3
-        if self._left < 0:
-            return Shown(None, None, "", None, ratio, "left out: the page would be too large")
-        photo = "data:image/jpeg;base64," + base64.b64encode(found).decode()
-        if not (sample.heat and sample.grid and sample.covers):
-            return Shown(photo, None, "", None, ratio, "")
-        heat = np.array(sample.heat).reshape(sample.grid)
+        photo, reason = self._inline(photographs.whole(sample))
+        if not (photo and sample.heat and sample.grid and sample.covers):
+            return Shown(photo, None, "", None, ratio, reason)
         left, top, right, bottom = sample.covers
         place = _percent(
             left=left / width,
@@ -65,10 +57,29 @@ class Pictures:
             height=(bottom - top) / height,
         )
         peak = sample.peak and _percent(left=sample.peak[0] / width, top=sample.peak[1] / height)
-        return Shown(photo, png.veil(heat), place, peak, ratio, "")
+        veil = png.veil(np.array(sample.heat).reshape(sample.grid))
+        return Shown(photo, veil, place, peak, ratio, reason)
+
+    def cell(self, sample: Sample, cell: tuple[int, int], grid: tuple[int, int]) -> Shown:
+        """Return what lies around a cell in a sample's photograph, as it is."""
+        wanted = photographs.crop(sample, cell, grid)
+        left, top, right, bottom = wanted.crop or (0, 0, 4, 3)
+        ratio = f"{max(right - left, 1):.0f} / {max(bottom - top, 1):.0f}"
+        photo, reason = self._inline(wanted)
+        return Shown(photo, None, "", None, ratio, reason)
+
+    def _inline(self, wanted: Thumbnail) -> tuple[str | None, str]:
+        """Return a picture as a data URI, or None and why there's none."""
+        found = self._photos.get(wanted, "no photograph")
+        if isinstance(found, str):
+            return None, found
+        self._left -= 4 * len(found) // 3
+        if self._left < 0:
+            return None, "left out: the page would be too large"
+        return "data:image/jpeg;base64," + base64.b64encode(found).decode(), ""
 
 
-def render(report: Report, photos: Photos) -> str:
+def render(report: Report, photos: Photographs) -> str:
     """Return the page of a report, in HTML."""
     environment = Environment(
         loader=PackageLoader("camfleet.audit"),
@@ -118,9 +129,10 @@ def _verdict(report: Report) -> _Verdict:
         return _Verdict(f"Nothing can be said: all {images:,} images failed.", "alarm")
     if cells:
         names = sorted({name for name in cells if name})
-        where = f", first in {names[0]}" if len(names) == 1 else ""
-        few = "1 place looks" if len(cells) == 1 else f"{len(cells)} places look"
-        return _Verdict(f"{few} suspicious{where}: see whether it's the object.{rest}", "alarm")
+        where = f", in {names[0]}" if len(names) == 1 else ""
+        few = "One place looks" if len(cells) == 1 else f"{len(cells)} places look"
+        look = "Does the object lie there, or something else?"
+        return _Verdict(f"{few} suspicious{where}. {look}{rest}", "alarm")
     return _Verdict(f"No place looks suspicious.{rest}", "good" if not failed else "")
 
 
@@ -171,7 +183,9 @@ def _worst_class(report: Report) -> dict[str, Any] | None:
     else:
         border = card.border_share.median if card.border_share else 0.0
         why = f"half of its maps have more than {100 * border:.0f} % of their heat at the border"
-    return {"card": card, "frame": _frame(card, group), "why": why}
+    own = card.flagged[0].samples if card.flagged else card.samples
+    sample = own[0] if own else None
+    return {"card": card, "frame": _frame(card, group), "why": why, "sample": sample}
 
 
 def _frame(card: ClassCard, group: Group) -> Markup:

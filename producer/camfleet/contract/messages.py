@@ -10,9 +10,11 @@ its own, and a worker asks only those whose messages it can read: whatever uses 
 for a worker that knows it.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
-from camfleet.contract.codec import NEWEST_FORM, Wire
+from msgspec import Meta
+
+from camfleet.contract.codec import NEWEST_FORM, Added, Wire
 from camfleet.contract.outputs import Fuse, Method, Name, Outputs
 from camfleet.contract.results import Result
 
@@ -23,7 +25,8 @@ EXPLAIN_TASK = "camfleet.explain"
 CHUNK_TASK = "camfleet.chunk"
 CHECK_TASK = "camfleet.check"
 PROBE_TASK = "camfleet.probe"
-QUESTION_TASKS = (EXPLAIN_TASK, CHECK_TASK, PROBE_TASK)  # that somebody waits for
+THUMBNAILS_TASK = "camfleet.thumbnails"
+QUESTION_TASKS = (EXPLAIN_TASK, CHECK_TASK, PROBE_TASK, THUMBNAILS_TASK)  # that somebody waits for
 
 LARGEST_REQUEST = 8 * 2**20  # bytes as JSON: workers drop what is larger
 _LEVELS = 8  # of lists and objects in a message: none of ours has more than half of them
@@ -87,6 +90,32 @@ class ProbeRequest(Wire, frozen=True, kw_only=True):
 
 class ProbeReply(Wire, frozen=True, kw_only=True):
     """For each image why it can't be read, null where it can."""
+
+    errors: tuple[ErrorInfo | None, ...]
+    error: ErrorInfo | None
+
+
+class Thumbnail(Wire, frozen=True, kw_only=True):
+    """A small picture of an image: all of it, or what lies in `crop`.
+
+    `crop` is left, top, right and bottom in pixels of the upright image.
+    """
+
+    image_uri: Name
+    image_etag: str | None  # of the image that is meant; null: whatever is there
+    crop: tuple[float, float, float, float] | None = None
+
+
+class ThumbnailsRequest(Wire, frozen=True, kw_only=True):
+    """Ask a worker to write small pictures of some images into a job's folder, as JPEG."""
+
+    job_id: Name
+    side: Annotated[int, Meta(ge=16, le=1024)]  # pixels of the longest side
+    images: Annotated[tuple[Thumbnail, ...], Added(2)] = ()
+
+
+class ThumbnailsReply(Wire, frozen=True, kw_only=True):
+    """For each image why there's no picture of it, null where there is one."""
 
     errors: tuple[ErrorInfo | None, ...]
     error: ErrorInfo | None

@@ -4,12 +4,22 @@ from concurrent.futures import Future
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+
 from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.broker.sender import Sender
 from camfleet.contract import messages
 from camfleet.contract.codec import Wire, decode, encode, form_of
-from camfleet.contract.messages import CheckReply, CheckRequest, ErrorInfo, ProbeReply, ProbeRequest
-from camfleet.errors import AnswerTimeout, InternalError, from_code
+from camfleet.contract.messages import (
+    CheckReply,
+    CheckRequest,
+    ErrorInfo,
+    ProbeReply,
+    ProbeRequest,
+    ThumbnailsReply,
+    ThumbnailsRequest,
+)
+from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, from_code
 from camfleet.interactive.inbox import Inbox, Kept
 from camfleet.registry.registry import Report
 
@@ -28,10 +38,17 @@ class Rpc:
 
     def send(self, task: str, request: Wire) -> str:
         """Send a request and return the id of its task; raise `BrokerUnavailable`."""
+        plain = encode(request)
+        size = len(msgspec.json.encode(plain))
+        if size > messages.LARGEST_REQUEST:
+            raise InvalidRequest(
+                f"the request has {size} bytes, workers take {messages.LARGEST_REQUEST}: send less "
+                "at a time"
+            )
         held = HeldRequest(
             id=str(uuid4()),
             task=task,
-            request={"request": encode(request)},
+            request={"request": plain},
             queue=messages.queue_of(messages.INTERACTIVE_QUEUE, form_of(request)),
             attempt=0,
         )
@@ -57,6 +74,16 @@ class Rpc:
             return ()
         task_id = self.send(messages.PROBE_TASK, ProbeRequest(uris=uris))
         reply = decode(self.wait_for(task_id, timeout, "some images"), ProbeReply)
+        if reply.error:
+            raise from_code(reply.error.code, reply.error.message)
+        return reply.errors
+
+    def thumbnails(
+        self, request: ThumbnailsRequest, timeout: float
+    ) -> tuple[ErrorInfo | None, ...]:
+        """Have a worker write small pictures; return for each why there's none, or None."""
+        task_id = self.send(messages.THUMBNAILS_TASK, request)
+        reply = decode(self.wait_for(task_id, timeout, "some pictures"), ThumbnailsReply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
         return reply.errors

@@ -9,17 +9,19 @@ jobs/<job>/manifest/part-00000.parquet
 jobs/<job>/results/<model>-<index>/part-00000.parquet
 jobs/<job>/retries/00001.json                       which rows were run again
 jobs/<job>/history/00001/<model>-<index>/part-00000.parquet   a part as it was before retry 1
+jobs/<job>/thumbnails/<request digest>.jpg          small pictures that reports show
 maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy
 uploads/<sha256><suffix>                            images that a producer sent along
 """
 
 import hashlib
+import re
 
 import msgspec
 
 from camfleet.contract.codec import encode
 from camfleet.contract.outputs import Outputs
-from camfleet.contract.records import ChunkRef, JobRecord
+from camfleet.contract.records import MODEL_ID, ChunkRef, JobRecord
 
 INTERNAL = ("models/", "registry/", "jobs/")  # no worker takes what is here for an image
 
@@ -57,6 +59,12 @@ def registry(model_id: str = "", version: str = "") -> str:
     if not model_id:
         return "registry/"
     return f"registry/{model_id}/" + (f"{version}.json" if version else "")
+
+
+def is_entry(key: str) -> bool:
+    """Return whether a key can be that of a version's entry."""
+    names = key.removeprefix(registry()).removesuffix(".json").split("/")
+    return all(re.match(MODEL_ID, name) for name in names) and key == registry(*names[:2])
 
 
 def job(job_id: str) -> str:
@@ -107,6 +115,12 @@ def manifest(job_id: str) -> str:
 
 def _part(record: JobRecord, ref: ChunkRef) -> str:
     return f"{record.models[ref.model].id}-{ref.model}/part-{ref.part:05d}.parquet"
+
+
+def thumbnail(job_id: str, thumbnail: object, side: int) -> str:
+    """Return the key of a small picture of one of a job's images: the same request, the same."""
+    digest = hashlib.sha256(msgspec.json.encode([thumbnail, side])).hexdigest()
+    return f"jobs/{job_id}/thumbnails/{digest[:32]}.jpg"
 
 
 def upload(digest: str, suffix: str) -> str:

@@ -51,9 +51,9 @@ class Storage:
         place = self._place(key_or_uri)
         return self._do(place, lambda backend: backend.get(place, limit))
 
-    def put(self, key: str, data: bytes, content_type: str) -> str:
-        """Write an object into the settings' bucket, replacing any there; return its URI."""
-        return self._put(key, data, content_type, None)
+    def put(self, key_or_uri: str, data: bytes, content_type: str) -> str:
+        """Write an object, by key into the settings' bucket, replacing any; return its URI."""
+        return self._put(key_or_uri, data, content_type, None)
 
     def create(self, key: str, data: bytes, content_type: str) -> str:
         """Write as `put` does, but raise `ObjectChanged` if there's an object already.
@@ -150,8 +150,8 @@ class Storage:
                 self._obstore.leave(place.bucket)
         return work(self._boto)
 
-    def _put(self, key: str, data: bytes, content_type: str, etag: str | None) -> str:
-        place = self._mine(key)
+    def _put(self, key_or_uri: str, data: bytes, content_type: str, etag: str | None) -> str:
+        place = self._place(key_or_uri)
         self._do(place, lambda backend: backend.put(place, data, content_type, etag))
         return str(place)
 

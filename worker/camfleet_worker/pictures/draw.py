@@ -11,6 +11,7 @@ from camfleet_worker.arrays import Map, Pixels
 from camfleet_worker.pictures.heat import apply_colormap, levels, normalise, resize, stretch
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90)
+_SMALL_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 75)
 _JPEG_MAX_SIDE = 65_500
 # Differences from the left neighbour: half the bytes and half the time of the default for a map.
 _PNG = (
@@ -94,6 +95,24 @@ def overlay_jpeg(
         part = picture[top + first :, left:][: colours.shape[0], : colours.shape[1]]
         cv2.addWeighted(part, 1 - opacity, colours, opacity, 0, dst=part)
     return _encode(".jpg", picture, _JPEG)
+
+
+def thumbnail_jpeg(
+    image: Pixels, crop: tuple[float, float, float, float] | None, side: int
+) -> bytes:
+    """Return an (H, W, 3) uint8 RGB image as a JPEG, its longest side at most `side` pixels.
+
+    With a `crop`, left, top, right and bottom in its pixels, that's what lies there, one pixel at
+    least.
+    """
+    if crop:
+        left, top, right, bottom = crop
+        height, width = image.shape[:2]
+        first = int(np.clip(top, 0, height - 1)), int(np.clip(left, 0, width - 1))
+        last = int(np.clip(bottom, first[0] + 1, height)), int(np.clip(right, first[1] + 1, width))
+        image = image[first[0] : last[0], first[1] : last[1]]
+    picture = cv2.cvtColor(canvas(image, side), cv2.COLOR_RGB2BGR)
+    return _encode(".jpg", np.asarray(picture, np.uint8), _SMALL_JPEG)
 
 
 def raw_npy(raw: Map) -> bytes:

@@ -1,0 +1,97 @@
+"""A report as files for programs: its numbers, and tables whose rows can be submitted again."""
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from camfleet.audit.document import Report, Sample
+
+_CLASSES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("model", "layer")),
+        ("against", pa.bool_()),
+        ("class_index", pa.int32()),
+        ("class_name", pa.string()),
+        *((name, pa.int64()) for name in ("rows", "rows_without_map", "flagged_peaks")),
+        *((name, pa.float64()) for name in ("concern", "probability", "entropy", "border_share")),
+        *((name, pa.int32()) for name in ("grid_height", "grid_width")),
+        ("mean_map", pa.list_(pa.float32())),
+    ]
+)
+_MANIFEST = pa.schema(
+    [(name, pa.string()) for name in ("id", "image_uri", "target", "label", "group")]
+)
+
+
+def as_json(report: Report) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(report), indent=1)
+
+
+def files(report: Report) -> dict[str, bytes]:
+    """Return a report's tables in Parquet, by name; the last two are manifests."""
+    return {
+        "classes.parquet": _parquet(_classes(report), _CLASSES),
+        "suspicious.parquet": _parquet(_suspicious(report), _MANIFEST),
+        "worst.parquet": _parquet(_worst(report), _MANIFEST),
+    }
+
+
+def _classes(report: Report) -> Iterable[dict[str, Any]]:
+    for model in report.models:
+        for group in model.groups:
+            for card in group.classes:
+                yield {
+                    "model": f"{model.id}@{model.version}",
+                    "layer": group.layer,
+                    "against": group.against,
+                    "class_index": card.class_index,
+                    "class_name": card.class_name,
+                    "rows": card.rows,
+                    "rows_without_map": card.rows_without_map,
+                    "flagged_peaks": sum(cell.peaks for cell in card.flagged),
+                    "concern": card.concern,
+                    **{
+                        name: found.median if (found := getattr(card, name)) else None
+                        for name in ("probability", "entropy", "border_share")
+                    },
+                    "grid_height": group.grid[0],
+                    "grid_width": group.grid[1],
+                    "mean_map": card.mean_map,
+                }
+
+
+def _suspicious(report: Report) -> Iterable[dict[str, Any]]:
+    for model in report.models:
+        for group in model.groups:
+            cells = (*group.common, *(cell for card in group.classes for cell in card.flagged))
+            for cell in cells:
+                row, column = cell.cell
+                why = f"peaks in row {row + 1}, column {column + 1} of layer {group.layer}"
+                yield from (_row(sample, why) for sample in cell.samples)
+
+
+def _worst(report: Report) -> Iterable[dict[str, Any]]:
+    for model in report.models:
+        for worst in model.worst:
+            yield from (_row(sample, worst.criterion) for sample in worst.samples)
+
+
+def _row(sample: Sample, why: str) -> dict[str, Any]:
+    """Return a sample as a row of a manifest: its class is the target, and its group says why."""
+    return {
+        "id": sample.item_id,
+        "image_uri": sample.image_uri,
+        "target": None if sample.class_index is None else str(sample.class_index),
+        "label": sample.label,
+        "group": why,
+    }
+
+
+def _parquet(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), sink, compression="zstd")
+    return sink.getvalue()

@@ -1,0 +1,65 @@
+"""camfleet report: what a job's results say together, as a page and as numbers."""
+
+import click
+
+from camfleet.cli import output
+from camfleet.errors import ObjectMissing
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option(
+    "--output",
+    "place",
+    metavar="DIR|S3URI",
+    help="Where to write: a folder, or s3://bucket/prefix.  [default: camfleet-report-JOB]",
+)
+@click.option(
+    "--photographs/--no-photographs",
+    default=True,
+    help="Have workers make small pictures of the images that the page shows.  [default: yes]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60,
+    show_default=True,
+    help="Seconds to wait for a worker's pictures.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Say in JSON where the page is.")
+@click.pass_context
+def report(
+    ctx: click.Context,
+    job_id: str,
+    place: str | None,
+    *,
+    photographs: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Write a report on a job: index.html, report.json, and tables in Parquet.
+
+    The page opens anywhere, without a network or a script. The rows of suspicious.parquet and
+    worst.parquet can be submitted again.
+
+    Exit code 1 if results are missing; the report then says so, and how many.
+    """
+    with output.client() as client:
+        reporter = client.reporter(timeout=timeout)
+        record = reporter.record(job_id)
+        with output.bar(record.chunks, "reading", "part") as bar:
+            made = reporter.make(record, bar.update)
+        photos = {}
+        if photographs:
+            with output.bar(None, "photographs", "picture") as bar:
+                photos = reporter.photographs(made, bar.update)
+        written = reporter.write(made, photos, place or f"camfleet-report-{job_id}")
+    missing = sum(model.accounting.missing for model in made.models)
+    if as_json:
+        output.dump({"job_id": job_id, "page": written, "missing": missing})
+    else:
+        click.echo(written)
+    if missing:
+        note = f"the results of {missing} images are missing: camfleet resume {job_id} runs them"
+        output.error(ObjectMissing.code, note, as_json=False)
+        ctx.exit(1)
