@@ -28,7 +28,7 @@ from camfleet_worker.models.golden import check_golden
 from camfleet_worker.models.plain import PlainModel
 from camfleet_worker.models.reasons import refusing
 from camfleet_worker.models.split import Split
-from camfleet_worker.process.confined import LimitHit
+from camfleet_worker.process.confined import hit_limit
 from camfleet_worker.process.runtime import free_memory, load_tensorflow
 
 _RESOLVE_SECONDS = 5.0
@@ -54,7 +54,7 @@ class ModelStore:
         self._models = models
         self._pool = pool
         self._resolved: dict[str, tuple[float, ModelRef]] = {}
-        self._costly: dict[ModelKey, tuple[float, LimitHit]] = {}
+        self._costly: dict[ModelKey, tuple[float, str]] = {}
 
     def resolve(self, name: str) -> ModelRef:
         """Return the model that `id` or `id@version` names, as of at most a few seconds ago."""
@@ -73,20 +73,24 @@ class ModelStore:
         """
         known = self._costly.get(key)
         if known and time.monotonic() - known[0] < _REFUSED_SECONDS:
-            raise known[1]
+            raise ModelRefused(known[1])
         try:
             return self._build(key)
-        except LimitHit as error:
-            self._costly[key] = (time.monotonic(), error)
+        except ModelRefused as error:
+            if hit_limit(error):
+                self._costly[key] = (time.monotonic(), str(error))
             raise
 
     def _build(self, key: ModelKey) -> Explainer:
         card = self._models.card(key.digest)
         path = self._download(card, key.digest)
-        golden = self._storage.get(keys.golden(key.digest)).data if card.golden else None
+        golden = self._golden(key.digest) if card.golden else None
         converted = ConvertedModels(self._settings, path.parent, self._bucket(card, key))
         selector = EngineSelector(self._settings, converted)
         return build_explainer(card, path, key=key, golden=golden, selector=selector)
+
+    def _golden(self, digest: str) -> bytes:
+        return self._storage.get(keys.golden(digest), limit=self._settings.max_image_bytes).data
 
     def _bucket(self, card: Card, key: ModelKey) -> ConvertedInBucket | None:
         """Return where to share converted models: only the card's own layer is worth it."""

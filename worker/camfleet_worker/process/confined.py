@@ -40,11 +40,8 @@ _KEPT = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TZ")
 _KEPT_OF = ("COVERAGE_", "KERAS_", "LC_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "TF_", "XDG_")
 _CRASHES = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 _OF_MEMORY = ("MemoryError", "_ArrayMemoryError", "ResourceExhaustedError")
+_LIMIT = "A limit of the confined process was hit."  # a note that errors carry
 _HINT = "models are loaded without network, in a process that starts no others and writes nowhere"
-
-
-class LimitHit(ModelRefused):
-    """A model needs more memory or time than the settings allow."""
 
 
 class _Reply(msgspec.Struct):
@@ -69,7 +66,7 @@ def run(module: str, request: bytes, *, folder: Path, limits: Limits, name: str)
     """Return what a module's `answer` makes of `request`, as JSON, in a confined process.
 
     `folder` is empty, and all that the process can write to; `name` is the model's, for errors.
-    Raises the error that `answer` raises, `LimitHit`, `ModelRefused` where the process crashed,
+    Raises the error that `answer` raises, `ModelRefused` where the process crashed or hit a limit,
     and `InternalError` where it was killed.
     """
     command = [sys.executable, "-m", __name__, module, str(limits.memory), str(limits.seconds)]
@@ -80,10 +77,15 @@ def run(module: str, request: bytes, *, folder: Path, limits: Limits, name: str)
     if reply is None or ended:
         raise _death(ended, name, limits, killed_for_memory=_oom_kills() > kills)
     if reply.out_of_memory:
-        raise LimitHit(_too_large(name, limits))
+        raise _limit_hit(_too_large(name, limits))
     if reply.error:
         raise _translated(reply.error)
     return bytes(reply.result)
+
+
+def hit_limit(error: ModelRefused) -> bool:
+    """Return whether an error says that a model needs more memory or time than is allowed."""
+    return _LIMIT in getattr(error, "__notes__", ())
 
 
 def environment(given: Mapping[str, str], folder: Path) -> dict[str, str]:
@@ -153,18 +155,18 @@ def _death(
 ) -> CamfleetError:
     """Return how a process without a reply ended, as an error; its code is None if time ran out."""
     if code is None or code == -signal.SIGXCPU:
-        return LimitHit(
+        return _limit_hit(
             f"loading model {name} took longer than {limits.seconds:g} s and was ended; if that's "
             "what it needs, raise CAMFLEET_MODEL_LOAD_SECONDS"
         )
     if -code in _CRASHES:
-        return LimitHit(
+        return _limit_hit(
             f"the process that loaded model {name} was ended by {signal.Signals(-code).name}: the "
             "file is damaged or made to do that, or it needs more memory than "
             f"{_size(limits.memory)} (CAMFLEET_MODEL_LOAD_MEMORY)"
         )
     if code == -signal.SIGKILL and killed_for_memory:
-        return LimitHit(
+        return _limit_hit(
             f"loading model {name} took all memory of this machine or container, so the system "
             "ended it: give it more, or lower CAMFLEET_MODEL_LOAD_MEMORY "
             f"({_size(limits.memory)}) to refuse such models earlier"
@@ -174,6 +176,12 @@ def _death(
         f"the process that loaded model {name} {how}: it was out of memory, or a library failed "
         "(see the worker's log)"
     )
+
+
+def _limit_hit(message: str) -> ModelRefused:
+    error = ModelRefused(message)
+    error.add_note(_LIMIT)
+    return error
 
 
 def _too_large(name: str, limits: Limits) -> str:
