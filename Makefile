@@ -1,9 +1,9 @@
-# make demo | test | zoo | faults | corpora | fuzz | lint | bench | clean
+# make demo | test | zoo | faults | corpora | fuzz | audit | lint | bench | clean
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test zoo faults corpora fuzz lint format bench clean
+.PHONY: demo test zoo faults corpora fuzz audit lint format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
@@ -35,6 +35,10 @@ zoo: $(VENV)/ready
 # For an hour, or so many MINUTES; what fails comes first in the next run.
 fuzz: $(VENV)/ready
 	$(BIN)/python -m tests.fuzz $(or $(MINUTES),60)
+
+# Licences and advisories of all that is used; offline with ADVISORIES='PyPI.zip Go.zip Bitnami.zip'.
+audit: $(VENV)/ready
+	$(BIN)/python -m dependencies $(ADVISORIES)
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ONLY)

@@ -1,0 +1,1 @@
+"""What camfleet is made of besides its own code: licences, and advisories about versions."""
