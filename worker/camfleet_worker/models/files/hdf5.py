@@ -26,7 +26,7 @@ _MOST_BESIDES = 64 << 20  # bytes that aren't numbers, beyond as many again as t
 _ANYHOW, _MOST_EXPANSION = 256 << 20, 20
 _FILTERS = (h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32)
 _LAYOUTS = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
-_NUMBERS = (h5t.INTEGER, h5t.FLOAT, h5t.ENUM)
+_NUMBERS = (h5t.INTEGER, h5t.FLOAT, h5t.ENUM, h5t.OPAQUE)  # the last for bfloat16
 _SAVE = "load it where it was made and save it again with model.save('model.keras')"
 
 
