@@ -19,9 +19,10 @@ from camfleet.jobstore import keys, parquet
 from camfleet_worker.chunks.explaining import CAREFUL_FROM
 from camfleet_worker.chunks.job_records import Records
 from camfleet_worker.models.build import ModelKey
+from camfleet_worker.pictures import load
 from camfleet_worker.pictures.decode import open_image, open_reduced
 from camfleet_worker.pictures.prepare import prepare
-from camfleet_worker.pipeline import pipeline, steps
+from camfleet_worker.pipeline import pipeline
 from helpers.networks import deep_head, flatten_dense, targets
 from helpers.samples import patch_model, photo, write_card, write_photos
 from helpers.worker_services import services
@@ -334,7 +335,7 @@ def test_a_card_lets_a_large_jpeg_be_decoded_smaller(client, worker, folder, mon
         scales.append(made[1])
         return made
 
-    monkeypatch.setattr(steps, "open_reduced", spied)
+    monkeypatch.setattr(load, "open_reduced", spied)
     large = np.kron(photo(), np.ones((16, 16, 1), np.uint8))
     Image.fromarray(large).save(folder / "large.jpg", quality=95)
     rows = []

@@ -84,6 +84,7 @@ HOMES = {
     },
     "cv2": {
         "camfleet_worker/pictures/decode.py",
+        "camfleet_worker/pictures/decoder.py",
         "camfleet_worker/pictures/draw.py",
         "camfleet_worker/pictures/heat.py",
         "camfleet_worker/pictures/prepare.py",

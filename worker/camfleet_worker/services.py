@@ -32,9 +32,11 @@ from camfleet_worker.heartbeat import Heartbeat
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.models.model_report import preflight
+from camfleet_worker.pictures.decoders import Decoders
 from camfleet_worker.pipeline.batcher import Batcher
 from camfleet_worker.pipeline.pipeline import Pipeline
 from camfleet_worker.pipeline.threads import Pools
+from camfleet_worker.pipeline.thumbnails import Thumbnailer
 from camfleet_worker.process import confined
 from camfleet_worker.process.admission import Admission
 from camfleet_worker.process.pool import ended
@@ -94,10 +96,17 @@ class Services:
         self.pools = Pools(
             io=settings.io_threads, cpu=threads(settings), chunks=settings.concurrency
         )
+        self.decoders = Decoders(settings, self.pools.cpu.size)
         self.store = ModelStore(settings, self.storage, Registry(self.storage), self.pools.io)
         self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
         self.metrics = Metrics()
         self.metrics.watch(self.cache, self.queues)
+        self._fetcher = Fetcher(
+            objects=ObjectReader(self.storage, S3Roots(settings.bucket, settings.s3_roots)),
+            web=WebReader(self.web),
+            files=FileReader(settings.file_roots),
+            max_bytes=settings.max_image_bytes,
+        )
         self.pipeline = self._build_pipeline()
         self.renewer = LeaseRenewer(self.leases, settings.lease_seconds)
         records = Records(self.storage, self.ledger)
@@ -126,6 +135,12 @@ class Services:
             signs_callbacks=bool(settings.webhook_secret),
             find_unconfined=confined.missing,
         )
+        self.thumbnailer = Thumbnailer(
+            storage=self.storage,
+            fetcher=self._fetcher,
+            pools=self.pools,
+            decoders=self.decoders,
+        )
         self.requests = RequestHolder(
             Requests(settings), send=broker.send_request, give_up=broker.give_up
         )
@@ -148,6 +163,7 @@ class Services:
         self.heartbeat.close()
         self.sender.close()
         self.pools.close()
+        self.decoders.close()
         self.storage.close()
         self.ledger.close()
         self.leases.close()
@@ -157,7 +173,7 @@ class Services:
     def _progress(self, kind: str) -> int:
         """Return a number that grows while messages of a kind are worked on."""
         tasks = ended()
-        bulk = tasks.pop(CHUNK_TASK, 0) + self.metrics.explained
+        bulk = tasks.pop(CHUNK_TASK, 0) + self.metrics.explained + self.decoders.decoded
         return tasks.total() if kind == INTERACTIVE_QUEUE else bulk
 
     def _waiting(self, kind: str) -> int:
@@ -169,21 +185,15 @@ class Services:
         return sum(queue.depth for queue in backlog.queues if queue.name in queues_of(kind))
 
     def _build_pipeline(self) -> Pipeline:
-        settings = self._settings
         return Pipeline(
             storage=self.storage,
-            fetcher=Fetcher(
-                objects=ObjectReader(self.storage, S3Roots(settings.bucket, settings.s3_roots)),
-                web=WebReader(self.web),
-                files=FileReader(settings.file_roots),
-                max_bytes=settings.max_image_bytes,
-            ),
+            fetcher=self._fetcher,
             models=self.store,
             cache=self.cache,
             pools=self.pools,
             batcher=Batcher(self.metrics, gpu=bool(gpus())),
             metrics=self.metrics,
-            max_pixels=settings.max_image_pixels,
+            decoders=self.decoders,
         )
 
     def _build_runner(

@@ -12,11 +12,11 @@ from camfleet.contract.records import ChunkRef, Item
 from camfleet.contract.results import Result
 from camfleet.errors import (
     CallerError,
+    CamfleetError,
     InternalError,
     InvalidRequest,
     ObjectDamaged,
     ObjectMissing,
-    ServiceError,
     WorkerKilled,
 )
 from camfleet.jobstore import keys, objects, parquet
@@ -108,7 +108,11 @@ class ChunkExplainer:
             raise
 
     def _explain_items(self, run: ChunkRun, items: list[Item]) -> list[Result]:
-        hooks = RunHooks(check=partial(self._check, run), insist=run.insist)
+        hooks = RunHooks(
+            check=partial(self._check, run),
+            interrupt=partial(self._interrupt, run),
+            insist=run.insist,
+        )
         if run.attempt < CAREFUL_FROM:
             return patient(self._pipeline, run.insist).explain_items(items, run.query, hooks)
         if run.attempt > GIVE_UP_AFTER:
@@ -131,11 +135,15 @@ class ChunkExplainer:
     def _check(self, run: ChunkRun, explained: int) -> None:
         """Before a batch: end the run if it must end, else say how far it is."""
         self._reach("batch")
+        self._interrupt(run)
+        run.stores.ledger.note_work(run.ref.job_id, run.number, explained)
+        run.note(explained)
+
+    def _interrupt(self, run: ChunkRun) -> None:
+        """End the run if it must end."""
         self._shutdown.check()
         if run.stores.ledger.is_cancelled(run.ref.job_id):
             raise JobCancelled(f"job {run.ref.job_id} is cancelled")
-        run.stores.ledger.note_work(run.ref.job_id, run.number, explained)
-        run.note(explained)
 
     @contextmanager
     def _own_turn(self, run: ChunkRun) -> Iterator[None]:
@@ -155,5 +163,5 @@ class ChunkExplainer:
         finally:
             try:
                 self._leases.mark(ref, None)
-            except ServiceError:
+            except CamfleetError:
                 logger.warning("%s: its mark could not be taken away", ref)

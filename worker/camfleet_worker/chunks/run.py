@@ -12,9 +12,10 @@ from camfleet.storage.storage import Storage
 from camfleet_worker.chunks.job_records import Records
 from camfleet_worker.pipeline.image import Query
 from camfleet_worker.process.retrying import Insist, patient
+from camfleet_worker.process.shutdown import RunEnds
 
 
-class JobCancelled(Exception):
+class JobCancelled(RunEnds):
     """The job was cancelled: none of its batches starts any more."""
 
 

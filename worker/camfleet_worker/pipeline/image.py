@@ -42,15 +42,21 @@ def _check_nothing(_explained: int) -> None:
     pass
 
 
+def _go_on() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class RunHooks:
     """What whoever starts a run wants done on the way.
 
     `check` is called before every batch with the number of images explained so far, and may
-    raise; `insist` does all work that needs storage or an image's server.
+    raise. `interrupt` is called now and then while an image takes long, and may raise `RunEnds`.
+    `insist` does all work that needs storage or an image's server.
     """
 
     check: Callable[[int], None] = _check_nothing
+    interrupt: Callable[[], None] = _go_on
     insist: Insist = once
 
 
@@ -64,6 +70,7 @@ class ImageTask:
     etag: str | None = None
     file: bytes = b""
     parsed: Target | None = None
+    is_slow: bool = False  # to decode: a process apart is to do it
     pixels: Any = None  # (H, W, C) float32, the model's input
     extras: tuple[Any, ...] = ()  # values of the model's other inputs, as it takes them
     canvas: Any = None  # (h, w, 3) uint8, the upright photograph at the size of an overlay

@@ -9,11 +9,13 @@ from camfleet.contract.records import Item
 from camfleet.contract.results import Result
 from camfleet.errors import CamfleetError
 from camfleet.prefetch import map_ahead
+from camfleet.registry.cards import CardInput, Preprocessing
 from camfleet.storage.storage import Storage
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.pictures.decode import open_image
+from camfleet_worker.pictures.decoders import Decoders
+from camfleet_worker.pictures.load import Wanted
 from camfleet_worker.pipeline import rows
 from camfleet_worker.pipeline.batcher import Batcher
 from camfleet_worker.pipeline.coalescer import PrioritySemaphore
@@ -21,7 +23,6 @@ from camfleet_worker.pipeline.image import ImageTask, Query, RunHooks
 from camfleet_worker.pipeline.steps import Steps
 from camfleet_worker.pipeline.threads import Pools, batches
 from camfleet_worker.process import logs
-from camfleet_worker.process.retrying import once
 from camfleet_worker.prometheus import Metrics
 from camfleet_worker.sources.fetch import Fetcher
 
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 # What's larger isn't kept in memory until the rest of its batch arrives.
 _LARGE_FILE = 2**18  # bytes
 _LARGE_PICTURES = 2**23  # bytes before they are compressed
+# Of an image that is only to be read: whatever it is, as a single pixel.
+_ANYTHING = Wanted(CardInput(height=1, width=1), Preprocessing())
 
 
 class Pipeline:
@@ -45,7 +48,7 @@ class Pipeline:
         pools: Pools,
         batcher: Batcher,
         metrics: Metrics,
-        max_pixels: int,
+        decoders: Decoders,
     ) -> None:
         self._fetcher = fetcher
         self._models = models
@@ -53,8 +56,8 @@ class Pipeline:
         self._pools = pools
         self._batcher = batcher
         self._metrics = metrics
-        self._max_pixels = max_pixels
-        self._steps = partial(Steps, storage=storage, fetcher=fetcher, max_pixels=max_pixels)
+        self._decoders = decoders
+        self._steps = partial(Steps, storage=storage, fetcher=fetcher, decoders=decoders)
         # More computing threads than cores fight over the GIL: everything takes half as long again.
         self._cores = PrioritySemaphore(pools.cpu.size)
 
@@ -73,11 +76,12 @@ class Pipeline:
                 target=None,
                 inputs=request.inputs,
             )
-            image, steps = ImageTask(item, query.target), self._steps(query, explainer, once)
+            image, steps = ImageTask(item, query.target), self._steps(query, explainer, RunHooks())
             # All in this thread: it must not queue behind the images of a job.
             compute = partial(self._compute, urgent=True)
             steps.fetch(image)
             compute(steps.decode, image)
+            steps.decode_apart(image, urgent=True)
             self._batcher.single(image, query.method, explainer)
             compute(steps.render, image)
             steps.store(image)
@@ -113,7 +117,8 @@ class Pipeline:
             else:
                 mark(index)
                 hooks.check(index)
-                rows.extend(self._rows([item], query, explainer, RunHooks(insist=hooks.insist)))
+                alone = RunHooks(interrupt=hooks.interrupt, insist=hooks.insist)
+                rows.extend(self._rows([item], query, explainer, alone))
         return list(self._metrics.images(rows, "bulk"))
 
     def refuse(self, items: Sequence[Item], query: Query, error: CamfleetError) -> list[Result]:
@@ -128,7 +133,7 @@ class Pipeline:
 
     def _probe(self, uri: str) -> ErrorInfo | None:
         try:
-            open_image(self._fetcher.fetch(uri).data, max_pixels=self._max_pixels, uri=uri)
+            self._decoders.load(self._fetcher.fetch(uri).data, _ANYTHING, uri=uri)
         except CamfleetError as error:
             return ErrorInfo(code=error.code, message=error.message)
         return None
@@ -141,7 +146,7 @@ class Pipeline:
         A batch goes through each step together: a burst of requests costs a server half as much as
         the same requests spread out, and threads that compute don't wait for the GIL in between.
         """
-        steps = self._steps(query, explainer, hooks.insist)
+        steps = self._steps(query, explainer, hooks)
         images = (ImageTask(item, item.target or query.target) for item in items)
         loaded = map_ahead(
             self._pools.lead,
@@ -160,9 +165,12 @@ class Pipeline:
             steps.fetch(image)
             if len(image.file) > _LARGE_FILE:  # rather than keep many of them
                 self._compute(steps.decode, image)
+                steps.decode_apart(image)
 
         self._pools.io.for_each(fetch, batch)
         self._pools.cpu.for_each(partial(self._compute, steps.decode), batch)
+        slow = [image for image in batch if image.is_slow]
+        self._pools.apart.for_each(steps.decode_apart, slow)
         return batch
 
     def _explain(

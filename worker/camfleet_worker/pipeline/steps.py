@@ -20,13 +20,13 @@ from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.pictures import draw
-from camfleet_worker.pictures.decode import open_reduced
-from camfleet_worker.pictures.prepare import prepare
+from camfleet_worker.pictures.decoders import Decoders
+from camfleet_worker.pictures.header import Slow
+from camfleet_worker.pictures.load import Loaded, Wanted
 from camfleet_worker.pipeline import rows
-from camfleet_worker.pipeline.image import ImageTask, Query
+from camfleet_worker.pipeline.image import ImageTask, Query, RunHooks
 from camfleet_worker.process import logs
-from camfleet_worker.process.retrying import Insist
-from camfleet_worker.process.shutdown import WorkerStops
+from camfleet_worker.process.shutdown import RunEnds
 from camfleet_worker.sources.fetch import Fetched, Fetcher
 
 logger = logging.getLogger(__name__)
@@ -38,25 +38,26 @@ class Steps:
     """The steps of images that share a query and an explainer. Safe to share by threads.
 
     Each step returns at once for an image that has failed. `StorageUnavailable` and the like,
-    which aren't the image's fault, are raised when `insist` gives up.
+    which aren't the image's fault, are raised when the hook `insist` gives up.
     """
 
     def __init__(
         self,
         query: Query,
         explainer: Explainer,
-        insist: Insist,
+        hooks: RunHooks,
         *,
         storage: Storage,
         fetcher: Fetcher,
-        max_pixels: int,
+        decoders: Decoders,
     ) -> None:
         self._query = query
         self._explainer = explainer
-        self._insist = insist
+        self._insist = hooks.insist
+        self._interrupt = hooks.interrupt
         self._storage = storage
         self._fetcher = fetcher
-        self._max_pixels = max_pixels
+        self._decoders = decoders
 
     def fetch(self, image: ImageTask) -> None:
         """Read the image's file, its target and the values of the model's other inputs."""
@@ -69,24 +70,34 @@ class Steps:
             image.file = fetched.data
 
     def decode(self, image: ImageTask) -> None:
-        """Turn the file into the model's input and the picture to draw on."""
-        if image.error is not None or image.pixels is not None:
+        """Turn the file into the model's input and the picture to draw on, if that's quick.
+
+        Otherwise mark the image as slow, for `decode_apart`.
+        """
+        if image.error is not None or image.pixels is not None or image.is_slow:
             return
-        card, outputs = self._explainer.card, self._query.outputs
-        overlay = "overlay" in outputs.kinds
         with _catch_errors(image), image.clock("decode"):
-            photo, scale = open_reduced(
-                image.file,
-                card.input,
-                outputs.max_side if overlay else 1,
-                max_pixels=self._max_pixels,
-                uri=image.item.image_uri,
+            try:
+                uri = image.item.image_uri
+                self._keep(image, self._decoders.load_quick(image.file, self._wanted, uri=uri))
+            except Slow:
+                image.is_slow = True
+
+    def decode_apart(self, image: ImageTask, *, urgent: bool = False) -> None:
+        """Do the same for an image that's marked as slow, and needs no core here."""
+        if image.error is not None or not image.is_slow:
+            return
+        uri, interrupt = image.item.image_uri, self._interrupt
+        with (
+            _catch_errors(image),
+            self._decoders.slot(urgent=urgent, check=interrupt),
+            image.clock("decode"),
+        ):
+            image.is_slow = False
+            self._keep(
+                image,
+                self._decoders.load_slow(image.file, self._wanted, uri=uri, check=interrupt),
             )
-            image.file = b""
-            image.pixels, shown = prepare(photo, card.input, card.preprocessing, scale)
-            image.geometry = self._explainer.place(shown)
-            if overlay:
-                image.canvas = draw.canvas(photo, outputs.max_side)
 
     def draws(self, image: ImageTask) -> bool:
         """Return whether the image gets pictures."""
@@ -141,6 +152,17 @@ class Steps:
                 logger.info("%s failed: %s", image.item.image_uri, image.error)
             image.rows = [rows.failure(image, self._query, image.error)]
 
+    @property
+    def _wanted(self) -> Wanted:
+        card, outputs = self._explainer.card, self._query.outputs
+        side = outputs.max_side if "overlay" in outputs.kinds else None
+        return Wanted(card.input, card.preprocessing, side)
+
+    def _keep(self, image: ImageTask, loaded: Loaded) -> None:
+        image.file = b""
+        image.pixels, image.canvas = loaded.pixels, loaded.canvas
+        image.geometry = self._explainer.place(loaded.geometry)
+
     def _read(self, uri: str) -> Fetched:
         """Return the file at `uri`; its own server may fail at all attempts but the last."""
         for attempt in range(1, _FETCH_ATTEMPTS):
@@ -175,7 +197,7 @@ def _catch_errors(image: ImageTask) -> Iterator[None]:
     with logs.context(image=image.item.image_uri):
         try:
             yield
-        except WorkerStops:
+        except RunEnds:
             raise
         except ServiceError as error:
             if not isinstance(error, SourceUnreachable):

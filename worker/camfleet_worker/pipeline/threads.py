@@ -45,7 +45,9 @@ class Pool(ThreadPoolExecutor):
 
 
 class Pools:
-    """The pools of a process: `io` waits for servers, `cpu` computes, `lead` waits for those two.
+    """The pools of a process: `io` waits for servers, `cpu` computes, `lead` waits for the others.
+
+    `apart` waits for processes that decode images.
 
     `chunks` is how many chunks run side by side.
     """
@@ -53,10 +55,11 @@ class Pools:
     def __init__(self, *, io: int, cpu: int, chunks: int) -> None:
         self.io = Pool(io, "io")
         self.cpu = Pool(cpu, "cpu")
+        self.apart = Pool(cpu, "apart")
         self.lead = Pool(2 * chunks, "lead")  # one batch of each loads, one ends
 
     def close(self) -> None:
-        for pool in (self.lead, self.cpu, self.io):
+        for pool in (self.lead, self.apart, self.cpu, self.io):
             pool.shutdown(cancel_futures=True)
 
 

@@ -4,7 +4,11 @@ import threading
 import time
 
 
-class WorkerStops(Exception):
+class RunEnds(Exception):
+    """Base of what ends a run before its last image, though no image has failed."""
+
+
+class WorkerStops(RunEnds):
     """The worker is told to stop: what is in work goes back to its queue."""
 
 
