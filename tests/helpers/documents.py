@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+SECURITY = ROOT / "SECURITY.md"  # which the hosts of repositories show by themselves
+PAGES = [
+    *(ROOT / "README.md", SECURITY, ROOT / "benchmarks" / "README.md"),
+    *sorted(ROOT.glob("docs/*.md")),
+]
 
 _FENCE = re.compile(r"^ *```(\w*)$")
 _HEADING = re.compile(r"^#+ (.*)$")

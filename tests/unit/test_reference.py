@@ -8,6 +8,7 @@ from typing import get_args, get_type_hints
 import click
 import msgspec
 import pytest
+from dependencies import __main__ as audit
 from tests.unit import test_architecture as architecture
 
 from camfleet import errors
@@ -18,6 +19,7 @@ from camfleet.contract.results import LayerMap, Region, Result, Status
 from camfleet.jobstore.parquet import RESULTS
 from camfleet.registry import cards
 from camfleet.settings import Settings, variable
+from camfleet_worker.process.python import FIXED_SINCE
 from helpers import documents
 from helpers.documents import ROOT, bare, name_of, tables
 
@@ -105,7 +107,23 @@ def test_the_readme_stays_short_and_leads_to_every_page():
     readme = ROOT / "README.md"
     assert len(readme.read_text().splitlines()) <= 200
     linked = {(ROOT / link.partition("#")[0]).resolve() for link in documents.links(readme)}
-    assert {*documents.PAGES, ROOT / "CHANGELOG.md"} - {readme} <= linked
+    assert {*documents.PAGES, ROOT / "CHANGELOG.md"} - {readme, documents.SECURITY} <= linked
+
+
+def test_security_md_has_the_patch_of_every_python_that_workers_want():
+    rows = tables(documents.SECURITY)["Python"]
+    documented = {row[0]: row[1] for row in rows[1:] if re.fullmatch(r"3\.\d+", row[0])}
+    assert documented == {
+        f"{major}.{minor}": f"{major}.{minor}.{patch}"
+        for (major, minor), patch in FIXED_SINCE.items()
+    }
+
+
+def test_security_md_names_a_test_for_every_threat_and_the_exit_codes_of_the_scan():
+    for threat, _, tests in tables(documents.SECURITY)["What is defended by what"][1:]:
+        assert re.search(r"`tests/[\w/]+\.py`", tests), threat
+    codes = tables(documents.SECURITY)["Scanning dependencies"][1:]
+    assert [int(row[0]) for row in codes] == [audit.CLEAN, audit.NOT_SCANNED, audit.FOUND]
 
 
 def test_results_md_has_every_column_with_its_type_in_order():
