@@ -157,7 +157,7 @@ def build_explainer(
     with refusing(f"model {card.id} can't be run"):
         explainer.warm()
     if golden is not None:
-        check_golden(explainer, golden, settings.max_image_pixels)
+        check_golden(explainer, golden, settings, confined=confined)
     return explainer
 
 

@@ -3,19 +3,25 @@
 import numpy as np
 
 from camfleet.errors import GoldenMismatch
+from camfleet.settings import Settings
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.explainer import Explainer
-from camfleet_worker.pictures.decode import open_image
-from camfleet_worker.pictures.prepare import prepare
+from camfleet_worker.pictures.decoders import Decoders
+from camfleet_worker.pictures.load import Wanted, load
 
 
-def check_golden(explainer: Explainer, data: bytes, max_pixels: int) -> None:
-    """Raise `GoldenMismatch` unless the model answers the image `data` as its card says."""
+def check_golden(
+    explainer: Explainer, data: bytes, settings: Settings, *, confined: bool = False
+) -> None:
+    """Raise `GoldenMismatch` unless the model answers the image `data` as its card says.
+
+    A process that is `confined` decodes by itself what others leave to a process apart.
+    """
     card, golden = explainer.card, explainer.card.golden
     if golden is None:
         return
     logits, chances = predict_file(
-        explainer, data, max_pixels=max_pixels, uri=f"golden of {card.id}"
+        explainer, data, settings, uri=f"golden of {card.id}", confined=confined
     )
     scores = logits if chances is None else chances
     wanted = golden.class_
@@ -32,12 +38,15 @@ def check_golden(explainer: Explainer, data: bytes, max_pixels: int) -> None:
 
 
 def predict_file(
-    explainer: Explainer, data: bytes, *, max_pixels: int, uri: str
+    explainer: Explainer, data: bytes, settings: Settings, *, uri: str, confined: bool
 ) -> tuple[Array, Array | None]:
     """Return logits and probabilities, (classes,) each, of an image file's bytes."""
-    card = explainer.card
-    photo = open_image(data, max_pixels=max_pixels, uri=uri)
-    pixels, _ = prepare(photo, card.input, card.preprocessing)
+    wanted = Wanted(explainer.card.input, explainer.card.preprocessing, side=0)  # not reduced
+    if confined:
+        pixels = load(data, wanted, max_pixels=settings.max_image_pixels, uri=uri).pixels
+    else:
+        with Decoders(settings, 1) as decoders:
+            pixels = decoders.load(data, wanted, uri=uri).pixels
     extras = tuple(extra.value(None)[None] for extra in explainer.split.extras)
     logits, chances = explainer.predict(pixels[None], extras)
     return logits[0], None if chances is None else chances[0]

@@ -219,9 +219,7 @@ def _top_classes(explainer: Explainer, image: Path, settings: Settings) -> dict[
         data = image.read_bytes()
     except OSError as error:
         raise ImageNotFound(f"{image} can't be read: {error}") from error
-    logits, chances = predict_file(
-        explainer, data, max_pixels=settings.max_image_pixels, uri=str(image)
-    )
+    logits, chances = predict_file(explainer, data, settings, uri=str(image), confined=True)
     ranked = rank_classes(logits, chances if explainer.split.activation == "joined" else None)
     return {
         "path": str(image),

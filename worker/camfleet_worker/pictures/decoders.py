@@ -134,11 +134,14 @@ class Decoders:
         )
 
     def load(self, data: bytes, wanted: Wanted, *, uri: str) -> Loaded:
-        """Return what's wanted of `data`, decoded here or apart; raise `ImageError`."""
+        """Return what's wanted of `data`, decoded here or apart, since somebody waits for it.
+
+        Raises `ImageError`.
+        """
         try:
             return self.load_quick(data, wanted, uri=uri)
         except Slow:
-            with self.slot():
+            with self.slot(urgent=True):
                 return self.load_slow(data, wanted, uri=uri)
 
     def close(self) -> None:
