@@ -16,6 +16,8 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from camfleet.errors import StackError
+from camfleet.local import seaweedfs_tls
 from camfleet.local.stack import LocalStack
 from camfleet.storage.storage import Storage
 from helpers.listening import listeners, socket_files
@@ -93,6 +95,14 @@ def test_no_port_tells_a_stranger_anything_over_http(ports, storage):
         assert status in (400, 401, 403, 404, 405) or not body, (call, answer)
         assert SECRET.decode() not in body, call
     assert storage.get("secret").data == SECRET
+
+
+def test_a_store_that_would_let_everybody_in_is_not_left_running(tmp_path, monkeypatch):
+    monkeypatch.setattr(seaweedfs_tls, "configuration", lambda _folder: "")
+    own = LocalStack(tmp_path, worker=False)
+    with pytest.raises(StackError, match=r"every user of this machine use its port.*extra `local`"):
+        own.start()
+    assert own.processes == {}
 
 
 def test_sockets_open_for_their_owner_only(stack):

@@ -31,10 +31,12 @@ def claim(data: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whatever was there before."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    """Write a file that only its owner may read; it replaces what was there before as a whole."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+    new.replace(path)
 
 
 def is_ours(path: Path) -> bool:

@@ -20,10 +20,12 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 
 
 
 def write_certificate(folder: Path, host: str) -> None:
-    """Write a new key and a certificate that it has signed itself: the only one to be trusted.
+    """Write a key and a certificate that it has signed itself, the only one to be trusted, once.
 
-    It's made at every start and never expires, so that no clock can stop the stack.
+    It never expires, so that no clock can stop the stack.
     """
+    if (folder / _CERTIFICATE).exists():
+        return
     try:
         from cryptography import x509
     except ImportError as error:
