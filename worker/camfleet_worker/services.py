@@ -40,6 +40,7 @@ from camfleet_worker.pipeline.thumbnails import Thumbnailer
 from camfleet_worker.process import confined
 from camfleet_worker.process.admission import Admission
 from camfleet_worker.process.pool import ended
+from camfleet_worker.process.python import missing_fixes
 from camfleet_worker.process.retrying import Waits, insist_until
 from camfleet_worker.process.runtime import device_name, gpus, threads
 from camfleet_worker.process.shutdown import Shutdown
@@ -133,7 +134,7 @@ class Services:
             file_roots=tuple(map(os.path.realpath, settings.file_roots)),
             s3_roots=settings.s3_roots,
             signs_callbacks=bool(settings.webhook_secret),
-            find_unconfined=confined.missing,
+            find_unconfined=lambda: (*missing_fixes(), *confined.missing()),
         )
         self.thumbnailer = Thumbnailer(
             storage=self.storage,
