@@ -1,6 +1,7 @@
 """A model with a layer that does harm: code of its own, which runs when a batch goes through."""
 
 import sys
+from importlib import import_module
 
 import keras
 
@@ -42,3 +43,36 @@ def write_faulty_card(folder, code, body):
     finally:
         sys.path.remove(str(code))
         sys.modules.pop(MODULE, None)
+
+
+def save_model_that_harms_when_loaded(path, module, body, model):
+    """Save a model behind a layer `Harm` of a new module beside it, which runs `body` on loading.
+
+    Returns the name for the card's `custom_code`; the module's folder must be in Python's path.
+    """
+    code = path.parent / f"{module}.py"
+    template = (
+        "import ctypes, keras, numpy as np, socket, time\n"
+        "@keras.saving.register_keras_serializable('harm')\n"
+        "class Harm(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return x\n"
+        "    @classmethod\n"
+        "    def from_config(cls, config):\n"
+        "        {body}\n"
+        "        return cls(**config)\n"
+    )
+    code.write_text(template.format(body="pass"))
+    sys.path.insert(0, str(path.parent))
+    try:
+        harm = import_module(module).Harm()
+        image = keras.Input(model.inputs[0].shape[1:])
+        x = harm(image)
+        for layer in model.layers[1:]:
+            x = layer(x)
+        keras.Model(image, x).save(path)
+    finally:
+        sys.path.remove(str(path.parent))
+        sys.modules.pop(module, None)
+    code.write_text(template.format(body=body))
+    return f"{module}:Harm"

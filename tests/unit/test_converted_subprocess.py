@@ -8,7 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-import keras
 import msgspec
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from camfleet_worker.models.converted.cache import ConvertedModels
 from camfleet_worker.models.plain import PlainModel, Weight
 from camfleet_worker.models.split import FileOrigin
 from camfleet_worker.process.confined import hit_limit
+from helpers.harmful_layer import save_model_that_harms_when_loaded
 from helpers.networks import deep_head, gap_dense, images
 
 KEY = ModelKey("digest", "auto", None)
@@ -217,46 +217,24 @@ def test_a_manifest_is_believed_only_what_its_files_bear_out(tmp_path, change):
         plain.read(folder)
 
 
-HARM = """
-import keras, numpy as np, socket
-
-@keras.saving.register_keras_serializable("harm")
-class Harm(keras.layers.Layer):
-    def call(self, x):
-        return x
-
-    @classmethod
-    def from_config(cls, config):
-        {body}
-        return cls(**config)
-"""
-
-
 @pytest.mark.parametrize(
     ("body", "limit", "words"),
     [
         ("np.ones(2**36, np.uint8)", True, "needs more memory .*CAMFLEET_MODEL_LOAD_MEMORY"),
-        ("import time; time.sleep(600)", True, "took longer .*CAMFLEET_MODEL_LOAD_SECONDS"),
+        ("time.sleep(600)", True, "took longer .*CAMFLEET_MODEL_LOAD_SECONDS"),
         ("socket.create_connection(('127.0.0.1', 9))", False, "loaded without network"),
-        ("import ctypes; ctypes.string_at(0)", True, "was ended by SIGSEGV"),
+        ("ctypes.string_at(0)", True, "was ended by SIGSEGV"),
     ],
     ids=["memory", "time", "network", "crash"],
 )
 def test_a_model_that_does_harm_when_it_is_loaded_is_refused(
     tmp_path, monkeypatch, body, limit, words
 ):
-    (tmp_path / "harm.py").write_text(HARM.format(body="pass"))
+    path = tmp_path / "model.keras"
+    code = save_model_that_harms_when_loaded(path, "harm", body, gap_dense())
     monkeypatch.syspath_prepend(tmp_path)
-    import harm
-
-    image = keras.Input((12, 10, 3))
-    x = harm.Harm()(image)
-    for layer in gap_dense().layers[1:]:
-        x = layer(x)
-    card, path = saved(keras.Model(image, x), tmp_path)
-    monkeypatch.delitem(sys.modules, "harm")
-    (tmp_path / "harm.py").write_text(HARM.format(body=body))
-    card = msgspec.structs.replace(card, custom_code=("harm:Harm",))
+    size = CardInput(height=12, width=10)
+    card = Card(id="net", artifact=path.name, input=size, custom_code=(code,))
     seconds = 12 if "sleep" in body else 300
     settings = Settings(allow_custom_code=True, model_load_seconds=seconds)
     selector = EngineSelector(settings, ConvertedModels(settings, path.parent))
