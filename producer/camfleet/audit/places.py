@@ -13,6 +13,7 @@ from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.tally import Tally
 
 LEAST = 5  # peaks in a cell
+FEWEST = 20  # maps of a class, or of all of them: fewer show what's in the photographs, no habit
 _NEIGHBOURS = 2.0  # times each neighbour's
 _LIFT = 3.0
 _DEVIATIONS = 3.0
@@ -57,6 +58,7 @@ def detached(tally: Tally) -> dict[int, list[Place]]:
     most, mean = _around(counts)
     flagged = (
         (counts >= LEAST)
+        & (counts.sum(axis=(1, 2), keepdims=True) >= FEWEST)
         & (counts > _NEIGHBOURS * most)
         & (lift >= _LIFT)
         & ((counts - mean) / np.sqrt(mean + 1) >= _DEVIATIONS)
@@ -81,7 +83,9 @@ def common(tally: Tally) -> list[Place]:
     A ring are the cells as far from the grid's edge. Padding, borders and banners look like that.
     """
     counts = tally.peaks.sum(axis=0).reshape(tally.height, tally.width)
-    total, found = int(counts.sum()), []
+    total, found = int(counts.sum()), list[Place]()
+    if total < FEWEST:
+        return found
     for ring in _rings(tally.height, tally.width):
         if ring.sum() < _LEAST_RING:
             continue

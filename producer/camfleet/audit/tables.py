@@ -23,7 +23,7 @@ _CLASSES = pa.schema(
     ]
 )
 _MANIFEST = pa.schema(
-    [(name, pa.string()) for name in ("id", "image_uri", "target", "label", "group")]
+    [(name, pa.string()) for name in ("id", "image_uri", "target")]
 )
 
 
@@ -68,27 +68,18 @@ def _suspicious(report: Report) -> Iterable[dict[str, Any]]:
     for model in report.models:
         for group in model.groups:
             cells = (*group.common, *(cell for card in group.classes for cell in card.flagged))
-            for cell in cells:
-                row, column = cell.cell
-                why = f"peaks in row {row + 1}, column {column + 1} of layer {group.layer}"
-                yield from (_row(sample, why) for sample in cell.samples)
+            yield from (_item(sample) for cell in cells for sample in cell.samples)
 
 
 def _worst(report: Report) -> Iterable[dict[str, Any]]:
     for model in report.models:
-        for worst in model.worst:
-            yield from (_row(sample, worst.criterion) for sample in worst.samples)
+        yield from (_item(sample) for worst in model.worst for sample in worst.samples)
 
 
-def _row(sample: Sample, why: str) -> dict[str, Any]:
-    """Return a sample as a row of a manifest: its class is the target, and its group says why."""
-    return {
-        "id": sample.item_id,
-        "image_uri": sample.image_uri,
-        "target": None if sample.class_index is None else str(sample.class_index),
-        "label": sample.label,
-        "group": why,
-    }
+def _item(sample: Sample) -> dict[str, Any]:
+    """Return a sample as a row of a manifest: its class is the target."""
+    target = None if sample.class_index is None else str(sample.class_index)
+    return {"id": sample.item_id, "image_uri": sample.image_uri, "target": target}
 
 
 def _parquet(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> bytes:

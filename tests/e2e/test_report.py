@@ -1,0 +1,162 @@
+"""camfleet report, as an auditor uses it."""
+
+import html
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from helpers.rows import MODEL, blob, job, row
+
+NASTY = '<script>alert("1")</script>&\u202e'
+VOID = {"meta", "img", "br", "rect"}
+
+
+class Page(HTMLParser):
+    """Collects the elements of a page, and fails where they don't nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.links = [], set(), []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.add(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "action")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def audited(run, client, model, folder, photos):
+    """Give a job of images and a broken one, and the folder with its report."""
+    broken = folder / "broken.png"
+    broken.write_bytes(b"no picture")
+    manifest = folder / "audited.csv"
+    lines = [f"{path.stem},{path},bright" for path in photos] + [f"broken,{broken},dark"]
+    manifest.write_text("\n".join(["id,image_uri,label", *lines]) + "\n")
+    made = client.submit(
+        str(manifest), models=["patches"], target="top:2", keep_columns=["label"], force=True
+    )
+    made.wait(timeout=60)
+    done = run("report", made.id, "--output", folder / "report")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(folder / "report" / "index.html")
+    return made, folder / "report"
+
+
+def test_its_totals_are_those_of_status_and_verify(audited):
+    made, folder = audited
+    (model,) = json.loads((folder / "report.json").read_bytes())["models"]
+    counted, status, verified = model["accounting"], made.status(), made.verify()
+    assert counted["images"] == status.total == verified.images == 10
+    for name in ("ok", "no_evidence", "failed"):
+        assert counted[name] == getattr(status, name) == getattr(verified, name)
+    (failed,) = counted["failures"]
+    assert (failed["code"], failed["images"]) == ("image_unreadable", 1)
+    assert failed["image_uri"].endswith("broken.png")
+    assert sum(card["rows"] for group in model["groups"] for card in group["classes"]) <= 18
+    assert model["labels"]["images"] == 9
+
+
+def test_its_page_opens_without_a_network_and_shows_photographs(audited):
+    text = (audited[1] / "index.html").read_text()
+    page = Page(text)
+    assert not page.seen & {"script", "link", "iframe", "form"}
+    assert all(link.startswith("data:image/") for link in page.links)
+    assert text.count("data:image/jpeg") > 5
+    assert "http" not in re.sub(r"http-equiv", "", text)
+    assert len(text) < 3e6
+
+
+def test_the_same_job_gives_the_same_bytes(run, audited, tmp_path):
+    made, folder = audited
+    run("report", made.id, "--output", tmp_path)
+    for path in folder.iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_its_worst_cases_can_be_submitted_again(client, model, audited):
+    rows = pq.read_table(audited[1] / "worst.parquet")
+    assert rows.num_rows > 0
+    again = client.submit(str(audited[1] / "worst.parquet"), models=["patches"])
+    assert again.wait(timeout=60).failed == 0
+
+
+def test_it_can_be_written_to_the_bucket(run, client, audited):
+    uri = f"s3://{client.settings.bucket}/reports/one"
+    done = run("report", audited[0].id, "--output", uri, "--json")
+    assert json.loads(done.stdout) == {
+        "job_id": audited[0].id,
+        "page": f"{uri}/index.html",
+        "missing": 0,
+    }
+    assert client.storage.get(f"{uri}/index.html").data.startswith(b"<!doctype html>")
+
+
+def test_photographs_that_are_gone_or_changed_are_named(client, model, folder, photos):
+    path = folder / "soon-gone.png"
+    path.write_bytes(photos[0].read_bytes())
+    made = client.submit([str(path)], models=["patches"])
+    made.wait(timeout=60)
+    reporter = client.reporter()
+    report = reporter.make(reporter.record(made.id))
+    path.write_bytes(photos[1].read_bytes())
+    assert set(reporter.photographs(report).values()) == {"image unreadable"}
+    path.unlink()
+    assert set(reporter.photographs(report).values()) == {"image not found"}
+
+
+def test_what_others_wrote_stays_text(client, tmp_path):
+    rng = np.random.default_rng(0)
+    made = [
+        row(f"{NASTY}{number}", blob(rng, (7, 7)), 0, class_name=NASTY, label=NASTY)
+        for number in range(30)
+    ]
+    made.append(row("failed", error_code="image_not_found", error_message=NASTY))
+    record = job(client.storage, "nasty", [made], 31)
+    reporter = client.reporter()
+    reporter.write(reporter.make(record), {}, str(tmp_path))
+    text = (tmp_path / "index.html").read_text()
+    assert "script" not in Page(text).seen
+    assert "&lt;script&gt;" in text
+
+
+def test_missing_results_are_said_and_exit_one(run, client, tmp_path):
+    rng = np.random.default_rng(0)
+    made = [row(number, blob(rng, (7, 7)), number % 3) for number in range(40)]
+    job(client.storage, "gappy", [made, None], 40)
+    done = run("report", "gappy", "--output", tmp_path, "--no-photographs")
+    assert done.returncode == 1
+    assert "the results of 40 images are missing: camfleet resume gappy" in done.stderr
+    page = html.unescape((tmp_path / "index.html").read_text())
+    assert "This report isn't whole: the results of 40 of 80 images are missing." in page
+
+
+def test_models_of_a_job_stand_side_by_side_and_thousands_of_classes_fit(client, tmp_path):
+    rng = np.random.default_rng(0)
+    models = (MODEL, type(MODEL)(id="net", version="2", digest="1" * 64))
+    parts = [
+        [row(number, blob(rng, (7, 7)), number % 1500) for number in range(3000)] for _ in models
+    ]
+    record = job(client.storage, "wide", parts, 3000, models)
+    reporter = client.reporter()
+    report = reporter.make(record)
+    assert [len(model.groups[0].classes) for model in report.models] == [1500, 1500]
+    reporter.write(report, {}, str(tmp_path))
+    assert (tmp_path / "index.html").stat().st_size < 3e6
+
+
+def test_an_unknown_job_and_a_folder_that_cant_be_written_are_named(run, audited, tmp_path):
+    assert run("report", "no-such-job").returncode == 1
+    (tmp_path / "file").write_text("")
+    done = run("report", audited[0].id, "--no-photographs", "--output", tmp_path / "file" / "x")
+    assert (done.returncode, "can't be written" in done.stderr) == (1, True)

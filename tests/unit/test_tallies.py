@@ -1,0 +1,172 @@
+"""What is counted over a job's maps: exact, whatever the order, and quick to point at a plant."""
+
+import itertools
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from camfleet.audit import heat, places
+from camfleet.audit.collect import Collected, Group, place_of
+from camfleet.audit.tally import Tally, quantile, reduced
+from camfleet.contract.results import Status
+from helpers.rows import CENTRED, blob, row, table
+
+GRID = (7, 7)
+CLASSES, MAPS = 12, 250
+CORNER = (6, 0)
+
+
+def rows(rng, classes=CLASSES, maps=MAPS, plant=0.0):
+    """Return rows of some classes; `plant` is the share of class 3 that looks into a corner."""
+    return [
+        row(
+            f"{index}-{number}",
+            blob(rng, GRID, CORNER if index == 3 and number < plant * maps else None),
+            index,
+            probability=float(rng.beta(4, 1)),
+        )
+        for index, number in itertools.product(range(classes), range(maps))
+    ]
+
+
+def collected(parts):
+    found = Collected()
+    for number, part in parts:
+        found.add(number, table(part))
+    return found
+
+
+def same(one, other):
+    return all(
+        np.array_equal(getattr(one, each.name), getattr(other, each.name)) for each in fields(Tally)
+    )
+
+
+def test_parts_in_any_order_and_tallies_merged_count_the_same():
+    rng = np.random.default_rng(0)
+    made = rows(rng, classes=5, maps=60)
+    rng.shuffle(made)
+    parts = [(number, made[first : first + 50]) for number, first in enumerate(range(0, 300, 50))]
+    (whole,) = collected(parts).tallies.values()
+    backwards = collected(parts[::-1])
+    assert same(whole, *backwards.tallies.values())
+    (merged,) = collected(parts[:2]).tallies.values()
+    merged.merge(*collected(parts[2:]).tallies.values())
+    assert same(whole, merged)
+    for name, worst in collected(parts).worst.items():
+        assert worst.refs.tolist() == backwards.worst[name].refs.tolist(), name
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("plant", [0.02, 0.05, 0.1])
+def test_a_planted_corner_comes_first_and_is_flagged_if_it_isnt_rare(plant, seed):
+    rng = np.random.default_rng(seed)
+    (tally,) = collected([(0, rows(rng, plant=plant))]).tallies.values()
+    lifts = np.where(tally.peaks >= places.LEAST, places.lifts(tally), 0)
+    assert np.unravel_index(lifts.argmax(), lifts.shape) == (3, 42)
+    flagged = places.detached(tally)
+    assert set(flagged) <= {3}
+    if plant >= 0.1:
+        (place,) = flagged[3]
+        assert (place.row, place.column, place.total) == (*CORNER, MAPS)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_maps_without_a_plant_flag_nothing(seed):
+    rng = np.random.default_rng(seed)
+    (tally,) = collected([(0, rows(rng, maps=120))]).tallies.values()
+    assert places.detached(tally) == {}
+    assert places.common(tally) == []
+
+
+def test_a_cell_in_which_all_classes_peak_is_flagged_as_common():
+    rng = np.random.default_rng(0)
+    made = rows(rng, classes=6, maps=60)
+    made += [row(f"x{number}", blob(rng, GRID, (0, 6)), number % 6) for number in range(60)]
+    (tally,) = collected([(0, made)]).tallies.values()
+    (place,) = places.common(tally)
+    assert (place.row, place.column) == (0, 6)
+
+
+def test_the_mean_map_of_copies_is_the_map():
+    one = np.abs(blob(np.random.default_rng(1), (5, 4)))
+    (tally,) = collected([(0, [row(number, one) for number in range(9)])]).tallies.values()
+    shares = one.astype(np.float16).astype(float)
+    expected = (shares / shares.sum()).ravel()
+    assert tally.sums[0] / tally.sums[0].sum() == pytest.approx(expected, abs=1e-8)
+
+
+def test_images_count_once_and_maps_for_each_class():
+    one = np.eye(3)
+    made = [
+        row("a", one, 0),
+        row("a", one, 1, rank=1),
+        row("b", -one, 2, status=Status.NO_EVIDENCE, probability=0.9),
+        row("c"),
+        row("d", one, 0, target="not:class 0"),
+    ]
+    found = collected([(0, made)])
+    assert dict(found.totals.statuses) == {"ok": 2, "no_evidence": 1, "failed": 1}
+    assert (found.rows, found.without_map, found.no_evidence) == (5, 1, {2: 1})
+    counted = {group: tally.rows.tolist() for group, tally in found.tallies.items()}
+    assert counted == {
+        Group("conv", 3, 3, False): [1, 1],
+        Group("conv", 3, 3, True): [1],
+    }
+    assert found.examples["image_not_found"][1].image_uri == "/photos/c.jpg"
+    assert [place_of(ref) for ref in found.worst["no_evidence"].refs.tolist()] == [(0, 2)]
+
+
+def test_grids_and_layers_are_counted_apart():
+    made = [row(1, np.eye(3)), row(2, np.eye(4)), row(3, np.eye(3), layer="other")]
+    assert {(group.layer, group.height) for group in collected([(0, made)]).tallies} == {
+        ("conv", 3),
+        ("conv", 4),
+        ("other", 3),
+    }
+
+
+def test_labels_are_compared_by_name_and_by_number():
+    made = [
+        row(1, np.eye(3), 0, label="class 0"),
+        row(2, np.eye(3), 1, label="1"),
+        row(3, np.eye(3), 1, label="class 0", probability=0.99),
+        row(4, np.eye(3), 0),
+        row(5, np.eye(3), 0, label="class 0", target="label:class 0"),  # not the model's answer
+    ]
+    found = collected([(0, made)])
+    assert found.answers == {("class 0", 0): 1, ("1", 1): 1, ("class 0", 1): 1}
+    (tally,) = found.tallies.values()
+    assert tally.right.sum(axis=1).tolist() == [2, 1]
+    assert [place_of(ref)[1] for ref in found.worst["wrong"].refs.tolist()] == [2]
+
+
+def test_where_a_map_lies_is_counted_as_part_of_the_picture():
+    (tally,) = collected([(0, [row(1, np.eye(3)), row(2, np.eye(3))])]).tallies.values()
+    assert (tally.places[0] / 2 / 2**32).tolist() == [0.125, 0, 0.875, 1]
+    assert CENTRED.left == 80
+
+
+def test_heat_that_isnt_there_has_no_share():
+    made = [row(1, np.zeros((2, 2))), row(2, [[np.nan, 1], [1, 1]]), row(3, [[0, 2], [-1, 2]])]
+    (found,) = heat.heats(table(made))
+    assert found.rows.tolist() == [2]
+    assert heat.shares(found.heat).tolist() == [[[0, 0.5], [0, 0.5]]]
+    assert heat.entropy(heat.shares(found.heat)).tolist() == [0.5]
+
+
+def test_a_fine_grid_is_summed_to_a_coarser_one():
+    shares = np.random.default_rng(0).random((2, 56, 20))
+    small = reduced(shares)
+    assert small.shape == (2, 14, 10)
+    assert small.sum() == pytest.approx(shares.sum())
+    assert small[1, 0, 0] == pytest.approx(shares[1, :4, :2].sum())
+
+
+def test_a_quantile_lies_within_half_a_bin():
+    values = np.random.default_rng(0).random(5000)
+    histogram = np.bincount((values * 64).astype(int), minlength=64)
+    for share in (0.05, 0.5, 0.95):
+        assert quantile(histogram, share) == pytest.approx(np.quantile(values, share), abs=1 / 64)
+    assert quantile(np.zeros(64, np.int64), 0.5) is None
