@@ -88,8 +88,9 @@ def run(*words, **options):
     )
 
 
-def up(*words):
-    return run("-c", "from camfleet.cli import main; main()", "up", "--json", *words)
+def up(*words, **options):
+    program = ("-P", "-c", "from camfleet.cli import main; main()")
+    return run(*program, "up", "--json", *words, **options)
 
 
 def test_objects_and_keys_and_the_environment_survive_a_restart(tmp_path, write, read):
@@ -238,6 +239,18 @@ def test_up_runs_servers_and_a_worker_until_it_is_terminated(tmp_path, write, re
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 0
     assert not any(map(alive, told["pids"].values()))
+
+
+def test_what_lies_in_the_current_folder_is_not_imported(tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    for module in ("celery", "camfleet", "camfleet_worker", "json", "keras", "cv2"):
+        (here / f"{module}.py").write_text("from pathlib import Path; Path(__file__ + 'c').touch()")
+    with up("--data", "../data", cwd=here) as running:
+        assert json.loads(running.stdout.readline())["pids"]["worker"]
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 0
+    assert list(here.glob("*.pyc")) == []
 
 
 def test_up_ends_with_an_error_when_a_server_dies(tmp_path):

@@ -5,6 +5,7 @@ stands in none.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -304,6 +305,17 @@ def test_importing_the_producer_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_child_imports_what_lies_in_the_current_folder():
+    """Without -P that folder comes first, and another user may have put a module there."""
+    started = [
+        call for text in sources().values() for call in re.findall(r"sys\.executable, .*", text)
+    ]
+    assert len(started) >= 5
+    assert [call for call in started if not call.startswith('sys.executable, "-P", ')] == [
+        "sys.executable, *_WORKER], self.data, environ)"  # which has -P too
+    ]
 
 
 @pytest.mark.parametrize(("path", "text"), sources().items(), ids=sources())

@@ -186,7 +186,7 @@ def _run(module: str, words: list[str]) -> dict[str, Any]:
         raise ConfigurationError(
             "this needs TensorFlow here: install camfleet with the extra `worker`"
         )
-    command = [sys.executable, "-m", f"camfleet_worker.{module}", *words]
+    command = [sys.executable, "-P", "-m", f"camfleet_worker.{module}", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # ours
     try:
         found: dict[str, Any] = json.loads(done.stdout)

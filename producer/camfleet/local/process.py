@@ -18,7 +18,7 @@ def spawn(
     command: Sequence[str],
     *,
     log: Path,
-    cwd: Path | None,
+    cwd: Path,
     environ: Mapping[str, str],
     patient: bool = False,
 ) -> subprocess.Popen[bytes]:

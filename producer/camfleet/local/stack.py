@@ -31,7 +31,7 @@ _POLL_SECONDS = 0.02
 _STOP_SERVERS = ((SIGTERM, 3.0),)  # killed, they'd still keep what they acknowledged
 _STOP_WORKER = ((SIGTERM, 3.0), (SIGQUIT, 45.0))  # QUIT: running chunks may finish, or are returned
 _TITLES = {"valkey": "Valkey", "seaweedfs": "SeaweedFS", "worker": "the worker"}
-_WORKER = ("-m", "celery", "-A", "camfleet_worker", "worker", "--loglevel", "INFO")
+_WORKER = ("-P", "-m", "celery", "-A", "camfleet_worker", "worker", "--loglevel", "INFO")
 
 
 class LocalStack:
@@ -159,10 +159,16 @@ class LocalStack:
         private.write(self.data / "env", "\n".join(lines))
 
     def _start_worker(self) -> None:
+        """Start it in the folder: Celery imports first of all what lies in the current one.
+
+        That may be one where another user has put a file of the right name.
+        """
         inherited = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
+        paths = [path for path in inherited.get("PYTHONPATH", "").split(os.pathsep) if path]
+        inherited["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths))
         environ = {**inherited, **self.environ, "PYTHONUNBUFFERED": "1"}
         self._say("starting the worker")
-        self._spawn("worker", [sys.executable, *_WORKER], None, environ)
+        self._spawn("worker", [sys.executable, *_WORKER], self.data, environ)
 
     def _variables(self, credentials: Credentials, ports: Ports) -> dict[str, str]:
         roots = [str(root) for root in self._file_roots]
@@ -186,7 +192,7 @@ class LocalStack:
         self,
         name: str,
         command: list[str],
-        folder: Path | None,
+        folder: Path,
         environ: Mapping[str, str],
         *,
         patient: bool = False,

@@ -216,7 +216,7 @@ class _Process:
         environ = {**_MALLOC, **environment(os.environ, folder), "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603  # ourselves
-                [sys.executable, "-m", decoder.__name__, str(memory)],
+                [sys.executable, "-P", "-m", decoder.__name__, str(memory)],
                 stdin=theirs.fileno(),
                 stdout=2,
                 env=environ,

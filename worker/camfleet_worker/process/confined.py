@@ -69,7 +69,8 @@ def run(module: str, request: bytes, *, folder: Path, limits: Limits, name: str)
     Raises the error that `answer` raises, `ModelRefused` where the process crashed or hit a limit,
     and `InternalError` where it was killed.
     """
-    command = [sys.executable, "-m", __name__, module, str(limits.memory), str(limits.seconds)]
+    amounts = (str(limits.memory), str(limits.seconds))
+    command = [sys.executable, "-P", "-m", __name__, module, *amounts]
     with _TURNS:
         kills = _oom_kills()
         ended = _run(command, request, folder, limits.seconds)
@@ -104,7 +105,7 @@ def environment(given: Mapping[str, str], folder: Path) -> dict[str, str]:
 @cache
 def missing() -> tuple[str, ...]:
     """Return what the kernel doesn't allow of the confinement, tried once, in words."""
-    command = [sys.executable, "-S", "-m", confinement.__name__]
+    command = [sys.executable, "-P", "-S", "-m", confinement.__name__]
     environ = {"PYTHONPATH": os.pathsep.join(sys.path)}
     try:
         done = subprocess.run(  # noqa: S603  # ourselves
