@@ -6,6 +6,8 @@
     │   ├── ConfigurationError    a setting is missing or malformed
     │   ├── UnknownModel          no such model id or version is registered
     │   ├── UnknownJob            no such job
+    │   │   └── JobDamaged             what Redis holds of it is not what was written there
+    │   ├── BrokerDamaged         what Redis holds is not what was written there
     │   ├── InvalidCard           the model card does not say what it must
     │   ├── ModelRefused          the model can't be explained: the reason is in the message
     │   │   ├── UnsupportedModelFile   not a .keras, .h5 or .hdf5 file that Keras can read
@@ -81,6 +83,14 @@ class UnknownModel(CallerError):
 
 class UnknownJob(CallerError):
     code = "unknown_job"
+
+
+class JobDamaged(UnknownJob):
+    code = "job_damaged"
+
+
+class BrokerDamaged(CallerError):
+    code = "broker_damaged"
 
 
 class InvalidCard(CallerError):
@@ -181,6 +191,7 @@ class BrokerUnavailable(ServiceError):
 
 class StorageUnavailable(ServiceError):
     code = "storage_unavailable"
+    refused = False  # whether the store answers, and refuses the credentials
 
 
 class OperationUnsupported(StorageUnavailable):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from camfleet.contract.codec import decode_json, encode_json
+from camfleet.contract.codec import encode_json
 from camfleet.contract.records import ModelRef
 from camfleet.errors import DigestMismatch, InvalidCard, InvalidRequest, check_timeout
 from camfleet.jobstore import keys
@@ -55,6 +55,11 @@ class Models(Registry):
         artifact = cards.artifact_path(card, path.parent, path.name)
         stored = _stored(card, artifact)
         toml = cards.to_toml(stored)
+        if len(toml) > cards.STORED_BYTES:
+            raise InvalidCard(
+                f"card {path.name} has {len(toml)} bytes with its labels, more than "
+                f"{cards.STORED_BYTES}: shorten the labels"
+            )
         cards.parse_card(toml.decode(), path.name)  # overridden names obey the same rules
         ref = ModelRef(id=card.id, version=card.version, digest=cards.card_digest(toml))
         if not replace:
@@ -75,7 +80,8 @@ class Models(Registry):
     def _refuse_other_content(self, ref: ModelRef) -> None:
         key = keys.registry(ref.id, ref.version)
         if self._storage.exists(key):
-            digest = decode_json(self._storage.get(key).data, ModelEntry).digest
+            there = self._read(key)
+            digest = there.digest if there else "it can't be read"
             if digest != ref.digest:
                 raise InvalidRequest(
                     f"model {ref.id} version {ref.version} is registered with other content "

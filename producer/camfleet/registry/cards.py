@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +14,20 @@ from msgspec import Meta
 
 from camfleet.contract.codec import Wire
 from camfleet.contract.outputs import Fuse
+from camfleet.contract.records import DIGEST, MODEL_ID
 from camfleet.contract.targets import parse_layers
 from camfleet.errors import InvalidCard, InvalidRequest, UnknownTarget
 from camfleet.registry import card_files
 from camfleet.registry.card_errors import explain
 from camfleet.registry.model_files import check_model_file
 
-ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Id = Annotated[str, Meta(pattern=ID)]
+STORED_BYTES = 2**23  # of a card in storage, labels and all
+
+_MOST_PARTS = 32  # of a dotted key: tomllib's time grows with their square
+_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')[ \t]*+\.[ \t]*+"""
+_PARTS = re.compile(rf"(?<![\w-])(?:{_PART}){{{_MOST_PARTS}}}")
+
+Id = Annotated[str, Meta(pattern=MODEL_ID)]
 Size = Annotated[int, Meta(ge=1, le=8192)]
 
 
@@ -75,7 +82,7 @@ class Card(Part, frozen=True, kw_only=True):
     id: Id
     version: Id = "1"
     artifact: str
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, Meta(pattern=DIGEST)] | None = None
     input: CardInput
     preprocessing: Preprocessing = Preprocessing()
     labels: tuple[str, ...] | str | None = None
@@ -210,6 +217,10 @@ def _read(path: Path) -> str:
 
 
 def _table(text: str, name: str) -> dict[str, Any]:
+    if long := _PARTS.search(text):
+        raise InvalidCard(
+            f"card {name} has a key of more than {_MOST_PARTS} parts: {long[0][:40]!r}"
+        )
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5000 digits

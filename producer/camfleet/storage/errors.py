@@ -154,10 +154,12 @@ def _missing(place: Place, *, no_bucket: bool) -> CamfleetError:
 def _refused(place: Place, reason: str) -> CamfleetError:
     way_out = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or profile and role"
     if place.own:
-        return StorageUnavailable(
+        refused = StorageUnavailable(
             f"{place}: {place.host} refuses these credentials for the bucket {place.bucket} of "
             f"CAMFLEET_BUCKET ({reason}); {way_out}"
         )
+        refused.refused = True
+        return refused
     return AccessDenied(
         f"{place}: the object store refuses these credentials ({reason}); {way_out}"
     )

@@ -1,0 +1,69 @@
+"""What a worker found out about a model, as it lies in storage: fields of the right types."""
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from camfleet.contract.outputs import LONGEST
+from camfleet.errors import InvalidRequest
+
+Report: TypeAlias = dict[str, Any]
+
+_Text = Annotated[str, Meta(max_length=LONGEST)]
+_Count = Annotated[int, Meta(ge=1, le=2**24)]
+_Number = float | None
+_Grid = tuple[_Count, _Count]
+
+
+class _Layer(msgspec.Struct):
+    path: _Text
+    grid: _Grid
+    channels: _Count
+
+
+class _Input(msgspec.Struct):
+    name: _Text
+    shape: list[_Count]
+
+
+class _Meaning(msgspec.Struct):
+    reason: str
+    guessed: bool
+
+
+class _Times(msgspec.Struct):
+    forward: float
+    head_gradient: float
+
+
+# What programs read of a report. Older versions wrote less, newer ones may write more.
+_KNOWN: dict[str, Any] = {
+    **dict.fromkeys(("id", "version", "format", "keras_version", "layer", "why"), str),
+    **dict.fromkeys(("ending", "activation", "cam", "engine"), str),
+    **dict.fromkeys(("head", "methods", "assumed"), list[str]),
+    **dict.fromkeys(("split_error", "engine_disagreement"), _Number),
+    **dict.fromkeys(("channels", "classes"), _Count),
+    **dict.fromkeys(("conv_bytes", "head_bytes"), int),
+    "candidates": list[_Layer],
+    "covers": tuple[float, float, float, float] | None,
+    "grid": _Grid,
+    "input": list[_Count],
+    "milliseconds_per_image": _Times,
+    "other_inputs": list[_Input],
+    "outputs": _Meaning,
+}
+_Report = msgspec.defstruct(
+    "Report",
+    [(name, kind | msgspec.UnsetType, msgspec.UNSET) for name, kind in _KNOWN.items()],
+)
+
+
+def parse_report(data: bytes) -> Report:
+    """Return a report; raise `InvalidRequest` for one that no worker wrote."""
+    try:
+        msgspec.json.decode(data, type=_Report)
+        report: Report = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRequest(f"it's no report of a worker: {error}") from error
+    return report
