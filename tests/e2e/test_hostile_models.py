@@ -27,7 +27,7 @@ def own_environ(worker_environ, code):
         **worker_environ,
         "CAMFLEET_REDIS_URL": worker_environ["CAMFLEET_REDIS_URL"].replace("/1", "/6"),
         "CAMFLEET_ALLOW_CUSTOM_CODE": "1",
-        "CAMFLEET_MODEL_LOAD_MEMORY": "3G",
+        "CAMFLEET_MODEL_LOAD_MEMORY": "2G",
         "CAMFLEET_MODEL_LOAD_SECONDS": str(SECONDS),
         "PYTHONPATH": str(code),
     }

@@ -156,3 +156,7 @@ def test_a_worker_tells_what_it_does_and_leaves_at_the_end(own, heartbeats, redi
     assert told.unconfined == ("there is no lock",)
     assert heartbeats.workers() == []
     assert redis.keys("*") == []
+
+
+def _says_more(state):
+    return state.unconfined
