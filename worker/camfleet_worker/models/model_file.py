@@ -86,7 +86,10 @@ def _archive(path: Path) -> Iterator[archive.Archive]:
         with archive.opened(path) as file:
             yield file
     except _BROKEN as error:
-        raise UnsupportedModelFile(f"{path.name} is not a model file of Keras: {error}") from error
+        raise UnsupportedModelFile(
+            f"{path.name} is not a model file of Keras: {error}; save the model again with "
+            "model.save('model.keras')"
+        ) from error
 
 
 def _origin_of_archive(file: archive.Archive, path: Path) -> dict[str, str]:

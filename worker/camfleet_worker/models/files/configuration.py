@@ -214,7 +214,7 @@ class _Rebuilder:
     def _by_name(self, value: Any, home: str, where: str) -> Any:
         """Return an initializer or the like, given by its name or as an object."""
         if isinstance(value, dict) and "class_name" in value:
-            if value["class_name"] == "function" and value.get("config") in allowed.ACTIVATIONS:
+            if value["class_name"] == "function" and not self._is_trusted(value.get("config")):
                 raise refusals.foreign_function(
                     self._shown, value.get("module"), value.get("config"), where
                 )
@@ -245,7 +245,7 @@ class _Rebuilder:
             raise refusals.foreign_function(self._shown, module, name, where)
         if module in _FUNCTION_HOMES and name in allowed.ACTIVATIONS:
             plain, registered = name, "function"
-        elif _plain(name) in self._trusted.names:
+        elif self._is_trusted(name):
             plain = registered = _plain(name)
         elif module in _FUNCTION_HOMES and where.endswith("activation"):
             raise refusals.activation(self._shown, name, where)
@@ -275,6 +275,9 @@ class _Rebuilder:
                 f"{where} would read its {key} from another file, which no model file may: give "
                 f"the layer a list ({key}=layer.get_vocabulary())",
             )
+
+    def _is_trusted(self, name: Any) -> bool:
+        return isinstance(name, str) and _plain(name) in self._trusted.names
 
     def _text(self, value: Any) -> str:
         if not isinstance(value, str):

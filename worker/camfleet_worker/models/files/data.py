@@ -23,9 +23,9 @@ class Data:
             return value
         if isinstance(value, list):
             return [self.plain(item, where) for item in value]
-        kind = value.get("class_name")
-        if kind is None:
+        if "class_name" not in value:
             return {key: self.plain(item, where) for key, item in value.items()}
+        kind = value["class_name"]
         if kind not in KINDS:
             raise broken(
                 self._shown,

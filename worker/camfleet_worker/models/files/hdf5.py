@@ -40,9 +40,7 @@ def count_numbers(path: Path, shown: str = "") -> int:
         with h5py.File(path, "r") as file:
             check.run(file.id)
     except BROKEN as error:
-        raise UnsupportedModelFile(
-            f"{check.shown} is not a model file of Keras: {error}"
-        ) from error
+        raise _broken(check.shown, error) from error
     return check.numbers
 
 
@@ -55,7 +53,7 @@ def texts(path: Path) -> dict[str, str | None]:
         with h5py.File(path, "r") as file:
             return {name: _text(file.attrs.get(name)) for name in ("model_config", "keras_version")}
     except BROKEN as error:
-        raise UnsupportedModelFile(f"{path.name} is not a model file of Keras: {error}") from error
+        raise _broken(path.name, error) from error
 
 
 def _text(value: object) -> str | None:
@@ -64,6 +62,10 @@ def _text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise ValueError(f"a text in it is of type {type(value).__name__}")
+
+
+def _broken(shown: str, error: Exception) -> UnsupportedModelFile:
+    return UnsupportedModelFile(f"{shown} is not a model file of Keras: {error}; {_SAVE}")
 
 
 class _Check:
