@@ -53,7 +53,7 @@ class Watch:
             writes = bool((flags or 0) & _WRITES) or any(sign in str(mode) for sign in "wax+")
             if writes and not self._is_own(path):
                 self.seen.append(f"writes {path!r}")
-        elif event in _CHANGES and not self._is_own(args[0]):
+        elif event in _CHANGES and not all(map(self._is_own, _touched(event, args))):
             self.seen.append(f"{event} {args[:2]!r}")
         elif event in _FORBIDDEN and event not in self._own:
             self.seen.append(f"{event} {str(args[:2])[:300]}")
@@ -63,6 +63,18 @@ class Watch:
             return True  # a descriptor: its opening was seen
         text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
         return text == os.devnull or os.path.realpath(text).startswith(self._folder)
+
+
+def _touched(event: str, args: tuple) -> list[object]:
+    """Return the paths that a change is made at; in a folder that is open, under its name."""
+    paths = args[:2] if event == "os.rename" else args[1:2] if "link" in event else args[:1]
+    descriptors = [arg for arg in args[len(paths) :] if isinstance(arg, int) and arg >= 0]
+    if event == "os.chmod":
+        descriptors = descriptors[1:]  # the first is the mode
+    if not descriptors:
+        return list(paths)
+    folder = Path(f"/proc/self/fd/{descriptors[0]}").readlink()
+    return [folder / os.fsdecode(path) for path in paths]
 
 
 def peak() -> float:

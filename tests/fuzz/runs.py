@@ -8,9 +8,15 @@ import os
 from pathlib import Path
 
 import hypothesis
+import pytest
 from hypothesis import HealthCheck, Verbosity
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+# Inputs are large, and what of them matters is kept in a file.
+MARKS = [
+    pytest.mark.fuzz,
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),
+]
 FACTOR = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 FOLDER = Path(__file__).parents[2] / ".fuzz"
 _CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]

@@ -100,6 +100,40 @@ def _messages(_: Path) -> Target:
     return run
 
 
+def _configurations(_: Path) -> Target:
+    from camfleet_worker.models.files.allowed import WITHHELD
+    from camfleet_worker.models.files.bounds import parse
+    from camfleet_worker.models.files.configuration import rebuild
+
+    def run(data: bytes) -> None:
+        """Rebuild a configuration; what comes out names nothing that is withheld."""
+        todo = [rebuild(parse(data, "net"), "net")]
+        while todo:
+            found = todo.pop()
+            if isinstance(found, dict):
+                name, module = found.get("class_name"), found.get("module") or "keras"
+                assert name not in (*WITHHELD, "Lambda", "function", "__lambda__"), found
+                assert str(module).partition(".")[0] in ("keras", "builtins"), found
+                todo += found.values()
+            elif isinstance(found, list | tuple):
+                todo += found
+
+    return run
+
+
+def _models(folder: Path) -> Target:
+    from camfleet_worker.models.tf.loader import load_keras
+
+    def run(data: bytes) -> None:
+        """Load a model file, after a line with its suffix."""
+        suffix, _, content = data.partition(b"\n")
+        path = folder / f"net{suffix.decode()}"
+        path.write_bytes(content)
+        load_keras(path)
+
+    return run
+
+
 def _urls(folder: Path) -> Target:
     from tests.fuzz.web import reader
 
@@ -129,6 +163,8 @@ _LOADERS: dict[str, Callable[[Path], Target]] = {
     "cards": _cards,
     "manifests": _manifests,
     "messages": _messages,
+    "configurations": _configurations,
+    "models": _models,
     "urls": _urls,
     "orders": _orders,
 }

@@ -7,11 +7,11 @@ import pytest
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fuzz.runs import examples
+from tests.fuzz.runs import MARKS, examples
 from tests.fuzz.values import dumps, mutated, nested, values, words
 from tests.fuzz.victim import Limits, victim
 
-pytestmark = pytest.mark.fuzz
+pytestmark = MARKS
 
 CARDS = [
     {

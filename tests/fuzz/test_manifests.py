@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fuzz.runs import examples
+from tests.fuzz.runs import MARKS, examples
 from tests.fuzz.test_documents import scribbled
 from tests.fuzz.values import dumps, mutated, scalars, words
 from tests.fuzz.victim import Limits, victim
 
-pytestmark = pytest.mark.fuzz
+pytestmark = MARKS
 
 ROWS = [
     {"image_uri": "s3://a/1.png", "target": "3", "id": "first", "inputs": '{"age": 1.0}'},

@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given
 from tests.fuzz.pictures import hostile_pictures, seeds
-from tests.fuzz.runs import examples
+from tests.fuzz.runs import MARKS, examples
 from tests.fuzz.targets import MAX_PIXELS
 from tests.fuzz.units import FORMS
 from tests.fuzz.victim import Limits, victim
 
-pytestmark = pytest.mark.fuzz
+pytestmark = MARKS
 
 # docs/operating.md, Memory: 16 N bytes and three times the file; and what the allocator keeps.
 LIMITS = Limits(seconds=8, mib=16 * MAX_PIXELS / 2**20 + 40, per_byte=3)

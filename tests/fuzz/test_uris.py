@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from tests.fuzz.addresses import hostile_uris
-from tests.fuzz.runs import examples
+from tests.fuzz.runs import MARKS, examples
 from tests.fuzz.victim import Limits, victim
 
-pytestmark = pytest.mark.fuzz
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

@@ -51,22 +51,32 @@ values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(words, inner, max_size=4)),
     max_leaves=8,
 )
-_EDIT = st.one_of(
-    st.tuples(st.just("set"), st.integers(0, 10**6), values),
-    st.tuples(st.just("set"), st.integers(0, 10**6), scalars),
-    st.tuples(st.just("drop"), st.integers(0, 10**6)),
-    st.tuples(st.just("copy"), st.integers(0, 10**6), st.integers(0, 10**6)),
-    st.tuples(st.just("add"), st.integers(0, 10**6), words, values),
-    st.tuples(st.just("deepen"), st.integers(0, 10**6), st.sampled_from([1, 5, 100, 900, 20_000])),
-    st.tuples(st.just("repeat"), st.integers(0, 10**6), st.sampled_from([2, 10, 1000])),
-)
+
+
+def _edits(among: st.SearchStrategy) -> st.SearchStrategy:
+    place = st.integers(0, 10**6)
+    depths = st.sampled_from([1, 5, 100, 900, 20_000])
+    return st.one_of(
+        st.tuples(st.just("set"), place, among),
+        st.tuples(st.just("set"), place, scalars),
+        st.tuples(st.just("drop"), place),
+        st.tuples(st.just("copy"), place, place),
+        st.tuples(st.just("add"), place, words, among),
+        st.tuples(st.just("deepen"), place, depths),
+        st.tuples(st.just("repeat"), place, st.sampled_from([2, 10, 1000])),
+    )
 
 
 @st.composite
-def mutated(draw: st.DrawFn, trees: list[Any], *, most: int = 4) -> Any:
-    """Return one of some trees after changes: nodes replaced, dropped, copied, nested, repeated."""
+def mutated(
+    draw: st.DrawFn, trees: list[Any], *, most: int = 4, among: st.SearchStrategy = values
+) -> Any:
+    """Return one of some trees after changes: nodes replaced, dropped, copied, nested, repeated.
+
+    `among` are the values that take the places of others.
+    """
     tree = copy.deepcopy(draw(st.sampled_from(trees)))
-    for edit in draw(st.lists(_EDIT, max_size=most)):
+    for edit in draw(st.lists(_edits(among), max_size=most)):
         tree = _edited(tree, edit)
     return tree
 

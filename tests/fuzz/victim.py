@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fuzz.runs import FOLDER
+
 ROOT = Path(__file__).parents[2]
 _START_SECONDS = 120
 _HANG_SECONDS = 45  # of the clock, on a machine that does other things too
@@ -52,11 +54,11 @@ class Victim:
     def __init__(self, target: str, limits: Limits, folder: Path, hang: float) -> None:
         self._target, self._limits, self._folder, self._hang = target, limits, folder, hang
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = folder / f"{target}.log"
+        self._log, self._data = folder / f"{target}.log", b""
 
     def attack(self, data: bytes) -> Outcome:
         """Return how `data` fares; raise `AssertionError` if the victim does what it may not."""
-        process = self._started()
+        process, self._data = self._started(), data
         process.stdin.write(struct.pack("<L", len(data)) + data)
         process.stdin.flush()
         answer = json.loads(self._line(process, self._hang))
@@ -68,8 +70,16 @@ class Victim:
         if answer["mib"] > allowed:
             problems.append(f"it takes {answer['mib']:.0f} MiB, {allowed:.0f} allowed")
         if problems:
+            problems.append(f"the input is kept in {self._kept(data)}")
             raise AssertionError("\n".join(problems))
         return Outcome(answer["said"], answer["seconds"], answer["mib"])
+
+    def _kept(self, data: bytes) -> Path:
+        """Keep an input that does harm, and return where: the last one is the smallest."""
+        FOLDER.mkdir(exist_ok=True)
+        path = FOLDER / f"{self._target}.input"
+        path.write_bytes(data)
+        return path
 
     def close(self) -> None:
         if self._process is not None:
@@ -113,7 +123,9 @@ class Victim:
         code = process.wait()
         self.close()
         log = self._log.read_text(errors="replace")[-3000:]
-        raise AssertionError(f"it {'hangs' if hangs else f'dies with {code}'}\n{log}")
+        raise AssertionError(
+            f"it {'hangs' if hangs else f'dies with {code}'}\n{log}\n{self._kept(self._data)}"
+        )
 
 
 @contextmanager
