@@ -14,11 +14,14 @@ from camfleet.audit import photographs, png
 from camfleet.audit.document import ClassCard, Group, Report, Sample
 from camfleet.audit.photographs import Photographs
 from camfleet.contract.messages import Thumbnail
+from camfleet.foreign import visible, without_secrets
 
 _SHOWN = 50  # classes with a card
 _FEW = 20  # up to so many classes show all their samples
 _SAMPLES = 4  # of a class otherwise
 _BUDGET = 1_600_000  # bytes of photographs in a page
+
+_INLINE = "data:image/"  # how a picture begins, which is long
 
 _BAR = Markup('<rect x="{}" y="{:.1f}" width="7" height="{:.1f}"><title>{}</title></rect>')
 _DRAWING = Markup('<svg width="{0}" height="60" viewBox="0 0 {0} 60" role="img">{1}</svg>')
@@ -79,17 +82,30 @@ class Pictures:
         return "data:image/jpeg;base64," + base64.b64encode(found).decode(), ""
 
 
-def render(report: Report, photos: Photographs) -> str:
-    """Return the page of a report, in HTML."""
-    environment = Environment(
+def environment() -> Environment:
+    """Return the templates' environment, in which every text is somebody else's."""
+    made = Environment(
         loader=PackageLoader("camfleet.audit"),
         autoescape=True,
+        finalize=_for_people,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["file_name"] = _file_name
-    template = environment.get_template("report.html")
+    made.filters["file_name"] = _file_name
+    return made
+
+
+def _for_people(value: Any) -> Any:
+    """Return a text so that all of its signs show, and no secrets of URLs; pages are passed on."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.startswith(_INLINE):
+        return value
+    return visible(without_secrets(value))
+
+
+def render(report: Report, photos: Photographs) -> str:
+    """Return the page of a report, in HTML."""
+    template = environment().get_template("report.html")
     style = (Path(__file__).parent / "templates" / "report.css").read_text("utf-8")
     most = max((len(group.classes) for one in report.models for group in one.groups), default=0)
     return template.render(
