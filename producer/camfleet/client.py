@@ -16,7 +16,6 @@ from camfleet.contract import messages
 from camfleet.contract.codec import decode
 from camfleet.contract.messages import ExplainRequest
 from camfleet.contract.targets import parse_inputs
-from camfleet.errors import UnknownJob
 from camfleet.interactive.answer import Answer
 from camfleet.interactive.inbox import Inbox
 from camfleet.interactive.register import Models
@@ -205,12 +204,8 @@ class Client:
         return Job(job_id, self.storage, self._ledger)
 
     def jobs(self) -> Iterator[Progress]:
-        """Yield the progress of every job that Redis knows, newest first."""
-        for job_id in self._ledger.jobs():
-            try:
-                yield self._ledger.progress(job_id)
-            except UnknownJob:  # it expired a moment ago
-                continue
+        """Yield the progress of every job that Redis knows, newest first; log a damaged one."""
+        return self._ledger.progress_of_all()
 
     def resume(self, job_id: str) -> Job:
         """Run what a job still lacks, as object storage knows it; Redis may be empty.

@@ -1,16 +1,23 @@
 """Whatever is forged in Redis is logged and dropped: one worker lives through all of it."""
 
+import json
 import os
-from contextlib import closing
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+from functools import partial
 
 import pytest
 import redis as redis_py
 
 from camfleet import Client
 from camfleet.broker import keys
+from camfleet.broker.app import close_app, make_app
+from camfleet.errors import CamfleetError
+from camfleet.settings import Settings
 from helpers import forged_messages as forged
 from helpers.databases import url_of
-from helpers.forged_messages import SECRET
+from helpers.forged_messages import SECRET, body, chunk, question
 from helpers.processes import Worker
 from helpers.samples import write_card, write_photos
 from helpers.waiting import wait_until
@@ -73,6 +80,10 @@ def own(environ, tmp_path_factory):
 @pytest.fixture(scope="module")
 def running(own):
     folder, environ = own
+    with closing(redis_py.Redis.from_url(environ["CAMFLEET_REDIS_URL"])) as redis:
+        for name, entry in forged.UNACKED.items():  # kombu looks at the start, then rarely
+            redis.hset("unacked", name, entry)
+        redis.zadd("unacked_index", dict.fromkeys([*forged.UNACKED, "without a message"], 1))
     with closing(Worker(environ, folder)) as worker, Client.from_environ(environ) as client:
         worker.ready()
         (photo,) = write_photos(folder, 1)
@@ -90,6 +101,16 @@ def forge(running):
     running.said()
 
 
+@contextmanager
+def closing_app(own):
+    """Give the Celery application of `celery inspect` and `celery control`."""
+    app = make_app(Settings.from_environ(own[1]), keep_results=False)
+    try:
+        yield app
+    finally:
+        close_app(app)
+
+
 @pytest.mark.parametrize(
     ("queue", "messages"),
     [(forged.QUESTIONS, forged.DROPPED_QUESTIONS), (forged.CHUNKS, forged.DROPPED_CHUNKS)],
@@ -103,3 +124,249 @@ def test_what_is_no_message_is_dropped_with_one_line_each(queue, messages, forge
         lines = forge.said().splitlines()
         assert len(lines) == 1, (name, lines)
         assert len(lines[0]) < 500, name
+
+
+def test_a_chunk_of_nothing_is_refused_and_gone(forge):
+    for name, ref in forged.REFUSED_CHUNKS.items():
+        forge.push(forged.CHUNKS, chunk(ref))
+        wait_until(lambda: "chunk refused" in forge.worker.said()[forge._since :], 20)
+        wait_until(lambda: not forge.left(), 20)
+        assert forge.said().count(" ERROR ") == 1, name
+    assert forge.redis.zcard(keys.LEASES) == 0
+
+
+def test_a_request_that_makes_no_sense_is_answered_with_what_is_wrong(forge):
+    for name, request in forged.ANSWERED.items():
+        for task in ("camfleet.explain", "camfleet.check", "camfleet.probe"):
+            forge.redis.delete(keys.answer("forged"))
+            forge.push(
+                forged.QUESTIONS, question(body(words={"request": request}), headers__task=task)
+            )
+            kept = wait_until(lambda: forge.redis.get(keys.answer("forged")), 20)
+            assert json.loads(kept)["result"]["error"]["code"] == "invalid_request", name
+
+
+def test_two_messages_of_one_tag_are_two(forge):
+    forge.push(forged.CHUNKS, chunk(), chunk())
+    wait_until(lambda: forge.worker.said()[forge._since :].count("chunk refused") == 2, 20)
+
+
+@pytest.mark.parametrize("key", ["a list", "junk", "another answer"])
+def test_what_lies_in_the_place_of_an_answer_doesnt_keep_the_worker(key, forge):
+    place = keys.answer("forged")
+    forge.redis.delete(place)
+    if key == "a list":
+        forge.redis.lpush(place, "x")
+    else:
+        forge.redis.set(place, {"junk": b"\xff{", "another answer": b"[]"}[key])
+    forge.push(forged.QUESTIONS, question())
+    wait_until(
+        lambda: forge.redis.type(place) == b"string" and b"SUCC" in forge.redis.get(place), 20
+    )
+
+
+def test_what_is_no_command_is_dropped_with_one_line_each(forge):
+    for name, message in forged.DROPPED_COMMANDS.items():
+        if not message:  # kombu reads nothing of an empty one
+            continue
+        forge.publish(message)
+        wait_until(lambda: "command is dropped" in forge.worker.said()[forge._since :], 20)
+        assert len(forge.said().splitlines()) == 1, name
+
+
+def test_commands_that_only_look_are_answered_and_those_that_change_a_worker_refused(forge, own):
+    with closing_app(own) as app:
+        inspect = app.control.inspect(timeout=10, limit=1)
+        for name in ("ping", "stats", "active", "reserved", "registered", "active_queues", "conf"):
+            (answer,) = getattr(inspect, name)().values()
+            assert "error" not in answer, name
+        (queues,) = inspect.active_queues().values()
+        assert {queue["name"] for queue in queues} == set(keys.QUEUES)
+        for name, words in forged.REFUSED_COMMANDS.items():
+            (answer,) = app.control.broadcast(
+                name, arguments=words, reply=True, timeout=10, limit=1
+            )
+            ((_, reply),) = answer.items()
+            assert "only commands that look" in reply["error"], name
+    forge.answers()
+    assert forge.said().count("is refused") == len(forged.REFUSED_COMMANDS)
+    asked = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "camfleet_worker", "inspect", "ping", "-t", "10"],
+        env=own[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "1 node online" in asked.stdout
+
+
+def test_what_cannot_be_restored_is_dropped(running):
+    wait_until(lambda: not running.redis.exists("unacked", "unacked_index"), 20)
+    start = running.worker.said().partition("Task camfleet.check")[0]
+    assert start.count("an unacknowledged message is dropped") == len(forged.UNACKED) - 1
+    assert start.count("a message is dropped") == 1, "the one that could be put back"
+    assert SECRET not in start
+
+
+@pytest.mark.parametrize("key", keys.FIXED)
+def test_a_key_of_a_wrong_type_is_deleted_and_all_goes_on(key, forge):
+    forge.redis.delete(key)
+    if keys.FIXED[key] == "string":
+        forge.redis.lpush(key, "x")
+    else:
+        forge.redis.set(key, SECRET)
+    wait_until(lambda: forge.redis.type(key) in (b"none", keys.FIXED[key].encode()), 30)
+    forge.answers()
+    name = key.partition("\x06")[0]
+    assert name in forge.said() or keys.FIXED[key] == "string"
+
+
+LOCKS = [keys.REAPER, keys.SWEEPER, keys.RESCUER]
+
+
+@pytest.mark.parametrize("lasts", [None, 10**9])
+def test_a_turn_that_nobody_has_ends(lasts, forge):
+    for key in LOCKS:
+        forge.redis.set(key, "x", ex=lasts)
+    wait_until(lambda: all(forge.redis.pttl(key) < 60_000 for key in LOCKS), 30)
+    wait_until(lambda: all(forge.redis.get(key) != b"x" for key in LOCKS), 30)
+
+
+def test_leases_and_requests_of_nothing_are_dropped(forge):
+    junk = [SECRET, b"\xff", "{}", "[]", "null", forged.nested(100_000), json.dumps(forged.REF)]
+    forge.redis.zadd(keys.LEASES, dict.fromkeys(junk, 1))
+    forge.redis.zadd(keys.LEASES, {"in ages": 4e12})
+    plain = {"id": "h", "task": "camfleet.explain", "request": {}, "queue": "", "attempt": 1}
+    held = {
+        "no JSON": SECRET,
+        "bytes": b"\xff",
+        "a list": "[]",
+        "deep": forged.nested(100_000),
+        "another id": json.dumps(plain),
+        "another task": json.dumps({**plain, "id": "another task", "task": "os.system"}),
+        "another queue": json.dumps({**plain, "id": "another queue", "queue": keys.LEASES}),
+        "no attempt": json.dumps({**plain, "id": "no attempt", "attempt": -1}),
+        "too-deep": json.dumps(
+            {**plain, "id": "too-deep", "request": json.loads(forged.nested(9))}
+        ),
+    }
+    for name, text in held.items():
+        forge.redis.hset(keys.HELD_REQUESTS, name, text)
+    forge.redis.zadd(keys.REQUESTS, dict.fromkeys([*held, "without a message"], 1))
+    wait_until(lambda: not forge.redis.zcard(keys.LEASES), 30)
+    wait_until(lambda: not forge.redis.hlen(keys.HELD_REQUESTS), 30)
+    wait_until(lambda: not forge.redis.zcard(keys.REQUESTS), 30)
+
+
+def test_callbacks_of_nothing_are_given_up(forge):
+    junk = ["no-such-job", b"\xff", "../../models", "a b", "", "x" * 10_000]
+    forge.redis.zadd(keys.CALLBACKS, dict.fromkeys(junk, 1))
+    wait_until(lambda: not forge.redis.zcard(keys.CALLBACKS), 30)
+    assert forge.worker.code is None
+    forge._since = len(forge.worker.said())  # they are named
+
+
+JOB_KEYS = ("", ":done", ":events", ":working", ":codes", ":attempts")
+
+
+def spoilt(redis, job_id):
+    """Yield a job's keys spoilt in one way after the other, with a word for each."""
+    good = {name: redis.dump(f"camfleet:job:{{{job_id}}}{name}") for name in JOB_KEYS}
+    for name in JOB_KEYS:
+        key = f"camfleet:job:{{{job_id}}}{name}"
+        for kind in ("string", "list"):
+            redis.delete(key)
+            redis.set(key, SECRET) if kind == "string" else redis.lpush(key, SECRET)
+            yield f"{name or 'hash'} as {kind}"
+        restore(redis, key, good[name])
+    key = f"camfleet:job:{{{job_id}}}"
+    for field in ("total", "chunks", "ok", "chunks_done", "before", "retry", "created_at"):
+        for value in ("", "nan", "-1", "1e400", b"\xff", "9" * 5000):
+            redis.hset(key, field, value)
+            yield f"{field} {value!r:.20}"
+        redis.hdel(key, field)
+        yield f"no {field}"
+        restore(redis, key, good[""])
+    redis.xadd(f"{key}:events", {b"\xff": b"\xff", "done": "x", "failed": "x", "chunk": "x"})
+    yield "an event"
+    redis.hset(f"{key}:codes", "x", "y")
+    yield "a code"
+    redis.hset(f"{key}:working", "x", "y")
+    yield "work"
+
+
+def refusal(ask):
+    """Return what camfleet says against doing something; no other error may come."""
+    try:
+        ask()
+    except CamfleetError as error:
+        return str(error)
+    return ""
+
+
+def restore(redis, key, dumped):
+    redis.delete(key)
+    if dumped:
+        redis.restore(key, 0, dumped)
+
+
+def test_whatever_redis_holds_of_a_job_producers_get_one_line_and_workers_go_on(forge):
+    job = forge.client.submit([forge.photo], models="patches")
+    assert job.wait(timeout=60).complete
+    other = forge.client.submit([forge.photo], models="patches")
+    assert other.wait(timeout=60).complete
+    commands = {
+        "status": job.status,
+        "watch": lambda: list(job.watch(timeout=0.1)),
+        "first_failures": job.first_failures,
+        "chunks_left": job.chunks_left,
+        "cancel": job.cancel,
+        "verify": job.verify,
+    }
+    for case in spoilt(forge.redis, job.id):
+        for name, ask in commands.items():
+            assert "\n" not in refusal(ask), (case, name)
+        assert other.id in {progress.job_id for progress in forge.client.jobs()}, case
+        forge.push(forged.CHUNKS, chunk({**forged.REF, "job_id": job.id}))
+    wait_until(lambda: not forge.left(), 60)
+    forge.answers()
+    assert forge.client.resume(job.id).wait(timeout=60).complete
+    assert job.verify().passed
+
+
+def test_ids_of_no_job_are_passed_over(forge):
+    before = [progress.job_id for progress in forge.client.jobs()]
+    forge.redis.zadd(keys.JOBS, {b"\xff": 1, "": 2, "../..": 3, "x" * 10_000: 4, "%d": 5})
+    assert [progress.job_id for progress in forge.client.jobs()] == before
+    wait_until(lambda: forge.redis.zcard(keys.JOBS) == len(before), 30)
+
+
+def test_heartbeats_of_nobody_are_passed_over(forge):
+    mine = wait_until(forge.client.workers, 20)
+    forge.redis.lpush(keys.worker("list"), "x")
+    junk = [SECRET, b"\xff", "{}", "[]", "null", forged.nested(100_000), '{"name": 5}']
+    for number, text in enumerate(junk):
+        forge.redis.set(keys.worker(f"forged{number}"), text, ex=60)
+        forge.redis.set(keys.about(mine[0].name), text, ex=60)
+        assert [worker.name for worker in forge.client.workers()] == [mine[0].name]
+    for key in forge.redis.keys(keys.worker("*")):
+        forge.redis.delete(key)
+
+
+def test_a_forged_answer_is_an_error_and_the_next_one_arrives(forge):
+    junk = [SECRET, b"\xff", "[]", '{"status": 5}', forged.nested(100_000)]
+    forms = ["null", "[]", '{"results": 5, "error": null}', f'"{SECRET}"', forged.nested(500)]
+    junk += [f'{{"status": "SUCCESS", "result": {form}}}' for form in forms]
+    junk += ['{"status": "FAILURE", "result": [1]}', '{"status": "REVOKED"}']
+    for text in junk:
+        answer = forge.client.explain(forge.photo, model="patches")
+        forge.redis.set(keys.answer(answer.id), text)
+        forge.redis.publish(keys.answer(answer.id), text)
+        assert "within" not in refusal(partial(answer.result, timeout=ANSWERED)), text[:50]
+
+
+def test_a_claim_that_no_producer_holds_is_taken(forge):
+    forge.redis.set(keys.claim("claimed"), "x")
+    job = forge.client.submit([forge.photo], models="patches", job_id="claimed")
+    assert job.wait(timeout=60).complete

@@ -246,7 +246,7 @@ class Fleet(RuleBasedStateMachine):
         assert progress.failed == ends.total()
         assert progress.done <= progress.total == TOTAL
         assert progress.chunks_done == len(self.counted)
-        assert self.ledger.not_done(self.id) == sorted(set(range(CHUNKS)) - self.counted)
+        assert self.ledger.not_done(self.record) == sorted(set(range(CHUNKS)) - self.counted)
         assert progress.complete is self.complete
         assert (progress.state == "cancelled") is (self.cancelled and not self.complete)
 

@@ -9,7 +9,7 @@ from redis import exceptions
 
 from camfleet.broker.errors import broker_errors
 from camfleet.broker.redis import Redis, redis_client
-from camfleet.errors import BrokerUnavailable
+from camfleet.errors import BrokerDamaged, BrokerUnavailable
 from camfleet.settings import Settings
 from helpers.databases import on_database
 
@@ -37,7 +37,7 @@ def redis(own, raw):
 
 @contextmanager
 def refused():
-    with pytest.raises(BrokerUnavailable, match=r"refuses a command: .*WRONGTYPE"):
+    with pytest.raises(BrokerDamaged, match=r"holds what camfleet didn't write.*WRONGTYPE"):
         yield
 
 
@@ -68,6 +68,13 @@ def test_what_redis_refuses_is_translated_wherever_it_is_asked(redis, raw):
     with refused(), redis.pipeline() as pipe:
         redis.script("note_once").queue(pipe, ["text"], ["field", 1])
         pipe.execute()
+    with pytest.raises(BrokerUnavailable, match="refuses a command: .*wrong number"):
+        redis.run("HGET", "text")
+
+
+def test_what_is_not_utf8_is_read_all_the_same(redis, raw):
+    raw.set("text", b"a\xff")
+    assert redis.run("GET", "text") == "a\ufffd"
 
 
 def test_a_server_that_is_away_is_named_with_its_setting():

@@ -17,6 +17,7 @@ from helpers.databases import on_database
 from helpers.waiting import wait_until
 
 DATABASE = "13"
+QUEUE = "camfleet.interactive"
 
 
 def held(name, attempt=1):
@@ -24,7 +25,7 @@ def held(name, attempt=1):
         id=name,
         task="camfleet.explain",
         request={"request": {"n": name}},
-        queue="q",
+        queue=QUEUE,
         attempt=attempt,
     )
 
@@ -127,15 +128,15 @@ def test_a_message_that_got_lost_on_its_way_is_sent_again_and_one_that_waits_is_
     _, sent, _ = holder
     with closing(redis_client(own)) as redis:
         for number in range(1500):
-            redis.lpush("q", f'{{"headers": {{"id": "other{number}"}}}}')
-        redis.rpush("q", '{"headers": {"id": "waiting"}}')
+            redis.lpush(QUEUE, f'{{"headers": {{"id": "other{number}"}}}}')
+        redis.rpush(QUEUE, '{"headers": {"id": "waiting"}}')
         redis.set(keys.answer("answered"), "{}")
         for name in ("waiting", "answered", "lost"):
             requests.hold(held(name, attempt=0))
         wait_until(lambda: sent, 20)
         wait_until(lambda: not redis.hexists(keys.HELD_REQUESTS, "answered"), 20)
         assert {request.id for request in sent} == {"lost"}
-        redis.rpop("q")
+        redis.rpop(QUEUE)
         wait_until(lambda: "waiting" in {request.id for request in sent}, 20)
 
 

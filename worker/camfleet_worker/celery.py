@@ -103,7 +103,14 @@ class _Broker:
 
     def store_answer(self, request_id: str, answer: dict[str, Any]) -> None:
         with broker_errors(settings):
-            app.backend.store_result(request_id, answer, SUCCESS)
+            try:
+                app.backend.store_result(request_id, answer, SUCCESS)
+            except Exception:
+                # Celery reads what lies there before it writes, and that may be anything.
+                if not app.backend.client.delete(app.backend.get_key_for_task(request_id)):
+                    raise
+                logger.error("what lay in the place of answer %s is deleted", request_id)  # noqa: TRY400
+                app.backend.store_result(request_id, answer, SUCCESS)
 
 
 tasks.register(app, services)

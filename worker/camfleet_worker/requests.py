@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from camfleet.broker.requests import LEASE_SECONDS, LOOK_SECONDS, HeldRequest, Requests
-from camfleet.errors import ServiceError
+from camfleet.errors import CamfleetError
 from camfleet_worker.process.periodic import Periodic
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class RequestHolder:
         """Return whether an answer is there; without Redis it's none that could be seen."""
         try:
             return self._requests.is_answered(request_id)
-        except ServiceError:
+        except CamfleetError:
             return False
 
     def close(self) -> None:
@@ -92,5 +92,5 @@ class RequestHolder:
     def _try(self, what: str, request_id: str, work: Callable[[], Any]) -> None:
         try:
             work()
-        except ServiceError as error:
+        except CamfleetError as error:
             logger.warning("can't %s request %s: %s", what, request_id, error)

@@ -47,7 +47,7 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
         except WorkerStops as error:
             raise Reject("the worker stops", requeue=True) from error
         except CallerError as error:
-            logger.error("chunk refused: %s (%s); message %r", error, error.code, message)  # noqa: TRY400
+            logger.error("chunk refused: %s (%s)", error, error.code)  # noqa: TRY400
 
 
 def refusal(task: str, error: CamfleetError) -> dict[str, Any]:

@@ -8,12 +8,18 @@ effect only if nobody else took it meanwhile and the job didn't end anew.
 The field `callback` of the job's hash in the ledger says how it went.
 """
 
+import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from camfleet.broker import keys
 from camfleet.broker.redis import Redis
+from camfleet.contract.records import JOB_ID
+from camfleet.errors import JobDamaged
 from camfleet.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
 
@@ -53,8 +59,13 @@ class Callbacks:
 
     def take(self) -> HeldCallback | None:
         """Take the callback that is due longest, for the time of a lease."""
-        found = self._take([keys.CALLBACKS], [self._seconds])
-        return HeldCallback(*found) if found else None
+        while found := self._take([keys.CALLBACKS], [self._seconds]):
+            job_id, mark = found
+            if JOB_ID.fullmatch(job_id):
+                return HeldCallback(job_id, mark)
+            logger.error("a callback in Redis is no job's, and is dropped")
+            self._redis.run("ZREMRANGEBYSCORE", keys.CALLBACKS, mark, mark)
+        return None
 
     def renew(self, held: HeldCallback) -> HeldCallback | None:
         """Restart the lease; return None if somebody else has the callback by now."""
@@ -66,9 +77,15 @@ class Callbacks:
         finished, cancelled = self._redis.run(
             "HMGET", keys.job(job_id), "finished_at", "cancelled_at"
         )
-        if finished:
-            return Ending(job_id, "complete", float(finished))
-        return Ending(job_id, "cancelled", float(cancelled)) if cancelled else None
+        at = finished or cancelled
+        if not at:
+            return None
+        try:
+            moment = float(at)
+            datetime.fromtimestamp(moment, UTC)  # as the callback will say it
+        except (OverflowError, OSError, ValueError) as error:
+            raise JobDamaged(f"Redis doesn't say when job {job_id} ended: {error}") from error
+        return Ending(job_id, "complete" if finished else "cancelled", moment)
 
     def count_failure(self, ending: Ending) -> int:
         """Count a failed attempt; return how many there were, 0 if the job is gone."""

@@ -33,6 +33,9 @@ class HeldClaim(Claim):
 def hold_claim(redis: Redis, job_id: str) -> Iterator[Claim]:
     """Wait until no other producer works on a job, and keep others out of it for a block."""
     lock = redis.lock(keys.claim(job_id), _SECONDS)
+    if redis.run("PTTL", keys.claim(job_id)) == -1:  # ours expire
+        logger.warning("what claims job %s in Redis is no producer, and is deleted", job_id)
+        redis.run("DEL", keys.claim(job_id))
     if not lock.acquire(wait=False):
         logger.warning("another producer is at job %s; waiting for it", job_id)
         lock.acquire(wait=True)

@@ -1,12 +1,13 @@
 """What the exceptions of redis-py, kombu and Celery mean, in camfleet's errors."""
 
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
 from camfleet import addresses
-from camfleet.errors import BrokerUnavailable, CamfleetError
+from camfleet.errors import BrokerDamaged, BrokerUnavailable, CamfleetError
 from camfleet.settings import Settings
 
 _REASONS = {  # by redis-py's class; the first of an error's own that is here counts
@@ -25,14 +26,18 @@ _REASONS = {  # by redis-py's class; the first of an error's own that is here co
     "Exception": "no Redis at {place} ({error}); is it running{tls}, and is CAMFLEET_REDIS_URL "
     "right?",
 }
+# What Redis says of values that camfleet can't have written. To wait wouldn't help.
+_DAMAGE = re.compile(r"WRONGTYPE|not an integer|not a valid float|attempt to [a-z]+ ")
+_LONGEST = 300  # characters of such an error, which may quote a whole command
 _LIBRARIES = {"amqp", "celery", "kombu", "redis", "socket", "ssl", "vine"}
-_BREAKDOWNS = (AttributeError, IndexError, KeyError, OSError, RuntimeError, ValueError)
+_BREAKDOWNS = (AttributeError, IndexError, KeyError, OSError, RuntimeError, TypeError, ValueError)
 
 
 @contextmanager
 def broker_errors(settings: Settings) -> Iterator[None]:
     """Translate what redis-py, kombu and Celery raise into `BrokerUnavailable`.
 
+    `BrokerDamaged`: what lies in Redis has another type or form than camfleet writes.
     While Redis fails over they also break down inside, with an `AttributeError` of a connection
     that is None, or a `RuntimeError`. Such an error counts only if it came out of them.
     """
@@ -44,6 +49,11 @@ def broker_errors(settings: Settings) -> Iterator[None]:
     except CamfleetError:
         raise
     except (RedisError, OperationalError, BatchPublishError) as error:
+        if _is_damage(error):
+            raise BrokerDamaged(
+                f"Redis at {addresses.name_of(settings.redis_url)} holds what camfleet didn't "
+                f"write there: {str(error)[:_LONGEST]}"
+            ) from error
         raise unavailable(settings.redis_url, error) from error
     except _BREAKDOWNS as error:
         if not _is_from_libraries(error.__traceback__):
@@ -68,6 +78,14 @@ def is_refusal(error: BrokerUnavailable) -> bool:
     return error.__cause__ is not None and isinstance(
         _cause(error.__cause__), ssl.SSLCertVerificationError | AuthenticationError
     )
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Return whether Redis refuses a command because of what lies there."""
+    from redis.exceptions import ResponseError
+
+    cause = _cause(error)
+    return isinstance(cause, ResponseError) and _DAMAGE.search(str(cause)) is not None
 
 
 def _cause(error: BaseException) -> BaseException:

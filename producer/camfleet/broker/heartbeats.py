@@ -5,6 +5,7 @@ refuses unknown fields: it must never change. Whatever came later is in the one 
 whose readers ignore what they don't know.
 """
 
+import logging
 import socket
 
 import msgspec
@@ -13,7 +14,10 @@ from msgspec.structs import asdict
 from camfleet.broker import keys
 from camfleet.broker.redis import Redis
 from camfleet.contract.codec import Wire, decode_json, encode_json
+from camfleet.errors import InvalidRequest
 from camfleet.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 3.0
 _KEPT_SECONDS = 15
@@ -66,7 +70,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     is full, None if nothing does. `file_roots` are the folders that it reads images from,
     `s3_roots` the buckets and prefixes besides the settings' bucket, `signs_callbacks` says whether
     it has a secret to sign them with, `unconfined` what its kernel doesn't allow of the confinement
-    in which it loads models: None where it doesn't say.
+    in which it loads models, and what its Python lacks: None where it doesn't say.
     """
 
     version: str | None = None
@@ -118,7 +122,8 @@ class Heartbeats:
             return []
         texts = self._redis.run("MGET", *found, *map(keys.about, names))
         pairs = zip(texts[: len(names)], texts[len(names) :], strict=True)
-        return [_merge(document, about) for document, about in pairs if document]
+        read = (_merge(document, about) for document, about in pairs if document)
+        return [state for state in read if state]
 
     def close(self) -> None:
         self._redis.close()
@@ -132,8 +137,13 @@ def of_host(workers: list[WorkerState], host: str | None = None) -> list[WorkerS
     ]
 
 
-def _merge(document: str, about: str | None) -> WorkerState:
-    state = decode_json(document.encode(), HeartbeatDocument)
+def _merge(document: str, about: str | None) -> WorkerState | None:
+    """Return a worker's state, None where the document is no worker's."""
+    try:
+        state = decode_json(document.encode(), HeartbeatDocument)
+    except (InvalidRequest, RecursionError) as error:
+        logger.warning("a heartbeat in Redis is no worker's: %s", error)
+        return None
     beside = _read_about(about)
     return WorkerState(
         **asdict(state),
@@ -151,5 +161,5 @@ def _read_about(text: str | None) -> _About:
     """Decode the second document; one that is missing or makes no sense says nothing."""
     try:
         return msgspec.json.decode(text or "{}", type=_About)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return _About()

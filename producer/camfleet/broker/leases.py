@@ -11,14 +11,17 @@ blamed at the second death only, and never while the worker that had it in work 
 that was paused, or cut off from Redis for longer than its lease, is not dead.
 """
 
+import logging
 import re
 
 from camfleet.broker import keys
 from camfleet.broker.redis import Redis
 from camfleet.contract.codec import decode_json, encode_json
 from camfleet.contract.records import ChunkRef
-from camfleet.errors import BrokerUnavailable
+from camfleet.errors import BrokerUnavailable, InvalidRequest
 from camfleet.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 BLAMED_AT = 2  # deaths of a worker with the image in work
 _FAR = 600.0  # seconds: no lease is longer, but one from before the clock was set back may look so
@@ -45,6 +48,7 @@ class Leases:
         self._give_back = self._redis.script("lease_give_back")
         self._drop = self._redis.script("lease_drop")
         self._overdue = self._redis.script("lease_overdue")
+        self._take_turn = self._redis.script("take_turn")
         self._mark = self._redis.script("lease_mark")
 
     def take(self, ref: ChunkRef) -> int:
@@ -82,7 +86,7 @@ class Leases:
         They are offered again until they are dropped or taken.
         """
         members = self._overdue([keys.LEASES, keys.REAPER], [int(self._seconds * 500), self._far])
-        return [_parse(member) for member in members]
+        return [ref for member in members if (ref := self._read(member))]
 
     def settle(self, ref: ChunkRef) -> bool:
         """Note how the attempt ended whose lease ran out; return whether its worker is dead.
@@ -105,7 +109,7 @@ class Leases:
 
     def is_sweeper(self) -> bool:
         """Return whether the caller is to sweep now: one caller per lease's time is."""
-        return bool(self._redis.run("SET", keys.SWEEPER, 1, "PX", int(self._seconds * 1000), "NX"))
+        return bool(self._take_turn([keys.SWEEPER], [int(self._seconds * 1000)]))
 
     def is_settling(self, seconds: float) -> bool:
         """Return whether Redis started so recently that living workers may not be back yet."""
@@ -119,10 +123,24 @@ class Leases:
     def killers(self, ref: ChunkRef) -> set[int]:
         """Return the images with which workers died in work, often enough to be blamed."""
         listed = self._redis.run("HGET", keys.attempts(ref.job_id), f"{_prefix(ref)}killers")
-        return {int(index) for index in (listed or "").split(",") if index}
+        found = (listed or "").split(",")
+        return {int(index) for index in found if index.isascii() and index.isdecimal()}
 
     def close(self) -> None:
         self._redis.close()
+
+    def _read(self, member: str) -> ChunkRef | None:
+        """Return the chunk that a lease is of; forget a lease of nothing."""
+        try:
+            ref = _parse(member)
+            reason = "" if _member(ref) == member else "it's spelt in another way"
+        except InvalidRequest as error:
+            reason = str(error)
+        if not reason:
+            return ref
+        logger.error("a lease in Redis is no chunk's, and is dropped: %s", reason)
+        self._redis.run("ZREM", keys.LEASES, member)
+        return None
 
     def _try_to_take(self, ref: ChunkRef) -> int:
         attempt: int = self._take(

@@ -4,8 +4,9 @@ Object storage is the truth (job record, manifest and results parts); the ledger
 of it that `status` and `watch` read.
 """
 
+import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -13,12 +14,15 @@ from camfleet.broker import keys
 from camfleet.broker.claims import hold_claim
 from camfleet.broker.progress import RATE_EVENTS, Progress, progress_of
 from camfleet.broker.redis import Redis
+from camfleet.broker.repair import delete_wrong_types
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
-from camfleet.errors import UnknownJob
+from camfleet.errors import BrokerDamaged, JobDamaged, UnknownJob
 from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.totals import Totals
 from camfleet.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _PAGE = 1000  # messages that Redis looks at in one go: some milliseconds
 _SUSPECTS = 100  # jobs whose messages are looked for at a time
@@ -41,6 +45,10 @@ class Ledger:
     def ping(self) -> None:
         """Return if Redis takes writes; raise `BrokerUnavailable` saying why it doesn't."""
         self._redis.run("SET", keys.PING, 1, "EX", 10)
+
+    def repair(self) -> None:
+        """Delete what has another type than all programs of camfleet expect."""
+        delete_wrong_types(self._redis.run)
 
     def close(self) -> None:
         self._redis.close()
@@ -114,6 +122,16 @@ class Ledger:
         found: list[str] = self._redis.run("ZREVRANGE", keys.JOBS, 0, -1)
         return found
 
+    def progress_of_all(self) -> Iterator[Progress]:
+        """Yield the progress of all jobs, newest first; of one that is damaged log that it is."""
+        for job_id in self.jobs():
+            try:
+                yield self.progress(job_id)
+            except JobDamaged as error:
+                logger.warning("%s", error)
+            except UnknownJob:  # it expired a moment ago
+                continue
+
     def note_work(self, job_id: str, chunk: int, explained: int) -> None:
         """Note how far a chunk is that isn't counted yet, for progress bars only."""
         working = keys.working(job_id)
@@ -137,11 +155,15 @@ class Ledger:
             done, latest = pipe.execute()
         if latest is None:
             raise _uncountable(job_id, chunk)
-        return bool(done) or int(latest) != retry
+        return bool(done) or latest != str(retry)
 
-    def not_done(self, job_id: str) -> list[int]:
-        """Return the numbers of the chunks that aren't counted."""
-        found: list[int] = self._not_done([keys.job(job_id), keys.done(job_id)], [])
+    def not_done(self, job: JobRecord) -> list[int]:
+        """Return the numbers of the chunks that aren't counted; raise `JobDamaged`."""
+        found: list[int] | None = self._not_done(
+            [keys.job(job.job_id), keys.done(job.job_id)], [job.chunks]
+        )
+        if found is None:
+            raise _damaged(job.job_id, ValueError(f"it has {job.chunks} chunks"))
         return found
 
     def stalled(self, seconds: float) -> list[str]:
@@ -178,26 +200,37 @@ class Ledger:
         return bool(first)
 
     def progress(self, job_id: str) -> Progress:
-        """Return how far the job is; raise `UnknownJob`."""
-        with self._redis.pipeline() as pipe:
-            pipe.hgetall(keys.job(job_id))
-            pipe.xrevrange(keys.events(job_id), count=RATE_EVENTS)
-            pipe.hvals(keys.working(job_id))
-            pipe.hgetall(keys.codes(job_id))
-            row, events, working, codes = pipe.execute()
+        """Return how far the job is; raise `UnknownJob`, or `JobDamaged` if nobody can tell."""
+        try:
+            with self._redis.pipeline() as pipe:
+                pipe.hgetall(keys.job(job_id))
+                pipe.xrevrange(keys.events(job_id), count=RATE_EVENTS)
+                pipe.hvals(keys.working(job_id))
+                pipe.hgetall(keys.codes(job_id))
+                row, events, working, codes = pipe.execute()
+        except BrokerDamaged as error:
+            raise _damaged(job_id, error) from error
         if "chunks" not in row:  # nothing, or what was being changed when Redis was emptied
             raise UnknownJob(
                 f"no job {job_id!r}: it was never submitted here, or it ended long ago"
             )
-        return progress_of(job_id, row, events, sum(map(int, working)), codes)
+        try:
+            return progress_of(job_id, row, events, sum(map(int, working)), codes)
+        except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
+            raise _damaged(job_id, error) from error
 
     def chunks_with_failures(self, job_id: str) -> list[int]:
         """Return chunks in which images failed, as far as the job's latest events tell."""
         with self._redis.pipeline() as pipe:
             pipe.xrange(keys.events(job_id))
             (events,) = pipe.execute()
-        failed = (fields for _, fields in events if int(fields.get("failed", 0)) > 0)
-        return list(dict.fromkeys(int(fields["chunk"]) for fields in failed))
+        failed = (
+            int(fields["chunk"])
+            for _, fields in events
+            if _is_number(fields.get("failed")) and _is_number(fields.get("chunk"))
+            if int(fields["failed"]) > 0
+        )
+        return list(dict.fromkeys(failed))
 
     def claim(self, job_id: str) -> AbstractContextManager[Claim]:
         """Keep other producers out of a job for a block; wait while one works on it.
@@ -236,6 +269,17 @@ def _bits(numbers: Sequence[int]) -> bytes:
     for number in numbers:
         made[number // 8] |= 0x80 >> number % 8
     return bytes(made)
+
+
+def _is_number(text: str | None) -> bool:
+    return text is not None and text.isascii() and text.isdecimal()
+
+
+def _damaged(job_id: str, error: Exception) -> JobDamaged:
+    return JobDamaged(
+        f"what Redis holds of job {job_id!r} isn't what camfleet wrote there "
+        f"({type(error).__name__}: {str(error)[:200]}): camfleet resume writes it anew"
+    )
 
 
 def _uncountable(job_id: str, chunk: int) -> UnknownJob:

@@ -139,6 +139,7 @@ def redis_client(settings: Settings, timeout: float | None = None, name: str | N
         settings.redis_url,
         health_check_interval=HEALTH_CHECK_SECONDS,
         decode_responses=True,
+        encoding_errors="replace",  # of what somebody else wrote; ours is all UTF-8
         client_name=name,
         **options,
         **_transport_options(settings),

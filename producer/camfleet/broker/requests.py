@@ -8,17 +8,23 @@ the same as it sends a message: Redis may die after it has handed one out, and b
 it.
 """
 
-from typing import Any
+import logging
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from camfleet.broker import keys
 from camfleet.broker.redis import Redis
+from camfleet.contract.messages import QUESTION_TASKS, Plain
 from camfleet.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 6.0
 LOOK_SECONDS = 2.0
 SENT_SECONDS = 10.0  # after which a message that nobody has taken is looked for
+_LONGEST = 200  # characters of an error
 _PAGE = 1000  # messages that Redis looks at in one go
 ATTEMPT_HEADER = "camfleet_attempt"  # of a message that is sent again: which attempt it is
 
@@ -31,11 +37,11 @@ class HeldRequest(msgspec.Struct, frozen=True, kw_only=True):
     Fields may be added: readers ignore those that they don't know.
     """
 
-    id: str
+    id: Annotated[str, Meta(pattern=r"^[!-~]{1,200}$")]
     task: str
-    request: dict[str, Any]  # the keywords of the task
+    request: dict[str, Plain]  # the keywords of the task
     queue: str
-    attempt: int
+    attempt: Annotated[int, Meta(ge=0, lt=1000)]
     waits: bool = False
 
 
@@ -78,7 +84,8 @@ class Requests:
             [keys.REQUESTS, keys.HELD_REQUESTS, keys.RESCUER],
             [int(LOOK_SECONDS * 900), 10 * self._seconds],
         )
-        return [msgspec.json.decode(text, type=HeldRequest) for text in texts]
+        pairs = zip(texts[::2], texts[1::2], strict=True)
+        return [held for request_id, text in pairs if (held := self._read(request_id, text))]
 
     def is_answered(self, request_id: str) -> bool:
         return bool(self._redis.run("EXISTS", keys.answer(request_id)))
@@ -92,6 +99,21 @@ class Requests:
                 return True
             first += read
         return False
+
+    def _read(self, request_id: str, text: str) -> HeldRequest | None:
+        """Return a request; forget what is none, which would be sent to workers for ever."""
+        try:
+            held = msgspec.json.decode(text, type=HeldRequest)
+        except (msgspec.DecodeError, RecursionError) as error:
+            reason = str(error)[:_LONGEST]
+        else:
+            known = held.task in QUESTION_TASKS and held.queue in ("", *keys.QUEUES)
+            if known and held.id == request_id:
+                return held
+            reason = "it's for no queue and task of camfleet's"
+        logger.error("a request in Redis is no producer's, and is dropped: %s", reason)
+        self.release(request_id)
+        return None
 
     def close(self) -> None:
         self._redis.close()

@@ -247,5 +247,10 @@ def _final(text: str | None) -> Kept | None:
     """Return a task's answer if it has ended."""
     if text is None:
         return None
-    kept = msgspec.json.decode(text, type=Kept)
+    try:
+        kept = msgspec.json.decode(text, type=Kept)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Kept(
+            status="FAILURE", result={"exc_type": "ForgedAnswer", "exc_message": str(error)}
+        )
     return kept if kept.status in ("SUCCESS", "FAILURE", "REVOKED") else None

@@ -13,7 +13,7 @@ from camfleet.broker.ledger import Ledger
 from camfleet.broker.progress import Progress
 from camfleet.contract.records import JobRecord, LeftOut
 from camfleet.contract.results import Result
-from camfleet.errors import BrokerUnavailable, UnknownJob
+from camfleet.errors import BrokerUnavailable, JobDamaged, UnknownJob
 from camfleet.jobs.recovery import Verification, verify
 from camfleet.jobstore.records import read_left_out, read_record
 from camfleet.storage.storage import Storage
@@ -45,6 +45,9 @@ class Job:
         """Return the exact totals so far; raise `UnknownJob`."""
         try:
             return self._ledger.progress(self.id)
+        except JobDamaged:
+            self.record()  # which says so if storage doesn't know the job either
+            raise
         except UnknownJob as error:
             self.record()  # which knows more about an interrupted submit
             raise UnknownJob(
@@ -94,7 +97,7 @@ class Job:
 
     def chunks_left(self) -> list[int]:
         """Return the numbers of the chunks that aren't counted yet."""
-        return self._ledger.not_done(self.id)
+        return self._ledger.not_done(self.record())
 
     def verify(self) -> Verification:
         """Read all parts again and report whether every image is there exactly once."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from camfleet.broker.heartbeats import ChunkState
 from camfleet.broker.leases import Leases
 from camfleet.contract.records import ChunkRef
-from camfleet.errors import ServiceError
+from camfleet.errors import CamfleetError
 from camfleet_worker.process.periodic import Periodic
 
 logger = logging.getLogger(__name__)
@@ -65,5 +65,5 @@ class LeaseRenewer:
     def _give_back(self, ref: ChunkRef) -> None:
         try:
             self._leases.give_back(ref)
-        except ServiceError as error:
+        except CamfleetError as error:
             logger.warning("%s: its lease will run out by itself: %s", ref, error)

@@ -47,6 +47,7 @@ class Reaper:
         settling = self._leases.is_settling(max(self._seconds, _SETTLING_SECONDS))
         away = time.monotonic() - self._looked > 2 * self._seconds
         self._looked = time.monotonic()
+        self._ledger.repair()
         if not settling and not away:
             for ref in self._leases.overdue():
                 self._put_back(ref)
@@ -77,7 +78,7 @@ class Reaper:
     def _resend(self, job_id: str) -> None:
         record = self._records.job(job_id)
         retry = self._ledger.progress(job_id).retry
-        missing = [record.chunk(number, retry) for number in self._ledger.not_done(job_id)]
+        missing = [record.chunk(number, retry) for number in self._ledger.not_done(record)]
         logger.warning("job %s: %d chunks have no message; sent again", job_id, len(missing))
         for ref in missing:
             self._publish(ref)

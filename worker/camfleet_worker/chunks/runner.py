@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 
 from camfleet.contract.records import ChunkRef, JobRecord
-from camfleet.errors import CallerError, ObjectDamaged, ServiceError
+from camfleet.errors import CallerError, CamfleetError, ObjectDamaged
 from camfleet.jobstore import parquet
 from camfleet.jobstore.results_parts import Outcome
 from camfleet_worker.chunks.explaining import ChunkExplainer
@@ -119,12 +119,12 @@ class ChunkRunner:
 
     def _check_cancelled(self, job_id: str) -> None:
         """Raise `JobCancelled` if Redis says so; without it the work goes on waiting."""
-        with suppress(ServiceError):
+        with suppress(CamfleetError):
             if self._stores.ledger.is_cancelled(job_id):
                 raise JobCancelled(f"job {job_id} is cancelled")
 
     def _uncount(self, ref: ChunkRef) -> None:
-        with suppress(ServiceError):
+        with suppress(CamfleetError):
             self._stores.leases.uncount(ref)
 
 

@@ -19,6 +19,7 @@ from camfleet_worker.process.envelope import ForgedMessage
 logger = logging.getLogger(__name__)
 
 _PIDBOX = ".celery.pidbox"
+_ANSWERS = ".reply.celery.pidbox"
 _BINDING = 3  # parts: routing key, pattern, queue
 # Remote control commands that only look, or make a worker send events. Whoever can write to Redis
 # could end workers with the others, let them forget queues, or revoke chunks for good.
@@ -76,8 +77,10 @@ class Channel(redis.Channel):
         return [binding for binding in found if len(binding) == _BINDING]
 
 
-def _deliver(transport: Any, message: Any, queue: str) -> None:
+def _deliver(transport: Any, message: Any, queue: str) -> Any:
     """Hand a message on, written anew; in the place of a transport's own method."""
+    if queue.endswith(_ANSWERS):  # this process has asked workers something
+        return virtual.Transport._deliver(transport, message, queue)  # type: ignore[no-untyped-call]  # noqa: SLF001
     if queue.endswith(_PIDBOX):
         clean = envelope.control_message(message, Panel.data)
     else:
@@ -89,6 +92,7 @@ def _deliver(transport: Any, message: Any, queue: str) -> None:
     except Exception:
         logger.exception("a message of %s broke its reception, and is dropped", queue)
         _drop(transport.channels, clean["properties"]["delivery_tag"])
+    return None
 
 
 def _drop(channels: Iterable[Any], tag: str) -> None:

@@ -6,18 +6,22 @@
 local time = redis.call('TIME')
 local now, found, leased = time[1] + time[2] / 1e6, {}, {}
 for _, lease in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-  leased[cjson.decode(lease).job_id] = true
+  local readable, ref = pcall(cjson.decode, lease)
+  if readable and type(ref) == 'table' and ref.job_id then leased[ref.job_id] = true end
 end
 for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   local key = ARGV[2]:gsub('%%', function() return job end)
-  local row = redis.call('HMGET', key, 'chunks', 'finished_at', 'cancelled_at', 'created_at')
+  local row = redis.pcall('HMGET', key, 'chunks', 'finished_at', 'cancelled_at', 'created_at')
+  if row.err then
+    row = {true, true}  -- another type: nobody can tell, until the job is resumed
+  end
   if not row[1] then
     redis.call('ZREM', KEYS[1], job)
   elseif not row[2] and not row[3] and not leased[job]
       and redis.call('EXISTS', (ARGV[3]:gsub('%%', function() return job end))) == 0 then
-    local last = redis.call('XREVRANGE', key .. ':events', '+', '-', 'COUNT', 1)[1]
+    local last = redis.pcall('XREVRANGE', key .. ':events', '+', '-', 'COUNT', 1)[1]
     local since = last and tonumber(last[1]:match('%d+')) / 1000 or tonumber(row[4])
-    if now - since > tonumber(ARGV[1]) then table.insert(found, job) end
+    if since and now - since > tonumber(ARGV[1]) then table.insert(found, job) end
   end
 end
 return found
