@@ -30,6 +30,8 @@ _BAND = 2**20  # pixels to convert at a time
 _ORIENTATION = 0x0112
 _EXIF_ITEM = re.compile(rb"(infe(?:.{8}|.{10}))Exif", re.DOTALL)  # of an AVIF
 _ANIMATED, _ALPHA = 0x02, 0x10  # flags of a WebP
+_LOSSLESS = (b"VP8L", b"ALPH")  # parts of a WebP
+_FEW = 2**16  # bytes of such parts, which may take a thousand times as many while they're decoded
 _AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
 _AS_RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 # Seconds of computing that a pixel takes at most, by format; a JPEG's are in its own module.
@@ -229,6 +231,8 @@ def _open_webp(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, An
     if animated:  # admits to alpha, since a frame may not fill its canvas
         data = data[:20] + bytes((data[20] | _ALPHA,)) + data[21:]
     with open_header(data, "WebP", max_pixels) as image:
+        is_odd = len(data) > _FEW and any(mark in data for mark in _LOSSLESS)
+        check_time(math.inf if is_odd else 0, seconds)
         _check_time(image, "WebP", seconds)
         check_exif(image)
         orientation = _orientation(image)
