@@ -29,8 +29,6 @@ class _Reader:
         self.place = 0
 
     def struct(self, depth: int) -> Struct:
-        if depth > _DEEPEST:
-            raise Malformed("structs are nested too deeply")
         fields: Struct = {}
         number = 0
         data = self._data
@@ -51,6 +49,8 @@ class _Reader:
             return self._number()
         if kind == 8:
             return self._text()
+        if depth > _DEEPEST:
+            raise Malformed("structs are nested too deeply")
         if kind == 12:
             return self.struct(depth + 1)
         if kind == 9:

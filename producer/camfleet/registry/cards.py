@@ -24,7 +24,7 @@ from camfleet.registry.model_files import check_model_file
 STORED_BYTES = 2**23  # of a card in storage, labels and all
 
 _MOST_PARTS = 32  # of a dotted key: tomllib's time grows with their square
-_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')[ \t]*+\.[ \t]*+"""
+_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.){0,64}+"|'[^'\n]{0,64}+')[ \t]*+\.[ \t]*+"""
 _PARTS = re.compile(rf"(?<![\w-])(?:{_PART}){{{_MOST_PARTS}}}")
 
 Id = Annotated[str, Meta(pattern=MODEL_ID)]
