@@ -1,0 +1,70 @@
+"""Images made to take long, sent to a real worker: nobody else waits for them."""
+
+import json
+import time
+
+import pytest
+
+from helpers import image_bombs as bombs
+from helpers.waiting import wait_until
+
+IN_TIME = 2.0  # seconds for an answer
+SLOWER = 5  # times, by which an answer may be late where the machine has too few cores
+
+
+@pytest.fixture(scope="module")
+def slow_images(folder):
+    """Write images of which each takes several seconds to decode."""
+    made = folder / "bombs"
+    made.mkdir()
+    jpeg, tiff = bombs.progressive(), bombs.deep_tiff(9000)
+    for number in range(6):
+        (made / f"{number}.jpg").write_bytes(jpeg)
+        (made / f"{number}.tif").write_bytes(tiff)
+    return sorted(made.iterdir())
+
+
+def states(run):
+    return json.loads(run("workers", "--json").stdout)
+
+
+def test_bombs_in_a_job_keep_nobody_waiting_and_end_with_the_job(
+    run, client, model, photos, slow_images
+):
+    def seconds():
+        begun = time.monotonic()
+        client.explain(photos[0], model="patches").result(timeout=60)
+        return time.monotonic() - begun
+
+    seconds()
+    usual = max(seconds() for _ in range(3))
+    job = client.submit([str(path) for path in slow_images], models=["patches"])
+    wait_until(lambda: any(state["chunks"] for state in states(run)), 30)
+    late = [seconds() for _ in range(10)]
+    assert max(late) < max(IN_TIME, SLOWER * usual), (usual, late)
+    assert not job.status().complete, "the bombs are too small for this machine"
+
+    health = run("health")
+    assert health.returncode == 0, health.stderr
+    (state,) = states(run)
+    assert state["chunks"], "it says that it's at work"
+    assert state["trouble"] is None
+
+    assert run("cancel", job.id).returncode == 0
+    wait_until(lambda: not any(state["chunks"] for state in states(run)), 10)
+    done = job.status().done
+    assert done < len(slow_images)
+    assert seconds() < max(IN_TIME, SLOWER * usual)
+
+
+def test_a_bomb_ends_as_a_failed_row_beside_others_that_dont(run, client, model, photos, folder):
+    mixed = folder / "mixed"
+    mixed.mkdir()
+    (mixed / "bomb.jpg").write_bytes(bombs.scans(bombs.progressive(256, 20), 1000))
+    (mixed / "odd.avif").write_bytes(bombs.avif(300))
+    job = client.submit([str(mixed), str(photos[0])], models=["patches"])
+    assert job.wait(timeout=120).failed == 1
+    rows = {row.image_uri.rpartition("/")[2]: row for row in job.results() if row.rank == 0}
+    assert rows["bomb.jpg"].error_code == "image_unreadable"
+    assert "it has more than 100 scans" in rows["bomb.jpg"].error_message
+    assert rows["odd.avif"].error_code is None
