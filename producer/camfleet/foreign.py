@@ -14,7 +14,8 @@ HIDDEN = "**"
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
-_USER = re.compile(r"((?<=:)[/\\]+|//)[^/\\?#\s]*@")
+# Behind a scheme a password may have spaces. No two starts read the same signs: that's linear.
+_USER = re.compile(r"((?<=:)//?(?!/)[^/?#\n]*|//[^/?#\s]*|(?<=:)\\+[^\\/?#\n]*)@")
 _USER_OF_URL = re.compile(r"//[^/?#]*@")
 _SERVER = re.compile(r"([a-z]*://|)(?:[^/?#]*@)?([^/?#]*).*", re.DOTALL | re.IGNORECASE)
 _PARAMETER = re.compile(r"([?&;#])([^=&;#?\s'\"<>]+)=([^&;#\s'\"<>]+)")
@@ -53,7 +54,7 @@ def without_secrets(text: str) -> str:
     that it's secret, looks like a key, or is a URL with such a parameter.
     """
     if "@" in text:
-        text = _USER.sub(rf"\1{HIDDEN}@", text)
+        text = _USER.sub(_hide_user, text)
     if "=" in text:
         text = _PARAMETER.sub(_hide_value, text)
     return _ENCODED.sub(_hide_value, text) if "%" in text else text
@@ -79,6 +80,11 @@ def _escaped(sign: str) -> str:
     return _SHORT.get(sign) or "".join(
         rf"\u{pair[place : place + 4]}" for place in range(0, len(pair), 4)
     )
+
+
+def _hide_user(found: re.Match[str]) -> str:
+    slashes = len(found[0]) - len(found[0].lstrip("/\\"))
+    return f"{found[0][:slashes]}{HIDDEN}@"
 
 
 def _hide_value(found: re.Match[str]) -> str:

@@ -1,6 +1,7 @@
 """Text of strangers: what is shown of it steers no terminal, and holds no secrets of URLs."""
 
 import json
+import time
 import unicodedata
 
 import pytest
@@ -48,6 +49,10 @@ def test_no_text_leaves_anything_to_a_terminal(text):
         f"https:\\\\user:{SECRET}@host",
         f"https:/user:{SECRET}@host",
         f"//user:{SECRET}@host/a.png",
+        f"https://user:pa ss {SECRET}@host/a.png",
+        f"https://user:pa\\ss{SECRET}@host/a.png",
+        f"https://user:pa'ss\"{SECRET}@host/a.png",
+        f"https:////user:{SECRET}@host/a.png",
         f"https://h/a.png?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={SECRET}",
         f"https://h/a.png?X-Amz-Signature={SECRET}",
         f"https://h/a.png?X-Amz-Security-Token={SECRET}",
@@ -109,6 +114,16 @@ def test_passwords_and_signatures_are_hidden_in_urls_and_in_every_error(url):
 )
 def test_what_names_an_image_stays(text):
     assert without_secrets(text) == text
+
+
+@pytest.mark.parametrize(
+    "unit", ["//", ":/", ":\\", "\\", "?a=", "?a=%", "%3Fa%3D", "://a", "%25", "a@"]
+)
+def test_text_made_to_be_slow_is_not(unit):
+    start = time.process_time()
+    without_secrets("@" + unit * (200_000 // len(unit)))
+    without_secrets("?a=%25" + unit * (200_000 // len(unit)) + "@")
+    assert time.process_time() - start < 2
 
 
 def test_a_password_with_spaces_is_hidden_where_the_text_is_a_url():
