@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import socket
 import stat
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,6 +20,7 @@ from botocore.exceptions import ClientError
 
 from camfleet.errors import StackError
 from camfleet.local import seaweedfs_tls
+from camfleet.local.folder import HOST, Ports
 from camfleet.local.stack import LocalStack
 from camfleet.storage.storage import Storage
 from helpers.listening import listeners, socket_files
@@ -106,9 +109,11 @@ def test_a_store_that_would_let_everybody_in_is_not_left_running(tmp_path, monke
 
 
 def test_sockets_open_for_their_owner_only(stack):
-    files = [path for it in stack.processes.values() for path in socket_files(it.pid)]
-    found = {str(stack.data / "s3" / path) for path in files}  # relative ones are of its folder
-    assert len(found) == 7
+    pids = [process.pid for process in stack.processes.values()]
+    found = {
+        str(Path(f"/proc/{pid}/cwd").readlink() / it) for pid in pids for it in socket_files(pid)
+    }
+    assert len(found) == 8
     assert {oct(stat.S_IMODE(os.lstat(path).st_mode)) for path in found} == {"0o700"}
     if os.getuid() == 0:
         answers = as_stranger([("connect", path) for path in found])
@@ -144,6 +149,17 @@ def test_valkey_does_nothing_without_its_password(ports):
     )
     answers = as_stranger([("raw", port, f"{command}\r\n") for command in commands])
     assert all(re.match("-(NOAUTH|WRONGPASS)", answer) for answer in answers), answers
+
+
+def test_a_strangers_server_on_valkeys_port_is_not_sent_the_password(tmp_path, monkeypatch):
+    with socket.create_server((HOST, 0)) as strangers:
+        taken = replace(Ports.of(tmp_path), valkey=strangers.getsockname()[1])
+        monkeypatch.setattr(Ports, "of", lambda _data: taken)  # taken after it was looked for
+        with pytest.raises(StackError, match="Valkey ended"):
+            LocalStack(tmp_path, worker=False).start()
+        strangers.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            strangers.accept()
 
 
 def test_a_worker_listens_on_nothing_and_nothing_shows_a_secret(tmp_path):

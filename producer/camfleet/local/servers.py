@@ -19,6 +19,7 @@ from camfleet.local.folder import HOST, Credentials, Ports
 from camfleet.settings import Settings
 
 _PROOF = "local-stack-proof"
+_LISTENS = "valkey/valkey.sock"  # made by Valkey once it has its port
 _LEAST_FREE = 0.015  # below 1 % SeaweedFS writes nothing; some of it goes while it starts
 
 
@@ -63,6 +64,7 @@ def configure(data: Path, ports: Ports, credentials: Credentials) -> None:
     private.write(data / "config" / "identities.json", _identities(credentials))
     private.write(data / "config" / "security.toml", _security(credentials))
     seaweedfs_tls.write_certificate(data / "config", HOST)
+    (data / _LISTENS).unlink(missing_ok=True)
     (data / "s3" / "mini.options").unlink(missing_ok=True)  # last run's flags would be added
 
 
@@ -138,6 +140,8 @@ def _valkey_conf(ports: Ports, credentials: Credentials) -> str:
     return f"""\
 bind {HOST}
 port {ports.valkey}
+unixsocket {Path(_LISTENS).name}
+unixsocketperm 700
 requirepass {credentials.redis_password}
 maxmemory-policy noeviction
 appendonly yes
@@ -157,6 +161,15 @@ def _security(credentials: Credentials) -> str:
     sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
     keys = "".join(f'[{name}]\nkey = "{credentials.signing_key}"\n' for name in sections)
     return keys + seaweedfs_tls.configuration("../config")
+
+
+def await_own_valkey(data: Path) -> None:
+    """Return once it's our Valkey that listens on its port; raise `NotYet`.
+
+    Else another user's program could, and would be sent the password.
+    """
+    if not (data / _LISTENS).exists():
+        raise NotYet("it doesn't listen")
 
 
 def ping_valkey(settings: Settings) -> None:

@@ -150,13 +150,17 @@ class LocalStack:
         few = {**plain, **servers.weed_cores()}
         command = servers.weed_command(weed, ports)
         self._spawn("seaweedfs", command, self.data / "s3", few, patient=True)
-        self._wait_for("valkey", lambda: servers.ping_valkey(self.settings), _START_SECONDS)
+        self._wait_for("valkey", self._ping_valkey, _START_SECONDS)
         with servers.s3_client(self.settings, credentials, _START_SECONDS) as client:
             proof = partial(servers.prove_bucket, client, BUCKET)
             self._wait_for("seaweedfs", proof, _START_SECONDS)
         seaweedfs_tls.check_ports(HOST, ports.grpc())
         lines = ["unset AWS_PROFILE AWS_SESSION_TOKEN", *self.exports(), ""]
         private.write(self.data / "env", "\n".join(lines))
+
+    def _ping_valkey(self) -> None:
+        servers.await_own_valkey(self.data)
+        servers.ping_valkey(self.settings)
 
     def _start_worker(self) -> None:
         """Start it in the folder: Celery imports first of all what lies in the current one.
