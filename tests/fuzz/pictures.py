@@ -146,6 +146,9 @@ _EDIT = st.one_of(
     st.tuples(st.just("inside"), _SMALL, _BYTES),
     st.tuples(st.just("drop"), _SMALL),
     st.tuples(st.just("double"), _SMALL, st.sampled_from([2, 2, 3, 20, 150, 6000])),
+    st.tuples(
+        st.just("again"), _SMALL, st.sampled_from([2, 2, 3, 4]), st.sampled_from([2, 30, 2000])
+    ),
     st.tuples(st.just("swap"), _SMALL, _SMALL),
     st.tuples(st.just("name"), _SMALL, st.one_of(_SMALL, st.binary(min_size=1, max_size=4))),
     st.tuples(st.just("depth"), _SMALL, st.sampled_from([-1, 1, 2])),
@@ -179,6 +182,11 @@ def _edited(units: list[Unit], edit: tuple, known: list[tuple[Unit, ...]]) -> li
         return units
     what, number, *rest = edit
     place = number % len(units)
+    if what == "again":  # such as a scan's header and its data
+        length, times = rest
+        run = units[place : place + length]
+        size = sum(len(unit.body) + 16 for unit in run)
+        return units[:place] + run * min(times, _LARGEST // size) + units[place + length :]
     made = _instead(units, units[place], (what, *rest), known)
     return units[:place] + made + units[place + 1 :]
 
