@@ -4,21 +4,15 @@ They stand in groups by who reads them; docs/settings.md has a table for each gr
 """
 
 import difflib
-import re
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from camfleet import addresses
+from camfleet import addresses, variables
 from camfleet.errors import ConfigurationError
 
 PREFIX = "CAMFLEET_"
-_SECRET_BYTES = range(24, 65)
-_KEY_CHARACTERS = 32
-_S3_ROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}(?:/(?!\.{1,2}(?:/|$))[^/]+)*/?")
-_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def _setting(
@@ -33,15 +27,6 @@ def _setting(
 ) -> Any:
     metadata = {"doc": doc, "required": required, "least": least, "choices": choices, "part": part}
     return field(default=default, repr=not secret, metadata=metadata)
-
-
-def _s3_root(text: str) -> str:
-    if text != "*" and not _S3_ROOT.fullmatch(text):
-        raise ConfigurationError(
-            f"CAMFLEET_S3_ROOTS has {text!r}, which is neither `bucket` nor `bucket/prefix/` "
-            "(without s3://, and an access point by its alias), nor `*`"
-        )
-    return text
 
 
 # ruff: noqa: RUF009  # _setting is dataclasses.field with our metadata
@@ -106,7 +91,7 @@ class WorkerSettings:
         "buckets and prefixes (`bucket`, `bucket/prefix/`) that workers may read images from "
         "besides CAMFLEET_BUCKET, separated by `:`; `*` for all that their credentials open",
         (),
-        part=_s3_root,
+        part=variables.s3_root,
     )
     allow_private_hosts: bool = _setting(
         "let workers fetch http(s) images from private and loopback addresses, and send "
@@ -217,14 +202,14 @@ class Settings(WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSet
         for name, setting in known.items():
             text = environ.get(name, "")
             if text:
-                values[setting.name] = _parse(name, text, setting)
+                values[setting.name] = variables.parse(name, text, setting)
             elif setting.metadata["required"]:
                 raise ConfigurationError(
                     f"{name} is not set ({setting.metadata['doc']}): export it, or start a local "
                     "stack with `camfleet up` and source the file that it names"
                 )
-        _check_secret(values.get("webhook_secret", ""))
-        _check_keys(values.get("signing_key", ""))
+        variables.check_secret(values.get("webhook_secret", ""))
+        variables.check_keys(values.get("signing_key", ""))
         return cls(**values)
 
     @property
@@ -233,7 +218,10 @@ class Settings(WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSet
 
     def to_environ(self) -> dict[str, str]:
         """Return the variables that `from_environ` reads back as these settings."""
-        return {variable(setting): as_text(getattr(self, setting.name)) for setting in fields(self)}
+        return {
+            variable(setting): variables.as_text(getattr(self, setting.name))
+            for setting in fields(self)
+        }
 
 
 def variable(setting: "Field[Any]") -> str:
@@ -248,72 +236,3 @@ def _refuse_unknown(environ: Mapping[str, str], known: Mapping[str, Any]) -> Non
             raise ConfigurationError(
                 f"{name} is not a setting of camfleet; {hint}docs/settings.md lists them all"
             )
-
-
-def _check_secret(text: str) -> None:
-    """Raise `ConfigurationError` unless `text` is empty or a secret of Standard Webhooks."""
-    prefix, _, code = text.partition("_")
-    try:
-        length = len(b64decode(code, validate=True))
-    except ValueError:
-        length = 0
-    if text and not (prefix == "whsec" and length in _SECRET_BYTES):
-        raise ConfigurationError(
-            "CAMFLEET_WEBHOOK_SECRET is not of the form whsec_ and 24 to 64 bytes in base64: make "
-            'one with echo "whsec_$(openssl rand -base64 32)"'
-        )
-
-
-def _check_keys(text: str) -> None:
-    """Raise `ConfigurationError` unless all of the keys are long enough."""
-    if text and min(map(len, map(str.strip, text.split(",")))) < _KEY_CHARACTERS:
-        raise ConfigurationError(
-            f"CAMFLEET_SIGNING_KEY has a key of less than {_KEY_CHARACTERS} characters: make one "
-            "with openssl rand -base64 32; several are separated by commas"
-        )
-
-
-def as_text(value: object) -> str:
-    """Return a setting's value as a variable holds it."""
-    if isinstance(value, tuple):
-        return ":".join(map(str, value))
-    return str(int(value)) if isinstance(value, bool) else str(value)
-
-
-def _parse(name: str, text: str, setting: "Field[Any]") -> Any:
-    default = setting.default
-    if isinstance(default, bool):
-        return _boolean(name, text)
-    if isinstance(default, int | float):
-        return _number(name, text, type(default), setting.metadata["least"])
-    if isinstance(default, Path):
-        return Path(text)
-    if isinstance(default, tuple):
-        return tuple(setting.metadata["part"](part) for part in text.split(":") if part)
-    return _word(name, text, setting.metadata["choices"])
-
-
-def _word(name: str, text: str, choices: tuple[str, ...]) -> str:
-    if choices and text not in choices:
-        raise ConfigurationError(f"{name}={text!r} is none of {', '.join(choices)}")
-    return text
-
-
-def _boolean(name: str, text: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    if text.lower() not in words:
-        raise ConfigurationError(f"{name}={text!r} is neither 1 nor 0")
-    return words[text.lower()]
-
-
-def _number(name: str, text: str, kind: type[int] | type[float], least: int) -> float:
-    unit = _UNITS.get(text[-1:].lower(), 1)
-    try:
-        value = kind(text[:-1] if unit > 1 else text) * unit
-    except ValueError:
-        raise ConfigurationError(
-            f"{name}={text!r} is not a number; bytes may be written as 512M or 2G"
-        ) from None
-    if not value >= least:
-        raise ConfigurationError(f"{name}={text!r}: at least {least}")
-    return value

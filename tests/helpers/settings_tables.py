@@ -6,7 +6,8 @@ To print them: `PYTHONPATH=tests python -m helpers.settings_tables`.
 import re
 from dataclasses import fields
 
-from camfleet.settings import GROUPS, as_text, variable
+from camfleet.settings import GROUPS, variable
+from camfleet.variables import as_text
 
 UNITS = {"G": 2**30, "M": 2**20, "K": 2**10}
 

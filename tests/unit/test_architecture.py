@@ -29,7 +29,7 @@ BELOW_THE_LINE = (
     "contract",
     "prefetch",
 )
-GROUND = ("faultpoints", "settings", "addresses", "forks", "errors", "foreign")
+GROUND = ("faultpoints", "settings", "variables", "addresses", "forks", "errors", "foreign")
 PRODUCER_ROOMS = (*ABOVE_THE_LINE, *BELOW_THE_LINE, *GROUND)
 WORKER_ROOMS = (
     "celery",
@@ -110,7 +110,7 @@ HOMES = {
         "camfleet/storage/boto.py",
         "camfleet/storage/errors.py",
     },
-    "jinja2": {"camfleet/audit/page.py"},
+    "jinja2": {"camfleet/audit/pictures.py"},
     "cryptography": {"camfleet/local/seaweedfs_tls.py"},
     "obstore": {"camfleet/storage/errors.py", "camfleet/storage/obstore.py"},
     "redis": {
@@ -137,7 +137,12 @@ HOMES = {
         "camfleet_worker/process/kombu_patches.py",
     },
     "pyarrow": {
-        "camfleet/audit/collect.py",
+        "camfleet/audit/comparisons/comparer.py",
+        "camfleet/audit/comparisons/comparison.py",
+        "camfleet/audit/comparisons/pairing.py",
+        "camfleet/audit/comparisons/sides.py",
+        "camfleet/audit/reports/collect.py",
+        "camfleet/audit/reports/tables.py",
         "camfleet/audit/heat.py",
         "camfleet/jobstore/parquet.py",
         "camfleet/jobstore/parquet_bounds.py",

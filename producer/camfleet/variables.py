@@ -1,0 +1,99 @@
+"""The text of variables: read as values of settings, checked, and written back.
+
+Whatever is wrong is a `ConfigurationError` that names the variable.
+"""
+
+import re
+from base64 import b64decode
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camfleet.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from dataclasses import Field
+
+_KEY_CHARACTERS = 32
+_S3_ROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}(?:/(?!\.{1,2}(?:/|$))[^/]+)*/?")
+_SECRET_BYTES = range(24, 65)
+_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def s3_root(text: str) -> str:
+    """Return a root of `s3://` images as it stands; raise `ConfigurationError`."""
+    if text != "*" and not _S3_ROOT.fullmatch(text):
+        raise ConfigurationError(
+            f"CAMFLEET_S3_ROOTS has {text!r}, which is neither `bucket` nor `bucket/prefix/` "
+            "(without s3://, and an access point by its alias), nor `*`"
+        )
+    return text
+
+
+def check_secret(text: str) -> None:
+    """Raise `ConfigurationError` unless `text` is empty or a secret of Standard Webhooks."""
+    prefix, _, code = text.partition("_")
+    try:
+        length = len(b64decode(code, validate=True))
+    except ValueError:
+        length = 0
+    if text and not (prefix == "whsec" and length in _SECRET_BYTES):
+        raise ConfigurationError(
+            "CAMFLEET_WEBHOOK_SECRET is not of the form whsec_ and 24 to 64 bytes in base64: make "
+            'one with echo "whsec_$(openssl rand -base64 32)"'
+        )
+
+
+def check_keys(text: str) -> None:
+    """Raise `ConfigurationError` unless all of the keys are long enough."""
+    if text and min(map(len, map(str.strip, text.split(",")))) < _KEY_CHARACTERS:
+        raise ConfigurationError(
+            f"CAMFLEET_SIGNING_KEY has a key of less than {_KEY_CHARACTERS} characters: make one "
+            "with openssl rand -base64 32; several are separated by commas"
+        )
+
+
+def as_text(value: object) -> str:
+    """Return a setting's value as a variable holds it."""
+    if isinstance(value, tuple):
+        return ":".join(map(str, value))
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def parse(name: str, text: str, setting: "Field[Any]") -> Any:
+    """Return what a variable says, by its setting's default and metadata."""
+    default = setting.default
+    if isinstance(default, bool):
+        return _boolean(name, text)
+    if isinstance(default, int | float):
+        return _number(name, text, type(default), setting.metadata["least"])
+    if isinstance(default, Path):
+        return Path(text)
+    if isinstance(default, tuple):
+        return tuple(setting.metadata["part"](part) for part in text.split(":") if part)
+    return _word(name, text, setting.metadata["choices"])
+
+
+def _word(name: str, text: str, choices: tuple[str, ...]) -> str:
+    if choices and text not in choices:
+        raise ConfigurationError(f"{name}={text!r} is none of {', '.join(choices)}")
+    return text
+
+
+def _boolean(name: str, text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in words:
+        raise ConfigurationError(f"{name}={text!r} is neither 1 nor 0")
+    return words[text.lower()]
+
+
+def _number(name: str, text: str, kind: type[int] | type[float], least: int) -> float:
+    unit = _UNITS.get(text[-1:].lower(), 1)
+    try:
+        value = kind(text[:-1] if unit > 1 else text) * unit
+    except ValueError:
+        raise ConfigurationError(
+            f"{name}={text!r} is not a number; bytes may be written as 512M or 2G"
+        ) from None
+    if not value >= least:
+        raise ConfigurationError(f"{name}={text!r}: at least {least}")
+    return value
