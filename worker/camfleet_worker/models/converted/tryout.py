@@ -1,0 +1,62 @@
+"""Trying out a stranger's converted model in a process of its own, which may die of it.
+
+OpenVINO believes its files: one can crash it, or make it take all memory. What passes here does the
+same in the worker afterwards: nothing in a model that `ir` lets pass depends on chance.
+"""
+
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from camfleet.errors import ModelRefused
+from camfleet.settings import Settings
+from camfleet_worker.models import openvino_engine
+from camfleet_worker.models.agreement import accept
+from camfleet_worker.models.converted import disk
+from camfleet_worker.models.engine import EngineRefused
+from camfleet_worker.models.openvino_engine import OpenVINO
+from camfleet_worker.process import confined
+from camfleet_worker.process.confinement import Limits
+
+_SECONDS = 120.0
+_MEMORY = 2**31  # bytes, besides what depends on the model and the machine
+_STACKS = 2**26  # bytes of OpenVINO's threads, for each core
+
+
+class _Request(msgspec.Struct):
+    folder: str
+    threads: int
+
+
+def try_out(folder: Path, settings: Settings, name: str) -> None:
+    """Load and run the model in `folder` in a confined process; raise what it raises.
+
+    If there's a split, the model must agree with its trial. `name` is the model's, for errors.
+    """
+    request = msgspec.json.encode(_Request(str(folder), settings.cpu_threads))
+    with tempfile.TemporaryDirectory() as own:
+        confined.run(__name__, request, folder=Path(own), limits=_limits(folder), name=name)
+
+
+def _limits(folder: Path) -> Limits:
+    """Return what a model of that size may need."""
+    size = sum((folder / name).stat().st_size for name in disk.files(folder))
+    return Limits(_MEMORY + 8 * size + _STACKS * (os.cpu_count() or 1), _SECONDS)
+
+
+def answer(request: bytes) -> None:
+    """Do what `try_out` asks for, within the process."""
+    asked = msgspec.json.decode(request, type=_Request)
+    folder, settings = Path(asked.folder), Settings(cpu_threads=asked.threads)
+    split = disk.load(folder)
+    if split is None:
+        openvino_engine.run_once(openvino_engine.read(folder))
+        return
+    try:
+        engine = OpenVINO.for_split(split, partial(openvino_engine.read, folder), settings)
+        accept(engine, split, split.tolerance)
+    except (EngineRefused, RuntimeError, ValueError) as error:
+        raise ModelRefused(str(error)[:300]) from error
