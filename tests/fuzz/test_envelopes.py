@@ -17,7 +17,7 @@ from tests.fuzz.values import dumps, mutated
 from camfleet.broker import keys
 from camfleet.contract.messages import PROBE_TASK
 from helpers.databases import url_of
-from helpers.forged_messages import CHUNKS, QUESTIONS, body, chunk, question
+from helpers.forged_messages import CHUNKS, QUESTIONS, body, chunk, command, question
 from helpers.processes import Worker
 from helpers.samples import write_photos
 from helpers.waiting import wait_until
@@ -30,11 +30,14 @@ TASKS = {"ExplainRequest": "explain", "CheckRequest": "check", "ProbeRequest": "
 ENVELOPES = [
     *(json.loads(question(headers__task=f"camfleet.{task}")) for task in TASKS.values()),
     json.loads(chunk()),
+    json.loads(command()),
 ]
 BODIES = [
     *([[], {"request": MESSAGES[name]}, {"callbacks": None, "chord": None}] for name in TASKS),
     [[], {"ref": MESSAGES["ChunkRef"]}, {"callbacks": None}],
+    {"method": "ping", "arguments": {}, "destination": None, "pattern": None, "matcher": None},
 ]
+COMMANDS = f"/{DATABASE}.celery.pidbox"  # a channel, which all workers listen to
 numbers = itertools.count()
 
 
@@ -52,7 +55,8 @@ class Fleet:
         """Send messages, and prove that the worker has none in hand and answers afterwards."""
         worker = self._started()
         for queue, message in messages:
-            self._redis.lpush(queue, message)
+            send = self._redis.publish if queue == COMMANDS else self._redis.lpush
+            send(queue, message)
         try:
             self._answers()
             wait_until(lambda: not self._left() or worker.code is not None, SECONDS)
@@ -131,7 +135,9 @@ def envelopes(draw):
     envelope["headers"] = {**envelope["headers"], "id": f"forged-{next(numbers)}"}
     if changed != "body":
         envelope = draw(mutated([envelope], most=3))
-    return draw(st.sampled_from([QUESTIONS, CHUNKS])), scribbled(dumps(envelope), draw(_bytes))
+    return draw(st.sampled_from([QUESTIONS, CHUNKS, COMMANDS])), scribbled(
+        dumps(envelope), draw(_bytes)
+    )
 
 
 @examples(15)
