@@ -14,6 +14,7 @@ import pytest
 from camfleet.errors import ConfigurationError, ModelRefused, UnsupportedModelFile
 from camfleet_worker.legacy import convert, saved, tfops
 from camfleet_worker.legacy.rebuild import rebuild
+from camfleet_worker.models.model_file import opened
 from camfleet_worker.models.tf.loader import load_keras
 
 SIZE = (64, 64)
@@ -209,10 +210,11 @@ def test_a_function_that_would_write_a_file_is_never_looked_up(old, tmp_path, ta
 def test_a_module_that_a_configuration_names_is_never_imported(old, tmp_path, target, monkeypatch):
     (tmp_path / "hostile.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    config = saved._read_archive(old / "functional.keras")
+    with opened(old / "functional.keras") as file:
+        config = file.configuration
     for layer in config["config"]["layers"]:
         layer["module"] = "hostile"
-    plain = saved._sanitise(config, saved._allowed_names(saved._tf_keras()))
+    plain = saved._sanitise(config)
     assert "hostile" not in json.dumps(plain)
 
 

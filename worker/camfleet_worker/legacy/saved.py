@@ -5,26 +5,45 @@ SavedModel are run: every class and function that a configuration names is check
 before tf_keras builds anything.
 """
 
-import json
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import h5py
-
-from camfleet.errors import ConfigurationError, ModelRefused, UnsupportedModelFile
+from camfleet.errors import (
+    CamfleetError,
+    ConfigurationError,
+    ModelRefused,
+    UnsupportedModelFile,
+)
 from camfleet.registry.model_files import tfjs_hint
-from camfleet_worker.legacy import tfops
+from camfleet_worker.legacy import folder, tfops
+from camfleet_worker.models.files import allowed
+from camfleet_worker.models.files.bounds import parse
+from camfleet_worker.models.files.refusals import short
+from camfleet_worker.models.model_file import opened
 
 _GRAPHS = {"Functional", "Model", "Sequential"}
 _OPERATIONS = {"SlicingOpLambda", "TFOpLambda"}
-# Layers that read files, run code, or hold no image model.
-_UNWANTED = {"Lambda", "StringLookup", "IntegerLookup", "TextVectorization", "TFSMLayer"}
+# Layers that read files or hold no image model.
+_UNWANTED = {"StringLookup", "IntegerLookup"}
 _GONE = {"RandomHeight", "RandomWidth", "ThresholdedReLU"}
+_NAMES = (allowed.LAYERS | _GRAPHS | _OPERATIONS | _GONE) - _UNWANTED
+_SPARE = 1_000_000  # numbers that layers have without a file
 _STANDING_FOR_TEXT = ("Policy", "PolicyV1", "__ellipsis__", "function")
 _UNUSED = ("module", "registered_name", "build_config", "compile_config", "shared_object_id")
 _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
+_FUNCTIONS = {*tfops.ACTIVATIONS, "hard_sigmoid"}
 _REBUILD = "rebuild it from Keras' own layers where it was made and save it again as .keras"
+
+
+class _Stored(NamedTuple):
+    """A model as it's stored: its configuration, and where how many numbers at most are."""
+
+    config: dict[str, Any]
+    weights: Path
+    numbers: int
 
 
 def read(path: Path) -> Any:
@@ -34,16 +53,42 @@ def read(path: Path) -> Any:
     model, and `ModelRefused` for a model that could only be loaded by running code.
     """
     tf_keras = _tf_keras()
-    config = _sanitise(_configuration(path), _allowed_names(tf_keras))
-    try:
-        model = _build(tf_keras, config)
-        status = model.load_weights(str(path))
-        if status is not None:
-            status.assert_existing_objects_matched()
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UnsupportedModelFile(f"tf_keras can't read {path.name}: {reason}") from error
+    with _opened(path) as stored:
+        config = _sanitise(stored.config)
+        try:
+            with _bounded(stored.numbers, path.name):
+                model = _build(tf_keras, config)
+            status = model.load_weights(str(stored.weights))
+            if status is not None:
+                status.assert_existing_objects_matched()
+        except (CamfleetError, MemoryError):
+            raise
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UnsupportedModelFile(f"tf_keras can't read {path.name}: {reason}") from error
     return model
+
+
+@contextmanager
+def _bounded(numbers: int, shown: str) -> Iterator[None]:
+    """Refuse, before memory is taken for them, many more weights than a file has numbers."""
+    import tensorflow as tf
+
+    made = 0
+
+    def create(next_creator: Any, **arguments: Any) -> Any:
+        nonlocal made
+        shape = arguments.get("shape")
+        made += prod(tf.TensorShape(shape).as_list()) if shape is not None else 0
+        if made > 2 * numbers + _SPARE:
+            raise UnsupportedModelFile(
+                f"{shown} describes a model of {made:,} weights or more, and holds no more than "
+                f"{numbers:,} numbers: save the whole model again where it was made"
+            )
+        return next_creator(**arguments)
+
+    with tf.variable_creator_scope(create):
+        yield
 
 
 def _tf_keras() -> Any:
@@ -64,45 +109,26 @@ def _build(tf_keras: Any, config: Any) -> Any:
     return model
 
 
-def _configuration(path: Path) -> dict[str, Any]:
-    """Return {"class_name", "config", ...} of the model in a file or folder, as it's stored."""
+@contextmanager
+def _opened(path: Path) -> Iterator[_Stored]:
+    """Open the model in a file or folder, whose configuration is still as it's stored."""
     if hint := tfjs_hint(path):
         raise UnsupportedModelFile(f"{path} is no SavedModel folder: {hint}")
     if path.is_dir():
-        return _read_saved_model(path)
-    if path.suffix in (".h5", ".hdf5"):
-        return _read_hdf5(path)
-    if path.suffix == ".keras":
-        return _read_archive(path)
-    raise UnsupportedModelFile(
-        f"{path} is neither a SavedModel folder nor a .h5, .hdf5 or .keras file"
-        if path.exists()
-        else f"{path} does not exist"
-    )
-
-
-def _read_hdf5(path: Path) -> dict[str, Any]:
-    try:
-        with h5py.File(path) as file:
-            config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", "")
-    except OSError as error:
-        raise UnsupportedModelFile(f"{path.name} is not an HDF5 file: {error}") from error
-    if config is None:
+        size = folder.check(path)
+        yield _Stored(_read_saved_model(path), path, size)
+    elif path.suffix in (".h5", ".hdf5", ".keras"):
+        with opened(path) as file:
+            _check_version(path, file.origin["keras_version"])
+            if not isinstance(file.configuration, dict):
+                raise UnsupportedModelFile(f"{path.name} has no configuration of a model")
+            yield _Stored(file.configuration, file.weights, file.numbers)
+    else:
         raise UnsupportedModelFile(
-            f"{path.name} holds weights only: save the whole model with model.save('model.keras')"
+            f"{path} is neither a SavedModel folder nor a .h5, .hdf5 or .keras file"
+            if path.exists()
+            else f"{path} does not exist"
         )
-    _check_version(path, version if isinstance(version, str) else version.decode())
-    return _parse(path, config)
-
-
-def _read_archive(path: Path) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config, metadata = archive.read("config.json"), archive.read("metadata.json")
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise UnsupportedModelFile(f"{path.name} is not a .keras file: {error}") from error
-    _check_version(path, str(_parse(path, metadata).get("keras_version", "")))
-    return _parse(path, config)
 
 
 def _check_version(path: Path, version: str) -> None:
@@ -120,7 +146,9 @@ def _read_saved_model(path: Path) -> dict[str, Any]:
             "model.export() and tf.saved_model.save() write such folders), so there are no layers "
             "to explain: take the Keras model that it was made from and save it as .keras"
         )
-    stored = _parse(path, metadata)
+    stored = parse(metadata, path.name)
+    if not isinstance(stored, dict) or not isinstance(stored.get("model_config", {}), dict):
+        raise UnsupportedModelFile(f"{path.name} has no configuration of a model")
     stored = {**stored, **stored.get("model_config", {})}
     kind, config = stored.get("class_name"), stored.get("config")
     if kind not in _GRAPHS or not isinstance(config, (dict, list)) or not config:
@@ -153,44 +181,35 @@ def _metadata(path: Path) -> str | None:
     return (models[0].metadata or None) if models else None
 
 
-def _parse(path: Path, text: str | bytes) -> dict[str, Any]:
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise UnsupportedModelFile(f"{path.name} has a broken configuration: {error}") from error
-    if not isinstance(data, dict):
-        raise UnsupportedModelFile(f"{path.name} has no configuration of a model")
-    return data
-
-
-def _allowed_names(tf_keras: Any) -> set[str]:
-    """Return the names of Keras' own layers that a configuration may hold."""
-    own = {name for name, value in vars(tf_keras.layers).items() if isinstance(value, type)}
-    return (own | _GRAPHS | _OPERATIONS | _GONE) - _UNWANTED
-
-
-def _sanitise(value: Any, allowed: set[str]) -> Any:
+def _sanitise(value: Any) -> Any:
     """Return a configuration in which everything that it would build has been checked.
 
     Modules to import, initializers and the like are removed, so that tf_keras can only choose
     among its own layers.
     """
     if isinstance(value, list):
-        return [_sanitise(item, allowed) for item in value]
+        return [_sanitise(item) for item in value]
     if not isinstance(value, dict):
         return value
     kind, inner = value.get("class_name"), value.get("config")
     if kind in ("TensorShape", "__tuple__"):
-        return tuple(_sanitise(item, allowed) for item in value["items"])
+        return tuple(_sanitise(value.get("items") or []))
     if kind in _STANDING_FOR_TEXT:
         return _text(kind, inner)
     if kind is not None:
-        _check(kind, inner, allowed)
+        _check(kind, inner)
     return {
-        key: _sanitise(item, allowed)
+        key: _activation(item) if key.endswith("activation") else _sanitise(item)
         for key, item in value.items()
         if key not in _UNUSED and not key.endswith(_TRAINING_ONLY)
     }
+
+
+def _activation(value: Any) -> Any:
+    """Return an activation, which is a layer or one of Keras' own functions."""
+    if isinstance(value, str) and value not in _FUNCTIONS:
+        raise ModelRefused(_unknown("function", value))
+    return _sanitise(value)
 
 
 def _text(kind: str, inner: Any) -> Any:
@@ -198,24 +217,28 @@ def _text(kind: str, inner: Any) -> Any:
     if kind == "__ellipsis__":
         return ...
     name = inner.get("name") if isinstance(inner, dict) else inner
-    if kind == "function" and name not in (*tfops.ACTIVATIONS, "hard_sigmoid"):
+    if kind == "function" and name not in _FUNCTIONS:
         raise ModelRefused(_unknown(kind, inner))
     return name
 
 
-def _check(kind: str, inner: Any, allowed: set[str]) -> None:
+def _check(kind: Any, inner: Any) -> None:
     """Raise `ModelRefused` for an unknown class or TensorFlow function."""
-    if kind not in allowed:
+    if not isinstance(kind, str) or kind not in _NAMES:
         raise ModelRefused(_unknown(kind, inner))
-    if kind in _OPERATIONS and tfops.find(str(inner["function"])) is None:
-        raise ModelRefused(
-            f"tf.{inner['function']} (layer {inner['name']!r}) isn't known: {_REBUILD}"
-        )
+    if kind in _OPERATIONS:
+        symbol, name = (short(_entry(inner, key)) for key in ("function", "name"))
+        if tfops.find(symbol) is None:
+            raise ModelRefused(f"tf.{symbol} (layer {name!r}) isn't known: {_REBUILD}")
 
 
-def _unknown(kind: str, config: Any) -> str:
+def _entry(config: Any, key: str) -> Any:
+    return config.get(key) if isinstance(config, dict) else None
+
+
+def _unknown(kind: Any, config: Any) -> str:
     name = config.get("name") if isinstance(config, dict) else config
-    where = f"{kind} ({name!r})"
+    where = f"{short(kind)} ({short(name)!r})"
     if kind in ("Lambda", "__lambda__"):
         return (
             f"layer {where} is code inside the file and is not run: replace it by a layer of "
