@@ -25,6 +25,7 @@ from helpers.waiting import wait_until
 LOOPBACK = "0100007F"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
+MAIN = "from camfleet.cli import main; main()"
 HOLD = """
 import json, sys
 from pathlib import Path
@@ -89,8 +90,7 @@ def run(*words, **options):
 
 
 def up(*words, **options):
-    program = ("-P", "-c", "from camfleet.cli import main; main()")
-    return run(*program, "up", "--json", *words, **options)
+    return run("-P", "-c", MAIN, "up", "--json", *words, **options)
 
 
 def test_objects_and_keys_and_the_environment_survive_a_restart(tmp_path, write, read):
@@ -239,6 +239,18 @@ def test_up_runs_servers_and_a_worker_until_it_is_terminated(tmp_path, write, re
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 0
     assert not any(map(alive, told["pids"].values()))
+
+
+def test_up_names_the_file_of_the_environment_and_shows_no_password(tmp_path):
+    with run("-c", MAIN, "up", "--no-worker", "--data", str(tmp_path)) as running:
+        lines = []
+        while not lines or not lines[-1].startswith("source "):
+            lines.append(running.stdout.readline())
+        running.send_signal(signal.SIGTERM)
+        text = "".join(lines) + running.stderr.read()
+    secrets = json.loads((tmp_path / "credentials.json").read_text()).values()
+    assert lines[-1] == f"source {tmp_path}/env\n"
+    assert not any(secret in text for secret in secrets)
 
 
 def test_what_lies_in_the_current_folder_is_not_imported(tmp_path):
