@@ -51,8 +51,9 @@ class Outcome:
 class Victim:
     """Feeds inputs to a process, and starts another one after it has died."""
 
-    def __init__(self, target: str, limits: Limits, folder: Path, hang: float) -> None:
+    def __init__(self, target: str, limits: Limits, folder: Path, hang: float, kept: Path) -> None:
         self._target, self._limits, self._folder, self._hang = target, limits, folder, hang
+        self._keep = kept
         self._process: subprocess.Popen[bytes] | None = None
         self._log, self._data = folder / f"{target}.log", b""
 
@@ -76,8 +77,8 @@ class Victim:
 
     def _kept(self, data: bytes) -> Path:
         """Keep an input that does harm, and return where: the last one is the smallest."""
-        FOLDER.mkdir(exist_ok=True)
-        path = FOLDER / f"{self._target}.input"
+        self._keep.mkdir(exist_ok=True)
+        path = self._keep / f"{self._target}.input"
         path.write_bytes(data)
         return path
 
@@ -129,13 +130,16 @@ class Victim:
 
 
 @contextmanager
-def victim(target: str, limits: Limits, hang: float = _HANG_SECONDS) -> Iterator[Victim]:
+def victim(
+    target: str, limits: Limits, *, hang: float = _HANG_SECONDS, kept: Path = FOLDER
+) -> Iterator[Victim]:
     """Yield a victim for a block; its folder is removed afterwards.
 
-    After `hang` seconds without an answer an input counts as one that hangs.
+    After `hang` seconds without an answer an input counts as one that hangs. What does harm is kept
+    in `kept`.
     """
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        made = Victim(target, limits, Path(folder), hang)
+        made = Victim(target, limits, Path(folder), hang, kept)
         try:
             yield made
         finally:

@@ -3,12 +3,15 @@
 import pytest
 from tests.fuzz.victim import Limits, victim
 
-pytestmark = pytest.mark.fuzz
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("kept")
 
 
 @pytest.fixture(scope="module")
-def attacked():
-    with victim("orders", Limits(seconds=0.2, mib=20), hang=4) as made:
+def attacked(kept):
+    with victim("orders", Limits(seconds=0.2, mib=20), hang=4, kept=kept) as made:
         yield made
 
 
@@ -37,6 +40,12 @@ def attacked():
 def test_what_an_input_may_not_do_is_seen(order, said, attacked, tmp_path):
     with pytest.raises(AssertionError, match=said):
         attacked.attack(order.replace("OUTSIDE", str(tmp_path)).encode())
+
+
+def test_what_does_harm_is_kept(attacked, kept):
+    with pytest.raises(AssertionError, match=r"the input is kept in .*orders\.input"):
+        attacked.attack(b"1 / 0")
+    assert (kept / "orders.input").read_bytes() == b"1 / 0"
 
 
 def test_after_a_death_the_next_input_meets_another_victim(attacked):
