@@ -6,8 +6,12 @@ import pytest
 from keras import layers
 
 from camfleet.errors import UnsupportedModelFile
+from camfleet_worker.models import plain
+from camfleet_worker.models.split import UNKNOWN_ORIGIN
 from camfleet_worker.models.tf.cut import cut_model
+from camfleet_worker.models.tf.flat_graph import graph_of, pack
 from camfleet_worker.models.tf.loader import load_keras
+from camfleet_worker.models.tf.rebuilt import put_together, take_apart
 from camfleet_worker.models.tf.signature import Signature
 from zoo.built import ended
 from zoo.checks import Case, Specimen, check, parameters
@@ -23,6 +27,7 @@ RELOADED = (
     "shared layer",
     "softmax operation",
 )
+CUSTOM_CODE = {"custom layer": ("zoo.table:Swish",)}
 AS_HDF5 = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 
 
@@ -40,6 +45,29 @@ def test_a_small_model_is_cut_and_explained_right(name):
 @pytest.mark.parametrize("name", [*WITH_OPERATORS, "custom layer", "names with dots"])
 def test_a_model_from_a_keras_file_is_explained_like_the_fresh_one(tmp_path, name):
     check(SMALL[name], reloaded(SMALL[name], tmp_path / "model.keras"))
+
+
+@pytest.mark.parametrize("name", parameters(SMALL))
+def test_a_model_that_was_taken_apart_is_put_together_as_it_was(tmp_path, name):
+    model = reloaded(SMALL[name], tmp_path / "model.keras")
+    path = tmp_path / "plain"
+    plain.write(path, take_apart(model, UNKNOWN_ORIGIN, np.zeros((1, 1))))
+    keras.utils.clear_session(free_memory=False)
+    code = CUSTOM_CODE.get(name, ())
+    again = put_together(plain.read(path), code, allowed=bool(code))
+    values = {
+        tensor.name: np.ones((1, *(length or 32 for length in tensor.shape[1:])), tensor.dtype)
+        for tensor in model.inputs
+    }
+    answers = [keras.tree.flatten(one(pack(one, values), training=False)) for one in (model, again)]
+    for before, after in zip(*answers, strict=True):
+        np.testing.assert_array_equal(before, after)
+    for before, after in zip(*(_operations(one) for one in (model, again)), strict=True):
+        assert before.name == after.name, "layers go by the same names"
+
+
+def _operations(model):
+    return graph_of(model).operations
 
 
 @pytest.mark.parametrize("name", RELOADED)

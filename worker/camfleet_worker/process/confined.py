@@ -36,7 +36,7 @@ _OOM_KILLS = Path("/proc/vmstat")
 # Two at a time: each may take as much memory and time as the limits allow.
 _TURNS = threading.Semaphore(2)
 # What the process finds in its environment; anything else may be a secret.
-_KEPT = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TZ")
+_KEPT = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "TZ")
 _KEPT_OF = ("COVERAGE_", "KERAS_", "LC_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "TF_", "XDG_")
 _CRASHES = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 _OF_MEMORY = ("MemoryError", "_ArrayMemoryError", "ResourceExhaustedError")
