@@ -1,9 +1,8 @@
 """The producer's face: explain one image now, or submit a job of many."""
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -15,7 +14,7 @@ from camfleet.broker.sender import Sender
 from camfleet.contract import messages
 from camfleet.contract.codec import decode
 from camfleet.contract.messages import ExplainRequest
-from camfleet.contract.targets import parse_inputs
+from camfleet.contract.targets import inputs_text, parse_inputs
 from camfleet.interactive.answer import Answer
 from camfleet.interactive.inbox import Inbox
 from camfleet.interactive.register import Models
@@ -35,6 +34,7 @@ from camfleet.sources.uploads import Image
 from camfleet.storage.storage import Storage
 
 if TYPE_CHECKING:
+    from camfleet.audit.reporting import Reporter
     from camfleet.jobs.dry_run import DryRun
 
 
@@ -105,7 +105,7 @@ class Client:
         and `TypeError` for an argument of a wrong type.
         """
         fields = request_fields(options)
-        text = _json_of(inputs)
+        text = inputs_text(inputs)
         parse_inputs(text)
         plain = {"image_uri": uploads.locate(image, self.storage), "model": model_name(model)}
         request = decode({**plain, "inputs": text, **fields}, ExplainRequest)
@@ -190,6 +190,15 @@ class Client:
             keep_duplicates=keep_duplicates,
             on_progress=on_progress,
         )
+
+    def reporter(self, *, timeout: float = 60) -> "Reporter":
+        """Return what makes reports on jobs; workers have `timeout` seconds for pictures.
+
+        Raises `ConfigurationError` where the extra `report` isn't installed.
+        """
+        from camfleet.jobs.extras import reporter
+
+        return reporter(self.storage, partial(self._rpc.thumbnails, timeout=timeout))
 
     def workers(self) -> list[WorkerState]:
         """Return the live workers, by name, and what they're doing."""
@@ -280,14 +289,3 @@ class Client:
     @cached_property
     def _ledger(self) -> Ledger:
         return Ledger(self.settings)
-
-
-def _json_of(inputs: Mapping[str, Sequence[float] | float] | None) -> str | None:
-    if not inputs:
-        return None
-    try:
-        return json.dumps(dict(inputs), default=float)  # NumPy's numbers too
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"inputs is not a dict of numbers or lists of numbers, such as {{'age': 40.0}}: {error}"
-        ) from error

@@ -2,7 +2,7 @@
 
 import pytest
 
-from camfleet.audit.page import environment
+from camfleet.audit.pictures import environment
 
 PICTURE = "data:image/jpeg;base64,/9j/token=="
 

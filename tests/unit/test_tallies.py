@@ -6,9 +6,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from camfleet.audit import heat, places
-from camfleet.audit.collect import Collected, Group, place_of
-from camfleet.audit.tally import Tally, quantile, reduced
+from camfleet.audit import heat
+from camfleet.audit.reports import places
+from camfleet.audit.reports.collect import Collected, Group, place_of
+from camfleet.audit.reports.tally import Tally, quantile, reduced
 from camfleet.contract.results import Status
 from helpers.rows import CENTRED, blob, row, table
 

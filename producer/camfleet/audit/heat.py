@@ -79,6 +79,22 @@ def peaks(heat: Doubles) -> Ints:
     return np.asarray(heat.reshape(len(heat), -1).argmax(axis=1))
 
 
+def numbers(column: pa.ChunkedArray) -> Doubles:
+    """Return a column of numbers, (N,), NaN where there's none."""
+    return np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy())
+
+
+def covers(geometry: pa.ChunkedArray) -> Doubles:
+    """Return what maps cover as parts of their images, (N, 4): left, top, right, bottom."""
+    sides = ("image_width", "image_height") * 2
+    edges = ("left", "top", "right", "bottom")
+    columns = [
+        numbers(pc.struct_field(geometry, edge)) / numbers(pc.struct_field(geometry, side))
+        for edge, side in zip(edges, sides, strict=True)
+    ]
+    return np.stack(columns, axis=1)
+
+
 def _flat(column: pa.ChunkedArray) -> NDArray[np.float16]:
     """Return the values of a column of lists, one after the other."""
     return np.concatenate(

@@ -1,22 +1,20 @@
-"""A job's report from end to end: read the results, show photographs, write the files."""
+"""Reports and comparisons from end to end: read results, show photographs, write files."""
 
-from collections.abc import Callable
-from pathlib import Path
+import tempfile
+from collections.abc import Callable, Mapping
 
-from camfleet.audit import page, photographs, report, tables
+from camfleet.audit import files, photographs
+from camfleet.audit.comparisons import comparison
+from camfleet.audit.comparisons import page as comparison_page
+from camfleet.audit.comparisons.comparison import Limits
+from camfleet.audit.comparisons.document import Comparison
+from camfleet.audit.comparisons.sides import Side
 from camfleet.audit.document import Report
 from camfleet.audit.photographs import Ask, Photographs
+from camfleet.audit.reports import page, report, tables
 from camfleet.contract.records import JobRecord
-from camfleet.errors import InvalidRequest
 from camfleet.jobstore.records import read_record
 from camfleet.storage.storage import Storage
-
-_PAGE = "index.html"
-_KINDS = {
-    ".html": "text/html; charset=utf-8",
-    ".json": "application/json",
-    ".parquet": "application/vnd.apache.parquet",
-}
 
 OnStep = Callable[[int], object]
 
@@ -25,7 +23,7 @@ def _ignore(_count: int) -> None: ...
 
 
 class Reporter:
-    """Makes reports on jobs; `ask` has a worker make small pictures."""
+    """Makes reports on jobs, and compares them; `ask` has a worker make small pictures."""
 
     def __init__(self, storage: Storage, ask: Ask) -> None:
         self._storage = storage
@@ -54,26 +52,42 @@ class Reporter:
 
         The page is written last. Raises `InvalidRequest` where a folder can't be written.
         """
-        files = {
-            **tables.files(made),
-            "report.json": tables.as_json(made),
-            _PAGE: page.render(made, photos).encode(),
-        }
-        write = self._store if place.startswith("s3://") else _write
-        for name, data in files.items():
-            written = write(place, name, data)
-        return written
+        found = {**tables.files(made), "report.json": files.as_json(made)}
+        return self._write(found, page.render(made, photos), place)
 
-    def _store(self, place: str, name: str, data: bytes) -> str:
-        uri = f"{place.rstrip('/')}/{name}"
-        return self._storage.put(uri, data, _KINDS[Path(name).suffix])
+    def compare(
+        self,
+        one: Side,
+        other: Side,
+        place: str,
+        *,
+        limits: Limits | None = None,
+        show: bool = True,
+        on_part: OnStep = _ignore,
+    ) -> tuple[Comparison, str]:
+        """Compare two sides, write the files as `write` does; return what was found, and the page.
 
+        Without `show` the page has no photographs. Raises `InvalidRequest` where the sides were
+        explained in different ways.
+        """
+        with tempfile.TemporaryFile() as pairs:
+            found = comparison.compare(
+                one,
+                other,
+                self._storage,
+                limits=limits or Limits(),
+                pairs=pairs,
+                on_part=lambda: on_part(1),
+            )
+            pairs.seek(0)
+            table = pairs.read()
+        wanted = [photographs.whole(pair.one) for pair in found.most_moved]
+        photos = {}
+        if show:
+            job_id = found.one.job_id
+            photos = photographs.load(job_id, wanted, self._storage, self._ask)
+        written = {"pairs.parquet": table, "comparison.json": files.as_json(found)}
+        return found, self._write(written, comparison_page.render(found, photos), place)
 
-def _write(place: str, name: str, data: bytes) -> str:
-    path = Path(place) / name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    except OSError as error:
-        raise InvalidRequest(f"{path} can't be written: {error.strerror or error}") from error
-    return str(path)
+    def _write(self, found: Mapping[str, bytes], html: str, place: str) -> str:
+        return files.write(self._storage, {**found, files.PAGE: html.encode()}, place)

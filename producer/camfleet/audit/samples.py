@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from camfleet.audit.collect import place_of
 from camfleet.audit.document import Sample
+from camfleet.audit.reports.collect import place_of
 from camfleet.contract.records import JobRecord
 from camfleet.errors import ObjectMissing
 from camfleet.jobstore import keys, objects, parquet

@@ -27,6 +27,7 @@ _COMMANDS = {
     "watch": "camfleet.cli.watch:watch",
     "results": "camfleet.cli.results:results",
     "report": "camfleet.cli.report:report",
+    "compare": "camfleet.cli.compare:compare",
     "jobs": "camfleet.cli.jobs:jobs",
     "cancel": "camfleet.cli.jobs:cancel",
     "resume": "camfleet.cli.jobs:resume",

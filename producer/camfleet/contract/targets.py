@@ -1,5 +1,7 @@
 """The small languages inside a request: targets, layers, and values of further inputs."""
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -80,3 +82,15 @@ def parse_inputs(text: str | None) -> dict[str, Values]:
         return {}
     given = decode_json(text.encode("utf-8", "surrogatepass"), dict[str, float | Values])
     return {name: (each,) if isinstance(each, float) else each for name, each in given.items()}
+
+
+def inputs_text(inputs: Mapping[str, Sequence[float] | float] | None) -> str | None:
+    """Return values of a model's other inputs as `parse_inputs` reads them; raise `TypeError`."""
+    if not inputs:
+        return None
+    try:
+        return json.dumps(dict(inputs), default=float)  # NumPy's numbers too
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"inputs is not a dict of numbers or lists of numbers, such as {{'age': 40.0}}: {error}"
+        ) from error

@@ -16,6 +16,6 @@ def reporter(storage: Storage, ask: "Ask") -> "Reporter":
         from camfleet.audit.reporting import Reporter
     except ImportError as error:
         raise ConfigurationError(
-            f"reports need {error.name}, which isn't installed: pip install 'camfleet[report]'"
+            f"reports need {error.name}, which comes with camfleet's extra `report`"
         ) from error
     return Reporter(storage, ask)

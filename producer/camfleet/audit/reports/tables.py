@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,13 +21,7 @@ _CLASSES = pa.schema(
         ("mean_map", pa.list_(pa.float32())),
     ]
 )
-_MANIFEST = pa.schema(
-    [(name, pa.string()) for name in ("id", "image_uri", "target")]
-)
-
-
-def as_json(report: Report) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(report), indent=1)
+_MANIFEST = pa.schema([(name, pa.string()) for name in ("id", "image_uri", "target")])
 
 
 def files(report: Report) -> dict[str, bytes]:

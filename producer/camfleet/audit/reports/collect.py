@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from camfleet.audit import heat
 from camfleet.audit.heat import Doubles, Flags, Ints
-from camfleet.audit.tally import Hashes, Rows, Tally, hashes, reduced
+from camfleet.audit.reports.tally import Hashes, Rows, Tally, hashes, reduced
 from camfleet.contract.results import Status
 from camfleet.jobstore.totals import Image, Totals
 
@@ -208,9 +208,9 @@ class _Marks(NamedTuple):
             refs=(chunk << _ROW_BITS) + np.arange(table.num_rows),
             hashes=hashes(names),
             classes=classes,
-            probabilities=_numbers(table["probability"]),
-            borders=_numbers(_field(table["focus"], "border_share")),
-            places=_places(table["geometry"]),
+            probabilities=heat.numbers(table["probability"]),
+            borders=heat.numbers(pc.struct_field(table["focus"], "border_share")),
+            places=np.nan_to_num(heat.covers(table["geometry"])),
             answers=asked & (np.array(ranks) == 0) & (classes >= 0),
         )
 
@@ -230,22 +230,3 @@ def _alike(table: pa.Table, rows: Ints) -> Iterable[tuple[str, bool, Ints]]:
             places = np.flatnonzero((layers == layer) & (against == flag))
             if len(places):
                 yield layer, flag, places
-
-
-def _numbers(column: pa.ChunkedArray) -> Doubles:
-    return np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy())
-
-
-def _field(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    return pc.struct_field(column, name)
-
-
-def _places(geometry: pa.ChunkedArray) -> Doubles:
-    """Return what maps cover as parts of their images, (N, 4): left, top, right, bottom."""
-    sides = ("image_width", "image_height") * 2
-    edges = ("left", "top", "right", "bottom")
-    columns = [
-        _numbers(_field(geometry, edge)) / _numbers(_field(geometry, side))
-        for edge, side in zip(edges, sides, strict=True)
-    ]
-    return np.nan_to_num(np.stack(columns, axis=1))

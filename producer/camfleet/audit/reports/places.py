@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from camfleet.audit.heat import Doubles, Flags, Ints
-from camfleet.audit.tally import Tally
+from camfleet.audit.reports.tally import Tally
 
 LEAST = 5  # peaks in a cell
 FEWEST = 20  # maps of a class, or of all of them: fewer show what's in the photographs, no habit

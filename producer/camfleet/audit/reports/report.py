@@ -5,7 +5,6 @@ from contextlib import closing
 from functools import cached_property
 from importlib.metadata import version
 
-from camfleet.audit.collect import COLUMNS, CRITERIA, Collected
 from camfleet.audit.document import (
     REPORT_VERSION,
     Accounting,
@@ -16,7 +15,8 @@ from camfleet.audit.document import (
     Report,
     WorstCases,
 )
-from camfleet.audit.group import GroupReport, rounded
+from camfleet.audit.reports.collect import COLUMNS, CRITERIA, Collected
+from camfleet.audit.reports.group import GroupReport, rounded
 from camfleet.audit.samples import Samples
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status

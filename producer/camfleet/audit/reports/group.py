@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from camfleet.audit import places
-from camfleet.audit.collect import Collected
-from camfleet.audit.collect import Group as Key
 from camfleet.audit.document import ClassCard, FlaggedCell, Group, Quartiles
 from camfleet.audit.heat import Doubles, Ints
+from camfleet.audit.reports import places
+from camfleet.audit.reports.collect import Collected
+from camfleet.audit.reports.collect import Group as Key
+from camfleet.audit.reports.tally import BINS, RANGES, UNIT, Tally, quantile
 from camfleet.audit.samples import Samples
-from camfleet.audit.tally import BINS, RANGES, UNIT, Tally, quantile
 
 SHOWN = 50  # classes with samples
 _LIFTS = 3  # cells named for a class

@@ -1,0 +1,1 @@
+"""Two models' maps of the same images: distances, movement, a verdict."""

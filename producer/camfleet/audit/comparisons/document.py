@@ -1,0 +1,97 @@
+"""`comparison.json`: every number of a comparison, as a schema that other programs may rely on.
+
+Distances are Jensen-Shannon divergences in bits, shares from 0 to 1, moves in sides of the picture.
+"""
+
+from camfleet.audit.document import Quartiles, Sample
+from camfleet.contract.codec import Wire
+
+COMPARISON_VERSION = 1
+
+
+class Compared(Wire, frozen=True, kw_only=True):
+    """One side of a comparison."""
+
+    job_id: str
+    model: str
+    digest: str
+    method: str
+    layer: str
+    missing: int  # images of parts that aren't there
+
+
+class PairCounts(Wire, frozen=True, kw_only=True):
+    """What became of all images, and of the pairs of rows for one class of the same image."""
+
+    images: int
+    only_one: int
+    only_other: int
+    failed: int
+    changed: int
+    against: int
+    other_class: int
+    compared: int
+    evidence_lost: int
+    evidence_gained: int
+    no_evidence: int
+    unseen: int
+
+
+class Movement(Wire, frozen=True, kw_only=True):
+    """How far maps moved: 0 like noise, 1 like maps of other images."""
+
+    value: float
+    low: float
+    high: float
+    limit: float
+    median: float
+    floor: float
+    ceiling: float
+    threshold: float
+    beyond: float
+    grouped: bool  # the interval is one of groups
+
+
+class Flips(Wire, frozen=True, kw_only=True):
+    """First answers to the same images that differ, and where labels are known, which are right."""
+
+    answers: int
+    differ: int
+    most: tuple[tuple[str, str, int], ...]
+    both_right: int
+    lost: int
+    gained: int
+    both_wrong: int
+    chance: float  # of flips as uneven as these, were both models equally good
+
+
+class ComparedClass(Wire, frozen=True, kw_only=True):
+    name: str
+    pairs: int
+    median: float
+    beyond: float
+    moved: bool
+
+
+class MovedPair(Wire, frozen=True, kw_only=True):
+    distance: float
+    one: Sample
+    other: Sample
+
+
+class Comparison(Wire, frozen=True, kw_only=True):
+    """Two models' maps of the same images. The same results give the same comparison."""
+
+    comparison_version: int
+    camfleet: str
+    one: Compared
+    other: Compared
+    verdict: str  # pass, moved, undecidable
+    reasons: tuple[str, ...]
+    calibrated: bool
+    counts: PairCounts
+    movement: Movement | None
+    measures: dict[str, Quartiles]
+    flips: Flips
+    classes: tuple[ComparedClass, ...]
+    most_moved: tuple[MovedPair, ...]

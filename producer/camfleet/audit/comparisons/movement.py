@@ -1,0 +1,136 @@
+"""Whether a model looks elsewhere than another: how far maps moved, and how sure that is."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from camfleet.audit.heat import Doubles, Ints
+
+DEFAULT_FLOOR = 0.003  # median distance of maps of slightly changed copies, where none was measured
+DEFAULT_THRESHOLD = 0.010  # their 95 % quantile
+LEAST_THRESHOLD = 0.005
+LIMIT = 0.30  # of movement
+NARROWEST = 0.05  # between floor and ceiling: where it's less nothing can be said
+FEWEST = 20  # pairs
+_CONFIDENCE = 0.95
+_ROUNDS = 400  # of the bootstrap
+_RATE = 0.05  # of false discoveries among classes
+_EFFECT = 1.5  # times the median of all pairs
+
+
+class Interval(NamedTuple):
+    low: float
+    high: float
+
+
+class Floor(NamedTuple):
+    """Distances of maps that differ by noise alone, in bits."""
+
+    median: float
+    threshold: float  # what's more isn't noise
+    measured: bool
+
+
+UNCALIBRATED = Floor(DEFAULT_FLOOR, DEFAULT_THRESHOLD, measured=False)
+
+
+def floor_of(distances: Doubles) -> Floor:
+    """Return the floor that measured distances give."""
+    high = float(np.quantile(distances, _CONFIDENCE))
+    return Floor(float(np.median(distances)), max(LEAST_THRESHOLD, high), measured=True)
+
+
+def median_interval(values: Doubles) -> Interval:
+    """Return the exact interval of a median by order statistics, at 95 % whatever the distribution.
+
+    Values that are too few for it give their whole range.
+    """
+    ordered = np.sort(values)
+    count = len(ordered)
+    tail, place = 0.0, 0
+    while place < count // 2:
+        tail += _binomial(place, count)
+        if tail > (1 - _CONFIDENCE) / 2:
+            break
+        place += 1
+    first = max(place - 1, 0)
+    return Interval(float(ordered[first]), float(ordered[count - 1 - first]))
+
+
+def grouped_interval(values: Doubles, groups: Ints) -> Interval:
+    """Return the interval of a median of values that belong together in groups, at 95 %.
+
+    By a bootstrap of groups with a fixed seed: images of one patient or video aren't independent.
+    """
+    order = np.argsort(values)
+    values, groups = values[order], groups[order]
+    count = int(groups.max()) + 1
+    rng = np.random.default_rng(0)
+    medians = []
+    for _ in range(_ROUNDS):
+        weights = np.bincount(rng.integers(0, count, count), minlength=count)[groups]
+        summed = np.cumsum(weights)
+        medians.append(float(values[np.searchsorted(summed, summed[-1] / 2)]))
+    edges = (1 - _CONFIDENCE) / 2
+    return Interval(float(np.quantile(medians, edges)), float(np.quantile(medians, 1 - edges)))
+
+
+def movement(median: float, floor: float, ceiling: float) -> float | None:
+    """Return how far maps moved: 0 like noise, 1 like other images; None where that can't be said.
+
+    `floor` is the median distance of noise, `ceiling` that of maps of different images.
+    """
+    if ceiling - floor < NARROWEST:
+        return None
+    return (median - floor) / (ceiling - floor)
+
+
+def moved_classes(
+    distances: Doubles, classes: Ints, threshold: float
+) -> tuple[list[int], list[int]]:
+    """Return the classes that moved more than the others, and those with too few pairs to tell.
+
+    A one-sided binomial test of the pairs beyond the threshold against the share of all pairs,
+    by Benjamini and Hochberg 1995 at 5 % over all classes, and an effect: a median of 1.5 times
+    that of all pairs, and beyond the threshold.
+    """
+    beyond = distances > threshold
+    share, usual = float(beyond.mean()), float(np.median(distances))
+    tested: list[tuple[float, int]] = []
+    few = []
+    for one in np.unique(classes).tolist():
+        own = classes == one
+        if int(own.sum()) < FEWEST:
+            few.append(one)
+        else:
+            tested.append((_at_least(int(beyond[own].sum()), int(own.sum()), share), one))
+    tested.sort()
+    allowed = [_RATE * place / len(tested) for place in range(1, len(tested) + 1)]
+    passed = [chance <= most for (chance, _), most in zip(tested, allowed, strict=True)]
+    last = max((place for place, one in enumerate(passed, 1) if one), default=0)
+    moved = [
+        one
+        for _, one in tested[:last]
+        if float(np.median(distances[classes == one])) >= max(_EFFECT * usual, threshold)
+    ]
+    return sorted(moved), few
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Return the chance of flips as uneven as these between equally good models, two-sided."""
+    if not lost + gained:
+        return 1.0
+    return min(1.0, 2 * _at_least(max(lost, gained), lost + gained, 0.5))
+
+
+def _binomial(hits: int, count: int, share: float = 0.5) -> float:
+    if share in (0.0, 1.0):
+        return float(hits == count * share)
+    logs = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
+    return math.exp(logs + hits * math.log(share) + (count - hits) * math.log1p(-share))
+
+
+def _at_least(hits: int, count: int, share: float) -> float:
+    """Return the chance of so many hits or more."""
+    return min(1.0, sum(_binomial(number, count, share) for number in range(hits, count + 1)))

@@ -1,0 +1,71 @@
+"""A comparison as one page that opens anywhere: no script, no network, pictures inside."""
+
+from markupsafe import Markup
+
+from camfleet.audit import pictures
+from camfleet.audit.comparisons.document import Comparison, Movement
+from camfleet.audit.photographs import Photographs
+from camfleet.audit.pictures import Pictures
+
+_WIDTH = 560
+_MEASURES = (
+    (
+        "distance",
+        ("distance", "Jensen-Shannon, in bits: 0 for equal maps, 1 where none is shared"),
+    ),
+    ("similarity", ("common heat", "the share of heat that lies in the same cells")),
+    ("transport", ("heat moved by", "sides of the picture, along its axes")),
+    ("centre", ("centre moved by", "sides of the picture")),
+    ("entropy", ("spread grew by", "above 0: blurrier, which isn't elsewhere")),
+    ("probability", ("probability grew by", "of the class that is explained")),
+)
+_COUNTED = (
+    ("images", "images that both have"),
+    ("only_one", "images of the first alone"),
+    ("only_other", "images of the second alone"),
+    ("failed", "images that failed on a side: not compared"),
+    ("changed", "images that have changed in between: not compared"),
+    ("other_class", "rows of a class that the other side didn't explain"),
+    ("against", "rows of targets not:CLASS: not compared"),
+    ("compared", "pairs compared"),
+    ("evidence_lost", "pairs whose evidence is gone"),
+    ("evidence_gained", "pairs that gained evidence"),
+    ("no_evidence", "pairs without evidence on both sides"),
+    ("unseen", "pairs whose heat lies where the other model saw nothing: not compared"),
+)
+_HEADLINES = {
+    "pass": ("The second model looks where the first one does.", "good"),
+    "moved": ("The second model looks elsewhere.", "alarm"),
+    "undecidable": ("Nothing can be said about where the second model looks.", "alarm"),
+}
+
+
+def render(found: Comparison, photos: Photographs) -> str:
+    """Return the page of a comparison, in HTML."""
+    headline, tone = _HEADLINES[found.verdict]
+    return pictures.render(
+        "comparison.html",
+        found=found,
+        headline=headline,
+        tone=tone,
+        pictures=Pictures(photos),
+        measures=_MEASURES,
+        counted=_COUNTED,
+        scale=_scale,
+    )
+
+
+def _scale(found: Movement) -> Markup:
+    """Return a drawing of movement, its interval and its limit on a scale from 0 to 1."""
+    low, high, limit, value = (
+        min(max(share, 0.0), 1.0) * _WIDTH
+        for share in (found.low, found.high, found.limit, found.value)
+    )
+    return Markup(
+        '<svg class="movement" viewBox="0 0 {0} 40" role="img" aria-label="movement {1:.2f}">'
+        '<rect class="track" x="0" y="8" width="{0}" height="12"/>'
+        '<rect x="{2:.1f}" y="8" width="{3:.1f}" height="12"/>'
+        '<rect x="{4:.1f}" y="4" width="3" height="20"/>'
+        '<rect class="limit" x="{5:.1f}" y="2" width="2" height="24"/>'
+        '<text x="0" y="36">0</text><text x="{0}" y="36" text-anchor="end">1</text></svg>'
+    ).format(_WIDTH, found.value, low, max(high - low, 1), value - 1.5, limit)

@@ -1,0 +1,155 @@
+"""The rows of two jobs, or of two models, brought together by image: in any order, on disk."""
+
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from camfleet.contract.records import ChunkRef, JobRecord, ModelRef
+from camfleet.errors import CamfleetError, ObjectMissing
+from camfleet.jobstore import keys, objects, parquet
+from camfleet.registry.registry import Registry
+from camfleet.results.query import Selection
+from camfleet.results.read import read_parts
+from camfleet.storage.storage import Storage
+
+KEY = "key"  # the column that says which image and inputs a row is of
+REF = "ref"  # the column that says where it stands in its job's results
+_PIECES = 64  # files on disk, each of which is joined in memory
+_ROW_BITS = 24
+
+
+@dataclass
+class Side:
+    """One model's rows in a job."""
+
+    record: JobRecord
+    model: int
+    missing: int = 0  # images of parts that aren't there
+
+    @property
+    def ref(self) -> ModelRef:
+        return self.record.models[self.model]
+
+    def tables(self, storage: Storage, columns: tuple[str, ...]) -> Iterator[pa.Table]:
+        """Yield the rows part by part, with the columns `KEY` and `REF`."""
+        selection = Selection.of(self.record, columns, {})
+        selection = Selection((self.model,), selection.schema, selection.tests)
+        given = _takes_inputs(storage, self.ref)
+        with closing(read_parts(self.record, storage, selection)) as parts:
+            for part in parts:
+                if part.table is None:
+                    self.missing += self.record.items_of(part.ref.part)
+                elif part.table.num_rows:
+                    inputs = _inputs(storage, part.ref) if given else None
+                    yield self._keyed(part.ref, part.table, inputs)
+
+    def _keyed(self, ref: ChunkRef, table: pa.Table, inputs: list[str] | None) -> pa.Table:
+        names = table["image_uri"].to_pylist()
+        if inputs is not None:
+            item = np.cumsum(np.array(table["rank"].to_pylist()) == 0) - 1
+            names = [f"{name}\n{inputs[at]}" for name, at in zip(names, item, strict=True)]
+        refs = (self.record.number(ref) << _ROW_BITS) + np.arange(table.num_rows)
+        return table.append_column(KEY, pa.array(names, pa.string())).append_column(
+            REF, pa.array(refs, pa.int64())
+        )
+
+
+Step = Callable[[], object]
+
+
+def joined(
+    one: Iterator[pa.Table], other: Iterator[pa.Table], on_part: Step = lambda: None
+) -> Iterator[tuple[pa.Table | None, pa.Table | None]]:
+    """Yield tables of both sides that hold the same images; those of one side alone with a None.
+
+    Parts that go side by side are joined as they come; the rest waits on disk, in pieces.
+    """
+    with tempfile.TemporaryDirectory(prefix="camfleet-compare-") as folder:
+        waiting = _Pieces(Path(folder) / "one"), _Pieces(Path(folder) / "other")
+        for pair in zip_longest(one, other):
+            both, rests = _split(*pair)
+            if both:
+                yield both
+            for pieces, rest in zip(waiting, rests, strict=True):
+                pieces.add(rest)
+            on_part()
+        for number in range(_PIECES):
+            found = [pieces.read(number) for pieces in waiting]
+            both, rests = _split(*found)
+            if both:
+                yield both
+            for place, rest in enumerate(rests):
+                if rest is not None and rest.num_rows:
+                    yield (rest, None) if place == 0 else (None, rest)
+
+
+def _split(
+    one: pa.Table | None, other: pa.Table | None
+) -> tuple[tuple[pa.Table, pa.Table] | None, tuple[pa.Table | None, pa.Table | None]]:
+    """Return the rows whose images both have, and what is left of each."""
+    if one is None or other is None:
+        return None, (one, other)
+    if one[KEY].equals(other[KEY]):
+        return (one, other), (None, None)
+    own, others = one[KEY].to_pylist(), other[KEY].to_pylist()
+    shared = set(own) & set(others)
+    masks = [np.array([key in shared for key in found]) for found in (own, others)]
+    both = one.filter(pa.array(masks[0])), other.filter(pa.array(masks[1]))
+    rest = one.filter(pa.array(~masks[0])), other.filter(pa.array(~masks[1]))
+    return (both if shared else None), rest
+
+
+class _Pieces:
+    """Rows on disk, in files by a hash of their image."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._writers: dict[int, Any] = {}
+
+    def add(self, table: pa.Table | None) -> None:
+        if table is None or not table.num_rows:
+            return
+        names = table[KEY].to_pylist()
+        numbers = np.array([zlib.crc32(name.encode()) % _PIECES for name in names])
+        for number in np.unique(numbers).tolist():
+            if number not in self._writers:
+                path = str(self._folder / str(number))
+                self._writers[number] = pa.ipc.new_file(path, table.schema)
+            self._writers[number].write_table(table.filter(pa.array(numbers == number)))
+
+    def read(self, number: int) -> pa.Table | None:
+        writer = self._writers.pop(number, None)
+        if writer is None:
+            return None
+        writer.close()
+        path = self._folder / str(number)
+        with pa.OSFile(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+        path.unlink()
+        return table
+
+
+def _takes_inputs(storage: Storage, ref: ModelRef) -> bool:
+    """Return whether a model has inputs beside the image, which tell its items apart."""
+    try:
+        return bool(Registry(storage).card(ref.digest).inputs)
+    except CamfleetError:
+        return False
+
+
+def _inputs(storage: Storage, ref: ChunkRef) -> list[str]:
+    """Return the other inputs of each item of a part."""
+    try:
+        data = objects.read_part(storage, keys.manifest_part(ref.job_id, ref.part)).data
+    except ObjectMissing:
+        return []
+    return [item.inputs or "" for item in parquet.read_manifest(data)]

@@ -1,0 +1,1 @@
+"""A job's report: tallies, suspicious places, its numbers and its page."""

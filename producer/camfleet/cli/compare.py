@@ -1,0 +1,111 @@
+"""camfleet compare: whether a model looks elsewhere than another, with an exit code for CI."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from camfleet.cli import output
+from camfleet.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from camfleet.audit.comparisons.sides import Side
+    from camfleet.audit.reporting import Reporter
+
+_EXIT = {"pass": 0, "moved": 4, "undecidable": 1}
+_SHARE = click.FloatRange(0, 1)
+
+
+@click.command()
+@click.argument("one", metavar="JOB[:MODEL]")
+@click.argument("other", metavar="[JOB[:MODEL]]", required=False)
+@click.option(
+    "--output",
+    "place",
+    metavar="DIR|S3URI",
+    help="Where to write: a folder, or s3://bucket/prefix.  [default: camfleet-comparison-JOB]",
+)
+@click.option(
+    "--limit", type=_SHARE, default=0.3, show_default=True, help="Of movement: 0 noise, 1 unlike."
+)
+@click.option("--limit-flips", type=_SHARE, help="Share of first answers that may differ.")
+@click.option("--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.")
+@click.option(
+    "--photographs/--no-photographs",
+    default=True,
+    help="Have workers make small pictures of the images that the page shows.  [default: yes]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    one: str,
+    other: str | None,
+    *,
+    place: str | None,
+    limit: float,
+    limit_flips: float | None,
+    limit_lost: float | None,
+    photographs: bool,
+    as_json: bool,
+) -> None:
+    """Compare where two models look: two jobs, or two models of one job.
+
+    MODEL is an id or id@version, for jobs with several models. Writes index.html, comparison.json
+    and pairs.parquet.
+
+    Exit codes: 0 within the limits, 4 beyond one, 1 where nothing can be said: what wasn't
+    measured never passes.
+    """
+    with output.client() as client:
+        reporter = client.reporter()
+        from camfleet.audit.comparisons.comparison import Limits
+
+        sides = _sides(reporter, one, other)
+        job_id = sides[0].record.job_id
+        with output.bar(max(side.record.parts for side in sides), "comparing", "part") as bar:
+            found, page = reporter.compare(
+                *sides,
+                place or f"camfleet-comparison-{job_id}",
+                limits=Limits(limit, limit_flips, limit_lost),
+                show=photographs,
+                on_part=bar.update,
+            )
+    if as_json:
+        reasons = list(found.reasons)
+        output.dump({"verdict": found.verdict, "reasons": reasons, "page": page})
+    else:
+        mark = "" if found.calibrated else " (uncalibrated)"
+        click.echo("; ".join([found.verdict + mark, *found.reasons]))
+        click.echo(page)
+    ctx.exit(_EXIT[found.verdict])
+
+
+def _sides(reporter: "Reporter", one: str, other: str | None) -> "tuple[Side, Side]":
+    """Return the sides that are named; one job alone stands for its two models."""
+    from camfleet.audit.comparisons.sides import Side
+
+    if other is None and ":" not in one:
+        record = reporter.record(one)
+        if len(record.models) != 2:
+            raise InvalidRequest(
+                f"job {one} has {len(record.models)} models: name two of them, such as {one}:MODEL"
+            )
+        return Side(record, 0), Side(record, 1)
+    if other is None:
+        raise InvalidRequest("name the other side too: JOB or JOB:MODEL")
+    return _side(reporter, one), _side(reporter, other)
+
+
+def _side(reporter: "Reporter", name: str) -> "Side":
+    from camfleet.audit.comparisons.sides import Side
+
+    job_id, _, model = name.partition(":")
+    record = reporter.record(job_id)
+    names = [f"{ref.id}@{ref.version}" for ref in record.models]
+    found = [
+        place for place, full in enumerate(names) if model in ("", full, full.partition("@")[0])
+    ]
+    if len(found) == 1:
+        return Side(record, found[0])
+    ways = ", ".join(f"{job_id}:{full}" for full in names)
+    raise InvalidRequest(f"{name}: say which model, one of {ways}")

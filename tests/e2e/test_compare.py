@@ -1,0 +1,196 @@
+"""camfleet compare: two jobs, in whatever order, and what an alarm needs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from camfleet.contract.records import ModelRef
+from camfleet.contract.results import Status
+from helpers.rows import MODEL, blob, job, row
+
+GRID = (7, 7)
+COUNT, CHUNK = 240, 40
+NEXT = ModelRef(id="net", version="2", digest="1" * 64)
+
+
+def maps(seed=0):
+    """Return a map for each image, of 6 classes in turn."""
+    rng = np.random.default_rng(seed)
+    return [np.maximum(blob(rng, GRID), 0) for _ in range(COUNT)]
+
+
+def noisy(found, seed=1, strength=0.02):
+    rng = np.random.default_rng(seed)
+    return [np.maximum(one + rng.normal(0, strength, GRID), 0) for one in found]
+
+
+def elsewhere(found):
+    return [np.roll(one, (3, 3), axis=(0, 1)) for one in found]
+
+
+def rows(found, **changed):
+    return [row(number, one, number % 6, **changed) for number, one in enumerate(found)]
+
+
+def parts(made, order=None):
+    chosen = made if order is None else [made[place] for place in order]
+    return [chosen[first : first + CHUNK] for first in range(0, len(chosen), CHUNK)]
+
+
+@pytest.fixture
+def store(client):
+    """Write a job of rows; give its id."""
+
+    def write(name, made, order=None, model=MODEL):
+        job(client.storage, name, parts(made, order), CHUNK, (model,))
+        return name
+
+    return write
+
+
+@pytest.fixture
+def compare(run, tmp_path):
+    """Compare two jobs; give the exit code and the comparison."""
+
+    def command(one, other, *words):
+        place = tmp_path / f"{one}-{other}"
+        done = run("compare", one, other, "--output", place, "--no-photographs", *words)
+        if not place.exists():
+            return done.returncode, done.stderr
+        return done.returncode, json.loads((place / "comparison.json").read_bytes())
+
+    return command
+
+
+def test_a_job_and_itself_differ_by_nothing(store, compare):
+    one = store("same", rows(maps()))
+    code, found = compare(one, one)
+    assert (code, found["verdict"]) == (0, "pass")
+    assert found["counts"]["compared"] == COUNT
+    assert found["measures"]["distance"] == {"low": 0, "median": 0, "high": 0}
+    assert found["movement"]["value"] <= 0
+    assert found["flips"]["differ"] == 0
+
+
+def test_noise_passes_and_maps_elsewhere_alarm(store, compare):
+    before = store("before", rows(maps()))
+    assert compare(before, store("noise", rows(noisy(maps()))))[0] == 0
+    code, found = compare(before, store("moved", rows(elsewhere(maps()))))
+    assert (code, found["verdict"]) == (4, "moved")
+    assert found["movement"]["low"] > 0.3
+    assert "maps moved by" in found["reasons"][0]
+
+
+def test_other_images_maps_are_as_far_as_the_ceiling(store, compare):
+    shifted = maps()
+    shifted = shifted[6:] + shifted[:6]  # of the same class
+    code, found = compare(store("right", rows(maps())), store("wrong", rows(shifted)))
+    assert code == 4
+    assert found["movement"]["value"] == pytest.approx(1, abs=0.15)
+
+
+def test_the_order_of_images_changes_nothing(store, compare):
+    order = np.random.default_rng(5).permutation(COUNT).tolist()
+    before = store("ordered", rows(maps()))
+    straight = compare(before, store("after", rows(noisy(maps(), strength=0.2))))[1]
+    mixed = compare(before, store("mixed", rows(noisy(maps(), strength=0.2)), order))[1]
+    for name in ("movement", "measures", "counts", "flips", "classes", "verdict"):
+        assert mixed[name] == straight[name], name
+    moved = [[pair["one"]["item_id"] for pair in one["most_moved"]] for one in (straight, mixed)]
+    assert moved[0] == moved[1]
+
+
+def test_it_mirrors(store, compare):
+    one = store("left", rows(maps()))
+    other = store("right2", rows(noisy(maps(), strength=0.3)))
+    there, back = compare(one, other)[1], compare(other, one)[1]
+    assert there["movement"] == back["movement"]
+    assert there["measures"]["distance"] == back["measures"]["distance"]
+
+
+def test_two_models_of_one_job_are_compared_by_name(client, run, compare):
+    both = parts(rows(maps())) + parts(rows(elsewhere(maps())))
+    job(client.storage, "both", both, CHUNK, (MODEL, NEXT))
+    done = run("compare", "both", "--json", "--no-photographs", "--output", "s3://camfleet/cmp")
+    assert (done.returncode, json.loads(done.stdout)["verdict"]) == (4, "moved")
+    assert compare("both:net@2", "both:net@2")[0] == 0
+    done = run("compare", "both:net@1")
+    assert (done.returncode, "name the other side too" in done.stderr) == (1, True)
+    done = run("compare", "both", "both")
+    assert "say which model, one of both:net@1, both:net@2" in done.stderr
+
+
+def test_every_image_and_pair_is_accounted_for(store, compare):
+    before, after = rows(maps()), rows(maps())
+    before[0] = row(0)
+    after[1] = row(1, maps()[1], 1, image_etag="another")
+    after[2] = row(2, maps()[2], 5)
+    after[3] = row(3, -np.ones(GRID), 3, status=Status.NO_EVIDENCE)
+    before[4] = row(4, -np.ones(GRID), 4, status=Status.NO_EVIDENCE)
+    after[5] = row("elsewhere", maps()[5], 5)
+    before[6] = row(6, maps()[6], 0, target="not:class 0")
+    code, found = compare(store("b", before), store("a", after))
+    assert code == 0
+    counts = found["counts"]
+    assert counts["images"] == COUNT - 1
+    assert (counts["only_one"], counts["only_other"]) == (1, 1)
+    assert (counts["failed"], counts["changed"], counts["against"]) == (1, 1, 1)
+    assert (counts["evidence_lost"], counts["evidence_gained"]) == (1, 1)
+    assert counts["other_class"] == 2 + 1  # image 2 on both sides, the other of image 6
+    assert counts["compared"] == COUNT - 7
+    assert found["flips"]["differ"] == 1
+
+
+def test_what_was_not_measured_never_passes(store, compare):
+    few = rows(maps())[:10]
+    code, found = compare(store("few", few), store("few2", few))
+    assert (code, found["verdict"]) == (1, "undecidable")
+    assert "only 10 pairs" in found["reasons"][0]
+    alike = rows([np.ones(GRID)] * COUNT)
+    code, found = compare(store("flat", alike), store("flat2", alike))
+    assert (code, found["verdict"]) == (1, "undecidable")
+    others = [row(f"x{number}", one, 0) for number, one in enumerate(maps())]
+    assert compare(store("here", rows(maps())), store("there", others))[0] == 1
+
+
+def test_missing_results_never_pass(client, store, compare):
+    made = parts(rows(maps()))
+    job(client.storage, "gaps", [*made[:-1], None], CHUNK)
+    code, found = compare(store("whole", rows(maps())), "gaps")
+    assert (code, found["verdict"]) == (1, "undecidable")
+    assert found["reasons"] == ["the results of 40 images are missing"]
+
+
+def test_limits_of_flips_and_of_evidence_are_kept(store, compare):
+    after = rows(maps())
+    after[:30] = [row(n, maps()[n], (n + 1) % 6) for n in range(30)]
+    before = store("old", rows(maps()))
+    assert compare(before, store("flipped", after))[0] == 0
+    code, found = compare(before, "flipped", "--limit-flips", "0.1")
+    assert (code, found["reasons"]) == (4, ["30 of 240 first answers differ, more than 10 %"])
+
+
+def test_labels_tell_which_flips_are_losses(store, compare):
+    label = {n: f"class {n % 6}" for n in range(COUNT)}
+    before = [row(n, one, n % 6, label=label[n]) for n, one in enumerate(maps())]
+    after = [row(n, one, (n + (n < 8)) % 6, label=label[n]) for n, one in enumerate(maps())]
+    flips = compare(store("l1", before), store("l2", after))[1]["flips"]
+    assert (flips["lost"], flips["gained"], flips["both_right"]) == (8, 0, COUNT - 8)
+    assert flips["chance"] == pytest.approx(2 / 2**8, abs=1e-6)
+
+
+def test_other_methods_are_refused_and_pairs_are_written(client, store, run, tmp_path):
+    store("grad", rows(maps()))
+    record = client.reporter().record("grad")
+    assert record.method == "gradcam"
+    done = run("compare", "grad", "grad", "--output", tmp_path, "--no-photographs")
+    assert done.returncode == 0
+    table = pq.read_table(tmp_path / "pairs.parquet")
+    assert table.num_rows == COUNT
+    assert set(table["outcome"].to_pylist()) == {"compared"}
+    html = Path(tmp_path / "index.html").read_text()
+    assert "<script" not in html
+    assert "looks where the first one does" in html

@@ -1,0 +1,141 @@
+"""Distances of maps, against what must be true of them and against figures worked out by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from camfleet.audit import heat
+from camfleet.audit.comparisons import movement
+from camfleet.audit.comparisons.common_ground import resample
+from camfleet.audit.comparisons.distances import (
+    centre_distance,
+    jensen_shannon,
+    overlap,
+    similarity,
+    transport_distance,
+)
+
+WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
+MEASURES = (jensen_shannon, similarity, centre_distance, transport_distance)
+
+
+def shares(count, grid=(7, 7), seed=0):
+    return heat.shares(np.random.default_rng(seed).random((count, *grid)) ** 4)
+
+
+def delta(row, column, grid=(7, 7)):
+    made = np.zeros((1, *grid))
+    made[0, row, column] = 1
+    return made
+
+
+def test_a_map_is_no_distance_from_itself():
+    p = shares(20)
+    assert jensen_shannon(p, p) == pytest.approx(0, abs=1e-12)
+    assert similarity(p, p) == pytest.approx(1)
+    assert centre_distance(p, p) == pytest.approx(0)
+    assert transport_distance(p, p) == pytest.approx(0)
+
+
+def test_maps_that_share_nothing_are_as_far_as_can_be():
+    assert jensen_shannon(delta(0, 0), delta(3, 5)) == [1]
+    assert similarity(delta(0, 0), delta(3, 5)) == [0]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_distances_dont_ask_which_comes_first_or_how_both_are_turned(measure):
+    p, q = shares(20), shares(20, seed=1)
+    found = measure(p, q)
+    assert measure(q, p) == pytest.approx(found)
+    for turn in (lambda x: x[:, ::-1], lambda x: x[:, :, ::-1], lambda x: np.rot90(x, axes=(1, 2))):
+        assert measure(turn(p), turn(q)) == pytest.approx(found)
+
+
+def test_a_map_of_one_cell_that_moves_by_one_moves_by_a_grids_cell():
+    for moved, (down, across) in {(3, 4): (0, 1), (2, 3): (1, 0)}.items():
+        found = delta(3, 3), delta(*moved)
+        assert centre_distance(*found) == pytest.approx(1 / 7), (down, across)
+        assert transport_distance(*found) == pytest.approx(1 / 7)
+
+
+def test_heat_moves_at_least_as_far_as_its_centre():
+    p, q = shares(50), shares(50, seed=1)
+    assert (transport_distance(p, q) >= centre_distance(p, q) - 1e-12).all()
+
+
+def test_shares_of_area_add_up():
+    for cells, bins in itertools.product((1, 3, 7), (1, 4, 7, 9)):
+        found = overlap(cells, 0, cells, bins)
+        assert found.sum(axis=0) == pytest.approx(1)
+        assert found.sum(axis=1) == pytest.approx(cells / bins)
+    assert overlap(2, 0, 2, 4).tolist() == [[0.5, 0], [0.5, 0], [0, 0.5], [0, 0.5]]
+    assert overlap(4, 1, 3, 2).tolist() == [[0, 1, 0, 0], [0, 0, 1, 0]]
+
+
+def test_one_field_on_two_grids_is_nearly_the_same():
+    def field(size):
+        places = (np.arange(size * 8) + 0.5) / (size * 8)
+        fine = np.exp(-((places[:, None] - 0.4) ** 2 + (places[None] - 0.6) ** 2) / 0.05)
+        return fine.reshape(size, 8, size, 8).sum(axis=(1, 3))[None]
+
+    (common,) = resample(field(7), WHOLE, field(8), WHOLE)
+    assert common.p.shape == common.q.shape == (1, 8, 8)
+    assert jensen_shannon(common.p, common.q)[0] < 0.005
+
+
+def test_only_what_both_models_saw_is_compared():
+    left = np.array([[0.0, 0.0, 0.5, 1.0]])
+    heat_left = np.array([[[1.0, 3.0], [1.0, 3.0]]])
+    whole = np.array([[[2.0, 6.0, 0.0, 8.0], [2.0, 6.0, 0.0, 0.0]]])
+    (common,) = resample(heat_left, left, whole, WHOLE)
+    assert common.unseen == pytest.approx([1 / 3])
+    assert jensen_shannon(common.p, common.q) == pytest.approx(0, abs=1e-12)
+
+
+def test_models_that_saw_nothing_in_common_have_seen_nothing():
+    left, right = np.array([[0.0, 0.0, 0.4, 1.0]]), np.array([[0.6, 0.0, 1.0, 1.0]])
+    (common,) = resample(np.ones((1, 2, 2)), left, np.ones((1, 2, 2)), right)
+    assert common.unseen == [1]
+
+
+def test_the_interval_of_a_median_holds_it_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        low, high = movement.median_interval(rng.exponential(size=41))
+        held += low <= np.log(2) <= high
+    assert 0.94 <= held / 400 <= 0.99
+    assert movement.median_interval(np.arange(3.0)) == (0, 2)
+
+
+def test_images_that_belong_together_widen_the_interval():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 50)
+    values = rng.normal(size=20)[groups] + rng.normal(0, 0.01, 1000)
+    alone, together = movement.median_interval(values), movement.grouped_interval(values, groups)
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_a_class_that_moved_is_found_among_those_that_didnt():
+    rng = np.random.default_rng(0)
+    classes = np.repeat(np.arange(30), 40)
+    moved = rng.exponential(0.008, 1200)
+    assert movement.moved_classes(moved, classes, 0.01)[0] == []
+    moved[classes == 7] += 0.05
+    few = np.append(classes, [99] * 5)
+    found = movement.moved_classes(np.append(moved, [0.9] * 5), few, 0.01)
+    assert found == ([7], [99])
+
+
+def test_mcnemars_test_is_exact():
+    assert movement.mcnemar(0, 0) == 1
+    assert movement.mcnemar(5, 5) == 1
+    assert movement.mcnemar(0, 10) == pytest.approx(2 / 1024)
+    assert movement.mcnemar(1, 7) == pytest.approx(2 * 9 / 256)
+
+
+def test_movement_is_zero_for_noise_and_one_for_other_images():
+    assert movement.movement(0.003, 0.003, 0.3) == 0
+    assert movement.movement(0.3, 0.003, 0.3) == 1
+    assert movement.movement(0.3, 0.003, 0.04) is None
