@@ -8,6 +8,8 @@ import pytest
 
 from camfleet.errors import InternalError, ModelRefused
 from camfleet.settings import Settings
+from camfleet_worker.models import build as build_module
+from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.process import confined
 from camfleet_worker.process.confinement import Limits
 
@@ -139,3 +141,23 @@ def test_a_reply_that_is_a_link_is_not_followed(do, tmp_path):
 
 def test_what_the_kernel_does_not_allow_is_said():
     assert confined.missing() == (), "this machine's kernel allows all of it"
+
+
+def test_a_model_that_has_hit_a_limit_is_not_tried_again_for_a_while(do, monkeypatch):
+    tried = []
+
+    def build(key):
+        tried.append(key)
+        do("eat_memory")
+
+    store = ModelStore(Settings(), None, None, None)
+    monkeypatch.setattr(store, "_build", build)
+    keys = [ModelKey("digest", layer, None) for layer in ("auto", "auto", "other")]
+    for key in keys:
+        with pytest.raises(ModelRefused, match="CAMFLEET_MODEL_LOAD_MEMORY"):
+            store.build(key)
+    assert tried == [keys[0], keys[2]]
+    monkeypatch.setattr(build_module, "_REFUSED_SECONDS", 0)
+    with pytest.raises(ModelRefused):
+        store.build(keys[0])
+    assert len(tried) == 3
