@@ -161,7 +161,7 @@ HOSTILE = {
     "a random number": xml(b'type="ReLU"', b'type="RandomUniform"'),
     "an operation from elsewhere": xml(b'version="opset1"', b'version="extension"'),
     "a place of weights": xml(
-        b'<info name="OpenVINO Runtime"', b'<info name="__weights_path" value="/etc/passwd"'
+        b'<info name="OpenVINO Runtime" value="', b'<info name="__weights_path" value="/etc/'
     ),
     "a constant outside": xml(b'offset="0"', b'offset="99999999"'),
     "a constant before all": xml(b'offset="0"', b'offset="18446744073709551608"'),

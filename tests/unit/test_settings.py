@@ -7,6 +7,8 @@ import pytest
 
 from camfleet.errors import ConfigurationError
 from camfleet.settings import GROUPS, Settings
+from camfleet_worker.models.converted.signing import Signer
+from camfleet_worker.process import confined
 from helpers.settings_tables import table, tables_in
 
 ROOT = Path(__file__).parents[2]
@@ -74,3 +76,19 @@ def test_every_setting_is_in_one_group():
 def test_a_misspelt_variable_is_named_with_the_one_that_was_meant():
     with pytest.raises(ConfigurationError, match=r"did you mean CAMFLEET_BATCH_SIZE\?"):
         Settings.from_environ({**NEEDED, "CAMFLEET_BATCHSIZE": "3"})
+
+
+@pytest.mark.parametrize("keys", ["short", "x" * 31, f"{'x' * 40},short", f"{'x' * 40},"])
+def test_a_signing_key_that_is_too_short_is_refused_with_a_way_to_make_one(keys):
+    with pytest.raises(ConfigurationError, match="openssl rand -base64 32") as caught:
+        Settings.from_environ({**NEEDED, "CAMFLEET_SIGNING_KEY": keys})
+    assert "x" * 31 not in str(caught.value)
+
+
+def test_signing_keys_are_read_in_order_and_shown_to_nobody():
+    keys = ("first" * 8, "second" * 8)
+    settings = Settings.from_environ({**NEEDED, "CAMFLEET_SIGNING_KEY": ", ".join(keys)})
+    assert settings.signing_keys == keys
+    assert "first" not in repr(settings) + repr(Signer.of(settings))
+    assert confined.without_secrets(settings).signing_keys == ()
+    assert Settings.from_environ(settings.to_environ()) == settings

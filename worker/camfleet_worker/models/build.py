@@ -12,7 +12,7 @@ from typing import NamedTuple
 from camfleet.contract.outputs import Fuse
 from camfleet.contract.records import ModelRef
 from camfleet.contract.targets import parse_layers
-from camfleet.errors import DigestMismatch, ModelRefused, ObjectMissing
+from camfleet.errors import DigestMismatch, ModelRefused, ObjectMissing, ObjectTooLarge
 from camfleet.jobstore import keys
 from camfleet.registry import cards
 from camfleet.registry.cards import Card
@@ -107,10 +107,15 @@ class ModelStore:
             handle, partial = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
             os.close(handle)
             try:
-                self._storage.download(key, partial)
+                limit = self._settings.model_load_memory
+                self._storage.download(key, partial, limit=limit)
                 Path(partial).replace(path)
             except ObjectMissing as error:
                 raise ModelRefused(f"the file of model {card.id} is gone: {error}") from error
+            except ObjectTooLarge as error:
+                raise ModelRefused(
+                    f"model {card.id} can't be loaded within CAMFLEET_MODEL_LOAD_MEMORY: {error}"
+                ) from error
             finally:
                 Path(partial).unlink(missing_ok=True)
         found = cards.file_digest(path)

@@ -65,7 +65,7 @@ class ConvertedInBucket:
                 logger.warning(
                     "%s can't be used, so the model is converted anew: %s",
                     self.storage.uri(key),
-                    error,
+                    " ".join(str(error).split())[:400] or type(error).__name__,
                 )
         else:
             logger.info("%s was converted by another worker", self.storage.uri(key))

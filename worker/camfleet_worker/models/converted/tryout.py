@@ -38,13 +38,17 @@ def try_out(folder: Path, settings: Settings, name: str) -> None:
     """
     request = msgspec.json.encode(_Request(str(folder), settings.cpu_threads))
     with tempfile.TemporaryDirectory() as own:
-        confined.run(__name__, request, folder=Path(own), limits=_limits(folder), name=name)
+        confined.run(
+            __name__, request, folder=Path(own), limits=_limits(folder, settings), name=name
+        )
 
 
-def _limits(folder: Path) -> Limits:
+def _limits(folder: Path, settings: Settings) -> Limits:
     """Return what a model of that size may need."""
     size = sum((folder / name).stat().st_size for name in disk.files(folder))
-    return Limits(_MEMORY + 8 * size + _STACKS * (os.cpu_count() or 1), _SECONDS)
+    memory = _MEMORY + 8 * size + _STACKS * (os.cpu_count() or 1)
+    most = confined.limits_of(settings)
+    return Limits(min(memory, most.memory), min(_SECONDS, most.seconds))
 
 
 def answer(request: bytes) -> None:
