@@ -354,6 +354,39 @@ def test_heartbeats_of_nobody_are_passed_over(forge):
         forge.redis.delete(key)
 
 
+def camfleet(own, *words):
+    """Run a command of camfleet's, and return what it prints; no traceback may be in it."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from camfleet.cli import main; main()", *words],
+        env=own[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, (words, done.stderr)
+    return done.stdout + done.stderr
+
+
+def test_commands_print_no_traceback_whatever_lies_in_redis(forge, own):
+    job = forge.client.submit([forge.photo], models="patches")
+    assert job.wait(timeout=60).complete
+    mine = wait_until(forge.client.workers, 20)[0].name
+    beat = json.loads(forge.redis.get(keys.worker(mine)))
+    extreme = {"started_at": 1e300, "images": 10**30, "images_per_second": 1e308, "pid": -1}
+    for name, value in extreme.items():
+        document = json.dumps({**beat, "name": f"celery@{name}:1", name: value})
+        forge.redis.set(keys.worker(f"celery@{name}:1"), document, ex=60)
+    forge.redis.hset(keys.codes(job.id), b"\xff\x1b[2J", 5)
+    for words in (["workers"], ["workers", "--json"], ["status", job.id]):
+        camfleet(own, *words)
+    forge.redis.hset(keys.job(job.id), "total", "9" * 4000)
+    for words in (["jobs"], ["watch", job.id]):
+        assert "camfleet resume" in camfleet(own, *words), words
+    for key in forge.redis.keys(keys.worker("*")):
+        forge.redis.delete(key)
+
+
 def test_a_forged_answer_is_an_error_and_the_next_one_arrives(forge):
     junk = [SECRET, b"\xff", "[]", '{"status": 5}', forged.nested(100_000)]
     forms = ["null", "[]", '{"results": 5, "error": null}', f'"{SECRET}"', forged.nested(500)]

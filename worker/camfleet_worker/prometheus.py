@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from camfleet.broker.backlog import Backlog, BacklogReader
 from camfleet.contract.results import Result, Timings
-from camfleet.errors import BrokerUnavailable, ConfigurationError
+from camfleet.errors import BrokerDamaged, BrokerUnavailable, ConfigurationError
 from camfleet_worker.models.cache import ModelCache
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class _Broker(Collector):
     def collect(self) -> Iterator[Metric]:
         try:
             backlog = self._queues.read()
-        except BrokerUnavailable:
+        except (BrokerUnavailable, BrokerDamaged):
             yield _gauge("broker_up", "Whether Redis answers", 0)
             return
         yield _gauge("broker_up", "Whether Redis answers", 1)

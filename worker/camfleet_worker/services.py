@@ -14,7 +14,7 @@ from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.contract.messages import CHUNK_TASK, INTERACTIVE_QUEUE, queues_of
 from camfleet.contract.records import ChunkRef
-from camfleet.errors import BrokerUnavailable
+from camfleet.errors import BrokerDamaged, BrokerUnavailable
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobstore.results_parts import Outcomes
 from camfleet.jobstore.s3_roots import S3Roots
@@ -181,7 +181,7 @@ class Services:
         """Return how many messages of a kind wait in Redis."""
         try:
             backlog = self.queues.read()
-        except BrokerUnavailable:
+        except (BrokerUnavailable, BrokerDamaged):
             return 0
         return sum(queue.depth for queue in backlog.queues if queue.name in queues_of(kind))
 

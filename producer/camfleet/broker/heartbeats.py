@@ -7,8 +7,10 @@ whose readers ignore what they don't know.
 
 import logging
 import socket
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 from msgspec.structs import asdict
 
 from camfleet.broker import keys
@@ -39,7 +41,7 @@ class HeartbeatDocument(Wire, frozen=True, kw_only=True):
 
     name: str
     pid: int
-    started_at: float  # seconds since the epoch
+    started_at: Annotated[float, Meta(ge=0, lt=1e11)]  # seconds since the epoch
     device: str
     models: tuple[str, ...]  # id@version of those in memory
     chunks: tuple[ChunkState, ...]

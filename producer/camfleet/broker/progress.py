@@ -10,6 +10,7 @@ RATE_EVENTS = 32
 _RATE_SECONDS = 10.0
 _TROUBLE = "trouble:"  # fields of a job's hash, by chunk
 _TROUBLES = 5
+_MOST = 2**53  # of anything that is counted; what is made of it stays a float
 
 State = Literal["queued", "running", "complete", "cancelled"]
 
@@ -54,24 +55,28 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 def progress_of(
     job_id: str, row: dict[str, str], events: list[Any], working: int, codes: dict[str, str]
 ) -> Progress:
-    """Return the progress that a job's keys in Redis speak of."""
-    counts = {name: int(row[name]) for name in ("ok", "no_evidence", "failed")}
-    done, total = sum(counts.values()), int(row["total"])
+    """Return the progress that a job's keys in Redis speak of.
+
+    Raises `LookupError`, `TypeError`, `ValueError`, `ArithmeticError` or `OSError` for what
+    camfleet can't have written there.
+    """
+    counts = {name: _count(row[name]) for name in ("ok", "no_evidence", "failed")}
+    done, total = sum(counts.values()), _count(row["total"])
     started = float(row.get("started_at", 0))
     state = _state(row)
     ended = {"complete": "finished_at", "cancelled": "cancelled_at"}.get(state)
     end = float(row[ended]) if ended else time.time()
     running = max(0.0, end - started) if started else 0.0
-    fresh = done - int(row["before"])  # a job that was resumed or retried begins with some
+    fresh = done - _count(row["before"])  # a job that was resumed or retried begins with some
     rate = _rate(done, fresh, running, [] if ended else events)
     return Progress(
         job_id=job_id,
         state=state,
         total=total,
-        failures={code: int(number) for code, number in sorted(codes.items())},
-        chunks=int(row["chunks"]),
-        chunks_done=int(row["chunks_done"]),
-        retry=int(row["retry"]),
+        failures={code: _count(number) for code, number in sorted(codes.items())},
+        chunks=_count(row["chunks"]),
+        chunks_done=_count(row["chunks_done"]),
+        retry=_count(row["retry"]),
         images_per_second=rate,
         seconds_left=_seconds_left(state, total - done, rate),
         seconds_running=running,
@@ -83,6 +88,13 @@ def progress_of(
         ended_at=_time(row, ended) if ended else None,
         **counts,
     )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < _MOST:
+        raise ValueError("a number that counts nothing")
+    return number
 
 
 def _state(row: dict[str, str]) -> State:
