@@ -92,6 +92,19 @@ def _manifests(folder: Path) -> Target:
     return run
 
 
+def _parts(_: Path) -> Target:
+    from camfleet.jobstore import parquet
+
+    readers = [parquet.read_manifest, parquet.read_results, parquet.prove_readable]
+    readers += [parquet.read_images]
+
+    def run(data: bytes) -> None:
+        """Read a part of a job, after a byte that says how."""
+        readers[data[0]](data[1:])
+
+    return run
+
+
 def _messages(_: Path) -> Target:
     from camfleet.contract import codec, messages, records
     from camfleet.contract.targets import parse_inputs, parse_layers, parse_target
@@ -191,6 +204,7 @@ _LOADERS: dict[str, Callable[[Path], Target]] = {
     "decoders": _decoders,
     "cards": _cards,
     "manifests": _manifests,
+    "parts": _parts,
     "messages": _messages,
     "configurations": _configurations,
     "models": _models,
