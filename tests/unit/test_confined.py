@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -161,3 +163,20 @@ def test_a_model_that_has_hit_a_limit_is_not_tried_again_for_a_while(do, monkeyp
     with pytest.raises(ModelRefused):
         store.build(keys[0])
     assert len(tried) == 3
+
+
+@pytest.mark.parametrize("module", ["models.model_report", "legacy.convert"])
+def test_check_and_convert_have_the_limits_of_the_settings(tmp_path, module):
+    path = tmp_path / "net.h5"
+    path.write_bytes(b"whatever it is")
+    words = [str(path)] if module == "models.model_report" else [str(path), f"{path}.keras"]
+    done = subprocess.run(
+        [sys.executable, "-m", f"camfleet_worker.{module}", *words],
+        env={**os.environ, "CAMFLEET_MODEL_LOAD_SECONDS": "1"},
+        capture_output=True,
+        check=False,
+    )
+    error = json.loads(done.stdout)["error"]
+    assert error["code"] == "model_refused"
+    assert "net.h5 took longer than 1 s" in error["message"]
+    assert [one.name for one in tmp_path.iterdir()] == ["net.h5"]
