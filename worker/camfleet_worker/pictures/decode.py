@@ -13,6 +13,7 @@ from PIL import Image
 from simplejpeg import decode_jpeg
 
 from camfleet_worker.arrays import Pixels
+from camfleet_worker.pictures import webp
 from camfleet_worker.pictures.bmp import open_bmp
 from camfleet_worker.pictures.header import (
     check_exif,
@@ -29,13 +30,8 @@ from camfleet_worker.pictures.tiff import open_tiff
 _BAND = 2**20  # pixels to convert at a time
 _ORIENTATION = 0x0112
 _EXIF_ITEM = re.compile(rb"(infe(?:.{8}|.{10}))Exif", re.DOTALL)  # of an AVIF
-_ANIMATED, _ALPHA = 0x02, 0x10  # flags of a WebP
-_LOSSLESS = (b"VP8L", b"ALPH")  # parts of a WebP
-_FEW = 2**16  # bytes of such parts, which may take a thousand times as many while they're decoded
-_AS_STORED = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
-_AS_RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-# Seconds of computing that a pixel takes at most, by format; a JPEG's are in its own module.
-_PER_PIXEL = {"PNG": 25e-9, "deep PNG": 80e-9, "GIF": 20e-9, "WebP": 60e-9}
+# Seconds of computing that a pixel takes at most; other formats have modules of their own.
+_PER_PIXEL = {"PNG": 25e-9, "deep PNG": 80e-9, "GIF": 20e-9}
 
 
 def _mirror_and_rotate(pixels: Pixels, way: int) -> Any:
@@ -226,29 +222,19 @@ def _open_gif(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any
 
 
 def _open_webp(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:
-    """Let OpenCV decode a still picture, into the array that's wanted; Pillow makes four copies."""
-    animated = data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & _ANIMATED)
-    if animated:  # admits to alpha, since a frame may not fill its canvas
-        data = data[:20] + bytes((data[20] | _ALPHA,)) + data[21:]
+    is_animated = webp.is_animated(data)
+    if is_animated:
+        data = webp.with_alpha(data)
     with open_header(data, "WebP", max_pixels) as image:
-        is_odd = len(data) > _FEW and any(mark in data for mark in _LOSSLESS)
-        check_time(math.inf if is_odd else 0, seconds)
-        _check_time(image, "WebP", seconds)
+        check_time(webp.needed_seconds(data, image.width * image.height), seconds)
         check_exif(image)
         orientation = _orientation(image)
-        has_alpha = image.mode == "RGBA"
-        found = None if animated else _still(data, image, has_alpha=has_alpha)
-        if found is None:  # or it's damaged, and Pillow judges how badly
+        channels = 4 if image.mode == "RGBA" else 3
+        still = None if is_animated else webp.decode_still(data, *image.size[::-1], channels)
+        if still is None:  # or it's damaged, and Pillow judges how badly
             image.load()
             return _rgb(image), orientation
-    return _over_white(found) if has_alpha else found, orientation
-
-
-def _still(data: bytes, image: Image.Image, *, has_alpha: bool) -> Pixels | None:
-    """Return a WebP's pixels, (H, W, 3) RGB or (H, W, 4) BGRA, None if they can't be read."""
-    found = cv2.imdecode(np.frombuffer(data, np.uint8), _AS_STORED if has_alpha else _AS_RGB)
-    shape = (image.height, image.width, 4 if has_alpha else 3)
-    return np.asarray(found, np.uint8) if found is not None and found.shape == shape else None
+    return _over_white(still) if channels == 4 else still, orientation
 
 
 def _open_avif(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:

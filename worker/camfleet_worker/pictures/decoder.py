@@ -78,8 +78,9 @@ def _receive(requests: "SimpleQueue[tuple[Request, bytes]]") -> None:
 def _answer(request: Request, data: bytes) -> None:
     reply, arrays = _reply(request, data)
     header = msgspec.json.encode(reply)
-    for part in (REPLY.pack(len(header)), header, *arrays):
-        _write(part)
+    _write(memoryview(REPLY.pack(len(header)) + header))
+    for array in arrays:
+        _write(array)
 
 
 def _reply(request: Request, data: bytes) -> tuple[Reply, list[memoryview]]:
@@ -102,7 +103,7 @@ def _reply(request: Request, data: bytes) -> tuple[Reply, list[memoryview]]:
     arrays = [array for array in (loaded.pixels, loaded.canvas) if array is not None]
     pixels, *canvas = (array.shape for array in arrays)
     reply = Reply(loaded.geometry, pixels, canvas[0] if canvas else None)
-    return reply, [array.data.cast("B") for array in arrays]
+    return reply, [memoryview(array.data).cast("B") for array in arrays]
 
 
 def _read(size: int) -> bytearray:
@@ -116,8 +117,7 @@ def _read(size: int) -> bytearray:
     return data
 
 
-def _write(data: bytes | memoryview) -> None:
-    view = memoryview(data)
+def _write(view: memoryview) -> None:
     while view:
         view = view[os.write(_CHANNEL, view) :]
 

@@ -5,23 +5,11 @@ file whose bound is low is decoded right here. All others go to a process whose 
 limited, and which is ended where it exceeds them or nobody wants its picture any more.
 """
 
-import os
-import pickle
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from math import prod
-from pathlib import Path
-from typing import Any, Self
-
-import msgspec
-import numpy as np
+from contextlib import contextmanager
+from typing import Self
 
 from camfleet.errors import (
     ImageError,
@@ -33,22 +21,15 @@ from camfleet.errors import (
 )
 from camfleet.settings import Settings
 from camfleet_worker.arrays import AnyArray
-from camfleet_worker.pictures import decoder
-from camfleet_worker.pictures.decoder import REPLY, REQUEST, Reply, Request
+from camfleet_worker.pictures.decoder import Reply, Request
+from camfleet_worker.pictures.decoder_process import POLL_SECONDS, DecoderProcess, Ended
 from camfleet_worker.pictures.header import Slow
 from camfleet_worker.pictures.load import Loaded, Wanted, load
-from camfleet_worker.process.confined import environment
 
 _QUICK = 0.5  # seconds of computing: how long an urgent image may have to wait for a core
-_POLL_SECONDS = 0.25
-_PATIENCE = 10  # seconds by the clock for each second of computing, on a machine that's busy
-_STARTING = 60.0  # seconds by the clock for a process to be ready
 _BASE_BYTES = 2**29  # of a process with its libraries
 _PIXEL_BYTES = 20  # reserved, of which not all is touched
 _FILE_COPIES = 3
-_LARGEST_REPLY = 2**16
-# Blocks of pictures go back to the system at once.
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(2**24), "MALLOC_TRIM_THRESHOLD_": str(2**25)}
 _CRASHES = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 
 
@@ -72,7 +53,7 @@ class Decoders:
             + _FILE_COPIES * settings.max_image_bytes
         )
         self._slots = {urgent: threading.Semaphore(size) for urgent in (False, True)}
-        self._idle: list[_Process] = []
+        self._idle: list[DecoderProcess] = []
         self._lock = threading.Lock()
         self._closed = False
         self.decoded = 0  # in processes apart
@@ -93,7 +74,7 @@ class Decoders:
     ) -> Iterator[None]:
         """Wait until a process may be used for `load_slow`; `check` may raise meanwhile."""
         slots = self._slots[urgent]
-        while not slots.acquire(timeout=_POLL_SECONDS):
+        while not slots.acquire(timeout=POLL_SECONDS):
             check()
         try:
             yield
@@ -119,7 +100,7 @@ class Decoders:
             process = self._take()
             try:
                 reply, arrays = process.ask(request, data, check)
-            except _Ended as ended:
+            except Ended as ended:
                 if ended.code != -signal.SIGKILL:
                     raise self._death(ended.code, uri) from None
             except BaseException:
@@ -152,16 +133,16 @@ class Decoders:
         for process in idle:
             process.end()
 
-    def _take(self) -> "_Process":
+    def _take(self) -> DecoderProcess:
         while True:
             with self._lock:
                 process = self._idle.pop() if self._idle else None
             if process is None:
-                return _Process(self._memory)
+                return DecoderProcess(self._memory)
             if process.lives:
                 return process
 
-    def _give_back(self, process: "_Process") -> None:
+    def _give_back(self, process: DecoderProcess) -> None:
         with self._lock:
             self.decoded += 1
             if not self._closed:
@@ -197,107 +178,3 @@ class Decoders:
             )
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited: {code}"
         return ImageError(f"{uri}: the process that decodes it {how}")
-
-
-class _Ended(Exception):
-    """A process has ended before it answered, with this exit code; None if it was stuck."""
-
-    def __init__(self, code: int | None) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class _Process:
-    """A process that decodes, and the socket to it."""
-
-    def __init__(self, memory: int) -> None:
-        self._socket, theirs = socket.socketpair()
-        folder = Path(tempfile.gettempdir())
-        environ = {**_MALLOC, **environment(os.environ, folder), "OPENBLAS_NUM_THREADS": "1"}
-        with theirs:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603  # ourselves
-                [sys.executable, "-P", "-m", decoder.__name__, str(memory)],
-                stdin=theirs.fileno(),
-                stdout=2,
-                env=environ,
-                start_new_session=True,
-            )
-        self._wait = _STARTING
-
-    @property
-    def lives(self) -> bool:
-        if self._process.poll() is None:
-            return True
-        self._socket.close()
-        return False
-
-    def ask(
-        self, request: Request, data: bytes, check: Callable[[], None]
-    ) -> tuple[Reply, list[AnyArray]]:
-        """Return the answer to a request; raise `_Ended`, `ValueError`, and what `check` does."""
-        asked = pickle.dumps(request)
-        seconds = self._wait + _PATIENCE * request.seconds
-        self._wait = 0.0
-        end = time.monotonic() + seconds
-        try:
-            self._socket.settimeout(seconds)
-            self._socket.sendall(REQUEST.pack(len(asked), len(data)) + asked)
-            self._socket.sendall(data)
-            return self._answer(request, end, check)
-        except TimeoutError:
-            self.end()
-            raise _Ended(None) from None
-        except (EOFError, OSError):
-            raise _Ended(self.end()) from None
-
-    def end(self) -> int:
-        """End the process, and return its exit code."""
-        self._socket.close()  # lets it end by itself, if it hasn't already
-        with suppress(subprocess.TimeoutExpired):
-            return self._process.wait(_POLL_SECONDS)
-        self._process.kill()
-        return self._process.wait()
-
-    def _answer(
-        self, request: Request, end: float, check: Callable[[], None]
-    ) -> tuple[Reply, list[AnyArray]]:
-        def receive(array: AnyArray) -> AnyArray:
-            view = memoryview(array.data).cast("B")
-            while view:
-                self._socket.settimeout(_POLL_SECONDS)
-                try:
-                    count = self._socket.recv_into(view)
-                except TimeoutError:
-                    if time.monotonic() > end:
-                        raise
-                    check()
-                    continue
-                if not count:
-                    raise EOFError
-                view = view[count:]
-            return array
-
-        (size,) = REPLY.unpack(receive(np.empty(REPLY.size, np.uint8)).tobytes())
-        if size > _LARGEST_REPLY:
-            raise ValueError(f"a reply of {size} bytes")
-        text = receive(np.empty(size, np.uint8)).tobytes()
-        reply = msgspec.json.decode(text, type=Reply)
-        if reply.geometry is None:
-            return reply, []
-        return reply, [receive(array) for array in _arrays(reply, request)]
-
-
-def _arrays(reply: Reply, request: Request) -> Iterator[Any]:
-    """Yield arrays to hold what a reply says; raise `ValueError` for what nobody has asked for."""
-    wanted = request.wanted
-    expected = (wanted.input.height, wanted.input.width, 1 if wanted.input.color == "gray" else 3)
-    if reply.pixels != expected:
-        raise ValueError(f"a reply of {reply.pixels} pixels")
-    yield np.empty(reply.pixels, np.float32)
-    if (reply.canvas is None) != (wanted.side is None):
-        raise ValueError("a reply with another canvas")
-    if reply.canvas is not None:
-        *sides, channels = reply.canvas
-        if (len(sides), channels) != (2, 3) or min(sides) < 1 or prod(sides) > request.max_pixels:
-            raise ValueError(f"a reply of {reply.canvas} pixels")
-        yield np.empty(reply.canvas, np.uint8)

@@ -26,6 +26,7 @@ from camfleet_worker.pictures.tiff_tags import (
     read_layout,
     read_meaning,
 )
+from camfleet_worker.pictures.webp import decode_still
 from camfleet_worker.pictures.ycbcr import read_ycbcr
 
 Rows: TypeAlias = Callable[[int, int], AnyArray]
@@ -120,10 +121,15 @@ def _webp(data: bytes, layout: Layout, plane: int) -> Rows:
     shape = (layout.block_width, layout.samples // layout.planes)
 
     def block(number: int, height: int) -> AnyArray:
-        image = open_header(_block(data, layout, plane, number), "WebP", shape[0] * height)
-        pixels = np.asarray(image)
-        if pixels.shape != (height, *shape):
+        stored = _block(data, layout, plane, number)
+        image = open_header(stored, "WebP", shape[0] * height)
+        if (*image.size, len(image.getbands())) != (shape[0], height, shape[1]):
             raise Refused("a strip or tile isn't as large as it should be")
+        pixels = decode_still(stored, height, *shape)
+        if pixels is None:  # it's damaged, and Pillow judges how badly
+            pixels = np.asarray(image)
+        elif shape[1] == 4:
+            pixels = pixels[:, :, [2, 1, 0, 3]]
         return pixels.reshape(height, -1)
 
     whole = _assemble(layout, layout.row_bytes, block)
