@@ -11,7 +11,7 @@ from urllib.parse import unquote
 HIDDEN = "**"
 
 # Signs without any width that count as letters or marks; formats and controls aren't printable.
-_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0]")
 _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 # Behind a scheme a password may have spaces. No two starts read the same signs: that's linear.
@@ -37,13 +37,15 @@ def visible(text: str) -> str:
     These are controls, line breaks, signs of no width, those that turn the direction of writing,
     and halves of surrogate pairs.
     """
-    if text.isprintable() and (text.isascii() or not _UNSEEN.intersection(text)):
+    if text.isprintable() and (text.isascii() or not _UNSEEN.search(text)):
         return text
     return "".join(sign if _shows(sign) else _escaped(sign) for sign in text)
 
 
 def visible_lines(text: str) -> str:
     """Return lines of text of which every sign shows; JSON stays what it is."""
+    if visible(plain := text.replace("\n", "")) is plain:
+        return text
     return "\n".join(map(visible, text.split("\n")))
 
 
@@ -72,7 +74,7 @@ def server_of(url: str) -> str:
 
 def _shows(sign: str) -> bool:
     shows = sign.isprintable() or unicodedata.category(sign) == "Zs"  # a space of some width
-    return shows and sign not in _UNSEEN
+    return shows and not _UNSEEN.match(sign)
 
 
 def _escaped(sign: str) -> str:

@@ -45,8 +45,9 @@ def write_json(tables: Iterable[pa.Table], _schema: pa.Schema, sink: BinaryIO) -
     """Write one JSON object a line; what wouldn't show is escaped in it."""
     encoder = msgspec.json.Encoder()
     for table in tables:
-        lines = encoder.encode_lines(table.to_pylist()).decode()
-        sink.write(visible_lines(lines).encode())
+        lines = encoder.encode_lines(table.to_pylist())
+        plain = lines.isascii() and b"\x7f" not in lines  # the encoder escapes all below a space
+        sink.write(lines if plain else visible_lines(lines.decode()).encode())
 
 
 def write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, sink: BinaryIO) -> None:
