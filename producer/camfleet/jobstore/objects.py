@@ -53,5 +53,7 @@ def naming(key: str) -> Iterator[None]:
 def _as_invalid(storage: Storage, key: str) -> Iterator[None]:
     try:
         yield
-    except (InvalidRequest, ObjectDamaged) as error:
+    except ObjectDamaged as error:  # it's named already
+        raise InvalidRequest(str(error)) from error
+    except InvalidRequest as error:
         raise InvalidRequest(f"{storage.uri(key)}: {error}") from error
