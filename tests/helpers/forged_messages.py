@@ -96,6 +96,7 @@ WRONG_HEADERS = {
     "id a number": question(headers__id=7),
     "id an object": question(headers__id={"a": 1}),
     "id with a line's end": question(headers__id="a\nb"),
+    "id with a line's end behind it": question(headers__id="a\n"),
     "id that steers terminals": question(headers__id="\x1b[2J"),
     "id without end": question(headers__id="a" * 10**6),
     "eta in ages": question(headers__eta="9999-12-31T23:59:59.999999+00:00"),
@@ -235,6 +236,7 @@ ANSWERED = {
     "request a text": SECRET,
     "request empty": {},
     "request unknown": {"x": SECRET},
+    "a model in another folder": {"digest": "../../registry"},
     "request in the wrong types": dict.fromkeys(
         ("image_uri", "inputs", "model", "target", "method", "layer", "fuse", "outputs"), 5
     ),

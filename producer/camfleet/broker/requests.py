@@ -37,7 +37,7 @@ class HeldRequest(msgspec.Struct, frozen=True, kw_only=True):
     Fields may be added: readers ignore those that they don't know.
     """
 
-    id: Annotated[str, Meta(pattern=r"^[!-~]{1,200}$")]
+    id: Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
     task: str
     request: dict[str, Plain]  # the keywords of the task
     queue: str

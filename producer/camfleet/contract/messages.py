@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from camfleet.contract.codec import NEWEST_FORM, Added, Wire
 from camfleet.contract.outputs import Fuse, Method, Name, Outputs
+from camfleet.contract.records import DIGEST
 from camfleet.contract.results import Result
 
 INTERACTIVE_QUEUE = "camfleet.interactive"
@@ -74,7 +75,7 @@ class Reply(Wire, frozen=True, kw_only=True):
 class CheckRequest(Wire, frozen=True, kw_only=True):
     """Ask a worker to load a model that was uploaded, before its id is given out."""
 
-    digest: str
+    digest: Annotated[str, Meta(pattern=DIGEST)]
 
 
 class CheckReply(Wire, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ _MARKER = b'"__type__"'  # kombu makes objects of such values
 
 _BULK, _INTERACTIVE = queues_of(BULK_QUEUE), queues_of(INTERACTIVE_QUEUE)
 
-Id = Annotated[str, Meta(pattern=r"^[!-~]{1,200}$")]
+Id = Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
 S = TypeVar("S")
 
 
