@@ -126,7 +126,7 @@ class WorkerSettings:
         "bytes of memory that the process which loads and converts a model may take", 8 * 2**30
     )
     model_load_seconds: float = _setting(
-        "seconds that the process which loads and converts a model may take", 300.0
+        "seconds that the process which loads and converts a model may take", 600.0
     )
     model_cache_bytes: int = _setting(
         "bytes of weights that one process keeps in memory", 4 * 2**30
