@@ -114,7 +114,7 @@ def _sayable(tree):
     return tree
 
 
-@examples(400)
+@examples(250)
 @given(
     mutated(CARDS),
     _bytes,
@@ -130,14 +130,14 @@ def test_a_message_that_nobody_has_changed_is_read(name, messages):
     assert messages.attack(f"{name}\n{json.dumps(MESSAGES[name])}".encode()).taken
 
 
-@examples(1500)
+@examples(800)
 @given(st.sampled_from(list(MESSAGES)), st.data(), _bytes)
 def test_no_message_does_harm(messages, name, data, edits):
     tree = data.draw(st.one_of(mutated([MESSAGES[name]]), mutated([MESSAGES[name]]), values))
     messages.attack(name.encode() + b"\n" + scribbled(dumps(tree), edits))
 
 
-@examples(300)
+@examples(200)
 @given(st.sampled_from(["target", "layer", "inputs"]), words, words)
 def test_no_expression_does_harm(messages, field, first, second):
     tree = MESSAGES["ExplainRequest"] | {field: first + second}

@@ -32,7 +32,7 @@ def test_models_that_nobody_has_changed_are_loaded(loaded, rebuilt):
         assert said == "taken" or "is of class Mean" in said  # HDF5 doesn't say of whose
 
 
-@examples(300)
+@examples(200)
 @given(configurations())
 def test_no_configuration_does_harm(rebuilt, data):
     rebuilt.attack(data)
