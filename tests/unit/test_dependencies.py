@@ -5,12 +5,16 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PathDistribution
 
 import pytest
 from dependencies import __main__ as audit
+from dependencies import advisories
 from dependencies.advisories import NoSource, findings
 from dependencies.installed import Component, components, distributions
 from dependencies.licences import named, problem
@@ -108,6 +112,31 @@ def test_what_holds_no_advisories_is_no_source(tmp_path, text):
 def test_advisories_of_other_ecosystems_alone_are_no_source(tmp_path):
     with pytest.raises(NoSource, match="no advisory about PyPI"):
         found(tmp_path, advisory(ecosystem="npm", versions=["1.0"]), "1.0")
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_without_a_file_the_exports_of_every_ecosystem_are_downloaded(tmp_path, monkeypatch):
+    for name in ("PyPI", "Go"):
+        (tmp_path / name).mkdir()
+        with zipfile.ZipFile(tmp_path / name / "all.zip", "w") as archive:
+            made = advisory(ecosystem=name, versions=["1"]) | {"id": name}
+            archive.writestr("a.json", json.dumps(made))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        monkeypatch.setattr(
+            advisories, "URL", f"http://127.0.0.1:{server.server_port}/{{}}/all.zip"
+        )
+        monkeypatch.setenv("no_proxy", "*")
+        files = advisories.fetch(["PyPI", "Go", "PyPI"], tmp_path / "got")
+        with pytest.raises(NoSource, match="404"):
+            advisories.fetch(["npm"], tmp_path / "got")
+        server.shutdown()
+    used = [Component("PyPI", "thing", "1"), Component("Go", "thing", "1")]
+    assert sorted(finding.id for finding in findings(files, used)) == ["Go", "PyPI"]
 
 
 def metadata(tmp_path, *lines):
