@@ -103,6 +103,11 @@ def forge_a_reply(text):
     os._exit(0)
 
 
+def forge_a_reply_and_spin():
+    Path("reply.json").write_text('{"result": 1}')
+    spin()
+
+
 def forge_a_link(path):
     Path("reply.json").symlink_to(path)
     os._exit(0)

@@ -47,6 +47,16 @@ def test_what_takes_longer_than_allowed_is_ended_and_refused_with_the_setting(do
         do("spin", limits=LIMITS._replace(seconds=2))
 
 
+def test_a_reply_of_what_ran_out_of_time_is_not_believed(do):
+    with pytest.raises(ModelRefused, match="CAMFLEET_MODEL_LOAD_SECONDS"):
+        do("forge_a_reply_and_spin", limits=LIMITS._replace(seconds=2))
+
+
+def test_a_bug_names_the_model(do):
+    with pytest.raises(InternalError, match="loading model net broke: TypeError"):
+        do("write")
+
+
 def test_a_crash_is_the_models_fault(do):
     with pytest.raises(ModelRefused, match=r"loaded model net was ended by SIGSEGV: the file"):
         do("dump_core")
@@ -77,7 +87,7 @@ def test_another_end_is_not_the_models_fault_and_said(do, deed, words):
 )
 def test_network_and_other_processes_are_out_of_reach(do, deed):
     with pytest.raises(
-        InternalError, match=r"PermissionError: .*models are loaded without network, in a process"
+        ModelRefused, match=r"PermissionError: .*models are loaded without network, in a process"
     ):
         do(*deed)
 
@@ -91,7 +101,9 @@ def test_limits_cannot_be_lifted(do):
 def test_no_file_outside_its_own_folder_is_changed(do, tmp_path, deed):
     path = tmp_path / "precious"
     path.write_text("precious")
-    with pytest.raises(InternalError, match=r"PermissionError|Invalid cross-device link"):
+    with pytest.raises(
+        (ModelRefused, InternalError), match=r"PermissionError|Invalid cross-device link"
+    ):
         do(deed, str(path))
     assert path.read_text() == "precious"
     do("write", str(tmp_path / "own" / "file"))

@@ -45,7 +45,7 @@ _HINT = "models are loaded without network, in a process that starts no others a
 
 
 class _Reply(msgspec.Struct):
-    """What a module has answered, or why it hasn't, or that there was too little `memory`."""
+    """What a module has answered, or why it hasn't; `error` is none where memory ran out."""
 
     result: msgspec.Raw = msgspec.Raw(b"null")
     error: ErrorInfo | None = None
@@ -75,12 +75,12 @@ def run(module: str, request: bytes, *, folder: Path, limits: Limits, name: str)
         kills = _oom_kills()
         ended = _run(command, request, folder, limits.seconds)
     reply = _read(folder / _REPLY)
-    if reply is None or ended:
+    if reply is None or ended != 0:
         raise _death(ended, name, limits, killed_for_memory=_oom_kills() > kills)
     if reply.out_of_memory:
         raise _limit_hit(_too_large(name, limits))
     if reply.error:
-        raise _translated(reply.error)
+        raise _translated(reply.error, name)
     return bytes(reply.result)
 
 
@@ -106,7 +106,7 @@ def environment(given: Mapping[str, str], folder: Path) -> dict[str, str]:
 def missing() -> tuple[str, ...]:
     """Return what the kernel doesn't allow of the confinement, tried once, in words."""
     command = [sys.executable, "-P", "-S", "-m", confinement.__name__]
-    environ = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environ = environment(os.environ, Path("/"))
     try:
         done = subprocess.run(  # noqa: S603  # ourselves
             command, env=environ, capture_output=True, timeout=_PROBE_SECONDS, check=True
@@ -145,10 +145,11 @@ def _read(path: Path) -> _Reply | None:
         return None
 
 
-def _translated(error: ErrorInfo) -> CamfleetError:
+def _translated(error: ErrorInfo, name: str) -> CamfleetError:
     """Return an error as the process may raise it: the caller's fault, or a bug."""
     made = errors.from_code(error.code, error.message[:_LONGEST_MESSAGE])
-    return made if isinstance(made, CallerError) else InternalError(str(made))
+    broke = InternalError(f"loading model {name} broke: {made}")
+    return made if isinstance(made, CallerError) else broke
 
 
 def _death(
@@ -226,10 +227,12 @@ def _reply(module: str, request: bytes) -> _Reply:
         chain = list(_chain(error))
         if any(type(one).__name__ in _OF_MEMORY or "bad_alloc" in str(one) for one in chain):
             return _Reply(out_of_memory=True)
+        forbidden = any(isinstance(one, PermissionError) for one in chain)
         if not isinstance(error, CamfleetError):
             traceback.print_exc()
-            error = InternalError(f"{type(error).__name__}: {str(error)[:300]}")
-        hint = f" ({_HINT})" if any(isinstance(one, PermissionError) for one in chain) else ""
+            kind = ModelRefused if forbidden else InternalError
+            error = kind(f"{type(error).__name__}: {str(error)[:300]}")
+        hint = f" ({_HINT})" if forbidden else ""
         return _Reply(error=ErrorInfo(code=error.code, message=error.message + hint))
 
 
