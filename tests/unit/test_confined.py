@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -192,3 +193,40 @@ def test_check_and_convert_have_the_limits_of_the_settings(tmp_path, module):
     assert error["code"] == "model_refused"
     assert "net.h5 took longer than 1 s" in error["message"]
     assert [one.name for one in tmp_path.iterdir()] == ["net.h5"]
+
+
+WITHOUT = """
+import socket, sys
+from pathlib import Path
+from camfleet_worker.process import confinement, seccomp
+
+seccomp.install = lambda libc: False
+if sys.argv[2] == "nothing":
+    confinement._leave_network = lambda libc: False
+    confinement._landlock = lambda libc, folder: 0
+missing = confinement.confine(Path.cwd(), confinement.Limits(2**30, 60))
+try:
+    socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5).close()
+except OSError:
+    print("offline", *missing, sep="|")
+else:
+    print("online", *missing, sep="|")
+"""
+
+
+@pytest.mark.parametrize("rest", ["namespaces", "nothing"])
+def test_without_a_filter_of_system_calls_what_is_said_to_be_missing_is(tmp_path, rest):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT, str(server.getsockname()[1]), rest],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    state, *missing = done.stdout.strip().split("|")
+    assert "may start processes" in str(missing)
+    assert ("with network:" in str(missing)) == (state == "online")
+    if rest == "nothing":
+        assert state == "online"
+        assert "may write any file" in str(missing)
