@@ -83,6 +83,7 @@ def running(own):
     with closing(redis_py.Redis.from_url(environ["CAMFLEET_REDIS_URL"])) as redis:
         for name, entry in forged.UNACKED.items():  # kombu looks at the start, then rarely
             redis.hset("unacked", name, entry)
+        redis.set("unacked_mutex", "x")
         redis.zadd("unacked_index", dict.fromkeys([*forged.UNACKED, "without a message"], 1))
     with closing(Worker(environ, folder)) as worker, Client.from_environ(environ) as client:
         worker.ready()

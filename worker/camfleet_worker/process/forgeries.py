@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _PIDBOX = ".celery.pidbox"
 _ANSWERS = ".reply.celery.pidbox"
+_FOR_EVER = -1
 _BINDING = 3  # parts: routing key, pattern, queue
 # Remote control commands that only look, or make a worker send events. Whoever can write to Redis
 # could end workers with the others, let them forget queues, or revoke chunks for good.
@@ -44,6 +45,9 @@ class QoS(redis.QoS):
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         with _repairing(self.channel):
+            with self.channel.conn_or_acquire() as client:
+                if client.pttl(self.unacked_mutex_key) == _FOR_EVER:  # kombu's own expires
+                    client.delete(self.unacked_mutex_key)
             super().restore_visible(*args, **options)  # type: ignore[no-untyped-call]
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
