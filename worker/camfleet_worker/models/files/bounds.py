@@ -29,11 +29,12 @@ def parse(text: str | bytes, shown: str) -> Any:
         raise _refusal(shown, "its configuration is nested too deep") from error
     except ValueError as error:
         raise _refusal(shown, str(error)) from error
-    _check(value, shown)
+    check_depth(value, shown)
     return value
 
 
-def _check(value: Any, shown: str) -> None:
+def check_depth(value: Any, shown: str) -> None:
+    """Raise `UnsupportedModelFile` if a parsed value is nested too deep, or holds huge numbers."""
     todo = [(value, 0)]
     while todo:
         found, depth = todo.pop()

@@ -9,6 +9,7 @@ import re
 from typing import Any, NamedTuple
 
 from camfleet_worker.models.files import allowed, old, refusals
+from camfleet_worker.models.files.bounds import check_depth
 from camfleet_worker.models.files.data import KINDS, Data
 from camfleet_worker.models.files.graph import check_graph, check_size
 
@@ -41,6 +42,7 @@ def rebuild(config: Any, shown: str, trusted: Trusted = NOTHING) -> dict[str, An
 
     `shown` is the file's name in errors. Raises `UnsupportedModelFile`.
     """
+    check_depth(config, shown)
     if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):
         raise refusals.broken(shown, "its configuration is not a model's")
     kind = config["class_name"]

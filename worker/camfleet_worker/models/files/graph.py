@@ -9,7 +9,7 @@ from camfleet_worker.models.files.refusals import broken, short
 
 # NASNetLarge, the largest of keras.applications, has 1,041 layers. A nested model is called when
 # it's read and again by the model around it, so that calls multiply with each nesting.
-_MOST_CALLS = 10_000
+_MOST_CALLS = 5_000
 _MOST_ATTEMPTS_PER_CALL = 10
 _WITH_RESULT = ("InputLayer", "Functional")
 
