@@ -84,22 +84,26 @@ class _TooLarge(Exception):
 
 
 class _Source(io.BytesIO):
-    """A file in memory that limits its reads, because each block of metadata takes some.
-
-    It also limits the time between its opening and its last read, in seconds of computing.
-    """
+    """A file in memory that limits its reads, because each block of metadata takes some."""
 
     reads_left = _HEADER_READS
-
-    def __init__(self, data: bytes, seconds: float) -> None:
-        super().__init__(data)
-        self._end = None if math.isinf(seconds) else time.thread_time() + seconds
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads_left -= 1
         if self.reads_left < 0:
             raise Refused("it consists of too many small blocks")
-        if self._end is not None and time.thread_time() > self._end:
+        return super().read(size)
+
+
+class _TimedSource(_Source):
+    """One that also limits the time until its last read, in seconds of computing."""
+
+    def __init__(self, data: bytes, seconds: float) -> None:
+        super().__init__(data)
+        self._end = time.thread_time() + seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self._end:
             raise Slow
         return super().read(size)
 
@@ -180,7 +184,7 @@ def open_header(
     """
     # Some headers make Pillow allocate memory, within a limit of its own for the whole process.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-    source = _Source(data, seconds)
+    source = _Source(data) if math.isinf(seconds) else _TimedSource(data, seconds)
     image = _PLUGINS[kind](source)
     check_size(*image.size, max_pixels)
     source.reads_left = _PIXEL_READS
