@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from camfleet.contract.records import Item
-from camfleet.errors import ObjectDamaged
-from camfleet.jobstore import parquet, parquet_bounds
+from camfleet.errors import InvalidRequest, ObjectDamaged
+from camfleet.jobstore import manifest_parts, objects, parquet, parquet_bounds
+from camfleet.jobstore.results_parts import fits
 from camfleet.jobstore.thrift import Malformed, read_struct
 from helpers.producers import row
 
@@ -141,3 +142,20 @@ def _places(data, word):
     while place >= 0:
         yield place
         place = data.find(word, place + 1)
+
+
+def test_what_is_written_can_be_read_again(monkeypatch):
+    rows = [msgspec.structs.replace(row(str(number), "ok"), map=(0.5,) * 100) for number in "ab"]
+    assert fits(rows)
+    monkeypatch.setattr(objects, "MOST_VALUES", 399)
+    assert not fits(rows)
+
+
+def test_a_manifest_part_too_large_to_be_read_is_refused_with_the_way_out(monkeypatch):
+    items = [Item(item_id=str(number), image_uri=f"s3://b/{number}") for number in range(100)]
+    monkeypatch.setattr(manifest_parts, "_LARGE", 1)
+    monkeypatch.setattr(parquet_bounds, "MOST_VALUES", 150)
+    with pytest.raises(manifest_parts._SourceBroke) as caught:
+        list(manifest_parts._parts(items, 100))
+    assert "CAMFLEET_CHUNK_SIZE" in str(caught.value)
+    assert isinstance(caught.value.error, InvalidRequest)

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from camfleet.contract.codec import form_of
 from camfleet.contract.records import Item
-from camfleet.errors import CamfleetError, InvalidRequest
+from camfleet.errors import CamfleetError, InvalidRequest, ObjectDamaged
 from camfleet.jobstore import keys
 from camfleet.jobstore.claim import UNCLAIMED, Claim
 from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
 
+_LARGE = 2**20  # bytes from which a part is worth a look
 _WRITERS = 8  # threads that write manifest parts: object stores answer many at a time
 
 
@@ -98,6 +99,21 @@ def _parts(items: Iterable[Item], chunk_size: int) -> Iterator[_Part]:
                 return
             form = form_of(tuple(chunk))
             data = parquet.write_items(chunk, form)
+            if len(data) > _LARGE:
+                _check(data, chunk_size)
         except Exception as error:
             raise _SourceBroke(error, number) from error
         yield _Part(number, len(chunk), form, data)
+
+
+def _check(data: bytes, chunk_size: int) -> None:
+    """Raise `InvalidRequest` for a part that would be too large to be read again."""
+    from camfleet.jobstore import parquet
+
+    try:
+        parquet.prove_small(data)
+    except ObjectDamaged as error:
+        raise InvalidRequest(
+            f"a chunk of {chunk_size} images is too large ({error}): submit with a smaller chunk "
+            "size (CAMFLEET_CHUNK_SIZE), or keep fewer columns"
+        ) from error

@@ -9,7 +9,8 @@ from camfleet.storage.place import StoredObject
 from camfleet.storage.storage import Storage
 
 MOST_JSON = 2**24  # bytes
-MOST_PART = 2**29  # bytes of a Parquet part, packed or not
+MOST_PART = 2**30  # bytes of a Parquet part, packed or not
+MOST_VALUES = 2**27  # of what's read of a part at once: in Python each takes some 40 bytes
 
 
 def read(storage: Storage, key: str, limit: int) -> StoredObject:

@@ -131,6 +131,12 @@ def to_results(table: pa.Table) -> list[Result]:
     return _rows(table, Result)
 
 
+def prove_small(data: bytes) -> None:
+    """Raise `ObjectDamaged` for a manifest part that is too large to be read."""
+    with PartFile(data, MANIFEST, Item) as file, _as_damage("Item table is too large"):
+        file.bounds.check(MANIFEST.names)
+
+
 def prove_readable(data: bytes) -> None:
     """Decode every column of a results part; raise `ObjectDamaged`."""
     with open_results(data) as file:
@@ -159,8 +165,12 @@ class PartFile:
 
     def __init__(self, data: bytes, schema: pa.Schema, kind: type[Wire]) -> None:
         with _as_damage(f"{kind.__name__} table is not Parquet"):
-            self._bounds = Bounds(data)
-            self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+            self.bounds = Bounds(data)
+            self._file = pq.ParquetFile(
+                pa.BufferReader(data),
+                metadata=self.bounds.metadata,
+                page_checksum_verification=True,
+            )
             found = self._file.schema_arrow
         self._kind = kind
         self._schema = schema
@@ -197,7 +207,7 @@ class PartFile:
 
     def _decode(self, names: list[str]) -> pa.Table:
         with _as_damage(f"{self._kind.__name__} table can't be decoded"):
-            self._bounds.check(names)
+            self.bounds.check(names)
             return self._file.read(columns=names, use_threads=False)
 
     def __enter__(self) -> Self:

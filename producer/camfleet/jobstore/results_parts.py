@@ -122,6 +122,15 @@ class Outcomes:
             return None
 
 
+def fits(rows: Sequence[Result]) -> bool:
+    """Return whether a results part of these rows can be read again."""
+    values = 0
+    for row in rows:
+        maps = [row.map, *(layer.map for layer in row.layer_maps or ())]
+        values += sum(len(cells or ()) for cells in maps)
+    return values <= objects.MOST_VALUES // 2
+
+
 def _read(stored: StoredObject) -> Outcome:
     images, retry = parquet.read_images(stored.data)
     return Outcome(stored.data, stored.etag, images, retry)

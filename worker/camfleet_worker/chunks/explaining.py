@@ -20,6 +20,7 @@ from camfleet.errors import (
     WorkerKilled,
 )
 from camfleet.jobstore import keys, objects, parquet
+from camfleet.jobstore.results_parts import fits
 from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.merging import merge, model_broke, positions
 from camfleet_worker.chunks.run import ChunkRun, JobCancelled
@@ -34,6 +35,10 @@ CAREFUL_FROM = 3  # this attempt runs image by image, to find the one that kills
 GIVE_UP_AFTER = 12  # attempts: it isn't an image then
 _KILLED_IMAGE = f"{BLAMED_AT} times a worker process died while this image was in work"
 _TURN_SECONDS = 0.5
+_TOO_LARGE = (
+    "the maps of this chunk have too many cells for one results part: submit the job with a "
+    "smaller chunk size, or ask for fewer classes of each image"
+)
 _KILLED_CHUNK = f"the worker died or broke {GIVE_UP_AFTER} times on this chunk, on no image of it"
 
 
@@ -77,6 +82,8 @@ class ChunkExplainer:
             rows = self._explain_items(run, task.items)
         except CallerError as error:  # of the model: every image gets it as its row
             rows = self._pipeline.refuse(task.items, run.query, error)
+        if not fits(rows):
+            rows = self._pipeline.refuse(task.items, run.query, InvalidRequest(_TOO_LARGE))
         if not model_broke(rows):
             self._streak.end()
         elif run.attempt < CAREFUL_FROM:
