@@ -14,10 +14,8 @@ _DEEPEST = 12
 _LAYERS = 2**16
 _PIECE = 2**16
 
-_ELEMENTS = {
-    *("net", "layers", "layer", "data", "input", "output", "port", "dim", "edges", "edge"),
-    *("rt_info", "attribute", "info"),
-}
+_PLAIN = {"net", "layers", "input", "output", "port", "dim", "edges", "edge", "rt_info"}
+_ELEMENTS = {*_PLAIN, "layer", "data", "attribute", "info"}
 _PLACES = {"net/layers/layer", "net/rt_info/info", "net/layers/layer/rt_info/attribute"}
 _BYTES = (  # of an element of each type
     dict.fromkeys(("f64", "i64", "u64"), 8)
@@ -84,6 +82,8 @@ class _Reader:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._path.append(name)
+        if name in _PLAIN and len(self._path) <= _DEEPEST:
+            return
         place = "/".join(self._path)
         if name not in _ELEMENTS or len(self._path) > _DEEPEST:
             raise Suspicious(f"it has an element {place[:200]!r}")
@@ -114,7 +114,8 @@ class _Reader:
         except (KeyError, ValueError) as error:
             raise Suspicious(f"it has a constant {str(attributes)[:200]}") from error
         within = 0 <= offset <= offset + size <= self._weights
-        if not within or size != length or min(shape, default=0) < 0:
+        fits = size == length or (length, size) == (0, 1)  # nothing takes a byte, too
+        if not within or not fits or min(shape, default=0) < 0:
             raise Suspicious(f"it has a constant {str(attributes)[:200]} outside its weights")
 
 
