@@ -166,11 +166,7 @@ class PartFile:
     def __init__(self, data: bytes, schema: pa.Schema, kind: type[Wire]) -> None:
         with _as_damage(f"{kind.__name__} table is not Parquet"):
             self.bounds = Bounds(data)
-            self._file = pq.ParquetFile(
-                pa.BufferReader(data),
-                metadata=self.bounds.metadata,
-                page_checksum_verification=True,
-            )
+            self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
             found = self._file.schema_arrow
         self._kind = kind
         self._schema = schema

@@ -6,24 +6,22 @@ are counted here first, by their headers. Parts that camfleet wrote are always a
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from camfleet.jobstore.objects import MOST_PART, MOST_VALUES
-from camfleet.jobstore.thrift import Malformed, list_size, read_struct
+from camfleet.jobstore.thrift import Malformed, Struct, read_struct
 
 _MAGIC, _TAIL = b"PAR1", 8
 _MOST_FOOTER = 2**20  # bytes
 _MOST_ELEMENTS = 2**10  # of the schema: pyarrow descends as deep as they are nested
-# Numbers and names of Parquet's format: https://github.com/apache/parquet-format
-_HEAD, _SCHEMA = 0x15, 0x19  # how a footer begins: a version, then the schema
-_CODECS = {"UNCOMPRESSED": "", "SNAPPY": "snappy", "ZSTD": "zstd"}
+# Numbers of Parquet's format: https://github.com/apache/parquet-format
+_CODECS = {0: "", 1: "snappy", 6: "zstd"}
 _ENCODINGS = (0, 2, 3, 8)  # plain, dictionaries, and runs of booleans
 _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # pages
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "FLOAT": 4, "DOUBLE": 8}  # bytes
-_TEXT, _FIXED = "BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY"
+_WIDTHS = {0: 1, 1: 4, 2: 8, 4: 4, 5: 8}  # bytes of a boolean, int32, int64, float, double
+_TEXT, _FIXED = 6, 7
 _LEVELS = 4  # bytes for each value
 
 
@@ -35,9 +33,9 @@ class _Column(NamedTuple):
     """A column of a row group, as the footer describes it."""
 
     name: str
-    kind: str
+    kind: int
     width: int
-    codec: str
+    codec: int
     values: int
     unpacked: int
     start: int
@@ -67,9 +65,13 @@ class Bounds:
             raise Untrue("it has no footer")
         if size > _MOST_FOOTER:
             raise Untrue(f"its footer has {size} bytes, more than {_MOST_FOOTER}")
-        _check_schema(data, len(data) - _TAIL - size)
-        self.metadata = pq.read_metadata(pa.BufferReader(data))
-        self._columns = list(_columns(self.metadata))
+        try:
+            footer, _ = read_struct(data, len(data) - _TAIL - size, len(data) - _TAIL)
+            self._columns = list(_columns(footer))
+        except Untrue:
+            raise
+        except (Malformed, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise Untrue(f"its footer can't be read: {error!r}") from error
 
     def check(self, names: Iterable[str]) -> None:
         """Raise `Untrue` unless the columns of these names are what they say, and fit in memory."""
@@ -83,45 +85,35 @@ class Bounds:
                     raise Untrue(f"it holds more than {MOST_VALUES} values or {MOST_PART} bytes")
 
 
-def _check_schema(data: bytes, place: int) -> None:
-    """Raise `Untrue` for a footer whose schema is too large for pyarrow to descend."""
-    try:
-        elements = list_size(data, place, (_HEAD, _SCHEMA))
-    except Malformed as error:
-        raise Untrue(f"its footer can't be read: {error}") from error
-    if elements > _MOST_ELEMENTS:
-        raise Untrue(f"its schema has {elements} elements")
-
-
-def _columns(footer: Any) -> Iterator[_Column]:
+def _columns(footer: Struct) -> Iterator[_Column]:
     """Yield the columns of all row groups."""
-    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
-    rows = footer.num_rows
-    if rows != sum(group.num_rows for group in groups) or not 0 <= rows <= MOST_VALUES:
+    elements, groups, rows = footer[2], footer[4], footer[3]
+    if len(elements) > _MOST_ELEMENTS or 8 in footer:
+        raise Untrue(f"its schema has {len(elements)} elements, or it's encrypted")
+    if rows != sum(group[3] for group in groups) or not 0 <= rows <= MOST_VALUES:
         raise Untrue(f"it has {rows} rows, or its groups haven't")
-    widths = [footer.schema.column(number).length for number in range(footer.num_columns)]
+    leaves = [element for element in elements if not element.get(5)]
     for group in groups:
-        for number, width in enumerate(widths):
-            yield _column(group.column(number), width)
+        for leaf, chunk in zip(leaves, group[1], strict=True):
+            if chunk.keys() & {1, 8, 9}:
+                raise Untrue("a column is encrypted, or in another file")
+            yield _column(leaf, chunk[3])
 
 
-def _column(chunk: Any, width: int) -> _Column:
-    if chunk.file_path:
-        raise Untrue("a column is in another file")
-    data, dictionary = chunk.data_page_offset, chunk.dictionary_page_offset or 0
+def _column(leaf: Struct, found: Struct) -> _Column:
+    data, dictionary = found[9], found.get(11) or 0
     start = dictionary if 0 < dictionary < data else data
-    kind = chunk.physical_type
     column = _Column(
-        name=chunk.path_in_schema.partition(".")[0],
-        kind=kind,
-        width=width if kind == _FIXED else _WIDTHS.get(kind, 0),
-        codec=chunk.compression,
-        values=chunk.num_values,
-        unpacked=chunk.total_uncompressed_size,
+        name=found[3][0].decode(),
+        kind=found[1],
+        width=leaf.get(2, 0) if found[1] == _FIXED else _WIDTHS.get(found[1], 0),
+        codec=found[4],
+        values=found[5],
+        unpacked=found[6],
         start=start,
-        end=start + chunk.total_compressed_size,
+        end=start + found[7],
     )
-    odd = column.codec not in _CODECS
+    odd = column.codec not in _CODECS or column.kind != leaf[1]
     if odd or min(column.values, column.unpacked, column.width) < 0:
         raise Untrue(f"column {column.name} is of a kind that camfleet doesn't write")
     return column
@@ -170,7 +162,7 @@ def _page(data: bytes, place: int, end: int) -> _Page:
     return page
 
 
-def _longest(data: bytes, page: _Page, codec: str) -> int:
+def _longest(data: bytes, page: _Page, codec: int) -> int:
     """Return the length of a dictionary's longest text, its head included."""
     content = memoryview(data)[page.start : page.start + page.packed]
     if _CODECS[codec]:

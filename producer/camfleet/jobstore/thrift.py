@@ -16,84 +16,85 @@ def read_struct(data: bytes, place: int, end: int) -> tuple[Struct, int]:
 
     It takes memory in proportion to its bytes.
     """
-    reader = _Reader(data[place:end])
     try:
-        return reader.struct(0), place + reader.place
+        return _struct(data[:end] if end < len(data) else data, place, 0)
     except IndexError as error:
         raise Malformed("a struct has no end") from error
 
 
-class _Reader:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.place = 0
-
-    def struct(self, depth: int) -> Struct:
-        fields: Struct = {}
-        number = 0
-        data = self._data
-        while True:
-            head = data[self.place]
-            self.place += 1
-            if not head:
-                return fields
-            kind = head & 15
-            number = number + (head >> 4) if head >> 4 else self._number()
-            if kind <= 2:
-                fields[number] = kind == 1
-            else:
-                fields[number] = self._value(kind, depth)
-
-    def _value(self, kind: int, depth: int) -> Any:
-        if 4 <= kind <= 6:
-            return self._number()
-        if kind == 8:
-            return self._text()
-        if depth > _DEEPEST:
-            raise Malformed("structs are nested too deeply")
-        if kind == 12:
-            return self.struct(depth + 1)
-        if kind == 9:
-            return self._list(depth + 1)
-        if kind in (1, 2, 3):  # in a list a boolean is a byte of its own
-            self.place += 1
-            return self._data[self.place - 1]
-        if kind == 7:
-            self.place += 8
-            return None
-        raise Malformed(f"there is a field of type {kind}")
-
-    def _list(self, depth: int) -> list[Any]:
-        head = self._data[self.place]
-        self.place += 1
-        count = self._varint() if head >> 4 == 15 else head >> 4
-        if count > len(self._data) - self.place:
-            raise Malformed(f"there is a list of {count} values")
+# Values are read inline where they're most frequent: a part has some thousand of them.
+def _struct(data: bytes, place: int, depth: int) -> tuple[Struct, int]:
+    fields: Struct = {}
+    number = 0
+    while head := data[place]:
+        place += 1
         kind = head & 15
-        return [self._value(kind, depth) for _ in range(count)]
-
-    def _text(self) -> bytes:
-        length = self._varint()
-        start = self.place
-        self.place += length
-        if self.place > len(self._data):
-            raise Malformed(f"there is a text of {length} bytes")
-        return self._data[start : self.place]
-
-    def _number(self) -> int:
-        value = self._data[self.place]
-        if value < 128:
-            self.place += 1
+        if head > 15:
+            number += head >> 4
         else:
-            value = self._varint()
-        return (value >> 1) ^ -(value & 1)
+            number, place = _number(data, place)
+        if 4 <= kind <= 6:
+            value = data[place]
+            if value < 128:
+                fields[number] = (value >> 1) ^ -(value & 1)
+                place += 1
+            else:
+                fields[number], place = _number(data, place)
+        elif kind <= 2:
+            fields[number] = kind == 1
+        else:
+            fields[number], place = _value(data, place, kind, depth)
+    return fields, place + 1
 
-    def _varint(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self._data[self.place]
-            self.place += 1
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-        raise Malformed("there is a number without end")
+
+def _value(data: bytes, place: int, kind: int, depth: int) -> tuple[Any, int]:
+    if kind == 8:
+        return _text(data, place)
+    if 4 <= kind <= 6:
+        return _number(data, place)
+    if depth > _DEEPEST:
+        raise Malformed("structs are nested too deeply")
+    if kind == 12:
+        return _struct(data, place, depth + 1)
+    if kind == 9:
+        return _list(data, place, depth + 1)
+    if kind in (1, 2, 3):  # in a list a boolean is a byte of its own
+        return data[place], place + 1
+    if kind == 7:
+        return None, place + 8
+    raise Malformed(f"there is a field of type {kind}")
+
+
+def _list(data: bytes, place: int, depth: int) -> tuple[list[Any], int]:
+    head = data[place]
+    count, place = _varint(data, place + 1) if head >> 4 == 15 else (head >> 4, place + 1)
+    if count > len(data) - place:
+        raise Malformed(f"there is a list of {count} values")
+    kind, found = head & 15, []
+    for _ in range(count):
+        value, place = _value(data, place, kind, depth)
+        found.append(value)
+    return found, place
+
+
+def _text(data: bytes, place: int) -> tuple[bytes, int]:
+    length, place = _varint(data, place)
+    if place + length > len(data):
+        raise Malformed(f"there is a text of {length} bytes")
+    return data[place : place + length], place + length
+
+
+def _number(data: bytes, place: int) -> tuple[int, int]:
+    value, place = _varint(data, place)
+    return (value >> 1) ^ -(value & 1), place
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[place]
+        place += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, place
+    raise Malformed("there is a number without end")
