@@ -2,8 +2,11 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -296,3 +299,26 @@ def test_a_results_part_too_large_to_be_read_is_damaged_and_replaced(client, put
     stored = outcomes.store(record, ref, rows, before)
     assert [image.item_id for image in stored.images] == ["0", "1"]
     assert outcomes.find(record, ref).images == stored.images
+
+
+def test_the_command_lists_models_beside_junk_and_names_a_report_that_lacks_something(
+    client, put, environ
+):
+    ref = client.models.find(MODEL)
+    put(f"registry/{MODEL}/foreign.json", {"name": "another program's"})
+    put("registry/\x1b[2Jscreen/1.json", b"junk")
+    put(keys.report(ref.digest), {"classes": 2})
+
+    def camfleet(*words):
+        command = [str(Path(sys.executable).with_name("camfleet")), *words]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    listed = camfleet("models", "list")
+    assert listed.returncode == 0
+    assert MODEL in listed.stdout
+    assert "foreign.json is no entry of the registry and ignored" in listed.stderr
+    assert "\x1b" not in listed.stdout + listed.stderr
+    shown = camfleet("models", "show", MODEL)
+    assert shown.returncode != 0
+    assert f"the report of {MODEL} in storage has no" in shown.stderr
+    assert "Traceback" not in shown.stderr

@@ -143,6 +143,7 @@ def show_(name: str, *, as_json: bool) -> None:
     """Print a registered model's card and what the worker found out about it."""
     import msgspec
 
+    from camfleet.errors import InvalidRequest
     from camfleet.registry.cards import to_toml
 
     with output.client() as client:
@@ -157,7 +158,12 @@ def show_(name: str, *, as_json: bool) -> None:
     brief = msgspec.structs.replace(card, labels=(*labels[:5], f"... {len(labels)} in all"))
     click.echo(f"# digest {ref.digest}")
     click.echo(to_toml(brief if len(labels) > 6 else card).decode())
-    _print_report(report)
+    try:
+        _print_report(report)
+    except KeyError as missing:
+        raise InvalidRequest(
+            f"the report of {name} in storage has no {missing}: add the model again"
+        ) from missing
 
 
 def _plain_refusal(path: Path) -> dict[str, Any] | None:
