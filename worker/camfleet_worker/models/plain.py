@@ -6,6 +6,7 @@ that it can't check.
 
 import math
 import shutil
+from collections.abc import Iterable
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import pairwise
@@ -51,7 +52,7 @@ class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PlainModel(NamedTuple):
-    """A model's configuration and weights, each weight as its bytes (uint8).
+    """A model's configuration and weights, each weight as its bytes (uint8), to go through once.
 
     `logits` (B, classes) is what it answered to the images that every model is tried on, before it
     was taken apart.
@@ -59,7 +60,7 @@ class PlainModel(NamedTuple):
 
     origin: FileOrigin
     config: Any
-    weights: list[tuple[Weight, AnyArray]]
+    weights: Iterable[tuple[Weight, AnyArray]]
     logits: AnyArray
 
 
@@ -74,12 +75,13 @@ def write(folder: Path, model: PlainModel) -> None:
     folder.mkdir()
     (folder / _CONFIG).write_bytes(msgspec.json.encode(model.config))
     logits = np.ascontiguousarray(model.logits, np.float32)
+    weights = []
     with (folder / _WEIGHTS).open("wb") as file:
-        for _, content in model.weights:
+        for weight, content in model.weights:
+            weights.append(weight)
             file.write(content.data)
         file.write(logits.data)
     digests = {name: file_digest(folder / name) for name in (_CONFIG, _WEIGHTS)}
-    weights = [weight for weight, _ in model.weights]
     manifest = _Manifest(model.origin, weights, logits.shape, digests)
     (folder / _MANIFEST).write_bytes(msgspec.json.encode(manifest))
 

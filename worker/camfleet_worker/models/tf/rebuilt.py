@@ -31,11 +31,12 @@ def take_apart(model: Any, origin: FileOrigin, logits: AnyArray) -> PlainModel:
         config = keras.saving.serialize_keras_object(model)
     except Exception as error:
         raise ModelRefused(f"the model can't be taken apart: {reason_of(error)}") from error
-    weights = []
-    for variable in model.weights:
-        array = np.asarray(ops.convert_to_numpy(variable), order="C")
-        weights.append((Weight(_type_of(variable), array.shape), array.reshape(-1).view(np.uint8)))
-    return PlainModel(origin, config, weights, logits)
+    return PlainModel(origin, config, map(_plain, model.weights), logits)
+
+
+def _plain(variable: Any) -> tuple[Weight, AnyArray]:
+    array = np.asarray(ops.convert_to_numpy(variable), order="C")
+    return Weight(_type_of(variable), array.shape), array.reshape(-1).view(np.uint8)
 
 
 def put_together(plain: PlainModel, custom_code: Sequence[str] = (), *, allowed: bool) -> Any:
@@ -46,7 +47,8 @@ def put_together(plain: PlainModel, custom_code: Sequence[str] = (), *, allowed:
     objects = custom_objects(custom_code, allowed=allowed)
     lambdas = LAMBDA in custom_code
     config = checked(plain.config, set(objects), lambdas=lambdas, name=_NAME)
-    numbers = sum(math.prod(weight.shape) for weight, _ in plain.weights)
+    weights = list(plain.weights)
+    numbers = sum(math.prod(weight.shape) for weight, _ in weights)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -59,21 +61,19 @@ def put_together(plain: PlainModel, custom_code: Sequence[str] = (), *, allowed:
             raise ModelRefused(
                 f"{_NAME} can't be put together from its configuration: {reason_of(error)}"
             ) from error
-    _set_weights(model, plain)
+    _set_weights(model, weights)
     return model
 
 
-def _set_weights(model: Any, plain: PlainModel) -> None:
-    wanted = [
-        (keras.backend.standardize_dtype(own.dtype), tuple(own.shape)) for own in model.weights
-    ]
-    found = [(weight.dtype, weight.shape) for weight, _ in plain.weights]
+def _set_weights(model: Any, weights: Sequence[tuple[Weight, AnyArray]]) -> None:
+    wanted = [(_type_of(variable), tuple(variable.shape)) for variable in model.weights]
+    found = [(weight.dtype, weight.shape) for weight, _ in weights]
     if wanted != found:
         raise ModelRefused(
             f"the model put together has {len(wanted)} weights that aren't the {len(found)} of its "
             "file: it makes others each time it's built"
         )
-    for variable, (weight, content) in zip(model.weights, plain.weights, strict=True):
+    for variable, (weight, content) in zip(model.weights, weights, strict=True):
         variable.assign(content.view(_dtype(weight.dtype)).reshape(weight.shape))
     for layer in model._flatten_layers():  # noqa: SLF001  # no public API
         if hasattr(layer, "finalize_state"):  # of layers that compute something of their weights
