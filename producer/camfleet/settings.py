@@ -123,7 +123,7 @@ class WorkerSettings:
         "let workers run the code that a model card names (`custom_code`)", default=False
     )
     model_load_memory: int = _setting(
-        "bytes of memory that the process which loads and converts a model may take", 8 * 2**30
+        "bytes of memory that the process which loads and converts a model may take", 12 * 2**30
     )
     model_load_seconds: float = _setting(
         "seconds that the process which loads and converts a model may take", 600.0
