@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camfleet.errors import ImageTooSlow, ImageUnreadable, WorkerKilled
+from camfleet.contract.geometry import Geometry
+from camfleet.errors import ImageTooSlow, ImageUnreadable, InternalError, WorkerKilled
 from camfleet.registry.cards import CardInput, Preprocessing
 from camfleet.settings import Settings
+from camfleet_worker.pictures.decoder import Reply, Request
+from camfleet_worker.pictures.decoder_process import arrays_of
 from camfleet_worker.pictures.decoders import Decoders
 from camfleet_worker.pictures.header import Slow
 from camfleet_worker.pictures.load import Wanted
@@ -181,6 +184,37 @@ def test_a_process_that_somebody_kills_is_replaced_once():
         assert found.geometry.image_width == 2000
         with pytest.raises(WorkerKilled, match="u: the process that decodes it was killed twice"):
             decoders.load_slow(bombs.progressive(), WANTED, uri="u", check=lambda: kill(9))
+
+
+GEOMETRY = Geometry(
+    image_height=9, image_width=9, input_height=32, input_width=48, left=0, top=0, right=9, bottom=9
+)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(GEOMETRY, (32, 48, 4), (9, 9, 3)),
+        Reply(GEOMETRY, (2**20, 2**20, 3), (9, 9, 3)),
+        Reply(GEOMETRY, (32, 48, 3)),
+        Reply(GEOMETRY, (32, 48, 3), (9, 9)),
+        Reply(GEOMETRY, (32, 48, 3), (2**20, 2**20, 3)),
+        Reply(GEOMETRY, (32, 48, 3), (-9, -9, 3)),
+    ],
+)
+def test_an_answer_of_another_size_is_not_believed(reply):
+    with pytest.raises(ValueError, match="a reply"):
+        list(arrays_of(reply, Request(WANTED, 10**6, "u", 1)))
+
+
+def test_an_image_is_not_blamed_where_no_process_starts(monkeypatch):
+    with Decoders(settings(), 1) as decoders, monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/nowhere/python")
+        with pytest.raises(InternalError, match=r"no process can be started .*/nowhere/python"):
+            decoders.load(bombs.avif(64), WANTED, uri="u")
+        patch.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(InternalError, match=r"a process that decodes images exited: 1"):
+            decoders.load(bombs.avif(64), WANTED, uri="u")
 
 
 ORPHAN = """

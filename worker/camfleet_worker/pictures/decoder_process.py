@@ -44,14 +44,24 @@ class DecoderProcess:
         folder = Path(tempfile.gettempdir())
         environ = {**_MALLOC, **environment(os.environ, folder), "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(  # noqa: S603  # ourselves
-                [sys.executable, "-P", "-m", decoder.__name__, str(memory)],
-                stdin=theirs.fileno(),
-                stdout=2,
-                env=environ,
-                start_new_session=True,
-            )
+            try:
+                self._process = self._start([decoder.__name__, str(memory)], environ, theirs)
+            except OSError:
+                self._socket.close()
+                raise
         self._wait = _STARTING
+
+    @staticmethod
+    def _start(
+        module: list[str], environ: dict[str, str], channel: socket.socket
+    ) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(  # noqa: S603  # ourselves
+            [sys.executable, "-P", "-m", *module],
+            stdin=channel.fileno(),
+            stdout=2,
+            env=environ,
+            start_new_session=True,
+        )
 
     @property
     def lives(self) -> bool:
@@ -63,7 +73,10 @@ class DecoderProcess:
     def ask(
         self, request: Request, data: bytes, check: Callable[[], None]
     ) -> tuple[Reply, list[AnyArray]]:
-        """Return the answer to a request; raise `Ended`, `ValueError`, and what `check` does."""
+        """Return the answer to a request.
+
+        Raises `Ended`, what `check` does, and `ValueError` for an answer that can't be one.
+        """
         asked = pickle.dumps(request)
         seconds = self._wait + _PATIENCE * request.seconds
         self._wait = 0.0
@@ -110,13 +123,16 @@ class DecoderProcess:
         if size > _LARGEST_REPLY:
             raise ValueError(f"a reply of {size} bytes")
         text = receive(np.empty(size, np.uint8)).tobytes()
-        reply = msgspec.json.decode(text, type=Reply)
+        try:
+            reply = msgspec.json.decode(text, type=Reply)
+        except msgspec.MsgspecError as error:
+            raise ValueError(str(error)) from error
         if reply.geometry is None:
             return reply, []
-        return reply, [receive(array) for array in _arrays(reply, request)]
+        return reply, [receive(array) for array in arrays_of(reply, request)]
 
 
-def _arrays(reply: Reply, request: Request) -> Iterator[AnyArray]:
+def arrays_of(reply: Reply, request: Request) -> Iterator[AnyArray]:
     """Yield arrays to hold what a reply says; raise `ValueError` for what nobody has asked for."""
     wanted = request.wanted
     expected = (wanted.input.height, wanted.input.width, 1 if wanted.input.color == "gray" else 3)

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from typing import Self
 
 from camfleet.errors import (
+    CamfleetError,
     ImageError,
     ImageTooLarge,
     ImageTooSlow,
     ImageUnreadable,
+    InternalError,
     WorkerKilled,
     from_code,
 )
@@ -93,7 +95,8 @@ class Decoders:
 
         `check` is called several times a second; what it raises ends the process. Raises
         `ImageError`: `ImageTooSlow` and `ImageTooLarge` where a limit is reached, `ImageUnreadable`
-        if the process crashed, `WorkerKilled` if it was killed twice.
+        if the process crashed, `WorkerKilled` if it was killed twice. `InternalError`: it can't be
+        started.
         """
         request = Request(wanted, self._max_pixels, uri, self._seconds)
         for _ in range(2):
@@ -103,6 +106,9 @@ class Decoders:
             except Ended as ended:
                 if ended.code != -signal.SIGKILL:
                     raise self._death(ended.code, uri) from None
+            except ValueError as error:
+                process.end()
+                raise ImageError(f"{uri}: the process that decodes it lies: {error}") from error
             except BaseException:
                 process.end()
                 raise
@@ -138,7 +144,12 @@ class Decoders:
             with self._lock:
                 process = self._idle.pop() if self._idle else None
             if process is None:
-                return DecoderProcess(self._memory)
+                try:
+                    return DecoderProcess(self._memory)
+                except OSError as error:
+                    raise InternalError(
+                        f"no process can be started that decodes images: {error}"
+                    ) from error
             if process.lives:
                 return process
 
@@ -160,10 +171,10 @@ class Decoders:
             error = from_code(reply.error.code, reply.error.message)
             raise error if isinstance(error, ImageError) else ImageError(str(error))
         if reply.geometry is None:
-            raise ImageError(f"{uri}: the process that decodes it gave no answer")
+            raise ImageError(f"{uri}: the process that decodes it says neither what it is nor why")
         return Loaded(arrays[0], reply.geometry, arrays[1] if len(arrays) > 1 else None)
 
-    def _death(self, code: int | None, uri: str) -> ImageError:
+    def _death(self, code: int | None, uri: str) -> CamfleetError:
         """Return how a process ended, as an error; its code is None where it was stuck."""
         self.decoded += 1
         if code is None or code == -signal.SIGPROF:
@@ -176,5 +187,7 @@ class Decoders:
                 f"{uri} is broken: a library that decodes it ended with "
                 f"{signal.Signals(-code).name}"
             )
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited: {code}"
-        return ImageError(f"{uri}: the process that decodes it {how}")
+        if code < 0:
+            how = signal.Signals(-code).name
+            return ImageError(f"{uri}: the process that decodes it was ended by {how}")
+        return InternalError(f"a process that decodes images exited: {code} (see the worker's log)")
