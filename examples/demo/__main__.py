@@ -17,14 +17,13 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from camfleet import Client
+from camfleet import Client, Job
 from camfleet.contract.results import Result, Status
 from camfleet.errors import CamfleetError
 from camfleet.foreign import visible_lines
 from camfleet.local.stack import LocalStack
 
 from .assets import AssetError, Assets, prepare
-from .gallery import Row, write_gallery
 
 CACHE = Path(".demo")
 OUTPUT = Path("demo-output")
@@ -41,7 +40,7 @@ def main() -> int:
     try:
         assets = prepare(CACHE, say)
         convert_if_missing(assets)
-        results, rows = explain_all(assets)
+        results, page = explain_all(assets)
     except (AssetError, CamfleetError) as error:
         say(f"error: {error}")
         return 1
@@ -49,7 +48,6 @@ def main() -> int:
         say("interrupted")
         return 130
     print(visible_lines(table(results)))
-    page = write_gallery(OUTPUT, rows)
     failed = [result for result in results if result.status == Status.FAILED]
     say(f"{len(results) - len(failed)} explanations, {len(failed)} failed")
     for result in failed:
@@ -74,8 +72,8 @@ def convert_if_missing(assets: Assets) -> None:
         raise AssetError(f"EfficientNet-Lite0 can't be converted:\n{done.stderr.strip()}")
 
 
-def explain_all(assets: Assets) -> tuple[list[Result], list[Row]]:
-    """Explain the photographs with Lite0 and the faces with the emotion model."""
+def explain_all(assets: Assets) -> tuple[list[Result], str]:
+    """Explain the photographs with Lite0 and the faces with the emotion model; return the page."""
     shutil.rmtree(OUTPUT, ignore_errors=True)
     with LocalStack(CACHE / "stack", file_roots=(CACHE,), say=say) as stack:
         use(stack.environ)
@@ -83,11 +81,12 @@ def explain_all(assets: Assets) -> tuple[list[Result], list[Row]]:
         with Client(replace(stack.settings, chunk_size=IMAGES_PER_CHUNK)) as client:
             for card in assets.cards:
                 add_model(client, card)
-            results = explain(client, assets.photos, "lite0")
-            results += explain(client, assets.faces, "emotion")
-            rows = [save(client, result) for result in results]
+            jobs = [explain(client, assets.photos, "lite0")]
+            jobs.append(explain(client, assets.faces, "emotion"))
+            results = [result for job in jobs for result in job.results()]
+            gallery = client.pictures.gallery([job.id for job in jobs], OUTPUT)
         say("stop the stack")
-    return results, rows
+    return results, str(gallery.page)
 
 
 def use(environ: Mapping[str, str]) -> None:
@@ -103,33 +102,15 @@ def add_model(client: Client, card: Path) -> None:
     say(f"registered {ref.id}@{ref.version}, to be explained at layer {report.get('layer')}")
 
 
-def explain(client: Client, photos: Sequence[Path], model: str) -> list[Result]:
-    """Return the results of one job."""
+def explain(client: Client, photos: Sequence[Path], model: str) -> Job:
+    """Return a job that is complete."""
     uris = [str(photo.resolve()) for photo in photos]
     job = client.submit(uris, models=[model], target="top:3", method="gradcam")
     for progress in job.watch(timeout=JOB_SECONDS):
         say(f"{model}: {progress.done} of {progress.total} images, {progress.failed} failed")
     if not job.status().complete:
         raise CamfleetError(f"job {job.id} of {model} is not done after {JOB_SECONDS} s")
-    return list(job.results())
-
-
-def save(client: Client, result: Result) -> Row:
-    """Copy the photograph and the overlay of one result into the output folder."""
-    original = Path(result.image_uri)
-    photo = Path("photos", original.name)
-    copy_to(photo, original.read_bytes())
-    if result.overlay_uri is None:
-        return Row(result, photo.as_posix(), None)
-    overlay = Path("overlays", f"{original.stem}-{result.model_id}-{result.rank + 1}.jpg")
-    copy_to(overlay, client.storage.get(result.overlay_uri).data)
-    return Row(result, photo.as_posix(), overlay.as_posix())
-
-
-def copy_to(path: Path, data: bytes) -> None:
-    target = OUTPUT / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data)
+    return job
 
 
 def table(results: Sequence[Result]) -> str:

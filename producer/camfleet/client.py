@@ -26,6 +26,7 @@ from camfleet.jobs.job import Job
 from camfleet.jobs.options import ExplainOptions, JobOptions, request_fields
 from camfleet.jobs.order import ModelName, make_order, model_name, models_of
 from camfleet.jobs.submit import Submitter
+from camfleet.pictures.pictures import Pictures
 from camfleet.settings import Settings
 from camfleet.sources import sources, uploads
 from camfleet.sources.left_out import LeftOutCounter
@@ -65,6 +66,10 @@ class Client:
     def models(self) -> Models:
         return Models(self.storage, self._rpc.check)
 
+    @cached_property
+    def pictures(self) -> Pictures:
+        return Pictures(self.storage, self._rpc, self.settings.max_image_bytes)
+
     def explain(
         self,
         image: Image,
@@ -90,7 +95,8 @@ class Client:
 
         What to write:
 
-        - `pictures`: some of "heatmap", "overlay" (both are the default) and "raw"; [] for none
+        - `pictures`: some of "heatmap", "overlay" (both are the default), "raw" and
+          "thumbnail"; [] for none
         - `colormap`: "turbo" (the default), "viridis", "inferno", "jet"
         - `opacity`: the heat's share of an overlay, 0 to 1 (0.5)
         - `max_side`: an overlay's longest side in pixels (1024); 0 for the photograph's own

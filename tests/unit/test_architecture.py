@@ -18,7 +18,7 @@ PRODUCER = SIDES["camfleet"] / "camfleet"
 WORKER = SIDES["camfleet_worker"] / "camfleet_worker"
 
 # From the top of the house to its ground: a room imports itself and rooms that stand below it.
-ABOVE_THE_LINE = ("cli", "aio", "client", "interactive", "jobs", "sources")
+ABOVE_THE_LINE = ("cli", "aio", "client", "interactive", "jobs", "pictures", "sources")
 BELOW_THE_LINE = (
     "audit",
     "results",

@@ -57,6 +57,9 @@ def test_one_word_may_stand_for_a_list_of_one():
 
 def test_an_empty_list_asks_for_nothing():
     assert outputs(pictures=[], shapes=[]) == Outputs(kinds=())
+    assert outputs(pictures="thumbnail") == Outputs(kinds=(), thumbnail=True)
+    both = outputs(pictures=["thumbnail", "raw"])
+    assert (both.kinds, both.pictures) == (("raw",), ("raw", "thumbnail"))
 
 
 def test_outputs_say_it_in_one():
@@ -84,7 +87,10 @@ def test_numbers_of_numpy_are_numbers():
         ({"target": -1}, "target -1: class indices count from 0"),
         ({"layer": ["a", "a"]}, "several different ones"),
         ({"fuse": "sum"}, "fuse is one of mean, max"),
-        ({"pictures": ["heatmap", "png"]}, "pictures is one of heatmap, overlay, raw, not 'png'"),
+        (
+            {"pictures": ["heatmap", "png"]},
+            "pictures is one of heatmap, overlay, raw, thumbnail, not 'png'",
+        ),
         ({"colormap": "hot"}, "colormap is one of"),
         ({"opacity": 1.5}, "opacity: .*1.*not 1.5"),
         ({"max_side": -1}, "max_side: .*0.*not -1"),

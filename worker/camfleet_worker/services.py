@@ -35,6 +35,7 @@ from camfleet_worker.models.model_report import preflight
 from camfleet_worker.pictures.decoders import Decoders
 from camfleet_worker.pipeline.batcher import Batcher
 from camfleet_worker.pipeline.pipeline import Pipeline
+from camfleet_worker.pipeline.renders import Renderer
 from camfleet_worker.pipeline.threads import Pools
 from camfleet_worker.pipeline.thumbnails import Thumbnailer
 from camfleet_worker.process import confined
@@ -137,6 +138,12 @@ class Services:
             find_unconfined=lambda: (*missing_fixes(), *confined.missing()),
         )
         self.thumbnailer = Thumbnailer(
+            storage=self.storage,
+            fetcher=self._fetcher,
+            pools=self.pools,
+            decoders=self.decoders,
+        )
+        self.renderer = Renderer(
             storage=self.storage,
             fetcher=self._fetcher,
             pools=self.pools,

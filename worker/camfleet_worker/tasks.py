@@ -18,7 +18,11 @@ from camfleet.contract.messages import (
     ExplainRequest,
     ProbeReply,
     ProbeRequest,
+    RenderReply,
+    RenderRequest,
     Reply,
+    ThumbnailsReply,
+    ThumbnailsRequest,
 )
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status
@@ -115,10 +119,27 @@ def _probe(services: "Services", request: Any) -> dict[str, Any]:
     return encode(ProbeReply(errors=errors, error=None))
 
 
+def _thumbnails(services: "Services", request: Any) -> dict[str, Any]:
+    """Write small pictures of some of a job's images."""
+    errors = services.thumbnailer.make(decode(request, ThumbnailsRequest))
+    return encode(ThumbnailsReply(errors=errors, error=None))
+
+
+def _render(services: "Services", request: Any) -> dict[str, Any]:
+    """Draw some of a job's maps anew."""
+    errors = services.renderer.make(decode(request, RenderRequest))
+    return encode(RenderReply(errors=errors, error=None))
+
+
 _QUESTIONS: dict[str, tuple[Answer, Refuse]] = {
     messages.EXPLAIN_TASK: (_explain, lambda error: encode(Reply(results=(), error=error))),
     messages.CHECK_TASK: (_check, lambda error: encode(CheckReply(report=None, error=error))),
     messages.PROBE_TASK: (_probe, lambda error: encode(ProbeReply(errors=(), error=error))),
+    messages.THUMBNAILS_TASK: (
+        _thumbnails,
+        lambda error: encode(ThumbnailsReply(errors=(), error=error)),
+    ),
+    messages.RENDER_TASK: (_render, lambda error: encode(RenderReply(errors=(), error=error))),
 }
 
 

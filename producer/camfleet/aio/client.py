@@ -14,6 +14,7 @@ from camfleet.client import Client
 from camfleet.interactive.answer import Answer
 from camfleet.interactive.register import Models
 from camfleet.jobs.job import Job
+from camfleet.pictures.pictures import Pictures
 from camfleet.settings import Settings
 
 P = ParamSpec("P")
@@ -54,6 +55,17 @@ class AsyncModels(Awaited):
     report = quick(Models.report)
 
 
+class AsyncPictures(Awaited):
+    """The pictures of jobs: the verbs of `Client.pictures`, awaited."""
+
+    get = long(Pictures.get)
+    render = long(Pictures.render)
+    gallery = long(Pictures.gallery)
+    save = long(Pictures.save)
+    presign = quick(Pictures.presign)
+    urls = quick(Pictures.urls)
+
+
 class AsyncClient(Awaited):
     """`Client` for programs that run on asyncio: the same verbs with the same arguments, awaited.
 
@@ -80,6 +92,10 @@ class AsyncClient(Awaited):
     @cached_property
     def models(self) -> AsyncModels:
         return AsyncModels(self._blocking.models, self._threads)
+
+    @cached_property
+    def pictures(self) -> AsyncPictures:
+        return AsyncPictures(self._blocking.pictures, self._threads)
 
     explain = _explain(Client.explain)
     submit = _submit(Client.submit)

@@ -60,20 +60,23 @@ def load(
     storage: Storage,
     ask: Ask,
     on_picture: Callable[[int], object] = lambda _count: None,
+    *,
+    side: int = SIDE,
 ) -> Photographs:
     """Return pictures from the job's folder, after having workers make those that aren't there.
 
+    Their longest side has at most `side` pixels.
     Where no worker answers, that's the reason why there are none.
     """
     found: Photographs = {}
     missing = []
-    for picture, data in in_order(_reader(job_id, storage), pictures, threads=4, ahead=16):
+    for picture, data in in_order(_reader(job_id, storage, side), pictures, threads=4, ahead=16):
         if data is None:
             missing.append(picture)
         else:
             found[picture] = data
             on_picture(1)
-    maker = _Maker(job_id, storage, ask)
+    maker = _Maker(job_id, storage, ask, side)
     requests = [tuple(missing[first : first + _ASKED]) for first in range(0, len(missing), _ASKED)]
     for made in in_order(maker.make, requests, threads=_AT_ONCE, ahead=_AT_ONCE):
         found.update(made)
@@ -84,16 +87,17 @@ def load(
 class _Maker:
     """Has workers make pictures; after one answer that didn't come it asks no more."""
 
-    def __init__(self, job_id: str, storage: Storage, ask: Ask) -> None:
+    def __init__(self, job_id: str, storage: Storage, ask: Ask, side: int) -> None:
         self._job_id = job_id
+        self._side = side
         self._ask = ask
-        self._read = _reader(job_id, storage)
+        self._read = _reader(job_id, storage, side)
         self._trouble = ""
 
     def make(self, pictures: tuple[Thumbnail, ...]) -> Photographs:
         if self._trouble:
             return dict.fromkeys(pictures, self._trouble)
-        request = ThumbnailsRequest(job_id=self._job_id, side=SIDE, images=pictures)
+        request = ThumbnailsRequest(job_id=self._job_id, side=self._side, images=pictures)
         try:
             errors = self._ask(request)
         except (AnswerTimeout, BrokerUnavailable):
@@ -109,10 +113,12 @@ class _Maker:
             yield picture, data or (error.code.replace("_", " ") if error else "gone")
 
 
-def _reader(job_id: str, storage: Storage) -> Callable[[Thumbnail], tuple[Thumbnail, bytes | None]]:
+def _reader(
+    job_id: str, storage: Storage, side: int
+) -> Callable[[Thumbnail], tuple[Thumbnail, bytes | None]]:
     def read(picture: Thumbnail) -> tuple[Thumbnail, bytes | None]:
         try:
-            key = keys.thumbnail(job_id, picture, SIDE)
+            key = keys.thumbnail(job_id, picture, side)
             return picture, storage.get(key, limit=_MOST_BYTES).data
         except ObjectMissing:
             return picture, None

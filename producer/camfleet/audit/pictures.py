@@ -74,10 +74,10 @@ class Pictures:
         return "data:image/jpeg;base64," + base64.b64encode(found).decode(), ""
 
 
-def render(template: str, **given: Any) -> str:
-    """Return a page made of a template."""
-    style = (Path(__file__).parent / "templates" / "pages.css").read_text("utf-8")
-    own = Markup(style)  # noqa: S704  # ours
+def render(template: str, *, style: str = "pages.css", **given: Any) -> str:
+    """Return a page made of a template and a style sheet of ours."""
+    text = (Path(__file__).parent / "templates" / style).read_text("utf-8")
+    own = Markup(text)  # noqa: S704  # ours
     return environment().get_template(template).render(style=own, **given)
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, options, output
+from camfleet.cli import EXIT_FAILED_IMAGES, filters, options, output
+from camfleet.contract.outputs import PICTURES
 
 
 @click.command()
@@ -26,25 +27,40 @@ from camfleet.cli import EXIT_FAILED_IMAGES, options, output
     show_default=True,
     help="Seconds to wait for an answer.",
 )
+@click.option(
+    "--save",
+    metavar="DIR",
+    help="Write the pictures and the photograph into this folder, under readable names.",
+)
+@filters.presign
 @options.as_json
 @click.pass_context
 def explain(ctx: click.Context, /, images: tuple[str, ...], **given: Any) -> None:
     """Explain images and print a row per image and class.
 
     IMAGE is a path that the worker may read, or a file, s3, http or https URI. With --json the
-    rows are one JSON array. Exit code 3 if an image failed.
+    rows are one JSON array. Exit code 3 if an image failed, 1 if a picture couldn't be saved.
     """
     with output.client() as client:
         rows = _rows(client, images, given)
+        saved = client.pictures.save(rows, given["save"]) if given["save"] else None
+        if given["presign"]:
+            rows = [_presigned(client, row, given["presign"]) for row in rows]
     failed = [row for row in rows if row["status"] == "failed"]
     if given["as_json"]:
         output.dump(rows)
     else:
-        output.answers(rows)
+        output.answers(rows, whole=bool(given["presign"]))
     for row in failed:
         output.say(f"{row['error_code']}: {row['error_message']}")
+    if saved:
+        output.say(f"{saved.pictures} pictures in {saved.folder}")
+        for one in saved.failures:
+            output.say(f"{one.name}: {one.reason}")
     if failed:
         ctx.exit(EXIT_FAILED_IMAGES)
+    if saved and not saved.whole:
+        ctx.exit(1)
 
 
 def _rows(client: Any, images: tuple[str, ...], given: dict[str, Any]) -> list[dict[str, Any]]:
@@ -76,6 +92,11 @@ def _rows(client: Any, images: tuple[str, ...], given: dict[str, Any]) -> list[d
             rows += found
             bar.update()
     return rows
+
+
+def _presigned(client: Any, row: dict[str, Any], seconds: int) -> dict[str, Any]:
+    uris = {name: row.get(name) for name in (f"{kind}_uri" for kind in PICTURES)}
+    return row | {name: client.pictures.presign(uri, seconds) for name, uri in uris.items() if uri}
 
 
 def _input(text: str) -> tuple[str, list[float]]:

@@ -135,7 +135,7 @@ def _region_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
             raise click.UsageError(f"--{name} needs --shape, which says what to derive")
         return {}
     if "threshold" in given:
-        given["threshold"] = _threshold(given["threshold"])
+        given["threshold"] = threshold(given["threshold"])
     return {"shapes": options["shapes"], **given}
 
 
@@ -146,7 +146,8 @@ def _old_pictures(pictures: tuple[str, ...]) -> tuple[str, ...]:
     return pictures
 
 
-def _threshold(text: str) -> float | str:
+def threshold(text: str) -> float | str:
+    """Return what `--threshold` says; raise `click.BadParameter`."""
     try:
         return text if text == "otsu" else float(text)
     except ValueError:

@@ -10,6 +10,7 @@ import click
 
 from camfleet.cli.tables import table
 from camfleet.cli.terminal import bar, clean, waiting, width, wrap
+from camfleet.contract.outputs import PICTURES
 
 if TYPE_CHECKING:
     from camfleet import Client
@@ -52,6 +53,7 @@ def result_row(result: Mapping[str, Any]) -> dict[str, Any]:
         "status": result["status"],
         "heatmap": result["heatmap_uri"]
         or result["overlay_uri"]
+        or result.get("thumbnail_uri")  # absent from answers without one
         or result["error_code"]
         or result["error_message"],
     }
@@ -62,16 +64,19 @@ def results(rows: Iterable[Mapping[str, Any]], *, empty: str = "nothing") -> Non
     table(map(result_row, rows), RESULT_COLUMNS, optional=RESULT_OPTIONAL, empty=empty)
 
 
-def answers(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print results as a table; on a terminal the pictures' URIs stand below it, whole."""
-    if width(sys.stdout) is None:
+def answers(rows: Sequence[Mapping[str, Any]], *, whole: bool = False) -> None:
+    """Print results as a table; on a terminal the pictures' URIs stand below it, whole.
+
+    `whole`: they do so everywhere, all of them, with the secrets in them, which were asked for.
+    """
+    if width(sys.stdout) is None and not whole:
         results(rows)
         return
     columns = [name for name in RESULT_COLUMNS if name != "heatmap"]
     table(map(result_row, rows), columns, optional=RESULT_OPTIONAL)
-    pictures = [row["heatmap_uri"] or row["overlay_uri"] or row["raw_uri"] for row in rows]
-    for uri in filter(None, pictures):
-        click.echo(uri)
+    for row in rows:
+        for uri in _pictures(row) if whole else _pictures(row)[:1]:
+            click.echo(uri)
 
 
 def name_failures(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -106,6 +111,11 @@ def error(code: str, message: str, *, as_json: bool) -> None:
 def dump(data: Any) -> None:
     """Print data as one line of JSON on stdout."""
     click.echo(json.dumps(data, ensure_ascii=False))
+
+
+def _pictures(row: Mapping[str, Any]) -> list[str]:
+    """Return the URIs of a row's pictures; an answer leaves some of them out."""
+    return [row[f"{kind}_uri"] for kind in PICTURES if row.get(f"{kind}_uri")]
 
 
 def _name(result: Mapping[str, Any]) -> str:

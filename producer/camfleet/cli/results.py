@@ -2,17 +2,17 @@
 
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, options, output, terminal
+from camfleet.cli import EXIT_FAILED_IMAGES, filters, output, terminal
 from camfleet.cli.screen import rows_out
 from camfleet.contract.records import JobRecord
-from camfleet.contract.results import Status
 from camfleet.errors import ObjectMissing
 
 if TYPE_CHECKING:
@@ -23,30 +23,11 @@ if TYPE_CHECKING:
 _TABLE_ROWS = 100
 _TWO_LINES = 110  # columns of a terminal below which a column's meaning has lines of its own
 _EMPTY = "no row (yet) that passes the filters"
-_FILTERS = (
-    click.option(
-        "--status", multiple=True, type=click.Choice(list(map(str, Status))), help="How it ended."
-    ),
-    click.option("--code", multiple=True, help="Error code of a failed image."),
-    click.option("--model", multiple=True, help="A model of the job, id or id@version."),
-    click.option("--class", "class_", multiple=True, help="Class index or label."),
-    click.option("--rank", multiple=True, type=click.IntRange(0), help="0: first targets."),
-    click.option("--min-probability", type=click.FloatRange(0, 1), help="Inclusive."),
-    click.option("--max-probability", type=click.FloatRange(0, 1), help="Inclusive."),
-    click.option("--item", multiple=True, help="Id of an item."),
-    click.option("--image", metavar="TEXT", help="A part of the image's URI."),
-    click.option(
-        "--where",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="A column that the job kept of its manifest, such as label, and its value.",
-    ),
-)
 
 
 @click.command()
 @click.argument("job_id", required=False, metavar="JOB")
-@options.add_options(_FILTERS)
+@filters.filter_options
 @click.option(
     "--column",
     "columns",
@@ -57,6 +38,7 @@ _FILTERS = (
 @click.option("--list-columns", is_flag=True, help="Name the columns and their meanings; no job.")
 @click.option("--maps", is_flag=True, help="Raw maps in CSV and JSON too.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many rows.")
+@filters.presign
 @click.option(
     "--format",
     "form",
@@ -95,6 +77,8 @@ def results(ctx: click.Context, /, job_id: str | None, **given: Any) -> None:
             raise click.UsageError("Missing argument 'JOB'.", ctx)
         if given["exact"] and form != "csv":
             raise click.UsageError("--csv-exact is for CSV: say --format csv, or --output FILE.csv")
+        if given["presign"] and form == "table":
+            raise click.UsageError("--presign is for files and programs: say --json or --output")
         found = _read(job_id, form, given)
     for note in found.notes:
         output.say(note)
@@ -110,6 +94,7 @@ def _read(job_id: str, form: str, given: dict[str, Any]) -> "Coverage":
     """Print or write the rows; return how much of the job they are."""
     from camfleet.results import classes
     from camfleet.results.coverage import Reading
+    from camfleet.results.export import presigned
 
     with output.client() as client:
         job = client.job(job_id)
@@ -122,7 +107,11 @@ def _read(job_id: str, form: str, given: dict[str, Any]) -> "Coverage":
             output.bar(reading.parts, "reading", "part", silent=silent) as bar,
             closing(reading.tables(bar.update)) as tables,
         ):
-            _give(tables, selection, form, given, bar)
+            if given["presign"]:
+                sign = partial(client.storage.presign, seconds=given["presign"])
+                _give(presigned(tables, sign), selection, form, given, bar)
+            else:
+                _give(tables, selection, form, given, bar)
         return reading.coverage(job)
 
 
@@ -157,29 +146,14 @@ def _form(form: str | None, path: Path | None) -> str:
 
 def _selection(record: JobRecord, form: str, given: dict[str, Any]) -> "Selection":
     from camfleet.results.export import columns_for
-    from camfleet.results.query import Filters, Selection
+    from camfleet.results.query import Selection
 
     columns = columns_for(form, given["columns"], maps=given["maps"])
-    values = {name: given.get(name) for name in Filters.__annotations__}
-    filters = {name: value for name, value in values.items() if value not in (None, ())}
-    if given["where"]:
-        filters["where"] = _where(given["where"])
-    return Selection.of(record, columns, filters)
-
-
-def _where(texts: tuple[str, ...]) -> dict[str, list[str]]:
-    """Return the values of `--where` by the name of their column."""
-    found: dict[str, list[str]] = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign:
-            raise click.BadParameter(f"--where {text!r} is not of the form NAME=VALUE")
-        found.setdefault(name, []).append(value)
-    return found
+    return Selection.of(record, columns, filters.of(given))
 
 
 def _give(
-    tables: "Generator[Table]", selection: "Selection", form: str, given: dict[str, Any], bar: Any
+    tables: "Iterator[Table]", selection: "Selection", form: str, given: dict[str, Any], bar: Any
 ) -> None:
     from camfleet.results.export import FORMATS, first, whole_file, write_exact_csv
 
@@ -193,7 +167,7 @@ def _give(
 
 
 def _print(
-    tables: "Generator[Table]", limit: int | None, columns: tuple[str, ...], bar: Any
+    tables: "Iterator[Table]", limit: int | None, columns: tuple[str, ...], bar: Any
 ) -> None:
     """Print the first rows as a table, then what failed among them."""
     from camfleet.results.export import first, flat

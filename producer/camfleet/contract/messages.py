@@ -15,8 +15,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from camfleet.contract.codec import NEWEST_FORM, Added, Wire
-from camfleet.contract.outputs import Fuse, Method, Name, Outputs
-from camfleet.contract.records import DIGEST
+from camfleet.contract.outputs import Drawing, Fuse, Method, Name, Outputs
+from camfleet.contract.records import DIGEST, ChunkRef
 from camfleet.contract.results import Result
 
 INTERACTIVE_QUEUE = "camfleet.interactive"
@@ -27,7 +27,14 @@ CHUNK_TASK = "camfleet.chunk"
 CHECK_TASK = "camfleet.check"
 PROBE_TASK = "camfleet.probe"
 THUMBNAILS_TASK = "camfleet.thumbnails"
-QUESTION_TASKS = (EXPLAIN_TASK, CHECK_TASK, PROBE_TASK, THUMBNAILS_TASK)  # that somebody waits for
+RENDER_TASK = "camfleet.render"
+QUESTION_TASKS = (  # that somebody waits for
+    EXPLAIN_TASK,
+    CHECK_TASK,
+    PROBE_TASK,
+    THUMBNAILS_TASK,
+    RENDER_TASK,
+)
 
 LARGEST_REQUEST = 8 * 2**20  # bytes as JSON: workers drop what is larger
 _LEVELS = 8  # of lists and objects in a message: none of ours has more than half of them
@@ -117,6 +124,26 @@ class ThumbnailsRequest(Wire, frozen=True, kw_only=True):
 
 class ThumbnailsReply(Wire, frozen=True, kw_only=True):
     """For each image why there's no picture of it, null where there is one."""
+
+    errors: tuple[ErrorInfo | None, ...]
+    error: ErrorInfo | None
+
+
+class RenderRequest(Wire, frozen=True, kw_only=True):
+    """Ask a worker to draw maps that a results part holds, into the job's folder.
+
+    `rows` are numbers of rows of the part, which is the one that is meant if its bytes have this
+    sha256.
+    """
+
+    chunk: ChunkRef
+    digest: Annotated[str, Meta(pattern=DIGEST)]
+    drawing: Drawing
+    rows: Annotated[tuple[Annotated[int, Meta(ge=0)], ...], Meta(max_length=256), Added(2)] = ()
+
+
+class RenderReply(Wire, frozen=True, kw_only=True):
+    """For each row why there's no picture of it, null where there is one."""
 
     errors: tuple[ErrorInfo | None, ...]
     error: ErrorInfo | None

@@ -4,12 +4,14 @@ from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
-from camfleet.contract.codec import Wire
+from camfleet.contract.codec import Added, Wire
 
 Method = Literal["gradcam", "cam", "hirescam", "layercam", "xgradcam", "gradcam++"]
 Colormap = Literal["viridis", "inferno", "turbo", "jet"]
 Fuse = Literal["mean", "max"]
-OutputKind = Literal["heatmap", "overlay", "raw"]
+OutputKind = Literal["heatmap", "overlay", "raw"]  # all that form 1 knows
+Picture = OutputKind | Literal["thumbnail"]
+Drawn = Literal["overlay", "heatmap", "shapes"]
 Shape = Literal["box", "rle", "polygon"]
 Components = Literal["largest", "all"]
 Threshold = Annotated[float, Meta(gt=0, le=1)] | Literal["otsu"]
@@ -17,7 +19,9 @@ Threshold = Annotated[float, Meta(gt=0, le=1)] | Literal["otsu"]
 METHODS: tuple[Method, ...] = get_args(Method)
 COLORMAPS: tuple[Colormap, ...] = get_args(Colormap)
 FUSES: tuple[Fuse, ...] = get_args(Fuse)
-PICTURES: tuple[OutputKind, ...] = get_args(OutputKind)
+THUMBNAIL: Picture = "thumbnail"
+PICTURES: tuple[Picture, ...] = (*get_args(OutputKind), THUMBNAIL)
+DRAWN: tuple[Drawn, ...] = get_args(Drawn)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
 COMPONENTS: tuple[Components, ...] = get_args(Components)
 
@@ -25,6 +29,7 @@ DEFAULT_METHOD: Method = "gradcam"
 DEFAULT_TARGET = "top"
 DEFAULT_LAYER = "auto"
 DEFAULT_PICTURES: tuple[OutputKind, ...] = ("heatmap", "overlay")
+THUMBNAIL_SIDE = 256  # pixels of its longest side, at most
 
 LONGEST = 4096  # characters of a URI, an id, a target
 Name = Annotated[str, Meta(min_length=1, max_length=LONGEST)]
@@ -50,7 +55,8 @@ class Outputs(Wire, frozen=True, kw_only=True):
     `kinds` are the pictures: "heatmap" (PNG of the map alone), "overlay" (JPEG of the map over
     the photograph), "raw" (NumPy file of the signed float32 map); none of them writes none.
     `opacity` is the heat's share of an overlay, 0 to 1; `max_side` the longest side of an overlay
-    in pixels, 0 for the photograph's own size.
+    in pixels, 0 for the photograph's own size. `thumbnail` asks for a small overlay besides, of at
+    most `THUMBNAIL_SIDE` pixels; it isn't one of the kinds, because workers of 0.1.0 refuse those.
     """
 
     kinds: tuple[OutputKind, ...] = DEFAULT_PICTURES
@@ -58,6 +64,29 @@ class Outputs(Wire, frozen=True, kw_only=True):
     opacity: Annotated[float, Meta(ge=0, le=1)] = 0.5
     max_side: Annotated[int, Meta(ge=0)] = 1024
     regions: Regions | None = None
+    thumbnail: Annotated[bool, Added(2)] = False
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Return the kinds of all pictures, the thumbnail too."""
+        return (*self.kinds, THUMBNAIL) if self.thumbnail else self.kinds
+
+
+class Drawing(Wire, frozen=True, kw_only=True):
+    """How a stored map is drawn: as a job draws its overlays and heatmaps, or as outlines.
+
+    "shapes" outlines on the photograph where the heat reaches `threshold` (see `Regions`). With a
+    `colormap` a heatmap is coloured instead of gray; of an overlay null is the default. `max_side`
+    is the picture's longest side in pixels, 0 for the photograph's own size; null is the size that
+    a job draws by default.
+    """
+
+    picture: Drawn = "overlay"
+    colormap: Colormap | None = None
+    opacity: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    max_side: Annotated[int, Meta(ge=0)] | None = None
+    threshold: Threshold = 0.5
+    components: Components = "largest"
 
 
 DEFAULT_OUTPUTS = Outputs()

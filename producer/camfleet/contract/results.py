@@ -82,6 +82,7 @@ class Result(Wire, frozen=True, kw_only=True):
     heatmap_uri: str | None
     overlay_uri: str | None
     raw_uri: str | None
+    thumbnail_uri: Annotated[str | None, Added(2)] = None
     timings: Timings
     label: Annotated[str | None, Added(2)] = None
     boxes: Annotated[str | None, Added(2)] = None

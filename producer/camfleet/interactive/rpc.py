@@ -16,6 +16,8 @@ from camfleet.contract.messages import (
     ErrorInfo,
     ProbeReply,
     ProbeRequest,
+    RenderReply,
+    RenderRequest,
     ThumbnailsReply,
     ThumbnailsRequest,
 )
@@ -84,6 +86,14 @@ class Rpc:
         """Have a worker write small pictures; return for each why there's none, or None."""
         task_id = self.send(messages.THUMBNAILS_TASK, request)
         reply = decode(self.wait_for(task_id, timeout, "some pictures"), ThumbnailsReply)
+        if reply.error:
+            raise from_code(reply.error.code, reply.error.message)
+        return reply.errors
+
+    def render(self, request: RenderRequest, timeout: float) -> tuple[ErrorInfo | None, ...]:
+        """Have a worker draw maps; return for each row why there's no picture, or None."""
+        task_id = self.send(messages.RENDER_TASK, request)
+        reply = decode(self.wait_for(task_id, timeout, "some pictures"), RenderReply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
         return reply.errors

@@ -20,12 +20,13 @@ from camfleet.contract.outputs import (
     METHODS,
     PICTURES,
     SHAPES,
+    THUMBNAIL,
     Colormap,
     Components,
     Fuse,
     Method,
-    OutputKind,
     Outputs,
+    Picture,
     Regions,
     Shape,
 )
@@ -48,7 +49,7 @@ class ExplainOptions(TypedDict, total=False):
     method: Method | None
     layer: str | Iterable[str] | None
     fuse: Fuse | None
-    pictures: OutputKind | Iterable[OutputKind] | None
+    pictures: Picture | Iterable[Picture] | None
     colormap: Colormap | None
     opacity: float | None
     max_side: int | None
@@ -137,6 +138,10 @@ def _sole(outputs: Outputs, checked: Mapping[str, Any]) -> Outputs:
 
 def _outputs(checked: Mapping[str, Any]) -> Outputs:
     words = {field: checked[name] for name, field in _PICTURE_WORDS.items() if name in checked}
+    if "kinds" in words:
+        kinds = words["kinds"]
+        words["kinds"] = tuple(kind for kind in kinds if kind != THUMBNAIL)
+        words["thumbnail"] = THUMBNAIL in kinds
     return Outputs(**words, regions=_regions(checked))
 
 

@@ -10,7 +10,8 @@ jobs/<job>/results/<model>-<index>/part-00000.parquet
 jobs/<job>/retries/00001.json                       which rows were run again
 jobs/<job>/history/00001/<model>-<index>/part-00000.parquet   a part as it was before retry 1
 jobs/<job>/thumbnails/<request digest>.jpg          small pictures that reports show
-maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy
+jobs/<job>/renders/<request digest>.jpg | .png       pictures drawn later from the raw maps
+maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy | .thumbnail.jpg
 uploads/<sha256><suffix>                            images that a producer sent along
 """
 
@@ -20,7 +21,7 @@ import re
 import msgspec
 
 from camfleet.contract.codec import encode
-from camfleet.contract.outputs import Outputs
+from camfleet.contract.outputs import Drawing, Outputs
 from camfleet.contract.records import MODEL_ID, ChunkRef, JobRecord
 
 INTERNAL = ("models/", "registry/", "jobs/")  # no worker takes what is here for an image
@@ -123,6 +124,13 @@ def thumbnail(job_id: str, thumbnail: object, side: int) -> str:
     return f"jobs/{job_id}/thumbnails/{digest[:32]}.jpg"
 
 
+def render(ref: ChunkRef, digest: str, row: int, drawing: Drawing) -> str:
+    """Return the key of a row's map, drawn anew; `digest` is that of the results part."""
+    words = [ref.model, ref.part, digest, row, encode(drawing)]
+    name = hashlib.sha256(msgspec.json.encode(words)).hexdigest()[:32]
+    return f"jobs/{ref.job_id}/renders/{name}{DRAWN[drawing.picture][0]}"
+
+
 def upload(digest: str, suffix: str) -> str:
     return f"uploads/{digest}{suffix}"
 
@@ -147,6 +155,14 @@ PICTURES = {
     "heatmap": (".heatmap.png", "image/png"),
     "overlay": (".overlay.jpg", "image/jpeg"),
     "raw": (".raw.npy", "application/octet-stream"),
+    "thumbnail": (".thumbnail.jpg", "image/jpeg"),
+}
+
+
+DRAWN = {
+    "overlay": (".jpg", "image/jpeg"),
+    "heatmap": (".png", "image/png"),
+    "shapes": (".jpg", "image/jpeg"),
 }
 
 

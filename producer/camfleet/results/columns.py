@@ -73,6 +73,7 @@ regions[].polygon | list of lists of float32 | outer outlines as x, y, x, y, ...
 heatmap_uri | string | s3:// URI of the heatmap
 overlay_uri | string | s3:// URI of the overlay
 raw_uri | string | s3:// URI of the raw map
+thumbnail_uri | string | s3:// URI of the thumbnail
 timings | struct | milliseconds spent on this image; 0 for steps it didn't reach
 timings.fetch | float32 | reading the file, attempts and pauses included
 timings.decode | float32 | decoding it and making the model's input

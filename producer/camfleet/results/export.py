@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 
 from camfleet.errors import InvalidRequest
 from camfleet.foreign import visible_lines
+from camfleet.jobstore import keys
 from camfleet.jobstore.parquet import MAPS, RESULTS
 
 Writer = Callable[[Iterable[pa.Table], pa.Schema, BinaryIO], None]
 
+PICTURE_COLUMNS = tuple(f"{kind}_uri" for kind in keys.PICTURES)
 _GROUP_BYTES = 32 * 2**20  # of Parquet's row groups, in memory
 # The signs that begin a formula, also behind what programs drop, and those that begin a cell.
 _UNSEEN = r"\x00-\x20\x7f-\x{a0}\x{200b}-\x{200f}\x{feff}"
@@ -98,6 +100,17 @@ def first(tables: Iterable[pa.Table], limit: int | None) -> Iterator[pa.Table]:
             left -= table.num_rows
             if left <= 0:
                 return
+
+
+def presigned(tables: Iterable[pa.Table], sign: Callable[[str], str]) -> Iterator[pa.Table]:
+    """Yield the tables with what `sign` returns in the place of each picture's URI."""
+    for table in tables:
+        signed = table
+        for place, name in enumerate(table.schema.names):
+            if name in PICTURE_COLUMNS:
+                urls = [uri and sign(uri) for uri in table.column(place).to_pylist()]
+                signed = signed.set_column(place, name, pa.array(urls, pa.string()))
+        yield signed
 
 
 @contextmanager

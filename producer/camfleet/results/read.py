@@ -1,8 +1,10 @@
 """A job's results parts, read one after the other with flat memory."""
 
+import hashlib
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,26 +28,37 @@ class Part:
     ref: ChunkRef
     table: pa.Table | None  # None where the part isn't there (yet)
     failed: int  # images that failed, selected or not
+    digest: str = ""  # sha256 of the whole part's bytes, and
+    numbers: tuple[int, ...] = ()  # those of the rows in it: both where they were asked for
 
 
-def read_parts(record: JobRecord, storage: Storage, selection: Selection) -> Generator[Part]:
+def read_parts(
+    record: JobRecord, storage: Storage, selection: Selection, *, numbered: bool = False
+) -> Generator[Part]:
     """Yield the parts of the selected models in order, missing ones too.
 
-    Raises `ObjectDamaged` naming the part that can't be read.
+    `numbered`: with what it takes to name their rows to a worker. Raises `ObjectDamaged` naming
+    the part that can't be read.
     """
     refs = (ref for ref in record.refs() if ref.model in selection.models)
-    work = partial(_read, record, storage, selection)
+    work = partial(_read, record, storage, selection, numbered)
     yield from in_order(work, refs, threads=_AHEAD, ahead=_AHEAD)
 
 
-def _read(record: JobRecord, storage: Storage, selection: Selection, ref: ChunkRef) -> Part:
+def _read(
+    record: JobRecord, storage: Storage, selection: Selection, numbered: bool, ref: ChunkRef
+) -> Part:
     key = keys.results_part(record, ref)
     with objects.naming(key):
         try:
             data = objects.read_part(storage, key).data
         except ObjectMissing:
             return Part(ref, None, 0)
-        return Part(ref, *select(data, selection))
+        table, failed, mask = _select(data, selection)
+    if not numbered:
+        return Part(ref, table, failed)
+    numbers = range(table.num_rows) if mask is None else pc.indices_nonzero(mask).to_pylist()
+    return Part(ref, table, failed, hashlib.sha256(data).hexdigest(), tuple(numbers))
 
 
 def select(data: bytes, selection: Selection) -> tuple[pa.Table, int]:
@@ -53,12 +66,17 @@ def select(data: bytes, selection: Selection) -> tuple[pa.Table, int]:
 
     Only the selected columns are read, and these only where a row passes the tests.
     """
+    return _select(data, selection)[:2]
+
+
+def _select(data: bytes, selection: Selection) -> tuple[pa.Table, int, Any]:
+    """Return what `select` does, and which rows these are; None: all."""
     with parquet.open_results(data) as file:
         tested = kept.read(file, [*selection.tested, "status"])
         failed = pc.sum(pc.equal(tested["status"], str(Status.FAILED))).as_py() or 0
         mask = selection.mask(tested)
         if mask is None:
-            return kept.read(file, selection.schema.names), failed
+            return kept.read(file, selection.schema.names), failed, mask
         if not pc.any(mask).as_py():
-            return selection.schema.empty_table(), failed
-        return kept.read(file, selection.schema.names).filter(mask), failed
+            return selection.schema.empty_table(), failed, mask
+        return kept.read(file, selection.schema.names).filter(mask), failed, mask

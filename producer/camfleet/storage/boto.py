@@ -83,6 +83,14 @@ class BotoBackend:
             check_size(place, found["ContentLength"], limit)
         self.client().download_file(place.bucket, place.key, path, Callback=_counter(place, limit))
 
+    def presign(self, place: Place, seconds: int) -> str:
+        """Return a URL that reads an object without credentials, for so many seconds."""
+        with boto_errors(place):
+            signer = self._own.get().client(_TRIES, "s3v4")  # or botocore would take version 2
+            params = {"Bucket": place.bucket, "Key": place.key}
+            url: str = signer.generate_presigned_url("get_object", params, seconds)
+            return url
+
     def check(self, place: Place) -> None:
         with boto_errors(place):
             self.client().head_object(Bucket=place.bucket, Key=place.key)
@@ -97,7 +105,7 @@ class _Session:
         self._settings = settings
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._clients: dict[int, Any] = {}
+        self._clients: dict[tuple[int, str | None], Any] = {}
         self.session = boto3.session.Session(region_name=settings.s3_region)
 
     @cached_property
@@ -122,17 +130,17 @@ class _Session:
         weakref.finalize(self, _delete, joined, os.getpid())
         return joined
 
-    def client(self, tries: int) -> Any:
+    def client(self, tries: int, signature: str | None = None) -> Any:
         with self._lock:
-            if tries not in self._clients:
-                self._clients[tries] = self._make_client(tries)
-            return self._clients[tries]
+            if (tries, signature) not in self._clients:
+                self._clients[tries, signature] = self._make_client(tries, signature)
+            return self._clients[tries, signature]
 
     def close(self) -> None:
         for client in self._clients.values():
             client.close()
 
-    def _make_client(self, tries: int) -> Any:
+    def _make_client(self, tries: int, signature: str | None) -> Any:
         from botocore.config import Config
 
         config = Config(
@@ -142,6 +150,7 @@ class _Session:
             max_pool_connections=self._settings.io_threads * 2 + 4,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
+            signature_version=signature,
             s3={"addressing_style": "path"} if self._settings.s3_endpoint else {},
         )
         return self.session.client(

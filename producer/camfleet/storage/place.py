@@ -5,6 +5,7 @@ from typing import Final
 
 from camfleet.errors import InvalidRequest, ObjectTooLarge
 
+LONGEST_URL: Final = 7 * 24 * 3600  # seconds that a signature of version 4 may be valid
 ABSENT: Final = "*"  # in the place of an ETag: there must be no object yet
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from camfleet.errors import (
+    InvalidRequest,
     ObjectChanged,
     ObjectMissing,
     OperationUnsupported,
@@ -16,7 +17,7 @@ from camfleet.storage.backend import Backend
 from camfleet.storage.boto import BotoBackend, host
 from camfleet.storage.errors import NotHandled, boto_errors
 from camfleet.storage.obstore import ObstoreBackend
-from camfleet.storage.place import ABSENT, Place, StoredObject, split_uri
+from camfleet.storage.place import ABSENT, LONGEST_URL, Place, StoredObject, split_uri
 
 __all__ = ["Storage", "StoredObject", "split_uri"]
 
@@ -93,6 +94,23 @@ class Storage:
         except ObjectMissing:
             return False
         return True
+
+    def presign(self, key_or_uri: str, seconds: int) -> str:
+        """Return an https URL that reads an object of our bucket without credentials for a while.
+
+        Nobody asks whether the object is there. Raises `InvalidRequest` for other buckets, and for
+        a time that isn't 1 second to 7 days.
+        """
+        if not 1 <= seconds <= LONGEST_URL:
+            raise InvalidRequest(
+                f"a URL is valid for 1 to {LONGEST_URL} seconds (7 days), not {seconds}"
+            )
+        place = self._place(key_or_uri)
+        if not (place.own and place.key):
+            raise InvalidRequest(
+                f"{key_or_uri} is no object of {self.uri('')}: only those have presigned URLs"
+            )
+        return self._boto.presign(place, seconds)
 
     def keys(self, key_or_uri: str) -> Iterator[str]:
         """Yield the keys below a prefix, in order, a page at a time."""

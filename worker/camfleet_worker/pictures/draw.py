@@ -1,12 +1,13 @@
 """Pictures of a class activation map: a heatmap, an overlay on the photograph, the raw map."""
 
 import io
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from camfleet.contract.geometry import Geometry
-from camfleet.contract.outputs import Outputs
+from camfleet.contract.geometry import Geometry, Region
+from camfleet.contract.outputs import THUMBNAIL_SIDE, Outputs
 from camfleet_worker.arrays import Map, Pixels
 from camfleet_worker.pictures.heat import apply_colormap, levels, normalise, resize, stretch
 
@@ -18,6 +19,10 @@ _PNG = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
 )
+UNDRAWABLE = (ValueError, ArithmeticError, cv2.error)  # what numbers that can't be lead to
+_BLACK, _YELLOW = (0, 0, 0), (0, 255, 255)
+_SUBPIXEL_BITS = 4  # of the places of lines
+_SUBPIXELS = 2**_SUBPIXEL_BITS
 _BAND = 2**16  # pixels coloured at a time, few enough for a core's cache
 
 
@@ -29,7 +34,7 @@ def pictures(raw: Map, canvas: Pixels, geometry: Geometry, outputs: Outputs) -> 
     """
     heat = normalise(raw)
     encoded: dict[str, bytes] = {}
-    for kind in outputs.kinds:
+    for kind in outputs.pictures:
         if kind == "heatmap":
             encoded[kind] = heatmap_png(heat, geometry.input_height, geometry.input_width)
         elif kind == "overlay":
@@ -41,9 +46,27 @@ def pictures(raw: Map, canvas: Pixels, geometry: Geometry, outputs: Outputs) -> 
                 opacity=outputs.opacity,
                 max_side=outputs.max_side,
             )
+        elif kind == "thumbnail":
+            encoded[kind] = overlay_jpeg(
+                canvas,
+                heat,
+                geometry,
+                colormap=outputs.colormap,
+                opacity=outputs.opacity,
+                max_side=THUMBNAIL_SIDE,
+                options=_SMALL_JPEG,
+            )
         else:
             encoded[kind] = raw_npy(raw)
     return encoded
+
+
+def canvas_side(outputs: Outputs) -> int | None:
+    """Return the longest side that the photograph needs to be drawn on, 0: its own, None: none."""
+    sides = [outputs.max_side] if "overlay" in outputs.kinds else []
+    if outputs.thumbnail:
+        sides.append(THUMBNAIL_SIDE)
+    return 0 if 0 in sides else max(sides, default=None)
 
 
 def heatmap_png(heat: Map, height: int, width: int) -> bytes:
@@ -76,6 +99,7 @@ def overlay_jpeg(
     colormap: str,
     opacity: float,
     max_side: int,
+    options: tuple[int, ...] = _JPEG,
 ) -> bytes:
     """Return the photograph with the heat on it as a JPEG, its longest side at most `max_side`.
 
@@ -94,7 +118,7 @@ def overlay_jpeg(
         colours = apply_colormap(levels(down[first : first + band] @ rows), colormap)
         part = picture[top + first :, left:][: colours.shape[0], : colours.shape[1]]
         cv2.addWeighted(part, 1 - opacity, colours, opacity, 0, dst=part)
-    return _encode(".jpg", picture, _JPEG)
+    return _encode(".jpg", picture, options)
 
 
 def thumbnail_jpeg(
@@ -113,6 +137,33 @@ def thumbnail_jpeg(
         image = image[first[0] : last[0], first[1] : last[1]]
     picture = cv2.cvtColor(canvas(image, side), cv2.COLOR_RGB2BGR)
     return _encode(".jpg", np.asarray(picture, np.uint8), _SMALL_JPEG)
+
+
+def heat_png(heat: Map, height: int, width: int, colormap: str) -> bytes:
+    """Return what `heatmap_png` does, in colours."""
+    return _encode(".png", apply_colormap(levels(resize(heat, height, width)), colormap), _PNG)
+
+
+def shapes_jpeg(
+    image: Pixels, regions: Sequence[Region], geometry: Geometry, max_side: int
+) -> bytes:
+    """Return the photograph with the regions' outlines on it as a JPEG.
+
+    `image` is as in `overlay_jpeg`; the regions have polygons, in pixels of the original. A line
+    is yellow between black ones, so that it shows on everything.
+    """
+    picture = np.asarray(cv2.cvtColor(canvas(image, max_side), cv2.COLOR_RGB2BGR), np.uint8)
+    height, width = picture.shape[:2]
+    scale = np.array([width / geometry.image_width, height / geometry.image_height])
+    outlines = [
+        np.rint((np.reshape(line, (-1, 2)) * scale - 0.5) * _SUBPIXELS).astype(np.int32)
+        for region in regions
+        for line in region.polygon or ()
+    ]
+    thick = max(1, round(max(height, width) / 400))
+    for colour, wide in ((_BLACK, 3 * thick), (_YELLOW, thick)):
+        cv2.polylines(picture, outlines, True, colour, wide, cv2.LINE_AA, _SUBPIXEL_BITS)  # closed
+    return _encode(".jpg", picture, _JPEG)
 
 
 def raw_npy(raw: Map) -> bytes:

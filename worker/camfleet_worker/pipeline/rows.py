@@ -157,6 +157,7 @@ def _result(
         heatmap_uri=uris.get("heatmap"),
         overlay_uri=uris.get("overlay"),
         raw_uri=uris.get("raw"),
+        thumbnail_uri=uris.get("thumbnail"),
         timings=image.timings,
         label=image.item.label,
         boxes=image.item.boxes,

@@ -101,7 +101,7 @@ class Steps:
 
     def draws(self, image: ImageTask) -> bool:
         """Return whether the image gets pictures."""
-        return bool(image.error is None and image.explanations and self._query.outputs.kinds)
+        return bool(image.error is None and image.explanations and self._query.outputs.pictures)
 
     def render(self, image: ImageTask) -> None:
         """Draw the pictures of every explanation."""
@@ -155,8 +155,7 @@ class Steps:
     @property
     def _wanted(self) -> Wanted:
         card, outputs = self._explainer.card, self._query.outputs
-        side = outputs.max_side if "overlay" in outputs.kinds else None
-        return Wanted(card.input, card.preprocessing, side)
+        return Wanted(card.input, card.preprocessing, draw.canvas_side(outputs))
 
     def _keep(self, image: ImageTask, loaded: Loaded) -> None:
         image.file = b""

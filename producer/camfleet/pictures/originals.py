@@ -1,0 +1,74 @@
+"""Photographs as they were explained, from wherever they lie."""
+
+import os
+import stat
+from collections.abc import Mapping
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import unquote, urlsplit
+from urllib.request import Request, urlopen
+
+from camfleet.errors import (
+    ImageNotFound,
+    ImageTooLarge,
+    ImageUnreadable,
+    SourceForbidden,
+    SourceUnreachable,
+)
+from camfleet.storage.storage import Storage
+
+_SECONDS = 30.0
+
+
+def read(row: Mapping[str, Any], storage: Storage, limit: int) -> bytes:
+    """Return the bytes of a row's photograph, at most `limit`.
+
+    It's read from here, not by a worker. Raises `ImageError` and `SourceUnreachable`, also where
+    the photograph has changed since it was explained, and what `Storage.get` raises.
+    """
+    uri: str = row["image_uri"]
+    if uri.startswith("s3://"):
+        stored = storage.get(uri, limit=limit)
+        data, etag = stored.data, stored.etag
+    elif uri.startswith(("http://", "https://")):
+        data, etag = _from_web(uri, limit)
+    else:
+        data, etag = _from_file(uri, limit)
+    if row["image_etag"] and etag and etag != row["image_etag"]:
+        raise ImageUnreadable(f"{uri} has changed since it was explained")
+    return data
+
+
+def _from_file(uri: str, limit: int) -> tuple[bytes, str]:
+    path = unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
+    try:
+        with open(path, "rb", opener=_open) as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise ImageUnreadable(f"{uri} is not a regular file")
+            data = file.read(limit + 1)
+    except FileNotFoundError as error:
+        raise ImageNotFound(f"there is no file {uri} on this machine") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceForbidden(f"{uri} can't be read on this machine: {reason}") from error
+    return _within(uri, data, limit), f'W/"{info.st_size:x}-{info.st_mtime_ns:x}"'
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer
+
+
+def _from_web(uri: str, limit: int) -> tuple[bytes, str | None]:
+    asked = Request(uri, headers={"User-Agent": "camfleet"})  # noqa: S310  # http(s), as was seen
+    try:
+        with urlopen(asked, timeout=_SECONDS) as answer:  # noqa: S310  # likewise
+            return _within(uri, answer.read(limit + 1), limit), answer.headers.get("ETag")
+    except (URLError, OSError, ValueError) as error:
+        raise SourceUnreachable(f"{uri}: {getattr(error, 'reason', error)}") from error
+
+
+def _within(uri: str, data: bytes, limit: int) -> bytes:
+    if len(data) > limit:
+        raise ImageTooLarge(f"{uri} has more than {limit} bytes (CAMFLEET_MAX_IMAGE_BYTES)")
+    return data
