@@ -89,6 +89,7 @@ FORMS = [
     {"class_name": "function", "config": "relu", "module": "os"},
     {"class_name": "function", "config": {"class_name": "function", "config": "relu"}},
     {"class_name": "Evil", "config": {}},
+    {"class_name": "TensorShape", "items": [{"class_name": "function", "config": "get_file"}]},
     {"class_name": "TFOpLambda", "config": {"function": "io.read_file"}},
 ]
 HOSTILE = [
@@ -99,7 +100,9 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(
-    "reference", HOSTILE, ids=lambda it: ascii((it.get("module"), it["class_name"], it["config"]))
+    "reference",
+    HOSTILE,
+    ids=lambda it: ascii((it.get("module"), it["class_name"], it.get("config"))),
 )
 def test_nothing_but_the_list_is_named_in_any_spelling_and_any_place(reference):
     for position in POSITIONS:
@@ -122,6 +125,12 @@ def test_a_function_is_refused_in_files_of_both_kinds(tmp_path, position, write)
     write(path, put(position, function("keras.utils", "get_file")))
     with pytest.raises(UnsupportedModelFile, match=r"keras\.utils\.get_file|class function"):
         load_keras(path)
+
+
+def test_a_text_in_the_place_of_a_list_is_not_taken_for_a_name():
+    for kind in ("TensorShape", "__tuple__"):
+        config = put("activation", {"class_name": kind, "items": "get_file"})
+        assert "get_file" not in json.dumps(rebuild(config, "net.keras"))
 
 
 def without_modules(value):

@@ -173,8 +173,8 @@ class _Rebuilder:
     def _layer(self, layer: Any, where: str) -> dict[str, Any]:
         if not isinstance(layer, dict):
             raise refusals.broken(self._shown, f"{where} has a layer that is none")
-        rebuilt: dict[str, Any] = self.reference(layer, where, home=None, inner=True)
-        if "module" not in rebuilt:
+        rebuilt = self.reference(layer, where, home=None, inner=True)
+        if not isinstance(rebuilt, dict) or "module" not in rebuilt:
             raise refusals.broken(self._shown, f"{where} has a layer that is none")
         return rebuilt
 

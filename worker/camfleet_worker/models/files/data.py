@@ -36,7 +36,8 @@ class Data:
     def special(self, kind: str, value: dict[str, Any], where: str) -> Any:
         """Return a tensor, slice or the like, which Keras writes as an object of its own."""
         if kind in ("__tuple__", "TensorShape"):
-            return self.plain(value.get("items"), where)
+            items = value.get("items")
+            return self.plain(items if isinstance(items, list) else [], where)
         found = value.get("config")
         inner = found if isinstance(found, dict) else {}
         if kind == "__ellipsis__":

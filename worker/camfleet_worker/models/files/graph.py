@@ -11,7 +11,6 @@ from camfleet_worker.models.files.refusals import broken, short
 # it's read and again by the model around it, so that calls multiply with each nesting.
 _MOST_CALLS = 5_000
 _MOST_ATTEMPTS_PER_CALL = 10
-_WITH_RESULT = ("InputLayer", "Functional")
 
 
 def check_size(model: dict[str, Any], shown: str) -> None:
@@ -25,18 +24,17 @@ def check_size(model: dict[str, Any], shown: str) -> None:
 
 def _calls(found: dict[str, Any]) -> int:
     """Return how many calls of layers it takes to read an object, itself included."""
-    config = found["config"]
-    if found["class_name"] not in MODELS or not isinstance(config.get("layers"), list):
+    config = found.get("config")
+    layers = config.get("layers") if isinstance(config, dict) else None
+    if found.get("class_name") not in MODELS or not isinstance(layers, list):
         return 1 + sum(map(_calls, _inside(config)))
-    return 1 + sum(
-        _calls(layer) * _times(layer) for layer in config["layers"] if isinstance(layer, dict)
-    )
+    return 1 + sum(_calls(layer) * _times(layer) for layer in layers if isinstance(layer, dict))
 
 
 def _times(layer: dict[str, Any]) -> int:
     """Return how often a layer is gone through: once for each call, a model when it's made too."""
     calls = len(layer.get("inbound_nodes", (None,)))
-    return calls + 1 if layer["class_name"] in MODELS else max(1, calls)
+    return calls + 1 if layer.get("class_name") in MODELS else max(1, calls)
 
 
 def _inside(value: Any) -> Iterator[dict[str, Any]]:
@@ -78,8 +76,8 @@ def _make(name: str, calls: list[list[tuple[str, int]]], made: dict[str, int]) -
 
 
 def _calls_before(layer: dict[str, Any]) -> int:
-    """Return how many results a layer has before it's called: an input's, a nested model's own."""
-    return int(layer["class_name"] in _WITH_RESULT or layer["module"] is None)
+    """Return how many results a layer has before it's called: an input one, others perhaps."""
+    return int(layer["class_name"] == "InputLayer" or layer["module"] is None)
 
 
 def _calls_of(layer: dict[str, Any], shown: str) -> list[list[tuple[str, int]]]:
