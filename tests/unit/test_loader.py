@@ -1,5 +1,6 @@
 """Model files: what is read, what is refused, and that no code from a file ever runs."""
 
+import io
 import json
 import zipfile
 
@@ -109,6 +110,37 @@ def test_a_custom_layer_is_taken_where_card_and_operator_name_it(tmp_path, monke
     assert load_keras(path, ["flowers_layers:Doubled"], allowed=True).count_params() > 0
     with pytest.raises(ModelRefused, match="is not installed on this worker"):
         load_keras(path, ["nowhere:Doubled"], allowed=True)
+
+
+def test_a_layer_of_which_the_file_has_no_weights_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "nested_layers.py").write_text(
+        "import keras\n"
+        "class Nested(keras.layers.Layer):\n"
+        "    def __init__(self, **options):\n"
+        "        super().__init__(**options)\n"
+        "        self.pairs = [[keras.layers.Dense(3)]]\n"
+        "    def build(self, shape):\n"
+        "        self.pairs[0][0].build(shape)\n"
+        "    def call(self, x):\n"
+        "        return self.pairs[0][0](x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from nested_layers import Nested
+
+    image, path = keras.Input((8, 8, 3)), tmp_path / "net.keras"
+    keras.Model(image, Nested()(image)).save(path)
+    code = ["nested_layers:Nested"]
+    assert load_keras(path, code, allowed=True).count_params() == 12
+    with zipfile.ZipFile(path) as old:
+        files = {name: old.read(name) for name in old.namelist()}
+    weights = io.BytesIO(files["model.weights.h5"])
+    with h5py.File(weights, "r+") as file:
+        del file["layers/nested/pairs/container"]
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in (files | {"model.weights.h5": weights.getvalue()}).items():
+            new.writestr(name, data)
+    with pytest.raises(UnsupportedModelFile, match="no matching group found"):
+        load_keras(path, code, allowed=True)
 
 
 def test_weights_alone_are_refused_with_the_way_out(tmp_path):

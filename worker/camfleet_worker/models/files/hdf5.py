@@ -51,6 +51,7 @@ def texts(path: Path) -> dict[str, str | None]:
     """
     try:
         with h5py.File(path, "r") as file:
+            _Check(path, path.name).check_attributes(h5g.open(file.id, b"/"), "/")
             return {name: _text(file.attrs.get(name)) for name in ("model_config", "keras_version")}
     except BROKEN as error:
         raise _broken(path.name, error) from error
@@ -84,7 +85,7 @@ class _Check:
         self._count(h5o.get_info(todo[0][0]), "/")
         while todo:
             group, path, depth = todo.pop()
-            self._check_attributes(group, path or "/")
+            self.check_attributes(group, path or "/")
             for name, place in self._children(group, path):
                 thing = h5o.open(group, name)
                 self._count(h5o.get_info(thing), place)
@@ -94,7 +95,7 @@ class _Check:
                 else:
                     is_dataset = isinstance(thing, h5d.DatasetID)
                     self._expect(is_dataset, place, "is neither a group nor a dataset")
-                    self._check_attributes(thing, place)
+                    self.check_attributes(thing, place)
                     self._check_dataset(thing, place)
         besides = self._size - self._stored
         self._expect(besides >= 0, "its data", "overlap")
@@ -139,7 +140,8 @@ class _Check:
             f"bytes of memory; the file has {self._size:,}",
         )
 
-    def _check_attributes(self, thing: h5g.GroupID | h5d.DatasetID, place: str) -> None:
+    def check_attributes(self, thing: h5g.GroupID | h5d.DatasetID, place: str) -> None:
+        """Raise `UnsupportedModelFile` if an object has too many attributes, or too large ones."""
         count = h5a.get_num_attrs(thing)
         self._expect(count <= _MOST_ATTRIBUTES, place, "has too many attributes")
         for index in range(count):

@@ -35,6 +35,8 @@ def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = F
         with warnings.catch_warnings():
             # Old files hold arguments and input structures that today's Keras warns about.
             warnings.simplefilter("ignore")
+            # It would go on with weights that are nobody's.
+            warnings.filterwarnings("error", message="Skipping nested container")
             return _filled(config, objects, file, lambdas=lambdas, name=path.name)
 
 
