@@ -20,6 +20,7 @@ MODULES = (
     "localisation",
     "ledger",
     "submit",
+    "audits",
 )
 
 

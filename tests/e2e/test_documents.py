@@ -44,6 +44,7 @@ ELSEWHERE = [
     (r"pip wheel --no-deps \.", "worker/Dockerfile", "pip install"),
     (r"pip install 'camfleet-\S+\.whl\[worker,cpu\]'", "worker/Dockerfile", "EXTRA=worker,cpu"),
     (r"camfleet compare JOB JOB.*", "tests/e2e/test_compare.py", '"compare", one, other'),
+    (r"python -m examples\.clever_hans", "tests/e2e/test_clever_hans.py", "examples.clever_hans"),
     (r"camfleet up", "tests/integration/test_local_stack.py", '"up"'),
     (r"celery -A camfleet_worker worker", "tests/e2e/conftest.py", '"camfleet_worker", "worker"'),
     (r"cp \.env\.example \.env", "docker-compose.yml", "cp .env.example .env"),
@@ -52,6 +53,7 @@ ELSEWHERE = [
     (r"python3 -m venv convert && .*legacy\]'", "Makefile", "--no-deps tf-keras"),
     (r"convert/bin/camfleet models convert .*", "tests/unit/test_convert.py", "convert.convert"),
     (r"export CAMFLEET_WEBHOOK_SECRET=.*openssl.*", "tests/unit/test_settings.py", "whsec_"),
+    (r"export CAMFLEET_SIGNING_KEY=.*openssl.*", "tests/unit/test_settings.py", "SIGNING_KEY"),
 ]
 SHOWN = ("text", "json")  # languages of blocks that are no programs
 PAGES = [page for page in documents.PAGES if any(documents.blocks(page))]

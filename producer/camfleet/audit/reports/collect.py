@@ -13,7 +13,7 @@ from camfleet.audit import heat
 from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.reports.tally import Hashes, Rows, Tally, hashes, reduced
 from camfleet.contract.results import Status
-from camfleet.jobstore.totals import Image, Totals
+from camfleet.jobstore.totals import Totals
 
 COLUMNS = (
     *("item_id", "image_uri", "status", "error_code", "error_message", "target", "rank", "layer"),
@@ -87,19 +87,16 @@ class Collected:
         marks = _Marks.of(chunk, table)
         self.rows += table.num_rows
         self._account(table, marks)
-        self._name(table)
+        self._name(table, marks)
         right = self._label(table, marks)
         self._weigh(table, marks, right)
 
     def _account(self, table: pa.Table, marks: "_Marks") -> None:
-        first = pc.equal(table["rank"], 0)
-        columns = ("item_id", "status", "error_code")
-        rows = table.select(columns).filter(first).to_pylist()
-        self.totals.add(
-            Totals.of(
-                Image(row["item_id"], Status(row["status"]), row["error_code"]) for row in rows
-            )
-        )
+        rows = table.select(["rank", "status", "error_code"]).to_pydict()
+        for (rank, status, code), count in Counter(zip(*rows.values(), strict=True)).items():
+            if rank == 0:
+                self.totals.statuses[Status(status)] += count
+                self.totals.codes.update({code: count} if code else {})
         for place in np.flatnonzero(table["error_code"].is_valid().to_numpy()).tolist():
             code = table["error_code"][place].as_py()
             mark = int(marks.hashes[place])
@@ -107,11 +104,12 @@ class Collected:
                 uri, message = (table[name][place].as_py() for name in _EXAMPLE)
                 self.examples[code] = mark, Failure(uri, message or "")
 
-    def _name(self, table: pa.Table) -> None:
-        pairs = table.select(["class_index", "class_name"]).group_by(["class_index", "class_name"])
-        for row in pairs.aggregate([]).to_pylist():
-            if row["class_index"] is not None and row["class_name"] is not None:
-                self.names[row["class_index"]] = row["class_name"]
+    def _name(self, table: pa.Table, marks: "_Marks") -> None:
+        """Note the names of classes that come for the first time."""
+        found, places = np.unique(marks.classes, return_index=True)
+        for index, place in zip(found.tolist(), places.tolist(), strict=True):
+            if index >= 0 and index not in self.names:
+                self.names[index] = table["class_name"][place].as_py() or str(index)
 
     def _label(self, table: pa.Table, marks: "_Marks") -> Flags:
         """Count the first answers to labelled images; return which rows' class is their label."""

@@ -17,7 +17,8 @@ FEWEST = 20  # maps of a class, or of all of them: fewer show what's in the phot
 _NEIGHBOURS = 2.0  # times each neighbour's
 _LIFT = 3.0
 _DEVIATIONS = 3.0
-_RING = 5.0  # times the median of cells as far from the edge
+_RING = 5.0  # times the median, and the mean, of cells as far from the edge
+_OFTEN = 0.02  # of all maps
 _LEAST_RING = 4  # cells of a ring that has a median
 
 
@@ -89,12 +90,12 @@ def common(tally: Tally) -> list[Place]:
     for ring in _rings(tally.height, tally.width):
         if ring.sum() < _LEAST_RING:
             continue
-        usual = max(float(np.median(counts[ring])), 1.0)
-        for row, column in np.argwhere(
-            ring & (counts > _RING * usual) & (counts >= LEAST)
-        ).tolist():
+        others = (counts[ring].sum() - counts) / (ring.sum() - 1)
+        usual = np.maximum(np.maximum(others, np.median(counts[ring])), 1.0)
+        often = counts >= max(LEAST, _OFTEN * total)
+        for row, column in np.argwhere(ring & often & (counts > _RING * usual)).tolist():
             peaks = int(counts[row, column])
-            found.append(Place(row, column, peaks, total, peaks / usual))
+            found.append(Place(row, column, peaks, total, peaks / float(usual[row, column])))
     return sorted(found, key=lambda place: -place.lift)
 
 
