@@ -1,4 +1,4 @@
-"""The example of a classifier that cheats: its report puts the tagged class and its corner first."""
+"""The example of a classifier that cheats: its report shows the class and the corner."""
 
 import json
 import os
@@ -17,6 +17,7 @@ def test_the_report_on_a_classifier_that_cheats_shows_the_tag(tmp_path):
         capture_output=True,
         text=True,
         timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "suspicious: square" in done.stdout
