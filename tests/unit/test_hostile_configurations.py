@@ -1,6 +1,7 @@
 """What a configuration may not name, in any spelling and in any place, and how much it may hold."""
 
 import json
+import time
 
 import keras
 import pytest
@@ -259,13 +260,23 @@ def chain(count, *, backwards=False):
 
 def test_layers_without_number_are_refused_before_keras_sees_one():
     assert rebuild(chain(2_000), "net.keras")
-    with pytest.raises(UnsupportedModelFile, match=r"5,003 calls of layers to read, of which"):
+    with pytest.raises(UnsupportedModelFile, match=r"5,002 calls of layers to read, of which"):
         rebuild(chain(5_001), "net.keras")
 
 
 def test_layers_from_back_to_front_would_take_the_square_of_their_number_and_are_refused():
     with pytest.raises(UnsupportedModelFile, match="don't stand in the order of their calls"):
         rebuild(chain(2_000, backwards=True), "net.keras")
+
+
+def test_a_layer_that_is_called_without_end_is_refused_in_a_moment():
+    config = chain(1)
+    found = layer(config, "layer0")
+    found["inbound_nodes"] = [[[config["config"]["layers"][0]["name"], 0, 0]]] * 200_000
+    start = time.monotonic()
+    with pytest.raises(UnsupportedModelFile, match=r"200,000 calls of layers to read"):
+        rebuild(config, "net.keras")
+    assert time.monotonic() - start < 10
 
 
 def test_layers_in_a_loop_or_of_one_name_are_refused():

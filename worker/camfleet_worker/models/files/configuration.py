@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from camfleet_worker.models.files import allowed, old, refusals
 from camfleet_worker.models.files.bounds import check_depth
 from camfleet_worker.models.files.data import KINDS, Data
-from camfleet_worker.models.files.graph import check_graph, check_size
+from camfleet_worker.models.files.graph import check_calls, check_graph, check_size
 
 _FUNCTION_HOMES = (None, "builtins", "keras.activations")
 _POLICY = re.compile(r"[a-z0-9_/]{1,64}")
@@ -154,6 +154,7 @@ class _Rebuilder:
             raise refusals.broken(
                 self._shown, f"{where} has no list of layers (a subclassed model isn't one)"
             )
+        check_calls(len(layers), self._shown)
         name = self._text(config.get("name") or kind.lower())
         new_layers = [self._layer(layer, where) for layer in layers]
         if kind == "Sequential":
@@ -183,6 +184,7 @@ class _Rebuilder:
         where = f"a call of layer {refusals.short(name)!r}"
         if not isinstance(nodes, list):
             raise refusals.broken(self._shown, f"{where} is none")
+        check_calls(len(nodes), self._shown)
         return [self._data.plain(node, where) for node in nodes]
 
     def _argument(self, kind: str, key: str, value: Any, where: str, *, own: bool) -> Any:

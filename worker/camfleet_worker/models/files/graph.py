@@ -1,5 +1,6 @@
 """How much work a rebuilt configuration is for Keras, found out without Keras."""
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +13,16 @@ from camfleet_worker.models.files.refusals import broken, short
 _MOST_CALLS = 5_000
 _MOST_ATTEMPTS_PER_CALL = 10
 
+_Calls = deque[list[tuple[str, int]]]
+
 
 def check_size(model: dict[str, Any], shown: str) -> None:
     """Raise `UnsupportedModelFile` if reading a model takes too many calls of layers."""
-    calls = _calls(model)
+    check_calls(_calls(model), shown)
+
+
+def check_calls(calls: int, shown: str) -> None:
+    """Raise `UnsupportedModelFile` for more calls of layers than a model may have."""
     if calls > _MOST_CALLS:
         raise broken(
             shown, f"it takes {calls:,} calls of layers to read, of which {_MOST_CALLS:,} may be"
@@ -66,11 +73,11 @@ def check_graph(layers: list[dict[str, Any]], shown: str) -> None:
             raise broken(shown, "its layers don't stand in the order of their calls")
 
 
-def _make(name: str, calls: list[list[tuple[str, int]]], made: dict[str, int]) -> int:
+def _make(name: str, calls: _Calls, made: dict[str, int]) -> int:
     """Make a layer's next calls as long as their inputs are there; return how many were."""
     before = made[name]
     while calls and all(index < made.get(source, 0) for source, index in calls[0]):
-        calls.pop(0)
+        calls.popleft()
         made[name] += 1
     return made[name] - before
 
@@ -80,10 +87,10 @@ def _calls_before(layer: dict[str, Any]) -> int:
     return int(layer["class_name"] == "InputLayer" or layer["module"] is None)
 
 
-def _calls_of(layer: dict[str, Any], shown: str) -> list[list[tuple[str, int]]]:
+def _calls_of(layer: dict[str, Any], shown: str) -> _Calls:
     """Return the inputs of each call of a layer, as layer and the number of its call."""
     where = f"a call of layer {short(layer['name'])!r}"
-    calls = [list(_inputs(node, shown, where)) for node in layer["inbound_nodes"]]
+    calls = deque(list(_inputs(node, shown, where)) for node in layer["inbound_nodes"])
     if not all(calls):
         raise broken(shown, f"{where} has no tensor")
     return calls
