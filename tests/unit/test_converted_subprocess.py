@@ -167,6 +167,12 @@ def test_a_worker_opens_a_model_file_only_to_hash_it(
     assert "'keras_version': '3." in done.stdout
 
 
+def test_a_model_folder_may_be_named_from_where_the_worker_started(tmp_path, monkeypatch):
+    card, path = saved(deep_head(), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert built(card, Path(path.name)).engines[0].name == "openvino"
+
+
 def test_what_was_taken_apart_is_not_read_from_its_file_again(tmp_path, monkeypatch):
     card, path = saved(deep_head(), tmp_path)
     first = built(card, path)

@@ -98,7 +98,7 @@ def environment(given: Mapping[str, str], folder: Path) -> dict[str, str]:
         **kept,
         "CUDA_VISIBLE_DEVICES": "-1",
         "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
-        "TMPDIR": str(folder),
+        "TMPDIR": str(folder.absolute()),
     }
 
 

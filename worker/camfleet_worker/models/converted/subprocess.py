@@ -87,13 +87,15 @@ def load(request: Request) -> PlainModel:
 def _run(work: _Work) -> bool:
     card, folder = work.request.card, work.request.folder
     settings = work.request.settings
-    sent = work._replace(request=work.request._replace(settings=confined.without_secrets(settings)))
+    request = work.request._replace(
+        path=work.request.path.absolute(), settings=confined.without_secrets(settings)
+    )
     with tempfile.TemporaryDirectory(
         dir=folder, prefix="loading-", ignore_cleanup_errors=True
     ) as own:
         reply = confined.run(
             __name__,
-            pickle.dumps(sent),
+            pickle.dumps(work._replace(request=request)),
             folder=Path(own),
             limits=confined.limits_of(settings),
             name=card.id,
