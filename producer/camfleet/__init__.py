@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from camfleet.aio.answer import AsyncAnswer
-    from camfleet.aio.client import AsyncClient, AsyncModels
+    from camfleet.aio.client import AsyncClient, AsyncModels, AsyncPictures
     from camfleet.aio.job import AsyncJob
     from camfleet.broker.heartbeats import WorkerState
     from camfleet.broker.progress import Progress
     from camfleet.client import Client
     from camfleet.contract.geometry import Focus, Geometry, Region
-    from camfleet.contract.outputs import Outputs, Regions
+    from camfleet.contract.outputs import Drawing, Outputs, Regions
     from camfleet.contract.records import Item, LeftOut, ModelRef
     from camfleet.contract.results import LayerMap, Result, Status, Timings
     from camfleet.errors import (
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from camfleet.jobs.job import Job
     from camfleet.jobs.options import ExplainOptions, JobOptions
     from camfleet.jobs.recovery import Verification
+    from camfleet.pictures.files import Saved
+    from camfleet.pictures.pictures import Pictures
     from camfleet.registry.registry import ModelEntry
     from camfleet.results.query import Filters
     from camfleet.settings import Settings
@@ -67,13 +69,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "aio.answer": ("AsyncAnswer",),
-    "aio.client": ("AsyncClient", "AsyncModels"),
+    "aio.client": ("AsyncClient", "AsyncModels", "AsyncPictures"),
     "aio.job": ("AsyncJob",),
     "broker.heartbeats": ("WorkerState",),
     "broker.progress": ("Progress",),
     "client": ("Client",),
     "contract.geometry": ("Focus", "Geometry", "Region"),
-    "contract.outputs": ("Outputs", "Regions"),
+    "contract.outputs": ("Drawing", "Outputs", "Regions"),
     "contract.records": ("Item", "LeftOut", "ModelRef"),
     "contract.results": ("LayerMap", "Result", "Status", "Timings"),
     "errors": (
@@ -121,6 +123,8 @@ _HOMES = {
     "jobs.job": ("Job",),
     "jobs.options": ("ExplainOptions", "JobOptions"),
     "jobs.recovery": ("Verification",),
+    "pictures.files": ("Saved",),
+    "pictures.pictures": ("Pictures",),
     "registry.registry": ("ModelEntry",),
     "results.query": ("Filters",),
     "settings": ("Settings",),
@@ -135,6 +139,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJob",
     "AsyncModels",
+    "AsyncPictures",
     "BrokerDamaged",
     "BrokerUnavailable",
     "CallerError",
@@ -142,6 +147,7 @@ __all__ = [
     "Client",
     "ConfigurationError",
     "DigestMismatch",
+    "Drawing",
     "DryRun",
     "ExplainOptions",
     "Filters",
@@ -175,10 +181,12 @@ __all__ = [
     "ObjectTooLarge",
     "OperationUnsupported",
     "Outputs",
+    "Pictures",
     "Progress",
     "Region",
     "Regions",
     "Result",
+    "Saved",
     "ServiceError",
     "Settings",
     "SourceForbidden",

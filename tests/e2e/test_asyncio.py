@@ -12,11 +12,13 @@ from camfleet import (
     AsyncClient,
     AsyncJob,
     AsyncModels,
+    AsyncPictures,
     BrokerUnavailable,
     Client,
     ImageNotFound,
     InvalidRequest,
     Job,
+    Pictures,
     UnknownJob,
 )
 from camfleet.interactive.register import Models
@@ -41,7 +43,13 @@ def verbs(kind):
 
 
 @pytest.mark.parametrize(
-    ("blocking", "awaited"), [(Client, AsyncClient), (Job, AsyncJob), (Models, AsyncModels)]
+    ("blocking", "awaited"),
+    [
+        (Client, AsyncClient),
+        (Job, AsyncJob),
+        (Models, AsyncModels),
+        (Pictures, AsyncPictures),
+    ],
 )
 def test_every_verb_is_there_with_its_arguments(blocking, awaited):
     assert verbs(awaited) == verbs(blocking)

@@ -58,6 +58,7 @@ class Card:
 class Counts:
     """What the first page says of all of them."""
 
+    by_model: str = ""  # behind "images", where each counts once with each model
     cards: int = 0
     models: set[str] = field(default_factory=set)
     explanations: int = 0
@@ -73,9 +74,8 @@ class Counts:
 
     @property
     def pairs(self) -> list[tuple[str, int]]:
-        images = "image" if len(self.models) < 2 else "image with a model"
         return [
-            (images.replace("image", "images") if self.cards != 1 else images, self.cards),
+            (("image" if self.cards == 1 else "images") + self.by_model, self.cards),
             ("model" if len(self.models) == 1 else "models", len(self.models)),
             ("explanation" if self.explanations == 1 else "explanations", self.explanations),
             ("without evidence", self.no_evidence),
@@ -102,7 +102,9 @@ class Gallery:
 
     def write(self, queries: list[Query], page_size: int, on_part: OnStep) -> Saved:
         """Write the pages; the first one, which counts and leads to all others, comes last."""
-        counts, colormaps = Counts(), {query.record.outputs.colormap for query in queries}
+        several = any(len(query.selection.models) > 1 for query in queries)
+        counts = Counts(" × models" if several else "")  # noqa: RUF001  # a sign of times
+        colormaps = {query.record.outputs.colormap for query in queries}
         gradient = _GRADIENTS[colormaps.pop()] if len(colormaps) == 1 else None
         cards = (card for query in queries for card in self._cards(query, on_part))
         first = self._load(islice(cards, page_size), counts)

@@ -131,10 +131,11 @@ def _map(result: Result) -> Map:
     assert result.map is not None  # it was looked at
     assert result.grid_height is not None
     assert result.grid_width is not None
-    raw = np.array(result.map, np.float32).reshape(result.grid_height, result.grid_width)
+    stored = np.array(result.map, np.float32).reshape(result.grid_height, result.grid_width)
+    raw = stored * np.float32(1 if result.map_scale is None else result.map_scale)
     if not raw.size or not np.isfinite(raw).all():
         raise ValueError("a map without values, or with some that are no numbers")
-    return raw * np.float32(result.map_scale or 1)
+    return raw
 
 
 def _drawn(raw: Map, photo: Pixels | None, geometry: Geometry, drawing: Drawing) -> bytes:
