@@ -32,12 +32,16 @@ def load_keras(path: Path, custom_code: Sequence[str] = (), *, allowed: bool = F
     with refusing(f"{path.name} can't be read"), opened(path) as file:
         _check_age(path, file)
         config = checked(file.configuration, set(objects), lambdas=lambdas, name=path.name)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(record=True) as said:
             # Old files hold arguments and input structures that today's Keras warns about.
             warnings.simplefilter("ignore")
-            # It would go on with weights that are nobody's.
-            warnings.filterwarnings("error", message="Skipping nested container")
-            return _filled(config, objects, file, lambdas=lambdas, name=path.name)
+            warnings.filterwarnings("always", message="Skipping nested container")
+            model = _filled(config, objects, file, lambdas=lambdas, name=path.name)
+        if said:  # Keras would go on with weights that are nobody's
+            raise UnsupportedModelFile(
+                f"Keras {keras.__version__} can't read {path.name}: {said[0].message}"
+            )
+        return model
 
 
 def _filled(
