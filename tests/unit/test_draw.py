@@ -9,9 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from camfleet.contract.geometry import Geometry
+from camfleet.contract.geometry import Geometry, Region
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet_worker.pictures.draw import canvas, heatmap_png, overlay_jpeg, pictures, raw_npy
+from camfleet_worker.pictures.draw import (
+    canvas,
+    canvas_side,
+    heat_png,
+    heatmap_png,
+    overlay_jpeg,
+    pictures,
+    raw_npy,
+    shapes_jpeg,
+)
 from camfleet_worker.pictures.heat import normalise
 from camfleet_worker.pictures.prepare import prepare
 
@@ -248,3 +257,60 @@ def test_pictures_are_those_asked_for_and_always_the_same_bytes() -> None:
     assert made["raw"] == raw_npy(raw)
     assert made == pictures(raw.copy(), photo.copy(), geometry, outputs)
     assert set(pictures(raw, photo, geometry, DEFAULT_OUTPUTS)) == {"heatmap", "overlay"}
+
+
+def test_a_thumbnail_is_a_small_overlay_whatever_the_others_are() -> None:
+    image = np.full((600, 900, 3), 128, np.uint8)
+    heat, geometry = np.eye(3, dtype=np.float32), geometry_of(600, 900, "crop")
+    outputs = msgspec.structs.replace(
+        DEFAULT_OUTPUTS, kinds=("overlay",), max_side=0, thumbnail=True
+    )
+    made = pictures(heat, image, geometry, outputs)
+    small, large = opened(made["thumbnail"]), opened(made["overlay"])
+    assert (small.shape, large.shape) == ((171, 256, 3), (600, 900, 3))
+    shrunk = cv2.resize(large.astype(np.uint8), (256, 171), interpolation=cv2.INTER_AREA)
+    assert np.abs(small - shrunk).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("kinds", "max_side", "thumbnail", "side"),
+    [
+        (("heatmap", "raw"), 1024, False, None),
+        (("overlay",), 1024, False, 1024),
+        ((), 1024, True, 256),
+        (("overlay",), 100, True, 256),
+        (("overlay",), 0, True, 0),
+    ],
+)
+def test_a_photograph_is_kept_as_large_as_its_largest_picture_needs(
+    kinds: tuple, max_side: int, thumbnail: bool, side: int | None
+) -> None:
+    outputs = msgspec.structs.replace(
+        DEFAULT_OUTPUTS, kinds=kinds, max_side=max_side, thumbnail=thumbnail
+    )
+    assert canvas_side(outputs) == side
+
+
+def test_outlines_show_on_every_photograph_and_end_at_the_regions_edge() -> None:
+    region = Region(
+        left=20, top=10, width=40, height=30, area=1200, heat=1.0, rle=None,
+        polygon=((20, 10, 60, 10, 60, 40, 20, 40),),
+    )  # fmt: skip
+    geometry = geometry_of(60, 80, "stretch")
+    for level in (0, 128, 255):
+        drawn = opened(shapes_jpeg(np.full((60, 80, 3), level, np.uint8), [region], geometry, 0))
+        changed = np.abs(drawn - level).max(axis=2) > 60
+        ys, xs = np.nonzero(changed)
+        assert abs(ys.min() - 10) <= 3
+        assert abs(ys.max() - 40) <= 3
+        assert abs(xs.min() - 20) <= 3
+        assert abs(xs.max() - 60) <= 3
+        assert not changed[18:32, 28:52].any()
+
+
+def test_a_heatmap_in_colours_has_those_of_the_colour_map() -> None:
+    heat = np.array([[0.0, 1.0]], np.float32)
+    gray = opened(heatmap_png(heat, 8, 16))
+    coloured = opened(heat_png(heat, 8, 16, "inferno"))
+    wanted = cv2.applyColorMap(gray.astype(np.uint8), cv2.COLORMAP_INFERNO)
+    assert np.array_equal(coloured, wanted[..., ::-1])

@@ -269,3 +269,17 @@ def test_pictures_lie_where_version_0_1_0_put_them():
     )
     assert row.heatmap_uri == f"s3://camfleet/{keys.picture(prefix, row.class_index, 'heatmap')}"
     assert isinstance(row, Result)
+
+
+def test_only_what_asks_for_thumbnails_needs_a_version_that_knows_them():
+    plain, small = DEFAULT_OUTPUTS, msgspec.structs.replace(DEFAULT_OUTPUTS, thumbnail=True)
+    assert (form_of(plain), form_of(small)) == (1, 2)
+    assert "thumbnail" not in encode(plain)
+    record = decode_document(JOBS[0].read_bytes(), JobRecord)
+    asked = sealed(msgspec.structs.replace(record, outputs=small))
+    assert (asked.schema_version, asked.needs) == (2, "0.2.0")
+    (row, *_) = parquet.read_results(RESULTS[0].read_bytes())
+    drawn = msgspec.structs.replace(row, thumbnail_uri="s3://b/t.jpg")
+    assert parquet.read_results(parquet.write_results([drawn], 0, form=2)) == [drawn]
+    names = pq.read_schema(io.BytesIO(parquet.write_results([row], 0, form=1))).names
+    assert "thumbnail_uri" not in names
