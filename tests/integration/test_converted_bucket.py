@@ -1,11 +1,6 @@
 """What one worker has converted the next machine downloads, with real models and a real store."""
 
-import hashlib
-import json
-import random
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest

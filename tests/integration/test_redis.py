@@ -68,7 +68,7 @@ def test_what_redis_refuses_is_translated_wherever_it_is_asked(redis, raw):
     with refused(), redis.pipeline() as pipe:
         redis.script("note_once").queue(pipe, ["text"], ["field", 1])
         pipe.execute()
-    with pytest.raises(BrokerUnavailable, match="refuses a command: .*wrong number"):
+    with pytest.raises(BrokerUnavailable, match=r"refuses a command: .*wrong number"):
         redis.run("HGET", "text")
 
 
