@@ -49,3 +49,10 @@ def test_units_that_are_dead_on_the_trial_are_no_reason():
 
 def test_a_stopped_branch_beside_one_that_isnt_is_no_reason():
     assert cut(network(lambda x: x + Stopped()(x))).cam_weights is None
+
+
+def test_units_that_are_saturated_on_the_trial_are_no_reason():
+    def end(x):
+        return layers.Dense(3)(layers.Dense(4, "tanh", name="saturated")(1e4 * x))
+
+    assert cut(network(end)).cam_weights is None

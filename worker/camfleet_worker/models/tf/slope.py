@@ -9,9 +9,12 @@ from camfleet.errors import ModelRefused
 from camfleet_worker.models.split import Trial
 from camfleet_worker.models.tf import blame
 from camfleet_worker.models.tf.describe import Description
+from camfleet_worker.models.tf.flat_graph import Step
 from camfleet_worker.models.tf.signature import pack_inputs
 
 _SCALES = (1.0, 0.5, 2.0)  # of the feature maps, to see whether the scores follow them
+# Operations whose gradient is 0 everywhere; of others it's 0 by chance, where they are saturated.
+_STEPS = ("Ceil", "Floor", "FloorDivide", "Rint", "Round", "Sign", "Trunc")
 
 
 def check_gradient(description: Description, head: Any, trial: Trial) -> None:
@@ -35,15 +38,19 @@ def check_gradient(description: Description, head: Any, trial: Trial) -> None:
     follows = bool(np.ptp(logits.numpy(), axis=0).any())
     if _is_nonzero(gradient) or (gradient is not None and not follows):
         return
+    culprit = _culprit(description, trial)
+    if gradient is not None and (culprit is None or culprit.kind not in _STEPS):
+        return
+    name = f"layer {culprit.path!r} ({culprit.kind})" if culprit else "the head"
     raise ModelRefused(
-        f"{_culprit(description, trial) or 'the head'} lets no gradient through: the class scores "
-        "change in steps only, and every map would be empty; end the model in the scores before it "
-        '(a Dense layer\'s), or name a later layer in the card (layer = "...")'
+        f"{name} lets no gradient through: the class scores change in steps only, and every map "
+        "would be empty; end the model in the scores before it (a Dense layer's), or name a later "
+        'layer in the card (layer = "...")'
     )
 
 
-def _culprit(description: Description, trial: Trial) -> str:
-    """Return the step of the head that stops the gradient; "" where it's none alone."""
+def _culprit(description: Description, trial: Trial) -> Step | None:
+    """Return the step of the head that stops the gradient; None where it's none alone."""
     start = description.step.output
     maps = tf.constant(trial.activations[:1])
     made: dict[int, Any] = {}
@@ -62,10 +69,10 @@ def _culprit(description: Description, trial: Trial) -> str:
                 if _is_nonzero(tape.gradient(result, maps) if result.dtype.is_floating else None)
             ]
             if fed and not found:
-                return f"layer {step.path!r} ({step.kind})"
+                return step
             sloping.update(found)
             made.update(zip(map(id, step.outputs), results, strict=True))
-    return ""
+    return None
 
 
 def _is_nonzero(gradient: Any) -> bool:
