@@ -72,6 +72,16 @@ def server_of(url: str) -> str:
     return _SERVER.sub(r"\1\2", url, count=1)
 
 
+def path_of(uri: str) -> str:
+    """Return the path in a URI, decoded, or a plain path as it is; what is no URI is taken too."""
+    scheme, sign, rest = uri.partition("://")
+    if not sign:
+        return uri
+    if scheme.lower() not in ("s3", "gs"):  # whose keys are taken as they stand
+        rest = unquote(re.split(r"[?#]", rest, maxsplit=1)[0], errors="replace")
+    return rest[rest.find("/") :] if "/" in rest else ""
+
+
 def _shows(sign: str) -> bool:
     shows = sign.isprintable() or unicodedata.category(sign) == "Zs"  # a space of some width
     return shows and not _UNSEEN.match(sign)

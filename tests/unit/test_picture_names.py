@@ -40,6 +40,7 @@ NASTY = [
     "\U0001f600" * 900,
     "\udcff",
     "日本語の写真",
+    "https://[::1/x?y",
     "https://u:geheim@h/a%2f..%2fb.jpg?sig=geheim#x",
 ]
 
@@ -62,9 +63,12 @@ def test_a_name_says_image_rank_and_class():
     [
         ("patient 7/left", "s3://b/1.png", "left"),
         ("scan.v2", "s3://b/1.png", "scan"),
-        ("17", "s3://b/x/rose%20garden.jpg", "rose_garden"),
+        ("17", "https://b/x/rose%20garden.jpg", "rose_garden"),
+        ("17", "s3://b/x/50%20?#1.jpg", "50_20_1"),
         ("https://h/a/b.JPG?x=1", "https://h/a/b.JPG?x=1", "b"),
         ("17", "https://h/", "_"),
+        ("17", "https://h", "_"),
+        ("17", "https://[::1/a.png", "a"),
     ],
 )
 def test_an_image_is_called_by_its_id_or_else_by_its_file(item, uri, name):

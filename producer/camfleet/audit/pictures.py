@@ -3,7 +3,6 @@
 import base64
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,7 +12,7 @@ from camfleet.audit import photographs, png
 from camfleet.audit.document import Sample
 from camfleet.audit.photographs import Photographs
 from camfleet.contract.messages import Thumbnail
-from camfleet.foreign import visible, without_secrets
+from camfleet.foreign import path_of, visible, without_secrets
 
 _BUDGET = 1_600_000  # bytes of photographs in a page
 _INLINE = "data:image/"  # how a picture begins, which is long
@@ -108,5 +107,4 @@ def percent(**places: float) -> str:
 
 def _file_name(uri: str) -> str:
     """Return the last part of an image's URI or path."""
-    path = unquote(urlsplit(uri).path) if "://" in uri else uri
-    return path.rstrip("/").rpartition("/")[2] or uri
+    return path_of(uri).rstrip("/").rpartition("/")[2] or uri

@@ -6,9 +6,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from camfleet.foreign import without_secrets
+from camfleet.foreign import path_of, without_secrets
 from camfleet.sources.left_out import IMAGE_SUFFIXES
 
 _MARK = 10  # hexadecimal digits that make a name unique: a name's readable part may repeat
@@ -39,8 +38,7 @@ def of_image(row: Mapping[str, Any]) -> str:
     text: str = row["item_id"]
     if text.isdigit() or text == row["image_uri"]:
         text = row["image_uri"]
-    if "://" in text:
-        text = unquote(urlsplit(text).path, errors="replace")
+    text = path_of(text)
     name = text.rstrip("/").rpartition("/")[2]
     return readable(_SUFFIX.sub("", name) or name, _BYTES["item"])
 
@@ -48,7 +46,7 @@ def of_image(row: Mapping[str, Any]) -> str:
 def of_original(row: Mapping[str, Any]) -> str:
     """Return the name for a copy of a row's photograph: all rows of an image have the same."""
     uri: str = row["image_uri"]
-    path = unquote(urlsplit(uri).path) if "://" in uri else uri
+    path = path_of(uri)
     suffix = path[path.rfind(".") :].lower() if "." in path else ""
     end = suffix if suffix in IMAGE_SUFFIXES else ""
     return f"{of_image(row)}-{mark(uri, row['image_etag'], row['item_id'])}{end}"

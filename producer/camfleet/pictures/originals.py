@@ -2,10 +2,13 @@
 
 import os
 import stat
+import string
+import time
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
-from urllib.error import URLError
-from urllib.parse import unquote, urlsplit
+from urllib.error import HTTPError
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from camfleet.errors import (
@@ -17,7 +20,9 @@ from camfleet.errors import (
 )
 from camfleet.storage.storage import Storage
 
-_SECONDS = 30.0
+_SECONDS = 30.0  # until an answer begins, and until it goes on
+_LONGEST = 300.0
+_PIECE = 2**16
 
 
 def read(row: Mapping[str, Any], storage: Storage, limit: int) -> bytes:
@@ -60,12 +65,27 @@ def _open(path: str, flags: int) -> int:
 
 
 def _from_web(uri: str, limit: int) -> tuple[bytes, str | None]:
-    asked = Request(uri, headers={"User-Agent": "camfleet"})  # noqa: S310  # http(s), as was seen
+    url = quote(uri, safe=string.punctuation)
     try:
+        asked = Request(url, headers={"User-Agent": "camfleet"})  # noqa: S310  # http(s), as seen
         with urlopen(asked, timeout=_SECONDS) as answer:  # noqa: S310  # likewise
-            return _within(uri, answer.read(limit + 1), limit), answer.headers.get("ETag")
-    except (URLError, OSError, ValueError) as error:
+            return _within(uri, _content(answer, limit), limit), answer.headers.get("ETag")
+    except HTTPError as error:
+        raise SourceUnreachable(f"{uri}: its server answers {error.code}") from error
+    except (HTTPException, OSError, ValueError) as error:
         raise SourceUnreachable(f"{uri}: {getattr(error, 'reason', error)}") from error
+
+
+def _content(answer: Any, limit: int) -> bytes:
+    """Return what a server sends, up to a byte past the limit, unless it takes for ever."""
+    found, deadline = bytearray(), time.monotonic() + _LONGEST
+    while len(found) <= limit and (piece := answer.read1(_PIECE)):
+        found += piece
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it has sent {len(found)} bytes in {_LONGEST:g} s")
+    if len(found) <= limit and answer.length:  # what it announced and didn't send
+        raise HTTPException("the answer was cut short")
+    return bytes(found)
 
 
 def _within(uri: str, data: bytes, limit: int) -> bytes:

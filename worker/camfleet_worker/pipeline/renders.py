@@ -32,6 +32,7 @@ from camfleet_worker.pictures.load import Wanted
 from camfleet_worker.pipeline.threads import Pools
 from camfleet_worker.sources.fetch import Fetcher
 
+_KEPT_BYTES = 2**26  # of a part, for the next request
 _LARGEST_HEATMAP = 4096  # pixels of a side
 
 
@@ -84,8 +85,9 @@ class Renderer:
                 raise ObjectChanged(f"{key} was written anew meanwhile: ask again")
             with parquet.open_results(data) as file:
                 table = file.read()
-        with self._lock:
-            self._last = request.digest, table
+        if table.nbytes <= _KEPT_BYTES:
+            with self._lock:
+                self._last = request.digest, table
         return table
 
     def _draw(self, result: Result, drawing: Drawing) -> bytes:
