@@ -114,7 +114,7 @@ def _sayable(tree):
     return tree
 
 
-@examples(250)
+@examples(150)
 @given(
     mutated(CARDS),
     _bytes,
@@ -130,7 +130,7 @@ def test_a_message_that_nobody_has_changed_is_read(name, messages):
     assert messages.attack(f"{name}\n{json.dumps(MESSAGES[name])}".encode()).taken
 
 
-@examples(800)
+@examples(500)
 @given(st.sampled_from(list(MESSAGES)), st.data(), _bytes)
 def test_no_message_does_harm(messages, name, data, edits):
     tree = data.draw(st.one_of(mutated([MESSAGES[name]]), mutated([MESSAGES[name]]), values))

@@ -107,7 +107,7 @@ def verbs(here):
         each.close()
 
 
-@examples(200)
+@examples(120)
 @given(st.lists(_forgeries, min_size=1, max_size=4))
 def test_no_value_in_redis_is_more_than_an_error(verbs, redis, here, forgeries):
     redis.flushdb()

@@ -75,13 +75,13 @@ def test_a_manifest_that_nobody_has_changed_is_read(suffix, attacked):
     assert attacked.attack(manifest(suffix, [], written[suffix])).taken
 
 
-@examples(250)
+@examples(150)
 @given(mutated([ROWS, ROWS[:1]]), _kept, _encodings, _bytes)
 def test_no_csv_does_harm(attacked, rows, keep, encoding, edits):
     attacked.attack(manifest(".csv", keep, scribbled(as_csv(rows, encoding), edits)))
 
 
-@examples(250)
+@examples(150)
 @given(mutated([ROWS, ROWS[:1]]), _kept, _encodings, _bytes)
 def test_no_jsonl_does_harm(attacked, rows, keep, encoding, edits):
     text = b"\n".join(map(dumps, rows)).decode()
@@ -102,7 +102,7 @@ _cells = st.one_of(
 _names = st.sampled_from(["image_uri", "target", "id", "inputs", "split", "boxes", "other", ""])
 
 
-@examples(250)
+@examples(150)
 @given(
     st.lists(st.tuples(_names, _cells), min_size=1, max_size=5),
     _kept,

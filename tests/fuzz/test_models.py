@@ -32,13 +32,13 @@ def test_models_that_nobody_has_changed_are_loaded(loaded, rebuilt):
         assert said == "taken" or "is of class Mean" in said  # HDF5 doesn't say of whose
 
 
-@examples(200)
+@examples(120)
 @given(configurations())
 def test_no_configuration_does_harm(rebuilt, data):
     rebuilt.attack(data)
 
 
-@examples(50)
+@examples(30)
 @given(archives())
 def test_no_archive_does_harm(loaded, data):
     loaded.attack(data)

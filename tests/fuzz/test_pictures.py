@@ -38,7 +38,7 @@ def test_a_picture_that_nobody_has_changed_is_decoded(kind, here, apart):
 
 @pytest.mark.parametrize("kind", FORMS)
 def test_no_picture_does_harm_to_a_worker(kind, here):
-    @examples(180)
+    @examples(100)
     @given(hostile_pictures(kind))
     def attack(data):
         here.attack(data)
@@ -48,7 +48,7 @@ def test_no_picture_does_harm_to_a_worker(kind, here):
 
 @pytest.mark.parametrize("kind", FORMS)
 def test_every_picture_is_decoded_or_refused_in_time(kind, apart):
-    @examples(40)
+    @examples(20)
     @given(hostile_pictures(kind))
     def attack(data):
         apart.attack(data)

@@ -28,7 +28,7 @@ def test_what_is_open_is_asked_for(uri, attacked):
     assert "SourceUnreachable" in said or "ImageNotFound" in said
 
 
-@examples(1500)
+@examples(800)
 @given(hostile_uris())
 def test_no_spelling_leads_into_the_private_network_or_out_of_a_folder(attacked, uri):
     attacked.attack(uri)
