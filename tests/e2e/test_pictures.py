@@ -22,6 +22,8 @@ from camfleet.contract.records import JobRecord
 from camfleet.jobstore import keys, parquet
 from camfleet.pictures.pictures import Pictures
 from helpers.rows import blob, job, row
+from helpers.samples import write_card
+from helpers.terminals import in_terminal, width
 
 pytestmark = pytest.mark.usefixtures("model")
 KINDS = ("overlay", "heatmap", "raw")
@@ -396,3 +398,38 @@ def test_only_jobs_with_thumbnails_need_a_newer_version(client, pictured, photos
     data = client.storage.get(keys.job(plain.id)).data
     assert b"thumbnail" not in data
     assert Outputs(thumbnail=True).pictures == ("heatmap", "overlay", "thumbnail")
+
+
+def test_the_bar_stays_in_its_line_and_what_others_wrote_steers_no_terminal(
+    client, worker_environ, pictured, tmp_path
+):
+    shown = in_terminal(
+        *("get", pictured.id, "--output", tmp_path), environ=worker_environ, columns=60
+    )
+    assert shown.returncode == 0
+    bars = re.findall(r"fetching[^\r\n]*", shown.raw)
+    assert len(bars) > 1
+    assert all(width(drawn.replace("\x1b[K", "")) <= 60 for drawn in bars)
+    name = "\x1b[31mred\u202e"
+    lost = row(name, np.ones((7, 7)), overlay_uri=client.storage.uri("maps/gone\x1b.jpg"))
+    job(client.storage, "steering", [[lost]], 1)
+    shown = in_terminal("get", "steering", "--output", tmp_path, environ=worker_environ)
+    assert shown.returncode == 1
+    assert "object_missing" in shown.text
+    assert not shown.steering
+
+
+def test_an_original_of_the_bucket_and_rows_of_two_models_are_told_apart(
+    client, model, folder, photos, tmp_path
+):
+    client.models.add(write_card(folder / "other-card", "other"), timeout=60)
+    uri = client.upload(photos[0])
+    made = client.submit(uri, models=["patches", "other"])
+    made.wait(timeout=60)
+    client.pictures.get(made.id, tmp_path, kinds=["overlay", "original"])
+    found = sorted(names(tmp_path))
+    assert len(found) == 3
+    assert sum("-patches-1-" in name for name in found) == 1
+    assert sum("-other-1-" in name for name in found) == 1
+    only = client.pictures.get(made.id, tmp_path / "one", model="other")
+    assert only.pictures == 1
