@@ -131,6 +131,8 @@ WRONG_ENVELOPES = {
     "NaN": "NaN",
     "a long number": "9" * 10**5,
     "bytes": b"\xff\xfe\x00\x80",
+    "half a surrogate pair as a name": question().replace('"lang"', '"\\ud800": 1, "lang"'),
+    "half a surrogate pair as an id": question().replace('"forged"', '"\\ud800"'),
     "bytes within": question().encode().replace(b'"id": "forged"', b'"id": "\xff"'),
     "a pickle": b"\x80\x04cos\nsystem\n(S'true'\ntR.",
     "deep lists": nested(100_000),
