@@ -14,6 +14,7 @@ from camfleet_worker.sources.web import WebReader
 from camfleet_worker.web.client import WebClient
 
 IMAGE = b"bytes of an image"
+JPEG = b"\xff\xd8\xff begins like one"
 LIMIT = 1000
 
 
@@ -50,6 +51,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def image(self, _: str) -> None:
         self.answer(200, IMAGE, ETag='"v1"')
+
+    def jpeg(self, _: str) -> None:
+        self.answer(200, JPEG, ETag='"v1"')
 
     def zipped(self, _: str) -> None:
         self.answer(200, b"\x1f\x8b left as it is", Content_Encoding="gzip")

@@ -13,7 +13,7 @@ from camfleet.errors import (
 )
 from camfleet.pictures import originals
 from camfleet_worker.sources.files import FileReader
-from helpers.web_server import IMAGE, LIMIT, serving
+from helpers.web_server import JPEG, LIMIT, serving
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def read(uri, etag=None, limit=LIMIT):
 
 
 def test_a_photograph_of_the_web_is_read(site):
-    assert read(site.url("/image")) == IMAGE
-    assert read(site.url("/image/ä b?x=%20")) == IMAGE
-    assert read(site.url("/image"), '"v1"') == IMAGE
+    assert read(site.url("/jpeg")) == JPEG
+    assert read(site.url("/jpeg/ä b?x=%20")) == JPEG
+    assert read(site.url("/jpeg"), '"v1"') == JPEG
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,13 @@ def test_a_photograph_that_the_web_does_not_give_is_named(site, path, error):
         read(site.url(path))
 
 
+def test_only_what_begins_like_an_image_is_copied(tmp_path):
+    path = tmp_path / "secret.png"
+    path.write_bytes(b"password = 1")
+    with pytest.raises(ImageUnreadable, match="begin like an image"):
+        read(str(path))
+
+
 def test_a_server_that_is_away_and_an_address_that_is_none_are_named():
     for uri in ("http://127.0.0.1:1/a", "http://", "https://[::1/x", "http://h:x/"):
         with pytest.raises(SourceUnreachable):
@@ -54,11 +61,11 @@ def test_a_server_that_is_away_and_an_address_that_is_none_are_named():
 
 def test_a_photograph_that_has_changed_is_not_given(site, tmp_path):
     with pytest.raises(ImageUnreadable, match="has changed since it was explained"):
-        read(site.url("/image"), '"v0"')
+        read(site.url("/jpeg"), '"v0"')
     path = tmp_path / "a.png"
-    path.write_bytes(IMAGE)
+    path.write_bytes(JPEG)
     _, etag = FileReader((tmp_path,)).read(str(path), LIMIT)
-    assert read(str(path), etag) == read(path.as_uri(), etag) == IMAGE
+    assert read(str(path), etag) == read(path.as_uri(), etag) == JPEG
     os.utime(path, (1, 1))
     with pytest.raises(ImageUnreadable, match="has changed"):
         read(str(path), etag)

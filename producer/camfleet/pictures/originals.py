@@ -18,6 +18,7 @@ from camfleet.errors import (
     SourceForbidden,
     SourceUnreachable,
 )
+from camfleet.sources.uploads import begins_like_image
 from camfleet.storage.storage import Storage
 
 _SECONDS = 30.0  # until an answer begins, and until it goes on
@@ -41,6 +42,10 @@ def read(row: Mapping[str, Any], storage: Storage, limit: int) -> bytes:
         data, etag = _from_file(uri, limit)
     if row["image_etag"] and etag and etag != row["image_etag"]:
         raise ImageUnreadable(f"{uri} has changed since it was explained")
+    if not begins_like_image(
+        data
+    ):  # rows may be somebody else's, and name any file of this machine
+        raise ImageUnreadable(f"{uri} doesn't begin like an image")
     return data
 
 

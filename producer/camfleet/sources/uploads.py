@@ -139,12 +139,15 @@ def _file(image: str | os.PathLike[str]) -> Path:
 
 
 def _begins_like_image(path: Path) -> bool:
-    """Return whether a file is an image by its first bytes, also of a kind that isn't read."""
     try:
         with path.open("rb") as file:
-            start = file.read(_START)
+            return begins_like_image(file.read(_START))
     except OSError as error:
         raise InvalidRequest(f"{path} can't be read: {error.strerror}") from error
+
+
+def begins_like_image(start: bytes) -> bool:
+    """Return whether a file is an image by its first bytes, also of a kind that isn't read."""
     return start[4:8] == b"ftyp" or start.startswith(_OTHER_IMAGES) or bool(_suffix_of(start))
 
 
