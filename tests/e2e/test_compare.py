@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace as changed
 
 from camfleet.contract.records import ModelRef
 from camfleet.contract.results import Status
@@ -194,3 +195,62 @@ def test_other_methods_are_refused_and_pairs_are_written(client, store, run, tmp
     html = Path(tmp_path / "index.html").read_text()
     assert "<script" not in html
     assert "looks where the first one does" in html
+
+
+def test_an_image_in_several_rows_and_parts_is_one_image(client, compare):
+    found = maps()[:40]
+    first = [row(n, one, 0, target="label:class 0") for n, one in enumerate(found)]
+    second = [row(f"again {n}", one, 1, target="label:class 1") for n, one in enumerate(found)]
+    second = [changed(one, image_uri=f"/photos/{n}.jpg") for n, one in enumerate(second)]
+    same = [changed(one, image_etag="e") for one in first + second]
+    for name, order in (("ab", same), ("ba", same[40:] + same[:40])):
+        job(client.storage, name, parts(order), CHUNK)
+    job(client.storage, "one", [same], 80)
+    for other in ("ab", "ba", "one"):
+        counts = compare("ab", other)[1]["counts"]
+        assert (counts["images"], counts["only_one"], counts["compared"]) == (40, 0, 80), other
+
+
+def test_an_image_that_comes_twice_doesnt_lower_the_ceiling(client, store, compare):
+    once = rows(maps())
+    twice = [*once, *(changed(one, item_id=f"again {one.item_id}") for one in once)]
+    after = rows(noisy(maps(), strength=0.2))
+    again = [*after, *(changed(one, item_id=f"again {one.item_id}") for one in after)]
+    expected = compare(store("once", once), store("once2", after))[1]["movement"]
+    job(client.storage, "twice", parts(twice), CHUNK)
+    job(client.storage, "twice2", parts(again), CHUNK)
+    found = compare("twice", "twice2")[1]["movement"]
+    assert found["ceiling"] == pytest.approx(expected["ceiling"], rel=0.1)
+
+
+@pytest.mark.parametrize("strength", [0.02, 0.05, 0.1, 0.2])
+def test_a_class_that_looks_elsewhere_is_named_however_noisy_the_others_are(
+    store, compare, strength
+):
+    before = maps()
+    after = noisy(before, strength=strength)
+    after = [
+        np.roll(one, (3, 3), axis=(0, 1)) if n % 6 == 2 else one for n, one in enumerate(after)
+    ]
+    name = f"noise{strength}".replace(".", "")
+    found = compare(store("plain", rows(before)), store(name, rows(after)))[1]
+    assert [one["name"] for one in found["classes"] if one["moved"]] == ["class 2"]
+
+
+def test_labels_of_one_side_do(store, compare):
+    plain = rows(maps())
+    labelled = [changed(one, label=one.class_name) for one in plain]
+    for one, other in (("nolabel", "label"), ("label", "nolabel")):
+        store("label", labelled)
+        store("nolabel", plain)
+        flips = compare(one, other)[1]["flips"]
+        assert (flips["both_right"], flips["lost"]) == (COUNT, 0)
+
+
+def test_where_most_images_failed_nothing_passes(store, compare):
+    after = [one if n < 60 else row(n) for n, one in enumerate(rows(maps()))]
+    code, found = compare(store("fine", rows(maps())), store("failing", after))
+    assert (code, found["reasons"]) == (
+        1,
+        ["only 60 pairs of 240 images could be compared"],
+    )

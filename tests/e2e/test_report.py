@@ -160,3 +160,30 @@ def test_an_unknown_job_and_a_folder_that_cant_be_written_are_named(run, audited
     (tmp_path / "file").write_text("")
     done = run("report", audited[0].id, "--no-photographs", "--output", tmp_path / "file" / "x")
     assert (done.returncode, "can't be written" in done.stderr) == (1, True)
+
+
+def test_where_hardly_any_image_has_evidence_that_is_what_the_page_begins_with(client, tmp_path):
+    quiet = [
+        row(number, -np.ones((7, 7)), 7, status="no_evidence", label="class 7")
+        for number in range(40)
+    ]
+    record = job(client.storage, "quiet", [quiet], 40)
+    reporter = client.reporter()
+    report = reporter.make(record)
+    (card,) = report.models[0].groups[0].classes
+    assert (card.class_index, card.rows, card.rows_without_map) == (7, 0, 40)
+    reporter.write(report, {}, str(tmp_path))
+    assert "In 40 of 40 images nothing speaks" in (tmp_path / "index.html").read_text()
+
+
+def test_rows_against_a_class_stay_so_when_they_are_submitted_again(client, tmp_path):
+    rng = np.random.default_rng(0)
+    made = [row(n, blob(rng, (7, 7), (6, 0)), 1, target="not:class 1") for n in range(40)]
+    record = job(client.storage, "against", [made], 40)
+    reporter = client.reporter()
+    report = reporter.make(record)
+    assert report.models[0].worst == ()
+    reporter.write(report, {}, str(tmp_path))
+    targets = pq.read_table(tmp_path / "suspicious.parquet")["target"].to_pylist()
+    assert set(targets) == {"not:1"}
+    assert len(targets) > 0

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Self
 
 from camfleet.aio.answer import AsyncAnswer
 from camfleet.aio.job import AsyncJob
+from camfleet.aio.reporter import AsyncReporter
 from camfleet.aio.threads import Awaited, Threads, long, quick
 from camfleet.broker.progress import Progress
 from camfleet.client import Client
@@ -103,6 +104,10 @@ class AsyncClient(Awaited):
     upload = long(Client.upload)
     workers = quick(Client.workers)
     ping = quick(Client.ping)
+
+    def reporter(self, *, timeout: float = 60) -> AsyncReporter:
+        """Return what makes reports on jobs; see `Client.reporter`."""
+        return AsyncReporter(self._blocking.reporter(timeout=timeout), self._threads)
 
     def job(self, job_id: str) -> AsyncJob:
         """Return the handle of a job that was submitted earlier."""

@@ -41,6 +41,7 @@ class Sample(Wire, frozen=True, kw_only=True):
     image_etag: str | None
     class_index: int | None
     class_name: str | None
+    against: bool  # the map speaks against the class: the target was `not:`
     label: str | None
     probability: float | None
     border_share: float | None

@@ -52,6 +52,7 @@ class Pictures:
         )
         peak = sample.peak and percent(left=sample.peak[0] / width, top=sample.peak[1] / height)
         veil = png.veil(np.array(sample.heat).reshape(sample.grid))
+        self._left -= len(veil)
         return Shown(photo, veil, place, peak, ratio, reason)
 
     def cell(self, sample: Sample, cell: tuple[int, int], grid: tuple[int, int]) -> Shown:

@@ -13,7 +13,8 @@ from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
 
 _COLUMNS = (
-    *("item_id", "image_uri", "image_etag", "class_index", "class_name", "label", "probability"),
+    *("item_id", "image_uri", "image_etag", "target", "class_index", "class_name", "label"),
+    "probability",
     *("geometry", "focus", "grid_height", "grid_width", "raw_max", "map"),
 )
 _AHEAD = 4
@@ -67,6 +68,7 @@ def _sample(chunk: int, place: int, row: dict[str, Any]) -> Sample:
         image_etag=row["image_etag"],
         class_index=row["class_index"],
         class_name=row["class_name"],
+        against=row["target"].startswith("not:"),
         label=row["label"],
         probability=_short(row["probability"]),
         border_share=_short(focus["border_share"]) if focus else None,

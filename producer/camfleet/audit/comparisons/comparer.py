@@ -36,6 +36,7 @@ class _Sample(NamedTuple):
     """A pair's maps, kept to be paired wrongly."""
 
     mark: int
+    image: str
     p: Doubles
     q: Doubles
 
@@ -51,6 +52,7 @@ class Comparer:
         self.groups: dict[str, int] = {}
         self.names: dict[str, int] = {}
         self._by_name = by_name
+        self._has_groups = False
         self._values: list[Doubles] = []  # (N, 7) of compared pairs
         self._classes: list[Ints] = []
         self._groups: list[Ints] = []
@@ -70,25 +72,21 @@ class Comparer:
         found = [list(heat.heats(table)) for table in (own, others)]
         outcomes = _outcomes(len(pairs.classes), *found)
         classes = _numbers(self.names, pairs.classes)
-        marks = hashes(
-            [
-                f"{key}\n{name}"
-                for key, name in zip(own[KEY].to_pylist(), pairs.classes, strict=True)
-            ]
-        )
+        images = own[KEY].to_pylist()
+        marks = hashes([f"{key}\n{name}" for key, name in zip(images, pairs.classes, strict=True)])
         for places, common in _common(own, others, *found):
             at = places[common.places]
-            values[at, :5] = _measures(common.p, common.q)
             values[at, 6] = common.unseen
             seen = common.unseen <= _MOST_UNSEEN
             outcomes[at[~seen]] = "unseen"
-            self._keep(classes[at[seen]], marks[at[seen]], common.p[seen], common.q[seen])
+            at, p, q = at[seen], common.p[seen], common.q[seen]
+            values[at, :5] = _measures(p, q)
+            self._keep(classes[at], marks[at], [images[place] for place in at.tolist()], p, q)
         compared = outcomes == "compared"
         self.outcomes.update(outcomes.tolist())
         self._values.append(values[compared].astype(np.float32))
         self._classes.append(classes[compared].astype(np.int32))
-        groups = _numbers(self.groups, [str(one) for one in own["group"].to_pylist()])
-        self._groups.append(groups[compared].astype(np.int32))
+        self._group(own, images, compared)
         self._rank(own, others, values[:, 0], marks, compared)
         return _table(own, pairs, outcomes, values)
 
@@ -100,26 +98,46 @@ class Comparer:
     def classes(self) -> Ints:
         return np.concatenate([np.zeros(0, np.int32), *self._classes]).astype(np.int64)
 
-    def group_numbers(self) -> Ints:
-        return np.concatenate([np.zeros(0, np.int32), *self._groups]).astype(np.int64)
+    def group_numbers(self) -> Ints | None:
+        """Return the number of each pair's group, by their names; None where there are no groups.
+
+        An image without a group is one of its own.
+        """
+        if not self._has_groups or len(self.groups) < 2:
+            return None
+        ranks = np.argsort(np.argsort(np.array(list(self.groups))))
+        return np.asarray(ranks[np.concatenate(self._groups)], np.int64)
+
+    def _group(self, own: pa.Table, images: list[str], compared: Flags) -> None:
+        """Note which group each compared pair belongs to."""
+        names = own["group"].to_pylist()
+        chosen = np.flatnonzero(compared).tolist()
+        self._has_groups |= any(names[place] is not None for place in chosen)
+        found = [
+            f"image {images[place]}" if names[place] is None else f"group {names[place]}"
+            for place in chosen
+        ]
+        self._groups.append(_numbers(self.groups, found).astype(np.int32))
 
     def ceiling(self) -> Doubles:
         """Return distances of maps of different images of the same class, both ways."""
         found = []
         for samples in self._samples.values():
             for one, other in zip(samples, samples[1:] + samples[:1], strict=True):
-                if one is not other and one.p.shape == other.q.shape:
+                if one.image != other.image and one.p.shape == other.q.shape:
                     found.append(distances.jensen_shannon(one.p[None], other.q[None]))
                     found.append(distances.jensen_shannon(other.p[None], one.q[None]))
         return np.concatenate([np.zeros(0), *found])
 
-    def _keep(self, classes: Ints, marks: Hashes, p: Doubles, q: Doubles) -> None:
+    def _keep(
+        self, classes: Ints, marks: Hashes, images: list[str], p: Doubles, q: Doubles
+    ) -> None:
         """Keep the pairs with the smallest hashes of each class."""
         for place, number in enumerate(classes.tolist()):
             own = self._samples.setdefault(number, [])
             mark = int(marks[place])
             if len(own) < _SAMPLES or mark < own[-1].mark:
-                own.append(_Sample(mark, p[place].copy(), q[place].copy()))
+                own.append(_Sample(mark, images[place], p[place].copy(), q[place].copy()))
                 own.sort(key=lambda sample: sample.mark)
                 del own[_SAMPLES:]
 

@@ -32,6 +32,7 @@ from camfleet.storage.storage import Storage
 
 PASS, MOVED, UNDECIDABLE = "pass", "moved", "undecidable"
 _MOST_FLIPS = 20
+_LEAST_SHARE = 0.5  # of the images that both have: what wasn't compared doesn't pass
 _DIGITS = 6
 
 
@@ -118,7 +119,9 @@ class _Conclusion:
             counts=self._counts(),
             movement=moved,
             measures={
-                name: _quartiles(values) for name, values in self._values.items() if len(values)
+                name: _quartiles(values)
+                for name, values in self._values.items()
+                if np.isfinite(values).any()
             },
             flips=self._flips(),
             classes=tuple(self._classes()),
@@ -131,12 +134,11 @@ class _Conclusion:
         if len(found) < movement.FEWEST or not len(self._ceiling):
             return None
         ceiling = float(np.median(self._ceiling))
-        grouped = "None" not in self._comparer.groups and len(self._comparer.groups) > 1
-        numbers = self._comparer.group_numbers()
+        groups = self._comparer.group_numbers()
         low, high = (
-            movement.grouped_interval(found, numbers)
-            if grouped
-            else movement.median_interval(found)
+            movement.median_interval(found)
+            if groups is None
+            else movement.grouped_interval(found, groups)
         )
         median = float(np.median(found))
         shares = [movement.movement(at, floor.median, ceiling) for at in (median, low, high)]
@@ -152,7 +154,7 @@ class _Conclusion:
             ceiling=round(ceiling, _DIGITS),
             threshold=round(floor.threshold, _DIGITS),
             beyond=round(float((found > floor.threshold).mean()), _DIGITS),
-            grouped=grouped,
+            grouped=groups is not None,
         )
 
     def _verdict(self, moved: Movement | None) -> tuple[str, list[str]]:
@@ -165,6 +167,9 @@ class _Conclusion:
         missing = sum(side.missing for side in self._sides)
         if missing:
             return UNDECIDABLE, [f"the results of {missing:,} images are missing"]
+        pairs, images = len(self._distances), self._comparer.counts.images
+        if pairs < _LEAST_SHARE * images:
+            return UNDECIDABLE, [f"only {pairs:,} pairs of {images:,} images could be compared"]
         return PASS, []
 
     def _beyond(self, moved: Movement | None) -> Iterator[str]:
@@ -263,6 +268,6 @@ def _compared(side: Side) -> Compared:
 
 def _quartiles(values: Doubles) -> Quartiles:
     known = values[np.isfinite(values)]
-    low, median, high = np.quantile(known, [0.25, 0.5, 0.75]).tolist() if len(known) else [0.0] * 3
+    low, median, high = np.quantile(known, [0.25, 0.5, 0.75]).tolist()
     low, median, high = (round(value, _DIGITS) for value in (low, median, high))
     return Quartiles(low=low, median=median, high=high)

@@ -91,12 +91,13 @@ def moved_classes(
 ) -> tuple[list[int], list[int]]:
     """Return the classes that moved more than the others, and those with too few pairs to tell.
 
-    A one-sided binomial test of the pairs beyond the threshold against the share of all pairs,
-    by Benjamini and Hochberg 1995 at 5 % over all classes, and an effect: a median of 1.5 times
-    that of all pairs, and beyond the threshold.
+    A one-sided binomial test of the pairs beyond the threshold (or the median of all pairs, if
+    that's more) against their share of all pairs, by Benjamini and Hochberg 1995 at 5 % over all
+    classes, and an effect: a median of 1.5 times that of all pairs, and beyond the threshold.
     """
-    beyond = distances > threshold
-    share, usual = float(beyond.mean()), float(np.median(distances))
+    usual = float(np.median(distances))
+    beyond = distances > max(threshold, usual)
+    share = float(beyond.mean())
     tested: list[tuple[float, int]] = []
     few = []
     for one in np.unique(classes).tolist():

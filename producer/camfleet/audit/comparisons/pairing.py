@@ -1,5 +1,6 @@
 """Rows of the same image and class, taken together; and what becomes of the others."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from camfleet.audit.heat import Ints
 from camfleet.contract.results import Status
 
 _COUNTER = "not:"
-_TOP = "top"
+_TOP = re.compile(r"top(:\d+)?")
 
 
 class Pairs(NamedTuple):
@@ -78,6 +79,14 @@ def pair(counts: Counts, one: pa.Table, other: pa.Table, *, by_name: bool) -> Pa
     )
 
 
+class _Answer(NamedTuple):
+    """A class, what it's called, and the image's label."""
+
+    answer: str
+    names: tuple[object, object]
+    label: object
+
+
 class _Side:
     """A table's rows by image."""
 
@@ -114,14 +123,14 @@ class _Side:
         pairs = zip(self._columns[KEY], self._columns["target"], strict=True)
         return sum(str(target).startswith(_COUNTER) for key, target in pairs if key not in unusable)
 
-    def answers(self) -> dict[object, tuple[str, bool | None]]:
-        """Return the first answer to each image that was asked for, and whether it's its label."""
+    def answers(self) -> dict[object, _Answer]:
+        """Return the first answer to each image that was asked for."""
         columns = (KEY, "class", "target", "rank", "label", "class_name", "class_index")
         own = (self._columns[name] for name in columns)
         return {
-            key: (str(answer), None if label is None else label in (name, str(index)))
+            key: _Answer(str(answer), (name, str(index)), label)
             for key, answer, target, rank, label, name, index in zip(*own, strict=True)
-            if rank == 0 and answer is not None and str(target).startswith(_TOP)
+            if rank == 0 and answer is not None and _TOP.fullmatch(str(target))
         }
 
 
@@ -129,12 +138,14 @@ def _count_answers(counts: Counts, sides: list[_Side], unusable: set[str]) -> No
     """Count first answers that differ, and where labels are known which of them are right."""
     before, after = (side.answers() for side in sides)
     for key in before.keys() & after.keys() - unusable:
-        (old, was_right), (new, is_right) = before[key], after[key]
+        old, new = before[key], after[key]
         counts.answers += 1
-        if old != new:
-            counts.flips[old, new] += 1
-        if was_right is not None:
-            counts.both_right += was_right and bool(is_right)
+        if old.answer != new.answer:
+            counts.flips[old.answer, new.answer] += 1
+        label = old.label if old.label is not None else new.label
+        if label is not None:
+            was_right, is_right = label in old.names, label in new.names
+            counts.both_right += was_right and is_right
             counts.lost += was_right and not is_right
-            counts.gained += bool(is_right) and not was_right
+            counts.gained += is_right and not was_right
             counts.both_wrong += not was_right and not is_right

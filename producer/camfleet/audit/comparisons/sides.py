@@ -23,6 +23,7 @@ from camfleet.storage.storage import Storage
 KEY = "key"  # the column that says which image and inputs a row is of
 REF = "ref"  # the column that says where it stands in its job's results
 _PIECES = 64  # files on disk, each of which is joined in memory
+_IN_MEMORY = 50_000  # rows of a side
 _ROW_BITS = 24
 
 
@@ -70,63 +71,71 @@ def joined(
 ) -> Iterator[tuple[pa.Table | None, pa.Table | None]]:
     """Yield tables of both sides that hold the same images; those of one side alone with a None.
 
-    Parts that go side by side are joined as they come; the rest waits on disk, in pieces.
+    All rows of an image come together, in whatever parts they lie: large sides wait on disk.
     """
     with tempfile.TemporaryDirectory(prefix="camfleet-compare-") as folder:
-        waiting = _Pieces(Path(folder) / "one"), _Pieces(Path(folder) / "other")
+        sides = [_Pieces(Path(folder) / "one"), _Pieces(Path(folder) / "other")]
         for pair in zip_longest(one, other):
-            both, rests = _split(*pair)
-            if both:
-                yield both
-            for pieces, rest in zip(waiting, rests, strict=True):
-                pieces.add(rest)
+            for pieces, table in zip(sides, pair, strict=True):
+                pieces.add(table)
             on_part()
-        for number in range(_PIECES):
-            found = [pieces.read(number) for pieces in waiting]
-            both, rests = _split(*found)
-            if both:
-                yield both
-            for place, rest in enumerate(rests):
-                if rest is not None and rest.num_rows:
-                    yield (rest, None) if place == 0 else (None, rest)
+        if any(pieces.on_disk for pieces in sides):
+            for number in range(_PIECES):
+                yield from _split(*(pieces.read(number) for pieces in sides))
+        else:
+            yield from _split(*(pieces.waiting() for pieces in sides))
 
 
 def _split(
     one: pa.Table | None, other: pa.Table | None
-) -> tuple[tuple[pa.Table, pa.Table] | None, tuple[pa.Table | None, pa.Table | None]]:
-    """Return the rows whose images both have, and what is left of each."""
+) -> Iterator[tuple[pa.Table | None, pa.Table | None]]:
+    """Yield the rows whose images both have, then what is left of each."""
     if one is None or other is None:
-        return None, (one, other)
-    if one[KEY].equals(other[KEY]):
-        return (one, other), (None, None)
+        if one is not None or other is not None:
+            yield one, other
+        return
     own, others = one[KEY].to_pylist(), other[KEY].to_pylist()
     shared = set(own) & set(others)
-    masks = [np.array([key in shared for key in found]) for found in (own, others)]
-    both = one.filter(pa.array(masks[0])), other.filter(pa.array(masks[1]))
-    rest = one.filter(pa.array(~masks[0])), other.filter(pa.array(~masks[1]))
-    return (both if shared else None), rest
+    masks = [np.array([key in shared for key in found], bool) for found in (own, others)]
+    if shared:
+        yield one.filter(pa.array(masks[0])), other.filter(pa.array(masks[1]))
+    if not masks[0].all():
+        yield one.filter(pa.array(~masks[0])), None
+    if not masks[1].all():
+        yield None, other.filter(pa.array(~masks[1]))
 
 
 class _Pieces:
-    """Rows on disk, in files by a hash of their image."""
+    """A side's rows: in memory while they're few, then in files by a hash of their image."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
         self._writers: dict[int, Any] = {}
+        self._tables: list[pa.Table] = []
+        self._rows = 0
+
+    @property
+    def on_disk(self) -> bool:
+        return bool(self._writers)
 
     def add(self, table: pa.Table | None) -> None:
         if table is None or not table.num_rows:
             return
-        names = table[KEY].to_pylist()
-        numbers = np.array([zlib.crc32(name.encode()) % _PIECES for name in names])
-        for number in np.unique(numbers).tolist():
-            if number not in self._writers:
-                path = str(self._folder / str(number))
-                self._writers[number] = pa.ipc.new_file(path, table.schema)
-            self._writers[number].write_table(table.filter(pa.array(numbers == number)))
+        self._tables.append(table)
+        self._rows += table.num_rows
+        if self._rows >= _IN_MEMORY:
+            self._write()
+
+    def waiting(self) -> pa.Table | None:
+        """Return the rows that aren't on disk."""
+        found = pa.concat_tables(self._tables) if self._tables else None
+        self._tables, self._rows = [], 0
+        return found
 
     def read(self, number: int) -> pa.Table | None:
+        """Return the rows of a piece; ask for one after the other."""
+        self._write()
         writer = self._writers.pop(number, None)
         if writer is None:
             return None
@@ -136,6 +145,21 @@ class _Pieces:
             table = pa.ipc.open_file(file).read_all()
         path.unlink()
         return table
+
+    def _write(self) -> None:
+        table = self.waiting()
+        if table is None:
+            return
+        names = table[KEY].to_pylist()
+        numbers = np.array([zlib.crc32(name.encode()) % _PIECES for name in names])
+        order = np.argsort(numbers, kind="stable")
+        table, numbers = table.take(order), numbers[order]
+        for number in np.unique(numbers).tolist():
+            if number not in self._writers:
+                path = str(self._folder / str(number))
+                self._writers[number] = pa.ipc.new_file(path, table.schema)
+            first, last = np.searchsorted(numbers, [number, number + 1]).tolist()
+            self._writers[number].write_table(table.slice(first, last - first))
 
 
 def _takes_inputs(storage: Storage, ref: ModelRef) -> bool:

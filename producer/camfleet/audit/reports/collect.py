@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from camfleet.audit import heat
 from camfleet.audit.heat import Doubles, Flags, Ints
-from camfleet.audit.reports.tally import Hashes, Rows, Tally, hashes, reduced
+from camfleet.audit.reports.tally import Hashes, Rows, Tally, coarse, hashes, reduced
 from camfleet.contract.results import Status
 from camfleet.jobstore.totals import Totals
 
@@ -23,6 +23,7 @@ COLUMNS = (
 _ROW_BITS = 24  # of a ref: the row within its part
 _WORST = 12  # rows kept by each criterion
 _COUNTER = "not:"  # targets of maps that speak against a class
+_TOP = r"^top(:\d+)?$"  # targets that ask for the model's own answers
 
 
 class Group(NamedTuple):
@@ -77,7 +78,7 @@ class Collected:
     examples: dict[str, tuple[int, Failure]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     tallies: dict[Group, Tally] = field(default_factory=dict)
-    no_evidence: Counter[int] = field(default_factory=Counter)
+    no_evidence: dict[Group, Counter[int]] = field(default_factory=dict)
     worst: dict[str, Worst] = field(default_factory=lambda: {name: Worst() for name in CRITERIA})
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # label, first class
 
@@ -109,10 +110,12 @@ class Collected:
         found, places = np.unique(marks.classes, return_index=True)
         for index, place in zip(found.tolist(), places.tolist(), strict=True):
             if index >= 0 and index not in self.names:
-                self.names[index] = table["class_name"][place].as_py() or str(index)
+                name = table["class_name"][place].as_py()
+                if name is not None:
+                    self.names[index] = name
 
     def _label(self, table: pa.Table, marks: "_Marks") -> Flags:
-        """Count the first answers to labelled images; return which rows' class is their label."""
+        """Count the first answers to labelled images; return which rows are right ones."""
         known = pc.and_(table["label"].is_valid(), table["class_index"].is_valid())
         places = np.flatnonzero(known.to_numpy())
         right = np.zeros(table.num_rows, bool)
@@ -128,9 +131,9 @@ class Collected:
             for row, wanted in zip(own, answered.tolist(), strict=True)
             if wanted
         )
-        wrong = places[answered & ~right[places] & np.isfinite(marks.probabilities[places])]
+        wrong = places[answered & ~right[places]]
         self._rank("wrong", wrong, marks.probabilities[wrong], marks)
-        return right
+        return right & marks.answers
 
     def _weigh(self, table: pa.Table, marks: "_Marks", right: Flags) -> None:
         ended = pc.not_equal(table["status"], str(Status.FAILED)).to_numpy()
@@ -140,9 +143,19 @@ class Collected:
             self._weigh_grid(table, marks, right, one)
         cold = np.flatnonzero(ended & ~seen)
         self.without_map += len(cold)
-        self.no_evidence.update(marks.classes[cold][marks.classes[cold] >= 0].tolist())
-        sure = cold[np.isfinite(marks.probabilities[cold])]
-        self._rank("no_evidence", sure, marks.probabilities[sure], marks)
+        self._count_cold(table.take(cold), marks.classes[cold], marks.against[cold])
+        self._rank("no_evidence", cold, marks.probabilities[cold], marks)
+
+    def _count_cold(self, table: pa.Table, classes: Ints, against: Flags) -> None:
+        """Count rows without any heat by group and class."""
+        names = ("layer", "grid_height", "grid_width")
+        rows = zip(*(table[name].to_pylist() for name in names), strict=True)
+        for (layer, height, width), index, flag in zip(
+            rows, classes.tolist(), against.tolist(), strict=True
+        ):
+            if index >= 0 and layer is not None and height and width:
+                group = Group(layer, coarse(height), coarse(width), flag)
+                self.no_evidence.setdefault(group, Counter())[index] += 1
 
     def _weigh_grid(
         self, table: pa.Table, marks: "_Marks", right: Flags, found: heat.Heats
@@ -153,10 +166,10 @@ class Collected:
         small = reduced(shares)
         self._rank("border", rows, marks.borders[rows], marks)
         self._rank("diffuse", rows, evenness, marks)
-        first = rows[marks.answers[rows] & np.isfinite(marks.probabilities[rows])]
+        first = rows[marks.answers[rows]]
         self._rank("unsure", first, 1 - marks.probabilities[first], marks)
         ranges = np.stack([marks.probabilities[rows], evenness, marks.borders[rows]], axis=1)
-        for layer, against, places in _alike(table, rows):
+        for layer, against, places in _alike(table, marks, rows):
             group = Group(layer, small.shape[1], small.shape[2], against)
             own = places[marks.classes[rows[places]] >= 0]
             if not len(own):
@@ -176,7 +189,10 @@ class Collected:
             )
 
     def _rank(self, criterion: str, rows: Ints, values: Doubles, marks: "_Marks") -> None:
-        self.worst[criterion].add(values, marks.hashes[rows], marks.refs[rows])
+        """Offer rows that speak for their class to a criterion, with their values."""
+        fit = np.isfinite(values) & ~marks.against[rows]
+        chosen = rows[fit]
+        self.worst[criterion].add(values[fit], marks.hashes[chosen], marks.refs[chosen])
 
 
 _EXAMPLE = ("image_uri", "error_message")
@@ -191,16 +207,16 @@ class _Marks(NamedTuple):
     probabilities: Doubles  # NaN where there's none
     borders: Doubles  # NaN too
     places: Doubles  # (N, 4), see `tally.Rows`
+    against: Flags  # the map speaks against its class
     answers: Flags  # the model's first answer to an image that was asked for its top classes
 
     @classmethod
     def of(cls, chunk: int, table: pa.Table) -> "_Marks":
         ranks = table["rank"].to_pylist()
-        names = [
-            f"{item}\n{rank}"
-            for item, rank in zip(table["item_id"].to_pylist(), ranks, strict=True)
-        ]
-        asked = pc.starts_with(table["target"], "top").to_numpy(zero_copy_only=False)
+        items, images = (table[name].to_pylist() for name in ("item_id", "image_uri"))
+        rows = zip(items, images, ranks, strict=True)
+        names = [f"{item}\n{image}\n{rank}" for item, image, rank in rows]
+        asked = pc.match_substring_regex(table["target"], _TOP).to_numpy(zero_copy_only=False)
         classes = pc.fill_null(table["class_index"], -1).to_numpy().astype(np.int64)
         return cls(
             refs=(chunk << _ROW_BITS) + np.arange(table.num_rows),
@@ -209,6 +225,7 @@ class _Marks(NamedTuple):
             probabilities=heat.numbers(table["probability"]),
             borders=heat.numbers(pc.struct_field(table["focus"], "border_share")),
             places=np.nan_to_num(heat.covers(table["geometry"])),
+            against=pc.starts_with(table["target"], _COUNTER).to_numpy(zero_copy_only=False),
             answers=asked & (np.array(ranks) == 0) & (classes >= 0),
         )
 
@@ -218,11 +235,10 @@ def place_of(ref: int) -> tuple[int, int]:
     return ref >> _ROW_BITS, ref & ((1 << _ROW_BITS) - 1)
 
 
-def _alike(table: pa.Table, rows: Ints) -> Iterable[tuple[str, bool, Ints]]:
+def _alike(table: pa.Table, marks: _Marks, rows: Ints) -> Iterable[tuple[str, bool, Ints]]:
     """Yield layer, whether the maps speak against their class, and the places among `rows`."""
-    own = table.select(["layer", "target"]).take(rows)
-    against = pc.starts_with(own["target"], _COUNTER).to_numpy(zero_copy_only=False)
-    layers = np.array(own["layer"].to_pylist(), object)
+    layers = np.array(table["layer"].take(rows).to_pylist(), object)
+    against = marks.against[rows]
     for layer in sorted(set(layers.tolist()) - {None}):
         for flag in (False, True):
             places = np.flatnonzero((layers == layer) & (against == flag))

@@ -1,5 +1,6 @@
 """The part of a report on one model's maps of one layer and grid."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,11 +27,13 @@ class GroupReport:
         self._tally = tally
         self._found = found
         self._samples = samples
+        self._cold = found.no_evidence.get(key, Counter[int]())
+        tally.grow(max(self._cold, default=-1) + 1)
         self._flagged = places.detached(tally)
         self._common = places.common(tally)
         self._lifts = places.lifts(tally)
         concern = self._concern()
-        there = np.flatnonzero(tally.rows).tolist()
+        there = sorted({*np.flatnonzero(tally.rows).tolist(), *self._cold})
         self._order = sorted(there, key=lambda index: (-concern[index], index))
         self._concerns = concern
 
@@ -87,13 +90,13 @@ class GroupReport:
             class_index=index,
             class_name=self._found.names.get(index),
             rows=rows,
-            rows_without_map=self._found.no_evidence[index],
+            rows_without_map=self._cold[index],
             probability=probability,
             probabilities=tuple(steps.tolist()),
             entropy=entropy,
             border_share=border,
-            mean_map=tuple(rounded(tally.sums[index] / (rows * UNIT))),
-            covers=_four(rounded(tally.places[index] / (rows * UNIT))),
+            mean_map=tuple(rounded(tally.sums[index] / (max(rows, 1) * UNIT))),
+            covers=_four(rounded(tally.places[index] / (max(rows, 1) * UNIT))),
             concern=self._concerns[index],
             lifts=tuple(self._highest_lifts(index)),
             flagged=tuple(

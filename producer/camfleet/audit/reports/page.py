@@ -11,7 +11,9 @@ from camfleet.audit.document import ClassCard, Group, Report
 from camfleet.audit.photographs import Photographs
 from camfleet.audit.pictures import Pictures, percent
 
-_SHOWN = 50  # classes with a card
+_SHOWN, _LISTED = 50, 2000  # classes with a card, and in tables, of a whole page
+_LEAST_SHOWN = 10  # of a layer and grid
+_QUIET = 0.5  # of the images: more without evidence is what the page begins with
 _FEW = 20  # up to so many classes show all their samples
 _SAMPLES = 4  # of a class otherwise
 
@@ -21,6 +23,7 @@ _DRAWING = Markup('<svg width="{0}" height="60" viewBox="0 0 {0} 60" role="img">
 
 def render(report: Report, photos: Photographs) -> str:
     """Return the page of a report, in HTML."""
+    groups = sum(len(one.groups) for one in report.models)
     most = max((len(group.classes) for one in report.models for group in one.groups), default=0)
     return pictures.render(
         "report.html",
@@ -32,7 +35,8 @@ def render(report: Report, photos: Photographs) -> str:
         pictures=Pictures(photos),
         frame=_frame,
         bars=_bars,
-        shown=_SHOWN,
+        shown=max(_LEAST_SHOWN, _SHOWN // max(groups, 1)),
+        listed=max(_LEAST_SHOWN, _LISTED // max(groups, 1)),
         samples=8 if most <= _FEW else _SAMPLES,
     )
 
@@ -57,6 +61,13 @@ def _verdict(report: Report) -> _Verdict:
         )
     if images and failed == images:
         return _Verdict(f"Nothing can be said: all {images:,} images failed.", "alarm")
+    quiet = sum(one.no_evidence for one in totals)
+    if quiet > _QUIET * (images - failed):
+        return _Verdict(
+            f"In {quiet:,} of {images:,} images nothing speaks for the class: hardly any place can "
+            f"be judged.{rest}",
+            "alarm",
+        )
     if cells:
         names = sorted({name for name in cells if name})
         where = f", in {names[0]}" if len(names) == 1 else ""

@@ -4,6 +4,7 @@ The limits were tried on maps of real photographs into which marks had been plan
 starting values, and a flagged cell is a place to look at, not a verdict.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ FEWEST = 20  # maps of a class, or of all of them: fewer show what's in the phot
 _NEIGHBOURS = 2.0  # times each neighbour's
 _LIFT = 3.0
 _DEVIATIONS = 3.0
+_CHANCE = 0.05  # of any false flag in a report, were peaks spread by chance as around the cell
 _RING = 5.0  # times the median, and the mean, of cells as far from the edge
 _OFTEN = 0.02  # of all maps
 _LEAST_RING = 4  # cells of a ring that has a median
@@ -66,7 +68,13 @@ def detached(tally: Tally) -> dict[int, list[Place]]:
     )
     totals = counts.sum(axis=(1, 2))
     found: dict[int, list[Place]] = {}
+    tried = int((totals >= FEWEST).sum()) * tally.height * tally.width
     for index, row, column in np.argwhere(flagged).tolist():
+        # As many as beside it, or as in other classes: a class may look where all do.
+        share = counts[index, row, column] / totals[index] / lift[index, row, column]
+        usual = max(float(mean[index, row, column]), float(share * totals[index]))
+        if _at_least(int(counts[index, row, column]), usual) * tried > _CHANCE:
+            continue
         place = Place(
             row,
             column,
@@ -97,6 +105,12 @@ def common(tally: Tally) -> list[Place]:
             peaks = int(counts[row, column])
             found.append(Place(row, column, peaks, total, peaks / float(usual[row, column])))
     return sorted(found, key=lambda place: -place.lift)
+
+
+def _at_least(count: int, usual: float) -> float:
+    """Return the chance of so many peaks or more where `usual` are expected, by Poisson."""
+    fewer = sum(math.exp(n * math.log(usual) - usual - math.lgamma(n + 1)) for n in range(count))
+    return max(0.0, 1 - fewer) if usual else 0.0
 
 
 def _around(counts: Ints) -> tuple[Ints, Doubles]:

@@ -17,6 +17,7 @@ from camfleet.audit.document import (
 )
 from camfleet.audit.reports.collect import COLUMNS, CRITERIA, Collected
 from camfleet.audit.reports.group import GroupReport, rounded
+from camfleet.audit.reports.tally import Tally
 from camfleet.audit.samples import Samples
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
@@ -90,8 +91,10 @@ class _Model:
 
     @cached_property
     def _parts(self) -> list[GroupReport]:
-        ordered = sorted(self._found.tallies.items())
-        return [GroupReport(key, tally, self._found, self._samples) for key, tally in ordered]
+        found = self._found
+        keys = sorted({*found.tallies, *found.no_evidence})
+        tallies = ((key, found.tallies.get(key) or Tally(key.height, key.width)) for key in keys)
+        return [GroupReport(key, tally, found, self._samples) for key, tally in tallies]
 
     def refs(self) -> Iterator[int]:
         """Yield the refs of all rows that the report shows."""

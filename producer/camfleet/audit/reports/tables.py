@@ -61,18 +61,23 @@ def _suspicious(report: Report) -> Iterable[dict[str, Any]]:
     for model in report.models:
         for group in model.groups:
             cells = (*group.common, *(cell for card in group.classes for cell in card.flagged))
-            yield from (_item(sample) for cell in cells for sample in cell.samples)
+            yield from _items(sample for cell in cells for sample in cell.samples)
 
 
 def _worst(report: Report) -> Iterable[dict[str, Any]]:
     for model in report.models:
-        yield from (_item(sample) for worst in model.worst for sample in worst.samples)
+        yield from _items(sample for worst in model.worst for sample in worst.samples)
 
 
-def _item(sample: Sample) -> dict[str, Any]:
-    """Return a sample as a row of a manifest: its class is the target."""
-    target = None if sample.class_index is None else str(sample.class_index)
-    return {"id": sample.item_id, "image_uri": sample.image_uri, "target": target}
+def _items(samples: Iterable[Sample]) -> Iterable[dict[str, Any]]:
+    """Yield samples as rows of a manifest, each once: the class is the target."""
+    seen = set()
+    for sample in samples:
+        if (sample.chunk, sample.row) not in seen:
+            seen.add((sample.chunk, sample.row))
+            sign = "not:" if sample.against else ""
+            target = None if sample.class_index is None else f"{sign}{sample.class_index}"
+            yield {"id": sample.item_id, "image_uri": sample.image_uri, "target": target}
 
 
 def _parquet(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> bytes:

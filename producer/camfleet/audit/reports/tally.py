@@ -49,11 +49,20 @@ def hashes(names: list[str]) -> Hashes:
     return np.frombuffer(joined, np.uint64)
 
 
+def coarse(size: int) -> int:
+    """Return to how many cells `reduced` sums an axis of `size`."""
+    return -(-size // _step(size))
+
+
+def _step(size: int) -> int:
+    return -(-size // FINEST)
+
+
 def reduced(shares: Doubles) -> Doubles:
     """Return (N, h, w) shares summed to at most `FINEST` cells along each axis."""
     for axis in (1, 2):
         size = shares.shape[axis]
-        step = -(-size // FINEST)
+        step = _step(size)
         if step > 1:
             shares = np.add.reduceat(shares, np.arange(0, size, step), axis=axis)
     return shares
@@ -94,7 +103,7 @@ class Tally:
 
     def add(self, given: Rows) -> None:
         """Count rows, whose shares are on this grid."""
-        self._grow(int(given.classes.max()) + 1)
+        self.grow(int(given.classes.max()) + 1)
         flat = given.shares.reshape(len(given.classes), -1)
         peaks = flat.argmax(axis=1)
         _add(self.sums, given.classes, np.rint(flat * UNIT).astype(np.int64))
@@ -111,7 +120,7 @@ class Tally:
 
     def merge(self, other: Self) -> None:
         """Add another tally of the same grid."""
-        self._grow(other.classes)
+        self.grow(other.classes)
         for name in ("rows", "sums", "peaks", "right", "ranges", "places"):
             getattr(self, name)[: other.classes] += getattr(other, name)
         there = np.flatnonzero(other.samples.ravel() != _NONE)
@@ -124,7 +133,8 @@ class Tally:
         order = np.lexsort((refs, hashes))[:count]
         return [int(refs[place]) for place in order if hashes[place] != _NONE]
 
-    def _grow(self, classes: int) -> None:
+    def grow(self, classes: int) -> None:
+        """Make room for so many classes."""
         more = classes - self.classes
         if more <= 0:
             return

@@ -1,0 +1,43 @@
+"""Reports and comparisons whose verbs are awaited."""
+
+from typing import TYPE_CHECKING, Any
+
+from camfleet.aio.threads import Awaited
+from camfleet.contract.records import JobRecord
+
+if TYPE_CHECKING:
+    from camfleet.audit.comparisons.document import Comparison
+    from camfleet.audit.comparisons.sides import Side
+    from camfleet.audit.document import Report
+    from camfleet.audit.photographs import Photographs
+    from camfleet.audit.reporting import OnStep, Reporter
+
+
+class AsyncReporter(Awaited):
+    """Makes reports and comparisons: the verbs of `Client.reporter`, awaited."""
+
+    _blocking: "Reporter"
+
+    async def record(self, job_id: str) -> JobRecord:
+        """Return what was asked; raise `UnknownJob`."""
+        return await self._threads.long(lambda: self._blocking.record(job_id))
+
+    async def make(self, record: JobRecord, **steps: "OnStep") -> "Report":
+        """Return the report on a job's results; see `Reporter.make`."""
+        return await self._threads.long(lambda: self._blocking.make(record, **steps))
+
+    async def photographs(self, made: "Report", **steps: "OnStep") -> "Photographs":
+        """Return the pictures that the page shows; see `Reporter.photographs`."""
+        return await self._threads.long(lambda: self._blocking.photographs(made, **steps))
+
+    async def write(self, made: "Report", photos: "Photographs", place: str) -> str:
+        """Write a report's files; see `Reporter.write`."""
+        return await self._threads.long(lambda: self._blocking.write(made, photos, place))
+
+    async def compare(
+        self, one: "Side", other: "Side", place: str, **options: Any
+    ) -> "tuple[Comparison, str]":
+        """Compare two sides and write the files; see `Reporter.compare`."""
+        return await self._threads.long(
+            lambda: self._blocking.compare(one, other, place, **options)
+        )
