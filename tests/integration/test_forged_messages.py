@@ -36,7 +36,7 @@ class Forge:
 
     def answers(self):
         """Prove that the worker lives, answers, and has nothing in hand."""
-        (row,) = self.client.explain(self.photo, model="patches").result(timeout=ANSWERED)
+        (row,) = self.client.explain(self.photo, model="targets").result(timeout=ANSWERED)
         assert row.class_name == "bright"
         assert self.worker.code is None, self.worker.said()[-5000:]
         wait_until(lambda: not self.left(), 20)
@@ -88,7 +88,7 @@ def running(own):
     with closing(Worker(environ, folder)) as worker, Client.from_environ(environ) as client:
         worker.ready()
         (photo,) = write_photos(folder, 1)
-        client.models.add(write_card(folder / "card", "patches"), timeout=120)
+        client.models.add(write_card(folder / "card", "targets"), timeout=120)
         with closing(redis_py.Redis.from_url(environ["CAMFLEET_REDIS_URL"])) as redis:
             yield Forge(redis, worker, client, photo)
 
@@ -313,9 +313,9 @@ def restore(redis, key, dumped):
 
 
 def test_whatever_redis_holds_of_a_job_producers_get_one_line_and_workers_go_on(forge):
-    job = forge.client.submit([forge.photo], models="patches")
+    job = forge.client.submit([forge.photo], models="targets")
     assert job.wait(timeout=60).complete
-    other = forge.client.submit([forge.photo], models="patches")
+    other = forge.client.submit([forge.photo], models="targets")
     assert other.wait(timeout=60).complete
     commands = {
         "status": job.status,
@@ -370,7 +370,7 @@ def camfleet(own, *words):
 
 
 def test_commands_print_no_traceback_whatever_lies_in_redis(forge, own):
-    job = forge.client.submit([forge.photo], models="patches")
+    job = forge.client.submit([forge.photo], models="targets")
     assert job.wait(timeout=60).complete
     mine = wait_until(forge.client.workers, 20)[0].name
     beat = json.loads(forge.redis.get(keys.worker(mine)))
@@ -394,7 +394,7 @@ def test_a_forged_answer_is_an_error_and_the_next_one_arrives(forge):
     junk += [f'{{"status": "SUCCESS", "result": {form}}}' for form in forms]
     junk += ['{"status": "FAILURE", "result": [1]}', '{"status": "REVOKED"}']
     for text in junk:
-        answer = forge.client.explain(forge.photo, model="patches")
+        answer = forge.client.explain(forge.photo, model="targets")
         forge.redis.set(keys.answer(answer.id), text)
         forge.redis.publish(keys.answer(answer.id), text)
         assert "within" not in refusal(partial(answer.result, timeout=ANSWERED)), text[:50]
@@ -402,5 +402,5 @@ def test_a_forged_answer_is_an_error_and_the_next_one_arrives(forge):
 
 def test_a_claim_that_no_producer_holds_is_taken(forge):
     forge.redis.set(keys.claim("claimed"), "x")
-    job = forge.client.submit([forge.photo], models="patches", job_id="claimed")
+    job = forge.client.submit([forge.photo], models="targets", job_id="claimed")
     assert job.wait(timeout=60).complete
