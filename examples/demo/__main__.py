@@ -40,7 +40,7 @@ def main() -> int:
     try:
         assets = prepare(CACHE, say)
         convert_if_missing(assets)
-        results, page = explain_all(assets)
+        results, gallery, report = explain_all(assets)
     except (AssetError, CamfleetError) as error:
         say(f"error: {error}")
         return 1
@@ -52,7 +52,8 @@ def main() -> int:
     say(f"{len(results) - len(failed)} explanations, {len(failed)} failed")
     for result in failed:
         say(f"failed: {Path(result.image_uri).name} with {result.model_id}: {result.error_message}")
-    print(f"gallery: {page}")
+    print(f"gallery: {gallery}")
+    print(f"report: {report}")
     return 1 if failed else 0
 
 
@@ -72,8 +73,11 @@ def convert_if_missing(assets: Assets) -> None:
         raise AssetError(f"EfficientNet-Lite0 can't be converted:\n{done.stderr.strip()}")
 
 
-def explain_all(assets: Assets) -> tuple[list[Result], str]:
-    """Explain the photographs with Lite0 and the faces with the emotion model; return the page."""
+def explain_all(assets: Assets) -> tuple[list[Result], str, str]:
+    """Explain the photographs with Lite0 and the faces with the emotion model.
+
+    Returns the results, and the pages of the gallery and of a report on the photographs.
+    """
     shutil.rmtree(OUTPUT, ignore_errors=True)
     with LocalStack(CACHE / "stack", file_roots=(CACHE,), say=say) as stack:
         use(stack.environ)
@@ -85,8 +89,17 @@ def explain_all(assets: Assets) -> tuple[list[Result], str]:
             jobs.append(explain(client, assets.faces, "emotion"))
             results = [result for job in jobs for result in job.results()]
             gallery = client.pictures.gallery([job.id for job in jobs], OUTPUT)
+            report = write_report(client, jobs[0])
         say("stop the stack")
-    return results, str(gallery.page)
+    return results, str(gallery.page), report
+
+
+def write_report(client: Client, job: Job) -> str:
+    """Write a report on a job; return its page."""
+    say("write a report on the photographs")
+    reporter = client.reporter()
+    report = reporter.make(job.record())
+    return reporter.write(report, reporter.photographs(report), str(OUTPUT / "report"))
 
 
 def use(environ: Mapping[str, str]) -> None:

@@ -34,7 +34,7 @@ class GroupReport:
         self._lifts = places.lifts(tally)
         concern = self._concern()
         there = sorted({*np.flatnonzero(tally.rows).tolist(), *self._cold})
-        self._order = sorted(there, key=lambda index: (-concern[index], index))
+        self._order = sorted(there, key=lambda index: (-concern[index], -tally.rows[index], index))
         self._concerns = concern
 
     def refs(self) -> Iterator[int]:
@@ -70,7 +70,7 @@ class GroupReport:
         """Return how much each class calls for a look: flagged cells first, then the border.
 
         That's the share of its peaks in flagged cells, plus by how much its median border share
-        exceeds the one of all classes.
+        exceeds the one of all classes, unless it has too few maps to tell.
         """
         tally, borders = self._tally, RANGES.index("border_share")
         usual = quantile(tally.ranges[:, borders].sum(axis=0), 0.5) or 0.0
@@ -78,7 +78,8 @@ class GroupReport:
         for index in range(tally.classes):
             flagged = sum(place.peaks / place.total for place in self._flagged.get(index, ()))
             median = quantile(tally.ranges[index, borders], 0.5) or 0.0
-            found.append(round(2 * flagged + max(0.0, median - usual), _ROUND))
+            beyond = max(0.0, median - usual) if tally.rows[index] >= places.FEWEST else 0.0
+            found.append(round(2 * flagged + beyond, _ROUND))
         return found
 
     def _card(self, index: int, *, shown: bool) -> ClassCard:

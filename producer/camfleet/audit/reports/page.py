@@ -1,5 +1,6 @@
 """A report as one page that opens anywhere: no script, no network, pictures inside."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from camfleet.audit import pictures, png
 from camfleet.audit.document import ClassCard, Group, Report
 from camfleet.audit.photographs import Photographs
 from camfleet.audit.pictures import Pictures, percent
+from camfleet.audit.reports.places import FEWEST
 
 _SHOWN, _LISTED = 50, 2000  # classes with a card, and in tables, of a whole page
 _LEAST_SHOWN = 10  # of a layer and grid
@@ -74,7 +76,13 @@ def _verdict(report: Report) -> _Verdict:
         few = "One place looks" if len(cells) == 1 else f"{len(cells)} places look"
         look = "Does the object lie there, or something else?"
         return _Verdict(f"{few} suspicious{where}. {look}{rest}", "alarm")
+    if not any(card.rows >= FEWEST for card in _cards(report)):
+        return _Verdict(f"No class has the {FEWEST} maps that a verdict takes.{rest}", "")
     return _Verdict(f"No place looks suspicious.{rest}", "good" if not failed else "")
+
+
+def _cards(report: Report) -> Iterator[ClassCard]:
+    return (card for model in report.models for group in model.groups for card in group.classes)
 
 
 def _flagged(report: Report) -> list[str]:
@@ -94,7 +102,7 @@ def _numbers(report: Report) -> list[dict[str, str]]:
     images, failed = (sum(getattr(one, name) for one in totals) for name in ("images", "failed"))
     quiet = sum(one.no_evidence for one in totals)
     labels = [model.labels for model in report.models if model.labels]
-    classes = {card.class_index for m in report.models for g in m.groups for card in g.classes}
+    classes = {card.class_index for card in _cards(report)}
     named = [
         ("images", f"{images:,}", f"{report.duplicates:,} duplicates left out"),
         ("failed", f"{failed:,}", f"{quiet:,} more without evidence"),
