@@ -81,6 +81,16 @@ def test_maps_without_a_plant_flag_nothing(seed):
     assert places.common(tally) == []
 
 
+@pytest.mark.parametrize(("classes", "maps"), [(10, 30), (50, 50), (5, 50), (1, 100)])
+def test_few_maps_of_many_classes_flag_nothing_by_chance(classes, maps):
+    flagged = 0
+    for seed in range(3):
+        made = rows(np.random.default_rng(seed), classes=classes, maps=maps)
+        (tally,) = collected([(0, made)]).tallies.values()
+        flagged += len(places.detached(tally))
+    assert flagged == 0
+
+
 def test_a_cell_in_which_all_classes_peak_is_flagged_as_common():
     rng = np.random.default_rng(0)
     made = rows(rng, classes=6, maps=60)
