@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from msgspec.structs import replace as forged
 
 from helpers.rows import MODEL, blob, job, row
 
@@ -187,3 +188,26 @@ def test_rows_against_a_class_stay_so_when_they_are_submitted_again(client, tmp_
     targets = pq.read_table(tmp_path / "suspicious.parquet")["target"].to_pylist()
     assert set(targets) == {"not:1"}
     assert len(targets) > 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"class_index": 2**31 - 1},
+        {"status": "\x1b[31mok"},
+        {"grid_height": 2**31 - 1, "grid_width": 2**31 - 1, "map": (1.0,)},
+        {"grid_height": 0, "grid_width": 0, "map": ()},
+        {"map": (1.0,)},
+    ],
+    ids=str,
+)
+def test_rows_that_nobody_wrote_so_end_in_one_line_or_are_left_out(run, client, tmp_path, changed):
+    rng = np.random.default_rng(0)
+    made = [row(number, blob(rng, (7, 7)), number % 3) for number in range(30)]
+    made.append(forged(row("odd", blob(rng, (7, 7)), 1), **changed))
+    job(client.storage, "odd", [made], 31)
+    for words in (("report", "odd"), ("compare", "odd", "odd")):
+        done = run(*words, "--no-photographs", "--output", tmp_path)
+        assert done.returncode in (0, 1)
+        assert "Traceback" not in done.stderr
+        assert "Warning" not in done.stderr

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+_LONGEST = 2**14  # cells along an axis
+
 Doubles: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
@@ -32,14 +34,10 @@ class Heats(NamedTuple):
 
 def heats(table: pa.Table) -> Iterator[Heats]:
     """Yield the maps of a table of `COLUMNS` that have any heat, grid by grid."""
-    there = pc.and_kleene(
-        table["map"].is_valid(),
-        pc.equal(
-            pc.list_value_length(table["map"]),
-            pc.multiply(table["grid_height"], table["grid_width"]),
-        ),
-    )
-    rows = np.flatnonzero(pc.fill_null(there, False).to_numpy())
+    lengths = numbers(pc.list_value_length(table["map"]))
+    sides = [numbers(table[name]) for name in ("grid_height", "grid_width")]
+    known = [(side >= 1) & (side <= _LONGEST) for side in sides]
+    rows = np.flatnonzero(known[0] & known[1] & (lengths == sides[0] * sides[1]))
     if not len(rows):
         return
     own = table.select(list(COLUMNS)).take(rows).combine_chunks()
@@ -53,6 +51,11 @@ def heats(table: pa.Table) -> Iterator[Heats]:
         warm = np.isfinite(heat).all(axis=(1, 2)) & (heat.max(axis=(1, 2)) > 0)
         if warm.any():
             yield Heats(rows[places[warm]], heat[warm])
+
+
+def is_grid(height: int | None, width: int | None) -> bool:
+    """Return whether there can be a grid of this size."""
+    return bool(height and width and 0 < height <= _LONGEST and 0 < width <= _LONGEST)
 
 
 def shares(heat: Doubles) -> Doubles:

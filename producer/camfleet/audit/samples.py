@@ -59,6 +59,8 @@ class Samples:
 
 def _sample(chunk: int, place: int, row: dict[str, Any]) -> Sample:
     geometry, focus, values = row["geometry"], row["focus"], row["map"]
+    if values and len(values) != (row["grid_height"] or 0) * (row["grid_width"] or 0):
+        values = None
     peak = max(values, default=0) if values else 0
     return Sample(
         chunk=chunk,

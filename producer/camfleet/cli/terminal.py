@@ -108,7 +108,10 @@ def moment(seconds: float | datetime | None) -> str | None:
 
 def iso(seconds: float) -> str:
     """Return a time as programs read it."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (OverflowError, OSError, ValueError):  # no clock wrote that
+        return str(seconds)
 
 
 def duration(seconds: float) -> str:

@@ -23,6 +23,8 @@ _DATA, _DICTIONARY, _DATA_2 = 0, 2, 3  # pages
 _WIDTHS = {0: 1, 1: 4, 2: 8, 4: 4, 5: 8}  # bytes of a boolean, int32, int64, float, double
 _TEXT, _FIXED = 6, 7
 _LEVELS = 4  # bytes for each value
+_MOST_PAGES = 2**14  # of a column in a row group: pyarrow writes pages of 20,000 rows or 1 MiB
+_LARGEST_DICTIONARY = 2**24  # bytes: pyarrow's end at 1 MiB
 
 
 class Untrue(ValueError):
@@ -134,11 +136,14 @@ def _bytes(data: bytes, column: _Column) -> int:
 
 def _pages(data: bytes, column: _Column) -> Iterator[_Page]:
     """Yield a column's pages; raise `Untrue` unless they fill it, and unpack to what it says."""
-    place, unpacked = column.start, 0
+    place, unpacked, number = column.start, 0, 0
     if not 0 < column.start <= column.end <= len(data):
         raise Untrue(f"column {column.name} lies outside of the file")
     while place < column.end:
         page = _page(data, place, column.end)
+        number += 1
+        if number > _MOST_PAGES or (page.is_dictionary and page.unpacked > _LARGEST_DICTIONARY):
+            raise Untrue(f"column {column.name} has too many pages, or too large a dictionary")
         unpacked += page.start - place + page.unpacked
         place = page.start + page.packed
         if unpacked > MOST_PART or place > column.end:

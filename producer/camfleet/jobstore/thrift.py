@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 Struct: TypeAlias = dict[int, Any]
 
 _DEEPEST = 12
+_MOST_VALUES = 2**20  # of a list
 
 
 class Malformed(ValueError):
@@ -17,9 +18,12 @@ def read_struct(data: bytes, place: int, end: int) -> tuple[Struct, int]:
     It takes memory in proportion to its bytes.
     """
     try:
-        return _struct(data[:end] if end < len(data) else data, place, 0)
+        found, place = _struct(data, place, 0)
     except IndexError as error:
         raise Malformed("a struct has no end") from error
+    if place > end:
+        raise Malformed("a struct ends elsewhere")
+    return found, place
 
 
 # Values are read inline where they're most frequent: a part has some thousand of them.
@@ -68,7 +72,7 @@ def _value(data: bytes, place: int, kind: int, depth: int) -> tuple[Any, int]:
 def _list(data: bytes, place: int, depth: int) -> tuple[list[Any], int]:
     head = data[place]
     count, place = _varint(data, place + 1) if head >> 4 == 15 else (head >> 4, place + 1)
-    if count > len(data) - place:
+    if count > min(_MOST_VALUES, len(data) - place):
         raise Malformed(f"there is a list of {count} values")
     kind, found = head & 15, []
     for _ in range(count):

@@ -188,6 +188,19 @@ def read(folder: Path) -> Any:
     return library().Core().read_model(folder / XML)
 
 
+def check_shapes(model: Any) -> None:
+    """Raise `ValueError` unless all sizes within a model follow from those of its inputs.
+
+    Where they follow from values, a picture could make it take any amount of memory.
+    """
+    model.reshape({port: [1, *port.partial_shape[1:]] for port in model.inputs})
+    for step in model.get_ordered_ops():
+        for number, port in enumerate(step.outputs()):
+            if not port.partial_shape.is_static:
+                name = step.get_type_name()
+                raise ValueError(f"output {number} of a {name} is as large as values make it")
+
+
 def run_once(model: Any) -> None:
     """Compile a model and run it on zeros."""
     lane = _Lane(model, "THROUGHPUT", 1)

@@ -44,6 +44,11 @@ _KNOWN = {
             *(200, 129, 297, 424),  # tkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_send_signal
             *(272, 308, 165, 321, 323, 298),  # unshare setns mount bpf userfaultfd perf_event_open
             *(248, 249, 250, 29, 64, 68),  # add_key request_key keyctl shmget semget msgget
+            *(90, 91, 268, 452),  # chmod fchmod fchmodat fchmodat2: Landlock doesn't cover these
+            *(92, 93, 94, 260),  # chown fchown lchown fchownat
+            *(132, 235, 261, 280),  # utime utimes futimesat utimensat
+            *(188, 189, 190, 197, 198, 199),  # setxattr lsetxattr fsetxattr, removexattr ...
+            *(53, 141, 251),  # socketpair setpriority ioprio_set
         ),
     ),
     "aarch64": _Calls(
@@ -58,6 +63,8 @@ _KNOWN = {
             *(130, 138, 240, 424),
             *(97, 268, 40, 280, 282, 241),
             *(217, 218, 219, 194, 190, 186),
+            *(52, 53, 452, 54, 55, 88),  # fchmod fchmodat fchmodat2 fchownat fchown utimensat
+            *(5, 6, 7, 14, 15, 16, 199, 140, 30),  # xattrs, socketpair setpriority ioprio_set
         ),
     ),
 }

@@ -13,6 +13,7 @@ from camfleet.audit import heat
 from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.reports.tally import Hashes, Rows, Tally, coarse, hashes, reduced
 from camfleet.contract.results import Status
+from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobstore.totals import Totals
 
 COLUMNS = (
@@ -22,7 +23,9 @@ COLUMNS = (
 )
 _ROW_BITS = 24  # of a ref: the row within its part
 _WORST = 12  # rows kept by each criterion
+_MOST_CELLS = 2**23  # of all classes of a layer and grid; each takes some 150 bytes
 _COUNTER = "not:"  # targets of maps that speak against a class
+_FARTHEST = 1000.0  # sides of an image that a map may lie beyond it
 _TOP = r"^top(:\d+)?$"  # targets that ask for the model's own answers
 
 
@@ -96,7 +99,7 @@ class Collected:
         rows = table.select(["rank", "status", "error_code"]).to_pydict()
         for (rank, status, code), count in Counter(zip(*rows.values(), strict=True)).items():
             if rank == 0:
-                self.totals.statuses[Status(status)] += count
+                self.totals.statuses[_status(status)] += count
                 self.totals.codes.update({code: count} if code else {})
         for place in np.flatnonzero(table["error_code"].is_valid().to_numpy()).tolist():
             code = table["error_code"][place].as_py()
@@ -153,8 +156,9 @@ class Collected:
         for (layer, height, width), index, flag in zip(
             rows, classes.tolist(), against.tolist(), strict=True
         ):
-            if index >= 0 and layer is not None and height and width:
+            if index >= 0 and layer is not None and heat.is_grid(height, width):
                 group = Group(layer, coarse(height), coarse(width), flag)
+                _check_classes(group, index)
                 self.no_evidence.setdefault(group, Counter())[index] += 1
 
     def _weigh_grid(
@@ -176,6 +180,7 @@ class Collected:
                 continue
             tally = self.tallies.setdefault(group, Tally(group.height, group.width))
             at = rows[own]
+            _check_classes(group, int(marks.classes[at].max()))
             tally.add(
                 Rows(
                     classes=marks.classes[at],
@@ -224,15 +229,32 @@ class _Marks(NamedTuple):
             classes=classes,
             probabilities=heat.numbers(table["probability"]),
             borders=heat.numbers(pc.struct_field(table["focus"], "border_share")),
-            places=np.nan_to_num(heat.covers(table["geometry"])),
+            places=np.nan_to_num(heat.covers(table["geometry"])).clip(-_FARTHEST, _FARTHEST),
             against=pc.starts_with(table["target"], _COUNTER).to_numpy(zero_copy_only=False),
             answers=asked & (np.array(ranks) == 0) & (classes >= 0),
+        )
+
+
+def _check_classes(group: Group, index: int) -> None:
+    """Raise `InvalidRequest` for a class beyond what may be counted in memory."""
+    most = _MOST_CELLS // (group.height * group.width)
+    if index >= most:
+        raise InvalidRequest(
+            f"the results have a class {index}, beyond the {most} that a report counts on a grid "
+            f"of {group.height} x {group.width} cells"
         )
 
 
 def place_of(ref: int) -> tuple[int, int]:
     """Return the number of the chunk and the row in its part that a ref stands for."""
     return ref >> _ROW_BITS, ref & ((1 << _ROW_BITS) - 1)
+
+
+def _status(text: str) -> Status:
+    try:
+        return Status(text)
+    except ValueError as error:
+        raise ObjectDamaged(f"the results have a status {text!r}") from error
 
 
 def _alike(table: pa.Table, marks: _Marks, rows: Ints) -> Iterable[tuple[str, bool, Ints]]:

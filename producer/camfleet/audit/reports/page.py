@@ -30,7 +30,7 @@ def render(report: Report, photos: Photographs) -> str:
     return pictures.render(
         "report.html",
         report=report,
-        created=f"{datetime.fromtimestamp(report.created_at, UTC):%Y-%m-%d %H:%M} UTC",
+        created=_moment(report.created_at),
         verdict=_verdict(report),
         numbers=_numbers(report),
         worst_class=_worst_class(report),
@@ -41,6 +41,13 @@ def render(report: Report, photos: Photographs) -> str:
         listed=max(_LEAST_SHOWN, _LISTED // max(groups, 1)),
         samples=8 if most <= _FEW else _SAMPLES,
     )
+
+
+def _moment(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    except (OverflowError, OSError, ValueError):
+        return "at no time that there is"
 
 
 class _Verdict(NamedTuple):

@@ -55,6 +55,10 @@ def answer(request: bytes) -> None:
     """Do what `try_out` asks for, within the process."""
     asked = msgspec.json.decode(request, type=_Request)
     folder, settings = Path(asked.folder), Settings(cpu_threads=asked.threads)
+    try:
+        openvino_engine.check_shapes(openvino_engine.read(folder))
+    except (RuntimeError, ValueError) as error:
+        raise ModelRefused(str(error)[:300]) from error
     split = disk.load(folder)
     if split is None:
         openvino_engine.run_once(openvino_engine.read(folder))

@@ -1,6 +1,7 @@
 """JSON from a stranger, parsed within bounds."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from camfleet.errors import UnsupportedModelFile
@@ -41,10 +42,23 @@ def check_depth(value: Any, shown: str) -> None:
         if isinstance(found, (dict, list)):
             if depth >= _MOST_DEPTH:
                 raise _refusal(shown, "its configuration is nested too deep")
+            if isinstance(found, dict):
+                _check_texts(found, shown)
             children = found.values() if isinstance(found, dict) else found
             todo.extend((child, depth + 1) for child in children)
+        elif isinstance(found, str):
+            _check_texts((found,), shown)
         elif isinstance(found, int) and abs(found) >= _LARGEST:
             raise _refusal(shown, "its configuration has a number beyond 64 bits")
+
+
+def _check_texts(texts: Iterable[Any], shown: str) -> None:
+    """Raise `UnsupportedModelFile` for text that nothing can write: half a surrogate pair."""
+    for text in texts:
+        try:
+            str(text).encode()
+        except UnicodeEncodeError as error:
+            raise _refusal(shown, f"its configuration has the text {text!r}") from error
 
 
 def _refusal(shown: str, why: str) -> UnsupportedModelFile:
