@@ -94,7 +94,7 @@ class _Listener:
             self._closed = True
             thread = self._thread
         self._ring()
-        if thread is not None:
+        if thread is not None and thread.ident is not None:  # Ctrl-C may come before it starts
             thread.join(2)
         self._fail_all(BrokerUnavailable("this client was closed while it waited for an answer"))
 
