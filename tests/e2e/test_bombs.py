@@ -58,7 +58,7 @@ def test_bombs_in_a_job_keep_nobody_waiting_and_end_with_the_job(
 
 
 def test_a_bomb_ends_as_a_failed_row_beside_others_that_dont(run, client, model, photos, folder):
-    mixed = folder / "mixed"
+    mixed = folder / "mixed-with-bombs"
     mixed.mkdir()
     (mixed / "bomb.jpg").write_bytes(bombs.scans(bombs.progressive(256, 20), 1000))
     (mixed / "odd.avif").write_bytes(bombs.avif(300))

@@ -422,14 +422,14 @@ def test_the_bar_stays_in_its_line_and_what_others_wrote_steers_no_terminal(
 def test_an_original_of_the_bucket_and_rows_of_two_models_are_told_apart(
     client, model, folder, photos, tmp_path
 ):
-    client.models.add(write_card(folder / "other-card", "other"), timeout=60)
+    client.models.add(write_card(folder / "other-card", "second"), timeout=60)
     uri = client.upload(photos[0])
-    made = client.submit(uri, models=["patches", "other"])
+    made = client.submit(uri, models=["patches", "second"])
     made.wait(timeout=60)
     client.pictures.get(made.id, tmp_path, kinds=["overlay", "original"])
     found = sorted(names(tmp_path))
     assert len(found) == 3
     assert sum("-patches-1-" in name for name in found) == 1
-    assert sum("-other-1-" in name for name in found) == 1
-    only = client.pictures.get(made.id, tmp_path / "one", model="other")
+    assert sum("-second-1-" in name for name in found) == 1
+    only = client.pictures.get(made.id, tmp_path / "one", model="second")
     assert only.pictures == 1
