@@ -8,8 +8,9 @@ import pytest
 
 from camfleet.audit import heat
 from camfleet.audit.reports import places
-from camfleet.audit.reports.collect import Collected, Group, place_of
+from camfleet.audit.reports.collect import Collected, Group
 from camfleet.audit.reports.tally import Tally, quantile, reduced
+from camfleet.audit.rows import place_of
 from camfleet.contract.results import Status
 from helpers.rows import CENTRED, blob, row, table
 

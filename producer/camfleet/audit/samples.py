@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from camfleet.audit.document import Sample
-from camfleet.audit.reports.collect import place_of
+from camfleet.audit.rows import AGAINST, first_ref, place_of
 from camfleet.contract.records import JobRecord
 from camfleet.errors import ObjectMissing
 from camfleet.jobstore import keys, objects, parquet
@@ -52,7 +52,7 @@ class Samples:
             rows = file.read(_COLUMNS).take(sorted(wanted[chunk])).to_pylist()
         places = sorted(wanted[chunk])
         return {
-            (chunk << 24) + place: _sample(chunk, place, row)
+            first_ref(chunk) + place: _sample(chunk, place, row)
             for place, row in zip(places, rows, strict=True)
         }
 
@@ -70,7 +70,7 @@ def _sample(chunk: int, place: int, row: dict[str, Any]) -> Sample:
         image_etag=row["image_etag"],
         class_index=row["class_index"],
         class_name=row["class_name"],
-        against=row["target"].startswith("not:"),
+        against=row["target"].startswith(AGAINST),
         label=row["label"],
         probability=_short(row["probability"]),
         border_share=_short(focus["border_share"]) if focus else None,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from camfleet.cli import output
+from camfleet.cli import options, output
 from camfleet.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -29,11 +29,7 @@ _SHARE = click.FloatRange(0, 1)
 )
 @click.option("--limit-flips", type=_SHARE, help="Share of first answers that may differ.")
 @click.option("--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.")
-@click.option(
-    "--photographs/--no-photographs",
-    default=True,
-    help="Have workers make small pictures of the images that the page shows.  [default: yes]",
-)
+@options.PHOTOGRAPHS
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 @click.pass_context
 def compare(

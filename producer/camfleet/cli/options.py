@@ -114,6 +114,11 @@ def add_options(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
 
 
 explain_options = add_options(_EXPLAIN)
+PHOTOGRAPHS = click.option(
+    "--photographs/--no-photographs",
+    default=True,
+    help="Have workers make small pictures of the images that the page shows.  [default: yes]",
+)
 
 
 def client_keywords(options: Mapping[str, Any]) -> dict[str, Any]:

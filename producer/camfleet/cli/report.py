@@ -2,7 +2,7 @@
 
 import click
 
-from camfleet.cli import output
+from camfleet.cli import options, output
 from camfleet.errors import ObjectMissing
 
 
@@ -14,11 +14,7 @@ from camfleet.errors import ObjectMissing
     metavar="DIR|S3URI",
     help="Where to write: a folder, or s3://bucket/prefix.  [default: camfleet-report-JOB]",
 )
-@click.option(
-    "--photographs/--no-photographs",
-    default=True,
-    help="Have workers make small pictures of the images that the page shows.  [default: yes]",
-)
+@options.PHOTOGRAPHS
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),

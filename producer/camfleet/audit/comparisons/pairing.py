@@ -1,6 +1,5 @@
 """Rows of the same image and class, taken together; and what becomes of the others."""
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,10 +9,8 @@ import pyarrow as pa
 
 from camfleet.audit.comparisons.sides import KEY
 from camfleet.audit.heat import Ints
+from camfleet.audit.rows import AGAINST, TOP
 from camfleet.contract.results import Status
-
-_COUNTER = "not:"
-_TOP = re.compile(r"top(:\d+)?")
 
 
 class Pairs(NamedTuple):
@@ -113,7 +110,7 @@ class _Side:
         seen: Counter[tuple[object, str]] = Counter()
         own = (self._columns[name] for name in (KEY, "class", "target"))
         for row, (key, name, target) in enumerate(zip(*own, strict=True)):
-            if key in unusable or name is None or str(target).startswith(_COUNTER):
+            if key in unusable or name is None or str(target).startswith(AGAINST):
                 continue
             found[key, str(name), seen[key, str(name)]] = row
             seen[key, str(name)] += 1
@@ -121,7 +118,7 @@ class _Side:
 
     def against(self, unusable: set[str]) -> int:
         pairs = zip(self._columns[KEY], self._columns["target"], strict=True)
-        return sum(str(target).startswith(_COUNTER) for key, target in pairs if key not in unusable)
+        return sum(str(target).startswith(AGAINST) for key, target in pairs if key not in unusable)
 
     def answers(self) -> dict[object, _Answer]:
         """Return the first answer to each image that was asked for."""
@@ -130,7 +127,7 @@ class _Side:
         return {
             key: _Answer(str(answer), (name, str(index)), label)
             for key, answer, target, rank, label, name, index in zip(*own, strict=True)
-            if rank == 0 and answer is not None and _TOP.fullmatch(str(target))
+            if rank == 0 and answer is not None and TOP.fullmatch(str(target))
         }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from camfleet.audit.rows import first_ref
 from camfleet.contract.records import ChunkRef, JobRecord, ModelRef
 from camfleet.errors import CamfleetError, ObjectMissing
 from camfleet.jobstore import keys, objects, parquet
@@ -24,7 +25,6 @@ KEY = "key"  # the column that says which image and inputs a row is of
 REF = "ref"  # the column that says where it stands in its job's results
 _PIECES = 64  # files on disk, each of which is joined in memory
 _IN_MEMORY = 50_000  # rows of a side
-_ROW_BITS = 24
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Side:
         if inputs is not None:
             item = np.cumsum(np.array(table["rank"].to_pylist()) == 0) - 1
             names = [f"{name}\n{inputs[at]}" for name, at in zip(names, item, strict=True)]
-        refs = (self.record.number(ref) << _ROW_BITS) + np.arange(table.num_rows)
+        refs = first_ref(self.record.number(ref)) + np.arange(table.num_rows)
         return table.append_column(KEY, pa.array(names, pa.string())).append_column(
             REF, pa.array(refs, pa.int64())
         )

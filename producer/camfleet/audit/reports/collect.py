@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from camfleet.audit import heat
 from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.reports.tally import Hashes, Rows, Tally, coarse, hashes, reduced
+from camfleet.audit.rows import AGAINST, TOP, first_ref
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobstore.totals import Totals
@@ -21,12 +22,9 @@ COLUMNS = (
     *("class_index", "class_name", "probability", "geometry", "focus", "label"),
     *heat.COLUMNS,
 )
-_ROW_BITS = 24  # of a ref: the row within its part
 _WORST = 12  # rows kept by each criterion
 _MOST_CELLS = 2**23  # of all classes of a layer and grid; each takes some 150 bytes
-_COUNTER = "not:"  # targets of maps that speak against a class
 _FARTHEST = 1000.0  # sides of an image that a map may lie beyond it
-_TOP = r"^top(:\d+)?$"  # targets that ask for the model's own answers
 
 
 class Group(NamedTuple):
@@ -221,16 +219,18 @@ class _Marks(NamedTuple):
         items, images = (table[name].to_pylist() for name in ("item_id", "image_uri"))
         rows = zip(items, images, ranks, strict=True)
         names = [f"{item}\n{image}\n{rank}" for item, image, rank in rows]
-        asked = pc.match_substring_regex(table["target"], _TOP).to_numpy(zero_copy_only=False)
+        asked = pc.match_substring_regex(table["target"], f"^({TOP.pattern})$").to_numpy(
+            zero_copy_only=False
+        )
         classes = pc.fill_null(table["class_index"], -1).to_numpy().astype(np.int64)
         return cls(
-            refs=(chunk << _ROW_BITS) + np.arange(table.num_rows),
+            refs=first_ref(chunk) + np.arange(table.num_rows),
             hashes=hashes(names),
             classes=classes,
             probabilities=heat.numbers(table["probability"]),
             borders=heat.numbers(pc.struct_field(table["focus"], "border_share")),
             places=np.nan_to_num(heat.covers(table["geometry"])).clip(-_FARTHEST, _FARTHEST),
-            against=pc.starts_with(table["target"], _COUNTER).to_numpy(zero_copy_only=False),
+            against=pc.starts_with(table["target"], AGAINST).to_numpy(zero_copy_only=False),
             answers=asked & (np.array(ranks) == 0) & (classes >= 0),
         )
 
@@ -243,11 +243,6 @@ def _check_classes(group: Group, index: int) -> None:
             f"the results have a class {index}, beyond the {most} that a report counts on a grid "
             f"of {group.height} x {group.width} cells"
         )
-
-
-def place_of(ref: int) -> tuple[int, int]:
-    """Return the number of the chunk and the row in its part that a ref stands for."""
-    return ref >> _ROW_BITS, ref & ((1 << _ROW_BITS) - 1)
 
 
 def _status(text: str) -> Status:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from camfleet.audit.document import Report, Sample
+from camfleet.audit.rows import AGAINST
 
 _CLASSES = pa.schema(
     [
@@ -75,7 +76,7 @@ def _items(samples: Iterable[Sample]) -> Iterable[dict[str, Any]]:
     for sample in samples:
         if (sample.chunk, sample.row) not in seen:
             seen.add((sample.chunk, sample.row))
-            sign = "not:" if sample.against else ""
+            sign = AGAINST if sample.against else ""
             target = None if sample.class_index is None else f"{sign}{sample.class_index}"
             yield {"id": sample.item_id, "image_uri": sample.image_uri, "target": target}
 
