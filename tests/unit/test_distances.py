@@ -8,13 +8,13 @@ import pytest
 from camfleet.audit import heat
 from camfleet.audit.comparisons import movement
 from camfleet.audit.comparisons.common_ground import resample
-from camfleet.audit.comparisons.distances import (
+from camfleet.audit.distances import (
     centre_distance,
     jensen_shannon,
-    overlap,
     similarity,
     transport_distance,
 )
+from camfleet.audit.heat import overlap
 
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 MEASURES = (jensen_shannon, similarity, centre_distance, transport_distance)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 _LONGEST = 2**14  # cells along an axis
+_CORNERS = 8  # of which corners are the first and the last
 
 Doubles: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -75,6 +76,25 @@ def bits(shares: Doubles) -> Doubles:
     """Return the entropy of (N, h, w) shares in bits, (N,)."""
     logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
     return np.asarray(-(shares * logs).sum(axis=(1, 2)))
+
+
+def corners(shares: Doubles) -> Doubles:
+    """Return how much of (N, h, w) shares lies in the corners, an eighth of each side, (N,)."""
+    down, across = (
+        overlap(cells, 0, cells, _CORNERS)[[0, -1]].sum(axis=0) for cells in shares.shape[1:]
+    )
+    return np.asarray(np.einsum("nij,i,j->n", shares, down, across))
+
+
+def overlap(cells: int, low: float, high: float, bins: int) -> Doubles:
+    """Return how much of each cell lies in each bin, (bins, cells), both from 0 to 1.
+
+    The bins divide the stretch from `low` to `high` evenly, in cells of an axis of `cells`.
+    """
+    edges = np.linspace(low, high, bins + 1)
+    starts = np.arange(cells)
+    shared = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
+    return np.asarray(np.clip(shared, 0, None))
 
 
 def peaks(heat: Doubles) -> Ints:

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from camfleet.audit.comparisons.distances import overlap
-from camfleet.audit.heat import Doubles, Ints
+from camfleet.audit.heat import Doubles, Ints, overlap
 
 _DIGITS = 6  # of a cell, to which places are alike
 _AXES = ((1, 3), (0, 2))  # of rectangles: top and bottom, left and right

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from camfleet.audit import heat
-from camfleet.audit.comparisons import distances
+from camfleet.audit import distances, heat
 from camfleet.audit.comparisons.common_ground import Common, resample
 from camfleet.audit.comparisons.pairing import Counts, Pairs, count_alone, pair
 from camfleet.audit.comparisons.sides import KEY, REF

@@ -8,17 +8,6 @@ import numpy as np
 from camfleet.audit.heat import Doubles, bits
 
 
-def overlap(cells: int, low: float, high: float, bins: int) -> Doubles:
-    """Return how much of each cell lies in each bin, (bins, cells), both from 0 to 1.
-
-    The bins divide the stretch from `low` to `high` evenly, in cells of an axis of `cells`.
-    """
-    edges = np.linspace(low, high, bins + 1)
-    starts = np.arange(cells)
-    shared = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
-    return np.asarray(np.clip(shared, 0, None))
-
-
 def jensen_shannon(p: Doubles, q: Doubles) -> Doubles:
     """Return the Jensen-Shannon divergence in bits, (N,): 0 for equal ones, 1 where none is shared.
 
