@@ -272,7 +272,7 @@ def test_many_senders_send_each_callback_once(start, job, receiver, ledger):
 def test_the_callback_of_a_sender_that_died_is_sent_by_another(start, job, receiver, ledger, own):
     job_id = job(receiver.url())
     with closing(Callbacks(own, lease_seconds=0.3)) as dying:
-        assert dying.take().job_id == job_id
+        assert dying.take().name == job_id
         assert dying.take() is None, "it's held"
     start()
     said(ledger, job_id, "sent ")
@@ -284,7 +284,7 @@ def test_who_holds_a_callback_no_more_can_do_nothing_with_it(job, receiver, ledg
     with closing(Callbacks(own, lease_seconds=0.1)) as slow, closing(Callbacks(own)) as other:
         late = slow.take()
         held = wait_until(other.take, 5)
-        assert held.job_id == late.job_id == job_id
+        assert held.name == late.name == job_id
         assert slow.renew(late) is None
         slow.finish(late, "sent")
         slow.postpone(late, 0, "waiting")

@@ -76,7 +76,7 @@ def day(own, redis):
         leases.take(record("retried").chunk(1, 1))
         ledger.note_work("retried", 1, 1)
         ledger.cancel("cancelled")
-        callbacks.count_failure(callbacks.ending(callbacks.take().job_id))
+        callbacks.count_failure(callbacks.ending(callbacks.take().name))
         leases.overdue()
         assert leases.is_sweeper()
         requests.hold(HeldRequest(id="r", task="t", request={}, queue="q", attempt=1))

@@ -5,7 +5,6 @@ Messages, signatures and pauses are those of Standard Webhooks (https://www.stan
 
 import logging
 import random
-import threading
 import time
 from datetime import UTC, datetime
 
@@ -13,19 +12,19 @@ import msgspec
 from msgspec.structs import asdict
 from standardwebhooks import Webhook
 
-from camfleet.broker.callbacks_due import LEASE_SECONDS, Callbacks, Ending, HeldCallback
+from camfleet.broker.callbacks_due import Callbacks, Ending
+from camfleet.broker.due import LEASE_SECONDS, Held
 from camfleet.broker.ledger import Ledger
 from camfleet.errors import CallerError, InvalidRequest, UnknownJob
 from camfleet.jobstore.records import read_record
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet_worker.process.due import POLL_SECONDS, DueThread
 from camfleet_worker.web.client import Posted, WebClient
 
 logger = logging.getLogger(__name__)
 
 ATTEMPT_SECONDS = 15.0
-_POLL_SECONDS = 1.0
-_LONGEST_WAIT = 30.0
 _CLOSING_SECONDS = 2.0
 _GONE = 410
 # Pauses before the second and later attempts, in units of CAMFLEET_WEBHOOK_RETRY_SECONDS: with the
@@ -50,7 +49,7 @@ class Sender:
         storage: Storage,
         ledger: Ledger,
         web: WebClient,
-        poll_seconds: float = _POLL_SECONDS,
+        poll_seconds: float = POLL_SECONDS,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._storage = storage
@@ -59,36 +58,21 @@ class Sender:
         self._callbacks = Callbacks(settings, lease_seconds=lease_seconds)
         self._webhook = Webhook(settings.webhook_secret) if settings.webhook_secret else None
         self._unit = settings.webhook_retry_seconds
-        self._poll = poll_seconds
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="camfleet-callbacks", daemon=True)
-        self._thread.start()
+        self._thread = DueThread("callbacks", self._callbacks.take, self._handle, poll_seconds)
 
     def close(self) -> None:
         """End the thread; a callback without an answer by then is left to its lease."""
-        self._closed.set()
-        self._thread.join(_CLOSING_SECONDS)
+        self._thread.close(_CLOSING_SECONDS)
         self._callbacks.close()
 
-    def _run(self) -> None:
-        pause = self._poll
-        while not self._closed.wait(pause):
-            try:
-                while not self._closed.is_set() and (held := self._callbacks.take()):
-                    self._handle(held)
-                pause = self._poll
-            except Exception as error:  # noqa: BLE001  # this thread must outlive whatever happens
-                pause = min(2 * max(pause, self._poll), _LONGEST_WAIT)
-                logger.warning("callbacks wait %.0f s: %s", pause, error)
-
-    def _handle(self, held: HeldCallback) -> None:
-        ending = self._callbacks.ending(held.job_id)
+    def _handle(self, held: Held) -> None:
+        ending = self._callbacks.ending(held.name)
         try:
-            url = read_record(self._storage, held.job_id).callback
+            url = read_record(self._storage, held.name).callback
         except (UnknownJob, InvalidRequest) as error:
             return self._give_up(held, str(error))
         if ending is None or url is None:
-            logger.info("job %s: nothing to tell, it runs again or is forgotten", held.job_id)
+            logger.info("job %s: nothing to tell, it runs again or is forgotten", held.name)
             return self._callbacks.finish(held)
         if self._webhook is None:
             return self._give_up(held, _NO_SECRET)
@@ -112,7 +96,7 @@ class Sender:
         )
 
     def _send(
-        self, held: HeldCallback, ending: Ending, url: str, message: bytes, headers: dict[str, str]
+        self, held: Held, ending: Ending, url: str, message: bytes, headers: dict[str, str]
     ) -> None:
         try:
             answer = self._web.post(url, message, headers, ATTEMPT_SECONDS)
@@ -121,14 +105,14 @@ class Sender:
         except Exception as error:  # noqa: BLE001  # an attempt that failed, whatever it is
             return self._try_later(held, ending, str(error), None)
         if 200 <= answer.status < 300:
-            logger.info("job %s: callback %s sent", held.job_id, ending.id)
+            logger.info("job %s: callback %s sent", held.name, ending.id)
             return self._callbacks.finish(held, f"sent {time.time():.0f}")
         if answer.status == _GONE:
             return self._give_up(held, "the receiver answers 410: it wants none any more")
         return self._try_later(held, ending, _reason(answer), answer.retry_after)
 
     def _try_later(
-        self, held: HeldCallback, ending: Ending, reason: str, retry_after: float | None
+        self, held: Held, ending: Ending, reason: str, retry_after: float | None
     ) -> None:
         attempts = self._callbacks.count_failure(ending)
         if not attempts:  # Redis has forgotten the job meanwhile
@@ -138,15 +122,15 @@ class Sender:
         seconds = pause(attempts, self._unit, retry_after)
         logger.warning(
             "job %s: callback waits %.0f s after attempt %d: %s",
-            held.job_id,
+            held.name,
             seconds,
             attempts,
             reason,
         )
         return self._callbacks.postpone(held, seconds, f"waiting: attempt {attempts}, {reason}")
 
-    def _give_up(self, held: HeldCallback, reason: str) -> None:
-        logger.error("job %s: callback given up: %s", held.job_id, reason)
+    def _give_up(self, held: Held, reason: str) -> None:
+        logger.error("job %s: callback given up: %s", held.name, reason)
         self._callbacks.finish(held, f"given up: {reason}")
 
 
