@@ -183,3 +183,43 @@ def test_a_quantile_lies_within_half_a_bin():
     for share in (0.05, 0.5, 0.95):
         assert quantile(histogram, share) == pytest.approx(np.quantile(values, share), abs=1 / 64)
     assert quantile(np.zeros(64, np.int64), 0.5) is None
+
+
+def test_equal_values_have_quartiles_of_that_value():
+    made = [row(number, np.eye(4), probability=1.0) for number in range(30)]
+    (tally,) = collected([(0, made)]).tallies.values()
+    bounds = tally.lows[0, 0], tally.highs[0, 0]
+    assert quantile(tally.ranges[0, 0], 0.5, *bounds) == 1.0
+
+
+@pytest.mark.parametrize(("size", "cells"), [(7, 7), (16, 16), (17, 16), (32, 16), (56, 14)])
+def test_fine_grids_are_summed_by_area(size, cells):
+    even = np.full((2, size, size), size**-2.0)
+    found = reduced(even)
+    assert found.shape == (2, cells, cells)
+    assert found == pytest.approx(cells**-2.0)
+    corner = np.zeros((1, size, size))
+    corner[0, 0, -1] = 1
+    assert reduced(corner)[0, 0, -1] == pytest.approx(1)
+
+
+def test_grids_that_are_summed_to_equal_sizes_are_counted_apart():
+    made = [row("a", np.eye(14)), row("b", np.eye(56))]
+    found = collected([(0, made)]).tallies
+    assert {(group.height, tally.height) for group, tally in found.items()} == {(14, 14), (56, 14)}
+
+
+def test_rows_without_a_place_in_the_picture_move_no_mean():
+    made = [row("a", np.eye(3)), row("b", np.eye(3), geometry=None)]
+    (tally,) = collected([(0, made)]).tallies.values()
+    (alone,) = collected([(0, made[:1])]).tallies.values()
+    assert tally.located.tolist() == [1]
+    assert tally.places.tolist() == alone.places.tolist()
+
+
+def test_heat_in_the_corners():
+    shares = np.zeros((3, 8, 8))
+    shares[0, 0, 7] = shares[1, 0, 3] = 1
+    shares[2] = 1 / 64
+    assert heat.corners(shares) == pytest.approx([1, 0, 4 / 64])
+    assert heat.corners(np.full((1, 7, 7), 1 / 49)) == pytest.approx([1 / 16])

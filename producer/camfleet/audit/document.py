@@ -72,6 +72,14 @@ class Quartiles(Wire, frozen=True, kw_only=True):
     high: float
 
 
+class Strategy(Wire, frozen=True, kw_only=True):
+    """A group of a class's maps that look alike, found in a sample of them."""
+
+    share: float  # of the sample
+    mean_map: tuple[float, ...]  # shares of heat, row by row
+    sample: Sample | None  # the most typical row
+
+
 class ClassCard(Wire, frozen=True, kw_only=True):
     """What the rows of one class say together."""
 
@@ -83,11 +91,13 @@ class ClassCard(Wire, frozen=True, kw_only=True):
     probabilities: tuple[int, ...]  # rows in 16 even steps from 0 to 1
     entropy: Quartiles | None  # of the heat: 0 in one cell, 1 in all alike
     border_share: Quartiles | None
+    corner_share: Quartiles | None  # of the heat, in the corners: an eighth of each side
     mean_map: tuple[float, ...]  # shares of heat, row by row; they sum to 1
-    covers: tuple[float, float, float, float]  # mean left, top, right, bottom of the maps
+    covers: tuple[float, float, float, float] | None  # mean left, top, right, bottom of the maps
     concern: float
     lifts: tuple[tuple[int, int, int, float], ...]  # row, column, peaks, lift: the highest
     flagged: tuple[FlaggedCell, ...]
+    strategies: tuple[Strategy, ...]  # none where the maps are few, or alike
     samples: tuple[Sample, ...]
 
 
@@ -113,7 +123,8 @@ class Group(Wire, frozen=True, kw_only=True):
     """Maps of one layer and grid, for a class, or against it where the target was `not:`."""
 
     layer: str
-    grid: tuple[int, int]
+    maps_grid: tuple[int, int]  # rows and columns of the layer's maps
+    grid: tuple[int, int]  # those that are counted: of at most 16 cells a side
     against: bool
     rows: int
     classes: tuple[ClassCard, ...]  # by concern

@@ -11,6 +11,7 @@ from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
 
 SIDE = 144  # pixels
+TYPICAL = 10  # classes of a layer and grid whose strategies have photographs
 _MOST_BYTES = 2**20  # of a picture of that size: ours have some thousand
 _ASKED = 8  # in one request, so that whoever waits for an answer beside them isn't kept waiting
 _AT_ONCE = 2  # requests
@@ -50,6 +51,8 @@ def wanted(report: Report) -> list[Thumbnail]:
                 found += [crop(sample, cell.cell, group.grid) for sample in cell.samples]
                 found += [whole(sample) for sample in cell.samples[:1]]
             found += [whole(sample) for one in group.classes for sample in one.samples]
+            kinds = (kind for one in group.classes[:TYPICAL] for kind in one.strategies)
+            found += [whole(kind.sample) for kind in kinds if kind.sample]
         found += [whole(sample) for worst in model.worst for sample in worst.samples]
     return list(dict.fromkeys(found))
 

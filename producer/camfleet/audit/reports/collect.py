@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from camfleet.audit import heat
 from camfleet.audit.heat import Doubles, Flags, Ints
+from camfleet.audit.reports.strategies import MapSample
 from camfleet.audit.reports.tally import Hashes, Rows, Tally, coarse, hashes, reduced
 from camfleet.audit.rows import AGAINST, TOP, first_ref
 from camfleet.contract.results import Status
@@ -28,7 +29,10 @@ _FARTHEST = 1000.0  # sides of an image that a map may lie beyond it
 
 
 class Group(NamedTuple):
-    """What may be counted together: maps of one layer and grid, for or against their class."""
+    """What may be counted together: maps of one layer and grid, for or against their class.
+
+    The grid is the layer's own, which a tally counts on one of at most `FINEST` cells a side.
+    """
 
     layer: str
     height: int
@@ -79,6 +83,7 @@ class Collected:
     examples: dict[str, tuple[int, Failure]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     tallies: dict[Group, Tally] = field(default_factory=dict)
+    maps: dict[Group, MapSample] = field(default_factory=dict)
     no_evidence: dict[Group, Counter[int]] = field(default_factory=dict)
     worst: dict[str, Worst] = field(default_factory=lambda: {name: Worst() for name in CRITERIA})
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # label, first class
@@ -155,7 +160,7 @@ class Collected:
             rows, classes.tolist(), against.tolist(), strict=True
         ):
             if index >= 0 and layer is not None and heat.is_grid(height, width):
-                group = Group(layer, coarse(height), coarse(width), flag)
+                group = Group(layer, height, width, flag)
                 _check_classes(group, index)
                 self.no_evidence.setdefault(group, Counter())[index] += 1
 
@@ -170,15 +175,18 @@ class Collected:
         self._rank("diffuse", rows, evenness, marks)
         first = rows[marks.answers[rows]]
         self._rank("unsure", first, 1 - marks.probabilities[first], marks)
-        ranges = np.stack([marks.probabilities[rows], evenness, marks.borders[rows]], axis=1)
+        ranges = np.stack(
+            [marks.probabilities[rows], evenness, marks.borders[rows], heat.corners(shares)], axis=1
+        )
         for layer, against, places in _alike(table, marks, rows):
-            group = Group(layer, small.shape[1], small.shape[2], against)
+            group = Group(layer, *found.grid, against)
             own = places[marks.classes[rows[places]] >= 0]
             if not len(own):
                 continue
-            tally = self.tallies.setdefault(group, Tally(group.height, group.width))
             at = rows[own]
             _check_classes(group, int(marks.classes[at].max()))
+            tally, maps = self._counted(group)
+            maps.add(marks.classes[at], small[own], marks.hashes[at], marks.refs[at])
             tally.add(
                 Rows(
                     classes=marks.classes[at],
@@ -190,6 +198,13 @@ class Collected:
                     right=right[at],
                 )
             )
+
+    def _counted(self, group: Group) -> tuple[Tally, MapSample]:
+        if group not in self.tallies:
+            tally = tally_of(group)
+            self.tallies[group] = tally
+            self.maps[group] = MapSample(tally.height * tally.width)
+        return self.tallies[group], self.maps[group]
 
     def _rank(self, criterion: str, rows: Ints, values: Doubles, marks: "_Marks") -> None:
         """Offer rows that speak for their class to a criterion, with their values."""
@@ -209,7 +224,7 @@ class _Marks(NamedTuple):
     classes: Ints
     probabilities: Doubles  # NaN where there's none
     borders: Doubles  # NaN too
-    places: Doubles  # (N, 4), see `tally.Rows`
+    places: Doubles  # (N, 4), see `tally.Rows`; NaN as well
     against: Flags  # the map speaks against its class
     answers: Flags  # the model's first answer to an image that was asked for its top classes
 
@@ -229,15 +244,20 @@ class _Marks(NamedTuple):
             classes=classes,
             probabilities=heat.numbers(table["probability"]),
             borders=heat.numbers(pc.struct_field(table["focus"], "border_share")),
-            places=np.nan_to_num(heat.covers(table["geometry"])).clip(-_FARTHEST, _FARTHEST),
+            places=heat.covers(table["geometry"]).clip(-_FARTHEST, _FARTHEST),
             against=pc.starts_with(table["target"], AGAINST).to_numpy(zero_copy_only=False),
             answers=asked & (np.array(ranks) == 0) & (classes >= 0),
         )
 
 
+def tally_of(group: Group) -> Tally:
+    """Return an empty tally of a group's maps."""
+    return Tally(coarse(group.height), coarse(group.width))
+
+
 def _check_classes(group: Group, index: int) -> None:
     """Raise `InvalidRequest` for a class beyond what may be counted in memory."""
-    most = _MOST_CELLS // (group.height * group.width)
+    most = _MOST_CELLS // (coarse(group.height) * coarse(group.width))
     if index >= most:
         raise InvalidRequest(
             f"the results have a class {index}, beyond the {most} that a report counts on a grid "

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from camfleet.audit.document import ClassCard, FlaggedCell, Group, Quartiles
+from camfleet.audit.document import ClassCard, FlaggedCell, Group, Quartiles, Strategy
 from camfleet.audit.heat import Doubles, Ints
 from camfleet.audit.reports import places
 from camfleet.audit.reports.collect import Collected
 from camfleet.audit.reports.collect import Group as Key
+from camfleet.audit.reports.strategies import Strategy as Found
 from camfleet.audit.reports.tally import BINS, RANGES, UNIT, Tally, quantile
 from camfleet.audit.samples import Samples
 
@@ -36,6 +37,8 @@ class GroupReport:
         there = sorted({*np.flatnonzero(tally.rows).tolist(), *self._cold})
         self._order = sorted(there, key=lambda index: (-concern[index], -tally.rows[index], index))
         self._concerns = concern
+        maps = found.maps.get(key)
+        self._strategies = {index: maps.of(index) for index in self._order[:SHOWN]} if maps else {}
 
     def refs(self) -> Iterator[int]:
         for index in self._order[:SHOWN]:
@@ -45,11 +48,14 @@ class GroupReport:
                 yield from self._tally.drawn(index, self._cell(place))
         for place in self._common:
             yield from self._in_cell(place)
+        for strategies in self._strategies.values():
+            yield from (strategy.ref for strategy in strategies)
 
     def group(self) -> Group:
         return Group(
             layer=self._key.layer,
-            grid=(self._key.height, self._key.width),
+            maps_grid=(self._key.height, self._key.width),
+            grid=(self._tally.height, self._tally.width),
             against=self._key.against,
             rows=int(self._tally.rows.sum()),
             classes=tuple(
@@ -85,7 +91,10 @@ class GroupReport:
     def _card(self, index: int, *, shown: bool) -> ClassCard:
         tally = self._tally
         rows = int(tally.rows[index])
-        probability, entropy, border = (_quartiles(own) for own in tally.ranges[index])
+        probability, entropy, border, corner = (
+            _quartiles(*own)
+            for own in zip(tally.ranges[index], tally.lows[index], tally.highs[index], strict=True)
+        )
         steps = tally.ranges[index, 0].reshape(_STEPS, BINS // _STEPS).sum(axis=1)
         return ClassCard(
             class_index=index,
@@ -96,15 +105,32 @@ class GroupReport:
             probabilities=tuple(steps.tolist()),
             entropy=entropy,
             border_share=border,
+            corner_share=corner,
             mean_map=tuple(rounded(tally.sums[index] / (max(rows, 1) * UNIT))),
-            covers=_four(rounded(tally.places[index] / (max(rows, 1) * UNIT))),
+            covers=self._covers(index),
             concern=self._concerns[index],
             lifts=tuple(self._highest_lifts(index)),
             flagged=tuple(
                 self._flag(index, place, tally.drawn(index, self._cell(place)))
                 for place in self._flagged.get(index, ())
             ),
+            strategies=tuple(map(self._strategy, self._strategies.get(index, ()))),
             samples=self._samples.of(tally.drawn(index)) if shown else (),
+        )
+
+    def _covers(self, index: int) -> tuple[float, float, float, float] | None:
+        located = int(self._tally.located[index])
+        if not located:
+            return None
+        left, top, right, bottom = rounded(self._tally.places[index] / (located * UNIT))
+        return left, top, right, bottom
+
+    def _strategy(self, found: Found) -> Strategy:
+        samples = self._samples.of([found.ref])
+        return Strategy(
+            share=round(found.share, 4),
+            mean_map=tuple(rounded(found.mean)),
+            sample=samples[0] if samples else None,
         )
 
     def _highest_lifts(self, index: int) -> Iterator[tuple[int, int, int, float]]:
@@ -137,8 +163,8 @@ class GroupReport:
         return place.row * self._tally.width + place.column
 
 
-def _quartiles(histogram: Ints) -> Quartiles | None:
-    low, median, high = (quantile(histogram, share) for share in (0.25, 0.5, 0.75))
+def _quartiles(histogram: Ints, least: float, most: float) -> Quartiles | None:
+    low, median, high = (quantile(histogram, share, least, most) for share in (0.25, 0.5, 0.75))
     if low is None or median is None or high is None:
         return None
     return Quartiles(low=round(low, 4), median=round(median, 4), high=round(high, 4))
@@ -148,8 +174,3 @@ def rounded(values: Doubles) -> list[float]:
     """Return values as a report holds them."""
     found: list[float] = np.round(values, _ROUND).tolist()
     return found
-
-
-def _four(values: list[float]) -> tuple[float, float, float, float]:
-    left, top, right, bottom = values
-    return left, top, right, bottom

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from camfleet.audit import pictures, png
+from camfleet.audit import photographs, pictures, png
 from camfleet.audit.document import ClassCard, Group, Report
 from camfleet.audit.photographs import Photographs
 from camfleet.audit.pictures import Pictures, percent
@@ -40,6 +40,7 @@ def render(report: Report, photos: Photographs) -> str:
         shown=max(_LEAST_SHOWN, _SHOWN // max(groups, 1)),
         listed=max(_LEAST_SHOWN, _LISTED // max(groups, 1)),
         samples=8 if most <= _FEW else _SAMPLES,
+        typical=photographs.TYPICAL,
     )
 
 
@@ -144,11 +145,11 @@ def _worst_class(report: Report) -> dict[str, Any] | None:
     return {"card": card, "frame": _frame(card, group), "why": why, "sample": sample}
 
 
-def _frame(card: ClassCard, group: Group) -> Markup:
+def _frame(card: ClassCard, group: Group, mean_map: tuple[float, ...] | None = None) -> Markup:
     """Return the mean map where it lies in the photograph; what the model never saw is hatched."""
-    heat = np.array(card.mean_map).reshape(group.grid)
+    heat = np.array(mean_map or card.mean_map).reshape(group.grid)
     peak = float(heat.max()) or 1.0
-    left, top, right, bottom = card.covers
+    left, top, right, bottom = card.covers or (0.0, 0.0, 1.0, 1.0)
     place = percent(left=left, top=top, width=right - left, height=bottom - top)
     name = card.class_name or f"class {card.class_index}"
     return Markup('<div class="frame"><img src="{}" alt="mean map of {}" style="{}"></div>').format(

@@ -15,9 +15,8 @@ from camfleet.audit.document import (
     Report,
     WorstCases,
 )
-from camfleet.audit.reports.collect import COLUMNS, CRITERIA, Collected
+from camfleet.audit.reports.collect import COLUMNS, CRITERIA, Collected, tally_of
 from camfleet.audit.reports.group import GroupReport, rounded
-from camfleet.audit.reports.tally import Tally
 from camfleet.audit.samples import Samples
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
@@ -93,7 +92,7 @@ class _Model:
     def _parts(self) -> list[GroupReport]:
         found = self._found
         keys = sorted({*found.tallies, *found.no_evidence})
-        tallies = ((key, found.tallies.get(key) or Tally(key.height, key.width)) for key in keys)
+        tallies = ((key, found.tallies.get(key) or tally_of(key)) for key in keys)
         return [GroupReport(key, tally, found, self._samples) for key, tally in tallies]
 
     def refs(self) -> Iterator[int]:

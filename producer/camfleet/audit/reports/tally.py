@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from camfleet.audit.heat import Doubles, Flags, Ints
+from camfleet.audit.heat import Doubles, Flags, Ints, overlap
 
 UNIT = 2.0**32
 BINS = 64
@@ -25,10 +25,10 @@ Hashes = NDArray[np.uint64]
 class Rows(NamedTuple):
     """Rows with heat, N of them.
 
-    `classes` are indices, `shares` (N, h, w) sum to 1, `ranges` (N, 3) holds probability (NaN where
-    there's none), entropy and border share, `places` (N, 4) left, top, right and bottom of what the
-    map covers as parts of the image, `hashes` and `refs` say which rows they are, and `right`
-    whether the class is the row's label.
+    `classes` are indices, `shares` (N, h, w) sum to 1, `ranges` (N, 4) holds what `RANGES` names
+    (NaN where there's none), `places` (N, 4) left, top, right and bottom of what the map covers as
+    parts of the image (NaN too), `hashes` and `refs` say which rows they are, and `right` whether
+    the class is the row's label.
     """
 
     classes: Ints
@@ -40,7 +40,7 @@ class Rows(NamedTuple):
     right: Flags
 
 
-RANGES = ("probability", "entropy", "border_share")
+RANGES = ("probability", "entropy", "border_share", "corner_share")
 
 
 def hashes(names: list[str]) -> Hashes:
@@ -51,21 +51,22 @@ def hashes(names: list[str]) -> Hashes:
 
 def coarse(size: int) -> int:
     """Return to how many cells `reduced` sums an axis of `size`."""
-    return -(-size // _step(size))
-
-
-def _step(size: int) -> int:
-    return -(-size // FINEST)
+    step = -(-size // FINEST)
+    return FINEST if size % step else size // step
 
 
 def reduced(shares: Doubles) -> Doubles:
-    """Return (N, h, w) shares summed to at most `FINEST` cells along each axis."""
+    """Return (N, h, w) shares summed to at most `FINEST` cells along each axis, by area."""
     for axis in (1, 2):
         size = shares.shape[axis]
-        step = _step(size)
-        if step > 1:
-            shares = np.add.reduceat(shares, np.arange(0, size, step), axis=axis)
-    return shares
+        cells = coarse(size)
+        if size % cells:
+            shares = np.moveaxis(
+                np.tensordot(overlap(size, 0, size, cells), shares, axes=(1, axis)), 0, axis
+            )
+        elif cells < size:
+            shares = np.add.reduceat(shares, np.arange(0, size, size // cells), axis=axis)
+    return np.asarray(shares)
 
 
 @dataclass
@@ -73,8 +74,9 @@ class Tally:
     """Counts by class, of `classes` classes on a (height, width) grid.
 
     `sums` (classes, cells) are shares of heat in units, `peaks` counts of hottest cells, `right`
-    those of rows whose class is their label, `ranges` (classes, 3, BINS) histograms from 0 to 1,
-    `places` (classes, 4) sums of the rows' places in units, `samples` and `refs`
+    those of rows whose class is their label, `ranges` (classes, 4, BINS) histograms from 0 to 1,
+    `lows` and `highs` (classes, 4) the smallest and largest of their values, `places` (classes, 4)
+    sums of the places in units of the `located` rows that have one, `samples` and `refs`
     (classes, cells, SAMPLES) the rows with the smallest hashes by the cell of their peak.
     """
 
@@ -85,6 +87,9 @@ class Tally:
     peaks: Ints = field(init=False)
     right: Ints = field(init=False)
     ranges: Ints = field(init=False)
+    lows: Doubles = field(init=False)
+    highs: Doubles = field(init=False)
+    located: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     places: Ints = field(init=False)
     samples: Hashes = field(init=False)
     refs: Ints = field(init=False)
@@ -93,6 +98,7 @@ class Tally:
         cells = self.height * self.width
         self.sums, self.peaks, self.right = (np.zeros((0, cells), np.int64) for _ in range(3))
         self.ranges = np.zeros((0, len(RANGES), BINS), np.int64)
+        self.lows, self.highs = (np.zeros((0, len(RANGES))) for _ in range(2))
         self.places = np.zeros((0, 4), np.int64)
         self.samples = np.zeros((0, cells, SAMPLES), np.uint64)
         self.refs = np.zeros((0, cells, SAMPLES), np.int64)
@@ -106,8 +112,14 @@ class Tally:
         self.grow(int(given.classes.max()) + 1)
         flat = given.shares.reshape(len(given.classes), -1)
         peaks = flat.argmax(axis=1)
-        _add(self.sums, given.classes, np.rint(flat * UNIT).astype(np.int64))
-        _add(self.places, given.classes, np.rint(given.places * UNIT).astype(np.int64))
+        located = np.asarray(np.isfinite(given.places).all(axis=1))
+        by_class = _ByClass(given.classes)
+        by_class.add(self.sums, np.rint(flat * UNIT).astype(np.int64))
+        by_class.add(self.located, np.asarray(located, np.int64))
+        places = np.where(located[:, None], given.places, 0)
+        by_class.add(self.places, np.rint(places * UNIT).astype(np.int64))
+        by_class.extend(self.lows, given.ranges, np.fmin)
+        by_class.extend(self.highs, given.ranges, np.fmax)
         self.rows += np.bincount(given.classes, minlength=self.classes)
         np.add.at(self.peaks, (given.classes, peaks), 1)
         np.add.at(self.right, (given.classes[given.right], peaks[given.right]), 1)
@@ -121,8 +133,11 @@ class Tally:
     def merge(self, other: Self) -> None:
         """Add another tally of the same grid."""
         self.grow(other.classes)
-        for name in ("rows", "sums", "peaks", "right", "ranges", "places"):
+        for name in ("rows", "sums", "peaks", "right", "ranges", "located", "places"):
             getattr(self, name)[: other.classes] += getattr(other, name)
+        for name, closer in (("lows", np.fmin), ("highs", np.fmax)):
+            own = getattr(self, name)[: other.classes]
+            closer(own, getattr(other, name), out=own)
         there = np.flatnonzero(other.samples.ravel() != _NONE)
         self._sample(there // SAMPLES, other.samples.ravel()[there], other.refs.ravel()[there])
 
@@ -141,7 +156,7 @@ class Tally:
         for one in fields(self):
             array = getattr(self, one.name)
             if isinstance(array, np.ndarray):
-                fill = _NONE if one.name == "samples" else 0
+                fill = {"samples": _NONE, "lows": np.nan, "highs": np.nan}.get(one.name, 0)
                 added = np.full((more, *array.shape[1:]), fill, array.dtype)
                 setattr(self, one.name, np.concatenate([array, added]))
 
@@ -162,17 +177,31 @@ class Tally:
         kept[keys[first], places[first]] = refs[first]
 
 
-def _add(sums: Ints, classes: Ints, values: Ints) -> None:
-    """Add rows of values to their classes' sums."""
-    order = np.argsort(classes, kind="stable")
-    own, starts = np.unique(classes[order], return_index=True)
-    sums[own] += np.add.reduceat(values[order], starts, axis=0)
+class _ByClass:
+    """Rows sorted by their classes, to reduce values of theirs."""
+
+    def __init__(self, classes: Ints) -> None:
+        self._order = np.argsort(classes, kind="stable")
+        self._own, self._starts = np.unique(classes[self._order], return_index=True)
+
+    def add(self, sums: Ints, values: Ints) -> None:
+        """Add rows of values to their classes' sums."""
+        sums[self._own] += np.add.reduceat(values[self._order], self._starts, axis=0)
+
+    def extend(self, bounds: Doubles, values: Doubles, closer: np.ufunc) -> None:
+        """Let classes' bounds take in rows of values, those that are numbers."""
+        found = closer.reduceat(values[self._order], self._starts, axis=0)
+        bounds[self._own] = closer(bounds[self._own], found)
 
 
-def quantile(histogram: Ints, share: float) -> float | None:
-    """Return a quantile of a histogram from 0 to 1, to within half a bin; None of nothing."""
+def quantile(histogram: Ints, share: float, low: float = 0.0, high: float = 1.0) -> float | None:
+    """Return a quantile of a histogram from 0 to 1, to within half a bin; None of nothing.
+
+    It's between the smallest and the largest of the values, where they are given.
+    """
     total = int(histogram.sum())
     if not total:
         return None
     place = int(np.searchsorted(np.cumsum(histogram), share * total))
-    return (min(place, len(histogram) - 1) + 0.5) / len(histogram)
+    middle = (min(place, len(histogram) - 1) + 0.5) / len(histogram)
+    return float(min(max(middle, low), high))
