@@ -12,7 +12,7 @@ from camfleet.broker.heartbeats import Heartbeats
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import HeldRequest, Requests
-from camfleet.contract.messages import CHUNK_TASK, INTERACTIVE_QUEUE, queues_of
+from camfleet.contract.messages import BULK_TASKS, INTERACTIVE_QUEUE, queues_of
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerDamaged, BrokerUnavailable
 from camfleet.faultpoints import FaultPoints
@@ -36,6 +36,7 @@ from camfleet_worker.pictures.decoders import Decoders
 from camfleet_worker.pipeline.batcher import Batcher
 from camfleet_worker.pipeline.pipeline import Pipeline
 from camfleet_worker.pipeline.renders import Renderer
+from camfleet_worker.pipeline.stored_rows import StoredRows
 from camfleet_worker.pipeline.threads import Pools
 from camfleet_worker.pipeline.thumbnails import Thumbnailer
 from camfleet_worker.process import confined
@@ -51,6 +52,7 @@ from camfleet_worker.sources.fetch import Fetcher
 from camfleet_worker.sources.files import FileReader
 from camfleet_worker.sources.objects import ObjectReader
 from camfleet_worker.sources.web import WebReader
+from camfleet_worker.studies.studies import Studies
 from camfleet_worker.web.client import WebClient
 from camfleet_worker.webhooks import Sender
 
@@ -109,6 +111,7 @@ class Services:
             files=FileReader(settings.file_roots),
             max_bytes=settings.max_image_bytes,
         )
+        self._batcher = Batcher(self.metrics, gpu=bool(gpus()))
         self.pipeline = self._build_pipeline()
         self.renewer = LeaseRenewer(self.leases, settings.lease_seconds)
         records = Records(self.storage, self.ledger)
@@ -143,11 +146,22 @@ class Services:
             pools=self.pools,
             decoders=self.decoders,
         )
+        stored = StoredRows(self.storage)
         self.renderer = Renderer(
             storage=self.storage,
+            stored=stored,
             fetcher=self._fetcher,
             pools=self.pools,
             decoders=self.decoders,
+        )
+        self.studies = Studies(
+            storage=self.storage,
+            stored=stored,
+            pipeline=self.pipeline,
+            batcher=self._batcher,
+            cache=self.cache,
+            insist=self._insist,
+            check=shutdown.check,
         )
         self.requests = RequestHolder(
             Requests(settings), send=broker.send_request, give_up=broker.give_up
@@ -181,7 +195,8 @@ class Services:
     def _progress(self, kind: str) -> int:
         """Return a number that grows while messages of a kind are worked on."""
         tasks = ended()
-        bulk = tasks.pop(CHUNK_TASK, 0) + self.metrics.explained + self.decoders.decoded
+        ended_bulk = sum(tasks.pop(task, 0) for task in BULK_TASKS)
+        bulk = ended_bulk + self.metrics.explained + self.decoders.decoded
         return tasks.total() if kind == INTERACTIVE_QUEUE else bulk
 
     def _waiting(self, kind: str) -> int:
@@ -199,7 +214,7 @@ class Services:
             models=self.store,
             cache=self.cache,
             pools=self.pools,
-            batcher=Batcher(self.metrics, gpu=bool(gpus())),
+            batcher=self._batcher,
             metrics=self.metrics,
             decoders=self.decoders,
         )

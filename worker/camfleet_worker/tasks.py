@@ -26,8 +26,9 @@ from camfleet.contract.messages import (
 )
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status
+from camfleet.contract.studies import StudyReply, StudyRequest
 from camfleet.errors import CallerError, CamfleetError, InternalError, WorkerKilled
-from camfleet_worker.process.shutdown import WorkerStops
+from camfleet_worker.process.shutdown import RunEnds, WorkerStops
 
 if TYPE_CHECKING:
     from camfleet_worker.services import Services
@@ -86,8 +87,8 @@ def _register_question(
             logger.info("request %s was answered before", held.id)
             return
         with services().requests.hold(held):
-            reply = _reply(services(), answer, refuse, message)
             try:
+                reply = _reply(services(), answer, refuse, message)
                 services().answer(held.id, reply)
             except WorkerStops as error:
                 raise Reject("the worker stops", requeue=True) from error
@@ -98,6 +99,8 @@ def _reply(
 ) -> dict[str, Any]:
     try:
         return answer(services, message.get("request"))
+    except RunEnds:
+        raise
     except Exception as error:  # noqa: BLE001  # the caller learns it, whatever it is
         return refuse(_info(error))
 
@@ -131,6 +134,12 @@ def _render(services: "Services", request: Any) -> dict[str, Any]:
     return encode(RenderReply(errors=errors, error=None))
 
 
+def _study(services: "Services", request: Any) -> dict[str, Any]:
+    """Ask a model about some of a job's rows, beside the chunks of jobs."""
+    errors = services.studies.make(decode(request, StudyRequest))
+    return encode(StudyReply(errors=errors, error=None))
+
+
 _QUESTIONS: dict[str, tuple[Answer, Refuse]] = {
     messages.EXPLAIN_TASK: (_explain, lambda error: encode(Reply(results=(), error=error))),
     messages.CHECK_TASK: (_check, lambda error: encode(CheckReply(report=None, error=error))),
@@ -140,6 +149,7 @@ _QUESTIONS: dict[str, tuple[Answer, Refuse]] = {
         lambda error: encode(ThumbnailsReply(errors=(), error=error)),
     ),
     messages.RENDER_TASK: (_render, lambda error: encode(RenderReply(errors=(), error=error))),
+    messages.STUDY_TASK: (_study, lambda error: encode(StudyReply(errors=(), error=error))),
 }
 
 

@@ -28,13 +28,16 @@ CHECK_TASK = "camfleet.check"
 PROBE_TASK = "camfleet.probe"
 THUMBNAILS_TASK = "camfleet.thumbnails"
 RENDER_TASK = "camfleet.render"
-QUESTION_TASKS = (  # that somebody waits for
+STUDY_TASK = "camfleet.study"
+QUESTION_TASKS = (  # that are answered
     EXPLAIN_TASK,
     CHECK_TASK,
     PROBE_TASK,
     THUMBNAILS_TASK,
     RENDER_TASK,
+    STUDY_TASK,
 )
+BULK_TASKS = (CHUNK_TASK, STUDY_TASK)  # which leave the slots for those who wait free
 
 LARGEST_REQUEST = 8 * 2**20  # bytes as JSON: workers drop what is larger
 _LEVELS = 8  # of lists and objects in a message: none of ours has more than half of them
@@ -42,6 +45,11 @@ _LEVELS = 8  # of lists and objects in a message: none of ours has more than hal
 Plain: Any = None | bool | int | float | str  # what a message may hold, of any type
 for _ in range(_LEVELS):
     Plain = None | bool | int | float | str | list[Plain] | dict[str, Plain]
+
+
+def kind_of(task: str) -> str:
+    """Return the kind of a task's messages, named by its queue of form 1."""
+    return BULK_QUEUE if task in BULK_TASKS else INTERACTIVE_QUEUE
 
 
 def queue_of(kind: str, form: int) -> str:

@@ -21,6 +21,7 @@ from camfleet.contract.messages import (
     ThumbnailsReply,
     ThumbnailsRequest,
 )
+from camfleet.contract.studies import StudyReply, StudyRequest
 from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, from_code
 from camfleet.interactive.inbox import Inbox, Kept
 from camfleet.registry.registry import Report
@@ -31,7 +32,7 @@ _NO_WORKER = (
 
 
 class Rpc:
-    """Sends requests into the interactive queue, and waits for the answers."""
+    """Sends requests into the queues of their kind, and waits for the answers."""
 
     def __init__(self, sender: Sender, inbox: Inbox, requests: Requests) -> None:
         self._sender = sender
@@ -51,7 +52,7 @@ class Rpc:
             id=str(uuid4()),
             task=task,
             request={"request": plain},
-            queue=messages.queue_of(messages.INTERACTIVE_QUEUE, form_of(request)),
+            queue=messages.queue_of(messages.kind_of(task), form_of(request)),
             attempt=0,
         )
         self._requests.hold(held)  # so that workers notice if the message gets lost
@@ -94,6 +95,14 @@ class Rpc:
         """Have a worker draw maps; return for each row why there's no picture, or None."""
         task_id = self.send(messages.RENDER_TASK, request)
         reply = decode(self.wait_for(task_id, timeout, "some pictures"), RenderReply)
+        if reply.error:
+            raise from_code(reply.error.code, reply.error.message)
+        return reply.errors
+
+    def study(self, request: StudyRequest, timeout: float) -> tuple[ErrorInfo | None, ...]:
+        """Have a worker study rows; return for each why it couldn't, or None."""
+        task_id = self.send(messages.STUDY_TASK, request)
+        reply = decode(self.wait_for(task_id, timeout, "a study"), StudyReply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
         return reply.errors

@@ -11,6 +11,7 @@ jobs/<job>/retries/00001.json                       which rows were run again
 jobs/<job>/history/00001/<model>-<index>/part-00000.parquet   a part as it was before retry 1
 jobs/<job>/thumbnails/<request digest>.jpg          small pictures that reports show
 jobs/<job>/renders/<request digest>.jpg | .png       pictures drawn later from the raw maps
+jobs/<job>/studies/<kind>/<request digest>.json     what a model says of changed images
 maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy | .thumbnail.jpg
 uploads/<sha256><suffix>                            images that a producer sent along
 """
@@ -23,6 +24,7 @@ import msgspec
 from camfleet.contract.codec import encode
 from camfleet.contract.outputs import Drawing, Outputs
 from camfleet.contract.records import MODEL_ID, ChunkRef, JobRecord
+from camfleet.contract.studies import KIND, StudyRequest
 
 INTERNAL = ("models/", "registry/", "jobs/")  # no worker takes what is here for an image
 
@@ -129,6 +131,14 @@ def render(ref: ChunkRef, digest: str, row: int, drawing: Drawing) -> str:
     words = [ref.model, ref.part, digest, row, encode(drawing)]
     name = hashlib.sha256(msgspec.json.encode(words)).hexdigest()[:32]
     return f"jobs/{ref.job_id}/renders/{name}{DRAWN[drawing.picture][0]}"
+
+
+def study(request: StudyRequest) -> str:
+    """Return the key of a study's answer: the same request, the same."""
+    words = encode(request)
+    kind = words["study"][KIND]
+    name = hashlib.sha256(msgspec.json.encode(words)).hexdigest()[:32]
+    return f"jobs/{request.chunk.job_id}/studies/{kind}/{name}.json"
 
 
 def upload(digest: str, suffix: str) -> str:

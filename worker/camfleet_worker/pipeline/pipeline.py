@@ -160,6 +160,17 @@ class Pipeline:
         )
         return (row for batch in finished for image in batch for row in image.rows)
 
+    def fetch(
+        self, images: Sequence[ImageTask], query: Query, explainer: Explainer, hooks: RunHooks
+    ) -> Callable[[Sequence[ImageTask]], None]:
+        """Fetch images for a study; the function returned decodes some of them, or others.
+
+        Each has its pixels then, or an error.
+        """
+        steps = self._steps(query, explainer, hooks)
+        self._pools.io.for_each(steps.fetch, images)
+        return lambda fetched: self._decode(fetched, steps)
+
     def _load(self, batch: list[ImageTask], steps: Steps) -> list[ImageTask]:
         def fetch(image: ImageTask) -> None:
             steps.fetch(image)
@@ -168,6 +179,10 @@ class Pipeline:
                 steps.decode_apart(image)
 
         self._pools.io.for_each(fetch, batch)
+        self._decode(batch, steps)
+        return batch
+
+    def _decode(self, batch: Sequence[ImageTask], steps: Steps) -> None:
         self._pools.cpu.for_each(partial(self._compute, steps.decode), batch)
         slow = [image for image in batch if image.is_slow]
         self._pools.apart.for_each(steps.decode_apart, slow)

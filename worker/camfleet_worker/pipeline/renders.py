@@ -1,7 +1,5 @@
 """Pictures drawn anew from the maps that a job's results hold, without the model."""
 
-import hashlib
-import threading
 from functools import partial
 
 import numpy as np
@@ -14,12 +12,10 @@ from camfleet.errors import (
     CallerError,
     CamfleetError,
     ImageUnreadable,
-    InvalidRequest,
-    ObjectChanged,
     ObjectDamaged,
     ObjectMissing,
 )
-from camfleet.jobstore import keys, objects, parquet
+from camfleet.jobstore import keys
 from camfleet.jobstore.records import read_record
 from camfleet.registry.cards import CardInput, Preprocessing
 from camfleet.registry.registry import Registry
@@ -29,10 +25,10 @@ from camfleet_worker.pictures import draw, regions
 from camfleet_worker.pictures.decoders import Decoders
 from camfleet_worker.pictures.heat import normalise
 from camfleet_worker.pictures.load import Wanted
+from camfleet_worker.pipeline.stored_rows import StoredRows
 from camfleet_worker.pipeline.threads import Pools
 from camfleet_worker.sources.fetch import Fetcher
 
-_KEPT_BYTES = 2**26  # of a part, for the next request
 _LARGEST_HEATMAP = 4096  # pixels of a side
 
 
@@ -40,25 +36,28 @@ class Renderer:
     """Draws stored maps under the same limits as explanations. Safe to share by threads."""
 
     def __init__(
-        self, *, storage: Storage, fetcher: Fetcher, pools: Pools, decoders: Decoders
+        self,
+        *,
+        storage: Storage,
+        stored: StoredRows,
+        fetcher: Fetcher,
+        pools: Pools,
+        decoders: Decoders,
     ) -> None:
         self._storage = storage
         self._registry = Registry(storage)
         self._fetcher = fetcher
         self._pools = pools
         self._decoders = decoders
-        self._lock = threading.Lock()
-        self._last: tuple[str, parquet.Table] | None = None  # the part that was read last
+        self._stored = stored
 
     def make(self, request: RenderRequest) -> tuple[ErrorInfo | None, ...]:
         """Write the pictures to storage; return for each row why there's none, or None.
 
         Raises `ObjectChanged` where the part is another one by now.
         """
-        table = self._table(request)
-        if any(row >= table.num_rows for row in request.rows):
-            raise InvalidRequest(f"{request.chunk} has no more than {table.num_rows} rows")
-        found = parquet.to_results(table.take(list(request.rows)))
+        record = read_record(self._storage, request.chunk.job_id)
+        found = self._stored.read(record, request.chunk, request.digest, request.rows)
         work = partial(self._make, request)
         return tuple(self._pools.io.map(work, request.rows, found))
 
@@ -70,25 +69,6 @@ class Renderer:
         key = keys.render(request.chunk, request.digest, row, request.drawing)
         self._storage.put(key, data, keys.DRAWN[request.drawing.picture][1])
         return None
-
-    def _table(self, request: RenderRequest) -> parquet.Table:
-        record = read_record(self._storage, request.chunk.job_id)
-        with self._lock:
-            if self._last and self._last[0] == request.digest:
-                return self._last[1]
-        if request.chunk.model >= len(record.models):
-            raise InvalidRequest(f"job {record.job_id} has no {request.chunk}")
-        key = keys.results_part(record, request.chunk)
-        with objects.naming(key):
-            data = objects.read_part(self._storage, key).data
-            if hashlib.sha256(data).hexdigest() != request.digest:
-                raise ObjectChanged(f"{key} was written anew meanwhile: ask again")
-            with parquet.open_results(data) as file:
-                table = file.read()
-        if table.nbytes <= _KEPT_BYTES:
-            with self._lock:
-                self._last = request.digest, table
-        return table
 
     def _draw(self, result: Result, drawing: Drawing) -> bytes:
         if result.map is None or result.geometry is None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from celery.worker import state
 from kombu.utils.scheduling import priority_cycle
 
-from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE, queues_of
+from camfleet.contract.messages import kind_of, queues_of
 
 logger = logging.getLogger(__name__)
 
@@ -129,4 +129,4 @@ def in_work() -> Counter[str]:
             names = [request.name for request in list(state.reserved_requests)]
         except RuntimeError:  # another thread changed the set meanwhile
             continue
-        return Counter(BULK_QUEUE if name == CHUNK_TASK else INTERACTIVE_QUEUE for name in names)
+        return Counter(map(kind_of, names))

@@ -21,6 +21,7 @@ from camfleet.contract.messages import (
     LARGEST_REQUEST,
     QUESTION_TASKS,
     Plain,
+    kind_of,
     queues_of,
 )
 
@@ -28,7 +29,7 @@ LARGEST = 2 * LARGEST_REQUEST  # bytes: a body is a third longer in base64, and 
 _WHY = 200  # characters of an error
 _MARKER = b'"__type__"'  # kombu makes objects of such values
 
-_BULK, _INTERACTIVE = queues_of(BULK_QUEUE), queues_of(INTERACTIVE_QUEUE)
+_QUEUES = (*queues_of(BULK_QUEUE), *queues_of(INTERACTIVE_QUEUE))
 
 Id = Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
 S = TypeVar("S")
@@ -144,9 +145,7 @@ def task_message(message: object, queue: str) -> dict[str, Any]:
     """Return a message from a queue as camfleet's programs write it, or raise `ForgedMessage`."""
     found = _convert(message, _TaskEnvelope)
     head = found.headers
-    wrong = (queue in _BULK and head.task != CHUNK_TASK) or (
-        queue in _INTERACTIVE and head.task not in QUESTION_TASKS
-    )
+    wrong = queue in _QUEUES and queue not in queues_of(kind_of(head.task))
     if wrong or head.task not in _BODIES:
         raise ForgedMessage(f"no task of {queue} is called {head.task[:60]!r}")
     body = msgspec.json.encode(_body(found, _BODIES[head.task]))

@@ -1,0 +1,1 @@
+"""What models say of changed images: studies of rows that are explained already."""
