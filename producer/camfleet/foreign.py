@@ -11,7 +11,34 @@ from urllib.parse import unquote
 HIDDEN = "**"
 
 # Signs without any width that count as letters or marks; formats and controls aren't printable.
-_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0]")
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+# Emoji of several signs, of which the invisible ones change what is seen: by their form those that
+# Unicode lists (emoji-zwj-sequences.txt). A joiner between other signs would hide.
+_COLOUR = "[\U0001f3fb-\U0001f3ff]?"
+_PERSON = f"[👦-👩🧑👶🧒]{_COLOUR}"
+_ACTIVE = (
+    f"[⛹🏃-🏄🏊-🏌👮👯👰👱👳👷💁💂💆💇🕵🙅-🙇🙋🙍🙎🚣🚴-🚶🤦🤵🤷-🤹🤼-🤾🦸🦹🧍-🧏🧔🧖-🧟]{_COLOUR}"
+)
+_TOOL = "[⚕⚖✈🌾🍳🍼🎄🎓🎤🎨🏫🏭💻💼🔧🔬🚀🚒🦯🦰-🦳🦼🦽🩰]"
+_SYMBOL = (
+    "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u25a0-\u27bf"
+    "\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001f3fa\U0001f400-\U0001faff]"
+)
+_EMOJI = (  # `+` stands for a joiner, `*` for a sign that asks for colours
+    f"{_PERSON}+{_TOOL}*(?:+➡*)?",
+    f"{_PERSON}+(?:❤*+(?:💋+)?|[🤝🐰🫯]+){_PERSON}",
+    f"{_PERSON}(?:+{_PERSON}){{1,3}}",
+    f"{_ACTIVE}*+[♀♂]*(?:+➡*)?",
+    f"[🏃🚶🧎]{_COLOUR}+➡*",
+    *("🏳*+(?:🌈|⚧*)", "🏴+☠*", "👁*+🗨*", "⛓*+💥", "🐈+⬛", "🐕+🦺", "🐻+❄*", "🐦+[⬛🔥]"),
+    *("❤*+[🔥🩹]", "🍋+🟩", "🍄+🟫", "😮+💨", "😵+💫", "😶+🌫*", "🙂+[↔↕]*"),
+)
+_JOINED = re.compile(
+    "|".join(form.replace("+", "\u200d").replace("*", "\ufe0f?") for form in _EMOJI)
+    + f"|[0-9#*]\ufe0f\u20e3|{_SYMBOL}[\ufe0e\ufe0f]"
+)
 _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 # Behind a scheme a password may have spaces. No two starts read the same signs: that's linear.
@@ -35,11 +62,15 @@ def visible(text: str) -> str:
     r"""Return text of which every sign shows; the others are escaped as JSON does, `\u001b`.
 
     These are controls, line breaks, signs of no width, those that turn the direction of writing,
-    and halves of surrogate pairs.
+    and halves of surrogate pairs. What makes one emoji of several stays.
     """
     if text.isprintable() and (text.isascii() or not _UNSEEN.search(text)):
         return text
-    return "".join(sign if _shows(sign) else _escaped(sign) for sign in text)
+    found, place = [], 0
+    for emoji in _JOINED.finditer(text):
+        found += [*map(_seen, text[place : emoji.start()]), emoji[0]]
+        place = emoji.end()
+    return "".join((*found, *map(_seen, text[place:])))
 
 
 def visible_lines(text: str) -> str:
@@ -82,9 +113,9 @@ def path_of(uri: str) -> str:
     return rest[rest.find("/") :] if "/" in rest else ""
 
 
-def _shows(sign: str) -> bool:
+def _seen(sign: str) -> str:
     shows = sign.isprintable() or unicodedata.category(sign) == "Zs"  # a space of some width
-    return shows and not _UNSEEN.match(sign)
+    return sign if shows and not _UNSEEN.match(sign) else _escaped(sign)
 
 
 def _escaped(sign: str) -> str:

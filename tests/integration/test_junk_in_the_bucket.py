@@ -20,9 +20,10 @@ from camfleet.errors import (
     UnknownModel,
 )
 from camfleet.jobs import recovery
-from camfleet.jobstore import keys, objects
+from camfleet.jobstore import keys, objects, records
 from camfleet.jobstore.records import latest_retry, read_record
 from camfleet.jobstore.results_parts import Outcomes
+from camfleet.jobstore.totals import Totals
 from camfleet.registry import cards
 from camfleet.registry.registry import Registry
 from camfleet.storage.storage import Storage
@@ -201,6 +202,11 @@ def job(client):
     "changes",
     [
         {"parts": 10**12},
+        {"items": 2**26, "chunk_size": 1, "parts": 2**26},
+        {"items": 2**18, "chunk_size": 4, "parts": 2**16},
+        {"items": 2**62, "chunk_size": 2**62, "parts": 1},
+        {"items": 2, "models": [{"id": "m", "version": "1", "digest": DIGEST}] * 300, "parts": 1},
+        {"duplicates": -1},
         {"items": 10**15, "chunk_size": 1, "parts": 10**15},
         {"items": -4, "parts": -2},
         {"chunk_size": 0},
@@ -246,6 +252,85 @@ def test_a_record_of_gigabytes_is_not_read(client, put, job, monkeypatch):
     monkeypatch.setattr(objects.read_document, "__defaults__", (2**16,))
     with pytest.raises(InvalidRequest, match="has 131072 bytes, more than 65536"):
         read_record(client.storage, job.id)
+
+
+FORGED = {"items": 2**26, "chunk_size": 1, "parts": 2**26}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("results", "JOB"),
+        ("verify", "JOB"),
+        ("report", "JOB", "--output", "report"),
+        ("compare", "JOB", "JOB", "--output", "comparison"),
+        ("get", "JOB", "--output", "pictures"),
+        ("gallery", "JOB", "--output", "gallery"),
+        ("resume", "JOB"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_no_command_goes_through_parts_that_a_record_makes_up(
+    client, put, job, environ, tmp_path, words
+):
+    key = keys.job(job.id)
+    put(key, {**json.loads(client.storage.get(key).data), **FORGED})
+    given = [job.id if word == "JOB" else word for word in words]
+    command = [str(Path(sys.executable).with_name("camfleet")), *given]
+    done = subprocess.run(
+        command,
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode not in (0, 2), done.stdout
+    assert f"{key} says that the job has {2**26} parts" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_large_job_is_believed_by_its_manifest_or_its_results(client, put, job, monkeypatch):
+    monkeypatch.setattr(records, "_FEW", 1)
+    record = read_record(client.storage, job.id)
+    for number in range(2):
+        data = client.storage.get(keys.manifest_part(job.id, number)).data
+        put(keys.manifest_part(job.id, number), data)  # and back again
+    client.storage.delete([keys.manifest_part(job.id, number) for number in range(2)])
+    with pytest.raises(InvalidRequest, match="most of them lie neither in"):
+        read_record(client.storage, job.id)
+    for ref in record.refs():
+        put(keys.results_part(record, ref), b"whatever")
+    assert read_record(client.storage, job.id).parts == 2
+
+
+def test_a_retry_with_the_last_number_there_is_can_only_be_made_up(client, put, job, settings):
+    key = keys.retry(job.id, keys.MOST_RETRIES)
+    retry = {"schema_version": 1, "job_id": job.id, "number": keys.MOST_RETRIES, "codes": []}
+    put(key, {**retry, "created_at": 1.0, "chunks": []})
+    with closing(Ledger(client.settings)) as ledger:
+        for number in range(2):
+            ledger.commit(job.id, number, Totals.of([row(str(n), "ok") for n in range(2)]))
+    with pytest.raises(InvalidRequest, match=f"{key}: delete that"):
+        client.retry(job.id)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"job_id": "another", "left_out": []},
+        {"left_out": [{"kind": ".x", "files": 1, "why": "", "examples": []}] * 2000},
+        {"left_out": [{"kind": "x" * 2**22, "files": 1, "why": "", "examples": []}]},
+        {"left_out": {}},
+    ],
+    ids=["another job's", "many", "long", "no list"],
+)
+def test_what_somebody_else_says_of_a_jobs_sources_is_named(client, put, job, found):
+    key = keys.source(job.id)
+    put(key, {"schema_version": 1, "job_id": job.id, **found})
+    with pytest.raises(InvalidRequest, match=key):
+        job.left_out()
 
 
 def test_junk_among_the_retries_is_no_retry(client, put, job):

@@ -140,7 +140,7 @@ def test_numbers_are_good_ids_and_targets(tmp_path):
         ("m.csv", "image_uri\ns3://a/b\ns3://a/b,c\n", "line 3: .*more cells than columns"),
         ("m.csv", "image_uri,target\ns3://a/b,top:0\n", "line 2: .*top:K"),
         ("m.csv", "image_uri,id\n,1\n", "line 2: `image_uri` is empty"),
-        ("m.csv", "image_uri\n", "no rows"),
+        ("m.csv", "image_uri\n", "m.csv names no image: it's an empty manifest"),
         ("m.csv", "image_uri\na\0b.png\n", "line 2: .*null"),
         ("m.jsonl", '{"image_uri": "s3://a/b"}\n{"image_uri": \n', "line 2: not JSON: Exp"),
         ("m.jsonl", '{"target": "top"}\n', "line 1: missing required field `image_uri`"),

@@ -16,6 +16,8 @@ MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 DIGEST = r"^[0-9a-f]{64}\Z"
 _MOST_CHUNKS = 2**26
 
+MOST_MODELS = 256  # of a job
+_MOST_ITEMS = 2**27  # of a part: more rows than can be read of one
 
 class ChunkRef(Wire, frozen=True, kw_only=True):
     """One part of a job's manifest, for one of its models: the message of `CHUNK_TASK`.
@@ -79,6 +81,9 @@ class JobRecord(Document, frozen=True, kw_only=True):
             and self.parts == -(-self.items // self.chunk_size)
             and self.chunks <= _MOST_CHUNKS
         )
+            and self.duplicates >= 0
+            and len(self.models) <= MOST_MODELS
+            and self.chunk_size <= _MOST_ITEMS
 
     @property
     def kept_columns(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from camfleet.contract.codec import decode, encode
-from camfleet.contract.records import ModelRef
+from camfleet.contract.records import MOST_MODELS, ModelRef
 from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest
 from camfleet.jobs.misfits import KnownModel
@@ -29,6 +29,8 @@ def make_order(
     refs = list(dict.fromkeys(map(registry.find, _names(models))))
     if not refs:
         raise InvalidRequest("a job needs at least one model")
+    if len(refs) > MOST_MODELS:
+        raise InvalidRequest(f"a job has {MOST_MODELS} models at most, not {len(refs)}")
     columns = tuple(dict.fromkeys(keep_columns)) or None
     return {**fields, "models": [encode(ref) for ref in refs], "columns": columns}
 

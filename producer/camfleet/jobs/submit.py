@@ -102,6 +102,11 @@ class Submitter:
             self._must_be_complete(record, claim)
             latest = latest_retry(self._storage, record)
             number = latest.number + 1 if latest else 1
+            if number > keys.MOST_RETRIES:
+                raise InvalidRequest(
+                    f"job {job_id} can't be retried more than {keys.MOST_RETRIES} times; if it "
+                    f"wasn't, somebody else wrote {keys.retry(job_id, number - 1)}: delete that"
+                )
             wanted = RetryRecord(
                 schema_version=1,
                 job_id=job_id,

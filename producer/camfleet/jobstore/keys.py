@@ -26,7 +26,13 @@ from camfleet.contract.outputs import Drawing, Outputs
 from camfleet.contract.records import MODEL_ID, ChunkRef, JobRecord
 from camfleet.contract.studies import KIND, StudyRequest
 
-INTERNAL = ("models/", "registry/", "jobs/")  # no worker takes what is here for an image
+_PACK = re.compile(
+    rf"jobs/(?P<job>{JOB_ID.pattern})/packs/[A-Za-z0-9._-]{{1,80}}/part-\d{{5,9}}-[0-9a-f]{{32}}\.zip"
+)
+_DIGITS = 5  # of a retry's number: see `MOST_RETRIES`
+MOST_RETRIES = 10**_DIGITS - 1
+MOST_CHANGES = 99_999  # of a model id
+INTERNAL = ("models/", "registry/", "registry-changes/", "jobs/")  # what workers take for no image
 
 
 def model_prefix(digest: str) -> str:
@@ -107,7 +113,7 @@ def retry(job_id: str, number: int) -> str:
 def retry_number(key: str, job_id: str) -> int | None:
     """Return the number of the retry whose record lies at a key, None for any other key."""
     name = key.removeprefix(retries(job_id)).removesuffix(".json")
-    number = int(name) if name.isascii() and name.isdigit() and len(name) < 10 else 0
+    number = int(name) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else 0
     return number if number and retry(job_id, number) == key else None
 
 

@@ -1,5 +1,6 @@
 """A job's record in the bucket: without it there is no job."""
 
+import random
 import re
 
 from camfleet.contract.codec import encode_json, sealed
@@ -9,6 +10,10 @@ from camfleet.jobstore import keys, objects
 from camfleet.storage.storage import Storage
 
 _CHUNK = 64  # bytes that a retry's record takes for one, at most
+_FEW = 1000  # chunks that are taken on trust: going through them costs a moment
+_TRIED = 8  # parts of more that are looked for
+_MOST_SOURCE = 2**22  # bytes
+_MOST_LEFT_OUT = 1000  # kinds; no job has as many as a hundred
 
 
 def read_record(storage: Storage, job_id: str) -> JobRecord:
@@ -23,7 +28,29 @@ def read_record(storage: Storage, job_id: str) -> JobRecord:
             f"{storage.uri(keys.job(job_id))} isn't what camfleet wrote: its numbers of items and "
             "parts contradict each other, or it's another job's"
         )
+    if record.chunks > _FEW and not _has_parts(storage, record):
+        raise InvalidRequest(
+            f"{storage.uri(keys.job(job_id))} says that the job has {record.parts} parts, and most "
+            f"of them lie neither in {keys.manifest(job_id)} nor in {keys.results(job_id)}: "
+            "camfleet didn't write it, or somebody has deleted them; submit the images again"
+        )
     return record
+
+
+def _has_parts(storage: Storage, record: JobRecord) -> bool:
+    """Return whether most of a job's parts seem to be there, by some of them.
+
+    Whatever goes through the parts that a record claims takes time for each, also for those that
+    somebody has made up.
+    """
+    chance = random.SystemRandom()
+    parts = [chance.randrange(record.parts) for _ in range(_TRIED)]
+    manifest = [keys.manifest_part(record.job_id, part) for part in parts]
+    if 2 * sum(map(storage.exists, manifest)) >= _TRIED:
+        return True
+    refs = (record.chunk(chance.randrange(record.chunks), 0) for _ in range(_TRIED))
+    results = [keys.results_part(record, ref) for ref in refs]
+    return 2 * sum(map(storage.exists, results)) >= _TRIED
 
 
 def read_retry(storage: Storage, record: JobRecord, number: int) -> RetryRecord:
@@ -40,7 +67,10 @@ def read_retry(storage: Storage, record: JobRecord, number: int) -> RetryRecord:
 
 
 def latest_retry(storage: Storage, record: JobRecord) -> RetryRecord | None:
-    """Return the record of a job's latest retry, or None; what else lies there is ignored."""
+    """Return the record of a job's latest retry, or None; what else lies there is ignored.
+
+    Raises `InvalidRequest` where it isn't one.
+    """
     found = storage.keys(keys.retries(record.job_id))
     numbers = [number for key in found if (number := keys.retry_number(key, record.job_id))]
     return read_retry(storage, record, max(numbers)) if numbers else None
@@ -55,9 +85,15 @@ def write_source(storage: Storage, job_id: str, left_out: tuple[LeftOut, ...]) -
 def read_left_out(storage: Storage, job_id: str) -> tuple[LeftOut, ...]:
     """Return what a job's sources hold besides its images; nothing is known of 0.1.0's jobs."""
     try:
-        return objects.read_document(storage, keys.source(job_id), SourceRecord).left_out
+        found = objects.read_document(storage, keys.source(job_id), SourceRecord, _MOST_SOURCE)
     except ObjectMissing:
         return ()
+    if found.job_id != job_id or len(found.left_out) > _MOST_LEFT_OUT:
+        raise InvalidRequest(
+            f"{storage.uri(keys.source(job_id))} isn't what camfleet wrote, or it's another job's: "
+            "delete it, and the job is as if nothing were known of its sources"
+        )
+    return found.left_out
 
 
 def _unknown(storage: Storage, job_id: str) -> str:

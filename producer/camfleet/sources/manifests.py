@@ -61,7 +61,9 @@ def items(
         else:
             yield item
     if index < 0:
-        raise InvalidRequest(f"{name}: the manifest has no rows")
+        raise InvalidRequest(
+            f"{name} names no image: it's an empty manifest, without a row below its header"
+        )
     if unseen:
         raise InvalidRequest(f"{name}: no line has the column `{min(unseen)}`, which is to be kept")
 
