@@ -26,13 +26,9 @@ from camfleet.contract.outputs import Drawing, Outputs
 from camfleet.contract.records import MODEL_ID, ChunkRef, JobRecord
 from camfleet.contract.studies import KIND, StudyRequest
 
-_PACK = re.compile(
-    rf"jobs/(?P<job>{JOB_ID.pattern})/packs/[A-Za-z0-9._-]{{1,80}}/part-\d{{5,9}}-[0-9a-f]{{32}}\.zip"
-)
 _DIGITS = 5  # of a retry's number: see `MOST_RETRIES`
 MOST_RETRIES = 10**_DIGITS - 1
-MOST_CHANGES = 99_999  # of a model id
-INTERNAL = ("models/", "registry/", "registry-changes/", "jobs/")  # what workers take for no image
+INTERNAL = ("models/", "registry/", "jobs/")  # no worker takes what is here for an image
 
 
 def model_prefix(digest: str) -> str:
