@@ -121,11 +121,11 @@ def test_a_class_that_moved_is_found_among_those_that_didnt():
     rng = np.random.default_rng(0)
     classes = np.repeat(np.arange(30), 40)
     moved = rng.exponential(0.008, 1200)
-    assert movement.moved_classes(moved, classes, 0.01)[0] == []
+    assert movement.moved_classes(moved, movement.by_class(moved, classes), 0.01) == set()
     moved[classes == 7] += 0.05
-    few = np.append(classes, [99] * 5)
-    found = movement.moved_classes(np.append(moved, [0.9] * 5), few, 0.01)
-    assert found == ([7], [99])
+    also_few = np.append(moved, [0.9] * 5)
+    found = movement.by_class(also_few, np.append(classes, [99] * 5))
+    assert movement.moved_classes(also_few, found, 0.01) == {7}
 
 
 def test_mcnemars_test_is_exact():

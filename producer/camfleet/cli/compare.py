@@ -54,7 +54,7 @@ def compare(
     """
     with output.client() as client:
         reporter = client.reporter()
-        from camfleet.audit.comparisons.comparison import Limits
+        from camfleet.audit.comparisons.conclusion import Limits
 
         sides = _sides(reporter, one, other)
         job_id = sides[0].record.job_id

@@ -2,15 +2,18 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from camfleet.audit import distances, heat
+from camfleet.audit.comparisons.ceiling import Ceiling
 from camfleet.audit.comparisons.common_ground import Common, resample
+from camfleet.audit.comparisons.measured import MEASURES, Measured
 from camfleet.audit.comparisons.pairing import Counts, Pairs, count_alone, pair
-from camfleet.audit.comparisons.sides import KEY, REF
+from camfleet.audit.comparisons.sides import KEY, MARK, REF
 from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.reports.collect import Worst
 from camfleet.audit.reports.tally import Hashes, hashes
@@ -20,8 +23,7 @@ COLUMNS = (
     *("probability", "geometry", "label", "group", *heat.COLUMNS),
 )
 _MOST_UNSEEN = 0.5  # of a map's heat: pairs with more aren't compared
-_SAMPLES = 32  # pairs of a class that are also paired wrongly
-MEASURES = ("distance", "similarity", "centre", "transport", "entropy", "probability", "unseen")
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # odd, without a pattern
 
 PAIRS = pa.schema(
     [
@@ -31,31 +33,22 @@ PAIRS = pa.schema(
 )
 
 
-class _Sample(NamedTuple):
-    """A pair's maps, kept to be paired wrongly."""
-
-    mark: int
-    image: str
-    p: Doubles
-    q: Doubles
-
-
 class Comparer:
-    """Compares tables of rows that hold the same images, in whatever order they come."""
+    """Compares tables of rows that hold the same images, in whatever order they come.
 
-    def __init__(self, *, by_name: bool) -> None:
+    What's measured of each pair goes to `measured`; the rest is small, however many there are.
+    """
+
+    def __init__(self, measured: Measured, *, by_name: bool) -> None:
         self.counts = Counts()
         self.outcomes: Counter[str] = Counter()  # of pairs: compared, evidence lost, ...
         self.worst = Worst()  # the pairs that moved most, by the rows of the first side
         self.partners: dict[int, int] = {}  # their rows of the other side
-        self.groups: dict[str, int] = {}
-        self.names: dict[str, int] = {}
+        self.names: dict[str, int] = {}  # of classes
+        self.ceiling = Ceiling()
         self._by_name = by_name
+        self._measured = measured
         self._has_groups = False
-        self._values: list[Doubles] = []  # (N, 7) of compared pairs
-        self._classes: list[Ints] = []
-        self._groups: list[Ints] = []
-        self._samples: dict[int, list[_Sample]] = {}
 
     def alone(self, one: pa.Table | None, other: pa.Table | None) -> None:
         """Count images that one side alone has."""
@@ -68,77 +61,65 @@ class Comparer:
         own, others = one.take(pairs.one), other.take(pairs.other)
         values = np.full((len(pairs.classes), len(MEASURES)), np.nan)
         values[:, 5] = heat.numbers(others["probability"]) - heat.numbers(own["probability"])
+        numbers = self._number(pairs.names)
+        classes = numbers[pairs.classes]
+        self._measured.flip(*(numbers[answers] for answers in pairs.flips))
+        marks = _marks(own, pairs)
+        outcomes = self._measure(own, others, values, classes, marks)
+        compared = outcomes == "compared"
+        self.outcomes.update(outcomes.tolist())
+        for at, name in enumerate(MEASURES):
+            self._measured.add(name, values[compared, at])
+        self._measured.add("class", classes[compared])
+        self._group(own.filter(pa.array(compared)), others.filter(pa.array(compared)))
+        self._rank(own, others, values[:, 0], marks, compared)
+        return _table(own, pairs, outcomes, values)
+
+    def group_numbers(self) -> Ints | None:
+        """Return the number of each pair's group; None where there are no groups.
+
+        An image without a group is one of its own.
+        """
+        if not self._has_groups:
+            return None
+        names, numbers = np.unique(self._measured.read("group"), return_inverse=True)
+        return np.asarray(numbers.ravel(), np.int64) if len(names) > 1 else None
+
+    def _number(self, names: list[str]) -> Ints:
+        """Return the numbers of classes in all of the comparison, (N,)."""
+        found = [self.names.setdefault(name, len(self.names)) for name in names]
+        self.ceiling.name(self.names)
+        return np.array(found, np.int64)
+
+    def _measure(
+        self, own: pa.Table, others: pa.Table, values: Doubles, classes: Ints, marks: Hashes
+    ) -> Any:
+        """Fill in what can be measured of pairs, and return what came of each, (N,)."""
+        covers = [heat.covers(table["geometry"]) for table in (own, others)]
         found = [list(heat.heats(table)) for table in (own, others)]
-        outcomes = _outcomes(len(pairs.classes), *found)
-        classes = _numbers(self.names, pairs.classes)
+        outcomes = _outcomes(len(values), *found)
+        placed = _placed(covers[0]) & _placed(covers[1])
+        outcomes[(outcomes == "compared") & ~placed] = "unplaced"
         images = own[KEY].to_pylist()
-        marks = hashes([f"{key}\n{name}" for key, name in zip(images, pairs.classes, strict=True)])
-        for places, common in _common(own, others, *found):
+        for places, common in _common(placed, covers, *found):
             at = places[common.places]
             values[at, 6] = common.unseen
             seen = common.unseen <= _MOST_UNSEEN
             outcomes[at[~seen]] = "unseen"
             at, p, q = at[seen], common.p[seen], common.q[seen]
             values[at, :5] = _measures(p, q)
-            self._keep(classes[at], marks[at], [images[place] for place in at.tolist()], p, q)
-        compared = outcomes == "compared"
-        self.outcomes.update(outcomes.tolist())
-        self._values.append(values[compared].astype(np.float32))
-        self._classes.append(classes[compared].astype(np.int32))
-        self._group(own, images, compared)
-        self._rank(own, others, values[:, 0], marks, compared)
-        return _table(own, pairs, outcomes, values)
+            names = [images[place] for place in at.tolist()]
+            self.ceiling.offer(classes[at], marks[at], names, p, q)
+        return outcomes
 
-    def values(self) -> dict[str, Doubles]:
-        """Return what was measured of all pairs that could be compared, (N,) each."""
-        found = np.concatenate([np.zeros((0, len(MEASURES)), np.float32), *self._values])
-        return {name: found[:, place].astype(float) for place, name in enumerate(MEASURES)}
-
-    def classes(self) -> Ints:
-        return np.concatenate([np.zeros(0, np.int32), *self._classes]).astype(np.int64)
-
-    def group_numbers(self) -> Ints | None:
-        """Return the number of each pair's group, by their names; None where there are no groups.
-
-        An image without a group is one of its own.
-        """
-        if not self._has_groups or len(self.groups) < 2:
-            return None
-        ranks = np.argsort(np.argsort(np.array(list(self.groups))))
-        return np.asarray(ranks[np.concatenate(self._groups)], np.int64)
-
-    def _group(self, own: pa.Table, images: list[str], compared: Flags) -> None:
-        """Note which group each compared pair belongs to."""
-        names = own["group"].to_pylist()
-        chosen = np.flatnonzero(compared).tolist()
-        self._has_groups |= any(names[place] is not None for place in chosen)
-        found = [
-            f"image {images[place]}" if names[place] is None else f"group {names[place]}"
-            for place in chosen
-        ]
-        self._groups.append(_numbers(self.groups, found).astype(np.int32))
-
-    def ceiling(self) -> Doubles:
-        """Return distances of maps of different images of the same class, both ways."""
-        found = []
-        for samples in self._samples.values():
-            for one, other in zip(samples, samples[1:] + samples[:1], strict=True):
-                if one.image != other.image and one.p.shape == other.q.shape:
-                    found.append(distances.jensen_shannon(one.p[None], other.q[None]))
-                    found.append(distances.jensen_shannon(other.p[None], one.q[None]))
-        return np.concatenate([np.zeros(0), *found])
-
-    def _keep(
-        self, classes: Ints, marks: Hashes, images: list[str], p: Doubles, q: Doubles
-    ) -> None:
-        """Keep the pairs with the smallest hashes of each class."""
-        for place, number in enumerate(classes.tolist()):
-            own = self._samples.setdefault(number, [])
-            mark = int(marks[place])
-            if len(own) < _SAMPLES or mark < own[-1].mark:
-                own.append(_Sample(mark, images[place], p[place].copy(), q[place].copy()))
-                own.sort(key=lambda sample: sample.mark)
-                del own[_SAMPLES:]
+    def _group(self, own: pa.Table, others: pa.Table) -> None:
+        """Note which group each compared pair belongs to: what a side says of it."""
+        groups = pc.coalesce(own["group"], others["group"])
+        known = groups.is_valid().to_numpy()
+        self._has_groups |= bool(known.any())
+        marks = own[MARK].to_numpy().copy()
+        marks[known] = hashes([f"group {name}" for name in groups.drop_null().to_pylist()])
+        self._measured.add("group", marks)
 
     def _rank(
         self, own: pa.Table, others: pa.Table, moved: Doubles, marks: Hashes, compared: Flags
@@ -150,16 +131,28 @@ class Comparer:
         self.partners = {ref: int(also) for ref, also in self.partners.items() if ref in kept}
 
 
+def _marks(own: pa.Table, pairs: Pairs) -> Hashes:
+    """Return a hash of each pair's image and class, (N,): the same in every comparison."""
+    return np.asarray(own[MARK].to_numpy() ^ hashes(pairs.names)[pairs.classes] * _MIX)
+
+
+def _placed(covers: Doubles) -> Flags:
+    """Return which rows say what part of their image their map covers, (N,)."""
+    left, top, right, bottom = covers.T
+    return np.asarray(np.isfinite(covers).all(axis=1) & (left < right) & (top < bottom))
+
+
 def _common(
-    own: pa.Table, others: pa.Table, heats: list[heat.Heats], other_heats: list[heat.Heats]
+    placed: Flags, covers: list[Doubles], heats: list[heat.Heats], other_heats: list[heat.Heats]
 ) -> Iterator[tuple[Ints, Common]]:
     """Yield pairs that both have heat on their common ground, with their places."""
-    covers, other_covers = (heat.covers(table["geometry"]) for table in (own, others))
     for one in heats:
         for other in other_heats:
             places, at, also = np.intersect1d(one.rows, other.rows, return_indices=True)
+            fit = placed[places]
+            places, at, also = places[fit], at[fit], also[fit]
             if len(places):
-                given = one.heat[at], covers[places], other.heat[also], other_covers[places]
+                given = one.heat[at], covers[0][places], other.heat[also], covers[1][places]
                 for common in resample(*given):
                     yield places, common
 
@@ -190,16 +183,12 @@ def _outcomes(count: int, heats: list[heat.Heats], other_heats: list[heat.Heats]
     return words[2 * there[0] + there[1]]
 
 
-def _numbers(known: dict[str, int], names: list[str]) -> Ints:
-    return np.array([known.setdefault(name, len(known)) for name in names], np.int64)
-
-
 def _table(own: pa.Table, pairs: Pairs, outcomes: Any, values: Doubles) -> pa.Table:
     measured = {name: pa.array(values[:, at], from_pandas=True) for at, name in enumerate(MEASURES)}
     return pa.table(
         {
             "image_uri": own["image_uri"],
-            "class_name": pa.array(pairs.classes, pa.string()),
+            "class_name": pa.array(pairs.names, pa.string()).take(pa.array(pairs.classes)),
             "outcome": pa.array(outcomes.tolist(), pa.string()),
             **measured,
         },

@@ -1,6 +1,7 @@
 """`comparison.json`: every number of a comparison, as a schema that other programs may rely on.
 
-Distances are Jensen-Shannon divergences in bits, shares from 0 to 1, moves in sides of the picture.
+Distances are Jensen-Shannon divergences in bits, shares from 0 to 1, moves in sides of what both
+models saw of the picture.
 """
 
 from camfleet.audit.document import Quartiles, Sample
@@ -35,6 +36,14 @@ class PairCounts(Wire, frozen=True, kw_only=True):
     evidence_gained: int
     no_evidence: int
     unseen: int
+    unplaced: int
+
+
+class Canary(Wire, frozen=True, kw_only=True):
+    """The same model in two runs: the largest distance of a pair, and whether that's none."""
+
+    largest: float
+    same: bool
 
 
 class Movement(Wire, frozen=True, kw_only=True):
@@ -91,6 +100,7 @@ class Comparison(Wire, frozen=True, kw_only=True):
     calibrated: bool
     counts: PairCounts
     movement: Movement | None
+    canary: Canary | None  # null: two models, or one run
     measures: dict[str, Quartiles]
     flips: Flips
     classes: tuple[ComparedClass, ...]

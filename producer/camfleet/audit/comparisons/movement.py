@@ -1,11 +1,16 @@
 """Whether a model looks elsewhere than another: how far maps moved, and how sure that is."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from camfleet.audit.heat import Doubles, Ints
+from camfleet.audit.heat import Ints
+
+Reals: TypeAlias = NDArray[np.floating[Any]]
+Classes: TypeAlias = NDArray[np.integer[Any]]
 
 DEFAULT_FLOOR = 0.003  # median distance of maps of slightly changed copies, where none was measured
 DEFAULT_THRESHOLD = 0.010  # their 95 % quantile
@@ -35,13 +40,13 @@ class Floor(NamedTuple):
 UNCALIBRATED = Floor(DEFAULT_FLOOR, DEFAULT_THRESHOLD, measured=False)
 
 
-def floor_of(distances: Doubles) -> Floor:
+def floor_of(distances: Reals) -> Floor:
     """Return the floor that measured distances give."""
     high = float(np.quantile(distances, _CONFIDENCE))
     return Floor(float(np.median(distances)), max(LEAST_THRESHOLD, high), measured=True)
 
 
-def median_interval(values: Doubles) -> Interval:
+def median_interval(values: Reals) -> Interval:
     """Return the exact interval of a median by order statistics, at 95 % whatever the distribution.
 
     Values that are too few for it give their whole range.
@@ -58,7 +63,7 @@ def median_interval(values: Doubles) -> Interval:
     return Interval(float(ordered[first]), float(ordered[count - 1 - first]))
 
 
-def grouped_interval(values: Doubles, groups: Ints) -> Interval:
+def grouped_interval(values: Reals, groups: Ints) -> Interval:
     """Return the interval of a median of values that belong together in groups, at 95 %.
 
     By a bootstrap of groups with a fixed seed: images of one patient or video aren't independent.
@@ -86,36 +91,37 @@ def movement(median: float, floor: float, ceiling: float) -> float | None:
     return (median - floor) / (ceiling - floor)
 
 
-def moved_classes(
-    distances: Doubles, classes: Ints, threshold: float
-) -> tuple[list[int], list[int]]:
-    """Return the classes that moved more than the others, and those with too few pairs to tell.
+def by_class(distances: Reals, classes: Classes) -> dict[int, Reals]:
+    """Return the distances of each class."""
+    order = np.argsort(classes, kind="stable")
+    numbers, firsts = np.unique(classes[order], return_index=True)
+    parts = np.split(distances[order], firsts[1:])
+    return dict(zip(numbers.tolist(), parts, strict=True))
+
+
+def moved_classes(distances: Reals, classes: Mapping[int, Reals], threshold: float) -> set[int]:
+    """Return the classes that moved more than the others, of those with enough pairs to tell.
 
     A one-sided binomial test of the pairs beyond the threshold (or the median of all pairs, if
     that's more) against their share of all pairs, by Benjamini and Hochberg 1995 at 5 % over all
     classes, and an effect: a median of 1.5 times that of all pairs, and beyond the threshold.
     """
     usual = float(np.median(distances))
-    beyond = distances > max(threshold, usual)
-    share = float(beyond.mean())
-    tested: list[tuple[float, int]] = []
-    few = []
-    for one in np.unique(classes).tolist():
-        own = classes == one
-        if int(own.sum()) < FEWEST:
-            few.append(one)
-        else:
-            tested.append((_at_least(int(beyond[own].sum()), int(own.sum()), share), one))
-    tested.sort()
+    edge = max(threshold, usual)
+    share = float((distances > edge).mean())
+    tested = sorted(
+        (_at_least(int((own > edge).sum()), len(own), share), number)
+        for number, own in classes.items()
+        if len(own) >= FEWEST
+    )
     allowed = [_RATE * place / len(tested) for place in range(1, len(tested) + 1)]
     passed = [chance <= most for (chance, _), most in zip(tested, allowed, strict=True)]
     last = max((place for place, one in enumerate(passed, 1) if one), default=0)
-    moved = [
-        one
-        for _, one in tested[:last]
-        if float(np.median(distances[classes == one])) >= max(_EFFECT * usual, threshold)
-    ]
-    return sorted(moved), few
+    return {
+        number
+        for _, number in tested[:last]
+        if float(np.median(classes[number])) >= max(_EFFECT * usual, threshold)
+    }
 
 
 def mcnemar(lost: int, gained: int) -> float:

@@ -14,8 +14,8 @@ _MEASURES = (
         ("distance", "Jensen-Shannon, in bits: 0 for equal maps, 1 where none is shared"),
     ),
     ("similarity", ("common heat", "the share of heat that lies in the same cells")),
-    ("transport", ("heat moved by", "sides of the picture, along its axes")),
-    ("centre", ("centre moved by", "sides of the picture")),
+    ("transport", ("heat moved by", "sides of what both models saw, along its axes")),
+    ("centre", ("centre moved by", "sides of what both models saw")),
     ("entropy", ("spread grew by", "above 0: blurrier, which isn't elsewhere")),
     ("probability", ("probability grew by", "of the class that is explained")),
 )
@@ -32,6 +32,7 @@ _COUNTED = (
     ("evidence_gained", "pairs that gained evidence"),
     ("no_evidence", "pairs without evidence on both sides"),
     ("unseen", "pairs whose heat lies where the other model saw nothing: not compared"),
+    ("unplaced", "pairs whose maps don't say what part of the picture they cover: not compared"),
 )
 _HEADLINES = {
     "pass": ("The second model looks where the first one does.", "good"),

@@ -1,24 +1,30 @@
 """Rows of the same image and class, taken together; and what becomes of the others."""
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from camfleet.audit.comparisons.sides import KEY
-from camfleet.audit.heat import Ints
+from camfleet.audit.heat import Flags, Ints
 from camfleet.audit.rows import AGAINST, TOP
 from camfleet.contract.results import Status
 
 
 class Pairs(NamedTuple):
-    """Rows of two tables, by their places in them, (N,) each; `classes` names their class."""
+    """Rows of two tables, by their places in them, (N,) each, and their class among `names`.
+
+    `flips` are the first answers to images that differ, before and after, (M,) each, among `names`
+    too.
+    """
 
     one: Ints
     other: Ints
-    classes: list[str]
+    classes: Ints
+    names: list[str]
+    flips: tuple[Ints, Ints]
 
 
 @dataclass
@@ -33,7 +39,7 @@ class Counts:
     against: int = 0  # rows of `not:` targets: not compared
     other_class: int = 0  # rows of a class that the other side didn't explain
     answers: int = 0  # images for which both sides were asked for their first answer
-    flips: Counter[tuple[str, str]] = field(default_factory=Counter)  # first answers that differ
+    differ: int = 0  # first answers that do
     both_right: int = 0
     lost: int = 0  # right before, wrong now
     gained: int = 0
@@ -43,9 +49,9 @@ class Counts:
 def count_alone(counts: Counts, one: pa.Table | None, other: pa.Table | None) -> None:
     """Count images that one side alone has."""
     if one is not None:
-        counts.only_one += len(set(one[KEY].to_pylist()))
+        counts.only_one += len(one[KEY].unique())
     if other is not None:
-        counts.only_other += len(set(other[KEY].to_pylist()))
+        counts.only_other += len(other[KEY].unique())
 
 
 def pair(counts: Counts, one: pa.Table, other: pa.Table, *, by_name: bool) -> Pairs:
@@ -53,96 +59,133 @@ def pair(counts: Counts, one: pa.Table, other: pa.Table, *, by_name: bool) -> Pa
 
     Classes are the same by their name, or else by their index.
     """
-    sides = [_Side.of(table, by_name=by_name) for table in (one, other)]
-    images = [side.images for side in sides]
-    counts.images += len(images[0])
-    unusable = set()
-    for key, etag in images[0].items():
-        if sides[0].failed(key) or sides[1].failed(key):
-            counts.failed += 1
-            unusable.add(key)
-        elif etag != images[1].get(key):
-            counts.changed += 1
-            unusable.add(key)
-    _count_answers(counts, sides, unusable)
-    usable = [side.rows(unusable) for side in sides]
-    counts.against += sum(side.against(unusable) for side in sides)
-    shared = [key for key in usable[0] if key in usable[1]]
-    counts.other_class += sum(len(rows) for rows in usable) - 2 * len(shared)
+    images = _numbered(one[KEY], other[KEY])
+    etags = _numbered(one["image_etag"], other["image_etag"])
+    column = "class_name" if by_name else "class_index"
+    classes = _numbered(*(table[column].cast(pa.string()) for table in (one, other)))
+    sides = (
+        _Side(one, images.one, etags.one, classes.one),
+        _Side(other, images.other, etags.other, classes.other),
+    )
+    usable = _usable(counts, len(images.names), sides)
+    counts.against += sum(int((side.against & usable[side.images]).sum()) for side in sides)
+    most = max(one.num_rows, other.num_rows)
+    own, others = (side.rows(usable, len(classes.names), most) for side in sides)
+    shared, at, also = np.intersect1d(own.keys, others.keys, return_indices=True)
+    counts.other_class += len(own.keys) + len(others.keys) - 2 * len(shared)
+    places, partners = own.places[at], others.places[also]
+    order = np.argsort(places)
     return Pairs(
-        np.array([usable[0][key] for key in shared], np.int64),
-        np.array([usable[1][key] for key in shared], np.int64),
-        [key[1] for key in shared],
+        places[order],
+        partners[order],
+        sides[0].classes[places[order]],
+        classes.names,
+        _count_answers(counts, sides, usable),
     )
 
 
-class _Answer(NamedTuple):
-    """A class, what it's called, and the image's label."""
+class _Numbered(NamedTuple):
+    """The numbers of texts on both sides, (N,) each, -1 where there's none, and the texts."""
 
-    answer: str
-    names: tuple[object, object]
-    label: object
+    one: Ints
+    other: Ints
+    names: list[str]
+
+
+def _numbered(one: pa.ChunkedArray, other: pa.ChunkedArray) -> _Numbered:
+    both = pa.chunked_array([*one.chunks, *other.chunks], one.type).combine_chunks()
+    found = both.dictionary_encode()
+    numbers = pc.fill_null(found.indices, -1).to_numpy().astype(np.int64)
+    return _Numbered(numbers[: len(one)], numbers[len(one) :], found.dictionary.to_pylist())
+
+
+class _Rows(NamedTuple):
+    """Rows that are for a class: image, class and how often that came before as one number each."""
+
+    keys: Ints
+    places: Ints
 
 
 class _Side:
-    """A table's rows by image."""
+    """A table's rows, with the numbers of their image, ETag and class."""
 
-    def __init__(self, columns: dict[str, list[object]]) -> None:
-        self._columns = columns
-        rows = zip(columns[KEY], columns["image_etag"], strict=True)
-        self.images: dict[str, object] = dict(rows)  # type: ignore[arg-type]  # keys are text
-        failed = zip(columns[KEY], columns["status"], strict=True)
-        self._failed = {key for key, status in failed if status == str(Status.FAILED)}
+    def __init__(self, table: pa.Table, images: Ints, etags: Ints, classes: Ints) -> None:
+        self.table = table
+        self.images = images
+        self.etags = etags
+        self.classes = classes
+        self.against: Flags = _flags(pc.starts_with(table["target"], AGAINST))
 
-    @classmethod
-    def of(cls, table: pa.Table, *, by_name: bool) -> "_Side":
-        names = (KEY, *("image_etag", "status", "class_index", "target", "rank", "label"))
-        columns = {name: table[name].to_pylist() for name in (*names, "class_name")}
-        columns["class"] = columns["class_name" if by_name else "class_index"]
-        return cls(columns)
+    def failed(self, count: int) -> Flags:
+        """Return which of so many images failed, (count,)."""
+        failed = np.zeros(count, bool)
+        failed[self.images[_flags(pc.equal(self.table["status"], str(Status.FAILED)))]] = True
+        return failed
 
-    def failed(self, key: str) -> bool:
-        return key in self._failed
+    def rows(self, usable: Flags, classes: int, most: int) -> _Rows:
+        """Return the rows of usable images; `most` is what no side has more rows than."""
+        fit = usable[self.images] & (self.classes >= 0) & ~self.against
+        places = np.flatnonzero(fit)
+        codes = self.images[places] * classes + self.classes[places]
+        order = np.argsort(codes, kind="stable")
+        firsts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+        before = np.arange(len(codes)) - np.repeat(firsts, np.diff(firsts, append=len(codes)))
+        return _Rows(codes[order] * most + before, places[order])
 
-    def rows(self, unusable: set[str]) -> dict[tuple[object, str, int], int]:
-        """Return rows by image, class and how often that came before; those for a class only."""
-        found: dict[tuple[object, str, int], int] = {}
-        seen: Counter[tuple[object, str]] = Counter()
-        own = (self._columns[name] for name in (KEY, "class", "target"))
-        for row, (key, name, target) in enumerate(zip(*own, strict=True)):
-            if key in unusable or name is None or str(target).startswith(AGAINST):
-                continue
-            found[key, str(name), seen[key, str(name)]] = row
-            seen[key, str(name)] += 1
+    def answers(self, count: int) -> Ints:
+        """Return the row with the first answer to each image, (count,), -1: none was asked for."""
+        table = self.table
+        asked = _flags(pc.match_substring_regex(table["target"], f"^({TOP.pattern})$"))
+        first = asked & _flags(pc.equal(table["rank"], 0)) & (self.classes >= 0)
+        found = np.full(count, -1)
+        found[self.images[first]] = np.flatnonzero(first)
         return found
 
-    def against(self, unusable: set[str]) -> int:
-        pairs = zip(self._columns[KEY], self._columns["target"], strict=True)
-        return sum(str(target).startswith(AGAINST) for key, target in pairs if key not in unusable)
-
-    def answers(self) -> dict[object, _Answer]:
-        """Return the first answer to each image that was asked for."""
-        columns = (KEY, "class", "target", "rank", "label", "class_name", "class_index")
-        own = (self._columns[name] for name in columns)
-        return {
-            key: _Answer(str(answer), (name, str(index)), label)
-            for key, answer, target, rank, label, name, index in zip(*own, strict=True)
-            if rank == 0 and answer is not None and TOP.fullmatch(str(target))
-        }
+    def right(self, rows: Ints, labels: pa.ChunkedArray) -> Flags:
+        """Return which rows are for the class that a label names, (N,)."""
+        own = self.table.select(["class_name", "class_index"]).take(rows)
+        named = pc.equal(labels, own["class_name"])
+        return _flags(named) | _flags(pc.equal(labels, own["class_index"].cast(pa.string())))
 
 
-def _count_answers(counts: Counts, sides: list[_Side], unusable: set[str]) -> None:
-    """Count first answers that differ, and where labels are known which of them are right."""
-    before, after = (side.answers() for side in sides)
-    for key in before.keys() & after.keys() - unusable:
-        old, new = before[key], after[key]
-        counts.answers += 1
-        if old.answer != new.answer:
-            counts.flips[old.answer, new.answer] += 1
-        label = old.label if old.label is not None else new.label
-        if label is not None:
-            was_right, is_right = label in old.names, label in new.names
-            counts.both_right += was_right and is_right
-            counts.lost += was_right and not is_right
-            counts.gained += is_right and not was_right
-            counts.both_wrong += not was_right and not is_right
+def _flags(values: pa.ChunkedArray) -> Flags:
+    found: Flags = pc.fill_null(values, False).to_numpy()  # pyarrow's signature
+    return found
+
+
+def _usable(counts: Counts, count: int, sides: tuple[_Side, _Side]) -> Flags:
+    """Count the images, and return which of them can be compared, (count,)."""
+    failed = sides[0].failed(count) | sides[1].failed(count)
+    known = [side.etags >= 0 for side in sides]
+    images = np.concatenate([side.images[one] for side, one in zip(sides, known, strict=True)])
+    etags = np.concatenate([side.etags[one] for side, one in zip(sides, known, strict=True)])
+    least, most = np.full(count, etags.max(initial=0)), np.zeros(count, np.int64)
+    np.minimum.at(least, images, etags)
+    np.maximum.at(most, images, etags)
+    changed = np.zeros(count, bool)
+    changed[images] = (least != most)[images]
+    changed &= ~failed
+    counts.images += count
+    counts.failed += int(failed.sum())
+    counts.changed += int(changed.sum())
+    return ~(failed | changed)
+
+
+def _count_answers(counts: Counts, sides: tuple[_Side, _Side], usable: Flags) -> tuple[Ints, Ints]:
+    """Count first answers, and where labels are known which are right; return those that differ."""
+    before, after = (side.answers(len(usable)) for side in sides)
+    both = np.flatnonzero(usable & (before >= 0) & (after >= 0))
+    rows = before[both], after[both]
+    own, others = (side.classes[at] for side, at in zip(sides, rows, strict=True))
+    differ = own != others
+    counts.answers += len(both)
+    counts.differ += int(differ.sum())
+    labels = [side.table["label"].take(at) for side, at in zip(sides, rows, strict=True)]
+    given = pc.coalesce(*labels)
+    known = _flags(given.is_valid())
+    right = [side.right(at, given) for side, at in zip(sides, rows, strict=True)]
+    counts.both_right += int((right[0] & right[1]).sum())
+    counts.lost += int((right[0] & ~right[1]).sum())
+    counts.gained += int((~right[0] & right[1]).sum())
+    counts.both_wrong += int((known & ~right[0] & ~right[1]).sum())
+    return own[differ], others[differ]

@@ -1,7 +1,6 @@
 """The rows of two jobs, or of two models, brought together by image: in any order, on disk."""
 
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from camfleet.audit.reports.tally import Hashes, hashes
 from camfleet.audit.rows import first_ref
 from camfleet.contract.records import ChunkRef, JobRecord, ModelRef
-from camfleet.errors import CamfleetError, ObjectMissing
+from camfleet.errors import CamfleetError, ObjectDamaged, ObjectMissing
 from camfleet.jobstore import keys, objects, parquet
 from camfleet.registry.registry import Registry
 from camfleet.results.query import Selection
@@ -22,9 +23,11 @@ from camfleet.results.read import read_parts
 from camfleet.storage.storage import Storage
 
 KEY = "key"  # the column that says which image and inputs a row is of
+MARK = "mark"  # the column with a hash of `KEY`
 REF = "ref"  # the column that says where it stands in its job's results
-_PIECES = 64  # files on disk, each of which is joined in memory
+_PIECES = 256  # files of a side on disk, each of which is read at once
 _IN_MEMORY = 50_000  # rows of a side
+_AT_ONCE = 8_192  # rows of a side that are joined, or rather few more
 
 
 @dataclass
@@ -40,7 +43,11 @@ class Side:
         return self.record.models[self.model]
 
     def tables(self, storage: Storage, columns: tuple[str, ...]) -> Iterator[pa.Table]:
-        """Yield the rows part by part, with the columns `KEY` and `REF`."""
+        """Yield the rows part by part, with the columns `KEY`, `MARK` and `REF`.
+
+        Raises `ObjectDamaged` where a model has other inputs and a part's manifest, which holds
+        them, is gone or doesn't fit.
+        """
         selection = Selection.of(self.record, columns, {})
         selection = Selection((self.model,), selection.schema, selection.tests)
         given = _takes_inputs(storage, self.ref)
@@ -56,11 +63,21 @@ class Side:
         names = table["image_uri"].to_pylist()
         if inputs is not None:
             item = np.cumsum(np.array(table["rank"].to_pylist()) == 0) - 1
-            names = [f"{name}\n{inputs[at]}" for name, at in zip(names, item, strict=True)]
+            if item.min() < 0 or item.max() >= len(inputs):
+                raise ObjectDamaged(f"the results of {ref} aren't of the items in its manifest")
+            own = (inputs[at] for at in item.tolist())
+            names = [
+                f"{name}\n{text}" if text else name for name, text in zip(names, own, strict=True)
+            ]
         refs = first_ref(self.record.number(ref)) + np.arange(table.num_rows)
-        return table.append_column(KEY, pa.array(names, pa.string())).append_column(
-            REF, pa.array(refs, pa.int64())
-        )
+        added = {
+            KEY: pa.array(names, pa.string()),
+            MARK: pa.array(hashes(names)),
+            REF: pa.array(refs, pa.int64()),
+        }
+        for name, column in added.items():
+            table = table.append_column(name, column)
+        return table
 
 
 Step = Callable[[], object]
@@ -89,20 +106,38 @@ def joined(
 def _split(
     one: pa.Table | None, other: pa.Table | None
 ) -> Iterator[tuple[pa.Table | None, pa.Table | None]]:
-    """Yield the rows whose images both have, then what is left of each."""
-    if one is None or other is None:
-        if one is not None or other is not None:
-            yield one, other
-        return
-    own, others = one[KEY].to_pylist(), other[KEY].to_pylist()
-    shared = set(own) & set(others)
-    masks = [np.array([key in shared for key in found], bool) for found in (own, others)]
-    if shared:
-        yield one.filter(pa.array(masks[0])), other.filter(pa.array(masks[1]))
-    if not masks[0].all():
-        yield one.filter(pa.array(~masks[0])), None
-    if not masks[1].all():
-        yield None, other.filter(pa.array(~masks[1]))
+    """Yield the rows whose images both have, then what is left of each, some at a time."""
+    rows = [0 if table is None else table.num_rows for table in (one, other)]
+    count = max(1, max(rows) // _AT_ONCE)
+    for number in range(count):
+        own, others = (_some(table, number, count) for table in (one, other))
+        if own is None or others is None:
+            if own is not None or others is not None:
+                yield own, others
+            continue
+        shared = [
+            pc.is_in(table[KEY], value_set=rest[KEY].combine_chunks())
+            for table, rest in ((own, others), (others, own))
+        ]
+        if pc.any(shared[0]).as_py():
+            yield own.filter(shared[0]), others.filter(shared[1])
+        if not pc.all(shared[0]).as_py():
+            yield own.filter(pc.invert(shared[0])), None
+        if not pc.all(shared[1]).as_py():
+            yield None, others.filter(pc.invert(shared[1]))
+
+
+def _some(table: pa.Table | None, number: int, count: int) -> pa.Table | None:
+    """Return the rows of some images: those of one number, of so many."""
+    if table is None or count == 1:
+        return table
+    found = table.filter(pa.array(_marks(table) // _PIECES % count == number))
+    return found if found.num_rows else None
+
+
+def _marks(table: pa.Table) -> Hashes:
+    marks: Hashes = table[MARK].to_numpy()
+    return marks
 
 
 class _Pieces:
@@ -150,8 +185,7 @@ class _Pieces:
         table = self.waiting()
         if table is None:
             return
-        names = table[KEY].to_pylist()
-        numbers = np.array([zlib.crc32(name.encode()) % _PIECES for name in names])
+        numbers = _marks(table) % _PIECES
         order = np.argsort(numbers, kind="stable")
         table, numbers = table.take(order), numbers[order]
         for number in np.unique(numbers).tolist():
@@ -171,9 +205,12 @@ def _takes_inputs(storage: Storage, ref: ModelRef) -> bool:
 
 
 def _inputs(storage: Storage, ref: ChunkRef) -> list[str]:
-    """Return the other inputs of each item of a part."""
+    """Return the other inputs of each item of a part; raise `ObjectDamaged`."""
+    key = keys.manifest_part(ref.job_id, ref.part)
     try:
-        data = objects.read_part(storage, keys.manifest_part(ref.job_id, ref.part)).data
-    except ObjectMissing:
-        return []
+        data = objects.read_part(storage, key).data
+    except ObjectMissing as error:
+        raise ObjectDamaged(
+            f"{key} is gone, which says what inputs the results of {ref} are for"
+        ) from error
     return [item.inputs or "" for item in parquet.read_manifest(data)]

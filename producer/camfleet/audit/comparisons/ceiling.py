@@ -1,0 +1,73 @@
+"""How far maps of different images lie apart: pairs of each class, paired wrongly."""
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camfleet.audit import distances
+from camfleet.audit.heat import Doubles, Ints
+from camfleet.audit.reports.tally import Hashes, hashes
+
+_SAMPLES = 32  # pairs of a class
+_CLASSES = 512  # that are sampled: what's kept is bounded, however many there are
+Floats: TypeAlias = NDArray[np.float32]
+_NOTHING, _ALL = np.uint64(0), np.uint64(2**64 - 1)
+
+
+class _Sample(NamedTuple):
+    mark: int
+    image: str
+    p: Floats
+    q: Floats
+
+
+class Ceiling:
+    """Keeps the pairs with the smallest hashes of some classes: the same whatever the order."""
+
+    def __init__(self) -> None:
+        self._samples: dict[int, list[_Sample]] = {}
+        self._marks: dict[int, int] = {}  # of the classes that are sampled
+        self._limits = np.zeros(0, np.uint64)  # by class: what's above it isn't kept
+
+    def name(self, names: dict[str, int]) -> None:
+        """Learn the numbers of classes, those that were known before first."""
+        new = list(names)[len(self._limits) :]
+        self._limits = np.concatenate([self._limits, np.full(len(new), _NOTHING)])
+        for name, mark in zip(new, hashes(new).tolist(), strict=True):
+            self._marks[names[name]] = mark
+            self._limits[names[name]] = _ALL
+            if len(self._marks) > _CLASSES:
+                dropped = max(self._marks, key=lambda number: self._marks[number])
+                self._limits[dropped] = _NOTHING
+                del self._marks[dropped]
+                self._samples.pop(dropped, None)
+
+    def offer(
+        self, classes: Ints, marks: Hashes, images: list[str], p: Doubles, q: Doubles
+    ) -> None:
+        """Keep what is to be kept of N pairs with their maps, (N, h, w) each."""
+        for place in np.flatnonzero(marks < self._limits[classes]).tolist():
+            number, mark = int(classes[place]), int(marks[place])
+            own = self._samples.setdefault(number, [])
+            if any(mark == sample.mark for sample in own):
+                continue  # an image that comes twice
+            maps = (one[place].astype(np.float32) for one in (p, q))
+            own.append(_Sample(mark, images[place], *maps))
+            own.sort(key=lambda sample: sample.mark)
+            del own[_SAMPLES:]
+            if len(own) == _SAMPLES:
+                self._limits[number] = own[-1].mark
+
+    def distances(self) -> Doubles:
+        """Return distances of maps of different images of the same class, both ways, (N,)."""
+        wrong: dict[tuple[int, ...], list[tuple[Floats, Floats]]] = {}
+        for number in sorted(self._samples, key=lambda number: self._marks[number]):
+            samples = self._samples[number]
+            for one, other in zip(samples, samples[1:] + samples[:1], strict=True):
+                if one.image != other.image and one.p.shape == other.q.shape:
+                    found = wrong.setdefault(one.p.shape, [])
+                    found += [(one.p, other.q), (other.p, one.q)]
+        stacked = (np.array(pairs, float) for pairs in wrong.values())
+        apart = [distances.jensen_shannon(pairs[:, 0], pairs[:, 1]) for pairs in stacked]
+        return np.concatenate([np.zeros(0), *apart])

@@ -1,0 +1,254 @@
+"""What follows from what was measured of all pairs: the verdict, classes that moved, flips."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from heapq import nsmallest
+from importlib.metadata import version
+
+import numpy as np
+
+from camfleet.audit.comparisons import movement
+from camfleet.audit.comparisons.comparer import Comparer
+from camfleet.audit.comparisons.document import (
+    COMPARISON_VERSION,
+    Canary,
+    Compared,
+    ComparedClass,
+    Comparison,
+    Flips,
+    MovedPair,
+    Movement,
+    PairCounts,
+)
+from camfleet.audit.comparisons.measured import MEASURES, Measured
+from camfleet.audit.comparisons.movement import Floor, Reals
+from camfleet.audit.comparisons.sides import Side
+from camfleet.audit.document import Quartiles
+from camfleet.audit.samples import Samples
+from camfleet.storage.storage import Storage
+
+PASS, MOVED, UNDECIDABLE = "pass", "moved", "undecidable"
+_SAME = 1e-3  # bits: farther apart the same model's maps don't lie, unless its runtime changed
+_MOST_FLIPS = 20
+_LEAST_SHARE = 0.5  # of the images that both have: what wasn't compared doesn't pass
+_DIGITS = 6
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is too much: `movement` as in `movement.movement`, the others shares from 0 to 1."""
+
+    movement: float = movement.LIMIT
+    flips: float | None = None  # of first answers
+    lost: float | None = None  # of pairs, whose evidence is gone
+
+
+class Conclusion:
+    """What follows from what was measured."""
+
+    def __init__(
+        self,
+        one: Side,
+        other: Side,
+        comparer: Comparer,
+        measured: Measured,
+        limits: Limits,
+        floor: Floor,
+    ) -> None:
+        self._sides = one, other
+        self._comparer = comparer
+        self._measured = measured
+        self._limits = limits
+        self._floor = floor
+
+    @cached_property
+    def _distances(self) -> Reals:
+        found: Reals = self._measured.read("distance")
+        return found
+
+    def document(self, storage: Storage) -> Comparison:
+        moved = self._movement()
+        verdict, reasons = self._verdict(moved)
+        return Comparison(
+            comparison_version=COMPARISON_VERSION,
+            camfleet=version("camfleet"),
+            one=_compared(self._sides[0]),
+            other=_compared(self._sides[1]),
+            verdict=verdict,
+            reasons=tuple(reasons),
+            calibrated=self._floor.measured,
+            counts=self._counts(),
+            movement=moved,
+            canary=self._canary(),
+            measures=dict(self._measures()),
+            flips=self._flips(),
+            classes=tuple(self._classes()),
+            most_moved=tuple(self._most_moved(storage)),
+        )
+
+    def _measures(self) -> Iterator[tuple[str, Quartiles]]:
+        for name in MEASURES:
+            values = self._measured.read(name)
+            if np.isfinite(values).any():
+                yield name, _quartiles(values)
+
+    def _canary(self) -> Canary | None:
+        """Return whether one model answered alike in two runs; None where there are two models."""
+        own, others = self._sides
+        same_run = (own.record.job_id, own.model) == (others.record.job_id, others.model)
+        alike = own.ref.digest == others.ref.digest and own.record.layer == others.record.layer
+        if same_run or not alike or not len(self._distances):
+            return None
+        largest = float(self._distances.max())
+        return Canary(largest=round(largest, _DIGITS), same=largest < _SAME)
+
+    @cached_property
+    def _ceiling(self) -> float | None:
+        """Return the median distance of maps of different images; None without any."""
+        found = self._comparer.ceiling.distances()
+        return float(np.median(found)) if len(found) else None
+
+    def _movement(self) -> Movement | None:
+        """Return how far maps moved; None where it can't be said."""
+        floor, found, ceiling = self._floor, self._distances, self._ceiling
+        if len(found) < movement.FEWEST or ceiling is None:
+            return None
+        groups = self._comparer.group_numbers()
+        low, high = (
+            movement.median_interval(found)
+            if groups is None
+            else movement.grouped_interval(found, groups)
+        )
+        median = float(np.median(found))
+        shares = [movement.movement(at, floor.median, ceiling) for at in (median, low, high)]
+        if shares[0] is None or shares[1] is None or shares[2] is None:
+            return None
+        return Movement(
+            value=round(shares[0], _DIGITS),
+            low=round(shares[1], _DIGITS),
+            high=round(shares[2], _DIGITS),
+            limit=self._limits.movement,
+            median=round(median, _DIGITS),
+            floor=round(floor.median, _DIGITS),
+            ceiling=round(ceiling, _DIGITS),
+            threshold=round(floor.threshold, _DIGITS),
+            beyond=round(float((found > floor.threshold).mean()), _DIGITS),
+            grouped=groups is not None,
+        )
+
+    def _verdict(self, moved: Movement | None) -> tuple[str, list[str]]:
+        """Return the verdict and its reasons; what wasn't measured never passes."""
+        reasons = list(self._beyond(moved))
+        if reasons:
+            return MOVED, reasons
+        if moved is None:
+            return UNDECIDABLE, [self._why_undecidable()]
+        missing = sum(side.missing for side in self._sides)
+        if missing:
+            return UNDECIDABLE, [f"the results of {missing:,} images are missing"]
+        pairs, images = len(self._distances), self._comparer.counts.images
+        if pairs < _LEAST_SHARE * images:
+            return UNDECIDABLE, [f"only {pairs:,} pairs of {images:,} images could be compared"]
+        return PASS, []
+
+    def _beyond(self, moved: Movement | None) -> Iterator[str]:
+        limits, counts = self._limits, self._comparer.counts
+        if moved and moved.low > limits.movement:
+            yield (
+                f"maps moved by {moved.value:.2f} ({moved.low:.2f} to {moved.high:.2f}), more than "
+                f"{limits.movement:g}"
+            )
+        flips, lost = counts.differ, self._comparer.outcomes["evidence lost"]
+        pairs = self._comparer.outcomes.total()
+        for what, number, total, limit in (
+            ("first answers differ", flips, counts.answers, limits.flips),
+            ("pairs lost their evidence", lost, pairs, limits.lost),
+        ):
+            if limit is not None and total and number / total > limit:
+                yield f"{number:,} of {total:,} {what}, more than {100 * limit:g} %"
+
+    def _why_undecidable(self) -> str:
+        pairs = len(self._distances)
+        if pairs < movement.FEWEST:
+            return f"only {pairs} pairs could be compared, {movement.FEWEST} are needed"
+        if self._ceiling is None:
+            return "no class has maps of two images, so that nobody knows how far maps can move"
+        return "maps of different images are hardly less alike than those of slightly changed ones"
+
+    def _counts(self) -> PairCounts:
+        counts, outcomes = self._comparer.counts, self._comparer.outcomes
+        names = ("images", "only_one", "only_other", "failed", "changed", "against", "other_class")
+        return PairCounts(
+            **{name: getattr(counts, name) for name in names},
+            compared=outcomes["compared"],
+            evidence_lost=outcomes["evidence lost"],
+            evidence_gained=outcomes["evidence gained"],
+            no_evidence=outcomes["no evidence"],
+            unseen=outcomes["unseen"],
+            unplaced=outcomes["unplaced"],
+        )
+
+    def _flips(self) -> Flips:
+        counts, names = self._comparer.counts, list(self._comparer.names)
+        found = zip(*(column.tolist() for column in self._measured.flips()), strict=True)
+        flips = ((-count, names[old], names[new]) for old, new, count in found)
+        return Flips(
+            answers=counts.answers,
+            differ=counts.differ,
+            most=tuple((old, new, -count) for count, old, new in nsmallest(_MOST_FLIPS, flips)),
+            both_right=counts.both_right,
+            lost=counts.lost,
+            gained=counts.gained,
+            both_wrong=counts.both_wrong,
+            chance=round(movement.mcnemar(counts.lost, counts.gained), _DIGITS),
+        )
+
+    def _classes(self) -> Iterator[ComparedClass]:
+        """Yield the classes that can be judged, those that moved and the farthest first."""
+        if not len(self._distances):
+            return
+        names = list(self._comparer.names)
+        classes = movement.by_class(self._distances, self._measured.read("class"))
+        moved = movement.moved_classes(self._distances, classes, self._floor.threshold)
+        found = [
+            ComparedClass(
+                name=names[number],
+                pairs=len(own),
+                median=round(float(np.median(own)), _DIGITS),
+                beyond=round(float((own > self._floor.threshold).mean()), _DIGITS),
+                moved=number in moved,
+            )
+            for number, own in classes.items()
+            if len(own) >= movement.FEWEST
+        ]
+        yield from sorted(found, key=lambda one: (not one.moved, -one.median, one.name))
+
+    def _most_moved(self, storage: Storage) -> Iterator[MovedPair]:
+        worst, partners = self._comparer.worst, self._comparer.partners
+        own, others = (Samples(side.record, storage) for side in self._sides)
+        refs = worst.refs.tolist()
+        own.load(refs)
+        others.load([partners[ref] for ref in refs])
+        for ref, value in zip(refs, worst.values.tolist(), strict=True):
+            for one in own.of([ref]):
+                for other in others.of([partners[ref]]):
+                    yield MovedPair(distance=round(value, _DIGITS), one=one, other=other)
+
+
+def _compared(side: Side) -> Compared:
+    return Compared(
+        job_id=side.record.job_id,
+        model=f"{side.ref.id}@{side.ref.version}",
+        digest=side.ref.digest,
+        method=side.record.method,
+        layer=side.record.layer,
+        missing=side.missing,
+    )
+
+
+def _quartiles(values: Reals) -> Quartiles:
+    known = values[np.isfinite(values)]
+    low, median, high = np.quantile(known, [0.25, 0.5, 0.75]).tolist()
+    low, median, high = (round(value, _DIGITS) for value in (low, median, high))
+    return Quartiles(low=low, median=median, high=high)
