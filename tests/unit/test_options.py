@@ -28,7 +28,17 @@ def test_without_keywords_everything_is_as_documented():
 def test_none_is_the_same_as_leaving_a_keyword_out():
     words = ("target", "method", "layer", "fuse", "pictures", "shapes", "threshold", "outputs")
     assert request_fields(dict.fromkeys(words)) == request_fields({})
-    assert job_fields({"callback": None}) == {**request_fields({}), "callback": None}
+    nothing = {"callback": None, "pack": False}
+    assert job_fields({"callback": None, "pack": None}) == {**request_fields({}), **nothing}
+
+
+def test_packed_pictures_are_said_by_true_or_false_and_need_pictures():
+    assert job_fields({"pack": True})["pack"] is True
+    with pytest.raises(TypeError, match="pack is 'yes', of type str: give True or False"):
+        job_fields({"pack": "yes"})
+    with pytest.raises(InvalidRequest, match="pack without pictures"):
+        job_fields({"pack": True, "pictures": []})
+    assert job_fields({"pack": True, "pictures": "thumbnail"})["pack"] is True
 
 
 def test_plain_keywords_say_what_outputs_and_regions_say():

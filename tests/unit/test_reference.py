@@ -15,7 +15,7 @@ from camfleet import errors
 from camfleet.broker.progress import Progress
 from camfleet.cli import explain, group
 from camfleet.contract.outputs import PICTURES
-from camfleet.contract.results import LayerMap, Region, Result, Status
+from camfleet.contract.results import LayerMap, Pack, Region, Result, Status
 from camfleet.jobstore.parquet import RESULTS
 from camfleet.registry import cards
 from camfleet.settings import Settings, variable
@@ -132,7 +132,7 @@ def test_results_md_has_every_column_with_its_type_in_order():
 
 
 def test_results_md_says_of_every_column_whether_it_may_be_null():
-    kinds = {"": Result, "layer_maps[].": LayerMap, "regions[].": Region}
+    kinds = {"": Result, "layer_maps[].": LayerMap, "regions[].": Region, "pack.": Pack}
     for name, _, _, null in _columns():
         prefix, _, field = bare(name).rpartition(".")
         kind = kinds.get(f"{prefix}." if prefix else "")

@@ -65,6 +65,7 @@ class AsyncPictures(Awaited):
     save = long(Pictures.save)
     presign = quick(Pictures.presign)
     urls = quick(Pictures.urls)
+    read = quick(Pictures.read)
 
 
 class AsyncClient(Awaited):

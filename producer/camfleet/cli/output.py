@@ -54,6 +54,7 @@ def result_row(result: Mapping[str, Any]) -> dict[str, Any]:
         "heatmap": result["heatmap_uri"]
         or result["overlay_uri"]
         or result.get("thumbnail_uri")  # absent from answers without one
+        or _packed(result.get("pack"))
         or result["error_code"]
         or result["error_message"],
     }
@@ -116,6 +117,11 @@ def dump(data: Any) -> None:
 def _pictures(row: Mapping[str, Any]) -> list[str]:
     """Return the URIs of a row's pictures; an answer leaves some of them out."""
     return [row[f"{kind}_uri"] for kind in PICTURES if row.get(f"{kind}_uri")]
+
+
+def _packed(pack: str | None) -> str | None:
+    """Return where packed pictures lie, of a row whose structs are JSON."""
+    return f"in {json.loads(pack)['uri']}" if pack else None
 
 
 def _name(result: Mapping[str, Any]) -> str:

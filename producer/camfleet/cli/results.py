@@ -92,6 +92,7 @@ def results(ctx: click.Context, /, job_id: str | None, **given: Any) -> None:
 
 def _read(job_id: str, form: str, given: dict[str, Any]) -> "Coverage":
     """Print or write the rows; return how much of the job they are."""
+    from camfleet.pictures.stored import refuse_urls
     from camfleet.results import classes
     from camfleet.results.coverage import Reading
     from camfleet.results.export import presigned
@@ -99,6 +100,8 @@ def _read(job_id: str, form: str, given: dict[str, Any]) -> "Coverage":
     with output.client() as client:
         job = client.job(job_id)
         record = job.record()
+        if given["presign"] and record.pack:
+            raise refuse_urls(f"job {job_id}")
         selection = _selection(record, form, given)
         classes.refuse_unknown(record, client.storage, selection, given["class_"] or None)
         reading = Reading(record, client.storage, selection)

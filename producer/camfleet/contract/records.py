@@ -63,6 +63,7 @@ class JobRecord(Document, frozen=True, kw_only=True):
     parts: int
     callback: str | None  # URL that is told of the end
     columns: Annotated[tuple[str, ...] | None, Added(2)] = None  # of manifests, that are kept
+    pack: Annotated[bool, Added(2)] = False  # a chunk's pictures go into one ZIP file
 
     @property
     def images(self) -> int:

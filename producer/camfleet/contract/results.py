@@ -25,6 +25,23 @@ class Timings(Wire, frozen=True, kw_only=True):
     store: float
 
 
+class Span(Wire, frozen=True, kw_only=True):
+    """Where a picture's own bytes lie within a pack."""
+
+    offset: int
+    length: int
+
+
+class Pack(Wire, frozen=True, kw_only=True):
+    """Where a row's pictures lie in a ZIP file that holds those of many rows, uncompressed."""
+
+    uri: str
+    heatmap: Span | None = None
+    overlay: Span | None = None
+    raw: Span | None = None
+    thumbnail: Span | None = None
+
+
 class LayerMap(Wire, frozen=True, kw_only=True):
     """One layer's own map, where maps of several layers were fused; fields as in `Result`."""
 
@@ -49,6 +66,9 @@ class Result(Wire, frozen=True, kw_only=True):
     A multi-label target that no class reaches gives one row with status `no_evidence`, no class,
     and an `error_message` that says so without an `error_code`. For a counterfactual target the map
     speaks against the class, the logit stays as it is.
+
+    A picture is an object of its own, which its `_uri` names, or where the job packs pictures a
+    range of an object, which `pack` names; its `_uri` is null then.
 
     `label`, `boxes`, `group` and `columns` are the item's own, as its manifest has them.
     """
@@ -83,6 +103,7 @@ class Result(Wire, frozen=True, kw_only=True):
     overlay_uri: str | None
     raw_uri: str | None
     thumbnail_uri: Annotated[str | None, Added(2)] = None
+    pack: Annotated[Pack | None, Added(2)] = None
     timings: Timings
     label: Annotated[str | None, Added(2)] = None
     boxes: Annotated[str | None, Added(2)] = None

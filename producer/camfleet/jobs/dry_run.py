@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from camfleet.contract.codec import Wire, form_of_field
+from camfleet.contract.codec import Wire, decode, form_of, form_of_field
 from camfleet.contract.messages import ErrorInfo
+from camfleet.contract.outputs import Outputs
 from camfleet.contract.records import Item, JobRecord, LeftOut
 from camfleet.errors import AnswerTimeout, CallerError, InvalidRequest, check_timeout
 from camfleet.jobs.fleet import Fleet
@@ -164,8 +165,7 @@ class DryRunner:
         """Read the items, ask a worker, and return what was found."""
         inspection = Inspection(self._order, self._models, self._fleet)
         self._doomed += map(str, inspection.misfits)
-        form = form_of_field(JobRecord, "columns") if self._order.get("columns") else 1
-        self._unchecked += self._fleet.warnings(form)
+        self._unchecked += self._fleet.warnings(_form(self._order))
         with Unique() as unique:
             watched = inspection.watch(items)
             stream = watched if keep_duplicates else unique(watched)
@@ -231,3 +231,9 @@ def _unreadable(
     for uri, error in zip(uris, errors, strict=True):
         if error:
             yield UnreadableImage(image_uri=uri, code=error.code, message=error.message)
+
+
+def _form(order: Mapping[str, Any]) -> int:
+    """Return the form of the record that a submit would write, as far as the order says."""
+    own = (form_of_field(JobRecord, name) for name, value in order.items() if value)
+    return max(*own, form_of(decode(order["outputs"], Outputs)))

@@ -60,9 +60,13 @@ class ExplainOptions(TypedDict, total=False):
 
 
 class JobOptions(ExplainOptions, total=False):
-    """The keywords of a job; `callback` is an http(s) URL that is told of the job's end."""
+    """The keywords of a job; `callback` is an http(s) URL that is told of the job's end.
+
+    `pack` writes a chunk's pictures into one ZIP file instead of an object each.
+    """
 
     callback: str | None
+    pack: bool | None
 
 
 _MAX_URL = 2048
@@ -79,12 +83,17 @@ def request_fields(options: ExplainOptions) -> dict[str, Any]:
 
 
 def job_fields(options: JobOptions) -> dict[str, Any]:
-    """Return the same as `request_fields`, and the callback."""
+    """Return the same as `request_fields`, the callback, and whether pictures are packed."""
     given = _given(options, JobOptions)
-    callback = given.pop("callback", None)
+    callback, pack = given.pop("callback", None), given.pop("pack", False)
     if callback is not None:
         check_callback(callback)
-    return {**_request_fields(given), "callback": callback}
+    fields = _request_fields(given)
+    if not isinstance(pack, bool):
+        raise _wrong_type("pack", pack, "True or False")
+    if pack and not decode(fields["outputs"], Outputs).pictures:
+        raise InvalidRequest("pack without pictures: ask for some, or leave pack out")
+    return {**fields, "callback": callback, "pack": pack}
 
 
 def check_callback(url: str) -> None:

@@ -9,6 +9,7 @@ jobs/<job>/manifest/part-00000.parquet
 jobs/<job>/results/<model>-<index>/part-00000.parquet
 jobs/<job>/retries/00001.json                       which rows were run again
 jobs/<job>/history/00001/<model>-<index>/part-00000.parquet   a part as it was before retry 1
+jobs/<job>/packs/<model>-<index>/part-00000-<digest>.zip    pictures of a chunk, packed
 jobs/<job>/thumbnails/<request digest>.jpg          small pictures that reports show
 jobs/<job>/renders/<request digest>.jpg | .png       pictures drawn later from the raw maps
 jobs/<job>/studies/<kind>/<request digest>.json     what a model says of changed images
@@ -23,11 +24,14 @@ import msgspec
 
 from camfleet.contract.codec import encode
 from camfleet.contract.outputs import Drawing, Outputs
-from camfleet.contract.records import MODEL_ID, ChunkRef, JobRecord
+from camfleet.contract.records import JOB_ID, MODEL_ID, ChunkRef, JobRecord
 from camfleet.contract.studies import KIND, StudyRequest
 
 _DIGITS = 5  # of a retry's number: see `MOST_RETRIES`
 MOST_RETRIES = 10**_DIGITS - 1
+_PACK = re.compile(
+    rf"jobs/(?P<job>{JOB_ID.pattern})/packs/[A-Za-z0-9._-]{{1,80}}/part-\d{{5,9}}-[0-9a-f]{{32}}\.zip"
+)
 INTERNAL = ("models/", "registry/", "jobs/")  # no worker takes what is here for an image
 
 
@@ -116,6 +120,18 @@ def retry_number(key: str, job_id: str) -> int | None:
 def manifest(job_id: str) -> str:
     """Return the prefix of a job's manifest parts."""
     return f"jobs/{job_id}/manifest/"
+
+
+def pack(record: JobRecord, ref: ChunkRef, digest: str) -> str:
+    """Return the key of a chunk's pictures in one file, whose own digest it is: never another's."""
+    part = _part(record, ref).removesuffix(".parquet")
+    return f"jobs/{ref.job_id}/packs/{part}-{digest[:32]}.zip"
+
+
+def is_pack(key: str, job_id: str | None) -> bool:
+    """Return whether a key can be that of a pack, of this job or, without one, of any."""
+    found = _PACK.fullmatch(key)
+    return found is not None and job_id in (None, found["job"])
 
 
 def _part(record: JobRecord, ref: ChunkRef) -> str:

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from camfleet.contract.codec import NEWEST_FORM, Wire, form_of_field
 from camfleet.contract.geometry import Focus, Geometry, Region
 from camfleet.contract.records import Item
-from camfleet.contract.results import LayerMap, Result, Status, Timings
+from camfleet.contract.results import LayerMap, Pack, Result, Span, Status, Timings
 from camfleet.errors import InvalidRequest, ObjectDamaged
-from camfleet.jobstore import objects
+from camfleet.jobstore import keys, objects
 from camfleet.jobstore.parquet_bounds import Bounds
 from camfleet.jobstore.totals import Image
 
@@ -62,6 +62,7 @@ def manifest_schema(form: int) -> pa.Schema:
 def results_schema(form: int) -> pa.Schema:
     """Return the schema of a results part in this form."""
     timings = pa.struct([(field.name, pa.float32()) for field in msgspec.structs.fields(Timings)])
+    spans = dict.fromkeys(keys.PICTURES, _struct(Span, form))
     return pa.schema(
         _struct(
             Result,
@@ -74,6 +75,7 @@ def results_schema(form: int) -> pa.Schema:
             regions=pa.list_(
                 _struct(Region, form, polygon=pa.list_(pa.list_(pa.float32()))),
             ),
+            pack=_struct(Pack, form, **spans),
             timings=timings,
         )
     )

@@ -1,6 +1,6 @@
 """Pages that show jobs' overlays beside the photographs; all they need lies in their folder."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, islice
@@ -9,7 +9,7 @@ from camfleet.audit import photographs
 from camfleet.audit.pictures import render
 from camfleet.contract.messages import Thumbnail
 from camfleet.contract.outputs import Drawing
-from camfleet.pictures import files, names
+from camfleet.pictures import files, names, stored
 from camfleet.pictures.drawings import Draughtsman, has_map, name_of
 from camfleet.pictures.files import Folder, OnStep, Saved, Wanted
 from camfleet.pictures.questions import Questions
@@ -18,11 +18,10 @@ from camfleet.storage.storage import Storage
 
 COLUMNS = (
     *("model_version", "method", "probability", "error_code", "error_message", "geometry"),
-    *("grid_width", "overlay_uri", "label"),
+    *("grid_width", "overlay_uri", "pack", "label"),
 )
 INDEX = "index.html"
 _SIDE = 640  # pixels of a photograph
-_MOST_BYTES = 2**28  # of an overlay
 _HOME = "pictures"  # the folder beside the pages
 _GRADIENTS = {  # of the legend: some of each colour map's colours, from no heat to most
     "viridis": "#440154, #482878, #3e4989, #31688e, #1f9e89, #35b779, #6ece58, #b5de2b, #fde725",
@@ -136,17 +135,16 @@ class Gallery:
         for number, row in rows:
             shown = Shown(row)
             card.shown.append(shown)
-            if uri := row["overlay_uri"]:
-                shown.overlay = f"{_HOME}/{names.of_picture(row, uri, '.jpg', with_model=True)}"
-                wanted.append(files.one(shown.overlay, self._reader(uri)))
+            if overlay := stored.find(row, "overlay"):
+                name = names.of_picture(row, overlay.key, ".jpg", with_model=True)
+                shown.overlay = f"{_HOME}/{name}"
+                read = partial(overlay.read, self._storage, part.ref.job_id)
+                wanted.append(files.one(shown.overlay, read))
             elif has_map(row):
                 shown.overlay = f"{_HOME}/{name_of(row, drawing, with_model=True)}"
                 undrawn.append((number, row))
         drawn = worker.wanted(Rows(part.ref, part.digest, tuple(undrawn)), with_model=True)
         return card, [*wanted, *(one.below(_HOME) for one in drawn)]
-
-    def _reader(self, uri: str) -> Callable[[], bytes]:
-        return lambda: self._storage.get(uri, limit=_MOST_BYTES).data
 
     def _load(self, cards: Iterable[tuple[Card, list[Wanted]]], counts: Counts) -> list[Card]:
         """Fetch what a page shows; return its cards."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from camfleet.contract.codec import decode, encode
 from camfleet.contract.outputs import Colormap, Components, Drawing, Drawn, Picture, Threshold
 from camfleet.contract.results import Result
-from camfleet.errors import ConfigurationError, InvalidRequest, check_timeout
+from camfleet.errors import ConfigurationError, InvalidRequest, ObjectMissing, check_timeout
 from camfleet.jobstore import keys
-from camfleet.pictures import files, names, originals
+from camfleet.pictures import files, names, originals, stored
 from camfleet.pictures.drawings import Draughtsman, has_map
 from camfleet.pictures.files import Folder, OnStep, Saved, Wanted
 from camfleet.pictures.questions import Questions
 from camfleet.pictures.rows import Query, Row, Rows
+from camfleet.pictures.stored import Stored
 from camfleet.storage.storage import Storage
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 ORIGINAL = "original"
 KINDS = (*keys.PICTURES, ORIGINAL)
-_MOST_BYTES = 2**28  # of a picture
 _HOUR = 3600
 
 FolderPath = str | os.PathLike[str]
@@ -55,9 +55,26 @@ class Pictures:
         return self._storage.presign(uri, seconds)
 
     def urls(self, result: Result, seconds: int = _HOUR) -> dict[str, str]:
-        """Return such a URL for each picture that a result has, by its kind: "overlay", ..."""
+        """Return such a URL for each picture that a result has, by its kind: "overlay", ...
+
+        Raises `InvalidRequest` for packed pictures, which `read` and `save` fetch.
+        """
+        if result.pack:
+            raise stored.refuse_urls(result.image_uri)
         found = ((kind, getattr(result, f"{kind}_uri")) for kind in keys.PICTURES)
         return {kind: self.presign(uri, seconds) for kind, uri in found if uri}
+
+    def read(self, result: Result | Row, kind: Picture = "overlay") -> bytes:
+        """Return the bytes of a picture, of its own object or of a pack.
+
+        Raises `ObjectMissing` where the result has no such picture or it's gone, `ObjectDamaged`
+        where the result names what camfleet didn't write.
+        """
+        row = _plain(result)
+        found = stored.find(row, kind)
+        if found is None:
+            raise ObjectMissing(f"the result of {row['image_uri']} has no {kind}")
+        return found.read(self._storage)
 
     def get(
         self,
@@ -76,7 +93,7 @@ class Pictures:
         `UnknownJob`, `InvalidRequest`, and what an outage raises: the next call goes on.
         """
         wanted = _kinds(kinds)
-        own = [f"{kind}_uri" for kind in wanted if kind != ORIGINAL]
+        own = ["pack", *(f"{kind}_uri" for kind in wanted if kind != ORIGINAL)]
         query = Query.of(self._storage, job_id, own, dict(filters))
         _refuse_unwritten(query, wanted)
         into = Folder(folder)
@@ -159,8 +176,8 @@ class Pictures:
             if row["status"] == "failed":
                 into.saved.without += 1
                 continue
-            kinds = [kind for kind in keys.PICTURES if row.get(f"{kind}_uri")]
-            own = [self._picture(row, kind, with_model=False) for kind in kinds]
+            pictures = (stored.find(row, kind) for kind in keys.PICTURES)
+            own = [self._picture(row, one, with_model=False) for one in pictures if one]
             found |= {one.names: one for one in (*own, self._original(row))}
         into.save(found.values())
         return into.saved
@@ -169,25 +186,27 @@ class Pictures:
         self, part: Rows, kinds: tuple[str, ...], query: Query, saved: Saved
     ) -> Iterator[Wanted]:
         found: dict[tuple[str, ...], Wanted] = {}
+        with_model = query.with_model
         for _, row in part.rows:
             for kind in kinds:
-                if row["status"] == "failed" or (kind != ORIGINAL and not row[f"{kind}_uri"]):
+                if row["status"] == "failed":
                     saved.without += 1
-                    continue
-                one = (
-                    self._original(row)
-                    if kind == ORIGINAL
-                    else self._picture(row, kind, with_model=query.with_model)
-                )
-                found[one.names] = one  # an image's rows share its photograph
+                elif kind == ORIGINAL:
+                    one = self._original(row)
+                    found[one.names] = one  # an image's rows share its photograph
+                elif picture := stored.find(row, kind):
+                    one = self._picture(row, picture, query.record.job_id, with_model=with_model)
+                    found[one.names] = one
+                else:
+                    saved.without += 1
         yield from found.values()
 
-    def _picture(self, row: Row, kind: str, *, with_model: bool) -> Wanted:
-        uri = row[f"{kind}_uri"]
-        end = keys.PICTURES[kind][0]
-        key = uri.removesuffix(end)  # the same for all pictures of a row
-        name = names.of_picture(row, key, end, with_model=with_model)
-        return files.one(name, lambda: self._storage.get(uri, limit=_MOST_BYTES).data)
+    def _picture(
+        self, row: Row, picture: Stored, job_id: str | None = None, *, with_model: bool
+    ) -> Wanted:
+        end = keys.PICTURES[picture.kind][0]
+        name = names.of_picture(row, picture.key, end, with_model=with_model)
+        return files.one(name, lambda: picture.read(self._storage, job_id))
 
     def _original(self, row: Row) -> Wanted:
         name = names.of_original(row)

@@ -74,12 +74,26 @@ heatmap_uri | string | s3:// URI of the heatmap
 overlay_uri | string | s3:// URI of the overlay
 raw_uri | string | s3:// URI of the raw map
 thumbnail_uri | string | s3:// URI of the thumbnail
+pack | struct | where the row's pictures lie in a job with packed pictures, whose _uris are null
+pack.uri | string | s3:// URI of the ZIP file that holds them, and those of other rows
+pack.heatmap | struct | where the heatmap lies in the file
+pack.heatmap.offset | int32 | its first byte in the file, from 0
+pack.heatmap.length | int32 | its length, bytes
+pack.overlay | struct | where the overlay lies in the file
+pack.overlay.offset | int32 | its first byte in the file, from 0
+pack.overlay.length | int32 | its length, bytes
+pack.raw | struct | where the raw map lies in the file
+pack.raw.offset | int32 | its first byte in the file, from 0
+pack.raw.length | int32 | its length, bytes
+pack.thumbnail | struct | where the thumbnail lies in the file
+pack.thumbnail.offset | int32 | its first byte in the file, from 0
+pack.thumbnail.length | int32 | its length, bytes
 timings | struct | milliseconds spent on this image; 0 for steps it didn't reach
 timings.fetch | float32 | reading the file, attempts and pauses included
 timings.decode | float32 | decoding it and making the model's input
 timings.explain | float32 | forward pass and map: the image's share of its batch
 timings.render | float32 | drawing the pictures
-timings.store | float32 | writing the pictures
+timings.store | float32 | writing the pictures; of packed ones only their way into the chunk's file
 label | string | the true class: a label, or an index as text
 boxes | string | JSON: a list of [left, top, right, bottom], pixels of the upright photograph
 group | string | what belongs together: a patient, a video, a site

@@ -11,6 +11,12 @@ class Backend(Protocol):
     def get(self, place: Place, limit: int | None) -> StoredObject:
         """Return an object; raise `ObjectTooLarge` before reading more than `limit` bytes."""
 
+    def get_range(self, place: Place, start: int, length: int) -> bytes:
+        """Return a part of an object, less of it where the object ends before.
+
+        Raises `ObjectDamaged` where it ends before `start`.
+        """
+
     def put(self, place: Place, data: bytes, content_type: str, etag: str | None) -> None:
         """Write; with an ETag over that version only, with `ABSENT` only where there's nothing.
 

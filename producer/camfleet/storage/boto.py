@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from camfleet.errors import OperationUnsupported
 from camfleet.forks import PerProcess
 from camfleet.settings import Settings
 from camfleet.storage.errors import boto_errors
@@ -62,6 +63,15 @@ class BotoBackend:
             with closing(answer["Body"]) as body:  # its own context manager bypasses its errors
                 check_size(place, answer["ContentLength"], limit)
                 return StoredObject(body.read(), answer.get("ETag", "").strip('"') or None)
+
+    def get_range(self, place: Place, start: int, length: int) -> bytes:
+        wanted = f"bytes={start}-{start + length - 1}"
+        with boto_errors(place):
+            answer = self.client().get_object(Bucket=place.bucket, Key=place.key, Range=wanted)
+            with closing(answer["Body"]) as body:
+                if not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+                    raise OperationUnsupported(f"{place}: the object store sends no parts of it")
+                return bytes(body.read(length))
 
     def put(self, place: Place, data: bytes, content_type: str, etag: str | None) -> None:
         condition = {} if etag is None else {"IfMatch": f'"{etag}"'}

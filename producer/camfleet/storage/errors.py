@@ -13,6 +13,7 @@ from camfleet.errors import (
     CamfleetError,
     InvalidRequest,
     ObjectChanged,
+    ObjectDamaged,
     ObjectMissing,
     OperationUnsupported,
     StorageUnavailable,
@@ -107,10 +108,13 @@ def _answered(place: Place, error: object) -> CamfleetError:
         return _missing(place, no_bucket=code == "NoSuchBucket")
     if code in _DENIED:
         return _refused(place, code)
-    if status == 412:
-        return _changed(place)
-    if status == _UNKNOWN:
-        return OperationUnsupported(f"{place}: {error}")
+    own = {
+        412: _changed(place),
+        416: ObjectDamaged(f"{place} ends before what was asked of it"),
+        _UNKNOWN: OperationUnsupported(f"{place}: {error}"),
+    }
+    if status in own:
+        return own[status]
     if status >= 500 or status in _PASSING or code in _STALE:
         return StorageUnavailable(f"{place}: {error}")
     return InvalidRequest(f"{place}: the object store refuses this: {error}")

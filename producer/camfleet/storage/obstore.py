@@ -55,6 +55,11 @@ class ObstoreBackend:
             check_size(place, meta["size"], limit)
             return StoredObject(bytes(found.bytes()), (meta["e_tag"] or "").strip('"') or None)
 
+    def get_range(self, place: Place, start: int, length: int) -> bytes:
+        store = self._store(place)
+        with obstore_errors(place):
+            return bytes(store.get_range(place.key, start=start, length=length))
+
     def put(self, place: Place, data: bytes, content_type: str, etag: str | None) -> None:
         if len(data) > _LARGEST:
             raise NotHandled

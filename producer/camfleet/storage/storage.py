@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from camfleet.errors import (
     InvalidRequest,
     ObjectChanged,
+    ObjectDamaged,
     ObjectMissing,
     OperationUnsupported,
     StorageUnavailable,
@@ -52,6 +53,17 @@ class Storage:
         place = self._place(key_or_uri)
         return self._do(place, lambda backend: backend.get(place, limit))
 
+    def get_range(self, key_or_uri: str, start: int, length: int) -> bytes:
+        """Return `length` bytes of an object from `start`, with one request.
+
+        Raises `ObjectMissing`, and `ObjectDamaged` where the object hasn't so many there.
+        """
+        place = self._place(key_or_uri)
+        found = self._do(place, lambda backend: backend.get_range(place, start, length))
+        if len(found) != length:
+            raise ObjectDamaged(f"{place} has no {length} bytes from byte {start}")
+        return found
+
     def put(self, key_or_uri: str, data: bytes, content_type: str) -> str:
         """Write an object, by key into the settings' bucket, replacing any; return its URI."""
         return self._put(key_or_uri, data, content_type, None)
@@ -72,10 +84,12 @@ class Storage:
         except ObjectMissing as error:
             raise ObjectChanged(f"{self.uri(key)} was to be replaced and is gone") from error
 
-    def upload(self, key: str, path: str) -> None:
-        """Stream a file of any size to `key`."""
+    def upload(self, key: str, path: str, content_type: str | None = None) -> str:
+        """Stream a file of any size to `key`; return its URI."""
+        extra = {"ContentType": content_type} if content_type else None
         with boto_errors(self._mine(key)):
-            self._client.upload_file(path, self.bucket, key)
+            self._client.upload_file(path, self.bucket, key, ExtraArgs=extra)
+        return self.uri(key)
 
     def download(self, key_or_uri: str, path: str, *, limit: int | None = None) -> None:
         """Stream an object into a file; raise `ObjectMissing` or, before more, `ObjectTooLarge`."""

@@ -23,9 +23,11 @@ from camfleet.jobstore import keys, objects, parquet
 from camfleet.jobstore.results_parts import fits
 from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.merging import merge, model_broke, positions
+from camfleet_worker.chunks.packing import pack
 from camfleet_worker.chunks.run import ChunkRun, JobCancelled
 from camfleet_worker.pipeline.image import RunHooks
 from camfleet_worker.pipeline.pipeline import Pipeline
+from camfleet_worker.pipeline.spool import Spool
 from camfleet_worker.process.retrying import patient
 from camfleet_worker.process.shutdown import Shutdown
 
@@ -78,8 +80,20 @@ class ChunkExplainer:
         also `JobCancelled` and `WorkerStops`.
         """
         task = self._task(run)
+        if run.record.pack:
+            with Spool() as spool:
+                rows = pack(run, self._rows(run, task, spool), task.places, spool)
+            self._reach("packed")
+        else:
+            rows = self._rows(run, task)
+        if run.before is None:
+            return rows
+        return merge(parquet.read_results(run.before.data), task.places, rows)
+
+    def _rows(self, run: ChunkRun, task: _Task, spool: Spool | None = None) -> list[Result]:
+        """Return the rows of a task's items; their pictures go into the spool, if there's one."""
         try:
-            rows = self._explain_items(run, task.items)
+            rows = self._explain_items(run, task.items, spool)
         except CallerError as error:  # of the model: every image gets it as its row
             rows = self._pipeline.refuse(task.items, run.query, error)
         if not fits(rows):
@@ -88,9 +102,7 @@ class ChunkExplainer:
             self._streak.end()
         elif run.attempt < CAREFUL_FROM:
             raise InternalError(f"the model broke on every image: {rows[0].error_message}")
-        if run.before is None:
-            return rows
-        return merge(parquet.read_results(run.before.data), task.places, rows)
+        return rows
 
     def _task(self, run: ChunkRun) -> _Task:
         items = self._items(run)
@@ -114,11 +126,12 @@ class ChunkExplainer:
             run.stores.ledger.note_trouble(run.ref.job_id, run.number, lost)
             raise
 
-    def _explain_items(self, run: ChunkRun, items: list[Item]) -> list[Result]:
+    def _explain_items(self, run: ChunkRun, items: list[Item], spool: Spool | None) -> list[Result]:
         hooks = RunHooks(
             check=partial(self._check, run),
             interrupt=partial(self._interrupt, run),
             insist=run.insist,
+            spool=spool,
         )
         if run.attempt < CAREFUL_FROM:
             return patient(self._pipeline, run.insist).explain_items(items, run.query, hooks)

@@ -10,11 +10,12 @@ from camfleet.contract.geometry import Geometry
 from camfleet.contract.messages import ExplainRequest
 from camfleet.contract.outputs import Fuse, Method, Outputs
 from camfleet.contract.records import Item, JobRecord, ModelRef
-from camfleet.contract.results import Result, Timings
+from camfleet.contract.results import Pack, Result, Timings
 from camfleet.contract.targets import Target
 from camfleet.errors import CamfleetError
 from camfleet_worker.models.build import ModelKey
 from camfleet_worker.models.explainer import Explanation
+from camfleet_worker.pipeline.spool import Spool
 from camfleet_worker.process.retrying import Insist, once
 
 
@@ -52,12 +53,14 @@ class RunHooks:
 
     `check` is called before every batch with the number of images explained so far, and may
     raise. `interrupt` is called now and then while an image takes long, and may raise `RunEnds`.
-    `insist` does all work that needs storage or an image's server.
+    `insist` does all work that needs storage or an image's server. Pictures go into `spool`, for
+    whoever started the run to pack them, or without one into storage.
     """
 
     check: Callable[[int], None] = _check_nothing
     interrupt: Callable[[], None] = _go_on
     insist: Insist = once
+    spool: Spool | None = None
 
 
 @dataclass
@@ -78,6 +81,7 @@ class ImageTask:
     explanations: list[Explanation] = field(default_factory=list)
     pictures: list[dict[str, bytes]] = field(default_factory=list)  # of each explanation, by kind
     uris: list[dict[str, str]] = field(default_factory=list)  # the pictures' URIs, by kind
+    packs: list[Pack] = field(default_factory=list)  # or their places in the spool
     rows: list[Result] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=dict)  # milliseconds by stage
 

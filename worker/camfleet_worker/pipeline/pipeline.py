@@ -117,7 +117,7 @@ class Pipeline:
             else:
                 mark(index)
                 hooks.check(index)
-                alone = RunHooks(interrupt=hooks.interrupt, insist=hooks.insist)
+                alone = RunHooks(interrupt=hooks.interrupt, insist=hooks.insist, spool=hooks.spool)
                 rows.extend(self._rows([item], query, explainer, alone))
         return list(self._metrics.images(rows, "bulk"))
 

@@ -1,7 +1,7 @@
 """Result rows: what the pipeline knows about one image and target, in the contract's words."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from camfleet.contract.geometry import Focus, Geometry, Region
-from camfleet.contract.results import LayerMap, Result, Status
+from camfleet.contract.results import LayerMap, Pack, Result, Status
 from camfleet.errors import CamfleetError
 from camfleet_worker.arrays import Map
 from camfleet_worker.models.explainer import Explainer, Explanation
@@ -49,8 +49,9 @@ def rows(image: ImageTask, query: Query, explainer: Explainer) -> list[Result]:
     if not image.explanations:
         return [_unreached(image, query, explainer)]
     uris = image.uris or [{}] * len(image.explanations)
+    packs: Sequence[Pack | None] = image.packs or [None] * len(image.explanations)
     return [
-        _row(image, query, explainer, rank, explanation, uris[rank])
+        _row(image, query, explainer, rank, explanation, uris[rank], packs[rank])
         for rank, explanation in enumerate(image.explanations)
     ]
 
@@ -77,6 +78,7 @@ def _row(
     rank: int,
     explanation: Explanation,
     uris: Mapping[str, str],
+    pack: Pack | None,
 ) -> Result:
     raw, geometry, wanted = explanation.raw, image.geometry, query.outputs.regions
     stored = _StoredMap.of(raw)
@@ -94,6 +96,7 @@ def _row(
         focus=regions.focus(raw, geometry) if geometry else None,
         found=regions.regions(raw, geometry, wanted) if geometry and wanted else None,
         uris=uris,
+        pack=pack,
     )
 
 
@@ -125,6 +128,7 @@ def _result(
     focus: Focus | None = None,
     found: tuple[Region, ...] | None = None,
     uris: Mapping[str, str] = MappingProxyType({}),
+    pack: Pack | None = None,
 ) -> Result:
     """Return a row with what is known; whatever is not given is null in it."""
     return Result(
@@ -158,6 +162,7 @@ def _result(
         overlay_uri=uris.get("overlay"),
         raw_uri=uris.get("raw"),
         thumbnail_uri=uris.get("thumbnail"),
+        pack=pack,
         timings=image.timings,
         label=image.item.label,
         boxes=image.item.boxes,

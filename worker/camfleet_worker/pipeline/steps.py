@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from camfleet.contract.outputs import Values
+from camfleet.contract.results import Pack
 from camfleet.contract.targets import parse_inputs, parse_target
 from camfleet.errors import (
     CamfleetError,
@@ -25,6 +26,7 @@ from camfleet_worker.pictures.header import Slow
 from camfleet_worker.pictures.load import Loaded, Wanted
 from camfleet_worker.pipeline import rows
 from camfleet_worker.pipeline.image import ImageTask, Query, RunHooks
+from camfleet_worker.pipeline.spool import Spool
 from camfleet_worker.process import logs
 from camfleet_worker.process.shutdown import RunEnds
 from camfleet_worker.sources.fetch import Fetched, Fetcher
@@ -55,6 +57,7 @@ class Steps:
         self._explainer = explainer
         self._insist = hooks.insist
         self._interrupt = hooks.interrupt
+        self._spool = hooks.spool
         self._storage = storage
         self._fetcher = fetcher
         self._decoders = decoders
@@ -116,11 +119,15 @@ class Steps:
             image.canvas = None
 
     def store(self, image: ImageTask) -> None:
-        """Write the pictures to storage."""
+        """Write the pictures to storage, or into the spool of a run that packs them."""
         if image.error is not None or not image.pictures:
             return
         query = self._query
         with _catch_errors(image), image.clock("store"):
+            if self._spool:
+                image.packs = [self._spooled(self._spool, found) for found in image.pictures]
+                image.pictures = []
+                return
             prefix = keys.explanation(
                 image.item.image_uri,
                 image.item.inputs,
@@ -171,6 +178,11 @@ class Steps:
                 logger.info("trying again: %s", error)
                 time.sleep(0.2 * 2**attempt)
         return self._fetcher.fetch(uri)
+
+    def _spooled(self, spool: Spool, pictures: dict[str, bytes]) -> Pack:
+        """Return where an explanation's pictures wait; the pack has no URI yet."""
+        spans = {kind: self._insist(partial(spool.add, data)) for kind, data in pictures.items()}
+        return Pack(uri="", **spans)
 
     def _put(self, prefix: str, class_index: int, kind: str, data: bytes) -> str:
         key = keys.picture(prefix, class_index, kind)
