@@ -111,7 +111,7 @@ def use(environ: Mapping[str, str]) -> None:
 
 def add_model(client: Client, card: Path) -> None:
     say(f"register {card.parent.name}: upload, then a worker loads it and checks its golden image")
-    ref, report = client.models.add(card, replace=True)
+    ref, report = client.models.add(card, replace=True, promote=True)
     say(f"registered {ref.id}@{ref.version}, to be explained at layer {report.get('layer')}")
 
 

@@ -115,18 +115,21 @@ def test_a_folder_of_the_store_is_no_entry(client, put):
 def test_an_entry_that_may_not_be_read_is_passed_over_unless_it_is_asked_for(
     client, put, caplog, settings
 ):
+    old = "of-0.1.0"  # none of its changes is recorded, so all its entries are read
     put(keys.registry(MODEL, "secret"), entry(version="secret"))
+    put(keys.registry(old, "1"), entry(id=old, version="1"))
+    put(keys.registry(old, "secret"), entry(id=old, version="secret", added_at=9e10))
     with a_storefront(settings.s3_endpoint) as front:
         front.trouble = lambda _method, path: 403 if "/secret.json" in path else None
         with closing(Storage(replace(settings, s3_endpoint=front.url))) as storage:
             registry = Registry(storage)
             assert [found.version for found in registry.list() if found.id == MODEL] == ["1"]
-            assert registry.find(MODEL).version == "1"
+            assert registry.find(MODEL).version == registry.find(old).version == "1"
             assert "secret.json is no entry" in caplog.text
             with pytest.raises(StorageUnavailable, match=r"secret\.json"):
                 registry.find(f"{MODEL}@secret")
             front.trouble = lambda _method, path: 503 if "/secret.json" in path else None
-            for look in (registry.list, lambda: registry.find(MODEL)):
+            for look in (registry.list, lambda: registry.find(old)):
                 with pytest.raises(StorageUnavailable):
                     look()  # an outage is no junk: nothing may look as if it weren't there
 

@@ -70,10 +70,12 @@ def test_another_content_under_the_same_version_is_refused(models, card):
     with pytest.raises(InvalidRequest, match="new version"):
         models.add(card)
     second, _ = models.add(card, version="2")
-    assert models.find(first.id) == second, "the version registered last"
-    assert models.find(f"{first.id}@1") == first
-    replaced, _ = models.add(card, replace=True)
-    assert models.find(f"{first.id}@1") == replaced
+    assert models.find(first.id) == first, "the version that is promoted"
+    assert models.find(f"{first.id}@2") == second
+    with pytest.raises(InvalidRequest, match="champion names version 1"):
+        models.add(card, replace=True)
+    replaced, _ = models.add(card, replace=True, promote=True)
+    assert models.find(f"{first.id}@1") == models.find(first.id) == replaced != first
 
 
 def test_a_model_that_a_worker_refuses_is_not_registered(storage, card):

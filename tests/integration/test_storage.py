@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -117,6 +118,22 @@ def test_a_key_that_no_object_can_have_is_the_callers_fault(storage, key):
         storage.put(key, b"x", "text/plain")
     with pytest.raises(InvalidRequest):
         storage.get(key)
+
+
+def test_objects_are_listed_with_sizes_and_times(storage):
+    before = time.time()
+    for number in range(3):
+        storage.put(f"sized/{number}", bytes(number), "")
+    found = list(storage.objects("sized/"))
+    assert [(each.key, each.nbytes) for each in found] == [(f"sized/{n}", n) for n in range(3)]
+    assert all(before - 2 < each.modified_at < time.time() + 2 for each in found)
+
+
+def test_folders_are_listed_without_what_lies_in_them(storage):
+    for key in ("rooms/a/1", "rooms/a/2", "rooms/b/c/1", "rooms/file"):
+        storage.put(key, b"", "")
+    assert list(storage.folders("rooms/")) == ["rooms/a/", "rooms/b/"]
+    assert list(storage.folders("no-rooms/")) == []
 
 
 @pytest.mark.parametrize(

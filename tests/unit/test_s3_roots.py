@@ -39,7 +39,10 @@ def test_the_own_bucket_is_open(uri):
 
 @pytest.mark.parametrize(
     "key",
-    ["models/a/card.toml", "models/a/golden", "registry/a/1.json", "jobs/a/job.json", "jobs/x.jpg"],
+    [
+        *("models/a/card.toml", "models/a/golden", "registry/a/1.json"),
+        *("registry-changes/a/00001.json", "jobs/a/job.json", "jobs/x.jpg"),
+    ],
 )
 def test_what_camfleet_keeps_for_itself_is_no_image(key):
     for text in ("", "*", "other"):
@@ -58,6 +61,7 @@ def test_every_key_is_either_a_record_or_an_image():
         keys.converted("d", "n"),
         keys.report("d"),
         keys.registry("m", "1"),
+        keys.change("m", 1),
         keys.job("j"),
         keys.source("j"),
         keys.manifest_part("j", 0),
@@ -68,7 +72,7 @@ def test_every_key_is_either_a_record_or_an_image():
     ]
     assert all(key.startswith((*keys.INTERNAL, "uploads/", "maps/")) for key in calls)
     prefixes = {line.partition("/")[0] for line in inspect.getdoc(keys).splitlines()[2:]}
-    assert prefixes == {"models", "registry", "jobs", "maps", "uploads"}
+    assert prefixes == {"models", "registry", "registry-changes", "jobs", "maps", "uploads"}
 
 
 @pytest.mark.parametrize(

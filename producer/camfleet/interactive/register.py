@@ -1,27 +1,44 @@
-"""Register a model: upload it, have a worker load and check it, then publish its id."""
+"""Register a model: upload it, have a worker load and check it, then publish its version."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from camfleet.contract.codec import encode_json
 from camfleet.contract.records import ModelRef
-from camfleet.errors import DigestMismatch, InvalidCard, InvalidRequest, check_timeout
+from camfleet.errors import (
+    DigestMismatch,
+    InvalidCard,
+    check_timeout,
+)
+from camfleet.jobs.order import ModelName, model_name
 from camfleet.jobstore import keys
 from camfleet.registry import cards
+from camfleet.registry.adding import Adder, Adding
+from camfleet.registry.author import Author, author
 from camfleet.registry.cards import Card
-from camfleet.registry.registry import ModelEntry, Registry, Report
+from camfleet.registry.changes import CHAMPION
+from camfleet.registry.editor import Editor, Promoted, check_reason
+from camfleet.registry.registry import Registry, Report
 from camfleet.storage.storage import Storage
 
 
 class Models(Registry):
-    """The registry with a way in: `check(digest, timeout)` asks a worker to load a model."""
+    """The registry with a way in: `check(digest, timeout)` asks a worker to load a model.
 
-    def __init__(self, storage: Storage, check: Callable[[str, float], Report]) -> None:
+    `by` is who changes it, as history keeps it.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        check: Callable[[str, float], Report],
+        by: Callable[[], Author] = author,
+    ) -> None:
         super().__init__(storage)
         self._check = check
+        self._editor = Editor(self, self._entries, self._changes, by)
+        self._adder = Adder(storage, self._entries, self._editor)
 
     def add(
         self,
@@ -30,17 +47,22 @@ class Models(Registry):
         model_id: str | None = None,
         version: str | None = None,
         replace: bool = False,
+        promote: bool = False,
+        aliases: Sequence[str] = (),
+        reason: str | None = None,
         timeout: float = 300,
         on_step: Callable[[str], object] = lambda _step: None,
     ) -> tuple[ModelRef, Report]:
         """Upload the model of a card file, have a worker load it, and register it.
 
-        `model_id` and `version` override the card's. `on_step` is told what happens next. Raises
-        `InvalidCard`, `ModelRefused` with the worker's reason, `InvalidRequest` when the version
-        stands for another content, or `AnswerTimeout` when no worker answers within `timeout`
-        seconds.
+        `model_id` and `version` override the card's. The bare id goes on meaning what it did,
+        unless it's the id's first version, or with `promote`; `aliases` are to name this version,
+        too. `on_step` is told what happens next. Raises `InvalidCard`, `ModelRefused` with the
+        worker's reason, `InvalidRequest` when the version stands for another content, or
+        `AnswerTimeout` when no worker answers within `timeout` seconds.
         """
         check_timeout(timeout)
+        check_reason(reason)
         path = Path(path)
         if path.suffix != ".toml":
             raise InvalidCard(
@@ -62,8 +84,8 @@ class Models(Registry):
             )
         cards.parse_card(toml.decode(), path.name)  # overridden names obey the same rules
         ref = ModelRef(id=card.id, version=card.version, digest=cards.card_digest(toml))
-        if not replace:
-            self._refuse_other_content(ref)
+        adding = Adding(ref, (*([CHAMPION] if promote else []), *aliases), reason)
+        self._adder.admit(adding, self.state(ref.id), replace=replace)
         size = (artifact.stat().st_size + len(golden or b"")) / 2**20
         on_step(f"uploading {card.id} version {card.version} ({size:.1f} MiB)")
         self._upload(ref.digest, toml, artifact, golden)
@@ -71,22 +93,33 @@ class Models(Registry):
         report = self._check(ref.digest, timeout)
         on_step(f"registering {card.id} version {card.version}")
         self._storage.put(keys.report(ref.digest), msgspec.json.encode(report), "application/json")
-        entry = ModelEntry(id=ref.id, version=ref.version, digest=ref.digest, added_at=time.time())
-        self._storage.put(
-            keys.registry(ref.id, ref.version), encode_json(entry), "application/json"
-        )
+        self._adder.publish(adding, self.state(ref.id))
         return ref, report
 
-    def _refuse_other_content(self, ref: ModelRef) -> None:
-        key = keys.registry(ref.id, ref.version)
-        if self._storage.exists(key):
-            there = self._read(key)
-            digest = there.digest if there else "it can't be read"
-            if digest != ref.digest:
-                raise InvalidRequest(
-                    f"model {ref.id} version {ref.version} is registered with other content "
-                    f"({digest[:12]}); give the card a new version, or replace it (--replace)"
-                )
+    def promote(
+        self, model: ModelName, *, alias: str = CHAMPION, reason: str | None = None
+    ) -> Promoted:
+        """Let the bare id, or another alias, name `id@version`, or what `id@alias` names.
+
+        Jobs that were submitted keep the version that they began with; workers answer requests
+        with the new one within some seconds. Of two who promote at the same time one gets
+        `ObjectChanged`. Also raises `UnknownModel` and `InvalidRequest`.
+        """
+        return self._editor.promote(model_name(model), alias=alias, reason=reason)
+
+    def rollback(
+        self, model_id: str, *, alias: str = CHAMPION, reason: str | None = None
+    ) -> Promoted:
+        """Let the bare id, or another alias, name what it did before its last promotion.
+
+        Repeated, it goes back one more. Raises as `promote` does, and `InvalidRequest` where there
+        is nothing before.
+        """
+        return self._editor.rollback(model_id, alias=alias, reason=reason)
+
+    def unalias(self, name: str, *, reason: str | None = None) -> ModelRef:
+        """Take an alias, `id@alias`, off the version that it names, and return that."""
+        return self._editor.unalias(name, reason=reason)
 
     def _upload(self, digest: str, toml: bytes, artifact: Path, golden: bytes | None) -> None:
         self._storage.upload(keys.artifact(digest, artifact.suffix), str(artifact))

@@ -2,7 +2,8 @@
 
 models/<digest>/card.toml, model.keras|.h5|.hdf5, golden, report.json
 models/<digest>/converted/<name>.model              as a worker has converted it; may be deleted
-registry/<id>/<version>.json                        which digest a model id stands for
+registry/<id>/<version>.json                        which digest an id and version stand for
+registry-changes/<id>/00001.json                    what an id's aliases name since this change
 jobs/<job>/job.json
 jobs/<job>/source.json                              what its sources hold that isn't in the job
 jobs/<job>/manifest/part-00000.parquet
@@ -32,7 +33,10 @@ MOST_RETRIES = 10**_DIGITS - 1
 _PACK = re.compile(
     rf"jobs/(?P<job>{JOB_ID.pattern})/packs/[A-Za-z0-9._-]{{1,80}}/part-\d{{5,9}}-[0-9a-f]{{32}}\.zip"
 )
-INTERNAL = ("models/", "registry/", "jobs/")  # no worker takes what is here for an image
+_DIGITS = 5  # of a retry's number: see `MOST_RETRIES`
+MOST_RETRIES = 10**_DIGITS - 1
+MOST_CHANGES = 99_999  # of a model id
+INTERNAL = ("models/", "registry/", "registry-changes/", "jobs/")  # what workers take for no image
 
 
 def model_prefix(digest: str) -> str:
@@ -74,6 +78,31 @@ def is_entry(key: str) -> bool:
     """Return whether a key can be that of a version's entry."""
     names = key.removeprefix(registry()).removesuffix(".json").split("/")
     return all(re.match(MODEL_ID, name) for name in names) and key == registry(*names[:2])
+
+
+def changes(model_id: str = "") -> str:
+    """Return the prefix of the changes of an id, or of all ids.
+
+    They lie apart from the entries, as version 0.1.0 takes all that lies there for entries.
+    """
+    return "registry-changes/" + (f"{model_id}/" if model_id else "")
+
+
+def change(model_id: str, number: int) -> str:
+    return f"{changes(model_id)}{number:05d}.json"
+
+
+def change_at(key: str) -> tuple[str, int] | None:
+    """Return the id and number of the change that lies at a key, None for any other key."""
+    found = re.fullmatch(r"([^/]+)/([0-9]{5})\.json", key.removeprefix(changes()))
+    if not found or not re.match(MODEL_ID, found[1]) or not int(found[2]):
+        return None
+    return found[1], int(found[2])
+
+
+def jobs() -> str:
+    """Return the prefix of all jobs."""
+    return "jobs/"
 
 
 def job(job_id: str) -> str:

@@ -1,52 +1,39 @@
 """The registry of models in object storage, read side: list them, and look one up."""
 
 import difflib
-import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
 
-from msgspec import Meta
+from msgspec.structs import asdict
 
-from camfleet.contract.codec import Wire
 from camfleet.contract.records import DIGEST, MODEL_ID, ModelRef
 from camfleet.errors import (
-    CamfleetError,
     DigestMismatch,
     InvalidCard,
     InvalidRequest,
     ObjectMissing,
-    StorageUnavailable,
     UnknownModel,
 )
-from camfleet.foreign import visible
 from camfleet.jobstore import keys, objects
 from camfleet.registry import cards
+from camfleet.registry.aliases import ModelState
 from camfleet.registry.cards import Card
+from camfleet.registry.changes import CHAMPION, Alias, Changes, ModelChange
+from camfleet.registry.entries import Entries, ModelEntry, Warnings
 from camfleet.registry.model_files import MODEL_SUFFIXES
 from camfleet.registry.reports import Report, parse_report
 from camfleet.storage.storage import Storage
 
-__all__ = ["ModelEntry", "Registry", "Report"]
-
-logger = logging.getLogger(__name__)
-
-_MOST_ENTRY = 2**16  # bytes
-_MOST_REMEMBERED = 2**12  # keys that a warning was about
+__all__ = ["ModelEntry", "ModelVersion", "Registry", "Report"]
 
 
-class ModelEntry(Wire, frozen=True, kw_only=True):
-    """One registered version of a model: `registry/<id>/<version>.json`."""
+class ModelVersion(ModelEntry, frozen=True, kw_only=True):
+    """A registered version, and what it's called besides."""
 
-    id: Annotated[str, Meta(pattern=MODEL_ID)]
-    version: Annotated[str, Meta(pattern=MODEL_ID)]
-    digest: Annotated[str, Meta(pattern=DIGEST)]
-    added_at: float  # seconds since the epoch
-
-    @property
-    def ref(self) -> ModelRef:
-        return ModelRef(id=self.id, version=self.version, digest=self.digest)
+    aliases: tuple[str, ...]  # that name it
+    former: tuple[str, ...]  # aliases that name what it was before it was replaced
+    removing: bool  # somebody is removing it
 
 
 class Registry:
@@ -54,42 +41,65 @@ class Registry:
 
     A card and its files are stored under the digest of the stored card, which itself names the
     artifact's sha256, so nothing there ever changes. An entry says which digest an id and version
-    stand for, and is written only once a worker has loaded the model.
+    stand for, and is written only once a worker has loaded the model. An alias names a version
+    until somebody lets it name another; a bare id is what the alias `champion` names.
 
     Whatever else lies there is ignored, with one warning each.
     """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._warned: set[str] = set()
+        self._warn = Warnings(storage)
+        self._entries = Entries(storage, self._warn)
+        self._changes = Changes(storage, self._warn)
 
-    def list(self) -> list[ModelEntry]:
+    def list(self) -> list[ModelVersion]:
         """Return all registered versions, by id, oldest first."""
-        found = (self._entry(key) for key in self._keys(keys.registry()))
-        return sorted(filter(None, found), key=lambda entry: (entry.id, entry.added_at))
+        found = self._entries.of()
+        numbers = self._changes.latest_numbers()
+        versions: list[ModelVersion] = []
+        for model_id in sorted({entry.id for entry in found}):
+            entries = [entry for entry in found if entry.id == model_id]
+            state = self._state_to_show(model_id, numbers.get(model_id, 0), entries)
+            versions += _versions(entries, state)
+        return versions
 
     def find(self, name: str) -> ModelRef:
-        """Return what `id` (the version registered last) or `id@version` names.
+        """Return what `id` (its champion), `id@version` or `id@alias` names.
 
         Raises `UnknownModel`, and `StorageUnavailable` where its entries may not be read.
         """
-        model_id, pins, version = name.partition("@")
-        known = re.fullmatch(MODEL_ID, model_id) is not None
-        entries = self._versions(model_id, version) if known else []
-        chosen = [entry for entry in entries if not pins or version == entry.version]
-        if chosen:
-            return max(chosen, key=lambda entry: entry.added_at).ref
-        if entries:
-            versions = ", ".join(sorted(entry.version for entry in entries))
-            raise UnknownModel(f"model {model_id!r} has no version {version!r}, only {versions}")
-        ids = sorted({entry.id for entry in self.list()})
-        near = difflib.get_close_matches(model_id, ids, n=1)
-        raise UnknownModel(
-            f"no model {model_id!r} is registered; "
-            + (f"did you mean {near[0]!r}? " if near else "")
-            + (f"there are {', '.join(ids)}" if ids else "there are none yet")
-            + " (add one: camfleet models add CARD.toml)"
-        )
+        model_id, pins, word = name.partition("@")
+        if not re.fullmatch(MODEL_ID, model_id):
+            raise self._unknown(model_id)
+        if entry := self._entries.one(model_id, word):
+            return entry.ref
+        state = self.state(model_id)
+        if named := state.named(word if pins else CHAMPION):
+            return ModelRef(id=model_id, version=named.version, digest=named.digest)
+        raise self._unnamed(state, word) if pins else self._unpromoted(state)
+
+    def state(self, model_id: str) -> ModelState:
+        """Return what an id's aliases name now.
+
+        Where nothing was recorded yet, as by version 0.1.0, the champion is the version added last.
+        """
+        latest = self._changes.latest(model_id)
+        if latest:
+            return ModelState.since(latest)
+        return _unrecorded(model_id, self._entries.readable(model_id))
+
+    def aliases(self, model_id: str) -> dict[str, ModelRef]:
+        """Return what each alias of an id names; `champion` is what the bare id means."""
+        named = {alias.name: alias.versions[0] for alias in self.state(model_id).aliases}
+        return {
+            alias: ModelRef(id=model_id, version=pinned.version, digest=pinned.digest)
+            for alias, pinned in named.items()
+        }
+
+    def history(self, model_id: str) -> Iterator[ModelChange]:
+        """Yield who changed an id's versions and aliases, when, how and why, the newest first."""
+        return self._changes.history(model_id)
 
     def card(self, digest: str) -> Card:
         """Return the stored card; raise `UnknownModel`, or `DigestMismatch` if it was changed.
@@ -120,55 +130,66 @@ class Registry:
                 f"{self._storage.uri(key)} can't be read ({error}): add the model again"
             ) from error
 
-    def _versions(self, model_id: str, version: str) -> tuple[ModelEntry, ...]:
-        """Return an id's entries, of which the `version` that is asked for must be readable."""
-        found: tuple[ModelEntry, ...] = ()
-        refused = None
-        for key in self._keys(keys.registry(model_id)):
-            try:
-                entry = self._read(key)
-            except StorageUnavailable as error:
-                if not error.refused or key == keys.registry(model_id, version):
-                    raise
-                self._warn(key, refused := error)
-                continue
-            found += (entry,) if entry else ()
-        if refused and not found:
-            raise refused
-        return found
-
-    def _entry(self, key: str) -> ModelEntry | None:
-        """Return an entry, None where it isn't one or may not be read."""
+    def _state_to_show(
+        self, model_id: str, number: int, entries: Sequence[ModelEntry]
+    ) -> ModelState:
+        """Return an id's state, without aliases where its latest change can't be read."""
+        if not number:
+            return _unrecorded(model_id, entries)
         try:
-            return self._read(key)
-        except StorageUnavailable as error:
-            if not error.refused:
-                raise
-            self._warn(key, error)
-            return None
+            return ModelState.since(self._changes.read(model_id, number))
+        except InvalidRequest as error:
+            self._warn(keys.change(model_id, number), error)
+            return ModelState(model_id)
 
-    def _read(self, key: str) -> ModelEntry | None:
-        """Return an entry, None where it isn't one; raise `StorageUnavailable`."""
-        try:
-            entry = objects.read_json(self._storage, key, ModelEntry, _MOST_ENTRY)
-        except (ObjectMissing, InvalidRequest) as error:
-            self._warn(key, error)
-            return None
-        if keys.registry(entry.id, entry.version) == key:
-            return entry
-        self._warn(key, f"it says that it's of {entry.id} version {entry.version}")
-        return None
+    def _unknown(self, model_id: str) -> UnknownModel:
+        ids = sorted({entry.id for entry in self._entries.of()})
+        near = difflib.get_close_matches(model_id, ids, n=1)
+        return UnknownModel(
+            f"no model {model_id!r} is registered; "
+            + (f"did you mean {near[0]!r}? " if near else "")
+            + (f"there are {', '.join(ids)}" if ids else "there are none yet")
+            + " (add one: camfleet models add CARD.toml)"
+        )
 
-    def _keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys below a prefix that can be those of entries."""
-        for key in self._storage.keys(prefix):
-            if keys.is_entry(key):
-                yield key
-            else:
-                self._warn(key, "its name isn't that of a model's version")
+    def _unnamed(self, state: ModelState, word: str) -> UnknownModel:
+        """Return why `id@word` names nothing."""
+        versions = sorted(entry.version for entry in self._entries.of(state.id))
+        if not versions:
+            return self._unknown(state.id)
+        aliases = ", ".join(alias.name for alias in state.aliases)
+        return UnknownModel(
+            f"model {state.id!r} has no version {word!r}, only {', '.join(versions)}; "
+            + (f"its aliases are {aliases}" if aliases else "it has no aliases")
+        )
 
-    def _warn(self, key: str, reason: CamfleetError | str) -> None:
-        if key not in self._warned and len(self._warned) < _MOST_REMEMBERED:
-            self._warned.add(key)
-            what = visible(self._storage.uri(key))
-            logger.warning("%s is no entry of the registry and ignored: %s", what, reason)
+    def _unpromoted(self, state: ModelState) -> UnknownModel:
+        """Return why a bare id names nothing."""
+        versions = sorted(entry.version for entry in self._entries.of(state.id))
+        if not versions:
+            return self._unknown(state.id)
+        return UnknownModel(
+            f"no version of {state.id!r} is promoted, of {', '.join(versions)}: camfleet models "
+            f"promote {state.id}@VERSION, or name the version"
+        )
+
+
+def _unrecorded(model_id: str, entries: Sequence[ModelEntry]) -> ModelState:
+    """Return the state of an id of which no change was recorded."""
+    if not entries:
+        return ModelState(model_id)
+    last = max(entries, key=lambda entry: entry.added_at)
+    return ModelState(model_id, aliases=(Alias(name=CHAMPION, versions=(last.pinned,)),))
+
+
+def _versions(entries: Sequence[ModelEntry], state: ModelState) -> Iterator[ModelVersion]:
+    """Yield an id's entries, the oldest first, with what names them."""
+    for entry in sorted(entries, key=lambda entry: entry.added_at):
+        named = state.aliases_of(entry.version)
+        meant = tuple(alias for alias in named if state.named(alias) == entry.pinned)
+        yield ModelVersion(
+            **asdict(entry),
+            aliases=meant,
+            former=tuple(alias for alias in named if alias not in meant),
+            removing=state.removal(entry.version) is not None,
+        )

@@ -28,6 +28,15 @@ class Place:
         return f"s3://{self.bucket}/{self.key}"
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object as listings name it."""
+
+    key: str
+    nbytes: int
+    modified_at: float  # seconds since the epoch
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """Return bucket and key of `s3://bucket/key`; keys are taken as they stand, not unquoted."""
     scheme, _, rest = uri.partition("://")

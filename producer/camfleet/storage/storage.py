@@ -18,9 +18,9 @@ from camfleet.storage.backend import Backend
 from camfleet.storage.boto import BotoBackend, host
 from camfleet.storage.errors import NotHandled, boto_errors
 from camfleet.storage.obstore import ObstoreBackend
-from camfleet.storage.place import ABSENT, LONGEST_URL, Place, StoredObject, split_uri
+from camfleet.storage.place import ABSENT, LONGEST_URL, Listed, Place, StoredObject, split_uri
 
-__all__ = ["Storage", "StoredObject", "split_uri"]
+__all__ = ["Listed", "Storage", "StoredObject", "split_uri"]
 
 T = TypeVar("T")
 
@@ -128,12 +128,22 @@ class Storage:
 
     def keys(self, key_or_uri: str) -> Iterator[str]:
         """Yield the keys below a prefix, in order, a page at a time."""
-        place = self._place(key_or_uri)
-        with boto_errors(place):
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=place.bucket, Prefix=place.key):
-                for found in page.get("Contents", ()):
-                    yield found["Key"]
+        for page in self._pages(key_or_uri):
+            for found in page.get("Contents", ()):
+                yield found["Key"]
+
+    def objects(self, key_or_uri: str) -> Iterator[Listed]:
+        """Yield the objects below a prefix with sizes and times, in order, a page at a time."""
+        for page in self._pages(key_or_uri):
+            for found in page.get("Contents", ()):
+                modified = found["LastModified"].timestamp()
+                yield Listed(found["Key"], int(found["Size"]), modified)
+
+    def folders(self, key_or_uri: str) -> Iterator[str]:
+        """Yield the prefixes, up to the next `/`, that a prefix ending in `/` branches into."""
+        for page in self._pages(key_or_uri, Delimiter="/"):
+            for found in page.get("CommonPrefixes", ()):
+                yield found["Prefix"]
 
     def delete(self, doomed: list[str]) -> None:
         with boto_errors(self._mine("")):
@@ -163,6 +173,18 @@ class Storage:
     @property
     def _client(self) -> Any:
         return self._boto.client()
+
+    def _pages(self, key_or_uri: str, **how: str) -> Iterator[dict[str, Any]]:
+        """Yield the answers to a listing."""
+        place = self._place(key_or_uri)
+        pages = self._client.get_paginator("list_objects_v2")
+        answers = iter(pages.paginate(Bucket=place.bucket, Prefix=place.key, **how))
+        while True:
+            with boto_errors(place):  # not around the yield: the caller's errors are its own
+                page = next(answers, None)
+            if page is None:
+                return
+            yield page
 
     def _mine(self, key: str) -> Place:
         return Place(self._host, self.bucket, key, own=True)
