@@ -25,13 +25,13 @@ from camfleet_worker.models.converted.bucket import ConvertedInBucket
 from camfleet_worker.models.converted.cache import ConvertedModels, Cut
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.golden import check_golden
+from camfleet_worker.models.names import ModelNames
 from camfleet_worker.models.plain import PlainModel
 from camfleet_worker.models.reasons import refusing
 from camfleet_worker.models.split import Split
 from camfleet_worker.process.confined import hit_limit
 from camfleet_worker.process.runtime import free_memory, load_tensorflow
 
-_RESOLVE_SECONDS = 5.0
 _REFUSED_SECONDS = 600.0  # for which what has hit a limit isn't tried again
 
 
@@ -53,17 +53,12 @@ class ModelStore:
         self._storage = storage
         self._models = models
         self._pool = pool
-        self._resolved: dict[str, tuple[float, ModelRef]] = {}
+        self._names = ModelNames(models.find)
         self._costly: dict[ModelKey, tuple[float, str]] = {}
 
     def resolve(self, name: str) -> ModelRef:
-        """Return the model that `id` or `id@version` names, as of at most a few seconds ago."""
-        known = self._resolved.get(name)
-        if known and time.monotonic() - known[0] < _RESOLVE_SECONDS:
-            return known[1]
-        ref = self._models.find(name)
-        self._resolved[name] = (time.monotonic(), ref)
-        return ref
+        """Return the model that `id`, `id@version` or `id@alias` names, or did 5 seconds ago."""
+        return self._names.resolve(name)
 
     def build(self, key: ModelKey) -> Explainer:
         """Return a warm explainer; raise `UnknownModel` or `ModelRefused`.
