@@ -93,6 +93,12 @@ class WorkerSettings:
         (),
         part=variables.s3_root,
     )
+    report_roots: tuple[str, ...] = _setting(
+        "buckets and prefixes (`bucket`, `bucket/prefix/`) that workers may write reports to "
+        "besides the jobs' own folders, separated by `:`",
+        (),
+        part=variables.report_root,
+    )
     allow_private_hosts: bool = _setting(
         "let workers fetch http(s) images from private and loopback addresses, and send "
         "callbacks there",

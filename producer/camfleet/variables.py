@@ -19,6 +19,16 @@ _SECRET_BYTES = range(24, 65)
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
+def report_root(text: str) -> str:
+    """Return a place for reports as it stands; raise `ConfigurationError`."""
+    if not _S3_ROOT.fullmatch(text):
+        raise ConfigurationError(
+            f"CAMFLEET_REPORT_ROOTS has {text!r}, which is neither `bucket` nor `bucket/prefix/` "
+            "(without s3://)"
+        )
+    return text
+
+
 def s3_root(text: str) -> str:
     """Return a root of `s3://` images as it stands; raise `ConfigurationError`."""
     if text != "*" and not _S3_ROOT.fullmatch(text):

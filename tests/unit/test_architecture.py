@@ -37,6 +37,7 @@ WORKER_ROOMS = (
     "services",
     "heartbeat",
     "webhooks",
+    "follow_ups",
     "requests",
     "chunks",
     "studies",

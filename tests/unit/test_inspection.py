@@ -9,6 +9,7 @@ from camfleet.contract.messages import ErrorInfo
 from camfleet.contract.records import Item
 from camfleet.errors import (
     AnswerTimeout,
+    ConfigurationError,
     InvalidRequest,
     LayerRefused,
     MethodRefused,
@@ -52,6 +53,7 @@ def worker(**changes):
         "file_roots": ("/data",),
         "s3_roots": ("photos",),
         "signs_callbacks": True,
+        "report_roots": ("reports",),
     }
     return WorkerState(**{**plain, **changes})
 
@@ -207,6 +209,23 @@ def test_objects_are_not_judged_by_workers_that_do_not_say_or_are_not_there():
         assert not fleet_of(*workers).is_outside("s3://others/a.jpg")
     assert fleet_of(worker(), local_files=False).is_outside("s3://others/a.jpg")
     assert not fleet_of(worker(), worker(s3_roots=("*",))).is_outside("s3://others/a.jpg")
+
+
+WANTED = {"report": True, "place": None, "faithfulness": None}
+ELSEWHERE = {**WANTED, "place": "s3://elsewhere/weekly"}
+
+
+def test_a_report_that_nobody_can_write_is_refused():
+    unable = worker(report_roots=None)
+    with pytest.raises(ConfigurationError, match=r"no live worker has what .*; --force"):
+        inspection(workers=[unable], follow_ups=WANTED).refuse_misfits()
+    with pytest.raises(InvalidRequest, match="to their CAMFLEET_REPORT_ROOTS"):
+        inspection(workers=[worker()], follow_ups=ELSEWHERE).refuse_misfits()
+    for workers in ([], [worker()], [worker(), unable]):
+        inspection(workers=workers, follow_ups=WANTED).refuse_misfits()
+    for workers in ([], [worker(report_roots=("elsewhere",)), worker(), unable]):
+        inspection(workers=workers, follow_ups=ELSEWHERE).refuse_misfits()
+    inspection(workers=[unable], follow_ups={**WANTED, "report": False}).refuse_misfits()
 
 
 def test_a_callback_that_nobody_can_sign_is_refused():

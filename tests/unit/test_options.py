@@ -28,8 +28,9 @@ def test_without_keywords_everything_is_as_documented():
 def test_none_is_the_same_as_leaving_a_keyword_out():
     words = ("target", "method", "layer", "fuse", "pictures", "shapes", "threshold", "outputs")
     assert request_fields(dict.fromkeys(words)) == request_fields({})
-    nothing = {"callback": None, "pack": False}
-    assert job_fields({"callback": None, "pack": None}) == {**request_fields({}), **nothing}
+    nothing = {"callback": None, "pack": False, "follow_ups": None}
+    left_out = dict.fromkeys(("callback", "pack", "report", "faithfulness"))
+    assert job_fields(left_out) == {**request_fields({}), **nothing}
 
 
 def test_packed_pictures_are_said_by_true_or_false_and_need_pictures():
@@ -39,6 +40,29 @@ def test_packed_pictures_are_said_by_true_or_false_and_need_pictures():
     with pytest.raises(InvalidRequest, match="pack without pictures"):
         job_fields({"pack": True, "pictures": []})
     assert job_fields({"pack": True, "pictures": "thumbnail"})["pack"] is True
+
+
+def test_what_is_to_follow_a_jobs_end_is_checked():
+    def follow_ups(**options):
+        return job_fields(options)["follow_ups"]
+
+    own = {"report": True, "place": None, "faithfulness": None}
+    assert follow_ups(report=True) == own
+    place = "s3://reports/weekly"
+    assert follow_ups(report=place) == {**own, "place": place}
+    assert follow_ups(faithfulness=256) == {**own, "report": False, "faithfulness": 256}
+    assert follow_ups(report=False) is None
+    with pytest.raises(InvalidRequest, match="not of the form s3://bucket/key"):
+        follow_ups(report="reports/weekly")
+    with pytest.raises(InvalidRequest, match="not of the form s3://bucket/key"):
+        follow_ups(report="")
+    with pytest.raises(TypeError, match="report is 3, of type int: give True, or a place"):
+        follow_ups(report=3)
+    for number in (0, -1, "many", 10**9):
+        with pytest.raises(InvalidRequest, match="faithfulness: "):
+            follow_ups(faithfulness=number)
+    with pytest.raises(TypeError, match="faithfulness is True"):
+        follow_ups(faithfulness=True)
 
 
 def test_plain_keywords_say_what_outputs_and_regions_say():

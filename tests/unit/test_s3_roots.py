@@ -7,7 +7,7 @@ import pytest
 from camfleet.contract.outputs import Outputs
 from camfleet.errors import ConfigurationError, InvalidRequest, SourceForbidden
 from camfleet.jobstore import keys
-from camfleet.jobstore.s3_roots import S3Roots
+from camfleet.jobstore.s3_roots import ReportRoots, S3Roots
 from camfleet.settings import Settings
 
 NEEDED = {"CAMFLEET_REDIS_URL": "redis://localhost", "CAMFLEET_BUCKET": "camfleet"}
@@ -166,3 +166,43 @@ def test_a_root_of_another_form_is_refused(text):
 def test_what_names_no_object_is_malformed(uri):
     with pytest.raises(InvalidRequest, match="s3://bucket/key"):
         roots("*").error(uri)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "s3://reports-1",
+        "s3://reports-1/",
+        "s3://reports-1/any/where/",
+        "s3://shared/weekly",
+        "s3://shared/weekly/2026-48",
+        "s3://camfleet/reports/a",
+    ],
+)
+def test_reports_may_be_written_below_what_the_operator_names(place):
+    assert ReportRoots("camfleet", ("reports-1", "shared/weekly/", "camfleet")).error(place) is None
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("s3://reports-2/a", "add reports-2 or a prefix of it to their CAMFLEET_REPORT_ROOTS"),
+        ("s3://reports-1-too", "add reports-1-too"),
+        ("s3://shared", "add shared"),
+        ("s3://shared/weekly-too", "add shared"),
+        ("s3://shared//weekly/a", "add shared"),
+        ("s3://shared/weekly/../a", "a part `.` or `..`"),
+        ("s3://camfleet/jobs/one/report", "camfleet's own records"),
+        ("s3://camfleet/models", "camfleet's own records"),
+    ],
+)
+def test_reports_may_be_written_nowhere_else(place, reason):
+    error = ReportRoots("camfleet", ("reports-1", "shared/weekly/", "camfleet")).error(place)
+    assert reason in str(error)
+
+
+def test_no_place_for_reports_is_open_by_default_and_none_of_another_form_is_taken():
+    assert ReportRoots("camfleet", ()).error("s3://camfleet/reports")
+    assert Settings.from_environ(NEEDED).report_roots == ()
+    with pytest.raises(ConfigurationError, match=r"CAMFLEET_REPORT_ROOTS has '\*', which"):
+        Settings.from_environ({**NEEDED, "CAMFLEET_REPORT_ROOTS": "*"})

@@ -24,7 +24,7 @@ class Heartbeat:
 
     `interactive` returns how many interactive requests are in work, `trouble` why the worker
     takes no work, if so, `waits_for` what keeps it waiting. `owner` is the process as its leases
-    name it. `file_roots`, `s3_roots` and `signs_callbacks` are for producers, see
+    name it. `file_roots`, `s3_roots`, `signs_callbacks` and `report_roots` are for producers, see
     `WorkerState`. `find_unconfined` returns what that has as `unconfined`; it takes a moment, so
     the first heartbeat doesn't wait for it.
     """
@@ -46,6 +46,7 @@ class Heartbeat:
         file_roots: tuple[str, ...] | None = None,
         s3_roots: tuple[str, ...] | None = None,
         signs_callbacks: bool | None = None,
+        report_roots: tuple[str, ...] | None = None,
         find_unconfined: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._heartbeats = heartbeats
@@ -62,6 +63,7 @@ class Heartbeat:
         self._file_roots = file_roots
         self._s3_roots = s3_roots
         self._signs_callbacks = signs_callbacks
+        self._report_roots = report_roots
         self._find_unconfined = find_unconfined
         self._unconfined: tuple[str, ...] | None = None
         self._started = time.time()
@@ -112,6 +114,7 @@ class Heartbeat:
             file_roots=self._file_roots,
             s3_roots=self._s3_roots,
             signs_callbacks=self._signs_callbacks,
+            report_roots=self._report_roots,
             unconfined=self._unconfined,
         )
 

@@ -12,12 +12,13 @@ from camfleet.broker.heartbeats import Heartbeats
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import HeldRequest, Requests
+from camfleet.contract.follow_ups import REPORT
 from camfleet.contract.messages import BULK_TASKS, INTERACTIVE_QUEUE, queues_of
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerDamaged, BrokerUnavailable
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobstore.results_parts import Outcomes
-from camfleet.jobstore.s3_roots import S3Roots
+from camfleet.jobstore.s3_roots import ReportRoots, S3Roots
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
@@ -28,6 +29,8 @@ from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.chunks.reaper import Reaper
 from camfleet_worker.chunks.run import Stores
 from camfleet_worker.chunks.runner import ChunkRunner
+from camfleet_worker.follow_ups import report
+from camfleet_worker.follow_ups.runner import FollowUpRunner
 from camfleet_worker.heartbeat import Heartbeat
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
@@ -88,6 +91,7 @@ class Services:
         shutdown: Shutdown,
     ) -> None:
         self._broker = broker
+        self.admission = admission
         self._waits = Waits()
         self._insist = insist_until(shutdown, self._waits)
         self._settings = settings
@@ -138,6 +142,7 @@ class Services:
             file_roots=tuple(map(os.path.realpath, settings.file_roots)),
             s3_roots=settings.s3_roots,
             signs_callbacks=bool(settings.webhook_secret),
+            report_roots=settings.report_roots if report.can_write() else None,
             find_unconfined=lambda: (*missing_fixes(), *confined.missing()),
         )
         self.thumbnailer = Thumbnailer(
@@ -168,6 +173,7 @@ class Services:
         )
         admission.watch(self._progress, self._waiting)
         self.sender = Sender(settings, storage=self.storage, ledger=self.ledger, web=self.web)
+        self.follow_ups = self._build_follow_ups(shutdown) if report.can_write() else None
 
     def check(self, digest: str) -> dict[str, Any]:
         """Load a model and return the report on it; raise `ModelRefused` with the reason."""
@@ -184,6 +190,8 @@ class Services:
         self.renewer.close()
         self.heartbeat.close()
         self.sender.close()
+        if self.follow_ups:
+            self.follow_ups.close()
         self.pools.close()
         self.decoders.close()
         self.storage.close()
@@ -217,6 +225,19 @@ class Services:
             batcher=self._batcher,
             metrics=self.metrics,
             decoders=self.decoders,
+        )
+
+    def _build_follow_ups(self, shutdown: Shutdown) -> FollowUpRunner:
+        reach = FaultPoints(self._settings.fault_dir).reach
+        roots = ReportRoots(self._settings.bucket, self._settings.report_roots)
+        reports = report.ReportMaker(self.storage, self.thumbnailer.make, roots, reach)
+        return FollowUpRunner(
+            self._settings,
+            storage=self.storage,
+            ledger=self.ledger,
+            makers={REPORT: reports.make},
+            shutdown=shutdown,
+            reach=reach,
         )
 
     def _build_runner(

@@ -32,6 +32,7 @@ _GONE = 410
 _PAUSES = (1, 60, 360, 1440, 3600, 7200, 10080, 14400, 17280)
 _JITTER = 0.1
 _REPORTED = ("total", "ok", "no_evidence", "failed", "failures", "retry")
+_FOLLOWING = ("report", "faithfulness")  # where the job asks for them
 _NO_SECRET = "CAMFLEET_WEBHOOK_SECRET is not set on the workers"  # noqa: S105
 
 
@@ -86,12 +87,13 @@ class Sender:
     def _message(self, ending: Ending) -> bytes:
         """Return the body: JSON with the members type, timestamp and data."""
         progress = asdict(self._ledger.progress(ending.job_id))
-        counts = {name: progress[name] for name in _REPORTED}
+        data = {name: progress[name] for name in _REPORTED}
+        data |= {name: progress[name] for name in _FOLLOWING if progress[name]}
         return msgspec.json.encode(
             {
                 "type": f"job.{ending.state}",
                 "timestamp": datetime.fromtimestamp(ending.at, UTC).isoformat(),
-                "data": {"job_id": ending.job_id, "state": ending.state, **counts},
+                "data": {"job_id": ending.job_id, "state": ending.state, **data},
             }
         )
 

@@ -40,6 +40,7 @@ class AsyncJob(Awaited):
     record = quick(Job.record)
     first_failures = long(Job.first_failures)
     left_out = long(Job.left_out)
+    report = long(Job.report)
     verify = long(Job.verify)
 
     async def watch(self, *, timeout: float | None = None) -> AsyncIterator[Progress]:  # noqa: ASYNC109  # as Job's

@@ -47,13 +47,16 @@ class Reporter:
         wanted = photographs.wanted(made)
         return photographs.load(made.job_id, wanted, self._storage, self._ask, on_picture)
 
-    def write(self, made: Report, photos: Photographs, place: str) -> str:
+    def write(
+        self, made: Report, photos: Photographs, place: str, on_file: OnStep = _ignore
+    ) -> str:
         """Write a report's files to a folder or below `s3://bucket/prefix`; return the page's.
 
-        The page is written last. Raises `InvalidRequest` where a folder can't be written.
+        The page is written last; `on_file` is called before each. Raises `InvalidRequest` where a
+        folder can't be written.
         """
         found = {**tables.files(made), "report.json": files.as_json(made)}
-        return self._write(found, page.render(made, photos), place)
+        return self._write(found, page.render(made, photos), place, on_file)
 
     def compare(
         self,
@@ -89,5 +92,7 @@ class Reporter:
         written = {"pairs.parquet": table, "comparison.json": files.as_json(found)}
         return found, self._write(written, comparison_page.render(found, photos), place)
 
-    def _write(self, found: Mapping[str, bytes], html: str, place: str) -> str:
-        return files.write(self._storage, {**found, files.PAGE: html.encode()}, place)
+    def _write(
+        self, found: Mapping[str, bytes], html: str, place: str, on_file: OnStep = _ignore
+    ) -> str:
+        return files.write(self._storage, {**found, files.PAGE: html.encode()}, place, on_file)

@@ -61,6 +61,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     signs_callbacks: bool | None = None
     s3_roots: tuple[str, ...] | None = None
     unconfined: tuple[str, ...] | None = None
+    report_roots: tuple[str, ...] | None = None
 
 
 class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
@@ -72,7 +73,8 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     is full, None if nothing does. `file_roots` are the folders that it reads images from,
     `s3_roots` the buckets and prefixes besides the settings' bucket, `signs_callbacks` says whether
     it has a secret to sign them with, `unconfined` what its kernel doesn't allow of the confinement
-    in which it loads models, and what its Python lacks: None where it doesn't say.
+    in which it loads models, and what its Python lacks: None where it doesn't say. `report_roots`
+    are the places besides jobs' folders where it writes reports, None where it writes none.
     """
 
     version: str | None = None
@@ -82,6 +84,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     signs_callbacks: bool | None = None
     s3_roots: tuple[str, ...] | None = None
     unconfined: tuple[str, ...] | None = None
+    report_roots: tuple[str, ...] | None = None
 
 
 class Heartbeats:
@@ -104,6 +107,7 @@ class Heartbeats:
             signs_callbacks=fields.pop("signs_callbacks"),
             s3_roots=fields.pop("s3_roots"),
             unconfined=fields.pop("unconfined"),
+            report_roots=fields.pop("report_roots"),
         )
         document = encode_json(HeartbeatDocument(**fields))
         with self._redis.pipeline() as pipe:
@@ -156,6 +160,7 @@ def _merge(document: str, about: str | None) -> WorkerState | None:
         signs_callbacks=beside.signs_callbacks,
         s3_roots=beside.s3_roots,
         unconfined=beside.unconfined,
+        report_roots=beside.report_roots,
     )
 
 

@@ -17,6 +17,7 @@ _ALIVE = "camfleet:alive:%s"
 
 JOBS = "camfleet:jobs"
 CALLBACKS = "camfleet:callbacks"
+FOLLOW_UPS = "camfleet:follow-ups"
 LEASES = "camfleet:leases"
 REAPER = "camfleet:reaper"
 SWEEPER = "camfleet:sweeper"
@@ -159,13 +160,21 @@ TABLE = (
         Expiry.ALWAYS,
         "expires after some seconds; whoever sets it looks for requests of dead workers",
     ),
-    # callbacks
+    # what follows a job's end
     Key(
         CALLBACKS,
         "zset",
         "callbacks_due",
         Expiry.NEVER,
         "job ids by the time their callback is due; the ledger adds them, a sender removes them",
+    ),
+    Key(
+        FOLLOW_UPS,
+        "zset",
+        "follow_ups_due",
+        Expiry.NEVER,
+        "job ids by the time what follows their end is due; the ledger adds them, a worker "
+        "removes them",
     ),
     # workers
     Key(

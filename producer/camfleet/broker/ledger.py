@@ -12,9 +12,11 @@ from typing import Any
 
 from camfleet.broker import keys
 from camfleet.broker.claims import hold_claim
+from camfleet.broker.entry import NOT_FOLLOWED, bits, entry
 from camfleet.broker.progress import RATE_EVENTS, Progress, progress_of
 from camfleet.broker.redis import Redis
 from camfleet.broker.repair import delete_wrong_types
+from camfleet.contract.follow_ups import FollowedUp
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.errors import BrokerDamaged, JobDamaged, UnknownJob
@@ -60,23 +62,26 @@ class Ledger:
         *,
         done: Sequence[int] = (),
         held: Totals | None = None,
+        followed: FollowedUp | None = None,
     ) -> None:
         """Enter a job whose record and manifest are in storage, before its first message.
 
         What Redis knew of it is forgotten, in the same step. Of a job that is rebuilt, `retry` is
         the number of its latest retry, `done` are the chunks that needn't run, and `held` is what
         they hold, with what those chunks hold that the retry runs again: their ends count the
-        differences.
+        differences. `followed` is what has followed its end already.
         """
         held = held or Totals()
         with self._redis.pipeline() as pipe:
             pipe.delete(*keys.of_job(job.job_id))
-            pipe.hset(keys.job(job.job_id), mapping=_row(job, retry, held, len(done[:-1])))
+            pipe.zrem(keys.FOLLOW_UPS, job.job_id)
+            row = entry(job, retry, held, len(done[:-1]), followed)
+            pipe.hset(keys.job(job.job_id), mapping=row)
             if held.codes:
                 pipe.hset(keys.codes(job.job_id), mapping=dict(held.codes))
             pipe.zadd(keys.JOBS, {job.job_id: job.created_at})
             if done:  # the last one is counted by the script as always: it may end the job
-                pipe.set(keys.done(job.job_id), _bits(done[:-1]))
+                pipe.set(keys.done(job.job_id), bits(done[:-1]))
                 self._commit.queue(pipe, *self._commit_of(job.job_id, done[-1], Totals(), retry))
             pipe.execute()
 
@@ -89,6 +94,8 @@ class Ledger:
             pipe.hset(keys.job(job_id), mapping={"retry": retry, "before": total})
             pipe.hincrby(keys.job(job_id), "chunks_done", -len(numbers))
             pipe.hdel(keys.job(job_id), "started_at", "finished_at", "cancelled_at", "callback")
+            pipe.hdel(keys.job(job_id), *NOT_FOLLOWED)
+            pipe.zrem(keys.FOLLOW_UPS, job_id)
             pipe.delete(keys.attempts(job_id))
             pipe.xadd(keys.events(job_id), {"event": "retry", "retry": retry})
             for key in keys.of_job(job_id):
@@ -247,28 +254,7 @@ class Ledger:
         counts = [totals.statuses[status] for status in Status]
         codes = [value for pair in totals.codes.items() for value in pair]
         args = [job_id, chunk, retry, self._job_expires, *counts, *codes]
-        return [*keys.of_job(job_id), keys.CALLBACKS], args
-
-
-def _row(job: JobRecord, retry: int, held: Totals, chunks_done: int) -> dict[str, float]:
-    return {
-        "total": job.images,
-        "chunks": job.chunks,
-        **{str(status): held.statuses[status] for status in Status},
-        "chunks_done": chunks_done,
-        "before": held.images,
-        "created_at": job.created_at,
-        "retry": retry,
-        "calls_back": int(job.callback is not None),
-    }
-
-
-def _bits(numbers: Sequence[int]) -> bytes:
-    """Return the bitmap, as SETBIT makes it, of numbers that ascend."""
-    made = bytearray(numbers[-1] // 8 + 1 if numbers else 0)
-    for number in numbers:
-        made[number // 8] |= 0x80 >> number % 8
-    return bytes(made)
+        return [*keys.of_job(job_id), keys.CALLBACKS, keys.FOLLOW_UPS], args
 
 
 def _is_number(text: str | None) -> bool:

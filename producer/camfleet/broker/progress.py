@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from camfleet.broker.entry import follow_up
+from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, FollowUp
+
 RATE_EVENTS = 32
 _RATE_SECONDS = 10.0
 _TROUBLE = "trouble:"  # fields of a job's hash, by chunk
@@ -33,6 +36,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     seconds_running: float
     in_work: int  # images explained in chunks that aren't counted yet; about
     callback: str | None  # how the callback of the end went
+    report: FollowUp | None = None  # how far the report is, if the job asks for one
+    faithfulness: FollowUp | None = None  # and the study of a sample
     troubles: tuple[str, ...] = ()  # why some chunks can't be run at all, the first of them
     submitted_at: datetime | None = None
     started_at: datetime | None = None  # when a worker took the first chunk
@@ -50,6 +55,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     def ended(self) -> bool:
         """True where no further image will be explained."""
         return self.state in ("complete", "cancelled")
+
+    @property
+    def report_uri(self) -> str | None:
+        """Return where the report's page lies, None as long as it isn't written."""
+        return self.report.uri if self.report and self.report.state == "done" else None
+
+    @property
+    def followed(self) -> bool:
+        """True where nothing is left to do of what was to follow the job's end."""
+        found = (one for one in (self.faithfulness, self.report) if one)
+        return self.ended and all(one.state in ("done", "failed", "dropped") for one in found)
 
 
 def progress_of(
@@ -82,6 +98,8 @@ def progress_of(
         seconds_running=running,
         in_work=0 if ended else min(working, total - done),
         callback=row.get("callback"),
+        report=follow_up(row, REPORT),
+        faithfulness=follow_up(row, FAITHFULNESS),
         troubles=tuple(row[name] for name in sorted(row) if name.startswith(_TROUBLE))[:_TROUBLES],
         submitted_at=_time(row, "created_at"),
         started_at=_time(row, "started_at"),

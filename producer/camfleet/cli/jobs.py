@@ -50,7 +50,7 @@ def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
         job = client.job(job_id)
         now = job.status()
         messages = progress.first_failures(job, now)
-        waits = [] if now.ended else progress.waits(client.workers(), job_id)
+        waits = [] if now.followed else progress.waits(client.workers(), now)
     if as_json:
         output.dump({**progress.fields(now), "failure_messages": messages, "waits": waits})
     else:
@@ -94,6 +94,8 @@ def resume(job_id: str, *, as_json: bool) -> None:
         left = now.total - now.done
         queued = f"{left} queued again" if left else "nothing is missing"
         click.echo(f"{job_id}: {now.done} of {now.total} images are done, {queued}")
+        if now.report and now.report.state == "waiting":
+            click.echo(f"its report follows: camfleet status {job_id} says where it lies")
 
 
 @click.command()
@@ -113,6 +115,8 @@ def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
     elif images:
         failed = count(images, "failed image")
         click.echo(f"{job_id}: running {failed} again; camfleet watch {job_id}")
+        if now.report:
+            click.echo("its report is written anew after that, to the same place")
     else:
         of = f" with {', '.join(codes)}" if codes else ""
         click.echo(f"{job_id}: no image failed{of}; nothing was done")

@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 
     from camfleet import Job, Progress
     from camfleet.broker.heartbeats import WorkerState
+    from camfleet.contract.follow_ups import FollowUp
 
 _INDENT = 11
+_FOLLOWS = {
+    "waiting": "waits for a worker",
+    "in_work": "is being written",
+    "failed": "failed",
+    "dropped": "none",
+}
 
 
 def fields(progress: "Progress") -> dict[str, Any]:
@@ -34,12 +41,20 @@ def first_failures(job: "Job", progress: "Progress") -> dict[str, str]:
         return {}
 
 
-def waits(workers: "list[WorkerState]", job_id: str) -> list[str]:
-    """Return which of the workers that have chunks of a job only wait, and for what."""
+def waits(workers: "list[WorkerState]", now: "Progress") -> list[str]:
+    """Return which of the workers that have chunks of a job only wait, and for what.
+
+    Of a job that has ended: whether there's nobody to write its report.
+    """
+    from camfleet.jobs.fleet import NO_REPORTS
+
+    if now.ended:
+        writers = [worker for worker in workers if worker.report_roots is not None]
+        return [] if now.followed or writers else [f"the report waits: {NO_REPORTS}"]
     return [
         f"{worker.name} waits: {worker.waits_for}"
         for worker in workers
-        if worker.waits_for and any(chunk.job_id == job_id for chunk in worker.chunks)
+        if worker.waits_for and any(chunk.job_id == now.job_id for chunk in worker.chunks)
     ]
 
 
@@ -63,6 +78,8 @@ def show(progress: "Progress", messages: dict[str, str], waiting: "Sequence[str]
             ("time left", f"about {duration(left)}" if left else None),
             ("retries", progress.retry or None),
             ("callback", progress.callback),
+            *_follow_up("study", progress.faithfulness, progress),
+            *_follow_up("report", progress.report, progress),
         ]
     )
     room = terminal.width(sys.stdout)
@@ -86,6 +103,18 @@ def _pace(progress: "Progress") -> list[str]:
     said = [f"{rate:.1f}/s" if rate else None, f"{duration(left)} left" if left else None]
     said.append(f"{progress.failed} failed" if progress.failed else None)
     return [text for text in said if text]
+
+
+def _follow_up(
+    name: str, follow_up: "FollowUp | None", progress: "Progress"
+) -> list[tuple[str, str | None]]:
+    """Return the lines that say how far something is that follows the job's end."""
+    if follow_up is None:
+        return []
+    if follow_up.state == "done":
+        return [(name, follow_up.uri or "done"), ("", follow_up.note)]
+    said = _FOLLOWS[follow_up.state] if progress.ended else "follows the job's end"
+    return [(name, f"{said}: {follow_up.note}" if follow_up.note else said)]
 
 
 def _running(progress: "Progress") -> str | None:

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     help="Put each chunk's pictures into one ZIP file: far fewer writes, for large jobs.",
 )
 @click.option("--callback", metavar="URL", help="URL to notify when the job ends.")
+@click.option("--report", is_flag=True, help="Have a worker write the job's report at its end.")
+@click.option(
+    "--report-to",
+    metavar="S3URI",
+    help="The same, below s3://bucket/prefix.  [default: the job's own folder]",
+)
 @click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
 @click.option(
     "--timeout",
@@ -74,6 +80,7 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
         **keywords,
         "callback": given["callback"],
         "pack": given["pack"],
+        "report": given["report_to"] or given["report"],
         "keep_duplicates": given["keep_duplicates"],
         "keep_columns": given["keep_columns"],
     }

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from camfleet.contract.codec import Added, Document, Wire
+from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.outputs import Fuse, Method, Name, Outputs
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -15,9 +16,9 @@ JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 DIGEST = r"^[0-9a-f]{64}\Z"
 _MOST_CHUNKS = 2**26
-
 MOST_MODELS = 256  # of a job
 _MOST_ITEMS = 2**27  # of a part: more rows than can be read of one
+
 
 class ChunkRef(Wire, frozen=True, kw_only=True):
     """One part of a job's manifest, for one of its models: the message of `CHUNK_TASK`.
@@ -63,6 +64,7 @@ class JobRecord(Document, frozen=True, kw_only=True):
     parts: int
     callback: str | None  # URL that is told of the end
     columns: Annotated[tuple[str, ...] | None, Added(2)] = None  # of manifests, that are kept
+    follow_ups: Annotated[FollowUps | None, Added(2)] = None  # what a worker does at the end
     pack: Annotated[bool, Added(2)] = False  # a chunk's pictures go into one ZIP file
 
     @property
@@ -79,12 +81,12 @@ class JobRecord(Document, frozen=True, kw_only=True):
         """Return whether its numbers can be those of a job: loops and keys are made of them."""
         return (
             min(self.items, self.chunk_size, len(self.models)) > 0
-            and self.parts == -(-self.items // self.chunk_size)
-            and self.chunks <= _MOST_CHUNKS
-        )
             and self.duplicates >= 0
             and len(self.models) <= MOST_MODELS
             and self.chunk_size <= _MOST_ITEMS
+            and self.parts == -(-self.items // self.chunk_size)
+            and self.chunks <= _MOST_CHUNKS
+        )
 
     @property
     def kept_columns(self) -> tuple[str, ...]:

@@ -7,12 +7,17 @@ from urllib.parse import unquote, urlsplit
 
 from camfleet.broker.heartbeats import WorkerState
 from camfleet.contract.codec import VERSIONS
-from camfleet.errors import CallerError, InvalidRequest, SourceForbidden
-from camfleet.jobstore.s3_roots import S3Roots
+from camfleet.errors import CallerError, ConfigurationError, InvalidRequest, SourceForbidden
+from camfleet.jobstore.s3_roots import ReportRoots, S3Roots
 
 _NO_WORKER = (
     "no worker is alive: the job waits until one starts "
     "(camfleet up, or celery -A camfleet_worker worker)"
+)
+
+
+NO_REPORTS = (
+    "no live worker has what reports take (Jinja2 and NumPy, of the extras `worker` and `report`)"
 )
 
 
@@ -31,6 +36,8 @@ class Fleet:
         self.roots = _union(worker.file_roots for worker in self.workers) if local_files else None
         s3_roots = _union(worker.s3_roots for worker in self.workers)
         self.objects = None if s3_roots is None else S3Roots(bucket, s3_roots)
+        self._reports = [worker.report_roots for worker in self.workers]
+        self._bucket = bucket
         # What most URIs begin with that are surely not outside: to ask for each takes time.
         self.prefixes = _beginnings(self.roots, objects=self.objects is None)
 
@@ -60,6 +67,15 @@ class Fleet:
             "the callback would never be sent: no worker has a CAMFLEET_WEBHOOK_SECRET to sign it "
             "with"
         )
+
+    def report_error(self, place: str | None) -> CallerError | None:
+        """Return why a job's report would never be written to a place, None for its own folder."""
+        if not self.workers:
+            return None
+        roots = [root for roots in self._reports if roots is not None for root in roots]
+        if not any(roots is not None for roots in self._reports):
+            return ConfigurationError(f"the report would never be written: {NO_REPORTS}")
+        return ReportRoots(self._bucket, roots).error(place) if place else None
 
     def is_outside(self, uri: str) -> bool:
         """Return whether no live worker reads the local file or the object at `uri`."""

@@ -26,6 +26,9 @@ class Inspection:
         self.misfits = list(find_misfits(models, order))
         if reason := fleet.callback_error(order["callback"]):
             self.misfits.append(InvalidRequest(reason))
+        follow_ups = order.get("follow_ups")
+        if follow_ups and follow_ups["report"]:
+            self.misfits += filter(None, [fleet.report_error(follow_ups["place"])])
 
     def admit(self, items: Iterable[Item], *, force: bool) -> Iterator[Item]:
         """Return the items to submit; raise what can't succeed, now or at their end, or `force`."""

@@ -19,6 +19,7 @@ from camfleet.jobstore.records import read_left_out, read_record
 from camfleet.storage.storage import Storage
 
 if TYPE_CHECKING:
+    from camfleet.audit.document import Report
     from camfleet.jobstore.parquet import Table
     from camfleet.results.query import Filters
 
@@ -103,6 +104,16 @@ class Job:
         """Read all parts again and report whether every image is there exactly once."""
         found = verify(self.record(), self._storage, self._ledger)
         return replace(found, left_out=self.left_out())
+
+    def report(self) -> "Report":
+        """Return the report that a worker wrote at the job's end, as `report.json` has it.
+
+        Raises `ObjectMissing` as long as there's none, see `status`, and `InvalidRequest` where
+        another version of camfleet wrote it.
+        """
+        from camfleet.audit.files import read_report
+
+        return read_report(self._storage, self.record())
 
     def left_out(self) -> tuple[LeftOut, ...]:
         """Return which files of its sources the job doesn't take, by kind and with the reason."""

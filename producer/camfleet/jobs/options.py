@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from camfleet.contract.codec import decode, encode
+from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.outputs import (
     COLORMAPS,
     COMPONENTS,
@@ -34,6 +35,7 @@ from camfleet.contract.targets import parse_layers, parse_target
 from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest
 from camfleet.foreign import server_of
+from camfleet.storage.place import split_uri
 
 
 class ExplainOptions(TypedDict, total=False):
@@ -62,11 +64,16 @@ class ExplainOptions(TypedDict, total=False):
 class JobOptions(ExplainOptions, total=False):
     """The keywords of a job; `callback` is an http(s) URL that is told of the job's end.
 
-    `pack` writes a chunk's pictures into one ZIP file instead of an object each.
+    `pack` writes a chunk's pictures into one ZIP file instead of an object each. With `report` a
+    worker writes the job's report once it's complete: True for the job's own folder, or
+    "s3://bucket/prefix". `faithfulness` is the number of images on which it's measured before that
+    how well the maps say what the model looks at.
     """
 
     callback: str | None
     pack: bool | None
+    report: bool | str | None
+    faithfulness: int | None
 
 
 _MAX_URL = 2048
@@ -86,6 +93,7 @@ def job_fields(options: JobOptions) -> dict[str, Any]:
     """Return the same as `request_fields`, the callback, and whether pictures are packed."""
     given = _given(options, JobOptions)
     callback, pack = given.pop("callback", None), given.pop("pack", False)
+    follow_ups = _follow_ups(given.pop("report", False), given.pop("faithfulness", None))
     if callback is not None:
         check_callback(callback)
     fields = _request_fields(given)
@@ -93,7 +101,7 @@ def job_fields(options: JobOptions) -> dict[str, Any]:
         raise _wrong_type("pack", pack, "True or False")
     if pack and not decode(fields["outputs"], Outputs).pictures:
         raise InvalidRequest("pack without pictures: ask for some, or leave pack out")
-    return {**fields, "callback": callback, "pack": pack}
+    return {**fields, "callback": callback, "pack": pack, "follow_ups": follow_ups}
 
 
 def check_callback(url: str) -> None:
@@ -109,6 +117,22 @@ def check_callback(url: str) -> None:
         )
     if not _names_a_server(url):
         raise InvalidRequest(f"callback {shown!r} is not of the form https://host/path")
+
+
+def _follow_ups(report: Any, faithfulness: Any) -> dict[str, Any] | None:
+    """Return what is to follow a job's end, as its record holds it; None for nothing."""
+    if not isinstance(report, bool | str):
+        raise _wrong_type("report", report, "True, or a place such as 's3://bucket/prefix'")
+    if isinstance(faithfulness, bool):
+        raise _wrong_type("faithfulness", faithfulness, "a number of images")
+    place = report if isinstance(report, str) else None
+    if place is not None:
+        check_word("report", place)
+        split_uri(place)
+    if not report and faithfulness is None:
+        return None
+    sample = _as_field_of(FollowUps)("faithfulness", faithfulness)
+    return encode(FollowUps(report=bool(report), place=place, faithfulness=sample))
 
 
 def _given(options: Mapping[str, Any], kind: type) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, ObjectDamaged, ObjectMissing, UnknownJob
 from camfleet.jobstore import keys, objects
 from camfleet.jobstore.claim import UNCLAIMED, Claim
+from camfleet.jobstore.follow_ups import forget_followed_up, read_followed_up
 from camfleet.jobstore.records import latest_retry
 from camfleet.jobstore.totals import Totals
 from camfleet.storage.storage import Storage
@@ -67,7 +68,12 @@ def rebuild(
             missing.append(ref)
             found = (outcomes.before(record, ref) or found) if again else None
         held.add(Totals.of(found.images if found else ()))
-    ledger.open(record, number, done=done, held=held)
+    followed = None
+    if record.follow_ups:
+        followed = read_followed_up(storage, record, number)
+    if followed and missing:
+        forget_followed_up(storage, record.job_id)
+    ledger.open(record, number, done=done, held=held, followed=None if missing else followed)
     return missing
 
 

@@ -13,6 +13,8 @@ jobs/<job>/history/00001/<model>-<index>/part-00000.parquet   a part as it was b
 jobs/<job>/packs/<model>-<index>/part-00000-<digest>.zip    pictures of a chunk, packed
 jobs/<job>/thumbnails/<request digest>.jpg          small pictures that reports show
 jobs/<job>/renders/<request digest>.jpg | .png       pictures drawn later from the raw maps
+jobs/<job>/followups.json                           how what follows the job's end went
+jobs/<job>/report/index.html, report.json, ...      its report, unless it lies elsewhere
 jobs/<job>/studies/<kind>/<request digest>.json     what a model says of changed images
 maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy | .thumbnail.jpg
 uploads/<sha256><suffix>                            images that a producer sent along
@@ -144,6 +146,15 @@ def retry_number(key: str, job_id: str) -> int | None:
     name = key.removeprefix(retries(job_id)).removesuffix(".json")
     number = int(name) if name.isascii() and name.isdigit() and len(name) <= _DIGITS else 0
     return number if number and retry(job_id, number) == key else None
+
+
+def follow_ups(job_id: str) -> str:
+    return f"jobs/{job_id}/followups.json"
+
+
+def report_folder(job_id: str) -> str:
+    """Return the prefix of the report that a worker writes, unless it's told another place."""
+    return f"jobs/{job_id}/report/"
 
 
 def manifest(job_id: str) -> str:

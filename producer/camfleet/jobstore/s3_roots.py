@@ -1,14 +1,17 @@
-"""Which objects workers may read as images: those that the operator opened to them.
+"""Which objects workers may read as images, and where they may write reports.
 
 Whoever names an image names an object, which a worker reads with rights that the sender of the
 message may not have. Open are the pictures and uploads of the settings' bucket, what else lies
 there beside camfleet's own records, and the buckets and prefixes in CAMFLEET_S3_ROOTS.
+
+Likewise a job says where its report is to lie: in the job's own folder, or below a place in
+CAMFLEET_REPORT_ROOTS.
 """
 
 import re
 from collections.abc import Iterable
 
-from camfleet.errors import CallerError, SourceForbidden
+from camfleet.errors import CallerError, InvalidRequest, SourceForbidden
 from camfleet.jobstore import keys
 from camfleet.storage.place import split_uri
 
@@ -47,6 +50,35 @@ class S3Roots:
         return SourceForbidden(
             f"{uri!r} is in no bucket that workers read images from ({self}): add {bucket} to "
             f"their CAMFLEET_S3_ROOTS, or copy the images to s3://{self._own}/"
+        )
+
+
+class ReportRoots:
+    """Where workers may write reports: `roots` are `bucket` or `bucket/prefix`."""
+
+    def __init__(self, own: str, roots: Iterable[str]) -> None:
+        self._own = own
+        self._roots = tuple(f"{root.rstrip('/')}/" for root in roots)
+
+    def error(self, place: str) -> CallerError | None:
+        """Return why no report may be written below `place`, `s3://bucket/prefix`, or None.
+
+        Raises `InvalidRequest` for what isn't an `s3://` URI.
+        """
+        bucket, key = split_uri(place.rstrip("/"))
+        if _DOTS.search(key):
+            return InvalidRequest(f"{place!r} has a part `.` or `..`: name the place itself")
+        if bucket == self._own and f"{key}/".startswith(keys.INTERNAL):
+            return InvalidRequest(
+                f"{place!r} is among camfleet's own records: give another prefix, or none and the "
+                "report lies in the job's own folder"
+            )
+        if f"{'/'.join(filter(None, (bucket, key)))}/".startswith(self._roots):
+            return None
+        return InvalidRequest(
+            f"{place!r} is in no place that workers write reports to "
+            f"({', '.join(self._roots) or 'the jobs own folders only'}): add {bucket} or a prefix "
+            "of it to their CAMFLEET_REPORT_ROOTS, or let it lie in the job's own folder"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from camfleet.broker.due import Due, Held
+from camfleet.broker.due import Due, Held, Note
 from camfleet_worker.process.periodic import Periodic
 
 logger = logging.getLogger(__name__)
@@ -64,11 +64,17 @@ class Hold:
     def __init__(self, due: Due, held: Held) -> None:
         self._due = due
         self._held: Held | None = held
+        self._lock = threading.Lock()
 
     def check(self) -> None:
         """Raise `HoldLost` unless it's still held."""
         if self._held is None:
             raise HoldLost
+
+    def note(self, note: Note) -> None:
+        """Tell people how far it is, and restart the lease; raise `HoldLost`."""
+        self._renew(note)
+        self.check()
 
     @property
     def held(self) -> Held:
@@ -89,6 +95,7 @@ class Hold:
     ) -> None:
         self._thread.close()
 
-    def _renew(self) -> None:
-        if self._held:
-            self._held = self._due.renew(self._held)
+    def _renew(self, note: Note | None = None) -> None:
+        with self._lock:
+            if self._held:
+                self._held = self._due.renew(self._held, note)

@@ -44,6 +44,11 @@ def render(report: Report, photos: Photographs) -> str:
     )
 
 
+def verdict(report: Report) -> str:
+    """Return a page's first sentence."""
+    return _verdict(report).text
+
+
 def _moment(seconds: float) -> str:
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"

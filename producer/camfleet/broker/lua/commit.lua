@@ -1,5 +1,6 @@
 -- Count one finished chunk, once, whatever is delivered twice.
--- KEYS: job hash, done bitmap, event stream, chunks in work, failures by code, callbacks due
+-- KEYS: job hash, done bitmap, event stream, chunks in work, failures by code, callbacks due,
+--       follow-ups due
 -- ARGV: job, chunk number, retry, seconds to keep the keys at the end,
 --       ok, no_evidence, failed, then error code and number in turn (all may be negative in a retry)
 -- Returns {first, complete}; first is 0 for a repeat, and -1 where Redis knows no such job.
@@ -33,7 +34,10 @@ if complete and not cancelled then
   local now = time[1] + time[2] / 1e6
   redis.call('HSET', KEYS[1], 'finished_at', now)
   redis.call('XADD', KEYS[3], '*', 'event', 'complete', 'done', done)
-  if redis.call('HGET', KEYS[1], 'calls_back') == '1' then
+  local follows = (redis.call('HGET', KEYS[1], 'follows_up') or '') ~= ''
+  if follows and redis.call('HEXISTS', KEYS[1], 'followed') == 0 then  -- its callback comes after it
+    redis.call('ZADD', KEYS[7], now, job)
+  elseif redis.call('HGET', KEYS[1], 'calls_back') == '1' then
     redis.call('ZADD', KEYS[6], now, job)
   end
 end

@@ -1,0 +1,1 @@
+"""What follows a job's end by itself: the report that was asked for."""
