@@ -16,6 +16,7 @@ jobs/<job>/renders/<request digest>.jpg | .png       pictures drawn later from t
 jobs/<job>/followups.json                           how what follows the job's end went
 jobs/<job>/report/index.html, report.json, ...      its report, unless it lies elsewhere
 jobs/<job>/studies/<kind>/<request digest>.json     what a model says of changed images
+jobs/<job>/studies/faithfulness.json                what that adds up to
 maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy | .thumbnail.jpg
 uploads/<sha256><suffix>                            images that a producer sent along
 """
@@ -197,6 +198,10 @@ def study(request: StudyRequest) -> str:
     kind = words["study"][KIND]
     name = hashlib.sha256(msgspec.json.encode(words)).hexdigest()[:32]
     return f"jobs/{request.chunk.job_id}/studies/{kind}/{name}.json"
+
+
+def faithfulness(job_id: str) -> str:
+    return f"jobs/{job_id}/studies/faithfulness.json"
 
 
 def upload(digest: str, suffix: str) -> str:

@@ -93,6 +93,11 @@ class Explainer:
         return self._finest.placement.placed(geometry)
 
     @property
+    def extents(self) -> tuple[float, float, float, float]:
+        """Return top, bottom, left and right of the maps in pixels of the input."""
+        return self._finest.placement.extents(self.shape[:2])
+
+    @property
     def _finest(self) -> Split:
         """Return the split whose grid maps of several layers are fused on."""
         return max(self.splits, key=lambda split: split.layer.height * split.layer.width)
@@ -106,10 +111,24 @@ class Explainer:
                 maps, _ = engine.forward(images, extras)
                 engine.gradients(maps, np.zeros(size, np.int32), extras)
 
-    def predict(self, images: Array, extras: Extras = ()) -> tuple[Array, Array | None]:
+    def predict(self, images: Rows, extras: Extras = ()) -> tuple[Array, Array | None]:
         """Return logits and probabilities, (N, classes) each, of (N, H, W, C) images."""
-        _, logits = self.engines[0].forward(images, extras)
-        return logits, self.split.probabilities(logits)
+        return self.start_predicting(images, extras)()
+
+    def start_predicting(
+        self, images: Rows, extras: Extras = ()
+    ) -> Callable[[], tuple[Array, Array | None]]:
+        """Start to predict, and return once the next batch may start.
+
+        Call the returned function exactly once: it waits, and returns what `predict` does.
+        """
+        forward = self.engines[0].start(images, extras)
+
+        def finish() -> tuple[Array, Array | None]:
+            _, logits = forward()
+            return logits, self.split.probabilities(logits)
+
+        return finish
 
     def explain(
         self,

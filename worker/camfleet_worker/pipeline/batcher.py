@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import numpy as np
@@ -42,6 +43,10 @@ class Batcher:
                 finish = self._start(good, method, explainer)
             for image, found in zip(good, finish(), strict=True):
                 _settle(image, found)
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Hold the device, as a batch of a job does, to start what isn't an explanation."""
+        return self._device.hold()
 
     def single(self, image: ImageTask, method: Method, explainer: Explainer) -> None:
         """Do the same for one image; others that arrive meanwhile may join it."""

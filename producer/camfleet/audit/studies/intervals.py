@@ -1,0 +1,78 @@
+"""Means and shares with intervals of 95 %: arrays in, estimates out."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from camfleet.audit.comparisons.movement import median_interval
+from camfleet.audit.heat import Doubles, Flags, Ints
+from camfleet.audit.studies.document import Estimate, Verdict
+
+FEWEST = 20  # images or groups for a verdict
+_ROUNDS = 2000
+_AT_ONCE = 50  # rounds, so that memory stays small
+_EDGES = (0.025, 0.975)
+_Z = 1.959964
+
+
+def means(values: Doubles, clusters: Ints) -> list[Estimate]:
+    """Return the mean of each column of (N, Q) values, with its interval.
+
+    A bootstrap of clusters, (N,) numbers from 0, with a fixed seed (percentiles of 2,000 rounds):
+    rows of one patient, or one image, aren't independent.
+    """
+    count = int(clusters.max()) + 1
+    sizes = np.bincount(clusters, minlength=count).astype(float)
+    sums = np.zeros((count, values.shape[1]))
+    np.add.at(sums, clusters, values)
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(_ROUNDS // _AT_ONCE):
+        weights = rng.multinomial(count, np.full(count, 1 / count), size=_AT_ONCE)
+        found.append((weights @ sums) / (weights @ sizes)[:, None])
+    lows, highs = np.quantile(np.concatenate(found), _EDGES, axis=0)
+    return [
+        Estimate(value=_short(value), low=_short(low), high=_short(high))
+        for value, low, high in zip(values.mean(axis=0), lows, highs, strict=True)
+    ]
+
+
+def share(flags: Flags, clusters: Ints) -> Estimate:
+    """Return the share of rows that hold, (N,) flags, with its interval.
+
+    Wilson's score interval (1927), which knows that 20 hits of 20 aren't 100 %; where rows come in
+    clusters of several, with as many rows as there are clusters.
+    """
+    count, value = int(clusters.max()) + 1, float(flags.mean())
+    middle = value + _Z**2 / (2 * count)
+    reach = _Z * math.sqrt(value * (1 - value) / count + (_Z / (2 * count)) ** 2)
+    edges = [(middle + sign * reach) / (1 + _Z**2 / count) for sign in (-1, 1)]
+    low, high = (min(1.0, max(0.0, edge)) for edge in edges)
+    return Estimate(value=_short(value), low=_short(low), high=_short(high))
+
+
+def median(values: Doubles) -> Estimate:
+    """Return the median of (N,) values with its exact interval by order statistics."""
+    low, high = median_interval(values)
+    return Estimate(value=_short(float(np.median(values))), low=_short(low), high=_short(high))
+
+
+def beyond(estimates: Sequence[Estimate], limit: float, clusters: int) -> Verdict:
+    """Return whether all estimates are more than a limit, by their intervals."""
+    if clusters < FEWEST or not estimates:
+        return "undecided"
+    if any(one.high <= limit for one in estimates):
+        return "no"
+    return "yes" if all(one.low > limit for one in estimates) else "undecided"
+
+
+def both(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return whether all of several things hold."""
+    if "no" in verdicts:
+        return "no"
+    return "undecided" if "undecided" in verdicts else "yes"
+
+
+def _short(value: float) -> float:
+    return round(float(value), 6)
