@@ -1,6 +1,7 @@
 """Register a model: upload it, have a worker load and check it, then publish its version."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,9 @@ from camfleet.registry.author import Author, author
 from camfleet.registry.cards import Card
 from camfleet.registry.changes import CHAMPION
 from camfleet.registry.editor import Editor, Promoted, check_reason
+from camfleet.registry.holders import jobs_naming
 from camfleet.registry.registry import Registry, Report
+from camfleet.registry.removal import Removed, Remover
 from camfleet.storage.storage import Storage
 
 
@@ -37,8 +40,9 @@ class Models(Registry):
     ) -> None:
         super().__init__(storage)
         self._check = check
-        self._editor = Editor(self, self._entries, self._changes, by)
-        self._adder = Adder(storage, self._entries, self._editor)
+        self._editor = Editor(self._names, by)
+        self._adder = Adder(storage, self._names, self._editor)
+        self._remover = Remover(storage, self._names, self._editor, partial(jobs_naming, storage))
 
     def add(
         self,
@@ -85,7 +89,7 @@ class Models(Registry):
         cards.parse_card(toml.decode(), path.name)  # overridden names obey the same rules
         ref = ModelRef(id=card.id, version=card.version, digest=cards.card_digest(toml))
         adding = Adding(ref, (*([CHAMPION] if promote else []), *aliases), reason)
-        self._adder.admit(adding, self.state(ref.id), replace=replace)
+        self._adder.admit(adding, replace=replace)
         size = (artifact.stat().st_size + len(golden or b"")) / 2**20
         on_step(f"uploading {card.id} version {card.version} ({size:.1f} MiB)")
         self._upload(ref.digest, toml, artifact, golden)
@@ -93,7 +97,7 @@ class Models(Registry):
         report = self._check(ref.digest, timeout)
         on_step(f"registering {card.id} version {card.version}")
         self._storage.put(keys.report(ref.digest), msgspec.json.encode(report), "application/json")
-        self._adder.publish(adding, self.state(ref.id))
+        self._adder.publish(adding)
         return ref, report
 
     def promote(
@@ -120,6 +124,24 @@ class Models(Registry):
     def unalias(self, name: str, *, reason: str | None = None) -> ModelRef:
         """Take an alias, `id@alias`, off the version that it names, and return that."""
         return self._editor.unalias(name, reason=reason)
+
+    def remove(
+        self,
+        model: ModelName,
+        *,
+        force: bool = False,
+        reason: str | None = None,
+        on_progress: Callable[[int], object] = lambda _count: None,
+    ) -> Removed:
+        """Remove `id@version`: its entry, its card, the model file, and what was converted of it.
+
+        Raises `InvalidRequest` while an alias names it or, unless `force`, a job does.
+        `on_progress` is told how many jobs were looked at. What was cut off is finished by the
+        same call.
+        """
+        return self._remover.remove(
+            model_name(model), force=force, reason=reason, on_progress=on_progress
+        )
 
     def _upload(self, digest: str, toml: bytes, artifact: Path, golden: bytes | None) -> None:
         self._storage.upload(keys.artifact(digest, artifact.suffix), str(artifact))

@@ -17,7 +17,13 @@ from camfleet.broker.ledger import Ledger
 from camfleet.broker.sender import Sender
 from camfleet.contract.codec import decode, encode_json, sealed
 from camfleet.contract.records import ChunkRef, Item, JobRecord, LeftOut, RetryRecord
-from camfleet.errors import InvalidRequest, ObjectChanged, UnknownJob, check_codes
+from camfleet.errors import (
+    InvalidRequest,
+    ObjectChanged,
+    UnknownJob,
+    UnknownModel,
+    check_codes,
+)
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobs import recovery
 from camfleet.jobs.job import Job
@@ -26,6 +32,7 @@ from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.manifest_parts import write_manifest
 from camfleet.jobstore.records import check_id, latest_retry, read_record, write_source
 from camfleet.jobstore.totals import Image
+from camfleet.registry.names import Names
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 
@@ -45,6 +52,7 @@ class Submitter:
         self._sender = sender
         self._storage = storage
         self._ledger = ledger
+        self._names = Names(storage)
         self._reach = FaultPoints(settings.fault_dir).reach
 
     def submit(
@@ -74,6 +82,7 @@ class Submitter:
             self._reach("manifest-written")
             write_source(self._storage, job_id, left_out())
             self._create(keys.job(job_id), encode_json(record), job_id)
+            self._models_must_be_kept(record)
             self._reach("record-written")
             self._ledger.open(record)
             self._reach("ledger-open")
@@ -166,6 +175,18 @@ class Submitter:
                 raise InvalidRequest(
                     f"another producer wrote {key} meanwhile: look at camfleet status {job_id}"
                 ) from error
+
+    def _models_must_be_kept(self, record: JobRecord) -> None:
+        """Take the job back if one of its models is being removed; raise `UnknownModel`.
+
+        Whoever removes it looks at jobs' records after having marked it, so one sees the other.
+        """
+        try:
+            for ref in record.models:
+                self._names.check_kept(ref)
+        except UnknownModel:
+            self._storage.delete([keys.job(record.job_id)])
+            raise
 
     def _again(self, job_id: str, claim: Claim) -> Job:
         if self._ledger.is_published(job_id):

@@ -11,7 +11,8 @@ from camfleet.jobstore import keys
 from camfleet.registry.aliases import ModelState
 from camfleet.registry.changes import CHAMPION
 from camfleet.registry.editor import Draft, Editor, check_version
-from camfleet.registry.entries import Entries, ModelEntry
+from camfleet.registry.entries import ModelEntry
+from camfleet.registry.names import Names
 from camfleet.storage.storage import Storage
 
 
@@ -26,18 +27,19 @@ class Adding(NamedTuple):
 class Adder:
     """Writes the entry of a version whose content is in the bucket, checked by a worker."""
 
-    def __init__(self, storage: Storage, entries: Entries, editor: Editor) -> None:
+    def __init__(self, storage: Storage, names: Names, editor: Editor) -> None:
         self._storage = storage
-        self._entries = entries
+        self._names = names
         self._editor = editor
 
-    def admit(self, adding: Adding, state: ModelState, *, replace: bool) -> None:
+    def admit(self, adding: Adding, *, replace: bool) -> None:
         """Raise `InvalidRequest` where a version can't be added, before anything is uploaded."""
         ref = adding.ref
+        state = self._names.state(ref.id)
         check_version(state, ref.version)
         for alias in adding.aliases:
             self._editor.check_alias(ref.id, alias, but_for=ref.version)
-        there = self._entries.one(ref.id, ref.version)
+        there = self._names.entries.one(ref.id, ref.version)
         if there and there.digest == ref.digest:
             return
         if not there and not self._storage.exists(keys.registry(ref.id, ref.version)):
@@ -56,20 +58,21 @@ class Adder:
                     "names what it's replaced by"
                 )
 
-    def publish(self, adding: Adding, state: ModelState) -> None:
+    def publish(self, adding: Adding) -> None:
         """Write the entry; what the id's aliases name changes only as `adding` says.
 
         An id's first version is its champion. The same content again is left as it is.
         """
         ref = adding.ref
-        before = self._entries.one(ref.id, ref.version)
+        before = self._names.entries.one(ref.id, ref.version)
         if not before or before.digest != ref.digest:
-            self._write(adding, state, before)
+            self._write(adding, before)
         for alias in adding.aliases:
             self._editor.promote(f"{ref.id}@{ref.version}", alias=alias, reason=adding.reason)
 
-    def _write(self, adding: Adding, state: ModelState, before: ModelEntry | None) -> None:
+    def _write(self, adding: Adding, before: ModelEntry | None) -> None:
         ref = adding.ref
+        state = self._names.state(ref.id)
         if state.aliases and not state.number:  # else a bare id would mean what was added last
             self._editor.edit(ref.id, lambda now: None if now.number else Draft("recorded", {}))
         entry = ModelEntry(id=ref.id, version=ref.version, digest=ref.digest, added_at=time.time())
@@ -98,7 +101,7 @@ class Adder:
 
     def _is_alone(self, entry: ModelEntry) -> bool:
         """Return whether an id has no other versions."""
-        return all(other.version == entry.version for other in self._entries.of(entry.id))
+        return all(other.version == entry.version for other in self._names.entries.of(entry.id))
 
     def _take_back(self, entry: ModelEntry, before: ModelEntry | None) -> None:
         if before:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from msgspec.structs import replace
 
-from camfleet.errors import InvalidRequest
+from camfleet.errors import InvalidRequest, UnknownModel
 from camfleet.registry.changes import (
     CHAMPION,
     MOST_ALIASES,
@@ -105,3 +105,12 @@ class ModelState:
 def flag(alias: str) -> str:
     """Return the option that names an alias on the command line."""
     return "" if alias == CHAMPION else f" --alias {alias}"
+
+
+def check_kept(state: ModelState, version: str) -> None:
+    """Raise `UnknownModel` for a version that somebody is removing."""
+    if state.removal(version):
+        raise UnknownModel(
+            f"{state.id}@{version} is being removed (camfleet models history {state.id}); if that "
+            f"was cut off, camfleet models remove {state.id}@{version} finishes it"
+        )

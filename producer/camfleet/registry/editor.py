@@ -9,11 +9,10 @@ from camfleet.contract.codec import sealed
 from camfleet.contract.records import MODEL_ID, ModelRef
 from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest, ObjectChanged, UnknownModel
-from camfleet.registry.aliases import NO_ALIASES, ModelState, flag
+from camfleet.registry.aliases import NO_ALIASES, ModelState, check_kept, flag
 from camfleet.registry.author import Author
-from camfleet.registry.changes import CHAMPION, LONGEST_REASON, Changes, ModelChange, Pinned
-from camfleet.registry.entries import Entries
-from camfleet.registry.registry import Registry
+from camfleet.registry.changes import CHAMPION, LONGEST_REASON, ModelChange, Pinned
+from camfleet.registry.names import Names
 
 _TRIES = 50  # of a change, as long as others are faster
 
@@ -42,16 +41,8 @@ class Editor:
     `ObjectChanged` where somebody else was faster.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        entries: Entries,
-        changes: Changes,
-        author: Callable[[], Author],
-    ) -> None:
-        self._registry = registry
-        self._entries = entries
-        self._changes = changes
+    def __init__(self, names: Names, author: Callable[[], Author]) -> None:
+        self._names = names
         self._author = author
 
     def promote(self, name: str, *, alias: str = CHAMPION, reason: str | None = None) -> Promoted:
@@ -61,7 +52,7 @@ class Editor:
             raise InvalidRequest(
                 f"which version of {name!r}? Name it: camfleet models promote {name}@VERSION"
             )
-        ref = self._registry.find(name)
+        ref = self._names.find(name)
         to = Pinned(version=ref.version, digest=ref.digest)
         still = _Still(alias)
 
@@ -123,7 +114,7 @@ class Editor:
         """Raise where an alias can't name a version, as it's removed, replaced, or no name."""
         self.check_alias(state.id, alias)
         check_kept(state, to.version)
-        entry = self._entries.one(state.id, to.version)
+        entry = self._names.entries.one(state.id, to.version)
         if not entry:
             raise UnknownModel(
                 f"{state.id} has no version {to.version!r} any more: camfleet models list"
@@ -147,7 +138,7 @@ class Editor:
                 f"an alias {alias!r} would name what somebody chose, and not the {alias} version: "
                 "give it another name"
             )
-        if alias == but_for or self._entries.one(model_id, alias):
+        if alias == but_for or self._names.entries.one(model_id, alias):
             raise InvalidRequest(
                 f"{model_id} has a version {alias!r}, which is what {model_id}@{alias} means: "
                 "give the alias another name"
@@ -165,12 +156,12 @@ class Editor:
         """
         check_reason(reason)
         for _ in range(_TRIES):
-            state = self._registry.state(model_id)
+            state = self._names.state(model_id)
             draft = make(state)
             if draft is None:
                 return None
             change = self._change(state, draft, reason)
-            if self._changes.append(change):
+            if self._names.changes.append(change):
                 return change
         raise ObjectChanged(f"others change {model_id} all the time: repeat this")
 
@@ -198,17 +189,8 @@ class Editor:
         """Raise `UnknownModel` for an id that has neither versions nor aliases."""
         if "@" in model_id or not re.fullmatch(MODEL_ID, model_id):
             raise InvalidRequest(f"{model_id!r} is no model's id: give it without a version")
-        if not self._registry.state(model_id).aliases:
-            self._registry.find(model_id)
-
-
-def check_kept(state: ModelState, version: str) -> None:
-    """Raise `UnknownModel` for a version that somebody is removing."""
-    if state.removal(version):
-        raise UnknownModel(
-            f"{state.id}@{version} is being removed (camfleet models history {state.id}); if that "
-            f"was cut off, camfleet models remove {state.id}@{version} finishes it"
-        )
+        if not self._names.state(model_id).aliases:
+            self._names.find(model_id)
 
 
 def check_version(state: ModelState, version: str) -> None:
