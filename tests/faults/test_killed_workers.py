@@ -3,7 +3,7 @@
 import pytest
 
 from camfleet.jobstore import keys, parquet
-from helpers.fleet import CHUNK
+from helpers.fleet import CHUNK, short
 from helpers.waiting import wait_until
 
 # Where a chunk isn't explained again; where it is, of those who had begun.
@@ -26,6 +26,29 @@ def test_a_job_is_ended_by_another_worker(fleet, survivor, points):
     again = _again(fleet.times(order), before)
     assert again == [1] * (CHUNK * sum(point in EXPLAINED for point in points))
     assert max(fleet.times(order)) <= 2
+
+
+@pytest.mark.parametrize("point", short("packed", "explained", "stored"))
+def test_packed_pictures_of_a_worker_that_dies_are_there_once_and_the_rows_find_them(
+    fleet, survivor, point
+):
+    survivor.points.arm("leased")
+    with fleet.workers(point) as victims:
+        order = fleet.submit(2 * CHUNK, pack=True, pictures=["overlay"])
+        survivor.hold("leased")
+        victims[point].hold(point)
+        storage = fleet.client.storage
+        (before,) = packs = set(storage.keys(f"jobs/{order.job.id}/packs/"))
+        data = storage.get(before).data
+        victims[point].kill()
+    survivor.points.release()
+    order.check()
+    packs |= set(storage.keys(f"jobs/{order.job.id}/packs/"))
+    assert len(packs) == 2, "one for each chunk: the same again"
+    assert storage.get(before).data == data
+    rows = list(order.job.results())
+    assert {row.pack.uri for row in rows} == {storage.uri(key) for key in packs}
+    assert all(fleet.client.pictures.read(row) for row in rows)
 
 
 @pytest.mark.faults

@@ -80,10 +80,10 @@ class Fleet:
             yield made
             made.close()
 
-    def submit(self, images, model=MODEL):
+    def submit(self, images, model=MODEL, **options):
         """Submit a job of photographs that nobody has asked for before."""
         uris = self.photographs(images)
-        return Order(self.client.submit(uris, models=[model]), uris)
+        return Order(self.client.submit(uris, models=[model], **options), uris)
 
     def photographs(self, count):
         return self.album.uris(f"job{next(self._numbers)}", count)

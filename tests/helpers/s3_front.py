@@ -15,7 +15,8 @@ class StoreFront(ThreadingHTTPServer):
     """Passes requests on, unless `trouble(method, path)` names what happens to one instead.
 
     A status: it's refused by that. `half`: the answer breaks off. `lost`: it's done, and no answer
-    comes. `none`: it isn't done, and no answer comes.
+    comes. `none`: it isn't done, and no answer comes. `whole`: it answers as a store does that
+    knows no ranges.
     """
 
     daemon_threads = True
@@ -56,7 +57,10 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble != "lost":
             data, size = answer.read(), answer.getheader("Content-Length", "0")
             half = data[: len(data) // 2] if trouble == "half" else data
-            self.answer(answer.status, half, answer.getheaders(), size)
+            status, headers = answer.status, answer.getheaders()
+            if trouble == "whole":
+                status, headers = 200, [pair for pair in headers if pair[0] != "Content-Range"]
+            self.answer(status, half, headers, size)
         line.close()
 
     def answer(self, status, body, headers, size=None):

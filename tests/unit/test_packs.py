@@ -7,12 +7,14 @@ import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Pack
-from camfleet.errors import StorageUnavailable
+from camfleet.errors import InvalidRequest, StorageUnavailable
 from camfleet.jobstore import keys, parquet
 from camfleet_worker.chunks import packing
 from camfleet_worker.pipeline.spool import Spool
@@ -81,19 +83,19 @@ def test_every_range_holds_its_picture_and_the_file_is_a_zip_for_every_tool(run,
     data = bucket.objects[key]
     assert keys.is_pack(key, "packed")
     assert packed[1] == rows[1]
-    found = {
-        kind: data[span.offset : span.offset + span.length]
+    found = [
+        (kind, data[span.offset : span.offset + span.length])
         for one in packed
-        if one.pack
         for kind in keys.PICTURES
-        if (span := getattr(one.pack, kind))
-    }
-    assert found == {
-        "heatmap": b"heat of rose",
-        "overlay": b"overlay of daisy",
-        "raw": b"raw",
-        "thumbnail": b"thumb",
-    }
+        if (span := one.pack and getattr(one.pack, kind))
+    ]
+    assert found == [
+        ("heatmap", b"heat of rose"),
+        ("overlay", b"overlay of rose"),
+        ("overlay", b"overlay of daisy"),
+        ("raw", b"raw"),
+        ("thumbnail", b"thumb"),
+    ]
     with archive(bucket, packed[0].pack.uri) as opened:
         assert opened.namelist() == [
             "00000008-rose-1-class_0.heatmap.png",
@@ -204,3 +206,14 @@ def test_a_part_with_packed_rows_reads_as_it_was_written_and_form_1_has_no_pack(
     assert parquet.read_results(parquet.write_results(rows, 0, 2)) == rows
     with parquet.open_results(parquet.write_results([row(1)], 0, 1)) as file:
         assert file.read(["pack"]).to_pylist() == [{"pack": None}]
+
+
+def test_a_part_whose_places_are_wider_numbers_is_refused():
+    wide = pa.struct([("offset", pa.int64()), ("length", pa.int64())])
+    pack = pa.struct([("uri", pa.string()), *((kind, wide) for kind in keys.PICTURES)])
+    place = parquet.RESULTS.get_field_index("pack")
+    schema = parquet.RESULTS.set(place, pa.field("pack", pack))
+    file = io.BytesIO()
+    pq.write_table(schema.empty_table(), file)
+    with pytest.raises(InvalidRequest, match="'offset' is of type int64, not int32"):
+        parquet.open_results(file.getvalue())
