@@ -86,6 +86,7 @@ HOMES = {
         "camfleet_worker/models/tf/verify.py",
     },
     "cv2": {
+        "camfleet_worker/pictures/copies.py",
         "camfleet_worker/pictures/decode.py",
         "camfleet_worker/pictures/decoder.py",
         "camfleet_worker/pictures/draw.py",
@@ -95,6 +96,7 @@ HOMES = {
         "camfleet_worker/pictures/regions.py",
         "camfleet_worker/pictures/webp.py",
         "camfleet_worker/process/runtime.py",
+        "camfleet_worker/studies/floor.py",
     },
     "PIL": {
         "camfleet_worker/pictures/decode.py",
@@ -148,6 +150,7 @@ HOMES = {
         "camfleet/audit/reports/collect.py",
         "camfleet/audit/reports/tables.py",
         "camfleet/audit/studies/faithfulness.py",
+        "camfleet/audit/studies/floor.py",
         "camfleet/audit/studies/sample.py",
         "camfleet/audit/heat.py",
         "camfleet/jobstore/parquet.py",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from camfleet.audit.document import Report
     from camfleet.audit.photographs import Photographs
     from camfleet.audit.reporting import OnStep, Reporter
+    from camfleet.audit.studies.document import Faithfulness
+    from camfleet.contract.studies import FloorRecord
 
 
 class AsyncReporter(Awaited):
@@ -33,6 +35,14 @@ class AsyncReporter(Awaited):
     async def write(self, made: "Report", photos: "Photographs", place: str) -> str:
         """Write a report's files; see `Reporter.write`."""
         return await self._threads.long(lambda: self._blocking.write(made, photos, place))
+
+    async def measure_floor(self, side: "Side", **options: Any) -> "FloorRecord":
+        """Have workers measure what noise does to a side's maps; see `Reporter.measure_floor`."""
+        return await self._threads.long(lambda: self._blocking.measure_floor(side, **options))
+
+    async def faithfulness(self, record: JobRecord, **options: Any) -> "Faithfulness":
+        """Have workers measure how faithful maps are; see `Reporter.faithfulness`."""
+        return await self._threads.long(lambda: self._blocking.faithfulness(record, **options))
 
     async def compare(
         self, one: "Side", other: "Side", place: str, **options: Any

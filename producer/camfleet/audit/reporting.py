@@ -1,18 +1,22 @@
 """Reports and comparisons from end to end: read results, show photographs, write files."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from camfleet.audit import files, photographs
 from camfleet.audit.comparisons import comparison
 from camfleet.audit.comparisons import page as comparison_page
-from camfleet.audit.comparisons.comparison import Limits
+from camfleet.audit.comparisons.conclusion import Limits
 from camfleet.audit.comparisons.document import Comparison
 from camfleet.audit.comparisons.sides import Side
 from camfleet.audit.document import Report
 from camfleet.audit.photographs import Ask, Photographs
 from camfleet.audit.reports import page, report, tables
+from camfleet.audit.studies import asking, faithfulness, floor
+from camfleet.audit.studies.document import Faithfulness
 from camfleet.contract.records import JobRecord
+from camfleet.contract.studies import FloorRecord
+from camfleet.errors import InvalidRequest
 from camfleet.jobstore.records import read_record
 from camfleet.storage.storage import Storage
 
@@ -23,11 +27,15 @@ def _ignore(_count: int) -> None: ...
 
 
 class Reporter:
-    """Makes reports on jobs, and compares them; `ask` has a worker make small pictures."""
+    """Makes reports on jobs, and compares them.
 
-    def __init__(self, storage: Storage, ask: Ask) -> None:
+    `ask` has a worker make small pictures, `study` has one study rows.
+    """
+
+    def __init__(self, storage: Storage, ask: Ask, study: asking.Ask | None = None) -> None:
         self._storage = storage
         self._ask = ask
+        self._study = study
 
     def record(self, job_id: str) -> JobRecord:
         """Return what was asked; raise `UnknownJob`."""
@@ -58,6 +66,45 @@ class Reporter:
         found = {**tables.files(made), "report.json": files.as_json(made)}
         return self._write(found, page.render(made, photos), place, on_file)
 
+    def measure_floor(
+        self, side: Side, images: int = floor.IMAGES, on_image: OnStep = _ignore
+    ) -> FloorRecord:
+        """Have workers measure what noise does to a side's maps, and keep it with its job.
+
+        On so many images, or all if there are fewer; what was measured before is returned as it is.
+        `compare` finds it for its first side. Raises `AnswerTimeout` where no worker answers, and
+        `ModelRefused`; what was answered until then isn't asked for again.
+        """
+        if self._study is None:
+            raise InvalidRequest("nobody can be asked here to measure a floor")
+        return floor.measure(side.record, side.model, images, self._storage, self._study, on_image)
+
+    def faithfulness(
+        self,
+        record: JobRecord,
+        sample: int = faithfulness.SAMPLE,
+        *,
+        models: Iterable[int] | None = None,
+        on_part: OnStep = _ignore,
+        on_row: OnStep = _ignore,
+    ) -> Faithfulness:
+        """Have workers measure how faithful maps are, and keep it with the job; see `run`.
+
+        `models` are numbers of models of the job. What was answered before isn't asked for again.
+        Raises `AnswerTimeout` where no worker answers; a model that can't be measured is named.
+        """
+        if self._study is None:
+            raise InvalidRequest("nobody can be asked here to measure faithfulness")
+        return faithfulness.run(
+            record,
+            self._storage,
+            self._study,
+            sample,
+            models=models,
+            on_part=on_part,
+            on_row=on_row,
+        )
+
     def compare(
         self,
         one: Side,
@@ -70,7 +117,8 @@ class Reporter:
     ) -> tuple[Comparison, str]:
         """Compare two sides, write the files as `write` does; return what was found, and the page.
 
-        Without `show` the page has no photographs. Raises `InvalidRequest` where the sides were
+        Noise is what `measure_floor` found of the first side, or a usual one. Without `show` the
+        page has no photographs. Raises `InvalidRequest` where the sides were
         explained in different ways.
         """
         with tempfile.TemporaryFile() as pairs:
@@ -79,6 +127,7 @@ class Reporter:
                 other,
                 self._storage,
                 limits=limits or Limits(),
+                noise=floor.read(one.record, one.model, self._storage),
                 pairs=pairs,
                 on_part=lambda: on_part(1),
             )

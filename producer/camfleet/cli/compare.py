@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 import click
 
 from camfleet.cli import options, output
+from camfleet.cli.terminal import clean
 from camfleet.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from camfleet.audit.comparisons.sides import Side
     from camfleet.audit.reporting import Reporter
+    from camfleet.client import Client
 
 _EXIT = {"pass": 0, "moved": 4, "undecidable": 1}
 _SHARE = click.FloatRange(0, 1)
@@ -29,6 +31,12 @@ _SHARE = click.FloatRange(0, 1)
 )
 @click.option("--limit-flips", type=_SHARE, help="Share of first answers that may differ.")
 @click.option("--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.")
+@click.option(
+    "--floor",
+    metavar="IMAGES",
+    type=click.IntRange(1, 5000),
+    help="Measure noise first, on copies of so many images (200 are enough).",
+)
 @options.PHOTOGRAPHS
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 @click.pass_context
@@ -41,6 +49,7 @@ def compare(
     limit: float,
     limit_flips: float | None,
     limit_lost: float | None,
+    floor: int | None,
     photographs: bool,
     as_json: bool,
 ) -> None:
@@ -49,15 +58,21 @@ def compare(
     MODEL is an id or id@version, for jobs with several models. Writes index.html, comparison.json
     and pairs.parquet.
 
+    With --floor workers measure what noise alone does to the first side's maps: they explain
+    slightly changed copies of its images, once; later comparisons with it use the same figures.
+
     Exit codes: 0 within the limits, 4 beyond one, 1 where nothing can be said: what wasn't
     measured never passes.
     """
     with output.client() as client:
         reporter = client.reporter()
         from camfleet.audit.comparisons.conclusion import Limits
+        from camfleet.audit.comparisons.notes import notes
 
         sides = _sides(reporter, one, other)
         job_id = sides[0].record.job_id
+        if floor:
+            _measure(client, reporter, sides[0], floor)
         with output.bar(max(side.record.parts for side in sides), "comparing", "part") as bar:
             found, page = reporter.compare(
                 *sides,
@@ -67,13 +82,23 @@ def compare(
                 on_part=bar.update,
             )
     if as_json:
-        reasons = list(found.reasons)
-        output.dump({"verdict": found.verdict, "reasons": reasons, "page": page})
+        said = {"verdict": found.verdict, "reasons": list(found.reasons), "page": page}
+        output.dump(said | {"calibrated": found.calibrated})
     else:
         mark = "" if found.calibrated else " (uncalibrated)"
         click.echo("; ".join([found.verdict + mark, *found.reasons]))
+        for note in notes(found):
+            click.echo(clean(note))
         click.echo(page)
     ctx.exit(_EXIT[found.verdict])
+
+
+def _measure(client: "Client", reporter: "Reporter", side: "Side", images: int) -> None:
+    """Have workers measure the noise floor of a side."""
+    if not client.workers():
+        output.say("no worker is alive: this waits until one starts")
+    with output.bar(images, "measuring noise", "image") as bar:
+        reporter.measure_floor(side, images, bar.update)
 
 
 def _sides(reporter: "Reporter", one: str, other: str | None) -> "tuple[Side, Side]":

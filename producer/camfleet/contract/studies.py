@@ -5,12 +5,13 @@ the same request finds it there. Each kind of study has a struct of its paramete
 the kind's name, and a document of its answer.
 """
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from msgspec import Meta
 
 from camfleet.contract.codec import Added, Document, Wire
 from camfleet.contract.messages import ErrorInfo
+from camfleet.contract.outputs import Name
 from camfleet.contract.records import DIGEST, ChunkRef
 
 MOST_ROWS = 16  # of a request, so that it ends soon
@@ -24,10 +25,18 @@ class FaithfulnessStudy(Wire, frozen=True, kw_only=True, tag_field=KIND, tag="fa
     heads: Annotated[int, Meta(ge=0, le=16)] = 3  # permuted ones
 
 
-class FloorStudy(Wire, frozen=True, kw_only=True, tag_field=KIND, tag="floor"):
-    """Explain slightly changed copies of images: how far maps move by noise alone."""
+Copy = Literal["jpeg", "shift 1", "shift 2", "resize"]
+COPIES: tuple[Copy, ...] = get_args(Copy)
 
-    copies: Annotated[int, Meta(ge=1, le=16)] = 4
+
+class FloorStudy(Wire, frozen=True, kw_only=True, tag_field=KIND, tag="floor"):
+    """Explain slightly changed copies of images: how far maps move by noise alone.
+
+    The copies are a JPEG of quality 75, the picture shifted by 1 and by 2 pixels in a direction
+    that depends on the item's id, and one at 90 % of its size.
+    """
+
+    copies: Annotated[tuple[Copy, ...], Meta(min_length=1, max_length=8)] = COPIES
 
 
 Study: TypeAlias = FaithfulnessStudy | FloorStudy
@@ -115,3 +124,49 @@ class FaithfulnessAnswer(Document, frozen=True, kw_only=True):
     """The answer to a request with a `FaithfulnessStudy`: a row each, in the request's order."""
 
     rows: tuple[RowFaithfulness, ...]
+
+
+Distance = Annotated[float, Meta(ge=0, le=1)]  # Jensen-Shannon, bits
+
+
+class RowFloor(Wire, frozen=True, kw_only=True):
+    """How far maps of copies lie from the map of the image itself, or why there's none.
+
+    `again` is how far that lies from the map that the results hold.
+    """
+
+    row: int
+    error: ErrorInfo | None
+    again: Distance | None
+    distances: dict[Copy, Distance]
+    errors: dict[Copy, ErrorInfo]
+
+
+class FloorAnswer(Document, frozen=True, kw_only=True):
+    """The answer to a request with a `FloorStudy`: a row each, in the request's order."""
+
+    rows: tuple[RowFloor, ...]
+
+
+class FloorFailure(Wire, frozen=True, kw_only=True):
+    """How many copies couldn't be explained for one reason, and one of them."""
+
+    code: str
+    copies: int
+    image_uri: str
+    message: str
+
+
+class FloorRecord(Document, frozen=True, kw_only=True):
+    """`floor/<model>.json`: the noise floor of a job's model, measured once, and of what.
+
+    `images` were asked for; `distances` has those of all copies that could be explained.
+    """
+
+    job_id: Name
+    model_digest: Annotated[str, Meta(pattern=DIGEST)]
+    images: Annotated[int, Meta(ge=1)]
+    explained: Annotated[int, Meta(ge=0)]  # images
+    again: Distance | None  # the largest
+    distances: dict[Copy, tuple[Distance, ...]]
+    failures: tuple[FloorFailure, ...]

@@ -8,9 +8,10 @@ from camfleet.storage.storage import Storage
 if TYPE_CHECKING:
     from camfleet.audit.photographs import Ask
     from camfleet.audit.reporting import Reporter
+    from camfleet.audit.studies import asking
 
 
-def reporter(storage: Storage, ask: "Ask") -> "Reporter":
+def reporter(storage: Storage, ask: "Ask", study: "asking.Ask") -> "Reporter":
     """Return what makes reports; raise `ConfigurationError` without the extra `report`."""
     try:
         from camfleet.audit.reporting import Reporter
@@ -18,4 +19,4 @@ def reporter(storage: Storage, ask: "Ask") -> "Reporter":
         raise ConfigurationError(
             f"reports need {error.name}, which comes with camfleet's extra `report`"
         ) from error
-    return Reporter(storage, ask)
+    return Reporter(storage, ask, study)

@@ -16,6 +16,7 @@ jobs/<job>/renders/<request digest>.jpg | .png       pictures drawn later from t
 jobs/<job>/followups.json                           how what follows the job's end went
 jobs/<job>/report/index.html, report.json, ...      its report, unless it lies elsewhere
 jobs/<job>/studies/<kind>/<request digest>.json     what a model says of changed images
+jobs/<job>/floor/<index>.json                       by how much noise alone moves its maps
 jobs/<job>/studies/faithfulness.json                what that adds up to
 maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy | .thumbnail.jpg
 uploads/<sha256><suffix>                            images that a producer sent along
@@ -202,6 +203,11 @@ def study(request: StudyRequest) -> str:
 
 def faithfulness(job_id: str) -> str:
     return f"jobs/{job_id}/studies/faithfulness.json"
+
+
+def floor(job_id: str, model: int) -> str:
+    """Return the key of what noise does to the maps of a job's model, by its number."""
+    return f"jobs/{job_id}/floor/{model}.json"
 
 
 def upload(digest: str, suffix: str) -> str:

@@ -10,7 +10,7 @@ from camfleet.contract.messages import ErrorInfo
 from camfleet.contract.outputs import Outputs
 from camfleet.contract.records import ChunkRef, Item, JobRecord
 from camfleet.contract.results import Result
-from camfleet.contract.studies import FaithfulnessStudy, StudyRequest
+from camfleet.contract.studies import FaithfulnessStudy, FloorStudy, StudyRequest
 from camfleet.errors import (
     ImageUnreadable,
     InvalidRequest,
@@ -29,12 +29,18 @@ from camfleet_worker.pipeline.image import ImageTask, Query, RunHooks
 from camfleet_worker.pipeline.pipeline import Pipeline
 from camfleet_worker.pipeline.stored_rows import StoredRows
 from camfleet_worker.process.retrying import Insist
-from camfleet_worker.studies import faithfulness
+from camfleet_worker.studies import faithfulness, floor
 from camfleet_worker.studies.study import StudiedRow, Study
 
-_NOTHING = Outputs(kinds=())
+_OUTPUTS = {
+    FaithfulnessStudy: Outputs(kinds=()),
+    FloorStudy: Outputs(kinds=("overlay",), max_side=0),  # which it takes the whole pictures of
+}
 _FORM = 2  # of answers
-_KINDS: Mapping[type[Any], Callable[[Study], Document]] = {FaithfulnessStudy: faithfulness.measure}
+_KINDS: Mapping[type[Any], Callable[[Study], Document]] = {
+    FaithfulnessStudy: faithfulness.measure,
+    FloorStudy: floor.measure,
+}
 
 
 class Studies:
@@ -91,7 +97,10 @@ class Studies:
 
     def _prepare(self, request: StudyRequest, record: JobRecord) -> Study:
         results = self._stored.read(record, request.chunk, request.digest, request.rows)
-        query = replace(Query.of(record.models[request.chunk.model], record), outputs=_NOTHING)
+        query = replace(
+            Query.of(record.models[request.chunk.model], record),
+            outputs=_OUTPUTS[type(request.study)],
+        )
         explainer = self._cache.get(query.key)
         items = self._items(record, request, results, explainer)
         images = [ImageTask(item, item.target or query.target) for item in items]

@@ -6,13 +6,12 @@ from typing import BinaryIO
 
 import pyarrow.parquet as pq
 
-from camfleet.audit.comparisons import movement
 from camfleet.audit.comparisons.comparer import COLUMNS, PAIRS, Comparer
 from camfleet.audit.comparisons.conclusion import Conclusion, Limits
 from camfleet.audit.comparisons.document import Comparison
 from camfleet.audit.comparisons.measured import Measured
-from camfleet.audit.comparisons.movement import Floor
 from camfleet.audit.comparisons.sides import Side, joined
+from camfleet.contract.studies import FloorRecord
 from camfleet.errors import CamfleetError, InvalidRequest
 from camfleet.registry.registry import Registry
 from camfleet.storage.storage import Storage
@@ -24,12 +23,13 @@ def compare(
     storage: Storage,
     *,
     limits: Limits,
-    floor: Floor = movement.UNCALIBRATED,
+    noise: FloorRecord | None = None,
     pairs: BinaryIO | None = None,
     on_part: Callable[[], object] = lambda: None,
 ) -> Comparison:
     """Return the comparison; what came of each pair goes to `pairs`, as Parquet.
 
+    `noise` is what was measured of the first side's model; without it a usual one stands in.
     Raises `InvalidRequest` where the sides were explained in different ways.
     """
     _check(one, other)
@@ -42,7 +42,7 @@ def compare(
                 comparer.alone(own, others)
             elif (found := comparer.compare(own, others)).num_rows and writer:
                 writer.write_table(found)
-        return Conclusion(one, other, comparer, measured, limits, floor).document(storage)
+        return Conclusion(one, other, comparer, measured, limits, noise).document(storage)
 
 
 def _writer(pairs: BinaryIO | None) -> AbstractContextManager[pq.ParquetWriter | None]:

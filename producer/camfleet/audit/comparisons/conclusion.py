@@ -19,17 +19,18 @@ from camfleet.audit.comparisons.document import (
     Flips,
     MovedPair,
     Movement,
+    Noise,
     PairCounts,
 )
 from camfleet.audit.comparisons.measured import MEASURES, Measured
-from camfleet.audit.comparisons.movement import Floor, Reals
+from camfleet.audit.comparisons.movement import Reals, floor_of
 from camfleet.audit.comparisons.sides import Side
 from camfleet.audit.document import Quartiles
 from camfleet.audit.samples import Samples
+from camfleet.contract.studies import FloorRecord
 from camfleet.storage.storage import Storage
 
 PASS, MOVED, UNDECIDABLE = "pass", "moved", "undecidable"
-_SAME = 1e-3  # bits: farther apart the same model's maps don't lie, unless its runtime changed
 _MOST_FLIPS = 20
 _LEAST_SHARE = 0.5  # of the images that both have: what wasn't compared doesn't pass
 _DIGITS = 6
@@ -54,13 +55,14 @@ class Conclusion:
         comparer: Comparer,
         measured: Measured,
         limits: Limits,
-        floor: Floor,
+        noise: FloorRecord | None,
     ) -> None:
         self._sides = one, other
         self._comparer = comparer
         self._measured = measured
         self._limits = limits
-        self._floor = floor
+        self._noise = noise
+        self._floor = (floor_of(noise) if noise else None) or movement.UNCALIBRATED
 
     @cached_property
     def _distances(self) -> Reals:
@@ -80,6 +82,7 @@ class Conclusion:
             calibrated=self._floor.measured,
             counts=self._counts(),
             movement=moved,
+            noise=None if self._noise is None else _noise(self._noise),
             canary=self._canary(),
             measures=dict(self._measures()),
             flips=self._flips(),
@@ -101,7 +104,7 @@ class Conclusion:
         if same_run or not alike or not len(self._distances):
             return None
         largest = float(self._distances.max())
-        return Canary(largest=round(largest, _DIGITS), same=largest < _SAME)
+        return Canary(largest=round(largest, _DIGITS), same=largest < movement.SAME)
 
     @cached_property
     def _ceiling(self) -> float | None:
@@ -244,6 +247,19 @@ def _compared(side: Side) -> Compared:
         method=side.record.method,
         layer=side.record.layer,
         missing=side.missing,
+    )
+
+
+def _noise(found: FloorRecord) -> Noise:
+    """Return what was measured of slightly changed copies."""
+    own = {kind: values for kind, values in found.distances.items() if values}
+    return Noise(
+        images=found.explained,
+        copies=sum(map(len, own.values())),
+        medians={kind: round(float(np.median(values)), _DIGITS) for kind, values in own.items()},
+        again=None if found.again is None else round(found.again, _DIGITS),
+        same=found.again is not None and found.again < movement.SAME,
+        failures=found.failures,
     )
 
 

@@ -6,6 +6,7 @@ models saw of the picture.
 
 from camfleet.audit.document import Quartiles, Sample
 from camfleet.contract.codec import Wire
+from camfleet.contract.studies import Copy, FloorFailure
 
 COMPARISON_VERSION = 1
 
@@ -37,6 +38,21 @@ class PairCounts(Wire, frozen=True, kw_only=True):
     no_evidence: int
     unseen: int
     unplaced: int
+
+
+class Noise(Wire, frozen=True, kw_only=True):
+    """What was measured of slightly changed copies of the first side's images, by its model.
+
+    `medians` has the median distance of each kind of copy, `again` is the largest distance of maps
+    of the unchanged images, made anew, to those in the results, and `same` whether that's none.
+    """
+
+    images: int
+    copies: int  # that could be explained
+    medians: dict[Copy, float]
+    again: float | None
+    same: bool
+    failures: tuple[FloorFailure, ...]
 
 
 class Canary(Wire, frozen=True, kw_only=True):
@@ -100,6 +116,7 @@ class Comparison(Wire, frozen=True, kw_only=True):
     calibrated: bool
     counts: PairCounts
     movement: Movement | None
+    noise: Noise | None  # null: none was measured
     canary: Canary | None  # null: two models, or one run
     measures: dict[str, Quartiles]
     flips: Flips

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camfleet.audit.heat import Ints
+from camfleet.contract.studies import FloorRecord
 
 Reals: TypeAlias = NDArray[np.floating[Any]]
 Classes: TypeAlias = NDArray[np.integer[Any]]
@@ -17,7 +18,8 @@ DEFAULT_THRESHOLD = 0.010  # their 95 % quantile
 LEAST_THRESHOLD = 0.005
 LIMIT = 0.30  # of movement
 NARROWEST = 0.05  # between floor and ceiling: where it's less nothing can be said
-FEWEST = 20  # pairs
+FEWEST = 20  # pairs, or copies
+SAME = 1e-3  # bits: farther apart maps of one model don't lie, unless its runtime has changed
 _CONFIDENCE = 0.95
 _ROUNDS = 400  # of the bootstrap
 _RATE = 0.05  # of false discoveries among classes
@@ -40,8 +42,11 @@ class Floor(NamedTuple):
 UNCALIBRATED = Floor(DEFAULT_FLOOR, DEFAULT_THRESHOLD, measured=False)
 
 
-def floor_of(distances: Reals) -> Floor:
-    """Return the floor that measured distances give."""
+def floor_of(found: FloorRecord) -> Floor | None:
+    """Return the floor that a record gives; None where too few copies could be explained."""
+    distances = np.array([one for own in found.distances.values() for one in own])
+    if len(distances) < FEWEST:
+        return None
     high = float(np.quantile(distances, _CONFIDENCE))
     return Floor(float(np.median(distances)), max(LEAST_THRESHOLD, high), measured=True)
 

@@ -4,6 +4,7 @@ from markupsafe import Markup
 
 from camfleet.audit import pictures
 from camfleet.audit.comparisons.document import Comparison, Movement
+from camfleet.audit.comparisons.notes import notes
 from camfleet.audit.photographs import Photographs
 from camfleet.audit.pictures import Pictures
 
@@ -53,6 +54,7 @@ def render(found: Comparison, photos: Photographs) -> str:
         measures=_MEASURES,
         counted=_COUNTED,
         scale=_scale,
+        notes=tuple(notes(found)),
     )
 
 

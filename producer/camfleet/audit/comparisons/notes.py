@@ -1,0 +1,60 @@
+"""What a reader of a comparison must know beside its verdict, a sentence each."""
+
+from collections.abc import Iterator
+
+from camfleet.audit.comparisons.document import Canary, Comparison, Movement, Noise
+from camfleet.audit.comparisons.movement import FEWEST, SAME
+from camfleet.contract.studies import Copy
+
+_COPIES: dict[Copy, str] = {
+    "jpeg": "JPEG at quality 75",
+    "shift 1": "a shift by 1 pixel",
+    "shift 2": "a shift by 2 pixels",
+    "resize": "a resize to 90 %",
+}
+
+
+def notes(found: Comparison) -> Iterator[str]:
+    """Yield what is known of noise, and whether one model answered alike in two runs."""
+    if found.canary:
+        yield _canary(found.canary)
+    if not found.calibrated:
+        yield _uncalibrated(found.noise)
+    elif found.noise and found.movement:
+        yield _measured(found.noise, found.movement)
+    if found.noise:
+        yield from _trouble(found.noise)
+
+
+def _canary(found: Canary) -> str:
+    what = "both sides are the same model, and no pair lies farther apart than"
+    end = "it answers as before" if found.same else f"its runtime has changed ({SAME:g} is usual)"
+    return f"{what} {found.largest:.4f} bits: {end}"
+
+
+def _uncalibrated(found: Noise | None) -> str:
+    if found is None:
+        return "uncalibrated: no noise was measured for this set, a usual one stands in (--floor)"
+    return (
+        f"uncalibrated: only {found.copies} changed copies could be explained, {FEWEST} are "
+        "needed; a usual noise stands in"
+    )
+
+
+def _measured(found: Noise, movement: Movement) -> str:
+    kinds = sorted(found.medians.items(), key=lambda one: -one[1])
+    each = ", ".join(f"{_COPIES[kind]} {median:.4f}" for kind, median in kinds)
+    return (
+        f"noise was measured on {found.copies:,} copies of {found.images:,} images: median "
+        f"{movement.floor:.4f} bits, threshold {movement.threshold:.4f}; by kind: {each}"
+    )
+
+
+def _trouble(found: Noise) -> Iterator[str]:
+    if found.again is not None and not found.same:
+        yield (
+            f"maps of unchanged images, made anew for the noise, lie up to {found.again:.4f} bits "
+            "from those in the results: the runtime has changed since, or decodes otherwise"
+        )
+    for one in found.failures:
+        yield f"{one.copies:,} copies are missing: {one.code}, such as {one.message}"
