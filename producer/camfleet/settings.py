@@ -121,6 +121,10 @@ class WorkerSettings:
     max_image_bytes: int = _setting("largest image file, in bytes", 64 * 2**20)
     max_image_pixels: int = _setting("most pixels of an image, by its header", 100_000_000)
     decode_seconds: float = _setting("seconds of computing that decoding one image may take", 20.0)
+    decode_memory: int = _setting(
+        "bytes of memory that all images together may take which are decoded in processes apart",
+        4 * 2**30,
+    )
     fetch_timeout: float = _setting("seconds for one image to arrive", 20.0)
     model_dir: Path = _setting(
         "folder where workers keep downloaded model files", Path("~/.cache/camfleet/models")
@@ -134,8 +138,15 @@ class WorkerSettings:
     model_load_seconds: float = _setting(
         "seconds that the process which loads and converts a model may take", 600.0
     )
+    model_run_memory: int = _setting(
+        "bytes of memory that running one model may take in a worker, besides its weights; 0 for "
+        "a quarter of the machine's or container's",
+        0,
+        least=0,
+    )
     model_cache_bytes: int = _setting(
-        "bytes of weights that one process keeps in memory", 4 * 2**30
+        "bytes that the models which one process keeps may take: weights, and what running takes",
+        4 * 2**30,
     )
     batch_size: int = _setting("images per forward pass in a job", 16)
     concurrency: int = _setting("chunks that one worker process runs side by side", 4)

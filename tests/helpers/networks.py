@@ -11,6 +11,7 @@ from camfleet_worker.models.converted.cache import ConvertedModels
 from camfleet_worker.models.engine import SelectedEngine
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.memory import Room
 from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
@@ -55,7 +56,8 @@ def select(split, folder=None, engine="auto", threads=0) -> SelectedEngine:
 
 def plain(splits, batch_size=4) -> list[SelectedEngine]:
     """Return plain TensorFlow for each split, as it was verified."""
-    engines = [TensorFlow(split, batch_size, head_gradients(split, batch_size)) for split in splits]
+    room = Room(batch_size, 0, 0, 0)
+    engines = [TensorFlow(split, room, head_gradients(split, batch_size)) for split in splits]
     return [
         SelectedEngine(engine, split.error) for engine, split in zip(engines, splits, strict=True)
     ]

@@ -25,7 +25,7 @@ def default(setting):
     if setting.metadata["required"]:
         return "required"
     text = as_text(setting.default)
-    if setting.name.endswith(("_bytes", "_memory")):
+    if setting.default and setting.name.endswith(("_bytes", "_memory")):
         whole = (unit for unit, size in UNITS.items() if setting.default % size == 0)
         unit = next(whole)
         text = f"{setting.default // UNITS[unit]}{unit}"

@@ -11,6 +11,7 @@ import pytest
 from camfleet_worker.models import openvino_engine
 from camfleet_worker.models.gradients import head_gradients
 from camfleet_worker.models.tf import functions
+from camfleet_worker.process.priority import urgently
 from helpers.networks import cut, deep_head, gap_dense, images, select
 
 ENGINES = ("openvino", "tensorflow")
@@ -19,9 +20,9 @@ ENGINES = ("openvino", "tensorflow")
 def test_the_copy_for_single_images_is_made_at_the_first(tmp_path, monkeypatch):
     hints, lane = [], openvino_engine._Lane
 
-    def noted(model, hint, threads):
+    def noted(model, hint, *rest):
         hints.append(hint)
-        return lane(model, hint, threads)
+        return lane(model, hint, *rest)
 
     monkeypatch.setattr(openvino_engine, "_Lane", noted)
     engine, _ = select(cut(gap_dense()), tmp_path, threads=2)
@@ -121,6 +122,24 @@ def test_the_next_batch_may_begin_when_the_one_before_the_last_has_ended(engine,
         same = [answer for answer in found if len(answer[0]) == len(own[0])]
         np.testing.assert_array_equal(same[0][0], own[0])
         np.testing.assert_array_equal(same[0][1], own[1])
+
+
+def test_an_urgent_image_waits_for_no_batch_to_end():
+    made, _ = select(cut(deep_head()), engine="openvino", threads=1)
+    batch = images(9, (12, 12, 3))
+    (expected, _), found = made.forward(batch, ()), []
+    ends = [made.start(batch, ()) for _ in range(2)]  # no third would begin
+
+    def ask():
+        with urgently():
+            found.append(made.forward(batch[:1], ())[0])
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(30)
+    np.testing.assert_array_equal(found, [expected[:1]])
+    for end in ends:
+        np.testing.assert_array_equal(end()[0], expected)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

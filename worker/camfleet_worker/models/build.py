@@ -25,6 +25,7 @@ from camfleet_worker.models.converted.bucket import ConvertedInBucket
 from camfleet_worker.models.converted.cache import ConvertedModels, Cut
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.golden import check_golden
+from camfleet_worker.models.memory import named
 from camfleet_worker.models.names import ModelNames
 from camfleet_worker.models.plain import PlainModel
 from camfleet_worker.models.reasons import refusing
@@ -138,10 +139,13 @@ def build_explainer(
     """
     settings = selector.settings
     layer_names = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
-    if confined:
-        cuts = _cut_confined(card, path, layer_names, selector)
-    else:
-        cuts = _cut(card, path, layer_names, selector, own_layer=key.layer == "auto")
+    if len(layer_names) > 1:
+        selector = selector.sharing(len(layer_names))
+    with named(card):
+        if confined:
+            cuts = _cut_confined(card, path, layer_names, selector)
+        else:
+            cuts = _cut(card, path, layer_names, selector, own_layer=key.layer == "auto")
     splits, engines = zip(*cuts, strict=True)
     explainer = Explainer(
         card,
@@ -185,8 +189,7 @@ def _cut(
     load_tensorflow(selector.settings)
     from camfleet_worker.models.tf.from_card import cut_from_plain
 
-    allowed = selector.settings.allow_custom_code
-    splits = cut_from_plain(card, plain, layer_names, custom_code_allowed=allowed)
+    splits = cut_from_plain(card, plain, layer_names, selector.settings)
     return _select(card, splits, layer_names, selector)
 
 
@@ -196,8 +199,7 @@ def _cut_confined(
     load_tensorflow(selector.settings)
     from camfleet_worker.models.tf.from_file import cut_from_file
 
-    allowed = selector.settings.allow_custom_code
-    splits = cut_from_file(card, path, layer_names, custom_code_allowed=allowed)
+    splits = cut_from_file(card, path, layer_names, selector.settings)
     return _select(card, splits, layer_names, selector)
 
 

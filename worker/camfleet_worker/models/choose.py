@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from camfleet.settings import Settings
@@ -11,6 +11,7 @@ from camfleet_worker.models.agreement import accept, disagreement
 from camfleet_worker.models.converted.cache import ConvertedModels
 from camfleet_worker.models.engine import Engine, SelectedEngine
 from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.memory import TooLarge, while_running
 from camfleet_worker.models.openvino_engine import OpenVINO
 from camfleet_worker.models.split import HALF_TOLERANCE, Split
 from camfleet_worker.process import runtime
@@ -29,15 +30,25 @@ class EngineSelector:
     settings: Settings
     converted: ConvertedModels | None = None
 
+    def sharing(self, count: int) -> "EngineSelector":
+        """Return a selector whose engines take a share of the memory, where there are so many."""
+        most = while_running(self.settings).nbytes // count
+        settings = replace(self.settings, model_run_memory=most)
+        converted = self.converted and replace(self.converted, settings=settings)
+        return EngineSelector(settings, converted)
+
     def select(self, split: Split, layer_name: str = "auto") -> SelectedEngine:
         """Return the first engine that can run the split and agrees with Keras on its trial.
 
         `layer_name` is the layer as it was asked for, "auto" or a path. TensorFlow with variables
-        comes last and is accepted in any case, because the split was verified with it.
+        comes last and is accepted in any case, because the split was verified with it. Raises
+        `TooLarge` for a model that takes more memory than the settings allow.
         """
         for name, make in self._candidates(split, layer_name):
             try:
                 selected = accept(make(), split, self._tolerance(split))
+            except TooLarge:
+                raise
             except Exception as error:  # noqa: BLE001  # whatever a library raises
                 reason = " ".join(str(error).split())[:400] or type(error).__name__
                 logger.warning("engine %s can't run layer %s: %s", name, split.layer.path, reason)
@@ -70,8 +81,8 @@ class EngineSelector:
     def _tensorflow(self, split: Split, *, frozen: bool = False) -> Engine:
         from camfleet_worker.models.tf.tensorflow_engine import TensorFlow
 
-        size = self.settings.batch_size
-        return TensorFlow(split, size, head_gradients(split, size), frozen=frozen)
+        room = TensorFlow.room_for(split, self.settings)
+        return TensorFlow(split, room, head_gradients(split, room.batch), frozen=frozen)
 
     def _tolerance(self, split: Split) -> float:
         half = self.settings.mixed_precision and runtime.gpus()

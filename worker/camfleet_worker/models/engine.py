@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from camfleet_worker.arrays import Array, Classes
+from camfleet_worker.models.memory import Room
 
 Rows: TypeAlias = Array | Sequence[Array]  # one array, or its rows wherever they lie in memory
 Extras: TypeAlias = tuple[Array, ...]  # an array per further input, a row per image
@@ -16,13 +17,15 @@ Gradients: TypeAlias = Callable[[Array, Classes, Extras], Array]  # as `Engine.g
 class Engine(Protocol):
     """Runs one split for any number of images. Safe to share between threads.
 
-    `nbytes` is the size of its copies of the weights. `pads` is true where a few images cost as
-    much as a whole batch, and only a single image is cheaper. An image's result doesn't depend on
-    the other images in the call, except for float rounding when it is alone.
+    `nbytes` is the size of its copies of the weights, `room` what it may compute at once and the
+    memory for that; callers give it batches of at most so many images. `pads` is true where a few
+    images cost as much as a whole batch, and only a single image is cheaper. An image's result
+    doesn't depend on the other images in the call, except for float rounding when it is alone.
     """
 
     name: str
     nbytes: int
+    room: Room
     pads: bool
 
     def start(self, images: Rows, extras: Extras) -> Forward:

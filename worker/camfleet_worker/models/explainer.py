@@ -63,10 +63,11 @@ class Explainer:
         self.digest = digest
         self.splits = tuple(splits)
         self.fuse = fuse
-        self.batch_size = batch_size
         self.engines = [selected.engine for selected in engines]
+        self.batch_size = min(batch_size, *(engine.room.batch for engine in self.engines))
+        self.working_bytes = sum(engine.room.nbytes for engine in self.engines)
         self.disagreement = max(selected.disagreement for selected in engines)
-        self.nbytes = sum(engine.nbytes for engine in self.engines)
+        self.nbytes = sum(engine.nbytes for engine in self.engines) + self.working_bytes
 
     @property
     def split(self) -> Split:
@@ -104,8 +105,10 @@ class Explainer:
 
     def warm(self) -> None:
         """Run every size that batches are padded to, so that no image has to wait for tracing."""
+        most = self.batch_size
         for engine in self.engines:
-            for size in sorted({1, self.batch_size} if engine.pads else {self.batch_size}):
+            sizes = {1, max(1, most // 4), most} if engine.pads else {most}
+            for size in sorted(sizes):
                 images = np.random.default_rng(0).random((size, *self.shape), np.float32)
                 extras = tuple(extra.trial(size) for extra in self.split.extras)
                 maps, _ = engine.forward(images, extras)

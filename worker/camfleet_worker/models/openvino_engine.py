@@ -7,6 +7,7 @@ that only run jobs never need it.
 """
 
 import logging
+import math
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ import numpy as np
 
 from camfleet.settings import Settings
 from camfleet_worker.arrays import Array, Classes
+from camfleet_worker.models import memory
 from camfleet_worker.models.engine import (
     Engine,
     Extras,
@@ -29,42 +31,64 @@ from camfleet_worker.models.engine import (
     Rows,
     relative_error,
 )
-from camfleet_worker.models.gradients import head_gradients
+from camfleet_worker.models.gradients import gradient_bytes, head_gradients
+from camfleet_worker.models.memory import Room
 from camfleet_worker.models.split import TOLERANCE, Split
 from camfleet_worker.process import runtime
+from camfleet_worker.process.priority import is_urgent
 
 logger = logging.getLogger(__name__)
 
 OUTPUTS = ("activations", "logits")
 XML, WEIGHTS = "model.xml", "model.bin"
-_GROUPS = 2  # of requests: while one finishes its batch, the other starts the next
+_GROUPS = 2  # of requests for batches: while one finishes, the other starts the next
 
 
 class OpenVINO(Engine):
     """A split whose forward pass runs in OpenVINO, in float32, on `threads` threads.
 
     `source` returns a converted model, as `read` does. It is called again for the copy that runs
-    single images, and what it refers to stays in memory until then.
+    single images, and what it refers to stays in memory until then. `room` limits the copies.
     """
 
     name = "openvino"
     pads = False
 
-    def __init__(self, source: Callable[[], Any], threads: int, gradients: Gradients) -> None:
-        model = source()
-        self._source: Callable[[], Any] | None = source if threads > 1 else None
+    def __init__(
+        self,
+        model: Any,
+        source: Callable[[], Any],
+        threads: int,
+        gradients: Gradients,
+        room: Room,
+    ) -> None:
+        # A lane has a copy of all intermediate results for each stream.
+        two = threads > 1 and room.copies > 1
+        self._source: Callable[[], Any] | None = source if two else None
         self._threads = threads
-        self._many = _Lane(model, "THROUGHPUT", threads)
-        self._one = None if threads > 1 else self._many
+        streams = None if room.copies > threads else max(1, room.copies - two)
+        self._many = _Lane(model, "THROUGHPUT", threads, streams)
+        self._one = None if two else self._many
         self._making = threading.Lock()
         self._gradients = gradients
-        self.nbytes = _constant_bytes(model) * (2 if threads > 1 else 1)
+        self.room = room
+        self.nbytes = _constant_bytes(model) * (2 if two else 1)
 
     @classmethod
     def for_split(cls, split: Split, source: Callable[[], Any], settings: Settings) -> "OpenVINO":
-        """Return the engine of a split, whose converted model `source` returns."""
-        gradients = head_gradients(split, settings.batch_size)
-        return cls(source, runtime.threads(settings), gradients)
+        """Return the engine of a split, whose converted model `source` returns.
+
+        Raises `TooLarge` before it takes more memory than the settings allow.
+        """
+        model, threads = source(), runtime.threads(settings)
+        room = memory.room(
+            settings.batch_size,
+            split.array_bytes + gradient_bytes(split),
+            memory.while_running(settings),
+            copy_bytes=max(graph_bytes(model), split.costs.graph),
+            copies=threads + (threads > 1),
+        )
+        return cls(model, source, threads, head_gradients(split, room.batch), room)
 
     def start(self, images: Rows, extras: Extras) -> Forward:
         inputs = [images, *extras]
@@ -100,25 +124,28 @@ class OpenVINO(Engine):
 class _Lane:
     """A model compiled for one of OpenVINO's hints, and the requests that run in parallel."""
 
-    def __init__(self, model: Any, hint: str, threads: int) -> None:
+    def __init__(self, model: Any, hint: str, threads: int, streams: int | None = None) -> None:
         options = {
+            **({} if streams is None else {"NUM_STREAMS": streams}),
             "PERFORMANCE_HINT": hint,
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",  # bfloat16, where the CPU has it, wouldn't agree
             "ENABLE_CPU_PINNING": False,  # would pin two processes to the same cores
         }
         compiled = library().Core().compile_model(model, "CPU", options)
-        streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        self._idle: SimpleQueue[list[Any]] = SimpleQueue()
-        for _ in range(_GROUPS):
-            # Two requests per stream: each has its next image while this thread fetches results.
-            self._idle.put([compiled.create_infer_request() for _ in range(2 * streams)])
+        # Two requests per stream: each has its next image while this thread fetches results.
+        count = 2 * compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        # An urgent image has a request that no batch takes, so it comes next after those begun.
+        self._idle: dict[bool, SimpleQueue[list[Any]]] = {False: SimpleQueue(), True: SimpleQueue()}
+        for urgent, size in [(False, count)] * _GROUPS + [(True, 1)] * count:
+            self._idle[urgent].put([compiled.create_infer_request() for _ in range(size)])
+        self._groups = _GROUPS + count
         self._inputs = [(port, _place(port.any_name)) for port in compiled.inputs]
         self._shapes = [tuple(compiled.output(name).shape)[1:] for name in OUTPUTS]
 
     def is_idle(self) -> bool:
         """Return whether no request is running."""
-        return self._idle.qsize() == _GROUPS
+        return sum(idle.qsize() for idle in self._idle.values()) == self._groups
 
     def start(self, arrays: Sequence[Rows]) -> Forward:
         """Start all rows of the arrays; the function returned waits for the outputs."""
@@ -126,11 +153,12 @@ class _Lane:
         activations, logits = (
             np.empty((len(inputs[0]), *shape), np.float32) for shape in self._shapes
         )
-        requests = self._idle.get()
+        idle = self._idle[is_urgent()]
+        requests = idle.get()
 
         def finish() -> tuple[Array, Array]:
             with ExitStack() as stack:
-                stack.callback(self._idle.put, requests)
+                stack.callback(idle.put, requests)
                 for request in requests:
                     stack.callback(request.wait)
             return activations, logits
@@ -201,10 +229,35 @@ def check_shapes(model: Any) -> None:
                 raise ValueError(f"output {number} of a {name} is as large as values make it")
 
 
-def run_once(model: Any) -> None:
-    """Compile a model and run it on zeros."""
+def run_once(model: Any) -> int:
+    """Compile a model and run it on zeros; return by how many bytes this process grew in the run.
+
+    That is what one copy of all results takes, if nothing else runs in the process.
+    """
     lane = _Lane(model, "THROUGHPUT", 1)
-    lane.start([np.zeros((1, *port.shape[1:]), np.float32) for port in model.inputs])()
+    inputs = [np.zeros((1, *port.shape[1:]), np.float32) for port in model.inputs]
+
+    def once() -> None:
+        lane.start(inputs)()
+
+    runtime.free_memory()
+    _, grown = memory.peak(once)
+    return grown
+
+
+def graph_bytes(model: Any) -> int:
+    """Return what the results of a model's operations take, those that are needed at one time."""
+    return memory.alive(
+        (
+            [(port.get_node().get_name(), port.get_index()) for port in step.input_values()],
+            {
+                (step.get_name(), number): _port_bytes(port)
+                for number, port in enumerate(step.outputs())
+            },
+        )
+        for step in model.get_ordered_ops()
+        if step.get_type_name() not in ("Constant", "Result")
+    )
 
 
 def save(model: Any, folder: Path) -> None:
@@ -224,6 +277,13 @@ def _agree(found: Sequence[Array], expected: Sequence[Array]) -> bool:
 def _view(row: Array) -> Any:
     """Return a batch of one that shares the memory of `row`."""
     return library().Tensor(row[None], shared_memory=True)
+
+
+def _port_bytes(port: Any) -> int:
+    shape = port.partial_shape
+    sizes = [shape[axis] for axis in range(shape.rank.get_length())] if shape.rank.is_static else []
+    count = math.prod(size.get_length() if size.is_static else 1 for size in sizes)
+    return int(count * port.get_element_type().size)
 
 
 def _constant_bytes(model: Any) -> int:

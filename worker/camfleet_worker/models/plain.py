@@ -18,8 +18,9 @@ import numpy as np
 
 from camfleet.registry.cards import Card, file_digest
 from camfleet_worker.arrays import AnyArray
-from camfleet_worker.models.split import FileOrigin
+from camfleet_worker.models.split import NO_COSTS, Costs, FileOrigin
 
+_FORM = b"2"  # of these files
 _MANIFEST, _CONFIG, _WEIGHTS = "manifest.json", "config.json", "weights.bin"
 FILES = (_MANIFEST, _CONFIG, _WEIGHTS)
 _MOST_TEXT = 2**26  # bytes of manifest or configuration
@@ -48,6 +49,7 @@ class _Manifest(msgspec.Struct, forbid_unknown_fields=True):
     origin: FileOrigin
     weights: list[Weight]
     logits: tuple[_Size, _Size]  # the shape of the last array
+    costs: Costs
     digests: dict[str, str]  # of the other files
 
 
@@ -55,18 +57,20 @@ class PlainModel(NamedTuple):
     """A model's configuration and weights, each weight as its bytes (uint8), to go through once.
 
     `logits` (B, classes) is what it answered to the images that every model is tried on, before it
-    was taken apart.
+    was taken apart, `costs` what memory that took.
     """
 
     origin: FileOrigin
     config: Any
     weights: Iterable[tuple[Weight, AnyArray]]
     logits: AnyArray
+    costs: Costs = NO_COSTS
 
 
 def place(folder: Path, card: Card) -> Path:
     """Return the folder of a card's plain model; its name covers all that it depends on."""
-    parts = (msgspec.json.encode(card), *(version(name).encode() for name in ("keras", "camfleet")))
+    versions = (version(name).encode() for name in ("keras", "camfleet"))
+    parts = (msgspec.json.encode(card), *versions, _FORM)
     return folder / f"plain-{sha256(b'|'.join(parts)).hexdigest()[:16]}"
 
 
@@ -82,7 +86,7 @@ def write(folder: Path, model: PlainModel) -> None:
             file.write(content.data)
         file.write(logits.data)
     digests = {name: file_digest(folder / name) for name in (_CONFIG, _WEIGHTS)}
-    manifest = _Manifest(model.origin, weights, logits.shape, digests)
+    manifest = _Manifest(model.origin, weights, logits.shape, model.costs, digests)
     (folder / _MANIFEST).write_bytes(msgspec.json.encode(manifest))
 
 
@@ -98,6 +102,8 @@ def read(folder: Path) -> PlainModel | None:
         if file_digest(folder / name) != manifest.digests.get(name):
             raise ValueError(f"{name} isn't what the manifest says")
     config = msgspec.json.decode(_text(folder / _CONFIG))
+    if min(manifest.costs) < 0:
+        raise ValueError("a model doesn't take less than no memory")
     unknown = {weight.dtype for weight in manifest.weights} - set(_BYTES)
     if unknown:
         raise ValueError(f"weights have the types {unknown}")
@@ -109,7 +115,7 @@ def read(folder: Path) -> PlainModel | None:
     pieces = [content[start:end] for start, end in pairwise(ends)]
     logits = np.array(content[ends[-1] :]).view(np.float32).reshape(manifest.logits)
     weights = list(zip(manifest.weights, pieces, strict=True))
-    return PlainModel(manifest.origin, config, weights, logits)
+    return PlainModel(manifest.origin, config, weights, logits, manifest.costs)
 
 
 def remove(folder: Path) -> None:

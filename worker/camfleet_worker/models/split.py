@@ -8,6 +8,7 @@ import numpy as np
 
 from camfleet.errors import InvalidRequest, MethodRefused
 from camfleet_worker.arrays import Array
+from camfleet_worker.models import memory
 from camfleet_worker.models.placement import Placement
 
 TOLERANCE = 1e-4
@@ -48,6 +49,25 @@ class FileOrigin(NamedTuple):
 
 
 UNKNOWN_ORIGIN = FileOrigin()
+
+
+class Costs(NamedTuple):
+    """Bytes of memory that one image takes, besides the weights and its feature maps.
+
+    `forward` is Keras' for the whole model, where all outputs are kept until the end, `gradient`
+    that of the head's gradient, and `graph` OpenVINO's for the forward pass; 0 if it's unknown.
+    """
+
+    forward: int = 0
+    gradient: int = 0
+    graph: int = 0
+
+    def at_least(self, others: "Costs") -> "Costs":
+        """Return the larger of each of two figures."""
+        return Costs(*map(max, self, others))
+
+
+NO_COSTS = Costs()
 
 
 @dataclass(frozen=True)
@@ -118,7 +138,7 @@ class Split:
     `outputs` says what makes probabilities of the logits. `cam_weights` is (K, classes) where
     CAM's closed form holds, otherwise `cam_reason` says why not. `error` is the largest difference
     between the parts and the whole, `tolerance` its limit, `trial` what they were compared on.
-    `placement` says where the feature maps' cells lie in the image.
+    `placement` says where the feature maps' cells lie in the image, `costs` what memory it takes.
     """
 
     conv: Any
@@ -138,6 +158,13 @@ class Split:
     conv_bytes: int  # of the weights
     head_bytes: int
     origin: FileOrigin = UNKNOWN_ORIGIN
+    costs: Costs = NO_COSTS
+
+    @property
+    def array_bytes(self) -> int:
+        """Return what the arrays of one image take while its maps are made."""
+        grid = (self.layer.height, self.layer.width, self.layer.channels)
+        return memory.array_bytes(self.trial.images.shape[1:], grid, self.classes)
 
     @property
     def activation(self) -> Activation:

@@ -56,7 +56,8 @@ class ConvertedInBucket:
                 packed.unlink()
                 self._check(unpacked, signer)
                 if not signer.keys:
-                    try_out(unpacked, self.settings, self.card.id)
+                    taken = try_out(unpacked, self.settings, self.card.id)
+                    disk.write_graph_bytes(unpacked, taken)  # whatever it says itself
                 unpacked.rename(folder)
         except ObjectMissing:
             self._say_what_is_older()

@@ -15,6 +15,7 @@ from camfleet_worker.models.converted import container, disk, subprocess
 from camfleet_worker.models.converted.bucket import ConvertedInBucket
 from camfleet_worker.models.converted.signing import Signer
 from camfleet_worker.models.engine import Engine, SelectedEngine
+from camfleet_worker.models.memory import TooLarge
 from camfleet_worker.models.openvino_engine import OpenVINO
 from camfleet_worker.models.split import Split
 
@@ -91,6 +92,8 @@ class ConvertedModels:
             if split is None:
                 return None
             selected = accept(self._open(split, folder), split, split.tolerance)
+        except TooLarge:
+            raise
         except Exception as error:  # noqa: BLE001  # whatever has become of these files
             logger.warning("what an earlier start kept in %s can't be used: %s", folder, error)
             disk.remove(folder)

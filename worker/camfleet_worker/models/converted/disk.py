@@ -21,13 +21,13 @@ import numpy as np
 from camfleet_worker.arrays import Array
 from camfleet_worker.models import openvino_engine
 from camfleet_worker.models.openvino_engine import WEIGHTS, XML
-from camfleet_worker.models.split import HALF_TOLERANCE, TOLERANCE, Split, Trial
+from camfleet_worker.models.split import HALF_TOLERANCE, TOLERANCE, Costs, Split, Trial
 
 logger = logging.getLogger(__name__)
 
 _FACTS, _ARRAYS = "split.json", "split.bin"
 _MOST_FACTS = 2**24  # bytes
-_FORM = "2"  # of these files
+_FORM = "3"  # of these files
 
 MODEL = (XML, WEIGHTS)
 SPLIT = (_FACTS, _ARRAYS)
@@ -132,6 +132,16 @@ def load(folder: Path) -> Split | None:
     return split
 
 
+def write_graph_bytes(folder: Path, graph: int) -> None:
+    """Write down what one image takes in OpenVINO, beside a converted model that has a split."""
+    path = folder / _FACTS
+    if path.is_file():
+        found = msgspec.json.decode(path.read_bytes(), type=_Split)
+        facts: Any = found.facts
+        facts.costs = Costs(graph=graph)  # nothing else is run of it
+        path.write_bytes(msgspec.json.encode(found))
+
+
 def _arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
     """Return the arrays of a file that holds nothing else, so none takes more than it's long."""
     names = ("cam_weights", "images", "activations", "logits")
@@ -159,7 +169,7 @@ def _check(split: Split, trial: Trial) -> None:
         or (axes[::-1] if place.transposed else axes) != grid
         or split.tolerance not in (TOLERANCE, HALF_TOLERANCE)
         or not all(0 <= index < split.classes for index in blocks)
-        or min(split.conv_bytes, split.head_bytes) < 0
+        or min(split.conv_bytes, split.head_bytes, *split.costs) < 0
     ):
         raise ValueError("the facts of the split contradict its arrays")
 

@@ -12,17 +12,19 @@ import pickle
 import stat
 import tempfile
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from camfleet.errors import InternalError
+from camfleet.errors import InternalError, ModelRefused
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
-from camfleet_worker.models import plain
+from camfleet_worker.models import memory, openvino_engine, plain
 from camfleet_worker.models.converted import disk, ir
 from camfleet_worker.models.plain import PlainModel
+from camfleet_worker.models.split import Split
 from camfleet_worker.process import confined
 from camfleet_worker.process.runtime import configure, load_tensorflow
 
@@ -144,13 +146,17 @@ def answer(request: bytes) -> _Done:
     from camfleet_worker.models.tf import conversion
     from camfleet_worker.models.tf.from_file import cut_and_take_apart
 
-    splits, take_apart = cut_and_take_apart(
-        card, path, layer_names, custom_code_allowed=settings.allow_custom_code
-    )
+    splits, take_apart = cut_and_take_apart(card, path, layer_names, settings)
     folder = Path.cwd()
     if converts and all(map(disk.has_closed_form, splits)):
         try:
             models = [conversion.from_split(split) for split in splits]
+            splits = [
+                _measured(card, split, model, settings)
+                for split, model in zip(splits, models, strict=True)
+            ]
+        except ModelRefused:
+            raise
         except Exception:  # noqa: BLE001  # the worker tries again, and logs why it can't
             models = []
         places = (disk.place(folder, layer_name) for layer_name in layer_names)
@@ -158,3 +164,11 @@ def answer(request: bytes) -> _Done:
             return _Done(converted=True)
     plain.write(folder / _PLAIN, take_apart())
     return _Done(converted=False)
+
+
+def _measured(card: Card, split: Split, model: object, settings: Settings) -> Split:
+    """Return a split with what one image takes in OpenVINO; raise `ModelRefused` for too much."""
+    with memory.named(card):
+        memory.check(openvino_engine.graph_bytes(model), memory.while_running(settings))
+    graph = openvino_engine.run_once(model)
+    return replace(split, costs=split.costs._replace(graph=graph))

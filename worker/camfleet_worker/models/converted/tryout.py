@@ -13,10 +13,11 @@ import msgspec
 
 from camfleet.errors import ModelRefused
 from camfleet.settings import Settings
-from camfleet_worker.models import openvino_engine
+from camfleet_worker.models import memory, openvino_engine
 from camfleet_worker.models.agreement import accept
 from camfleet_worker.models.converted import disk
 from camfleet_worker.models.engine import EngineRefused
+from camfleet_worker.models.memory import TooLarge
 from camfleet_worker.models.openvino_engine import OpenVINO
 from camfleet_worker.process import confined
 from camfleet_worker.process.confinement import Limits
@@ -29,18 +30,22 @@ _STACKS = 2**26  # bytes of OpenVINO's threads, for each core
 class _Request(msgspec.Struct):
     folder: str
     threads: int
+    memory: int
 
 
-def try_out(folder: Path, settings: Settings, name: str) -> None:
+def try_out(folder: Path, settings: Settings, name: str) -> int:
     """Load and run the model in `folder` in a confined process; raise what it raises.
 
-    If there's a split, the model must agree with its trial. `name` is the model's, for errors.
+    Returns how many bytes its operations' results take for one image, as measured there. If there's
+    a split, the model must agree with its trial. `name` is the model's, for errors.
     """
-    request = msgspec.json.encode(_Request(str(folder), settings.cpu_threads))
+    asked = _Request(str(folder), settings.cpu_threads, settings.model_run_memory)
+    request = msgspec.json.encode(asked)
     with tempfile.TemporaryDirectory() as own:
-        confined.run(
+        reply = confined.run(
             __name__, request, folder=Path(own), limits=_limits(folder, settings), name=name
         )
+    return msgspec.json.decode(reply, type=int)
 
 
 def _limits(folder: Path, settings: Settings) -> Limits:
@@ -51,20 +56,26 @@ def _limits(folder: Path, settings: Settings) -> Limits:
     return Limits(min(memory, most.memory), min(_SECONDS, most.seconds))
 
 
-def answer(request: bytes) -> None:
+def answer(request: bytes) -> int:
     """Do what `try_out` asks for, within the process."""
     asked = msgspec.json.decode(request, type=_Request)
-    folder, settings = Path(asked.folder), Settings(cpu_threads=asked.threads)
+    folder = Path(asked.folder)
+    settings = Settings(cpu_threads=asked.threads, model_run_memory=asked.memory)
     try:
         openvino_engine.check_shapes(openvino_engine.read(folder))
+        needed = openvino_engine.graph_bytes(openvino_engine.read(folder))
+        memory.check(needed, memory.while_running(settings))
+    except TooLarge as error:
+        raise ModelRefused(f"it {error.message}") from error
     except (RuntimeError, ValueError) as error:
         raise ModelRefused(str(error)[:300]) from error
+    taken = openvino_engine.run_once(openvino_engine.read(folder))
     split = disk.load(folder)
     if split is None:
-        openvino_engine.run_once(openvino_engine.read(folder))
-        return
+        return taken
     try:
         engine = OpenVINO.for_split(split, partial(openvino_engine.read, folder), settings)
         accept(engine, split, split.tolerance)
     except (EngineRefused, RuntimeError, ValueError) as error:
         raise ModelRefused(str(error)[:300]) from error
+    return taken

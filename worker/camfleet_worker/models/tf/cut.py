@@ -7,47 +7,75 @@ gradients vanish for confident answers (Grad-CAM is defined on the score before 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import keras
 
 from camfleet_worker.arrays import Array
+from camfleet_worker.models.memory import Most
 from camfleet_worker.models.reasons import refusing
-from camfleet_worker.models.split import Activation, Outputs, Split, Trial
+from camfleet_worker.models.split import Activation, Costs, Outputs, Split, Trial
 from camfleet_worker.models.tf import blame, heads, meaning, slope, verify
 from camfleet_worker.models.tf.describe import Description, candidate, describe
 from camfleet_worker.models.tf.flat_graph import FlatGraph, Step
 from camfleet_worker.models.tf.functions import nbytes
 from camfleet_worker.models.tf.signature import Signature, pack_inputs
 
+_GRADIENT = 3  # times what the head's outputs take: they're kept, and theirs come on top
 _MAPS = "feature_maps"  # the head's first input
 
 
 def cut_model(
-    model: Any, signature: Signature, layer_name: str, activation: str, probe: Array
+    model: Any,
+    signature: Signature,
+    layer_name: str,
+    activation: str,
+    probe: Array,
+    *,
+    most: Most | None = None,
+    measured: bool = False,
 ) -> Split:
     """Cut `model` at a layer ("auto" or a path) and verify the two parts against the whole.
 
     `activation` is "auto" or what the outputs mean, `probe` (B, H, W, C) float32 a batch to
-    compare on. Raises `ModelRefused` or `LayerRefused`.
+    compare on. Raises `ModelRefused` or `LayerRefused`, and `TooLarge` before it takes more memory
+    than `most`. What it takes is `measured` only in a process that does nothing else.
     """
     with refusing("the model can't be cut"):
         description = describe(
-            model, signature, layer_name, keep_ending=meaning.keeps_ending(activation)
+            model,
+            signature,
+            layer_name,
+            keep_ending=meaning.keeps_ending(activation),
+            most=most,
         )
     with refusing("the model can't be cut", partial(blame.find, description.graph, probe)):
-        return _cut(model, description, activation, probe)
+        return _cut(model, description, activation, probe, measured=measured)
 
 
-def _cut(model: Any, description: Description, activation: str, probe: Array) -> Split:
+def _cut(
+    model: Any, description: Description, activation: str, probe: Array, *, measured: bool
+) -> Split:
     answers = verify.answers(model, description, probe)
     outputs = meaning.decide(description.ending, activation, answers)
     conv, head = _submodels(description, outputs.activation)
-    trial = verify.run(description, conv, head, probe)
+    trial, taken = verify.run(description, conv, head, probe, measured=measured)
     verify.check_placement(conv, description, probe[0])
     error = verify.check_parts(answers, trial, outputs, description)
-    return _split(description, conv, head, trial, outputs, error)
+    split = _split(description, conv, head, trial, outputs, error)
+    return replace(split, costs=_costs(description, taken))
+
+
+def _costs(description: Description, taken: int) -> Costs:
+    """Return what one image takes: as measured, and at least what all outputs take."""
+    graph = description.graph
+    forward = max(taken, graph.image_bytes)
+    steps, _ = graph.head(description.step.output)
+    # What layers take within may all be the head's.
+    head = sum(step.nbytes for step in steps) + forward - graph.image_bytes
+    return Costs(forward, _GRADIENT * head)
 
 
 def _submodels(description: Description, activation: Activation) -> tuple[Any, Any]:

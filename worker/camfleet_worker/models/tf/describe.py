@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from camfleet.errors import LayerRefused, ModelRefused
+from camfleet_worker.models import memory
+from camfleet_worker.models.memory import Most
 from camfleet_worker.models.placement import Placement
 from camfleet_worker.models.split import (
     HALF_TOLERANCE,
@@ -23,6 +25,8 @@ from camfleet_worker.models.tf.endings import Ending, find_ending
 from camfleet_worker.models.tf.flat_graph import FlatGraph, Step, flatten
 from camfleet_worker.models.tf.places import Places, follow
 from camfleet_worker.models.tf.signature import Signature, choose_ends, extras_of
+
+_TOGETHER = 2  # images that are run at once, to see whether one's answer depends on the other
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,22 @@ class Description:
 
 
 def describe(
-    model: Any, signature: Signature, layer_name: str, *, keep_ending: bool = False
+    model: Any,
+    signature: Signature,
+    layer_name: str,
+    *,
+    keep_ending: bool = False,
+    most: Most | None = None,
 ) -> Description:
     """Return how to cut a model at a layer, "auto" or a path.
 
-    With `keep_ending` no softmax or sigmoid is taken off the model's end.
+    With `keep_ending` no softmax or sigmoid is taken off the model's end. Raises `TooLarge` before
+    it's run, where it would take more than `most`.
     """
     image, output = choose_ends(model, signature)
     whole = flatten(model, image, signature.shape, output)
+    if most:
+        _check_size(whole, most)
     ending = find_ending(whole, keep=keep_ending)
     graph = ending.graph
     extras = extras_of(graph, signature.defaults)
@@ -76,6 +88,14 @@ def describe(
         step=step,
         placement=placement,
     )
+
+
+def _check_size(graph: FlatGraph, most: Most) -> None:
+    """Raise `TooLarge` if the outputs take more than `most`; Keras keeps all until the end."""
+    largest = max(graph.steps, key=lambda step: step.nbytes, default=None)
+    if largest:
+        where = f" ({largest.nbytes:,} of them in layer {largest.path!r}, a {largest.kind})"
+        memory.check(_TOGETHER * graph.image_bytes, most, where)
 
 
 def candidate(step: Step) -> Candidate:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import keras
@@ -50,6 +51,14 @@ class Step:
     def outputs(self) -> list[Any]:
         return _tensors(self.output)
 
+    @cached_property
+    def nbytes(self) -> int:
+        """Return what the outputs take for one image."""
+        return sum(
+            prod(size or 1 for size in tensor.shape) * _width(tensor.dtype)
+            for tensor in self.outputs
+        )
+
     @property
     def kind(self) -> str:
         return type(self.operation).__name__
@@ -82,6 +91,11 @@ class FlatGraph:
     def half(self) -> bool:
         """Return whether anything is computed in half precision."""
         return any(tensor.dtype in _HALF for step in self.steps for tensor in step.outputs)
+
+    @cached_property
+    def image_bytes(self) -> int:
+        """Return what the outputs of all steps take for one image."""
+        return sum(step.nbytes for step in self.steps)
 
     @cached_property
     def _producers(self) -> dict[int, Step]:
@@ -204,6 +218,12 @@ def _cast(tensor: Any, dtype: str, prefix: str, steps: list[Step]) -> Any:
     output = operation(tensor)
     steps.append(Step(prefix + operation.name, operation, (tensor,), {}, output))
     return output
+
+
+def _width(dtype: str) -> int:
+    """Return how many bytes a number takes, at least one."""
+    bits = "".join(filter(str.isdigit, dtype.partition("_")[0]))
+    return max(1, int(bits or 8) // 8)
 
 
 def _tensors(structure: Any) -> list[Any]:

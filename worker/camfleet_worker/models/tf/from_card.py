@@ -8,8 +8,11 @@ import numpy as np
 
 from camfleet.errors import ModelRefused
 from camfleet.registry.cards import Card
+from camfleet.settings import Settings
 from camfleet_worker.arrays import Array
+from camfleet_worker.models import memory
 from camfleet_worker.models.engine import relative_error
+from camfleet_worker.models.memory import Most, named
 from camfleet_worker.models.plain import PlainModel
 from camfleet_worker.models.split import HALF_TOLERANCE, FileOrigin, Split
 from camfleet_worker.models.tf.cut import cut_model
@@ -20,14 +23,21 @@ from camfleet_worker.process.runtime import free_memory, gpus
 
 
 def cut_from_plain(
-    card: Card, plain: PlainModel, layer_names: Sequence[str], *, custom_code_allowed: bool
+    card: Card, plain: PlainModel, layer_names: Sequence[str], settings: Settings
 ) -> list[Split]:
     """Put a card's model together again and cut it at each of the layers; raise `ModelRefused`.
 
-    It must answer as it did when it was loaded from its file.
+    It must answer as it did when it was loaded from its file, and take no more memory for that than
+    running it may.
     """
-    model = put_together(plain, card.custom_code, allowed=custom_code_allowed)
-    splits = cut_at(card, model, layer_names, plain.origin)
+    most = memory.while_running(settings)
+    with named(card):
+        memory.check(plain.costs.forward, most)
+    model = put_together(plain, card.custom_code, allowed=settings.allow_custom_code)
+    splits = [
+        replace(split, costs=split.costs.at_least(plain.costs))
+        for split in cut_at(card, model, layer_names, plain.origin, most)
+    ]
     for split in splits:
         _check_answers(card, split, plain.logits)
     del model
@@ -35,13 +45,28 @@ def cut_from_plain(
     return splits
 
 
-def cut_at(card: Card, model: Any, layer_names: Sequence[str], origin: FileOrigin) -> list[Split]:
-    """Cut a card's model, made of a file of this origin, at each of the layers."""
+def cut_at(
+    card: Card,
+    model: Any,
+    layer_names: Sequence[str],
+    origin: FileOrigin,
+    most: Most,
+    *,
+    measured: bool = False,
+) -> list[Split]:
+    """Cut a card's model, made of a file of this origin, at each of the layers.
+
+    `most` and `measured` as for `cut_model`.
+    """
     signature, probe = _signature(card), _probe(card)
-    splits = [
-        replace(cut_model(model, signature, layer_name, card.activation, probe), origin=origin)
-        for layer_name in layer_names
-    ]
+    with named(card):
+        splits = [
+            cut_model(
+                model, signature, layer_name, card.activation, probe, most=most, measured=measured
+            )
+            for layer_name in layer_names
+        ]
+    splits = [replace(split, origin=origin) for split in splits]
     _check_labels(card, splits[0].classes)
     return splits
 

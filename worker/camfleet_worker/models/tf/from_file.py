@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from camfleet.registry.cards import Card
+from camfleet.settings import Settings
+from camfleet_worker.models import memory
 from camfleet_worker.models.model_file import read_origin
 from camfleet_worker.models.plain import PlainModel
 from camfleet_worker.models.split import FileOrigin, Split
@@ -16,25 +18,26 @@ from camfleet_worker.process.runtime import free_memory
 
 
 def cut_from_file(
-    card: Card, path: Path, layer_names: Sequence[str], *, custom_code_allowed: bool
+    card: Card, path: Path, layer_names: Sequence[str], settings: Settings
 ) -> list[Split]:
     """Load a card's model and cut it at each of the layers; raise `ModelRefused`."""
-    splits, _ = _load_and_cut(card, path, layer_names, custom_code_allowed=custom_code_allowed)
+    splits, _ = _load_and_cut(card, path, layer_names, settings)
     free_memory()
     return splits
 
 
 def cut_and_take_apart(
-    card: Card, path: Path, layer_names: Sequence[str], *, custom_code_allowed: bool
+    card: Card, path: Path, layer_names: Sequence[str], settings: Settings
 ) -> tuple[list[Split], Callable[[], PlainModel]]:
     """As `cut_from_file`, and how to get the model as plain data for `cut_from_plain`."""
-    splits, model = _load_and_cut(card, path, layer_names, custom_code_allowed=custom_code_allowed)
-    return splits, partial(take_apart, model, splits[0].origin, splits[0].trial.logits)
+    splits, model = _load_and_cut(card, path, layer_names, settings)
+    return splits, partial(take_apart, model, splits[0])
 
 
 def _load_and_cut(
-    card: Card, path: Path, layer_names: Sequence[str], *, custom_code_allowed: bool
+    card: Card, path: Path, layer_names: Sequence[str], settings: Settings
 ) -> tuple[list[Split], Any]:
     origin = FileOrigin(**read_origin(path))
-    model = load_keras(path, card.custom_code, allowed=custom_code_allowed)
-    return cut_at(card, model, layer_names, origin), model
+    model = load_keras(path, card.custom_code, allowed=settings.allow_custom_code)
+    most = memory.while_loading(settings)
+    return cut_at(card, model, layer_names, origin, most, measured=True), model

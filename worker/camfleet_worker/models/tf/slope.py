@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from camfleet.errors import ModelRefused
+from camfleet_worker.arrays import Array
 from camfleet_worker.models.split import Trial
 from camfleet_worker.models.tf import blame
 from camfleet_worker.models.tf.describe import Description
@@ -23,9 +24,35 @@ def check_gradient(description: Description, head: Any, trial: Trial) -> None:
     So it is behind an argmax, a rounding, a sign or a stopped gradient: Grad-CAM would find no
     evidence in any image. Scores that are the same for all maps say nothing either way.
     """
-    maps = tf.constant(np.concatenate([scale * trial.activations for scale in _SCALES]))
+    answers, is_known = [], False
+    for row in range(len(trial.activations)):  # one at a time: a tape keeps all that leads there
+        for scale in _SCALES:
+            logits, gradient = _sloped(description, head, trial, row, scale)
+            if _is_nonzero(gradient):
+                return
+            answers.append(logits)
+            is_known = is_known or gradient is not None
+    follows = bool(np.ptp(np.concatenate(answers), axis=0).any())
+    if is_known and not follows:
+        return
+    culprit = _culprit(description, trial)
+    if is_known and (culprit is None or culprit.kind not in _STEPS):
+        return
+    name = f"layer {culprit.path!r} ({culprit.kind})" if culprit else "the head"
+    raise ModelRefused(
+        f"{name} lets no gradient through: the class scores change in steps only, and every map "
+        "would be empty; end the model in the scores before it (a Dense layer's), or name a later "
+        'layer in the card (layer = "...")'
+    )
+
+
+def _sloped(
+    description: Description, head: Any, trial: Trial, row: int, scale: float
+) -> tuple[Array, Any]:
+    """Return the logits of a row's scaled feature maps, and the gradient of a mixture of them."""
+    maps = tf.constant(scale * trial.activations[row : row + 1])
     extras = [
-        tf.cast(np.concatenate([values] * len(_SCALES)), extra.dtype)
+        tf.cast(values[row : row + 1], extra.dtype)
         for values, extra in zip(trial.extras, description.extras, strict=True)
     ]
     with tf.GradientTape() as tape:
@@ -34,19 +61,7 @@ def check_gradient(description: Description, head: Any, trial: Trial) -> None:
         logits = head(pack_inputs(given, extras), training=False)
         weights = np.random.default_rng(0).normal(size=logits.shape[-1])
         mixed = tf.linalg.matvec(tf.cast(logits, tf.float32), weights.astype(np.float32))
-    gradient = tape.gradient(mixed, maps)
-    follows = bool(np.ptp(logits.numpy(), axis=0).any())
-    if _is_nonzero(gradient) or (gradient is not None and not follows):
-        return
-    culprit = _culprit(description, trial)
-    if gradient is not None and (culprit is None or culprit.kind not in _STEPS):
-        return
-    name = f"layer {culprit.path!r} ({culprit.kind})" if culprit else "the head"
-    raise ModelRefused(
-        f"{name} lets no gradient through: the class scores change in steps only, and every map "
-        "would be empty; end the model in the scores before it (a Dense layer's), or name a later "
-        'layer in the card (layer = "...")'
-    )
+    return logits.numpy(), tape.gradient(mixed, maps)
 
 
 def _culprit(description: Description, trial: Trial) -> Step | None:

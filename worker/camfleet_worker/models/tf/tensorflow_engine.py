@@ -2,11 +2,16 @@
 
 import threading
 
+from camfleet.settings import Settings
 from camfleet_worker.arrays import Array, Classes
+from camfleet_worker.models import memory
 from camfleet_worker.models.engine import Engine, Extras, Forward, Gradients, Rows
+from camfleet_worker.models.gradients import gradient_bytes
+from camfleet_worker.models.memory import Room
 from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf import functions
 from camfleet_worker.models.tf.batches import Batches
+from camfleet_worker.process import runtime
 
 
 class TensorFlow(Engine):
@@ -18,7 +23,7 @@ class TensorFlow(Engine):
     pads = True
 
     def __init__(
-        self, split: Split, batch_size: int, gradients: Gradients, *, frozen: bool = False
+        self, split: Split, room: Room, gradients: Gradients, *, frozen: bool = False
     ) -> None:
         graph = functions.forward(split.conv, split.head, split.extras, None)
         self.name = "tensorflow, frozen" if frozen else "tensorflow"
@@ -26,9 +31,20 @@ class TensorFlow(Engine):
         run = functions.runner(
             functions.freeze(graph, self.nbytes) if frozen else graph, split.conv, split.head
         )
-        self._forward = Batches(run, batch_size)
+        self.room = room
+        self._forward = Batches(run, room.batch)
         self._gradients = gradients
         self._newest = threading.Semaphore()  # held by the newest batch until it has finished
+
+    @staticmethod
+    def room_for(split: Split, settings: Settings) -> Room:
+        """Return how many images a split may compute at once; raise `TooLarge`.
+
+        A GPU's own memory doesn't count here: batches are halved where it's too small.
+        """
+        forward = 0 if runtime.gpus() else split.costs.forward
+        image_bytes = split.array_bytes + forward + gradient_bytes(split)
+        return memory.room(settings.batch_size, image_bytes, memory.while_running(settings))
 
     def start(self, images: Rows, extras: Extras) -> Forward:
         read = self._forward.start(images, *extras)

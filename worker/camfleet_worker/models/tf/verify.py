@@ -1,6 +1,7 @@
 """Proof that the two parts of a model compute what the whole does."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import keras
@@ -9,12 +10,14 @@ from keras import ops
 
 from camfleet.errors import LayerRefused, ModelRefused
 from camfleet_worker.arrays import Array
+from camfleet_worker.models import memory
 from camfleet_worker.models.split import Outputs, Trial, probabilities
 from camfleet_worker.models.tf import blame
 from camfleet_worker.models.tf.describe import Description
 from camfleet_worker.models.tf.flat_graph import pack
 from camfleet_worker.models.tf.signature import pack_inputs
 from camfleet_worker.models.tf.trial import others, patched, stands_as_said
+from camfleet_worker.process.runtime import free_memory
 
 
 def answers(model: Any, description: Description, probe: Array) -> Array:
@@ -57,20 +60,32 @@ def _check_batch(model: Any, description: Description, probe: Array, alone: Arra
     )
 
 
-def run(description: Description, conv: Any, head: Any, probe: Array) -> Trial:
+def run(
+    description: Description, conv: Any, head: Any, probe: Array, *, measured: bool
+) -> tuple[Trial, int]:
     """Return the answers of a model's two parts for the images of `probe`.
 
-    Runs one row at a time, because Keras keeps the outputs of all layers until a call ends.
+    Runs one row at a time, because Keras keeps the outputs of all layers until a call ends. Returns
+    the bytes that the last one took as well, if that is to be `measured`, and otherwise 0.
     """
-    rows = []
-    for own in _rows(description, probe):
+
+    def answer(own: dict[str, Any]) -> tuple[Array, Array]:
         image, *others = own.values()
         maps = conv(pack_inputs(image, others), training=False)
         logits = head(pack_inputs(maps, others), training=False)
-        rows.append((_numpy(maps), _numpy(logits)))
+        return _numpy(maps), _numpy(logits)
+
+    *firsts, last = _rows(description, probe)
+    rows, taken = [answer(own) for own in firsts], 0
+    if measured:
+        free_memory()
+        answered, taken = memory.peak(partial(answer, last))
+    else:
+        answered = answer(last)
+    rows.append(answered)
     maps, logits = (np.concatenate(column) for column in zip(*rows, strict=True))
     extras = tuple(extra.trial(len(probe)) for extra in description.extras)
-    return Trial(probe, extras, maps, logits)
+    return Trial(probe, extras, maps, logits), taken
 
 
 def _rows(description: Description, probe: Array) -> Iterator[dict[str, Any]]:
@@ -114,6 +129,13 @@ def check_placement(conv: Any, description: Description, image: Array) -> None:
 
 
 def _patched_maps(conv: Any, description: Description, images: Array) -> Array:
+    count = memory.rows_at_once(description.graph.image_bytes)
+    starts = range(0, len(images), count)
+    pieces = (images[start : start + count] for start in starts)
+    return np.concatenate([_maps_of(conv, description, piece) for piece in pieces])
+
+
+def _maps_of(conv: Any, description: Description, images: Array) -> Array:
     extras = [
         ops.convert_to_tensor(extra.trial(len(images)), dtype=extra.dtype)
         for extra in description.extras
