@@ -238,6 +238,7 @@ class Services:
             makers={REPORT: reports.make},
             shutdown=shutdown,
             reach=reach,
+            lease_seconds=self._settings.lease_seconds,
         )
 
     def _build_runner(
