@@ -1,6 +1,7 @@
 """Admission: which queues a worker asks, and what it says when it asks none."""
 
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 
@@ -82,3 +83,32 @@ def test_a_channel_picks_its_queues_by_admission(admission, now):
     assert queues.consume(2) == [INTERACTIVE_QUEUE, BULK_QUEUE]
     now.busy[INTERACTIVE_QUEUE] = 2
     assert queues.consume(2) == [BULK_QUEUE]
+
+
+def test_many_messages_for_the_same_hold_a_quarter_of_the_slots_as_long_as_there_is_room(now):
+    admission = Admission(
+        {INTERACTIVE_QUEUE: 8, BULK_QUEUE: 1}, lambda: now.busy, room={INTERACTIVE_QUEUE: 10}
+    )
+    assert admission.size == 19
+    with ExitStack() as stack:
+
+        def arrive(key):
+            assert INTERACTIVE_QUEUE in admission.open_queues(BOTH)
+            stack.enter_context(admission.crowd(INTERACTIVE_QUEUE, key))
+            now.busy[INTERACTIVE_QUEUE] += 1
+
+        for _ in range(12):
+            arrive("slow")  # 2 hold slots, 10 the room
+        for number in range(6):
+            arrive(number)
+        assert admission.open_queues(BOTH) == [BULK_QUEUE]
+    assert admission._crowds[INTERACTIVE_QUEUE] == {}
+    assert admission.open_queues(BOTH) == [BULK_QUEUE]  # Celery hasn't ended them yet
+    now.busy.clear()
+    assert admission.open_queues(BOTH) == [INTERACTIVE_QUEUE, BULK_QUEUE]
+
+
+def test_where_there_is_no_room_each_message_holds_a_slot(admission, now):
+    now.busy[INTERACTIVE_QUEUE] = 2
+    with admission.crowd(INTERACTIVE_QUEUE, "a"), admission.crowd(INTERACTIVE_QUEUE, "a"):
+        assert admission.open_queues(BOTH) == [BULK_QUEUE]

@@ -1,11 +1,11 @@
-"""Who gets the device next: those whom somebody waits for, and several of them at once."""
+"""What is asked for at the same time runs together."""
 
 import threading
-import time
 
 import pytest
 
-from camfleet_worker.pipeline.coalescer import Coalescer, PrioritySemaphore
+from camfleet_worker.pipeline.coalescer import Coalescer
+from camfleet_worker.process.priority import PrioritySemaphore
 from helpers.waiting import wait_until
 
 
@@ -19,53 +19,6 @@ def started(*works):
 def joined(threads):
     for thread in threads:
         thread.join(10)
-
-
-def test_an_urgent_caller_goes_before_those_who_came_earlier():
-    semaphore, order = PrioritySemaphore(), []
-
-    def bulk():
-        with semaphore.hold():
-            order.append("bulk")
-
-    def urgent():
-        with semaphore.hold(urgent=True):
-            order.append("urgent")
-
-    with semaphore.hold():
-        threads = started(bulk, bulk)
-        threads += started(urgent)
-        wait_until(lambda: semaphore._urgent_waiting == 1, 10)
-    joined(threads)
-    assert order == ["urgent", "bulk", "bulk"]
-
-
-def test_the_device_is_free_again_after_an_error():
-    semaphore = PrioritySemaphore()
-    with pytest.raises(KeyError), semaphore.hold():
-        raise KeyError
-    with semaphore.hold():
-        pass
-
-
-@pytest.mark.parametrize("devices", [1, 2, 3])
-def test_each_device_has_one_caller_and_nobody_is_forgotten(devices):
-    semaphore, lock, busy, most = PrioritySemaphore(devices), threading.Lock(), [], []
-
-    def hold(number):
-        for _ in range(50):
-            with semaphore.hold(urgent=number % 3 == 0):
-                with lock:
-                    busy.append(number)
-                    most.append(len(busy))
-                time.sleep(1e-4)
-                with lock:
-                    busy.remove(number)
-
-    joined(started(*(lambda n=number: hold(n) for number in range(8))))
-    assert len(most) == 8 * 50
-    assert max(most) == devices
-    assert (semaphore._free, semaphore._urgent_waiting) == (devices, 0)
 
 
 @pytest.mark.parametrize(("company", "sizes"), [(lambda n: n, [6]), (lambda _n: 1, [1] * 6)])

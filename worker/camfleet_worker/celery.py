@@ -48,6 +48,7 @@ admission = Admission(
         messages.BULK_QUEUE: settings.concurrency,
     },
     in_work,
+    room={messages.INTERACTIVE_QUEUE: 2 * settings.interactive_concurrency},
 )
 cycle = queue_cycle(admission)
 shutdown = Shutdown(settings.stop_seconds)

@@ -86,12 +86,19 @@ def _register_question(
         if delivery.get("redelivered") and services().requests.is_answered(held.id):
             logger.info("request %s was answered before", held.id)
             return
-        with services().requests.hold(held):
+        crowd = services().admission.crowd(messages.INTERACTIVE_QUEUE, _subject(name, message))
+        with crowd, services().requests.hold(held):
             try:
                 reply = _reply(services(), answer, refuse, message)
                 services().answer(held.id, reply)
             except WorkerStops as error:
                 raise Reject("the worker stops", requeue=True) from error
+
+
+def _subject(task: str, message: dict[str, Any]) -> tuple[str, str]:
+    """Return what a question has in common with others: its task, and its model if it names one."""
+    request = message.get("request")
+    return task, str(request.get("model") if isinstance(request, dict) else None)
 
 
 def _reply(

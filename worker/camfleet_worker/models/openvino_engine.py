@@ -134,7 +134,7 @@ class _Lane:
         }
         compiled = library().Core().compile_model(model, "CPU", options)
         # Two requests per stream: each has its next image while this thread fetches results.
-        count = 2 * compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        count = 2 * int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         # An urgent image has a request that no batch takes, so it comes next after those begun.
         self._idle: dict[bool, SimpleQueue[list[Any]]] = {False: SimpleQueue(), True: SimpleQueue()}
         for urgent, size in [(False, count)] * _GROUPS + [(True, 1)] * count:

@@ -10,10 +10,12 @@ import numpy as np
 
 from camfleet.contract.outputs import Method
 from camfleet.errors import CamfleetError, ModelBroke
+from camfleet_worker.models.device import DEVICE
 from camfleet_worker.models.explainer import Explainer, Explanation
-from camfleet_worker.pipeline.coalescer import Coalescer, PrioritySemaphore
+from camfleet_worker.pipeline.coalescer import Coalescer
 from camfleet_worker.pipeline.image import ImageTask
 from camfleet_worker.process import logs
+from camfleet_worker.process.priority import PrioritySemaphore, urgently
 from camfleet_worker.prometheus import Metrics
 
 logger = logging.getLogger(__name__)
@@ -23,48 +25,53 @@ Finish = Callable[[], list[Found]]
 
 
 class Batcher:
-    """Takes images through the models of one process, batch by batch, interactive ones first.
+    """Takes images through the models of one process: a job's batch by batch, urgent ones between.
 
-    On a GPU (`gpu`) a padded batch costs little more than one image, so even a few waiting images
-    go together. Safe to share by threads.
+    Jobs feed one batch after another to the engines. An urgent image waits for none of that: an
+    engine that computes image by image takes it at once, one that computes whole batches as soon
+    as its device is free. On a GPU (`gpu`) a padded batch costs little more than one image, so even
+    a few waiting images go together. Safe to share by threads.
     """
 
     def __init__(self, metrics: Metrics, *, gpu: bool) -> None:
         self._metrics = metrics
-        self._device = PrioritySemaphore()
-        self._coalescer: Coalescer[ImageTask, Found] = Coalescer(self._device)
+        self._feeding = PrioritySemaphore()  # one thread's batch, in the order of arrival
+        self._coalescer: Coalescer[ImageTask, Found] = Coalescer(DEVICE)
         self._gpu = gpu
 
     def batch(self, images: Sequence[ImageTask], method: Method, explainer: Explainer) -> None:
         """Give each image of a job its explanations or an error; skip those that have failed."""
         good = [image for image in images if image.error is None]
         if good:
-            with self._device.hold():
+            with self._feeding.hold():
                 finish = self._start(good, method, explainer)
             for image, found in zip(good, finish(), strict=True):
                 _settle(image, found)
 
     def hold(self) -> AbstractContextManager[None]:
-        """Hold the device, as a batch of a job does, to start what isn't an explanation."""
-        return self._device.hold()
+        """Keep other batches of jobs back, to start what isn't an explanation."""
+        return self._feeding.hold()
 
     def single(self, image: ImageTask, method: Method, explainer: Explainer) -> None:
-        """Do the same for one image; others that arrive meanwhile may join it."""
+        """Do the same for one image that somebody waits for; those that wait too may join it."""
         if image.error is not None:
             return
-        found = self._coalescer.run(
-            (explainer.digest, explainer.layer, explainer.fuse, method),
-            image,
-            lambda images: self._start(images, method, explainer),
-            lambda count: self._batch_size(count, explainer),
-        )
+        with urgently():
+            if any(engine.pads for engine in explainer.engines):
+                found = self._coalescer.run(
+                    (explainer.digest, explainer.layer, explainer.fuse, method),
+                    image,
+                    lambda images: self._start(images, method, explainer),
+                    lambda count: self._batch_size(count, explainer),
+                )
+            else:
+                (found,) = self._start([image], method, explainer)()
         _settle(image, found)
 
     def _batch_size(self, count: int, explainer: Explainer) -> int:
         """Return how many of `count` waiting images to take at once."""
         size = explainer.batch_size
-        few = self._gpu or not any(engine.pads for engine in explainer.engines)
-        return min(count, size) if few or count >= size else 1
+        return min(count, size) if self._gpu or count >= size else 1
 
     def _start(self, images: Sequence[ImageTask], method: Method, explainer: Explainer) -> Finish:
         """Begin a batch and return once the next may begin; the function returned waits for it."""
@@ -102,8 +109,8 @@ def _attempt(images: Sequence[ImageTask], method: Method, explainer: Explainer) 
             tuple(np.stack(values) for values in extras),
         )
     except Exception as error:  # noqa: BLE001  # each image is tried by itself
-        found = explain_singly(error)  # the device is still held
-        return lambda: found
+        broken = error
+        return lambda: explain_singly(broken)  # later: nobody else is to wait for that
 
     def attempt() -> list[Found]:
         try:

@@ -1,4 +1,4 @@
-"""Who uses a device next: callers whom somebody waits for go first, several of them as a batch."""
+"""What is asked for at the same time, by callers whom somebody waits for, runs as a batch."""
 
 import threading
 from collections import deque
@@ -7,48 +7,11 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Generic, TypeAlias, TypeVar
 
+from camfleet_worker.process.priority import PrioritySemaphore
+
 T = TypeVar("T")
 R = TypeVar("R")
 Work: TypeAlias = Callable[[Sequence[T]], Callable[[], Sequence[R]]]
-
-
-class PrioritySemaphore:
-    """A semaphore over some devices that lets urgent callers go before all others.
-
-    It wakes one waiting thread at a time: there may be many, and each costs a switch.
-    """
-
-    def __init__(self, devices: int = 1) -> None:
-        self._lock = threading.Lock()
-        self._urgent = threading.Condition(self._lock)
-        self._others = threading.Condition(self._lock)
-        self._urgent_waiting = 0
-        self._free = devices
-
-    @contextmanager
-    def hold(self, *, urgent: bool = False) -> Iterator[None]:
-        """Hold a device during the block."""
-        with self._lock:
-            try:
-                if urgent:
-                    self._urgent_waiting += 1
-                    self._urgent.wait_for(lambda: self._free)
-                else:
-                    self._others.wait_for(lambda: self._free and not self._urgent_waiting)
-                self._free -= 1
-            finally:
-                self._urgent_waiting -= urgent
-                self._wake_next()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._free += 1
-                self._wake_next()
-
-    def _wake_next(self) -> None:
-        if self._free:
-            (self._urgent if self._urgent_waiting else self._others).notify()
 
 
 class _Waiting(Generic[T, R]):

@@ -18,11 +18,11 @@ from camfleet_worker.pictures.decoders import Decoders
 from camfleet_worker.pictures.load import Wanted
 from camfleet_worker.pipeline import rows
 from camfleet_worker.pipeline.batcher import Batcher
-from camfleet_worker.pipeline.coalescer import PrioritySemaphore
 from camfleet_worker.pipeline.image import ImageTask, Query, RunHooks
 from camfleet_worker.pipeline.steps import Steps
 from camfleet_worker.pipeline.threads import Pools, batches
 from camfleet_worker.process import logs
+from camfleet_worker.process.priority import PrioritySemaphore
 from camfleet_worker.prometheus import Metrics
 from camfleet_worker.sources.fetch import Fetcher
 

@@ -1,15 +1,19 @@
 """Which queues a worker process asks for its next message.
 
 Chunks and interactive requests have slots of their own, so that neither keeps the other waiting.
-A queue whose slots are all taken isn't asked. Celery gives each message a thread of its
-pool, whose size is the number of all slots.
+A queue whose slots are all taken isn't asked. Where many messages are for the same, as requests for
+one slow model, only a quarter of the slots is theirs: the others of them hold none, as long as
+there is room, so that messages for something else are taken. Celery gives each message a thread of
+its pool, whose size is the number of all slots and of that room.
 """
 
 import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
 
 from celery.worker import state
 from kombu.utils.scheduling import priority_cycle
@@ -21,13 +25,15 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.05  # how long Redis is asked at a time: how soon a freed slot is used
 _SILENT_SECONDS = 60.0  # longer than kombu needs to notice a dead connection and make a new one
 _STUCK_SECONDS = 300.0  # longer than the slowest model takes to load
+_SHARE = 4  # messages for the same hold at most one slot in so many
 
 
 class Admission:
     """Decides which queues to ask, and whether the worker asks at all. Safe to share by threads.
 
-    `slots` is the number of slots of each kind of messages, named by its queue of form 1, `busy`
-    returns how many messages of each kind are in work, `clock` the time in seconds.
+    `slots` is the number of slots of each kind of messages, named by its queue of form 1, `room`
+    how many messages of a kind may be in work without one. `busy` returns how many messages of each
+    kind are in work, `clock` the time in seconds.
     """
 
     def __init__(
@@ -35,8 +41,12 @@ class Admission:
         slots: Mapping[str, int],
         busy: Callable[[], Counter[str]],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        room: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._slots = dict(slots)
+        self._room = Counter(room)
+        self._crowds: dict[str, Counter[Hashable]] = {kind: Counter() for kind in slots}
         self._busy = busy
         self._clock = clock
         self._closed: str | None = None
@@ -55,8 +65,22 @@ class Admission:
 
     @property
     def size(self) -> int:
-        """Return the number of all slots."""
-        return sum(self._slots.values())
+        """Return how many messages may be in work, with and without slots."""
+        return sum(self._slots.values()) + self._room.total()
+
+    @contextmanager
+    def crowd(self, kind: str, key: Hashable) -> Iterator[None]:
+        """Count a message, during the block, among those of its kind that are for the same."""
+        crowds = self._crowds[kind]
+        with self._lock:
+            crowds[key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                crowds[key] -= 1
+                if not crowds[key]:
+                    del crowds[key]
 
     def open_queues(self, queues: Iterable[str]) -> list[str]:
         """Return those of `queues` to ask now, in the order of the slots."""
@@ -66,7 +90,8 @@ class Admission:
         busy = self._busy()
         asked = list(queues)
         ours = {queue: kind for kind in self._slots for queue in queues_of(kind)}
-        free = [queue for queue, kind in ours.items() if busy[kind] < self._slots[kind]]
+        held = {kind: busy[kind] - self._without_slot(kind) for kind in self._slots}
+        free = [queue for queue, kind in ours.items() if held[kind] < self._slots[kind]]
         return [queue for queue in free if queue in asked] + [
             queue for queue in asked if queue not in ours
         ]
@@ -91,6 +116,13 @@ class Admission:
         if silent > _SILENT_SECONDS and self._busy().total() < self.size:
             return f"it has not asked the broker for work for {silent:.0f} s"
         return self._stuck()
+
+    def _without_slot(self, kind: str) -> int:
+        """Return how many messages in work hold no slot, because others are for the same."""
+        most = max(1, self._slots[kind] // _SHARE)
+        with self._lock:
+            surplus = sum(max(0, count - most) for count in self._crowds[kind].values())
+        return min(surplus, self._room[kind])
 
     def _stuck(self) -> str | None:
         """Return which slots are full without any progress though messages wait."""

@@ -1,30 +1,52 @@
 """A compiled function for any number of rows, run in batches of fixed sizes, as memory allows."""
 
 import logging
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from camfleet.errors import InternalError
 from camfleet_worker.arrays import Array
+from camfleet_worker.models.device import DEVICE
 from camfleet_worker.models.tf.functions import Run
+from camfleet_worker.process.priority import PrioritySemaphore, is_urgent
 
 logger = logging.getLogger(__name__)
 
+_Read: TypeAlias = Callable[[], tuple[Array, ...]]
+
+_AHEAD = 2  # batches of a call under way: a GPU has its next one in time, and no third before
+# Seconds for which a batch that nobody waits for may keep others from the device.
+_LONGEST = 1.0
+_LONGEST_IF_WANTED = 0.1  # where somebody waits for the device, or did a moment ago
+
 
 class Batches:
-    """Runs rows in batches that are padded to one of two sizes, 1 and `size`.
+    """Runs rows in batches that are padded to 1, a quarter of `size`, or `size`.
 
-    So a row's result doesn't depend on how many rows happened to share its batch. When the device
-    runs out of memory, `size` is halved for good; raises `InternalError` if one row is too many.
+    A call takes the smallest size that holds its rows, so a row's result hardly depends on the
+    others'. Where nobody waits for them, rows go in smaller batches if those would hold up `device`
+    for too long: the very first row goes alone, to see how long it takes. When the device runs out
+    of memory, `size` is halved for good; raises `InternalError` if one row is too many.
     """
 
-    def __init__(self, run: Run, size: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        size: int,
+        device: PrioritySemaphore = DEVICE,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._run = run
         self.size = size
+        self._device = device
+        self._clock = clock
+        self._row_seconds = float("inf")  # about, of the latest batch
 
     def __call__(self, *arrays: Any) -> tuple[Array, ...]:
         """Return the outputs' rows for the rows of all arrays."""
@@ -34,32 +56,59 @@ class Batches:
         """Start, and return once the device has everything that it is to compute.
 
         A GPU then computes while this process does other things; a CPU is done by then. The
-        function returned waits for the outputs.
+        function returned waits for the outputs. Between two batches others get the device.
         """
-        started: list[Callable[[], tuple[Array, ...]]] = []
+        done: list[tuple[Array, ...]] = []
+        running: deque[_Read] = deque()
         first = 0
         while first < len(arrays[0]):
-            size, outputs = self._start_batch(arrays, first)
-            started.append(partial(_read, outputs, min(size, len(arrays[0]) - first)))
+            if len(running) == _AHEAD:
+                done.append(running.popleft()())
+            with self._device.hold(urgent=is_urgent()):
+                size, read = self._start_batch(arrays, first)
+            running.append(read)
             first += size
 
         def finish() -> tuple[Array, ...]:
-            batches = [read() for read in started]
+            batches = [*done, *(read() for read in running)]
             if len(batches) == 1:
                 return batches[0]
             return tuple(map(np.concatenate, zip(*batches, strict=True)))
 
         return finish
 
-    def _start_batch(self, arrays: Sequence[Any], first: int) -> tuple[int, Sequence[Any]]:
-        """Start a batch at the row `first`; return its size and its outputs as tensors."""
+    def _start_batch(self, arrays: Sequence[Any], first: int) -> tuple[int, _Read]:
+        """Start a batch at the row `first`; return its size, and how to wait for its rows."""
         while True:
-            size = self.size if len(arrays[0]) > 1 else 1
+            size = self._choose_size(len(arrays[0]))
             rows = [np.asarray(array[first : first + size]) for array in arrays]
+            start = self._clock()
             try:
-                return size, self._run(*(_pad(array, size) for array in rows))
+                outputs = self._run(*(_pad(array, size) for array in rows))
             except tf.errors.ResourceExhaustedError as error:
                 self._halve(size, error)
+            else:
+                taken = self._clock() - start
+                return size, partial(self._read, outputs, len(rows[0]), size, taken)
+
+    def _choose_size(self, count: int) -> int:
+        """Return the size of the next batch of a call with `count` rows."""
+        sizes = [1, max(1, self.size // 4), self.size]
+        largest = next((size for size in sizes if size >= count), self.size)
+        if is_urgent():
+            return largest
+        seconds = _LONGEST_IF_WANTED if self._device.is_wanted else _LONGEST
+        short = [size for size in sizes if size * self._row_seconds <= seconds]
+        return min(largest, short[-1] if short else 1)
+
+    def _read(
+        self, outputs: Sequence[Any], count: int, size: int, taken: float
+    ) -> tuple[Array, ...]:
+        """Return a batch's rows; `taken` are the seconds until it had started."""
+        start = self._clock()
+        rows = tuple(output.numpy()[:count] for output in outputs)
+        self._row_seconds = (taken + self._clock() - start) / size
+        return rows
 
     def _halve(self, size: int, error: Exception) -> None:
         if size == 1:
@@ -68,10 +117,6 @@ class Batches:
             ) from error
         self.size = min(self.size, size // 2)
         logger.warning("no memory for batches of %d images: going on with %d", size, self.size)
-
-
-def _read(outputs: Sequence[Any], count: int) -> tuple[Array, ...]:
-    return tuple(output.numpy()[:count] for output in outputs)
 
 
 def _pad(batch: Any, size: int) -> Any:

@@ -1,0 +1,101 @@
+"""Who goes next where not all can: callers whom somebody waits for go before all others."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_MOST_IN_A_ROW = 4  # urgent turns while others wait: these are late, but never wait for ever
+_RECENT_SECONDS = 2.0
+
+_urgent: ContextVar[bool] = ContextVar("urgent", default=False)
+
+
+@contextmanager
+def urgently() -> Iterator[None]:
+    """Mark what this thread does in the block as urgent: somebody waits for its answer."""
+    token = _urgent.set(True)
+    try:
+        yield
+    finally:
+        _urgent.reset(token)
+
+
+def is_urgent() -> bool:
+    """Return whether somebody waits for what this thread does."""
+    return _urgent.get()
+
+
+class PrioritySemaphore:
+    """A semaphore over some devices that lets urgent callers go before others.
+
+    While both wait, every fifth turn is one of the others'. It wakes one waiting thread at a time:
+    there may be many, and each costs a switch. `clock` is the time in seconds.
+    """
+
+    def __init__(self, devices: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.Lock()
+        self._urgent = threading.Condition(self._lock)
+        self._others = threading.Condition(self._lock)
+        self._urgent_waiting = self._others_waiting = 0
+        self._in_a_row = 0  # urgent turns while others waited
+        self._free = devices
+        self._clock = clock
+        self._last_urgent = float("-inf")
+        self._mine = threading.local()
+
+    @contextmanager
+    def hold(self, *, urgent: bool = False) -> Iterator[None]:
+        """Hold a device during the block; a thread that holds one already goes on with it."""
+        if getattr(self._mine, "held", False):
+            yield
+            return
+        with self._lock:
+            if urgent:
+                self._take_urgently()
+            else:
+                self._take()
+        self._mine.held = True
+        try:
+            yield
+        finally:
+            self._mine.held = False
+            with self._lock:
+                self._free += 1
+                self._wake_next()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Return whether an urgent caller waits, or had a turn within the last two seconds."""
+        recent = self._clock() - self._last_urgent < _RECENT_SECONDS
+        return self._urgent_waiting > 0 or recent
+
+    def _take_urgently(self) -> None:
+        self._urgent_waiting += 1
+        try:
+            self._urgent.wait_for(lambda: self._free and self._is_urgent_next())
+            self._free -= 1
+            self._in_a_row = self._in_a_row + 1 if self._others_waiting else 0
+            self._last_urgent = self._clock()
+        finally:
+            self._urgent_waiting -= 1
+            self._wake_next()
+
+    def _take(self) -> None:
+        self._others_waiting += 1
+        try:
+            self._others.wait_for(lambda: self._free and not self._is_urgent_next())
+            self._free -= 1
+            self._in_a_row = 0
+        finally:
+            self._others_waiting -= 1
+            self._wake_next()
+
+    def _is_urgent_next(self) -> bool:
+        enough = self._others_waiting and self._in_a_row >= _MOST_IN_A_ROW
+        return self._urgent_waiting > 0 and not enough
+
+    def _wake_next(self) -> None:
+        if self._free:
+            (self._urgent if self._is_urgent_next() else self._others).notify()
