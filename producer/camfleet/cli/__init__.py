@@ -31,6 +31,7 @@ _COMMANDS = {
     "gallery": "camfleet.cli.pictures:gallery",
     "report": "camfleet.cli.report:report",
     "compare": "camfleet.cli.compare:compare",
+    "faithfulness": "camfleet.cli.faithfulness:faithfulness",
     "jobs": "camfleet.cli.jobs:jobs",
     "cancel": "camfleet.cli.jobs:cancel",
     "resume": "camfleet.cli.jobs:resume",

@@ -19,7 +19,7 @@ class StoredRows:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._lock = threading.Lock()
-        self._last: tuple[str, parquet.Table] | None = None
+        self._last: tuple[str, str, parquet.Table] | None = None
 
     def read(
         self, record: JobRecord, chunk: ChunkRef, digest: str, rows: Sequence[int]
@@ -35,12 +35,12 @@ class StoredRows:
         return parquet.to_results(table.take(list(rows)))
 
     def _table(self, record: JobRecord, chunk: ChunkRef, digest: str) -> parquet.Table:
-        with self._lock:
-            if self._last and self._last[0] == digest:
-                return self._last[1]
-        if chunk.model >= len(record.models):
+        if chunk.model >= len(record.models) or chunk.part >= record.parts:
             raise InvalidRequest(f"job {record.job_id} has no {chunk}")
         key = keys.results_part(record, chunk)
+        with self._lock:
+            if self._last and self._last[:2] == (key, digest):
+                return self._last[2]
         with objects.naming(key):
             data = objects.read_part(self._storage, key).data
             if hashlib.sha256(data).hexdigest() != digest:
@@ -49,5 +49,5 @@ class StoredRows:
                 table = file.read()
         if table.nbytes <= _KEPT_BYTES:
             with self._lock:
-                self._last = digest, table
+                self._last = key, digest, table
         return table

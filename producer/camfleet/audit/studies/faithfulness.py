@@ -59,10 +59,10 @@ def run(
     if not 1 <= sample <= MOST:
         raise InvalidRequest(f"a sample of {sample} images: give 1 to {MOST}")
     wanted = range(len(record.models)) if models is None else sorted(set(models))
-    found = {
-        number: _Model(record, number).measure(storage, ask, sample, on_part, on_row)
-        for number in wanted
-    }
+    parts = {number: _Model(record, number) for number in wanted}
+    for part in parts.values():
+        part.choose(storage, sample, on_part)
+    found = {number: part.measure(storage, ask, on_row) for number, part in parts.items()}
     kept = read(storage, record)
     before = {(one.id, one.version): one for one in kept.models} if kept else {}
     names = [(ref.id, ref.version) for ref in record.models]
@@ -101,11 +101,10 @@ class _Model:
     eligible: int = 0
     without: Counter[str] = field(default_factory=Counter)  # rows by the reason to leave them out
     examples: dict[str, str] = field(default_factory=dict)
+    chosen: list[Chosen] = field(default_factory=list)
 
-    def measure(
-        self, storage: Storage, ask: Ask, sample: int, on_part: OnStep, on_row: OnStep
-    ) -> ModelFaithfulness:
-        chosen = choose(
+    def choose(self, storage: Storage, sample: int, on_part: OnStep) -> None:
+        self.chosen = choose(
             self.record,
             storage,
             self.number,
@@ -115,10 +114,12 @@ class _Model:
             on_part=on_part,
         )
         self._leave_out("results are missing", self.record.items - self.seen)
-        if not chosen:
+
+    def measure(self, storage: Storage, ask: Ask, on_row: OnStep) -> ModelFaithfulness:
+        if not self.chosen:
             return self._findings(None, self._why_nothing())
         try:
-            return self._findings(self._ask(chosen, storage, ask, on_row), None)
+            return self._findings(self._ask(storage, ask, on_row), None)
         except ObjectChanged:
             raise  # a retry replaces a part: to be asked again
         except CallerError as error:
@@ -145,11 +146,9 @@ class _Model:
         self.without += found
         return np.array([reason is None for reason in reasons], bool)
 
-    def _ask(
-        self, chosen: Sequence[Chosen], storage: Storage, ask: Ask, on_row: OnStep
-    ) -> Measured | None:
-        columns = {(one.chunk.part, one.row): one.columns for one in chosen}
-        asked = requests(chosen, FaithfulnessStudy())
+    def _ask(self, storage: Storage, ask: Ask, on_row: OnStep) -> Measured | None:
+        columns = {(one.chunk.part, one.row): one.columns for one in self.chosen}
+        asked = requests(self.chosen, FaithfulnessStudy())
         rows: list[RowFaithfulness] = []
         own: list[dict[str, Any]] = []
         for found in answers(asked, FaithfulnessAnswer, storage, ask, on_row):

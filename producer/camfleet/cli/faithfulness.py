@@ -1,0 +1,124 @@
+"""camfleet faithfulness: whether what maps show matters to the model, on a sample of a job."""
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from camfleet.cli import options, output
+from camfleet.cli.terminal import clean
+from camfleet.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from camfleet.audit.studies.document import ModelFaithfulness
+    from camfleet.contract.records import JobRecord
+
+_YES, _NO, _UNDECIDED = 0, 4, 1
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option(
+    "--sample",
+    type=click.IntRange(1, 10_000),
+    default=256,
+    show_default=True,
+    help="How many images to measure, of each model.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    help="An id, or id@version; repeat for several.  [default: all of the job]",
+)
+@options.as_json
+@click.pass_context
+def faithfulness(
+    ctx: click.Context, job_id: str, sample: int, models: tuple[str, ...], *, as_json: bool
+) -> None:
+    """Measure whether the places that maps show matter to the model.
+
+    Workers take cells of a sample's images away, the most relevant first, and put them back,
+    beside a random order and one from the centre. What was measured before isn't again, so that an
+    interrupted command goes on where it was. `camfleet report` shows it too.
+
+    Exit codes: 0 if the maps beat both controls, 4 if they don't, 1 where nothing can be said.
+    """
+    with output.client() as client:
+        reporter = client.reporter()
+        record = reporter.record(job_id)
+        chosen = _chosen(record, models)
+        if not client.workers():
+            output.say("no worker is alive: this waits until one starts")
+        with closing(_Bars(record.parts * len(chosen), sample * len(chosen))) as bars:
+            found = reporter.faithfulness(
+                record, sample, models=chosen, on_part=bars.on_part, on_row=bars.on_row
+            )
+    if as_json:
+        output.dump(msgspec.to_builtins(found))
+    names = {(record.models[one].id, record.models[one].version) for one in chosen}
+    own = [one for one in found.models if (one.id, one.version) in names]
+    if not as_json:
+        _print(own)
+    verdicts = [one.faithful for one in own]
+    if "no" in verdicts:
+        ctx.exit(_NO)
+    ctx.exit(_UNDECIDED if "undecided" in verdicts else _YES)
+
+
+def _chosen(record: "JobRecord", names: tuple[str, ...]) -> list[int]:
+    """Return the numbers of the models that are named, all if none is."""
+    found = {
+        number
+        for number, ref in enumerate(record.models)
+        if not names or {ref.id, f"{ref.id}@{ref.version}"} & {*names}
+    }
+    there = [{ref.id, f"{ref.id}@{ref.version}"} for ref in record.models]
+    for name in names:
+        if not any(name in one for one in there):
+            ways = ", ".join(f"{ref.id}@{ref.version}" for ref in record.models)
+            raise InvalidRequest(f"job {record.job_id} has no model {name!r}; it has {ways}")
+    return sorted(found)
+
+
+class _Bars:
+    """The bar of what is read, and then that of what is measured."""
+
+    def __init__(self, parts: int, rows: int) -> None:
+        self._rows = rows
+        self._reading = output.bar(parts, "reading", "part")
+        self._measuring: Any = None
+
+    def on_part(self, count: int) -> None:
+        self._reading.update(count)
+
+    def on_row(self, count: int) -> None:
+        if self._measuring is None:
+            self._reading.close()
+            self._measuring = output.bar(self._rows, "measuring")
+        self._measuring.update(count)
+
+    def close(self) -> None:
+        for bar in (self._reading, self._measuring):
+            if bar is not None:
+                bar.close()
+
+
+def _print(found: "Iterable[ModelFaithfulness]") -> None:
+    from camfleet.audit.studies import wording
+
+    for one in found:
+        click.echo(f"{one.id}@{one.version}: {clean(wording.verdict(one))}")
+        if one.refused:
+            continue
+        click.echo(wording.measured(one))
+        rows = [
+            {"measure": measure, "mean fill": mean, "blur fill": blur}
+            for measure, mean, blur in wording.measures(one)
+        ]
+        output.table(rows, ["measure", "mean fill", "blur fill"])
+        for name, words in wording.others(one):
+            click.echo(f"{name}: {clean(words)}")
