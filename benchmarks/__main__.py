@@ -12,6 +12,7 @@ MODULES = (
     "peers",
     "load",
     "end_to_end",
+    "packed",
     "interactive",
     "cold_start",
     "memory",
