@@ -11,7 +11,7 @@ from typing import IO, Self
 from camfleet.contract.results import Span
 from camfleet.errors import StorageUnavailable
 
-IN_MEMORY = 2**25  # bytes
+IN_MEMORY = 2**24  # bytes, of each chunk in work
 
 
 class Spool:
