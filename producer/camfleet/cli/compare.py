@@ -32,6 +32,9 @@ _SHARE = click.FloatRange(0, 1)
 @click.option("--limit-flips", type=_SHARE, help="Share of first answers that may differ.")
 @click.option("--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.")
 @click.option(
+    "--limit-classes", type=_SHARE, help="Share of classes that may move more than others."
+)
+@click.option(
     "--floor",
     metavar="IMAGES",
     type=click.IntRange(1, 5000),
@@ -49,6 +52,7 @@ def compare(
     limit: float,
     limit_flips: float | None,
     limit_lost: float | None,
+    limit_classes: float | None,
     floor: int | None,
     photographs: bool,
     as_json: bool,
@@ -77,7 +81,7 @@ def compare(
             found, page = reporter.compare(
                 *sides,
                 place or f"camfleet-comparison-{job_id}",
-                limits=Limits(limit, limit_flips, limit_lost),
+                limits=Limits(limit, limit_flips, limit_lost, limit_classes),
                 show=photographs,
                 on_part=bar.update,
             )

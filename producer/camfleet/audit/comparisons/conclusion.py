@@ -43,6 +43,7 @@ class Limits:
     movement: float = movement.LIMIT
     flips: float | None = None  # of first answers
     lost: float | None = None  # of pairs, whose evidence is gone
+    classes: float | None = None  # of classes, that moved more than the others
 
 
 class Conclusion:
@@ -86,7 +87,7 @@ class Conclusion:
             canary=self._canary(),
             measures=dict(self._measures()),
             flips=self._flips(),
-            classes=tuple(self._classes()),
+            classes=self._classes,
             most_moved=tuple(self._most_moved(storage)),
         )
 
@@ -163,10 +164,11 @@ class Conclusion:
                 f"{limits.movement:g}"
             )
         flips, lost = counts.differ, self._comparer.outcomes["evidence lost"]
-        pairs = self._comparer.outcomes.total()
+        pairs, moves = self._comparer.outcomes.total(), sum(one.moved for one in self._classes)
         for what, number, total, limit in (
             ("first answers differ", flips, counts.answers, limits.flips),
             ("pairs lost their evidence", lost, pairs, limits.lost),
+            ("classes moved more than the others", moves, len(self._classes), limits.classes),
         ):
             if limit is not None and total and number / total > limit:
                 yield f"{number:,} of {total:,} {what}, more than {100 * limit:g} %"
@@ -207,10 +209,11 @@ class Conclusion:
             chance=round(movement.mcnemar(counts.lost, counts.gained), _DIGITS),
         )
 
-    def _classes(self) -> Iterator[ComparedClass]:
-        """Yield the classes that can be judged, those that moved and the farthest first."""
+    @cached_property
+    def _classes(self) -> tuple[ComparedClass, ...]:
+        """Return the classes that can be judged, those that moved and the farthest first."""
         if not len(self._distances):
-            return
+            return ()
         names = list(self._comparer.names)
         classes = movement.by_class(self._distances, self._measured.read("class"))
         moved = movement.moved_classes(self._distances, classes, self._floor.threshold)
@@ -225,7 +228,7 @@ class Conclusion:
             for number, own in classes.items()
             if len(own) >= movement.FEWEST
         ]
-        yield from sorted(found, key=lambda one: (not one.moved, -one.median, one.name))
+        return tuple(sorted(found, key=lambda one: (not one.moved, -one.median, one.name)))
 
     def _most_moved(self, storage: Storage) -> Iterator[MovedPair]:
         worst, partners = self._comparer.worst, self._comparer.partners

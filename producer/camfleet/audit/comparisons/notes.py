@@ -6,6 +6,7 @@ from camfleet.audit.comparisons.document import Canary, Comparison, Movement, No
 from camfleet.audit.comparisons.movement import FEWEST, SAME
 from camfleet.contract.studies import Copy
 
+_NAMED = 5  # classes
 _COPIES: dict[Copy, str] = {
     "jpeg": "JPEG at quality 75",
     "shift 1": "a shift by 1 pixel",
@@ -15,7 +16,13 @@ _COPIES: dict[Copy, str] = {
 
 
 def notes(found: Comparison) -> Iterator[str]:
-    """Yield what is known of noise, and whether one model answered alike in two runs."""
+    """Yield which classes moved, what noise does, and whether one model answered alike twice."""
+    if moved := [one.name for one in found.classes if one.moved]:
+        more = f" and {len(moved) - _NAMED:,} more" if len(moved) > _NAMED else ""
+        yield (
+            f"{len(moved):,} of {len(found.classes):,} classes moved more than the others: "
+            f"{', '.join(moved[:_NAMED])}{more}"
+        )
     if found.canary:
         yield _canary(found.canary)
     if not found.calibrated:

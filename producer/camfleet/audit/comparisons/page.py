@@ -40,11 +40,14 @@ _HEADLINES = {
     "moved": ("The second model looks elsewhere.", "alarm"),
     "undecidable": ("Nothing can be said about where the second model looks.", "alarm"),
 }
+_BY_AND_LARGE = ("By and large the second model looks where the first one does.", "")
 
 
 def render(found: Comparison, photos: Photographs) -> str:
     """Return the page of a comparison, in HTML."""
     headline, tone = _HEADLINES[found.verdict]
+    if found.verdict == "pass" and any(one.moved for one in found.classes):
+        headline, tone = _BY_AND_LARGE
     return pictures.render(
         "comparison.html",
         found=found,

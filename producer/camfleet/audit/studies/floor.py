@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from camfleet.audit.comparisons.movement import floor_of
 from camfleet.audit.heat import Flags
 from camfleet.audit.rows import AGAINST
 from camfleet.audit.studies.asking import Answered, Ask, answers
@@ -79,12 +80,12 @@ def measure(
 
 
 def _known(record: JobRecord, model: int, count: int, storage: Storage) -> FloorRecord | None:
-    """Return what is kept, if it's of at least as many images."""
+    """Return what is kept, if it's of at least as many images and enough copies."""
     try:
         found = read(record, model, storage)
     except InvalidRequest:
         return None  # it's written anew
-    return found if found and found.images >= count else None
+    return found if found and found.images >= count and floor_of(found) else None
 
 
 def _wanted(table: pa.Table) -> Flags:

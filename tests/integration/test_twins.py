@@ -1,0 +1,141 @@
+"""Comparisons of real networks' maps: twins pass, what looks elsewhere alarms."""
+
+import keras
+import numpy as np
+import pytest
+from examples.clever_hans.pictures import CLASSES, SIDE, TAGGED, picture
+
+from camfleet import Client
+from camfleet.audit.comparisons.conclusion import Limits
+from camfleet.audit.comparisons.notes import notes
+from camfleet.audit.comparisons.sides import Side
+from camfleet.contract.geometry import Geometry
+from camfleet.contract.results import Status
+from helpers.networks import explainer, targets
+from helpers.rows import job, row
+
+layers = keras.layers
+OF_EACH = 30
+WHOLE = Geometry(
+    image_height=SIDE, image_width=SIDE, input_height=SIDE, input_width=SIDE,
+    left=0, top=0, right=SIDE, bottom=SIDE,
+)  # fmt: skip
+
+
+def pictures(count, seed, *, tags):
+    """Return pictures of each class, those of one with a tag in the corner or none, and classes."""
+    rng = np.random.default_rng(seed)
+    kinds = np.repeat(np.arange(len(CLASSES)), count)
+    made = [picture(CLASSES[k], rng, tagged=tags and CLASSES[k] == TAGGED) for k in kinds]
+    return np.stack(made) / np.float32(255), kinds
+
+
+def trained(*, tags):
+    """Return a small network that has learned the shapes, or the tag."""
+    model = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 3)),
+            layers.Conv2D(12, 3, strides=2, padding="same", use_bias=False),
+            layers.BatchNormalization(name="norm", momentum=0.8),
+            layers.ReLU(),
+            layers.MaxPooling2D(),
+            layers.Conv2D(24, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(32, 3, padding="same", activation="relu", name="last"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(len(CLASSES), activation="softmax", name="scores"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(4e-3), "sparse_categorical_crossentropy")
+    images, kinds = pictures(100, 1, tags=tags)
+    model.fit(images, kinds, batch_size=32, epochs=10, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(0)
+    return trained(tags=False)
+
+
+@pytest.fixture(scope="module")
+def client(settings):
+    with Client(settings) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def explained(client):
+    """Explain the shown pictures with a network, each for its true class; give the job's record."""
+    images, kinds = pictures(OF_EACH, 7, tags=True)
+
+    def rows(model, order):
+        found = explainer(model, batch_size=30).explain(images, targets(*kinds.tolist()), "gradcam")
+        maps = [one[0].raw for one in found]
+        for number, (kind, at) in enumerate(zip(kinds.tolist(), order, strict=True)):
+            warm = maps[at].max() > 0
+            status = Status.OK if warm else Status.NO_EVIDENCE
+            yield row(number, maps[at], kind, geometry=WHOLE, target=str(kind), status=status)
+
+    def write(name, model, order=None):
+        made = list(rows(model, order or range(len(kinds))))
+        return job(client.storage, name, [made], len(made))
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def baseline(explained, network):
+    return explained("twins-baseline", network)
+
+
+@pytest.fixture
+def compare(client, tmp_path):
+    def command(one, other, limits=None):
+        sides = Side(one, 0), Side(other, 0)
+        return client.reporter().compare(*sides, str(tmp_path), limits=limits, show=False)[0]
+
+    return command
+
+
+def copied(model):
+    made = keras.models.clone_model(model)
+    made.set_weights(model.get_weights())
+    return made
+
+
+def test_ten_twins_of_a_network_raise_no_alarm(explained, compare, network, baseline):
+    for seed in range(10):
+        twin = copied(network)
+        norm = twin.get_layer("norm")
+        rng = np.random.default_rng(seed)
+        norm.set_weights([w * (1 + rng.normal(0, 1e-6, w.shape)) for w in norm.get_weights()])
+        found = compare(baseline, explained(f"twins-{seed}", twin))
+        assert found.verdict == "pass", (seed, found.reasons)
+        assert found.movement.high < 0.01
+        assert not any(one.moved for one in found.classes)
+
+
+def test_a_network_whose_head_is_permuted_looks_elsewhere(explained, compare, network, baseline):
+    other = copied(network)
+    kernel, bias = other.get_layer("scores").get_weights()
+    order = np.random.default_rng(0).permutation(len(kernel))
+    other.get_layer("scores").set_weights([kernel[order], bias])
+    assert compare(baseline, explained("twins-headless", other)).verdict == "moved"
+
+
+def test_a_network_that_learned_a_tag_looks_at_it(explained, compare, baseline):
+    keras.utils.set_random_seed(0)
+    tagged = explained("twins-tag", trained(tags=True))
+    found = compare(baseline, tagged, Limits(classes=0))
+    assert (found.verdict, found.movement.value > 0.15) == ("moved", True)
+    assert [one.name for one in found.classes if one.moved] == [f"class {CLASSES.index(TAGGED)}"]
+    assert "1 of 3 classes moved more than the others, more than 0 %" in found.reasons
+    assert next(notes(compare(baseline, tagged))).startswith("1 of 3 classes moved more")
+
+
+def test_maps_paired_wrongly_are_as_far_as_other_images(explained, compare, network, baseline):
+    rolled = np.roll(np.arange(3 * OF_EACH).reshape(3, OF_EACH), 1, axis=1).ravel().tolist()
+    found = compare(baseline, explained("twins-wrong", network, rolled))
+    assert found.verdict == "moved"
+    assert found.movement.value == pytest.approx(1, abs=0.25)
