@@ -39,6 +39,13 @@ def put_old_entry(storage, model_id, version, added_at):
     return digest
 
 
+def actions(models, name):
+    """Return what was done to an id: what, with which version, which alias."""
+    found = list(models.history(name))
+    assert [change.number for change in found] == list(range(len(found), 0, -1))
+    return [(change.action, change.version, change.alias) for change in reversed(found)]
+
+
 class Killed(BaseException):
     """The process is gone: nothing it still tries has an effect."""
 

@@ -14,7 +14,7 @@ from camfleet.errors import InvalidRequest, ObjectChanged, UnknownModel
 from camfleet.jobstore import keys
 from camfleet.registry.registry import Registry
 from camfleet.storage.storage import Storage
-from helpers.registries import OvertakenStorage, models_of, put_old_entry, write_card
+from helpers.registries import OvertakenStorage, actions, models_of, put_old_entry, write_card
 
 numbers = itertools.count()
 REASONS = [None, "worse on roses", None, "better on daisies"]
@@ -42,12 +42,6 @@ def name():
 def add(models, tmp_path, name):
     """Return what adds a version; it gives its reference."""
     return lambda version, **how: models.add(write_card(tmp_path, name, version), **how)[0]
-
-
-def actions(models, name):
-    found = list(models.history(name))
-    assert [change.number for change in found] == list(range(len(found), 0, -1))
-    return [(change.action, change.version, change.alias) for change in reversed(found)]
 
 
 def versions(models, name):
