@@ -99,3 +99,17 @@ def test_what_lies_in_the_place_of_a_report_is_named(client, model, photos):
     client.storage.put(f"jobs/{job.id}/report/report.json", b'{"models": 1}', "application/json")
     with pytest.raises(InvalidRequest, match=f"jobs/{job.id}/report/report.json: Report: "):
         job.report()
+
+
+def test_faithfulness_is_measured_before_the_report(run, client, folder, photos):
+    words = ("submit", folder / "photos", "--model", "patches", "--faithfulness", 6, "--report")
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    job = client.job(done.stdout.split()[0])
+    wait_until(lambda: job.status().followed, 90)
+    progress = job.status()
+    assert (progress.faithfulness.state, progress.report.state) == ("done", "done"), progress
+    assert progress.faithfulness.note.startswith(("undecided", "faithful", "not faithful"))
+    found = json.loads(client.storage.get(progress.faithfulness.uri).data)
+    assert (found["sample"], found["models"][0]["measured"]) == (6, 6)
+    assert f"study      {progress.faithfulness.uri}" in run("status", job.id).stdout

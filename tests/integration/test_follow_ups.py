@@ -16,7 +16,7 @@ from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUp, FollowUps
 from camfleet.contract.messages import ErrorInfo
-from camfleet.errors import JobDamaged, StorageUnavailable
+from camfleet.errors import JobDamaged, ModelRefused, ObjectChanged, StorageUnavailable
 from camfleet.jobs import recovery
 from camfleet.jobstore import keys
 from camfleet.jobstore.results_parts import Outcomes
@@ -78,7 +78,9 @@ def start(own, ledger, storage):
     """Give a function that starts a thread as every worker has it; it makes no pictures."""
     with ExitStack() as stack:
 
-        def start(make=None, *, lease=60, reach=lambda _point: None, shutdown=None, roots=()):
+        def start(
+            make=None, *, lease=60, reach=lambda _point: None, shutdown=None, roots=(), study=None
+        ):
             def ask(request):
                 return (NO_PICTURES,) * len(request.images)
 
@@ -87,7 +89,7 @@ def start(own, ledger, storage):
                 own,
                 storage=storage,
                 ledger=ledger,
-                makers={"report": make(report) if make else report},
+                makers={"report": make(report) if make else report, "faithfulness": study},
                 shutdown=shutdown or Shutdown(8),
                 reach=reach,
                 poll_seconds=0.02,
@@ -469,3 +471,66 @@ def test_what_somebody_else_wrote_in_its_place_is_damage_not_a_crash(job, ledger
     redis.hset(key_of(record.job_id), "report", '{"state": "great"}')
     with pytest.raises(JobDamaged, match="camfleet resume writes it anew"):
         ledger.progress(record.job_id)
+
+
+BOTH = FollowUps(report=True, faithfulness=8)
+
+
+def test_a_study_comes_before_the_report_and_is_not_repeated_for_it(start, job, ledger, storage):
+    done = []
+
+    def study(record, _check):
+        done.append("study")
+        return FollowUp(state="done", uri="s3://here", note="faithful")
+
+    def unlucky(make):
+        def work(record, check):
+            done.append("report")
+            if done.count("report") == 1:
+                raise MemoryError
+            return make(record, check)
+
+        return work
+
+    record = job(follow_ups=BOTH)
+    run(ledger, storage, record)
+    start(unlucky, study=study)
+    assert followed(ledger, record).state == "done"
+    assert done == ["study", "report", "report"]
+    assert ledger.progress(record.job_id).faithfulness.note == "faithful"
+    kept = json.loads(storage.get(keys.follow_ups(record.job_id)).data)
+    assert kept["faithfulness"] == {"state": "done", "uri": "s3://here", "note": "faithful"}
+
+
+def test_a_study_that_fails_leaves_the_report_and_the_callback_says_both(
+    start, job, ledger, storage, receiver
+):
+    def study(_record, _check):
+        raise ModelRefused("the model is gone")
+
+    record = job(receiver.url(), follow_ups=BOTH)
+    run(ledger, storage, record)
+    start(study=study)
+    assert followed(ledger, record).state == "done"
+    wait_until(lambda: receiver.calls, 10)
+    data = receiver.calls[0].message["data"]
+    assert data["report"]["state"] == "done"
+    assert data["faithfulness"] == {"state": "failed", "uri": None, "note": "the model is gone"}
+
+
+def test_a_part_that_is_replaced_meanwhile_is_read_again(start, job, ledger, storage):
+    tried = []
+
+    def study(_record, _check):
+        tried.append(1)
+        if len(tried) == 1:
+            raise ObjectChanged("the part is another one by now")
+        return FollowUp(state="done")
+
+    record = job(follow_ups=FollowUps(faithfulness=8))
+    run(ledger, storage, record)
+    start(study=study)
+    wait_until(lambda: ledger.progress(record.job_id).followed, 10)
+    progress = ledger.progress(record.job_id)
+    assert (progress.report, progress.faithfulness.state) == (None, "done")
+    assert len(tried) == 2

@@ -12,7 +12,7 @@ from camfleet.broker.heartbeats import Heartbeats
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import HeldRequest, Requests
-from camfleet.contract.follow_ups import REPORT
+from camfleet.contract.follow_ups import FAITHFULNESS, REPORT
 from camfleet.contract.messages import BULK_TASKS, INTERACTIVE_QUEUE, queues_of
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerDamaged, BrokerUnavailable
@@ -31,6 +31,7 @@ from camfleet_worker.chunks.run import Stores
 from camfleet_worker.chunks.runner import ChunkRunner
 from camfleet_worker.follow_ups import report
 from camfleet_worker.follow_ups.runner import FollowUpRunner
+from camfleet_worker.follow_ups.study import StudyMaker
 from camfleet_worker.heartbeat import Heartbeat
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
@@ -230,12 +231,13 @@ class Services:
     def _build_follow_ups(self, shutdown: Shutdown) -> FollowUpRunner:
         reach = FaultPoints(self._settings.fault_dir).reach
         roots = ReportRoots(self._settings.bucket, self._settings.report_roots)
+        study = StudyMaker(self.storage, self.studies.make)
         reports = report.ReportMaker(self.storage, self.thumbnailer.make, roots, reach)
         return FollowUpRunner(
             self._settings,
             storage=self.storage,
             ledger=self.ledger,
-            makers={REPORT: reports.make},
+            makers={FAITHFULNESS: study.make, REPORT: reports.make},
             shutdown=shutdown,
             reach=reach,
             lease_seconds=self._settings.lease_seconds,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _INDENT = 11
 _FOLLOWS = {
     "waiting": "waits for a worker",
-    "in_work": "is being written",
+    "in_work": "in work",
     "failed": "failed",
     "dropped": "none",
 }
@@ -50,7 +50,7 @@ def waits(workers: "list[WorkerState]", now: "Progress") -> list[str]:
 
     if now.ended:
         writers = [worker for worker in workers if worker.report_roots is not None]
-        return [] if now.followed or writers else [f"the report waits: {NO_REPORTS}"]
+        return [] if now.followed or writers else [f"what follows its end waits: {NO_REPORTS}"]
     return [
         f"{worker.name} waits: {worker.waits_for}"
         for worker in workers

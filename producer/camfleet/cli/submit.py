@@ -45,6 +45,12 @@ if TYPE_CHECKING:
     metavar="S3URI",
     help="The same, below s3://bucket/prefix.  [default: the job's own folder]",
 )
+@click.option(
+    "--faithfulness",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Have workers measure on N images, at the job's end, how faithful the maps are.",
+)
 @click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
 @click.option(
     "--timeout",
@@ -81,6 +87,7 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
         "callback": given["callback"],
         "pack": given["pack"],
         "report": given["report_to"] or given["report"],
+        "faithfulness": given["faithfulness"],
         "keep_duplicates": given["keep_duplicates"],
         "keep_columns": given["keep_columns"],
     }

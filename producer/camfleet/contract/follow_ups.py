@@ -9,7 +9,7 @@ from camfleet.contract.outputs import Name
 
 REPORT = "report"
 FAITHFULNESS = "faithfulness"
-MOST_SAMPLED = 100_000  # images of a study
+MOST_SAMPLED = 10_000  # images of a study
 
 
 class FollowUps(Wire, frozen=True, kw_only=True):

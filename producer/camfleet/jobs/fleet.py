@@ -69,12 +69,15 @@ class Fleet:
         )
 
     def report_error(self, place: str | None) -> CallerError | None:
-        """Return why a job's report would never be written to a place, None for its own folder."""
+        """Return why what follows a job's end would never be done, or None.
+
+        `place` is where its report is to lie, None for its own folder.
+        """
         if not self.workers:
             return None
         roots = [root for roots in self._reports if roots is not None for root in roots]
         if not any(roots is not None for roots in self._reports):
-            return ConfigurationError(f"the report would never be written: {NO_REPORTS}")
+            return ConfigurationError(f"nothing would follow the job's end: {NO_REPORTS}")
         return ReportRoots(self._bucket, roots).error(place) if place else None
 
     def is_outside(self, uri: str) -> bool:

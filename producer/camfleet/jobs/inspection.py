@@ -27,7 +27,7 @@ class Inspection:
         if reason := fleet.callback_error(order["callback"]):
             self.misfits.append(InvalidRequest(reason))
         follow_ups = order.get("follow_ups")
-        if follow_ups and follow_ups["report"]:
+        if follow_ups:
             self.misfits += filter(None, [fleet.report_error(follow_ups["place"])])
 
     def admit(self, items: Iterable[Item], *, force: bool) -> Iterator[Item]:

@@ -20,6 +20,7 @@ from camfleet.errors import (
     BrokerUnavailable,
     CallerError,
     InvalidRequest,
+    ObjectChanged,
     StorageUnavailable,
     UnknownJob,
 )
@@ -157,8 +158,6 @@ class FollowUpRunner:
 
         try:
             return self._makers[kind](record, check)
-        except CallerError as error:
-            return _failed(str(error))
         except HoldLost:
             raise
         except WorkerStops as error:
@@ -168,6 +167,8 @@ class FollowUpRunner:
             self._follow_ups.count(record.job_id, kind, -1)
             raise _Later(kind, _OUTAGE_PAUSE * self._unit, str(error)) from error
         except Exception as error:
+            if isinstance(error, CallerError) and not isinstance(error, ObjectChanged):
+                return _failed(str(error))
             logger.exception("job %s: attempt %d at its %s", record.job_id, attempt, kind)
             reason = f"{type(error).__name__}: {error}"
             if attempt >= ATTEMPTS:
