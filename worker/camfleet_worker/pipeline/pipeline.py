@@ -83,7 +83,7 @@ class Pipeline:
             compute(steps.decode, image)
             steps.decode_apart(image, urgent=True)
             self._batcher.single(image, query.method, explainer)
-            compute(steps.render, image)
+            steps.render(image, partial(self._cores.hold, urgent=True))
             steps.store(image)
             compute(steps.report, image)
             return list(self._metrics.images(image.rows, "interactive"))
@@ -201,12 +201,12 @@ class Pipeline:
     def _finish(self, batch: list[ImageTask], steps: Steps) -> list[ImageTask]:
         def store(image: ImageTask) -> None:
             if image.drawn_bytes > _LARGE_PICTURES:
-                self._compute(steps.render, image)
+                steps.render(image, self._cores.hold)
             steps.store(image)
 
         drawn = [image for image in batch if steps.draws(image)]
         small = [image for image in drawn if image.drawn_bytes <= _LARGE_PICTURES]
-        self._pools.cpu.for_each(partial(self._compute, steps.render), small)
+        self._pools.cpu.for_each(lambda image: steps.render(image, self._cores.hold), small)
         self._pools.io.for_each(store, drawn)
         self._pools.cpu.for_each(partial(self._compute, steps.report), batch)
         return batch

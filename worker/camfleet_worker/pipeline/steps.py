@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -106,16 +106,19 @@ class Steps:
         """Return whether the image gets pictures."""
         return bool(image.error is None and image.explanations and self._query.outputs.pictures)
 
-    def render(self, image: ImageTask) -> None:
-        """Draw the pictures of every explanation."""
+    def render(self, image: ImageTask, core: Callable[[], AbstractContextManager[None]]) -> None:
+        """Draw the pictures of every explanation, each with a core of its own.
+
+        There may be a hundred large ones: others are to have a turn between them.
+        """
         geometry, outputs = image.geometry, self._query.outputs
         if geometry is None or not self.draws(image):
             return
         with _catch_errors(image), image.clock("render"):
-            image.pictures = [
-                draw.pictures(explanation.raw, image.canvas, geometry, outputs)
-                for explanation in image.explanations
-            ]
+            for explanation in image.explanations:
+                with core():
+                    drawn = draw.pictures(explanation.raw, image.canvas, geometry, outputs)
+                image.pictures.append(drawn)
             image.canvas = None
 
     def store(self, image: ImageTask) -> None:
