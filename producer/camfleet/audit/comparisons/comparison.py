@@ -12,7 +12,7 @@ from camfleet.audit.comparisons.document import Comparison
 from camfleet.audit.comparisons.measured import Measured
 from camfleet.audit.comparisons.sides import Side, joined
 from camfleet.contract.studies import FloorRecord
-from camfleet.errors import CamfleetError, InvalidRequest
+from camfleet.errors import CallerError, InvalidRequest
 from camfleet.registry.registry import Registry
 from camfleet.storage.storage import Storage
 
@@ -65,5 +65,5 @@ def _have_labels(storage: Storage, *sides: Side) -> bool:
     registry = Registry(storage)
     try:
         return all(registry.card(side.ref.digest).label_list for side in sides)
-    except CamfleetError:
+    except CallerError:
         return True  # names are all that's known

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from camfleet.audit.reports.tally import Hashes, hashes
 from camfleet.audit.rows import first_ref
 from camfleet.contract.records import ChunkRef, JobRecord, ModelRef
-from camfleet.errors import CamfleetError, ObjectDamaged, ObjectMissing
+from camfleet.errors import CallerError, ObjectDamaged, ObjectMissing
 from camfleet.jobstore import keys, objects, parquet
 from camfleet.registry.registry import Registry
 from camfleet.results.query import Selection
@@ -50,7 +50,7 @@ class Side:
         """
         selection = Selection.of(self.record, columns, {})
         selection = Selection((self.model,), selection.schema, selection.tests)
-        given = _takes_inputs(storage, self.ref)
+        given = _takes_inputs(storage, self.record.job_id, self.ref)
         with closing(read_parts(self.record, storage, selection)) as parts:
             for part in parts:
                 if part.table is None:
@@ -196,12 +196,15 @@ class _Pieces:
             self._writers[number].write_table(table.slice(first, last - first))
 
 
-def _takes_inputs(storage: Storage, ref: ModelRef) -> bool:
-    """Return whether a model has inputs beside the image, which tell its items apart."""
+def _takes_inputs(storage: Storage, job_id: str, ref: ModelRef) -> bool:
+    """Return whether a model has inputs beside the image, which tell its items apart.
+
+    Where its card can't be read any more, the manifests say so, if there are any.
+    """
     try:
         return bool(Registry(storage).card(ref.digest).inputs)
-    except CamfleetError:
-        return False
+    except CallerError:
+        return next(storage.keys(keys.manifest(job_id)), None) is not None
 
 
 def _inputs(storage: Storage, ref: ChunkRef) -> list[str]:

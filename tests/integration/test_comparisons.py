@@ -1,0 +1,237 @@
+"""Comparisons of jobs as they lie in the bucket: noise that was kept, runtimes, other inputs."""
+
+import numpy as np
+import pytest
+from msgspec.structs import replace as changed
+
+from camfleet import Client
+from camfleet.audit.comparisons.notes import notes
+from camfleet.audit.comparisons.sides import Side
+from camfleet.contract.codec import encode_json, sealed
+from camfleet.contract.records import Item, ModelRef
+from camfleet.contract.studies import COPIES, FloorFailure, FloorRecord
+from camfleet.errors import InvalidRequest, ObjectDamaged
+from camfleet.jobstore import keys, parquet
+from camfleet.registry import cards
+from helpers.rows import MODEL, blob, job, row
+
+GRID = (7, 7)
+COUNT = 60
+CARD = b"""id = "scales"
+artifact = "model.keras"
+sha256 = "%s"
+labels = ["class 0", "class 1"]
+
+[input]
+height = 32
+width = 48
+
+[inputs.scale]
+default = 1.0
+"""
+
+
+def maps(seed=0):
+    rng = np.random.default_rng(seed)
+    return [np.maximum(blob(rng, GRID), 0) for _ in range(COUNT)]
+
+
+def noisy(found, strength):
+    rng = np.random.default_rng(1)
+    return [np.maximum(one + rng.normal(0, strength, GRID), 0) for one in found]
+
+
+def rows(found):
+    return [row(number, one, number % 2) for number, one in enumerate(found)]
+
+
+@pytest.fixture(scope="module")
+def client(settings):
+    with Client(settings) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def store(client):
+    def write(name, made, *, digest="0"):
+        models = (ModelRef(id="net", version="1", digest=digest * 64),)
+        return job(client.storage, f"compared-{name}", [made], len(made), models)
+
+    return write
+
+
+@pytest.fixture
+def compare(client, tmp_path):
+    def command(one, other, models=(0, 0)):
+        sides = (Side(record, at) for record, at in zip((one, other), models, strict=True))
+        return client.reporter().compare(*sides, str(tmp_path), show=False)[0]
+
+    return command
+
+
+@pytest.fixture
+def keep(client):
+    """Keep a floor with a job, as if workers had measured it."""
+
+    def write(record, distances, failures=(), again=0.0001, **other):
+        made = FloorRecord(
+            schema_version=1,
+            job_id=record.job_id,
+            model_digest=record.models[0].digest,
+            images=200,
+            explained=len(distances),
+            again=again,
+            distances=dict.fromkeys(COPIES, tuple(distances)),
+            failures=failures,
+        )
+        data = encode_json(sealed(changed(made, **other), 2))
+        client.storage.put(keys.floor(record.job_id, 0), data, "application/json")
+
+    return write
+
+
+def test_a_measured_floor_takes_the_usual_ones_place(store, compare, keep):
+    one, other = store("floor", rows(maps())), store("floor2", rows(noisy(maps(), 0.2)), digest="1")
+    usual = compare(one, other)
+    assert (usual.calibrated, usual.movement.floor, usual.movement.threshold) == (
+        False, 0.003, 0.010,
+    )  # fmt: skip
+    keep(one, np.linspace(0, 0.04, 21).tolist())
+    found = compare(one, other)
+    assert found.calibrated
+    assert found.movement.floor == pytest.approx(0.02)
+    assert found.movement.threshold == pytest.approx(0.038)
+    assert found.movement.value < usual.movement.value
+    assert not compare(other, one).calibrated  # it's of the first side's model
+    keep(one, [0.0001] * 10)
+    assert compare(one, other).movement.threshold == 0.005
+
+
+def test_noise_as_large_as_other_images_leaves_nothing_to_say(store, compare, keep):
+    one, other = store("loud", rows(maps())), store("loud2", rows(maps()), digest="1")
+    keep(one, [0.6] * 30)
+    found = compare(one, other)
+    assert found.verdict == "undecidable"
+    assert "hardly less alike" in found.reasons[0]
+
+
+def test_too_few_copies_measure_nothing_and_say_so(store, compare, keep):
+    one, other = store("rare", rows(maps())), store("rare2", rows(maps()), digest="1")
+    lost = FloorFailure(
+        code="image_not_found", copies=76, image_uri="/a.jpg", message="/a.jpg isn't there"
+    )
+    keep(one, [0.004] * 4, failures=(lost,), again=0.02)
+    found = compare(one, other)
+    assert (found.calibrated, found.movement.floor) == (False, 0.003)
+    uncalibrated, changed_runtime, missing = notes(found)
+    assert "only 16 changed copies could be explained, 20 are needed" in uncalibrated
+    assert "lie up to 0.0200 bits from those in the results" in changed_runtime
+    assert missing == "76 copies are missing: image_not_found, such as /a.jpg isn't there"
+
+
+@pytest.mark.parametrize(
+    "other", [{"job_id": "another"}, {"model_digest": "f" * 64}], ids=["job", "model"]
+)
+def test_a_floor_of_another_model_is_named(store, compare, keep, other):
+    one = store("strange", rows(maps()))
+    keep(one, [0.004] * 30, **other)
+    with pytest.raises(InvalidRequest, match=r"floor/0.json is of another job or model"):
+        compare(one, one)
+
+
+@pytest.mark.parametrize("text", ["[1e999]", "[-0.1]", "[2]", "[null]", '["x"]', "[NaN]"])
+def test_a_floor_that_cant_be_is_named(client, store, compare, keep, text):
+    one = store("forged", rows(maps()))
+    keep(one, [0.25] * 30)
+    key = keys.floor(one.job_id, 0)
+    data = client.storage.get(key).data.replace(b"0.25", text.strip("[]").encode(), 1)
+    client.storage.put(key, data, "application/json")
+    with pytest.raises(InvalidRequest, match=r"floor/0.json"):
+        compare(one, one)
+
+
+def test_the_same_model_again_tells_whether_its_runtime_changed(store, compare):
+    one = store("run", rows(maps()))
+    alike = compare(one, store("run2", rows(noisy(maps(), 1e-4))))
+    assert (alike.canary.same, alike.canary.largest < 1e-3, alike.verdict) == (True, True, "pass")
+    assert next(notes(alike)).endswith("it answers as before")
+    other = compare(one, store("run3", rows(noisy(maps(), 0.05))))
+    assert (other.canary.same, other.canary.largest > 1e-3) == (False, True)
+    assert "its runtime has changed" in next(notes(other))
+    assert compare(one, one).canary is None
+    assert compare(one, store("run4", rows(maps()), digest="1")).canary is None
+
+
+def test_two_models_of_one_job_may_fail_on_different_images(client, compare):
+    before, after = rows(maps()), rows(maps())
+    for number in (3, 4):
+        before[number] = row(number)
+    for number in (4, 5, 6):
+        after[number] = row(number)
+    both = (MODEL, ModelRef(id="net", version="2", digest="1" * 64))
+    made = job(client.storage, "compared-both", [before, after], COUNT, both)
+    for models in ((0, 1), (1, 0)):
+        counts = compare(made, made, models).counts
+        assert (counts.images, counts.failed, counts.compared) == (COUNT, 4, COUNT - 4)
+        assert (counts.only_one, counts.only_other, counts.other_class) == (0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def scaled(client):
+    """Write a job of a model with another input than the image; give its record."""
+    data = CARD % (b"a" * 64)
+    digest = cards.card_digest(data)
+    client.storage.put(keys.card(digest), data, "application/toml")
+
+    def write(name, inputs, found):
+        made = [row(number, one, 0) for number, one in enumerate(found)]
+        made = [changed(one, image_uri="/one.jpg", image_etag="e") for one in made]
+        models = (ModelRef(id="scales", version="1", digest=digest),)
+        record = job(client.storage, f"compared-{name}", [made], COUNT, models)
+        if inputs is not None:
+            items = [
+                Item(item_id=str(number), image_uri="/one.jpg", inputs=text)
+                for number, text in enumerate(inputs)
+            ]
+            client.storage.put(
+                keys.manifest_part(record.job_id, 0), parquet.write_items(items, 1), "x/y"
+            )
+        return record
+
+    return write
+
+
+def test_other_inputs_tell_items_of_one_image_apart(scaled, compare):
+    texts = [f'{{"scale": {number}}}' for number in range(COUNT)]
+    one = scaled("scale", texts, maps())
+    other = scaled("scale2", texts[::-1], maps()[::-1])
+    found = compare(one, other)
+    assert (found.counts.images, found.counts.compared) == (COUNT, COUNT)
+    assert found.measures["distance"].high == 0
+    with pytest.raises(ObjectDamaged, match=r"part-00000.parquet is gone"):
+        compare(one, scaled("scale3", None, maps()))
+    with pytest.raises(ObjectDamaged, match="aren't of the items in its manifest"):
+        compare(one, scaled("scale4", texts[:5], maps()))
+
+
+def test_where_the_models_card_is_gone_the_manifest_tells_items_apart(client, scaled, compare):
+    texts = [f'{{"scale": {number}}}' for number in range(COUNT)]
+    one, other = scaled("gone", texts, maps()), scaled("gone2", texts, maps())
+    key = keys.card(one.models[0].digest)
+    card = client.storage.get(key).data
+    client.storage.delete([key])
+    try:
+        assert compare(one, other).counts.images == COUNT
+    finally:
+        client.storage.put(key, card, "application/toml")
+
+
+def test_items_without_other_inputs_pair_with_those_of_a_model_that_takes_none(
+    scaled, store, compare
+):
+    one = scaled("plain", [None] * COUNT, maps())
+    rest = [row(number, one, 0, image_etag="e") for number, one in enumerate(maps())]
+    rest = [changed(made, image_uri="/one.jpg") for made in rest]
+    found = compare(one, store("plain2", rest))
+    assert (found.counts.images, found.counts.only_one) == (1, 0)
+    assert found.counts.compared == COUNT
