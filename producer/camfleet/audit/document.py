@@ -4,6 +4,7 @@ Shares are from 0 to 1, cells are (row, column) from the top left, lengths are p
 width or height. Quantiles come from histograms of 64 bins. A field that may be unknown is null.
 """
 
+from camfleet.audit.studies.document import ModelFaithfulness
 from camfleet.contract.codec import Wire
 
 REPORT_VERSION = 1
@@ -139,6 +140,7 @@ class ModelReport(Wire, frozen=True, kw_only=True):
     labels: Labels | None
     groups: tuple[Group, ...]
     worst: tuple[WorstCases, ...]
+    faithfulness: ModelFaithfulness | None = None  # as far as it was measured
 
 
 class Report(Wire, frozen=True, kw_only=True):

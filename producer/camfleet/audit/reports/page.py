@@ -12,6 +12,8 @@ from camfleet.audit.document import ClassCard, Group, Report
 from camfleet.audit.photographs import Photographs
 from camfleet.audit.pictures import Pictures, percent
 from camfleet.audit.reports.places import FEWEST
+from camfleet.audit.studies import wording
+from camfleet.audit.studies.document import FillFindings
 
 _SHOWN, _LISTED = 50, 2000  # classes with a card, and in tables, of a whole page
 _LEAST_SHOWN = 10  # of a layer and grid
@@ -21,6 +23,11 @@ _SAMPLES = 4  # of a class otherwise
 
 _BAR = Markup('<rect x="{}" y="{:.1f}" width="7" height="{:.1f}"><title>{}</title></rect>')
 _DRAWING = Markup('<svg width="{0}" height="60" viewBox="0 0 {0} 60" role="img">{1}</svg>')
+_CURVES = (220, 110)
+_LINE = Markup('<polyline class="{}" points="{}"><title>{}</title></polyline>')
+_CURVES_DRAWING = Markup(
+    '<svg class="curves" width="{0}" height="{1}" viewBox="0 0 {0} {1}" role="img">{2}</svg>'
+)
 
 
 def render(report: Report, photos: Photographs) -> str:
@@ -41,6 +48,8 @@ def render(report: Report, photos: Photographs) -> str:
         listed=max(_LEAST_SHOWN, _LISTED // max(groups, 1)),
         samples=8 if most <= _FEW else _SAMPLES,
         typical=photographs.TYPICAL,
+        study=wording,
+        curves=_curves,
     )
 
 
@@ -160,6 +169,19 @@ def _frame(card: ClassCard, group: Group, mean_map: tuple[float, ...] | None = N
     return Markup('<div class="frame"><img src="{}" alt="mean map of {}" style="{}"></div>').format(
         png.coloured(heat / peak), name, place
     )
+
+
+def _curves(fill: FillFindings) -> Markup:
+    """Return the mean probabilities as cells are taken away, as a drawing."""
+    width, height = _CURVES
+    lines = []
+    for order, curve in zip(wording.ORDERS, fill.curves, strict=True):
+        points = " ".join(
+            f"{width * step:.1f},{height * (1 - value):.1f}"
+            for step, value in zip(fill.steps, curve, strict=True)
+        )
+        lines.append(_LINE.format(order.name, points, order.words))
+    return _CURVES_DRAWING.format(width, height, Markup().join(lines))
 
 
 def _bars(counts: tuple[int, ...]) -> Markup:

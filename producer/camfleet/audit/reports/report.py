@@ -18,6 +18,7 @@ from camfleet.audit.document import (
 from camfleet.audit.reports.collect import COLUMNS, CRITERIA, Collected, tally_of
 from camfleet.audit.reports.group import GroupReport, rounded
 from camfleet.audit.samples import Samples
+from camfleet.audit.studies import faithfulness
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.jobstore.records import read_left_out
@@ -53,6 +54,8 @@ def make(record: JobRecord, storage: Storage, found: Iterable[Collected]) -> Rep
     samples = Samples(record, storage)
     left_out = read_left_out(storage, record.job_id)
     parts = [_Model(own, samples) for own in found]
+    study = faithfulness.read(storage, record)
+    studied = {(one.id, one.version): one for one in study.models} if study else {}
     samples.load([ref for part in parts for ref in part.refs()])
     return Report(
         report_version=REPORT_VERSION,
@@ -75,6 +78,7 @@ def make(record: JobRecord, storage: Storage, found: Iterable[Collected]) -> Rep
                 labels=part.labels(),
                 groups=tuple(part.groups()),
                 worst=tuple(part.worst()),
+                faithfulness=studied.get((ref.id, ref.version)),
             )
             for ref, part in zip(record.models, parts, strict=True)
         ),

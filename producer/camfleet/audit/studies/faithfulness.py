@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from camfleet.audit import heat
+from camfleet.audit.comparisons.movement import UNCALIBRATED, floor_of
 from camfleet.audit.heat import Flags, Ints
 from camfleet.audit.rows import AGAINST
-from camfleet.audit.studies import findings
+from camfleet.audit.studies import findings, floor
 from camfleet.audit.studies.asking import Ask, answers
 from camfleet.audit.studies.document import Faithfulness, LeftOutRows, ModelFaithfulness
 from camfleet.audit.studies.findings import Measured
@@ -102,6 +103,7 @@ class _Model:
     without: Counter[str] = field(default_factory=Counter)  # rows by the reason to leave them out
     examples: dict[str, str] = field(default_factory=dict)
     chosen: list[Chosen] = field(default_factory=list)
+    noise: float = UNCALIBRATED.threshold
 
     def choose(self, storage: Storage, sample: int, on_part: OnStep) -> None:
         self.chosen = choose(
@@ -116,6 +118,9 @@ class _Model:
         self._leave_out("results are missing", self.record.items - self.seen)
 
     def measure(self, storage: Storage, ask: Ask, on_row: OnStep) -> ModelFaithfulness:
+        with suppress(InvalidRequest):  # what can't be read wasn't measured
+            kept = floor.read(self.record, self.number, storage)
+            self.noise = ((kept and floor_of(kept)) or UNCALIBRATED).threshold
         if not self.chosen:
             return self._findings(None, self._why_nothing())
         try:
@@ -205,8 +210,8 @@ class _Model:
                 LeftOutRows(reason=reason, rows=rows, example=self.examples.get(reason))
                 for reason, rows in sorted(self.without.items(), key=lambda one: (-one[1], one[0]))
             ),
-            noise=findings.NOISE,
-            **(findings.fields(found) if found else nothing),
+            noise=self.noise,
+            **(findings.fields(found, self.noise) if found else nothing),
         )
 
 

@@ -5,13 +5,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from camfleet.audit.comparisons.movement import DEFAULT_THRESHOLD
 from camfleet.audit.heat import Doubles, Ints
 from camfleet.audit.studies import intervals
 from camfleet.audit.studies.document import BoxFindings, FillFindings
 from camfleet.contract.studies import Curves, RowFaithfulness
 
-NOISE = DEFAULT_THRESHOLD
 _NEAR = 15.0  # pixels: the tolerance of Zhang et al. 2018
 _LEAST = 1e-12  # probability, to be divided by
 _ORDERS = ("most", "least", "random", "centre")
@@ -28,8 +26,11 @@ class Measured(NamedTuple):
         return int(self.clusters.max()) + 1
 
 
-def fields(found: Measured) -> dict[str, Any]:
-    """Return what rows say, one or more, as fields of a `ModelFaithfulness`."""
+def fields(found: Measured, noise: float) -> dict[str, Any]:
+    """Return what rows say, one or more, as fields of a `ModelFaithfulness`.
+
+    Maps that lie farther apart than `noise`, in bits, don't by noise alone.
+    """
     fills = {name: _fill(found, name) for name in ("mean", "blur")}
     rows = found.rows
     plain = _columns(rows, "probability", "mask_mean", "mask_shuffled")
@@ -50,7 +51,7 @@ def fields(found: Measured) -> dict[str, Any]:
         "mask": mask,
         "mask_shuffled": shuffled,
         "heads": heads,
-        "shows_head": intervals.beyond([heads] if heads else [], NOISE, found.independent),
+        "shows_head": intervals.beyond([heads] if heads else [], noise, found.independent),
         "again": max((round(row.again, 6) for row in rows if row.again is not None), default=None),
         "boxes": _boxes(found),
     }

@@ -1,6 +1,7 @@
 """Findings as lines of text, for a terminal and for pages."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from camfleet.audit.studies.document import Estimate, FillFindings, ModelFaithfulness
 from camfleet.audit.studies.intervals import FEWEST
@@ -17,6 +18,21 @@ _MEASURES = (
     ("drop_shuffled", "... behind the map shuffled"),
     ("increase", "increase behind the map"),
     ("increase_shuffled", "... behind the map shuffled"),
+)
+
+
+class Order(NamedTuple):
+    """An order in which cells are taken away, as drawings name it."""
+
+    name: str
+    words: str
+
+
+ORDERS = (  # of `FillFindings.curves`
+    Order("most", "most relevant first"),
+    Order("least", "least relevant first"),
+    Order("random", "in random order"),
+    Order("centre", "from the centre"),
 )
 _FAITHFUL = {
     "yes": "faithful: the maps beat random order and the centre",
