@@ -61,7 +61,10 @@ if TYPE_CHECKING:
     from camfleet.jobs.recovery import Verification
     from camfleet.pictures.files import Saved
     from camfleet.pictures.pictures import Pictures
-    from camfleet.registry.registry import ModelEntry
+    from camfleet.registry.changes import ModelChange
+    from camfleet.registry.editor import Promoted
+    from camfleet.registry.registry import ModelEntry, ModelVersion
+    from camfleet.registry.removal import Removed
     from camfleet.results.query import Filters
     from camfleet.settings import Settings
 
@@ -125,7 +128,10 @@ _HOMES = {
     "jobs.recovery": ("Verification",),
     "pictures.files": ("Saved",),
     "pictures.pictures": ("Pictures",),
-    "registry.registry": ("ModelEntry",),
+    "registry.changes": ("ModelChange",),
+    "registry.editor": ("Promoted",),
+    "registry.registry": ("ModelEntry", "ModelVersion"),
+    "registry.removal": ("Removed",),
     "results.query": ("Filters",),
     "settings": ("Settings",),
 }
@@ -171,9 +177,11 @@ __all__ = [
     "LeftOut",
     "MethodRefused",
     "ModelBroke",
+    "ModelChange",
     "ModelEntry",
     "ModelRef",
     "ModelRefused",
+    "ModelVersion",
     "NonFiniteOutput",
     "ObjectChanged",
     "ObjectDamaged",
@@ -183,8 +191,10 @@ __all__ = [
     "Outputs",
     "Pictures",
     "Progress",
+    "Promoted",
     "Region",
     "Regions",
+    "Removed",
     "Result",
     "Saved",
     "ServiceError",

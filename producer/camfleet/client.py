@@ -64,7 +64,7 @@ class Client:
 
     @cached_property
     def models(self) -> Models:
-        return Models(self.storage, self._rpc.check)
+        return Models(self.storage, self._rpc.check, self.settings.user)
 
     @cached_property
     def pictures(self) -> Pictures:

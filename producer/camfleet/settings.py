@@ -64,6 +64,9 @@ class ProducerSettings:
     """Read by producers only."""
 
     chunk_size: int = _setting("images per chunk of a job, one message each", 256)
+    user: str = _setting(
+        "who you are, as the history of models keeps it; empty for the name of your login", ""
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

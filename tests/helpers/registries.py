@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 from camfleet.interactive.register import Models
 from camfleet.jobstore import keys
-from camfleet.registry.author import Author
 from camfleet.storage.storage import Storage
 
 _numbers = itertools.count()
@@ -14,7 +13,7 @@ _numbers = itertools.count()
 
 def models_of(storage, user="ada", grace=0.0):
     """Return the registry as a producer has it; any model passes its worker's check."""
-    made = Models(storage, lambda _digest, _timeout: {"layer": "relu"}, lambda: Author(user, "lab"))
+    made = Models(storage, lambda _digest, _timeout: {"layer": "relu"}, user)
     made._remover._grace = grace
     return made
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from camfleet.cli import group, models, output, progress
 from camfleet.cli.left_out import say_left_out
 from camfleet.contract.records import LeftOut
-from camfleet.registry.registry import ModelEntry
+from camfleet.registry.registry import ModelVersion
 
 
 def _layers(*paths):
@@ -45,19 +45,24 @@ def test_outputs_that_are_no_classes_are_not_called_so(classes, activation, text
     assert models._outputs(report) == text
 
 
-def test_the_list_marks_the_version_that_a_bare_id_names(monkeypatch):
-    added = [("net", "2", 10.0), ("net", "1", 20.0), ("other", "1", 5.0)]
-    entries = [
-        ModelEntry(id=name, version=version, digest="d" * 64, added_at=at)
-        for name, version, at in added
+def test_the_list_marks_what_each_alias_names(monkeypatch):
+    named = [
+        ("1", {"former": ("old",)}),
+        ("2", {"aliases": ("candidate", "champion")}),
+        ("3", {"removing": True}),
     ]
-    client = SimpleNamespace(models=SimpleNamespace(list=lambda: entries))
+    plain = {"aliases": (), "former": (), "removing": False, "digest": "d" * 64, "added_at": 10.0}
+    found = [ModelVersion(id="net", version=version, **{**plain, **how}) for version, how in named]
+    client = SimpleNamespace(models=SimpleNamespace(list=lambda: found))
     monkeypatch.setattr(output, "client", lambda: nullcontext(client))
-    found = json.loads(CliRunner().invoke(group, ["models", "list", "--json"]).output)
-    assert [entry["latest"] for entry in found] == [False, True, True]
+    listed = json.loads(CliRunner().invoke(group, ["models", "list", "--json"]).output)
+    assert [entry["aliases"] for entry in listed] == [[], ["candidate", "champion"], []]
+    assert listed[0]["added"] == "1970-01-01T00:00:10Z"
     header, _, *lines = CliRunner().invoke(group, ["models", "list"]).output.splitlines()
-    assert header.split()[2] == "latest"
-    assert [line.split()[2] for line in lines] == ["-", "yes", "yes"]
+    assert header.split() == ["id", "version", "aliases", "digest", "added"]
+    assert "old (before it was replaced)" in lines[0]
+    assert "candidate, champion" in lines[1]
+    assert "(being removed)" in lines[2]
 
 
 def test_a_message_for_several_failures_is_an_example(capsys):

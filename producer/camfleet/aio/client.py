@@ -16,11 +16,13 @@ from camfleet.interactive.answer import Answer
 from camfleet.interactive.register import Models
 from camfleet.jobs.job import Job
 from camfleet.pictures.pictures import Pictures
+from camfleet.registry.changes import ModelChange
 from camfleet.settings import Settings
 
 P = ParamSpec("P")
 
 _JOBS = 20  # whose progress is read in one step
+_CHANGES = 20  # of a model, likewise
 
 
 def _explain(
@@ -52,8 +54,17 @@ class AsyncModels(Awaited):
     add = long(Models.add)
     list = long(Models.list)
     find = long(Models.find)
+    aliases = long(Models.aliases)
+    promote = long(Models.promote)
+    rollback = long(Models.rollback)
+    unalias = long(Models.unalias)
+    remove = long(Models.remove)
     card = quick(Models.card)
     report = quick(Models.report)
+
+    def history(self, model_id: str) -> AsyncIterator[ModelChange]:
+        """Yield who changed an id's versions and aliases; see `Models.history`."""
+        return self._threads.stream(self._blocking.history(model_id), _CHANGES)
 
 
 class AsyncPictures(Awaited):

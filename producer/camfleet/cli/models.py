@@ -1,23 +1,31 @@
-"""camfleet models: add, check, list, show."""
+"""camfleet models: add, check, convert, show."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import options, output, terminal
-from camfleet.cli.terminal import iso, moment
+from camfleet.cli import options, output, terminal, versions
+from camfleet.registry.changes import CHAMPION
+
+if TYPE_CHECKING:
+    from camfleet import ModelRef
 
 _OTHER_LAYERS = 4  # that a report shows
 
 
 @click.group()
 def models() -> None:
-    """Register models, and ask what can be explained."""
+    """Register models, ask what can be explained, and say which version is in use."""
+
+
+for command in versions.COMMANDS:
+    models.add_command(command)
 
 
 @models.command()
@@ -25,6 +33,9 @@ def models() -> None:
 @click.option("--id", "model_id", help="Overrides the card's id.")
 @click.option("--version", help="Overrides the card's version.")
 @click.option("--replace", is_flag=True, help="Let an existing version stand for new content.")
+@click.option("--promote", is_flag=True, help="Let the bare id mean this version from now on.")
+@click.option("--alias", "aliases", multiple=True, help="Let ID@ALIAS name it; repeat for several.")
+@versions.reason_option
 @click.option(
     "--timeout",
     type=options.SECONDS,
@@ -34,14 +45,21 @@ def models() -> None:
 )
 @options.as_json
 def add(card: Path, *, as_json: bool, **options: Any) -> None:
-    """Register the model of a card: upload it, and have a worker load and check it."""
+    """Register the model of a card: upload it, and have a worker load and check it.
+
+    A model's first version is what its bare id means. Later ones become that by --promote, or by
+    camfleet models promote.
+    """
     with output.waiting(f"adding {card}", told=True) as say, output.client() as client:
         ref, report = client.models.add(card, **options, on_step=say)
+        aliases = client.models.aliases(ref.id)
     report["choices"] = _choices(card)
     if as_json:
-        output.dump({"id": ref.id, "version": ref.version, "digest": ref.digest, "report": report})
+        named = [alias for alias, other in aliases.items() if other == ref]
+        plain = {"id": ref.id, "version": ref.version, "digest": ref.digest, "aliases": named}
+        output.dump({**plain, "report": report})
         return
-    click.echo(f"{ref.id} version {ref.version} is registered")
+    click.echo(f"{ref.id} version {ref.version} is registered; {_meaning(ref, aliases)}")
     click.echo(f"{'digest':13} {ref.digest}")
     _print_report(report)
 
@@ -110,34 +128,8 @@ def convert(
     )
 
 
-@models.command(name="list")
-@options.as_json
-def list_(*, as_json: bool) -> None:
-    """List the registered models, all versions; the bare id names the latest one."""
-    from camfleet.contract.codec import encode
-
-    with output.client() as client:
-        entries = [encode(entry) for entry in client.models.list()]
-    latest = {entry["id"]: entry["version"] for entry in entries}  # the last wins: oldest first
-    for entry in entries:
-        entry["latest"] = entry["version"] == latest[entry["id"]]
-    if as_json:
-        output.dump([{**entry, "added": iso(entry["added_at"])} for entry in entries])
-        return
-    for entry in entries:
-        entry["added"] = moment(entry["added_at"])
-        entry["digest"] = entry["digest"][:12]
-        entry["latest"] = "yes" if entry["latest"] else None
-    output.table(
-        entries,
-        ("id", "version", "latest", "digest", "added"),
-        whole=("id", "version"),
-        empty="no models yet; add one: camfleet models add CARD.toml",
-    )
-
-
 @models.command(name="show")
-@click.argument("name", metavar="ID[@VERSION]")
+@click.argument("name", metavar="ID[@VERSION|@ALIAS]")
 @options.as_json
 def show_(name: str, *, as_json: bool) -> None:
     """Print a registered model's card and what the worker found out about it."""
@@ -148,14 +140,16 @@ def show_(name: str, *, as_json: bool) -> None:
 
     with output.client() as client:
         ref = client.models.find(name)
+        aliases = [a for a, other in client.models.aliases(ref.id).items() if other == ref]
         card = client.models.card(ref.digest)
         report = client.models.report(ref.digest)
     if as_json:
         plain = msgspec.to_builtins(card)
-        output.dump({"digest": ref.digest, "card": plain, "report": report})
+        output.dump({"digest": ref.digest, "aliases": aliases, "card": plain, "report": report})
         return
     labels = card.label_list
     brief = msgspec.structs.replace(card, labels=(*labels[:5], f"... {len(labels)} in all"))
+    click.echo(f"# {ref.id}@{ref.version}: {', '.join(aliases) or 'no alias names it'}")
     click.echo(f"# digest {ref.digest}")
     click.echo(to_toml(brief if len(labels) > 6 else card).decode())
     try:
@@ -217,6 +211,16 @@ def _choices(card: Path) -> list[dict[str, Any]]:
     from camfleet.registry.choices import card_choices
 
     return [choice._asdict() for choice in card_choices(load_card(card), said_fields(card))]
+
+
+def _meaning(ref: "ModelRef", aliases: Mapping[str, "ModelRef"]) -> str:
+    """Return what a bare id means after a version of it was added."""
+    champion = aliases.get(CHAMPION)
+    way = f"camfleet models promote {ref.id}@{ref.version}"
+    if not champion:
+        return f"no version is promoted yet: {way}"
+    means = versions.means(CHAMPION, ref.id, champion.version)
+    return f"{means}" if champion == ref else f"{means} as before: {way}"
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from camfleet.jobs.order import ModelName, model_name
 from camfleet.jobstore import keys
 from camfleet.registry import cards
 from camfleet.registry.adding import Adder, Adding
-from camfleet.registry.author import Author, author
+from camfleet.registry.author import author
 from camfleet.registry.cards import Card
 from camfleet.registry.changes import CHAMPION
 from camfleet.registry.editor import Editor, Promoted, check_reason
@@ -29,18 +29,18 @@ from camfleet.storage.storage import Storage
 class Models(Registry):
     """The registry with a way in: `check(digest, timeout)` asks a worker to load a model.
 
-    `by` is who changes it, as history keeps it.
+    `user` is who changes it, as history keeps it; "" for the name of their login.
     """
 
     def __init__(
         self,
         storage: Storage,
         check: Callable[[str, float], Report],
-        by: Callable[[], Author] = author,
+        user: str = "",
     ) -> None:
         super().__init__(storage)
         self._check = check
-        self._editor = Editor(self._names, by)
+        self._editor = Editor(self._names, partial(author, user))
         self._adder = Adder(storage, self._names, self._editor)
         self._remover = Remover(storage, self._names, self._editor, partial(jobs_naming, storage))
 
