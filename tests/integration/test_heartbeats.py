@@ -141,22 +141,20 @@ def test_a_worker_tells_what_it_does_and_leaves_at_the_end(own, heartbeats, redi
                 trouble=lambda: "it is tired",
                 waits_for=lambda: "the store is full",
                 owner="celery@here:1:f00d",
-                find_unconfined=lambda: ("there is no lock",),
+                find_lacks=lambda: ("there is no lock",),
             )
-            assert wait_until(heartbeats.workers, 10)[0].unconfined is None, "not known at once"
-            (told,) = wait_until(
-                lambda: [one for one in heartbeats.workers() if one.unconfined], 10
-            )
+            assert wait_until(heartbeats.workers, 10)[0].lacks is None, "not known at once"
+            (told,) = wait_until(lambda: [one for one in heartbeats.workers() if one.lacks], 10)
             heartbeat.close()
     assert told.name == f"celery@here:{told.pid}"
     assert (told.models, told.chunks) == (("net@1", "other@2"), (CHUNK,))
     assert (told.interactive, told.trouble, told.images) == (4, "it is tired", 0)
     assert (told.version, told.newest_form) == ("1.2", NEWEST_FORM)
     assert told.waits_for == "the store is full"
-    assert told.unconfined == ("there is no lock",)
+    assert told.lacks == ("there is no lock",)
     assert heartbeats.workers() == []
     assert redis.keys("*") == []
 
 
 def _says_more(state):
-    return state.unconfined
+    return state.lacks

@@ -25,8 +25,8 @@ class Heartbeat:
     `interactive` returns how many interactive requests are in work, `trouble` why the worker
     takes no work, if so, `waits_for` what keeps it waiting. `owner` is the process as its leases
     name it. `file_roots`, `s3_roots`, `signs_callbacks` and `report_roots` are for producers, see
-    `WorkerState`. `find_unconfined` returns what that has as `unconfined`; it takes a moment, so
-    the first heartbeat doesn't wait for it.
+    `WorkerState`. `find_lacks` returns what that has as `lacks`; it takes a moment, so the first
+    heartbeat doesn't wait for it.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Heartbeat:
         s3_roots: tuple[str, ...] | None = None,
         signs_callbacks: bool | None = None,
         report_roots: tuple[str, ...] | None = None,
-        find_unconfined: Callable[[], tuple[str, ...]] = tuple,
+        find_lacks: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._heartbeats = heartbeats
         self._name = f"{name}:{os.getpid()}"
@@ -64,8 +64,8 @@ class Heartbeat:
         self._s3_roots = s3_roots
         self._signs_callbacks = signs_callbacks
         self._report_roots = report_roots
-        self._find_unconfined = find_unconfined
-        self._unconfined: tuple[str, ...] | None = None
+        self._find_lacks = find_lacks
+        self._lacks: tuple[str, ...] | None = None
         self._started = time.time()
         self._seen: list[tuple[float, int]] = []
         self._closed = threading.Event()
@@ -84,9 +84,9 @@ class Heartbeat:
                 logger.warning("can't publish this worker's heartbeat: %s", error)
             except Exception:
                 logger.exception("can't publish this worker's heartbeat")
-            if self._unconfined is None:
-                self._unconfined = self._find_unconfined()
-                for lack in self._unconfined:
+            if self._lacks is None:
+                self._lacks = self._find_lacks()
+                for lack in self._lacks:
                     logger.warning("%s", lack)
             if self._closed.wait(HEARTBEAT_SECONDS):
                 break
@@ -115,7 +115,7 @@ class Heartbeat:
             s3_roots=self._s3_roots,
             signs_callbacks=self._signs_callbacks,
             report_roots=self._report_roots,
-            unconfined=self._unconfined,
+            lacks=self._lacks,
         )
 
     def _speed(self, images: int) -> float:

@@ -144,7 +144,7 @@ class Services:
             s3_roots=settings.s3_roots,
             signs_callbacks=bool(settings.webhook_secret),
             report_roots=settings.report_roots if report.can_write() else None,
-            find_unconfined=lambda: (*missing_fixes(), *confined.missing()),
+            find_lacks=lambda: (*missing_fixes(), *confined.missing()),
         )
         self.thumbnailer = Thumbnailer(
             storage=self.storage,

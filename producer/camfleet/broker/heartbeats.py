@@ -60,7 +60,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     file_roots: tuple[str, ...] | None = None
     signs_callbacks: bool | None = None
     s3_roots: tuple[str, ...] | None = None
-    unconfined: tuple[str, ...] | None = None
+    lacks: tuple[str, ...] | None = None
     report_roots: tuple[str, ...] | None = None
 
 
@@ -72,8 +72,9 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     the worker reads. `waits_for` says what keeps it waiting at the moment, such as a store that
     is full, None if nothing does. `file_roots` are the folders that it reads images from,
     `s3_roots` the buckets and prefixes besides the settings' bucket, `signs_callbacks` says whether
-    it has a secret to sign them with, `unconfined` what its kernel doesn't allow of the confinement
-    in which it loads models, and what its Python lacks: None where it doesn't say. `report_roots`
+    it has a secret to sign them with, `lacks` in words what its machine lacks for safety: parts of
+    the confinement in which models are loaded, fixes of Python. None where it doesn't say, `()`
+    where nothing is missing. `report_roots`
     are the places besides jobs' folders where it writes reports, None where it writes none.
     """
 
@@ -83,7 +84,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     file_roots: tuple[str, ...] | None = None
     signs_callbacks: bool | None = None
     s3_roots: tuple[str, ...] | None = None
-    unconfined: tuple[str, ...] | None = None
+    lacks: tuple[str, ...] | None = None
     report_roots: tuple[str, ...] | None = None
 
 
@@ -106,7 +107,7 @@ class Heartbeats:
             file_roots=fields.pop("file_roots"),
             signs_callbacks=fields.pop("signs_callbacks"),
             s3_roots=fields.pop("s3_roots"),
-            unconfined=fields.pop("unconfined"),
+            lacks=fields.pop("lacks"),
             report_roots=fields.pop("report_roots"),
         )
         document = encode_json(HeartbeatDocument(**fields))
@@ -159,7 +160,7 @@ def _merge(document: str, about: str | None) -> WorkerState | None:
         file_roots=beside.file_roots,
         signs_callbacks=beside.signs_callbacks,
         s3_roots=beside.s3_roots,
-        unconfined=beside.unconfined,
+        lacks=beside.lacks,
         report_roots=beside.report_roots,
     )
 

@@ -41,8 +41,8 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
     """Report whether a host's workers make progress; exit code 1 if not.
 
     A worker that answers a ping but gets no messages isn't healthy, nor is one that only waits,
-    such as for a store that is full. What a worker's kernel doesn't allow of the confinement in
-    which models are loaded is noted.
+    such as for a store that is full. What a worker's machine lacks for safety is noted: parts of
+    the confinement in which models are loaded, fixes of Python.
     """
     from camfleet.broker.heartbeats import of_host
     from camfleet.errors import ServiceError
@@ -58,7 +58,7 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
         except ServiceError as error:
             troubles = [str(error)]
     names = [worker.name for worker in found]
-    notes = [f"{worker.name}: {lack}" for worker in found for lack in worker.unconfined or ()]
+    notes = [f"{worker.name}: {lack}" for worker in found for lack in worker.lacks or ()]
     if as_json:
         output.dump(
             {"healthy": not troubles, "workers": names, "troubles": troubles, "notes": notes}
