@@ -67,6 +67,14 @@ MESSAGES = {
         "parts": 2,
         "callback": None,
         "columns": ["split"],
+        "follow_ups": {"report": True, "place": "s3://a/b", "faithfulness": 8},
+    },
+    "FollowedUp": {
+        "schema_version": 1,
+        "job_id": "job",
+        "retry": 1,
+        "report": {"state": "done", "uri": "s3://a/b", "note": "fine"},
+        "faithfulness": {"state": "failed", "uri": None, "note": "why"},
     },
     "RetryRecord": {
         "schema_version": 1,

@@ -12,12 +12,15 @@ from tests.fuzz.values import INTEGERS, dumps, values, words
 from camfleet.broker import keys
 from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.callbacks_due import Callbacks
+from camfleet.broker.due import Held
+from camfleet.broker.follow_ups_due import FollowUpsDue
 from camfleet.broker.heartbeats import Heartbeats
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.broker.requests import Requests
 from camfleet.contract.codec import decode
+from camfleet.contract.follow_ups import FollowedUp
 from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.errors import CamfleetError, InternalError
 from camfleet.jobstore.totals import Totals
@@ -27,15 +30,18 @@ pytestmark = MARKS
 
 RECORD = decode(MESSAGES["JobRecord"], JobRecord)
 REF = decode(MESSAGES["ChunkRef"] | {"part": 0}, ChunkRef)
+FOLLOWED = decode(MESSAGES["FollowedUp"], FollowedUp)
 JOB = RECORD.job_id
 KEYS = [
     *(make(JOB) for make in (keys.job, keys.done, keys.events, keys.working, keys.codes)),
     *(keys.attempts(JOB), keys.claim(JOB), keys.worker("a"), keys.about("a"), keys.alive("me")),
-    *(keys.JOBS, keys.CALLBACKS, keys.LEASES, keys.REAPER, keys.SWEEPER, keys.PING),
+    *(keys.JOBS, keys.CALLBACKS, keys.FOLLOW_UPS, keys.LEASES, keys.REAPER, keys.SWEEPER),
+    keys.PING,
     *(keys.REQUESTS, keys.HELD_REQUESTS, keys.RESCUER, *keys.QUEUES[:2], keys.answer("a")),
 ]
 FIELDS = ["total", "ok", "failed", "chunks", "chunks_done", "retry", "before", "created_at"]
 FIELDS += ["started_at", "finished_at", "cancelled_at", "calls_back", "callback", "published"]
+FIELDS += ["follows_up", "followed", "report", "faithfulness", "report_attempts"]
 FIELDS += ["0:0:0:owner", "0:0:0:attempt", "0:0:0:killers", "0:0:0:deaths", "0", "a", "done"]
 _texts = st.one_of(
     st.sampled_from([str(number).encode() for number in INTEGERS]),
@@ -74,7 +80,7 @@ def verbs(here):
     """Return everything that camfleet does with Redis without Celery, by name."""
     ledger, leases = Ledger(here), Leases(here, "me")
     callbacks, requests = Callbacks(here), Requests(here)
-    heartbeats, backlog = Heartbeats(here), BacklogReader(here)
+    heartbeats, backlog, follow_ups = Heartbeats(here), BacklogReader(here), FollowUpsDue(here)
     yield {
         "heartbeats": heartbeats.workers,
         "backlog": backlog.read,
@@ -101,9 +107,12 @@ def verbs(here):
         "requests": requests.overdue,
         "ending": lambda: callbacks.ending(JOB),
         "callbacks": callbacks.take,
+        "follow-ups": follow_ups.due.take,
+        "count": lambda: follow_ups.count(JOB, "report"),
+        "followed": lambda: follow_ups.finish(Held(JOB, "1"), FOLLOWED, calls_back=True),
         "cancel": lambda: ledger.cancel(JOB),
     }
-    for each in (ledger, leases, callbacks, requests, heartbeats, backlog):
+    for each in (ledger, leases, callbacks, follow_ups, requests, heartbeats, backlog):
         each.close()
 
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack, closing
 from fnmatch import fnmatch
 
 import pytest
+from msgspec.structs import replace as changed
 
 from camfleet.broker import keys
 from camfleet.broker.app import close_app, make_app, send_chunk
@@ -15,6 +16,7 @@ from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.broker.requests import HeldRequest, Requests
+from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.messages import BULK_QUEUE
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
@@ -66,6 +68,10 @@ def day(own, redis):
         stack.callback(close_app, app)
         ledger.ping()
         stack.enter_context(ledger.claim("running"))
+        followed = changed(record("followed"), follow_ups=FollowUps(report=True))
+        ledger.open(followed)
+        for chunk in range(2):
+            ledger.commit("followed", chunk, FAILED)
         for job_id in ("running", "complete", "cancelled", "retried"):
             ledger.open(record(job_id))
             ledger.mark_published(job_id)
@@ -133,7 +139,7 @@ def test_every_key_has_one_row_and_is_of_its_type(day):
 def test_keys_expire_as_the_table_says(day):
     for name, (_, ttl) in day.items():
         (row,) = rows(name)
-        ended = "{complete}" in name or "{cancelled}" in name
+        ended = any(f"{{{job}}}" in name for job in ("complete", "cancelled", "followed"))
         expires = row.expiry is Expiry.ALWAYS or (row.expiry is Expiry.AT_END and ended)
         assert (ttl > 0) is expires, name
 

@@ -56,6 +56,7 @@ def test_every_key_that_can_be_made_has_one_row():
     names += [
         keys.JOBS,
         keys.CALLBACKS,
+        keys.FOLLOW_UPS,
         keys.LEASES,
         keys.REAPER,
         keys.SWEEPER,
