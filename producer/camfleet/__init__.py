@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         UnknownModel,
         UnknownTarget,
         UnsupportedModelFile,
+        WorkerBusy,
         WorkerKilled,
     )
     from camfleet.interactive.answer import Answer
@@ -119,6 +120,7 @@ _HOMES = {
         "UnknownModel",
         "UnknownTarget",
         "UnsupportedModelFile",
+        "WorkerBusy",
         "WorkerKilled",
     ),
     "interactive.answer": ("Answer",),
@@ -210,6 +212,7 @@ __all__ = [
     "UnknownTarget",
     "UnsupportedModelFile",
     "Verification",
+    "WorkerBusy",
     "WorkerKilled",
     "WorkerState",
     "__version__",

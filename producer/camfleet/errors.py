@@ -36,6 +36,7 @@
         │   └── OperationUnsupported   it has no such operation, as conditional writes
         ├── SourceUnreachable     the image's own server doesn't answer
         ├── AnswerTimeout         no worker answered in time
+        ├── WorkerBusy            a worker has too many images that take long to decode
         ├── StackError            the local stack can't start
         └── InternalError         a bug of ours, or a worker out of memory
 
@@ -204,6 +205,10 @@ class SourceUnreachable(ServiceError):
 
 class AnswerTimeout(ServiceError):
     code = "answer_timeout"
+
+
+class WorkerBusy(ServiceError):
+    code = "worker_busy"
 
 
 class StackError(ServiceError):

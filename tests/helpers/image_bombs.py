@@ -132,3 +132,8 @@ def deep_tiff(side=SIDE):
 
 def avif(side=SIDE):
     return encoded(Image.new("RGB", (side, side)), "AVIF", speed=10)
+
+
+def flat_jpeg(mode, megapixels, **options):
+    """Return a JPEG of one colour, 4000 pixels wide, in a few hundred kilobytes."""
+    return encoded(Image.new(mode, (4000, 250 * megapixels)), "JPEG", **options)

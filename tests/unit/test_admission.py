@@ -112,3 +112,20 @@ def test_where_there_is_no_room_each_message_holds_a_slot(admission, now):
     now.busy[INTERACTIVE_QUEUE] = 2
     with admission.crowd(INTERACTIVE_QUEUE, "a"), admission.crowd(INTERACTIVE_QUEUE, "a"):
         assert admission.open_queues(BOTH) == [BULK_QUEUE]
+
+
+def test_messages_that_wait_aside_hold_no_slot_as_far_as_there_is_room(now):
+    admission = Admission({INTERACTIVE_QUEUE: 2, BULK_QUEUE: 1}, lambda: now.busy, most_aside=3)
+    assert admission.size == 6
+    now.busy[INTERACTIVE_QUEUE] = 2
+    assert admission.open_queues(BOTH) == [BULK_QUEUE]
+    with ExitStack() as stack:
+        for count in range(1, 6):
+            now.busy[INTERACTIVE_QUEUE] = 1 + count  # one that doesn't wait, and those that do
+            stack.enter_context(admission.aside(INTERACTIVE_QUEUE))
+            is_open = INTERACTIVE_QUEUE in admission.open_queues(BOTH)
+            assert is_open == (count < 4), "the fourth keeps its slot"
+        assert BULK_QUEUE in admission.open_queues(BOTH)
+    assert admission.open_queues(BOTH) == [BULK_QUEUE]
+    now.busy[INTERACTIVE_QUEUE] = 1
+    assert admission.open_queues(BOTH) == [INTERACTIVE_QUEUE, BULK_QUEUE]

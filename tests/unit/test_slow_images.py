@@ -12,13 +12,19 @@ import pytest
 from PIL import Image
 
 from camfleet.contract.geometry import Geometry
-from camfleet.errors import ImageTooSlow, ImageUnreadable, InternalError, WorkerKilled
+from camfleet.errors import (
+    ImageTooLarge,
+    ImageTooSlow,
+    ImageUnreadable,
+    InternalError,
+    WorkerKilled,
+)
 from camfleet.registry.cards import CardInput, Preprocessing
 from camfleet.settings import Settings
+from camfleet_worker.pictures.cost import UNKNOWN, Slow
 from camfleet_worker.pictures.decoder import Reply, Request
 from camfleet_worker.pictures.decoder_process import arrays_of
 from camfleet_worker.pictures.decoders import Decoders
-from camfleet_worker.pictures.header import Slow
 from camfleet_worker.pictures.load import Wanted
 from helpers import image_bombs as bombs
 from helpers.waiting import wait_until
@@ -139,6 +145,81 @@ def test_a_process_apart_says_what_is_wrong_with_an_image():
             decoders.load(photo("TIFF", 100), WANTED, uri="u")
 
 
+SIDE = 1600
+SPARE = 64 * 2**20  # bytes that are reserved for a process with its libraries
+
+
+def coarse(mode, kind, **options):
+    small = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    image = Image.fromarray(small.repeat(8, 0).repeat(8, 1)).convert(mode)
+    return bombs.encoded(image, kind, **options)
+
+
+FORMATS = {
+    "JPEG": lambda: coarse("RGB", "JPEG"),
+    "progressive JPEG": lambda: coarse("RGB", "JPEG", progressive=True),
+    "progressive CMYK": lambda: coarse("CMYK", "JPEG", progressive=True),
+    "PNG": lambda: coarse("RGBA", "PNG"),
+    "deep PNG": lambda: bombs.deep_png(1000),
+    "GIF": lambda: coarse("P", "GIF"),
+    "BMP": lambda: coarse("RGB", "BMP"),
+    "WebP": lambda: coarse("RGB", "WEBP", method=0),
+    "lossless WebP": lambda: coarse("RGBA", "WEBP", method=0, lossless=True),
+    "animated WebP": lambda: coarse(
+        "RGB", "WEBP", method=0, save_all=True, append_images=[Image.new("RGB", (SIDE, SIDE))]
+    ),
+    "AVIF": lambda: coarse("RGB", "AVIF", speed=10),
+    "LZW TIFF": lambda: coarse("RGB", "TIFF", compression="tiff_lzw"),
+    "deflated TIFF": lambda: coarse("RGB", "TIFF", compression="tiff_adobe_deflate"),
+    "JPEG in TIFF": lambda: coarse("RGB", "TIFF", compression="jpeg"),
+    "deep TIFF": lambda: bombs.deep_tiff(1000),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_image_is_not_blamed_for_memory_that_it_may_not_have(name):
+    data, outcomes, whole = FORMATS[name](), [], WANTED._replace(side=0)
+    for mebibytes in (1, 7, 15, 200):
+        enough = settings(decode_memory=SPARE + mebibytes * 2**20)
+        with Decoders(enough, 1) as decoders:
+            try:
+                decoders.load_slow(data, whole, uri="u", cost=cost_of(data))
+                outcomes.append("")
+            except ImageTooLarge as error:
+                outcomes.append(str(error))
+    assert outcomes[0].startswith("u takes more than 65 MiB of memory to decode, which is all")
+    assert "(CAMFLEET_DECODE_MEMORY, 65 MiB for all images)" in outcomes[0]
+    assert outcomes[-1] == ""
+
+
+def cost_of(data):
+    with Decoders(settings(), 1) as decoders:
+        try:
+            decoders.load_quick(data, WANTED, uri="u")
+        except Slow as slow:
+            return slow.cost
+    return UNKNOWN
+
+
+def test_what_takes_more_than_its_kind_does_gets_all_that_there_is():
+    data = bombs.webp_of_many_tables()
+    assert cost_of(data).memory < 2**26  # and it takes 340 MB
+    with Decoders(settings(), 1) as decoders:
+        assert decoders.load(data, WANTED, uri="u").geometry.image_width == 1024
+    said = r"damaged or cut off, or it takes more than 256 MiB .*CAMFLEET_DECODE_MEMORY"
+    too_large = pytest.raises(ImageUnreadable, match=said)
+    with Decoders(settings(decode_memory=2**28), 1) as decoders, too_large:
+        decoders.load(data, WANTED, uri="u")
+
+
+def test_what_is_damaged_is_called_so_whatever_memory_it_gets():
+    data = bombs.webp(2000)
+    for broken in (data[: len(data) // 2], data[:40] + b"\0" * (len(data) - 40)):
+        damaged = pytest.raises(ImageUnreadable, match="damaged or cut off")
+        with Decoders(settings(), 1) as decoders, damaged:
+            decoders.load_slow(broken, WANTED, uri="u", cost=cost_of(data))
+
+
 class Unwanted(Exception):
     """What ends a run."""
 
@@ -151,11 +232,6 @@ def test_an_image_that_nobody_wants_any_more_is_given_up_at_once():
         with pytest.raises(Unwanted):
             decoders.load_slow(bombs.progressive(), WANTED, uri="u", check=stop)
         assert not decoding()
-        # Nor does one wait any longer for its turn.
-        with decoders.slot(), pytest.raises(Unwanted), decoders.slot(check=stop):
-            pass
-        with decoders.slot(), decoders.slot(urgent=True):
-            assert decoders.load_slow(photo("TIFF"), WANTED, uri="u").geometry.image_height == 300
 
 
 def test_a_library_that_crashes_takes_only_its_image_along():
@@ -204,7 +280,7 @@ GEOMETRY = Geometry(
 )
 def test_an_answer_of_another_size_is_not_believed(reply):
     with pytest.raises(ValueError, match="a reply"):
-        list(arrays_of(reply, Request(WANTED, 10**6, "u", 1)))
+        list(arrays_of(reply, Request(WANTED, 10**6, "u", 1, 2**30)))
 
 
 def test_an_image_is_not_blamed_where_no_process_starts(monkeypatch):

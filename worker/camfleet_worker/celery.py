@@ -30,7 +30,13 @@ from camfleet.errors import ConfigurationError
 from camfleet.settings import Settings
 from camfleet_worker import tasks
 from camfleet_worker.process import kombu_patches, logs, stdio
-from camfleet_worker.process.admission import POLL_SECONDS, Admission, in_work, queue_cycle
+from camfleet_worker.process.admission import (
+    MOST_WAITING,
+    POLL_SECONDS,
+    Admission,
+    in_work,
+    queue_cycle,
+)
 from camfleet_worker.process.shutdown import Shutdown
 
 if TYPE_CHECKING:
@@ -49,6 +55,7 @@ admission = Admission(
     },
     in_work,
     room={messages.INTERACTIVE_QUEUE: 2 * settings.interactive_concurrency},
+    most_aside=MOST_WAITING,
 )
 cycle = queue_cycle(admission)
 shutdown = Shutdown(settings.stop_seconds)

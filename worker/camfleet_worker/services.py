@@ -105,7 +105,9 @@ class Services:
         self.pools = Pools(
             io=settings.io_threads, cpu=threads(settings), chunks=settings.concurrency
         )
-        self.decoders = Decoders(settings, self.pools.cpu.size)
+        self.decoders = Decoders(
+            settings, self.pools.cpu.size, partial(admission.aside, INTERACTIVE_QUEUE)
+        )
         self.store = ModelStore(settings, self.storage, Registry(self.storage), self.pools.io)
         self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
         self.metrics = Metrics()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from camfleet_worker.arrays import AnyArray, Pixels
-from camfleet_worker.pictures.header import Refused, check_size, check_time
+from camfleet_worker.pictures.cost import check_cost, cost_of
+from camfleet_worker.pictures.header import Refused, check_size
 from camfleet_worker.pictures.runs import read_runs
 from camfleet_worker.pictures.samples import Alpha, Raster, scale, unpack
 
@@ -18,7 +19,8 @@ _OS2 = 12  # bytes of the oldest header
 _HEADERS = (_OS2, 16, 40, 52, 56, 64, 108, 124)
 _DEPTHS = (1, 2, 4, 8, 16, 24, 32)
 _SOME = 64  # rows
-_PER_PIXEL, _PER_RUN = 20e-9, 2e-6  # seconds of computing, at most; a run has two bytes or more
+# Seconds of computing and bytes of memory, at most; a run has two bytes or more.
+_PER_PIXEL, _PER_RUN, _MEMORY = 26e-9, 2e-6, 8
 _RAW, _RLE8, _RLE4, _MASKS, _ALPHA_MASKS = 0, 1, 2, 3, 6
 _USUAL_MASKS: dict[int, Masks] = {
     16: (0x7C00, 0x03E0, 0x001F, 0),
@@ -48,7 +50,8 @@ def open_bmp(data: bytes, max_pixels: int, seconds: float = math.inf) -> Pixels:
     header = _header(data, max_pixels)
     has_runs = header.compression in (_RLE8, _RLE4)
     runs = len(data) // 2 if has_runs else 0
-    check_time(header.width * header.height * _PER_PIXEL + runs * _PER_RUN, seconds)
+    pixels = header.width * header.height
+    check_cost(cost_of(pixels, _PER_PIXEL, _MEMORY, extra=runs * _PER_RUN), seconds)
     if has_runs:
         stored = read_runs(data[header.start :], header.width, header.height, header.bits)
     else:

@@ -15,23 +15,26 @@ from simplejpeg import decode_jpeg
 from camfleet_worker.arrays import Pixels
 from camfleet_worker.pictures import webp
 from camfleet_worker.pictures.bmp import open_bmp
+from camfleet_worker.pictures.cost import Cost, avif_pixels, check_again, check_cost, cost_of
 from camfleet_worker.pictures.header import (
     check_exif,
-    check_time,
     kind_of,
     open_header,
+    ran_out_of_memory,
     translate_errors,
 )
 from camfleet_worker.pictures.jpeg import check_frame, check_header
-from camfleet_worker.pictures.png import raster, read_png
+from camfleet_worker.pictures.png import needed, raster, read_png
 from camfleet_worker.pictures.prepare import InputSpec, boxes
-from camfleet_worker.pictures.tiff import open_tiff
+from camfleet_worker.pictures.tiff import open_tiff, tiff_memory
 
 _BAND = 2**20  # pixels to convert at a time
+_FLAWLESS = ("RGB", "L")  # modes of JPEG that have a decoder of their own
 _ORIENTATION = 0x0112
 _EXIF_ITEM = re.compile(rb"(infe(?:.{8}|.{10}))Exif", re.DOTALL)  # of an AVIF
-# Seconds of computing that a pixel takes at most; other formats have modules of their own.
-_PER_PIXEL = {"PNG": 25e-9, "deep PNG": 80e-9, "GIF": 20e-9}
+# Seconds that a pixel takes at most, and bytes; other formats have modules of their own.
+_GIF, _GIF_MEMORY = 26e-9, 10
+_AVIF_MEMORY = 18
 
 
 def _mirror_and_rotate(pixels: Pixels, way: int) -> Any:
@@ -62,11 +65,13 @@ def flawless_jpeg(image: Image.Image, data: bytes) -> Pixels | None:
     They are (H, W, 3) uint8 RGB, not turned yet, and equal Pillow's, without its intermediate
     array of four channels. Return None for colour modes and damage that only Pillow can judge.
     """
-    if image.mode not in ("RGB", "L"):
+    if image.mode not in _FLAWLESS:
         return None
     try:
         found = decode_jpeg(data, min_height=image.height, min_width=image.width, strict=True)
-    except ValueError:  # any warning of libjpeg, even about a single surplus byte
+    except ValueError as error:  # any warning of libjpeg, even about a single surplus byte
+        if ran_out_of_memory(error):
+            raise MemoryError(str(error)) from error
         return None
     return np.asarray(found, np.uint8) if found.shape[:2] == (image.height, image.width) else None
 
@@ -181,15 +186,17 @@ def _open(
 def _open_jpeg(
     data: bytes, reduction: Callable[[int, int], int], max_pixels: int, seconds: float
 ) -> tuple[Pixels, int]:
-    needed = check_header(data)
+    cost = check_header(data)
     try:
         image = open_header(data, "JPEG", max_pixels)
         check_exif(image)
-        check_time(needed, seconds)
+        check_cost(cost, seconds)
         scale = reduction(*upright_size(image))
         image.draft(None, (image.width // scale, image.height // scale))
         pixels = flawless_jpeg(image, data)
         if pixels is None:
+            if image.mode in _FLAWLESS:
+                check_again(cost, seconds)
             image.load()
             pixels = _rgb(image)
     except Exception:
@@ -203,7 +210,7 @@ def _open_jpeg(
 def _open_png(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:
     png = read_png(data, max_pixels)
     with open_header(png.data, "PNG", max_pixels, seconds) as image:
-        _check_time(image, "PNG" if png.bits < 16 else "deep PNG", seconds)
+        check_cost(needed(png, image), seconds)
         found = raster(png, image, max_pixels, seconds)  # first: asking for EXIF loads the pixels
         check_exif(image)
         orientation = _orientation(image)
@@ -212,7 +219,7 @@ def _open_png(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any
 
 def _open_gif(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:
     with open_header(data, "GIF", max_pixels, seconds) as image:
-        _check_time(image, "GIF", seconds)
+        check_cost(cost_of(image.width * image.height, _GIF, _GIF_MEMORY), seconds)
         left, top, right, bottom = image.tile[0].extents or (0, 0, *image.size)
         image.load()
         pixels = np.full((image.height, image.width, 3), 255, np.uint8)
@@ -226,19 +233,23 @@ def _open_webp(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, An
     if is_animated:
         data = webp.with_alpha(data)
     with open_header(data, "WebP", max_pixels) as image:
-        check_time(webp.needed_seconds(data, image.width * image.height), seconds)
+        cost = webp.needed(data, image.width * image.height)
+        check_cost(cost, seconds)
         check_exif(image)
         orientation = _orientation(image)
         channels = 4 if image.mode == "RGBA" else 3
         still = None if is_animated else webp.decode_still(data, *image.size[::-1], channels)
         if still is None:  # or it's damaged, and Pillow judges how badly
+            if not is_animated:
+                check_again(cost, seconds)
             image.load()
             return _rgb(image), orientation
     return _over_white(still) if channels == 4 else still, orientation
 
 
 def _open_avif(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:
-    check_time(math.inf, seconds)  # much may be in one, and its libraries are young
+    # Much may be in one, and its libraries are young.
+    check_cost(Cost(math.inf, _AVIF_MEMORY * avif_pixels(data)), seconds)
     # Its own marks say how to turn it, not an EXIF block, which nobody needs to read then.
     with open_header(_EXIF_ITEM.sub(rb"\1none", data), "AVIF", max_pixels) as image:
         image.load()
@@ -248,12 +259,10 @@ def _open_avif(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, An
 
 
 def _open_tiff(data: bytes, max_pixels: int, seconds: float) -> tuple[Pixels, Any]:
-    check_time(math.inf, seconds)  # a dozen libraries decode what may be in one
+    if math.isfinite(seconds):
+        # A dozen libraries decode what may be in one.
+        check_cost(Cost(math.inf, tiff_memory(data, max_pixels)), seconds)
     return open_tiff(data, max_pixels)
-
-
-def _check_time(image: Image.Image, kind: str, seconds: float) -> None:
-    check_time(image.width * image.height * _PER_PIXEL[kind], seconds)
 
 
 _READERS: dict[str, Callable[[bytes, int, float], tuple[Pixels, Any]]] = {

@@ -7,11 +7,14 @@ control.
 
 import os
 import pickle
+import re
+import resource
 import signal
 import struct
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -20,22 +23,24 @@ import msgspec
 
 from camfleet.contract.geometry import Geometry
 from camfleet.contract.messages import ErrorInfo
-from camfleet.errors import ImageError
+from camfleet.errors import ImageError, ImageUnreadable
 from camfleet_worker.process.confinement import Limits, confine
 
 REQUEST = struct.Struct("<LQ")  # bytes of the request, and of the file that follows it
 REPLY = struct.Struct("<L")  # bytes of the reply; the arrays follow
 _CHANNEL = 0
+_STATUS = Path("/proc/self/status")
 _FOR_EVER = 1e9  # seconds: each image has a limit of its own
 
 
 class Request(NamedTuple):
-    """What to make of the file that follows, in so many seconds of computing at most."""
+    """What to make of the file that follows, with so many seconds of computing, and bytes."""
 
     wanted: Any  # load.Wanted, whose module is loaded only once the process is confined
     max_pixels: int
     uri: str
     seconds: float
+    memory: int  # besides what the process takes when it has read the file
 
 
 class Reply(msgspec.Struct):
@@ -46,6 +51,7 @@ class Reply(msgspec.Struct):
     canvas: tuple[int, ...] | None = None
     error: ErrorInfo | None = None
     out_of_memory: bool = False
+    unexplained: bool = False  # the error, which may be want of memory that a library conceals
 
 
 def main(memory: int) -> None:
@@ -84,8 +90,10 @@ def _answer(request: Request, data: bytes) -> None:
 
 
 def _reply(request: Request, data: bytes) -> tuple[Reply, list[memoryview]]:
+    from camfleet_worker.pictures.header import Refused, ran_out_of_memory
     from camfleet_worker.pictures.load import load
 
+    _allow(request.memory)
     # Counts this process's own time, and at its end kills, whatever a library is at.
     signal.setitimer(signal.ITIMER_PROF, request.seconds)
     try:
@@ -93,17 +101,36 @@ def _reply(request: Request, data: bytes) -> tuple[Reply, list[memoryview]]:
     except MemoryError:
         return Reply(out_of_memory=True), []
     except ImageError as error:
-        return Reply(error=ErrorInfo(code=error.code, message=error.message)), []
+        unexplained = isinstance(error, ImageUnreadable) and not isinstance(
+            error.__cause__, Refused | None
+        )
+        info = ErrorInfo(code=error.code, message=error.message)
+        return Reply(error=info, unexplained=unexplained), []
     except Exception as error:  # noqa: BLE001  # the worker reports it, whatever it is
+        if ran_out_of_memory(error):
+            return Reply(out_of_memory=True), []
         traceback.print_exc()
         message = f"{request.uri}: {type(error).__name__}: {str(error)[:300]}"
         return Reply(error=ErrorInfo(code=ImageError.code, message=message)), []
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        _allow(None)
     arrays = [array for array in (loaded.pixels, loaded.canvas) if array is not None]
     pixels, *canvas = (array.shape for array in arrays)
     reply = Reply(loaded.geometry, pixels, canvas[0] if canvas else None)
     return reply, [memoryview(array.data).cast("B") for array in arrays]
+
+
+def _allow(memory: int | None) -> None:
+    """Let this process take so many bytes more, up to its limit; None: all that's allowed."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = most
+    with suppress(OSError, ValueError):
+        if memory is not None:
+            (used,) = re.findall(r"VmData:\s+(\d+) kB", _STATUS.read_text())
+            limit = 1024 * int(used) + memory
+            limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 def _read(size: int) -> bytearray:

@@ -22,6 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from camfleet.errors import ImageError, ImageTooLarge, ImageUnreadable
+from camfleet_worker.pictures.cost import Slow
 
 _MAGIC = {
     "JPEG": rb"\xff\xd8\xff",
@@ -60,6 +61,8 @@ _BRANDS = {  # of files that consist of ISO boxes
 }
 ACCEPTED = "JPEG, PNG, WebP, AVIF, BMP, GIF and TIFF"
 
+# libjpeg, OpenCV, libavif, Pillow's decoders and C++ say so.
+_NO_MEMORY = re.compile(r"insufficient memory|out of memory|bad_alloc|error -9\b", re.IGNORECASE)
 _HEADER_READS = 5_000  # a photograph's header takes a few hundred
 _PIXEL_READS = 500_000
 _MAX_EXIF_BYTES = 2**20
@@ -73,10 +76,6 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # as many pictures at once as there are
 
 class Refused(Exception):
     """A picture that can't be read, for a reason in words for people."""
-
-
-class Slow(Exception):
-    """A picture that takes longer to decode than its caller has time for."""
 
 
 class _TooLarge(Exception):
@@ -155,8 +154,19 @@ def translate_errors(uri: str, kind: str, max_pixels: int) -> Iterator[None]:
         message = f"{uri} has {pixels} pixels, the limit is {max_pixels}"
         raise ImageTooLarge(f"{message} (CAMFLEET_MAX_IMAGE_PIXELS)") from error
     except Exception as error:
+        if ran_out_of_memory(error):
+            raise MemoryError(str(error)) from error
         reason = str(error) if isinstance(error, Refused) else "its data is damaged or cut off"
         raise ImageUnreadable(f"{uri} is a broken or unsupported {kind}: {reason}") from error
+
+
+def ran_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether a library says, in its own way, that it had too little memory."""
+    return error is not None and (
+        isinstance(error, MemoryError)
+        or _NO_MEMORY.search(str(error)) is not None
+        or ran_out_of_memory(error.__cause__)
+    )
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
@@ -165,12 +175,6 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise _TooLarge(f"{width} x {height} = {width * height}")
     if width <= 0 or height <= 0:
         raise Refused(f"it has {width} x {height} pixels")
-
-
-def check_time(seconds: float, limit: float) -> None:
-    """Raise `Slow` for what may take more `seconds` of computing than the limit."""
-    if seconds > limit:
-        raise Slow
 
 
 def open_header(

@@ -31,6 +31,7 @@ from camfleet_worker.pictures.ycbcr import read_ycbcr
 
 Rows: TypeAlias = Callable[[int, int], AnyArray]
 
+_MADE = 5  # bytes of a pixel, with bands of numbers
 _REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)[:, ::-1])
 
 
@@ -65,6 +66,14 @@ def open_tiff(data: bytes, max_pixels: int) -> tuple[Pixels, int]:
         palette=meaning.palette,
     )
     return raster.rgb(), meaning.orientation
+
+
+def tiff_memory(data: bytes, max_pixels: int) -> float:
+    """Return how many bytes decoding should take besides the file; raises `Refused` too."""
+    layout = read_layout(Tags(data), len(data), max_pixels)
+    stored = layout.samples * layout.bits / 8
+    width = layout.across * layout.block_width
+    return width * layout.height * (2 * stored + _MADE)
 
 
 def _plane(data: bytes, layout: Layout, plane: int) -> Rows:

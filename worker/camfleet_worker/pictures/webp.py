@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 
 from camfleet_worker.arrays import Pixels
+from camfleet_worker.pictures.cost import Cost, cost_of
 
 _ANIMATED, _ALPHA = 0x02, 0x10  # flags of the header
 _LOSSLESS = (b"VP8L", b"ALPH")  # the names of parts
 _FEW = 2**16  # bytes of such parts, which may take a thousand times as many while they're decoded
-_PER_PIXEL = 60e-9  # seconds of computing, at most
+_PER_PIXEL, _PER_BYTE = 60e-9, 30e-9  # seconds of computing, at most
+_MEMORY, _ANIMATED_MEMORY = 14, 24  # bytes for a pixel
 _HOW = {  # by channels
     3: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION,
     4: cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -26,10 +28,12 @@ def with_alpha(data: bytes) -> bytes:
     return data[:20] + bytes((data[20] | _ALPHA,)) + data[21:]
 
 
-def needed_seconds(data: bytes, pixels: int) -> float:
-    """Return how many seconds of computing a WebP may take; infinity where that isn't known."""
+def needed(data: bytes, pixels: int) -> Cost:
+    """Return what a WebP may cost; seconds are infinite where they can't be told."""
+    memory = _ANIMATED_MEMORY if is_animated(data) else _MEMORY
     is_odd = len(data) > _FEW and any(mark in data for mark in _LOSSLESS)
-    return math.inf if is_odd else pixels * _PER_PIXEL
+    extra = math.inf if is_odd else len(data) * _PER_BYTE
+    return cost_of(pixels, _PER_PIXEL, memory, extra=extra)
 
 
 def decode_still(data: bytes, height: int, width: int, channels: int) -> Pixels | None:

@@ -15,6 +15,7 @@ from camfleet.contract.targets import Target
 from camfleet.errors import CamfleetError
 from camfleet_worker.models.build import ModelKey
 from camfleet_worker.models.explainer import Explanation
+from camfleet_worker.pictures.cost import Cost
 from camfleet_worker.pipeline.spool import Spool
 from camfleet_worker.process.retrying import Insist, once
 
@@ -73,7 +74,7 @@ class ImageTask:
     etag: str | None = None
     file: bytes = b""
     parsed: Target | None = None
-    is_slow: bool = False  # to decode: a process apart is to do it
+    slow: Cost | None = None  # to decode, in a process apart: what it may cost
     pixels: Any = None  # (H, W, C) float32, the model's input
     extras: tuple[Any, ...] = ()  # values of the model's other inputs, as it takes them
     canvas: Any = None  # (h, w, 3) uint8, the upright photograph at the size of an overlay

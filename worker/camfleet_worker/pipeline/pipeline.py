@@ -184,9 +184,8 @@ class Pipeline:
 
     def _decode(self, batch: Sequence[ImageTask], steps: Steps) -> None:
         self._pools.cpu.for_each(partial(self._compute, steps.decode), batch)
-        slow = [image for image in batch if image.is_slow]
+        slow = [image for image in batch if image.slow]
         self._pools.apart.for_each(steps.decode_apart, slow)
-        return batch
 
     def _explain(
         self, loaded: Iterable[list[ImageTask]], query: Query, explainer: Explainer, hooks: RunHooks

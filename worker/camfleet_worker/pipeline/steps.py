@@ -21,8 +21,8 @@ from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.pictures import draw
+from camfleet_worker.pictures.cost import Slow
 from camfleet_worker.pictures.decoders import Decoders
-from camfleet_worker.pictures.header import Slow
 from camfleet_worker.pictures.load import Loaded, Wanted
 from camfleet_worker.pipeline import rows
 from camfleet_worker.pipeline.image import ImageTask, Query, RunHooks
@@ -77,30 +77,31 @@ class Steps:
 
         Otherwise mark the image as slow, for `decode_apart`.
         """
-        if image.error is not None or image.pixels is not None or image.is_slow:
+        if image.error is not None or image.pixels is not None or image.slow:
             return
         with _catch_errors(image), image.clock("decode"):
             try:
                 uri = image.item.image_uri
                 self._keep(image, self._decoders.load_quick(image.file, self._wanted, uri=uri))
-            except Slow:
-                image.is_slow = True
+            except Slow as slow:
+                image.slow = slow.cost
 
     def decode_apart(self, image: ImageTask, *, urgent: bool = False) -> None:
         """Do the same for an image that's marked as slow, and needs no core here."""
-        if image.error is not None or not image.is_slow:
+        cost, image.slow = image.slow, None
+        if image.error is not None or cost is None:
             return
-        uri, interrupt = image.item.image_uri, self._interrupt
-        with (
-            _catch_errors(image),
-            self._decoders.slot(urgent=urgent, check=interrupt),
-            image.clock("decode"),
-        ):
-            image.is_slow = False
-            self._keep(
-                image,
-                self._decoders.load_slow(image.file, self._wanted, uri=uri, check=interrupt),
+        with _catch_errors(image):
+            loaded = self._decoders.load_slow(
+                image.file,
+                self._wanted,
+                uri=image.item.image_uri,
+                cost=cost,
+                urgent=urgent,
+                check=self._interrupt,
+                clock=partial(image.clock, "decode"),
             )
+            self._keep(image, loaded)
 
     def draws(self, image: ImageTask) -> bool:
         """Return whether the image gets pictures."""

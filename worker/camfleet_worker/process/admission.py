@@ -22,6 +22,7 @@ from camfleet.contract.messages import kind_of, queues_of
 
 logger = logging.getLogger(__name__)
 
+MOST_WAITING = 256  # messages that hold no slot, as they wait for images that take long
 POLL_SECONDS = 0.05  # how long Redis is asked at a time: how soon a freed slot is used
 _SILENT_SECONDS = 60.0  # longer than kombu needs to notice a dead connection and make a new one
 _STUCK_SECONDS = 300.0  # longer than the slowest model takes to load
@@ -32,7 +33,8 @@ class Admission:
     """Decides which queues to ask, and whether the worker asks at all. Safe to share by threads.
 
     `slots` is the number of slots of each kind of messages, named by its queue of form 1, `room`
-    how many messages of a kind may be in work without one. `busy` returns how many messages of each
+    how many messages of a kind may be in work without one, and `most_aside` how many of all kinds
+    may wait aside. `busy` returns how many messages of each
     kind are in work, `clock` the time in seconds.
     """
 
@@ -43,9 +45,12 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
         *,
         room: Mapping[str, int] = MappingProxyType({}),
+        most_aside: int = 0,
     ) -> None:
         self._slots = dict(slots)
         self._room = Counter(room)
+        self._aside: Counter[str] = Counter()
+        self._most_aside = most_aside
         self._crowds: dict[str, Counter[Hashable]] = {kind: Counter() for kind in slots}
         self._busy = busy
         self._clock = clock
@@ -66,7 +71,22 @@ class Admission:
     @property
     def size(self) -> int:
         """Return how many messages may be in work, with and without slots."""
-        return sum(self._slots.values()) + self._room.total()
+        return sum(self._slots.values()) + self._room.total() + self._most_aside
+
+    @contextmanager
+    def aside(self, kind: str) -> Iterator[None]:
+        """Let a message of a kind hold no slot during the block, in which a thread only waits.
+
+        Where too many do already, it keeps its slot.
+        """
+        with self._lock:
+            counts = self._aside.total() < self._most_aside
+            self._aside[kind] += counts
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._aside[kind] -= counts
 
     @contextmanager
     def crowd(self, kind: str, key: Hashable) -> Iterator[None]:
@@ -118,11 +138,11 @@ class Admission:
         return self._stuck()
 
     def _without_slot(self, kind: str) -> int:
-        """Return how many messages in work hold no slot, because others are for the same."""
+        """Return how many messages in work hold no slot: they wait, or others are for the same."""
         most = max(1, self._slots[kind] // _SHARE)
         with self._lock:
             surplus = sum(max(0, count - most) for count in self._crowds[kind].values())
-        return min(surplus, self._room[kind])
+            return min(surplus, self._room[kind]) + self._aside[kind]
 
     def _stuck(self) -> str | None:
         """Return which slots are full without any progress though messages wait."""

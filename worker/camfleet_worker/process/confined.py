@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -33,8 +34,10 @@ _LARGEST_REPLY = 2**24  # bytes
 _LONGEST_MESSAGE = 4096
 _PROBE_SECONDS = 20.0
 _OOM_KILLS = Path("/proc/vmstat")
-# Two at a time: each may take as much memory and time as the limits allow.
-_TURNS = threading.Semaphore(2)
+# Two of a module at a time, as each may take all the memory and time that the limits allow. What
+# takes minutes, such as converting a model, keeps nothing waiting that takes a second.
+_AT_A_TIME = 2
+_turns: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(_AT_A_TIME))
 # What the process finds in its environment; anything else may be a secret.
 _KEPT = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "TZ")
 _KEPT_OF = ("COVERAGE_", "KERAS_", "LC_", "MALLOC_", "MKL_", "OMP_", "OPENBLAS_", "TF_", "XDG_")
@@ -71,12 +74,12 @@ def run(module: str, request: bytes, *, folder: Path, limits: Limits, name: str)
     """
     amounts = (str(limits.memory), str(limits.seconds))
     command = [sys.executable, "-P", "-m", __name__, module, *amounts]
-    with _TURNS:
-        kills = _oom_kills()
+    with _turns[module]:
+        kills = oom_kills()
         ended = _run(command, request, folder, limits.seconds)
     reply = _read(folder / _REPLY)
     if reply is None or ended != 0:
-        raise _death(ended, name, limits, killed_for_memory=_oom_kills() > kills)
+        raise _death(ended, name, limits, killed_for_memory=oom_kills() > kills)
     if reply.out_of_memory:
         raise _limit_hit(_too_large(name, limits))
     if reply.error:
@@ -197,7 +200,7 @@ def _size(count: int) -> str:
     return f"{count / 2**30:.3g} GiB"
 
 
-def _oom_kills() -> int:
+def oom_kills() -> int:
     """Return how many processes the system has ended for want of memory since its start."""
     with suppress(OSError, ValueError):
         for line in _OOM_KILLS.read_text().splitlines():
