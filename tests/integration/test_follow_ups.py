@@ -79,7 +79,14 @@ def start(own, ledger, storage):
     with ExitStack() as stack:
 
         def start(
-            make=None, *, lease=60, reach=lambda _point: None, shutdown=None, roots=(), study=None
+            make=None,
+            *,
+            lease=60,
+            reach=lambda _point: None,
+            shutdown=None,
+            roots=(),
+            study=None,
+            is_busy=bool,
         ):
             def ask(request):
                 return (NO_PICTURES,) * len(request.images)
@@ -92,6 +99,7 @@ def start(own, ledger, storage):
                 makers={"report": make(report) if make else report, "faithfulness": study},
                 shutdown=shutdown or Shutdown(8),
                 reach=reach,
+                is_busy=is_busy,
                 poll_seconds=0.02,
                 lease_seconds=lease,
                 unit=0.001,
@@ -264,6 +272,20 @@ def test_a_lease_outlasts_a_report_that_takes_longer(start, job, ledger, storage
 def redis_time(ledger):
     seconds, micros = ledger._redis.run("TIME")
     return int(seconds) + int(micros) / 1e6
+
+
+def test_it_waits_while_the_worker_is_busy_but_not_for_ever(start, job, ledger, storage):
+    asked = []
+
+    def is_busy():
+        asked.append(1)
+        return True
+
+    record = job()
+    run(ledger, storage, record)
+    start(is_busy=is_busy)
+    assert followed(ledger, record).state == "done"
+    assert len(asked) > 2 * record.chunks, "more than once for each step"
 
 
 def test_what_fails_is_tried_again_and_then_given_up_with_the_reason(

@@ -176,7 +176,9 @@ class Services:
         )
         admission.watch(self._progress, self._waiting)
         self.sender = Sender(settings, storage=self.storage, ledger=self.ledger, web=self.web)
-        self.follow_ups = self._build_follow_ups(shutdown) if report.can_write() else None
+        self.follow_ups = (
+            self._build_follow_ups(shutdown, admission) if report.can_write() else None
+        )
 
     def check(self, digest: str) -> dict[str, Any]:
         """Load a model and return the report on it; raise `ModelRefused` with the reason."""
@@ -230,7 +232,7 @@ class Services:
             decoders=self.decoders,
         )
 
-    def _build_follow_ups(self, shutdown: Shutdown) -> FollowUpRunner:
+    def _build_follow_ups(self, shutdown: Shutdown, admission: Admission) -> FollowUpRunner:
         reach = FaultPoints(self._settings.fault_dir).reach
         roots = ReportRoots(self._settings.bucket, self._settings.report_roots)
         study = StudyMaker(self.storage, self.studies.make)
@@ -242,6 +244,7 @@ class Services:
             makers={FAITHFULNESS: study.make, REPORT: reports.make},
             shutdown=shutdown,
             reach=reach,
+            is_busy=partial(admission.busy, INTERACTIVE_QUEUE),
             lease_seconds=self._settings.lease_seconds,
         )
 

@@ -8,6 +8,7 @@ dies: the next one does it again, to the same place.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from camfleet.broker.due import LEASE_SECONDS, Held
@@ -39,6 +40,7 @@ Maker = Callable[[JobRecord, Check], FollowUp]
 ATTEMPTS = 4
 _PAUSES = (10.0, 60.0, 300.0)  # units after the first and later attempts
 _OUTAGE_PAUSE = 15.0
+_SHORT_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two steps
 _CLOSING_SECONDS = 5.0
 _LONGEST = 500  # characters of a reason
 _SETTLED = ("done", "failed")
@@ -49,7 +51,8 @@ class FollowUpRunner:
 
     `makers` do one kind each: they get the job's record and what raises where the work must end,
     and raise `CallerError` where it can't be done at all. What one of them has done isn't done
-    again because of another. Pauses between attempts are multiples of `unit` seconds.
+    again because of another. Between two steps the work pauses while `is_busy` says that somebody
+    waits for this process. Pauses between attempts are multiples of `unit` seconds.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class FollowUpRunner:
         makers: Mapping[str, Maker],
         shutdown: Shutdown,
         reach: Callable[[str], None],
+        is_busy: Callable[[], object] = bool,
         poll_seconds: float = POLL_SECONDS,
         lease_seconds: float = LEASE_SECONDS,
         unit: float = 1.0,
@@ -70,6 +74,7 @@ class FollowUpRunner:
         self._makers = makers
         self._shutdown = shutdown
         self._reach = reach
+        self._is_busy = is_busy
         self._unit = unit
         self._closed = threading.Event()
         self._follow_ups = FollowUpsDue(settings, lease_seconds=lease_seconds)
@@ -154,6 +159,7 @@ class FollowUpRunner:
             if self._closed.is_set():
                 raise WorkerStops
             self._shutdown.check()
+            self._give_way()
             hold.check()
 
         try:
@@ -175,6 +181,13 @@ class FollowUpRunner:
                 return _failed(f"given up after {attempt} attempts: {reason}")
             seconds = _PAUSES[attempt - 1] * self._unit
             raise _Later(kind, seconds, f"attempt {attempt}: {reason}") from error
+
+    def _give_way(self) -> None:
+        """Let others compute, but not for ever."""
+        end = time.monotonic() + _LONGEST_PAUSE
+        while self._is_busy() and time.monotonic() < end:
+            if self._shutdown.wait(_SHORT_PAUSE):
+                return
 
 
 class _Later(Exception):
