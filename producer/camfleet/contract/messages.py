@@ -67,7 +67,7 @@ class ExplainRequest(Wire, frozen=True, kw_only=True):
 
     image_uri: Name
     inputs: str | None  # values of the model's other inputs, see `expressions`
-    model: Name  # "id" (the version registered last) or "id@version"
+    model: Name  # "id" (the version that is promoted), "id@version" or "id@alias"
     target: Name  # see `expressions`
     method: Method
     layer: Name  # see `expressions`
