@@ -68,3 +68,29 @@ def test_a_bomb_ends_as_a_failed_row_beside_others_that_dont(run, client, model,
     assert rows["bomb.jpg"].error_code == "image_unreadable"
     assert "it has more than 100 scans" in rows["bomb.jpg"].error_message
     assert rows["odd.avif"].error_code is None
+
+
+MANY = 48  # three times as many as a worker has slots for requests
+
+
+def test_a_flood_of_requests_whose_images_take_long_keeps_no_other_waiting(
+    client, model, photos, folder
+):
+    flood = folder / "flood"
+    flood.mkdir()
+    data = bombs.progressive(1500, 80)
+    paths = [flood / f"{number}.jpg" for number in range(MANY)]
+    for path in paths:
+        path.write_bytes(data)
+
+    def seconds():
+        begun = time.monotonic()
+        client.explain(photos[0], model="patches").result(timeout=60)
+        return time.monotonic() - begun
+
+    seconds()
+    usual = max(seconds() for _ in range(3))
+    answers = [client.explain(path, model="patches") for path in paths]
+    late = [seconds() for _ in range(8)]
+    assert max(late) < max(IN_TIME, SLOWER * usual), (usual, late)
+    assert all(answer.result(timeout=300) for answer in answers), "each of them has its turn"
