@@ -1,11 +1,14 @@
 """Models are cut and converted in a subprocess; those that can't be are cut in the worker."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -81,12 +84,39 @@ def test_why_a_model_is_refused_is_said_as_if_it_were_cut_here(tmp_path):
         built(msgspec.structs.replace(card, layer="nowhere"), path)
 
 
-def test_what_cannot_be_kept_whole_is_cut_here_and_not_tried_again(tmp_path, monkeypatch):
-    card, path = saved(deep_head(), tmp_path)
-    first = built(card, path)
+@pytest.fixture(scope="module")
+def taken_apart(tmp_path_factory):
+    """Give a model that can't be kept whole: its card, its folder, and what the first start made.
+
+    The folder was named from where the worker started.
+    """
+    folder = tmp_path_factory.mktemp("taken-apart")
+    card, path = saved(deep_head(), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return card, folder, built(card, Path(path.name))
+
+
+def test_a_model_folder_may_be_named_from_where_the_worker_started(taken_apart):
+    assert taken_apart[2].engines[0].name == "openvino"
+
+
+def test_what_cannot_be_kept_whole_is_cut_here_and_not_tried_again(taken_apart, monkeypatch):
+    card, folder, first = taken_apart
     monkeypatch.setattr(converting, "convert", None)
-    second = built(card, path)
+    second = built(card, folder / card.artifact)
     assert [made.engines[0].name for made in (first, second)] == ["openvino", "openvino"]
+
+
+def test_what_was_taken_apart_is_not_read_from_its_file_again(taken_apart, tmp_path, monkeypatch):
+    card, folder, first = taken_apart
+    path = shutil.copytree(folder, tmp_path / "copy") / card.artifact
+    path.write_bytes(b"nothing that Keras could load")
+    monkeypatch.setattr(converting.confined, "run", None)
+    second = built(card, path)
+    assert second.origin == first.origin
+    batch = images(3, (12, 12, 3))
+    np.testing.assert_allclose(first.predict(batch)[0], second.predict(batch)[0], rtol=1e-4)
 
 
 def test_a_model_that_kills_the_process_is_an_error_and_the_worker_lives(tmp_path):
@@ -111,18 +141,17 @@ def kill_the_child():
         time.sleep(0.01)
 
 
+# Builds models as a worker does, two at a time, and says of each how often its file was opened.
 UNREAD = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from camfleet.registry.cards import file_digest
 import msgspec
 
 sys.modules["h5py"] = None  # whoever asks for HDF5 finds that it isn't installed
-path = Path(sys.argv[2])
 opened = []
 sys.addaudithook(lambda event, given: event == "open" and opened.append(str(given[0])))
-file_digest(path)
-assert opened == [str(path)], "what opens the file is seen"
 
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
@@ -131,57 +160,61 @@ from camfleet_worker.models.build import ModelKey, build_explainer
 from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.converted.cache import ConvertedModels
 
-card = msgspec.json.decode(sys.argv[1], type=Card)
-settings = Settings(engine=sys.argv[3], allow_custom_code=True)
-made = build_explainer(
-    card,
-    path,
-    key=ModelKey("", "auto", None),
-    golden=None,
-    selector=EngineSelector(settings, ConvertedModels(settings, path.parent)),
-)
-print(made.engines[0].name, "keras" in sys.modules, opened.count(str(path)), made.origin)
+
+def build(case):
+    name, card, path, engine = case
+    path = Path(path)
+    file_digest(path)
+    assert opened.count(str(path)) == 1, "what opens the file is seen"
+    settings = Settings(engine=engine, allow_custom_code=True)
+    made = build_explainer(
+        msgspec.convert(card, Card),
+        path,
+        key=ModelKey("", "auto", None),
+        golden=None,
+        selector=EngineSelector(settings, ConvertedModels(settings, path.parent)),
+    )
+    return name, made.engines[0].name, opened.count(str(path)), made.origin
+
+
+cases = msgspec.json.decode(sys.argv[1])
+with ThreadPoolExecutor(2) as pool:
+    for these in (cases[:2], cases[2:]):  # the first need no Keras
+        for name, engine, times, origin in list(pool.map(build, these)):
+            print(name, "|", engine, "keras" in sys.modules, times, origin)
 """
+_MODES = {  # how a model is made, and what a worker has of it; those that need no Keras come first
+    "converted": (gap_dense, "openvino", (), "openvino False 1"),
+    "tensorflow": (gap_dense, "tensorflow", (), "tensorflow, frozen True 1"),
+    "differentiated": (deep_head, "openvino", (), "openvino True 1"),
+    "custom code": (gap_dense, "openvino", ("lambda",), "openvino True 1"),
+}
+_SUFFIXES = (".keras", ".h5")
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@pytest.mark.parametrize(
-    ("make", "engine", "custom", "expected"),
-    [
-        (gap_dense, "openvino", (), "openvino False 1"),
-        (gap_dense, "tensorflow", (), "tensorflow, frozen True 1"),
-        (deep_head, "openvino", (), "openvino True 1"),
-        (gap_dense, "openvino", ("lambda",), "openvino True 1"),
-    ],
-    ids=["converted", "tensorflow", "differentiated", "custom code"],
-)
-@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_a_worker_opens_a_model_file_only_to_hash_it(
-    tmp_path, make, engine, custom, expected, suffix
-):
-    card, path = saved(make(), tmp_path, suffix)
-    card = msgspec.structs.replace(card, custom_code=custom)
-    command = [sys.executable, "-c", UNREAD, msgspec.json.encode(card), path, engine]
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """Give what a worker says of its models, by name, and what it wrote on stderr."""
+    cases = []
+    for mode, (make, engine, custom, _) in _MODES.items():
+        for suffix in _SUFFIXES:
+            card, path = saved(make(), tmp_path_factory.mktemp("opened"), suffix)
+            card = msgspec.structs.replace(card, custom_code=custom)
+            cases.append((f"{mode}{suffix}", card, str(path), engine))
+    command = [sys.executable, "-c", UNREAD, msgspec.json.encode(cases)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout.startswith(expected), done.stderr[-3000:]
-    assert "'keras_version': '3." in done.stdout
+    lines = (line.partition(" | ") for line in done.stdout.splitlines())
+    return {name: said for name, _, said in lines}, done.stderr[-3000:]
 
 
-def test_a_model_folder_may_be_named_from_where_the_worker_started(tmp_path, monkeypatch):
-    card, path = saved(deep_head(), tmp_path)
-    monkeypatch.chdir(tmp_path)
-    assert built(card, Path(path.name)).engines[0].name == "openvino"
-
-
-def test_what_was_taken_apart_is_not_read_from_its_file_again(tmp_path, monkeypatch):
-    card, path = saved(deep_head(), tmp_path)
-    first = built(card, path)
-    path.write_bytes(b"nothing that Keras could load")
-    monkeypatch.setattr(converting.confined, "run", None)
-    second = built(card, path)
-    assert second.origin == first.origin
-    batch = images(3, (12, 12, 3))
-    np.testing.assert_allclose(first.predict(batch)[0], second.predict(batch)[0], rtol=1e-4)
+@pytest.mark.parametrize("suffix", _SUFFIXES)
+@pytest.mark.parametrize("mode", _MODES)
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_worker_opens_a_model_file_only_to_hash_it(opened, mode, suffix):
+    said, stderr = opened
+    found = said.get(f"{mode}{suffix}", "")
+    assert found.startswith(_MODES[mode][-1]), stderr
+    assert "'keras_version': '3." in found
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "config.json", "weights.bin"])
@@ -223,28 +256,51 @@ def test_a_manifest_is_believed_only_what_its_files_bear_out(tmp_path, change):
         plain.read(folder)
 
 
-@pytest.mark.parametrize(
-    ("body", "limit", "words"),
-    [
-        ("np.ones(2**36, np.uint8)", True, "needs more memory .*CAMFLEET_MODEL_LOAD_MEMORY"),
-        ("time.sleep(600)", True, "took longer .*CAMFLEET_MODEL_LOAD_SECONDS"),
-        ("socket.create_connection(('127.0.0.1', 9))", False, "loaded without network"),
-        ("ctypes.string_at(0)", True, "was ended by SIGSEGV"),
-    ],
-    ids=["memory", "time", "network", "crash"],
-)
-def test_a_model_that_does_harm_when_it_is_loaded_is_refused(
-    tmp_path, monkeypatch, body, limit, words
-):
-    path = tmp_path / "model.keras"
-    code = save_model_that_harms_when_loaded(path, "harm", body, gap_dense())
-    monkeypatch.syspath_prepend(tmp_path)
+_HARMS = {
+    "memory": ("np.ones(2**36, np.uint8)", True, "needs more memory .*CAMFLEET_MODEL_LOAD_MEMORY"),
+    "time": ("time.sleep(600)", True, "took longer .*CAMFLEET_MODEL_LOAD_SECONDS"),
+    "network": (
+        "socket.create_connection(('127.0.0.1', 9))",
+        False,
+        "loaded without network",
+    ),
+    "crash": ("ctypes.string_at(0)", True, "was ended by SIGSEGV"),
+}
+
+
+@pytest.fixture(scope="module")
+def harmed(tmp_path_factory):
+    """Give what came of loading harmful models, two at a time, and their folders, by the harm."""
+    folder = tmp_path_factory.mktemp("harms")
     size = CardInput(height=12, width=10)
-    card = Card(id="net", artifact=path.name, input=size, custom_code=(code,))
-    seconds = 12 if "sleep" in body else 300
-    settings = Settings(allow_custom_code=True, model_load_seconds=seconds)
-    selector = EngineSelector(settings, ConvertedModels(settings, path.parent))
-    with pytest.raises(ModelRefused, match=words) as caught:
-        build_explainer(card, path, key=KEY, golden=None, selector=selector)
-    assert hit_limit(caught.value) == limit
-    assert not list(tmp_path.glob("loading-*")), "nothing is left behind"
+    requests = []
+    for harm, (body, *_) in _HARMS.items():
+        path = folder / harm / "model.keras"
+        path.parent.mkdir()
+        code = save_model_that_harms_when_loaded(path, f"harm_{harm}", body, gap_dense())
+        seconds = 12 if harm == "time" else 300
+        card = Card(id="net", artifact=path.name, input=size, custom_code=(code,))
+        requests.append((card, path, Settings(allow_custom_code=True, model_load_seconds=seconds)))
+
+    def load(request):
+        card, path, settings = request
+        selector = EngineSelector(settings, ConvertedModels(settings, path.parent))
+        try:
+            build_explainer(card, path, key=KEY, golden=None, selector=selector)
+        except ModelRefused as error:
+            return error, path.parent
+        return None, path.parent
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        for _, path, _ in requests:
+            patch.syspath_prepend(path.parent)
+        return dict(zip(_HARMS, pool.map(load, requests), strict=True))
+
+
+@pytest.mark.parametrize("harm", _HARMS)
+def test_a_model_that_does_harm_when_it_is_loaded_is_refused(harmed, harm):
+    _, limit, words = _HARMS[harm]
+    error, folder = harmed[harm]
+    assert re.search(words, str(error))
+    assert hit_limit(error) == limit
+    assert not list(folder.glob("loading-*")), "nothing is left behind"
