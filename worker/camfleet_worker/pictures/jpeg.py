@@ -30,13 +30,13 @@ def check_header(data: bytes) -> Cost:
 
     Raises `Refused` for too much metadata, or if decoding would go over the picture too often.
     """
-    frame, size, components, samples = 0, 0, 0, 0.0
+    frame, size, components, table = 0, 0, 0, 0
     for marker, place in _markers(data):
         if marker in _FRAMES and place + 8 <= len(data):
             frame, components = marker, data[place + 7]
             size = int.from_bytes(data[place + 3 : place + 5], "big")
             size *= int.from_bytes(data[place + 5 : place + 7], "big")
-            samples = _samples(data[place + 8 : place + 8 + 3 * components])
+            table = place + 8
         if marker == _SCAN:
             if data.count(b"Exif\0\0", 0, place) > _MAX_EXIF_BLOCKS:
                 raise Refused(f"more than {_MAX_EXIF_BLOCKS} EXIF blocks")
@@ -45,7 +45,10 @@ def check_header(data: bytes) -> Cost:
             if not alone:  # all components in the first scan: there can't be another
                 most = min(_MAX_SCANS, _MAX_SCANNED // max(1, size))
                 scans = _count_scans(data, place - 2, most)
-            memory = max(_TURNED, 0.0 if alone else _MADE / 2 + _COEFFICIENT * samples)
+            memory = _TURNED
+            if not alone:
+                samples = _samples(data[table : table + 3 * components])
+                memory = max(memory, _MADE / 2 + _COEFFICIENT * samples)
             seconds = _PER_PIXEL + _PER_COMPONENT * components + scans * _PER_SCANNED
             seconds += _PER_INKS if components > 3 else 0.0
             extra = math.inf if frame in _ARITHMETIC else len(data) * _PER_BYTE
