@@ -44,6 +44,11 @@ ELSEWHERE = [
     (r"pip wheel --no-deps \.", "worker/Dockerfile", "pip install"),
     (r"pip install 'camfleet-\S+\.whl\[worker,cpu\]'", "worker/Dockerfile", "EXTRA=worker,cpu"),
     (r"camfleet compare JOB JOB.*", "tests/e2e/test_compare.py", '"compare", one, other'),
+    (
+        r"camfleet faithfulness JOB.*",
+        "tests/e2e/test_faithfulness.py",
+        'run("faithfulness", job.id',
+    ),
     (r"python -m examples\.clever_hans", "tests/e2e/test_clever_hans.py", "examples.clever_hans"),
     (r"camfleet up", "tests/integration/test_local_stack.py", '"up"'),
     (r"celery -A camfleet_worker worker", "tests/e2e/conftest.py", '"camfleet_worker", "worker"'),

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from contextlib import closing
 from dataclasses import replace
 from hashlib import blake2b
 
@@ -15,13 +16,16 @@ from PIL import Image
 from camfleet import Client
 from camfleet.audit.studies import faithfulness, sample
 from camfleet.audit.studies.findings import area
+from camfleet.contract.messages import ErrorInfo
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.studies import FaithfulnessAnswer, FaithfulnessStudy
 from camfleet.errors import AnswerTimeout, InvalidRequest, ObjectChanged
 from camfleet.jobstore import keys, objects
 from camfleet_worker.process.shutdown import WorkerStops
+from helpers.image_server import an_album
 from helpers.networks import layers, randomise
 from helpers.samples import write_card
+from helpers.tcp_proxy import Proxy
 from helpers.worker_services import services
 
 numbers = itertools.count()
@@ -42,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker(settings, folder):
-    roots = {"file_roots": (folder,), "model_dir": folder / "models"}
+    roots = {"file_roots": (folder,), "model_dir": folder / "models", "allow_private_hosts": True}
     made = services(replace(settings, **roots, batch_size=4, io_threads=4))
     yield made
     made.close()
@@ -332,6 +336,61 @@ def test_an_image_that_has_changed_since_is_left_out(client, worker, photos, exp
     (found,) = faithfulness.run(record, client.storage, Asked(worker), 1).models
     assert [(left.reason, left.rows) for left in found.left_out] == [("image unreadable", 1)]
     assert found.refused == "no row could be measured"
+
+
+def test_an_image_whose_server_is_away_is_left_out_until_it_is_back(
+    client, worker, photos, explained
+):
+    with an_album() as album, closing(Proxy(f"http://127.0.0.1:{album.port}")) as proxy:
+        uris = [proxy.through(uri) for uri in album.uris("study", 6)]
+        record = explained(uris, target="top").record()
+        proxy.mode = "cut"
+        away, back = Asked(worker), Asked(worker)
+        (found,) = faithfulness.run(record, client.storage, away, 6).models
+        lost = {left.reason: left for left in found.left_out}["source unreachable"]
+        assert lost.rows == found.eligible > 0
+        assert lost.example in uris
+        assert (found.measured, found.refused) == (0, "no row could be measured")
+        assert not list(client.storage.keys(f"jobs/{record.job_id}/studies/faithfulness/"))
+        proxy.mode = "pass"
+        (found,) = faithfulness.run(record, client.storage, back, 6).models
+        assert found.measured == found.eligible
+
+
+def test_one_image_whose_server_is_away_costs_no_other_its_place(client, worker, photos, explained):
+    record = explained(photos[:8], target="label:some").record()
+    asked, lost = Asked(worker), []
+
+    def ask(request):
+        if not lost:
+            lost.append(request.rows[0])
+            error = ErrorInfo(code="source_unreachable", message="away")
+            return (error, *(None for _ in request.rows[1:]))
+        return asked(request)
+
+    (found,) = faithfulness.run(record, client.storage, ask, 8).models
+    (request,) = asked.requests
+    assert lost[0] not in request.rows
+    assert found.measured == len(request.rows) == found.eligible - 1
+
+
+def test_maps_of_several_layers_are_measured_as_they_are_fused(
+    client, worker, folder, photos, explained
+):
+    image = keras.Input((32, 48, 3))
+    x = layers.Conv2D(6, 4, strides=4, activation="relu", name="early")(image)
+    x = layers.Conv2D(6, 2, strides=2, activation="relu", name="late")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    deep = randomise(keras.Model(image, layers.Dense(3, "softmax", name="scores")(x)), 7)
+    card = write_card(folder / "deep", "study-deep", model=deep, labels=json.dumps(LABELS))
+    client.models.add(card)
+    job = explained(photos[:3], models=["study-deep"], target="top", layer="early,late")
+    asked = Asked(worker)
+    (found,) = faithfulness.run(job.record(), client.storage, asked, 3).models
+    assert found.measured == found.eligible > 0
+    rows = [row for _, row in answer_rows(client, job.record(), asked.requests)]
+    assert all(row.again < 1e-3 for row in rows)
+    assert all(len(row.steps) == 9 for row in rows)
 
 
 def test_boxes_of_the_manifest_are_played_on(client, worker, photos, explained, folder):

@@ -72,6 +72,13 @@ def test_whatever_else_is_refused_without_a_quotation(queue, messages):
         assert "\n" not in said, name
 
 
+def test_a_study_waits_among_chunks_and_takes_no_slot_of_questions():
+    text = question(headers__task="camfleet.study")
+    assert read(text, CHUNKS)["headers"]["task"] == "camfleet.study"
+    with pytest.raises(ForgedMessage):
+        read(text, QUESTIONS)
+
+
 def test_an_unknown_queue_takes_the_tasks_of_all():
     for message in (question(), chunk()):
         assert read(message, "a queue of the operator's")

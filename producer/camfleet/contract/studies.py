@@ -19,7 +19,7 @@ KIND = "kind"  # what a study's struct is told by
 
 
 class FaithfulnessStudy(Wire, frozen=True, kw_only=True, tag_field=KIND, tag="faithfulness"):
-    """Take cells away from images and put them back, see docs/faithfulness.md."""
+    """Take cells away from images and put them back, see docs/reports.md."""
 
     steps: Annotated[int, Meta(ge=1, le=64)] = 8  # of a curve
     heads: Annotated[int, Meta(ge=0, le=16)] = 3  # permuted ones

@@ -36,6 +36,13 @@ class Axis(NamedTuple):
         return np.clip(np.floor(self.places), 0, self.cells - 1).astype(np.int64)
 
     @property
+    def seen_numbers(self) -> Integers:
+        """Return the same, but the number of cells for pixels that show nothing."""
+        pixels = np.arange(self.pixels)
+        shown = (pixels >= self.first) & (pixels < self.last)
+        return np.where(shown, self.numbers, self.cells)
+
+    @property
     def shares(self) -> Doubles:
         """Return the (pixels, cells) share of each cell in each pixel, by linear interpolation."""
         places = np.clip(self.places - 0.5, 0, self.cells - 1)
@@ -67,6 +74,7 @@ class Cells:
         self._columns = Axis(size[1], grid[1], left, right, shown[0], shown[2])
         self._shown = np.zeros(size, bool)
         self._shown[shown[1] : shown[3], shown[0] : shown[2]] = True
+        self._grid = grid
         self.count = grid[0] * grid[1]
 
     @cached_property
@@ -94,7 +102,17 @@ class Cells:
         """Return a picture with some cells filled."""
         gone = np.zeros(self.count, bool)
         gone[removed] = True
-        return np.where((gone[self._numbers] & self._shown)[..., None], fill, pixels)
+        # In rows of all channels, which NumPy does several times as fast as pixel by pixel.
+        lines = np.hstack([gone.reshape(self._grid), np.zeros((self._grid[0], 1), bool)])
+        across = np.repeat(self._columns.seen_numbers, pixels.shape[-1])
+        down = slice(self._rows.first, self._rows.last)
+        filled = pixels.copy()
+        np.copyto(
+            filled.reshape(len(filled), -1)[down],
+            fill.reshape(len(fill), -1)[down],
+            where=lines[:, across][self._rows.numbers[down]],
+        )
+        return filled
 
     def mask(self, heat: Map) -> Array:
         """Return a map of 0 to 1 spread over the input's pixels, 1 where nothing is shown."""
