@@ -143,7 +143,7 @@ def test_an_urgent_row_goes_between_two_batches_of_a_call():
         if len(order) == 1:
             threads.append(threading.Thread(target=ask))
             threads[0].start()
-            wait_until(lambda: device._urgent_waiting, 10)
+            wait_until(lambda: device._urgent, 10)
         return (tf.constant(rows),)
 
     def urgent_run(rows):

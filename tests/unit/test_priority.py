@@ -35,7 +35,7 @@ def test_an_urgent_caller_goes_before_those_who_came_earlier():
     with semaphore.hold():
         threads = started(bulk, bulk)
         threads += started(urgent)
-        wait_until(lambda: semaphore._urgent_waiting == 1, 10)
+        wait_until(lambda: len(semaphore._urgent) == 1, 10)
     joined(threads)
     assert order == ["urgent", "bulk", "bulk"]
 
@@ -65,7 +65,7 @@ def test_each_device_has_one_caller_and_nobody_is_forgotten(devices):
     joined(started(*(lambda n=number: hold(n) for number in range(8))))
     assert len(most) == 8 * 50
     assert max(most) == devices
-    assert (semaphore._free, semaphore._urgent_waiting) == (devices, 0)
+    assert (semaphore._free, len(semaphore._urgent)) == (devices, 0)
 
 
 def test_a_stream_of_urgent_callers_leaves_every_fifth_turn_to_others():
@@ -77,9 +77,25 @@ def test_a_stream_of_urgent_callers_leaves_every_fifth_turn_to_others():
 
     with semaphore.hold():
         threads = started(*[lambda: hold(urgent=False)] * 2, *[lambda: hold(urgent=True)] * 10)
-        wait_until(lambda: (semaphore._urgent_waiting, semaphore._others_waiting) == (10, 2), 10)
+        wait_until(lambda: (len(semaphore._urgent), semaphore._others_waiting) == (10, 2), 10)
     joined(threads)
     assert order == [*["urgent"] * 4, "bulk", *["urgent"] * 4, "bulk", *["urgent"] * 2]
+
+
+def test_urgent_callers_have_their_turns_in_the_order_in_which_they_came():
+    semaphore, order = PrioritySemaphore(), []
+
+    def hold(number):
+        with semaphore.hold(urgent=True):
+            order.append(number)
+
+    threads = []
+    with semaphore.hold():
+        for number in range(6):
+            threads += started(lambda n=number: hold(n))
+            wait_until(lambda n=number: len(semaphore._urgent) == n + 1, 10)
+    joined(threads)
+    assert order == list(range(6))
 
 
 def test_a_thread_that_holds_a_device_goes_on_with_it():

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,7 +29,7 @@ def is_urgent() -> bool:
 
 
 class PrioritySemaphore:
-    """A semaphore over some devices that lets urgent callers go before others.
+    """A semaphore over some devices that lets urgent callers go before others, in their order.
 
     While both wait, every fifth turn is one of the others'. It wakes one waiting thread at a time:
     there may be many, and each costs a switch. `clock` is the time in seconds.
@@ -36,9 +37,9 @@ class PrioritySemaphore:
 
     def __init__(self, devices: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
-        self._urgent = threading.Condition(self._lock)
+        self._urgent: deque[threading.Event] = deque()  # waiting, to be set where it's their turn
         self._others = threading.Condition(self._lock)
-        self._urgent_waiting = self._others_waiting = 0
+        self._others_waiting = 0
         self._in_a_row = 0  # urgent turns while others waited
         self._free = devices
         self._clock = clock
@@ -51,11 +52,10 @@ class PrioritySemaphore:
         if getattr(self._mine, "held", False):
             yield
             return
-        with self._lock:
-            if urgent:
-                self._take_urgently()
-            else:
-                self._take()
+        if urgent:
+            self._take_urgently()
+        else:
+            self._take()
         self._mine.held = True
         try:
             yield
@@ -63,39 +63,42 @@ class PrioritySemaphore:
             self._mine.held = False
             with self._lock:
                 self._free += 1
-                self._wake_next()
+                self._hand_on()
 
     @property
     def is_wanted(self) -> bool:
         """Return whether an urgent caller waits, or had a turn within the last two seconds."""
         recent = self._clock() - self._last_urgent < _RECENT_SECONDS
-        return self._urgent_waiting > 0 or recent
+        return bool(self._urgent) or recent
 
     def _take_urgently(self) -> None:
-        self._urgent_waiting += 1
-        try:
-            self._urgent.wait_for(lambda: self._free and self._is_urgent_next())
-            self._free -= 1
-            self._in_a_row = self._in_a_row + 1 if self._others_waiting else 0
-            self._last_urgent = self._clock()
-        finally:
-            self._urgent_waiting -= 1
-            self._wake_next()
+        turn = threading.Event()
+        with self._lock:
+            self._urgent.append(turn)
+            self._hand_on()
+        turn.wait()
 
     def _take(self) -> None:
-        self._others_waiting += 1
-        try:
-            self._others.wait_for(lambda: self._free and not self._is_urgent_next())
-            self._free -= 1
-            self._in_a_row = 0
-        finally:
-            self._others_waiting -= 1
-            self._wake_next()
+        with self._lock:
+            self._others_waiting += 1
+            try:
+                self._others.wait_for(lambda: self._free and not self._is_urgent_next())
+                self._free -= 1
+                self._in_a_row = 0
+            finally:
+                self._others_waiting -= 1
+                self._hand_on()
 
     def _is_urgent_next(self) -> bool:
         enough = self._others_waiting and self._in_a_row >= _MOST_IN_A_ROW
-        return self._urgent_waiting > 0 and not enough
+        return bool(self._urgent) and not enough
 
-    def _wake_next(self) -> None:
+    def _hand_on(self) -> None:
+        """Give free devices to urgent callers, so that nobody is faster; else wake another."""
+        while self._free and self._is_urgent_next():
+            self._free -= 1
+            self._in_a_row = self._in_a_row + 1 if self._others_waiting else 0
+            self._last_urgent = self._clock()
+            self._urgent.popleft().set()
         if self._free:
-            (self._urgent if self._is_urgent_next() else self._others).notify()
+            self._others.notify()
