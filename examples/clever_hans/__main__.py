@@ -19,7 +19,7 @@ from camfleet.local.stack import LocalStack
 from .pictures import TAGGED, write
 
 OUTPUT = Path("clever-hans-report")
-PICTURES, TRAINED, EPOCHS = 120, 300, 12  # of each class; of each class; passes over them
+PICTURES, TRAINED, EPOCHS = 120, 200, 8  # of each class; of each class; passes over them
 SECONDS = 120
 
 
@@ -28,15 +28,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifest = write(folder / "pictures", PICTURES, seed=0)
-        # In a process of its own, so that TensorFlow's memory is free again.
-        command = [sys.executable, "-m", "examples.clever_hans.train", str(folder), str(TRAINED)]
-        said = subprocess.run([*command, str(EPOCHS)], check=True, capture_output=True, text=True)
-        print(said.stdout.strip())
-        with LocalStack(folder / "stack", file_roots=(folder,)) as stack:
+        with LocalStack(folder / "stack", file_roots=(folder,)) as stack:  # starts meanwhile
+            print(train(folder))
             os.environ.update(stack.environ)
             stack.wait_for_worker(SECONDS)
             with Client(stack.settings) as client:
                 return explain(client, folder / "shapes.toml", manifest)
+
+
+def train(folder: Path) -> str:
+    """Train the network and return how good it is.
+
+    In a process of its own, so that TensorFlow's memory is free again.
+    """
+    command = [sys.executable, "-m", "examples.clever_hans.train", str(folder), str(TRAINED)]
+    said = subprocess.run([*command, str(EPOCHS)], check=True, capture_output=True, text=True)
+    return said.stdout.strip()
 
 
 def explain(client: Client, card: Path, manifest: Path) -> int:
