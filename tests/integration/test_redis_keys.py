@@ -16,6 +16,7 @@ from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.broker.requests import HeldRequest, Requests
+from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.messages import BULK_QUEUE
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
@@ -68,6 +69,10 @@ def day(own, redis):
         stack.callback(close_app, app)
         ledger.ping()
         stack.enter_context(ledger.claim("running"))
+        schedules = stack.enter_context(closing(SchedulesDue(own)))
+        schedules.enter("weekly", 1)
+        schedules.begin("weekly", 1, 0)
+        assert schedules.is_planner()
         followed = changed(record("followed"), follow_ups=FollowUps(report=True))
         ledger.open(followed)
         for chunk in range(2):

@@ -38,6 +38,7 @@ WORKER_ROOMS = (
     "heartbeat",
     "webhooks",
     "follow_ups",
+    "schedules",
     "requests",
     "chunks",
     "studies",
@@ -117,6 +118,7 @@ HOMES = {
         "camfleet/storage/errors.py",
     },
     "jinja2": {"camfleet/audit/pictures.py"},
+    "cronsim": {"camfleet/contract/schedules.py"},
     "cryptography": {"camfleet/local/seaweedfs_tls.py"},
     "obstore": {"camfleet/storage/errors.py", "camfleet/storage/obstore.py"},
     "redis": {

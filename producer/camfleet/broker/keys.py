@@ -18,6 +18,9 @@ _ALIVE = "camfleet:alive:%s"
 JOBS = "camfleet:jobs"
 CALLBACKS = "camfleet:callbacks"
 FOLLOW_UPS = "camfleet:follow-ups"
+SCHEDULES = "camfleet:schedules"
+SCHEDULES_IN_WORK = "camfleet:schedules:in-work"
+SCHEDULER = "camfleet:scheduler"
 LEASES = "camfleet:leases"
 REAPER = "camfleet:reaper"
 SWEEPER = "camfleet:sweeper"
@@ -175,6 +178,22 @@ TABLE = (
         Expiry.NEVER,
         "job ids by the time what follows their end is due; the ledger adds them, a worker "
         "removes them",
+    ),
+    # schedules
+    Key(SCHEDULES, "zset", "schedules_due", Expiry.NEVER, "names by the time they're due next"),
+    Key(
+        SCHEDULES_IN_WORK,
+        "hash",
+        "schedules_due",
+        Expiry.NEVER,
+        "the time for which each is being done, and the attempts at it",
+    ),
+    Key(
+        SCHEDULER,
+        "string",
+        "schedules_due",
+        Expiry.ALWAYS,
+        "expires after a minute; whoever sets it enters schedules that Redis has forgotten",
     ),
     # workers
     Key(
