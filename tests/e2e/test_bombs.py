@@ -2,9 +2,11 @@
 
 import json
 import time
+from contextlib import suppress
 
 import pytest
 
+from camfleet.errors import ImageError
 from helpers import image_bombs as bombs
 from helpers.waiting import wait_until
 
@@ -70,7 +72,20 @@ def test_a_bomb_ends_as_a_failed_row_beside_others_that_dont(run, client, model,
     assert rows["odd.avif"].error_code is None
 
 
-MANY = 48  # three times as many as a worker has slots for requests
+# Each takes a second or so, and some are refused then.
+FLOOD = {
+    "progressive.jpg": lambda: bombs.progressive(1500, 80),
+    "inks.jpg": lambda: bombs.flat_jpeg("CMYK", 40),
+    "deep.png": lambda: bombs.deep_png(2500),
+    "tables.webp": bombs.webp_of_many_tables,
+    "flat.webp": lambda: bombs.webp(3500),
+    "jumps.bmp": lambda: bombs.bmp_jumps(1000, 400_000),
+    "deep.tif": lambda: bombs.deep_tiff(3000),
+    "flat.avif": lambda: bombs.avif(2000),
+    "cut-off.avif": lambda: bombs.avif(2000)[:-20],
+    "damaged.webp": lambda: bombs.webp(3500)[:-2000] + bytes(2000),
+}
+TIMES = 4  # three times as many as a worker has slots for requests
 
 
 def test_a_flood_of_requests_whose_images_take_long_keeps_no_other_waiting(
@@ -78,10 +93,9 @@ def test_a_flood_of_requests_whose_images_take_long_keeps_no_other_waiting(
 ):
     flood = folder / "flood"
     flood.mkdir()
-    data = bombs.progressive(1500, 80)
-    paths = [flood / f"{number}.jpg" for number in range(MANY)]
-    for path in paths:
-        path.write_bytes(data)
+    for name, make in FLOOD.items():
+        (flood / name).write_bytes(make())
+    paths = sorted(flood.iterdir()) * TIMES
 
     def seconds():
         begun = time.monotonic()
@@ -93,4 +107,6 @@ def test_a_flood_of_requests_whose_images_take_long_keeps_no_other_waiting(
     answers = [client.explain(path, model="patches") for path in paths]
     late = [seconds() for _ in range(8)]
     assert max(late) < max(IN_TIME, SLOWER * usual), (usual, late)
-    assert all(answer.result(timeout=300) for answer in answers), "each of them has its turn"
+    for answer in answers:  # each of them has its turn
+        with suppress(ImageError):
+            assert answer.result(timeout=300)

@@ -33,7 +33,7 @@ def _wanted(data: bytes) -> Wanted:
 
 
 def _pictures(_: Path) -> Target:
-    from camfleet_worker.pictures.header import Slow
+    from camfleet_worker.pictures.cost import Slow
     from camfleet_worker.pictures.load import load
 
     def run(data: bytes) -> None:
