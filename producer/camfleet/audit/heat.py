@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 _LONGEST = 2**14  # cells along an axis
+_LEAST = np.finfo(np.float64).tiny  # which has a logarithm
 _CORNERS = 8  # of which corners are the first and the last
 
 Doubles: TypeAlias = NDArray[np.float64]
@@ -74,7 +75,7 @@ def entropy(shares: Doubles) -> Doubles:
 
 def bits(shares: Doubles) -> Doubles:
     """Return the entropy of (N, h, w) shares in bits, (N,)."""
-    logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
+    logs = np.log2(np.maximum(shares, _LEAST))
     return np.asarray(-(shares * logs).sum(axis=(1, 2)))
 
 

@@ -64,9 +64,12 @@ def _spans(covers: Doubles, others: Doubles, shape: tuple[int, ...]) -> Doubles:
 def _onto(maps: Doubles, span: Doubles, grid: tuple[int, ...]) -> tuple[Doubles, Doubles]:
     """Return maps (N, h, w) as shares on the common grid, and how much of their heat lies there."""
     top, bottom, left, right = span.tolist()
-    down = overlap(maps.shape[1], top, max(top, bottom), grid[0])
-    across = overlap(maps.shape[2], left, max(left, right), grid[1])
-    moved = down @ maps @ across.T
+    if (top, left, bottom, right) == (0, 0, *grid) and maps.shape[1:] == grid:
+        moved = maps  # both saw the same, on the same grid
+    else:
+        down = overlap(maps.shape[1], top, max(top, bottom), grid[0])
+        across = overlap(maps.shape[2], left, max(left, right), grid[1])
+        moved = down @ maps @ across.T
     there = moved.sum(axis=(1, 2))
     shares = moved / np.where(there > 0, there, 1)[:, None, None]
     return shares, np.asarray(there / maps.sum(axis=(1, 2)))

@@ -34,7 +34,9 @@ def compare(
     """
     _check(one, other)
     by_name = _have_labels(storage, one, other)
-    tables = joined(one.tables(storage, COLUMNS), other.tables(storage, COLUMNS), on_part)
+    items = max(side.record.items for side in (one, other))
+    before, after = (side.tables(storage, COLUMNS) for side in (one, other))
+    tables = joined(before, after, on_part, rows=items)
     with Measured() as measured, _writer(pairs) as writer:
         comparer = Comparer(measured, by_name=by_name)
         for own, others in tables:

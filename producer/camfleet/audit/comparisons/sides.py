@@ -25,9 +25,11 @@ from camfleet.storage.storage import Storage
 KEY = "key"  # the column that says which image and inputs a row is of
 MARK = "mark"  # the column with a hash of `KEY`
 REF = "ref"  # the column that says where it stands in its job's results
-_PIECES = 256  # files of a side on disk, each of which is read at once
+_MOST_PIECES = 256  # files of a side on disk, each of which is read at once
+_LOW = np.uint64(2**32 - 1)  # bits of a hash that say in which piece an image is
+_HIGH = np.uint64(32)  # by which the other bits are shifted, that divide a piece further
 _IN_MEMORY = 50_000  # rows of a side
-_AT_ONCE = 8_192  # rows of a side that are joined, or rather few more
+_AT_ONCE = 4_096  # rows of a side that are joined, or rather few more
 
 
 @dataclass
@@ -84,20 +86,26 @@ Step = Callable[[], object]
 
 
 def joined(
-    one: Iterator[pa.Table], other: Iterator[pa.Table], on_part: Step = lambda: None
+    one: Iterator[pa.Table],
+    other: Iterator[pa.Table],
+    on_part: Step = lambda: None,
+    *,
+    rows: int = _AT_ONCE * _MOST_PIECES,
 ) -> Iterator[tuple[pa.Table | None, pa.Table | None]]:
     """Yield tables of both sides that hold the same images; those of one side alone with a None.
 
-    All rows of an image come together, in whatever parts they lie: large sides wait on disk.
+    All rows of an image come together, in whatever parts they lie: large sides wait on disk, in
+    pieces for about so many `rows`.
     """
+    count = min(max(1, rows // _AT_ONCE), _MOST_PIECES)
     with tempfile.TemporaryDirectory(prefix="camfleet-compare-") as folder:
-        sides = [_Pieces(Path(folder) / "one"), _Pieces(Path(folder) / "other")]
+        sides = [_Pieces(Path(folder) / name, count) for name in ("one", "other")]
         for pair in zip_longest(one, other):
             for pieces, table in zip(sides, pair, strict=True):
                 pieces.add(table)
             on_part()
         if any(pieces.on_disk for pieces in sides):
-            for number in range(_PIECES):
+            for number in range(count):
                 yield from _split(*(pieces.read(number) for pieces in sides))
         else:
             yield from _split(*(pieces.waiting() for pieces in sides))
@@ -131,7 +139,7 @@ def _some(table: pa.Table | None, number: int, count: int) -> pa.Table | None:
     """Return the rows of some images: those of one number, of so many."""
     if table is None or count == 1:
         return table
-    found = table.filter(pa.array(_marks(table) // _PIECES % count == number))
+    found = table.filter(pa.array((_marks(table) >> _HIGH) % count == number))
     return found if found.num_rows else None
 
 
@@ -143,8 +151,9 @@ def _marks(table: pa.Table) -> Hashes:
 class _Pieces:
     """A side's rows: in memory while they're few, then in files by a hash of their image."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, count: int) -> None:
         folder.mkdir()
+        self._count = count
         self._folder = folder
         self._writers: dict[int, Any] = {}
         self._tables: list[pa.Table] = []
@@ -185,7 +194,7 @@ class _Pieces:
         table = self.waiting()
         if table is None:
             return
-        numbers = _marks(table) % _PIECES
+        numbers = (_marks(table) & _LOW) % self._count
         order = np.argsort(numbers, kind="stable")
         table, numbers = table.take(order), numbers[order]
         for number in np.unique(numbers).tolist():
