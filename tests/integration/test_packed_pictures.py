@@ -3,6 +3,7 @@
 import io
 import zipfile
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from msgspec.structs import asdict
@@ -14,8 +15,10 @@ from camfleet.contract.results import Pack, Span
 from camfleet.errors import ObjectDamaged, ObjectMissing, OperationUnsupported
 from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
+from camfleet_worker.chunks import explaining, packing
 from camfleet_worker.chunks.explaining import CAREFUL_FROM
 from camfleet_worker.chunks.job_records import Records
+from camfleet_worker.pipeline.spool import Spool
 from helpers.rows import job, row
 from helpers.s3_front import a_storefront
 from helpers.samples import write_card, write_photos
@@ -147,6 +150,21 @@ def test_a_chunk_that_runs_again_gives_the_same_bytes(
     run(worker, made)
     assert packs(client, made) == [key]
     assert client.storage.get(key).data == data
+
+
+def test_pictures_too_large_for_memory_come_from_a_file_and_are_the_same(
+    client, worker, submit, pair, monkeypatch
+):
+    monkeypatch.setattr(explaining, "Spool", partial(Spool, 0))
+    monkeypatch.setattr(packing, "IN_MEMORY", 0)
+    made = submit()
+    run(worker, made)
+    for one, other in zip(made.results(), pair[0].results(), strict=True):
+        assert client.pictures.read(one, "raw") == client.pictures.read(other, "raw")
+    found = [client.storage.get(key).data for one in (made, pair[0]) for key in packs(client, one)]
+    assert found[:2] == found[2:]
+    head = client.storage._client.head_object(Bucket="camfleet", Key=packs(client, made)[0])
+    assert head["ContentType"] == "application/zip"
 
 
 def test_of_two_runs_with_other_pictures_the_rows_name_the_pack_that_was_made_with_them(
