@@ -234,6 +234,20 @@ def test_an_image_that_nobody_wants_any_more_is_given_up_at_once():
         assert not decoding()
 
 
+def test_what_is_urgent_ends_with_the_worker_and_not_with_a_job():
+    def stop():
+        raise Unwanted
+
+    def fail():
+        raise AssertionError("nobody may ask this")
+
+    with Decoders(settings(), 1, stops=stop) as decoders:
+        with pytest.raises(Unwanted):
+            decoders.load_slow(bombs.progressive(), WANTED, uri="u", urgent=True, check=fail)
+        assert not decoding()
+        assert decoders.load_slow(photo("TIFF"), WANTED, uri="u").geometry.image_height == 300
+
+
 def test_a_library_that_crashes_takes_only_its_image_along():
     def crash():
         for number in decoding():

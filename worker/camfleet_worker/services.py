@@ -106,7 +106,10 @@ class Services:
             io=settings.io_threads, cpu=threads(settings), chunks=settings.concurrency
         )
         self.decoders = Decoders(
-            settings, self.pools.cpu.size, partial(admission.aside, INTERACTIVE_QUEUE)
+            settings,
+            self.pools.cpu.size,
+            aside=partial(admission.aside, INTERACTIVE_QUEUE),
+            stops=shutdown.check,
         )
         self.store = ModelStore(settings, self.storage, Registry(self.storage), self.pools.io)
         self.cache = ModelCache(self.store.build, settings.model_cache_bytes)

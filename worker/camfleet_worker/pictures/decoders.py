@@ -67,7 +67,7 @@ class Decoders:
     Up to `size` files are decoded at the same time in processes apart, and as many urgent ones
     beside them, as long as their memory fits in `CAMFLEET_DECODE_MEMORY`. A process is started when
     it's first needed, and serves one file after another. `aside` surrounds the wait for what takes
-    long and is urgent.
+    long and is urgent, and `stops` is called meanwhile and may raise.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Decoders:
         settings: Settings,
         size: int,
         aside: Callable[[], AbstractContextManager[None]] = nullcontext,
+        stops: Callable[[], None] = _check_nothing,
     ) -> None:
         self._max_pixels = settings.max_image_pixels
         self._seconds = settings.decode_seconds
@@ -89,7 +90,7 @@ class Decoders:
         )
         self._turns = Turns(size, settings.decode_memory)
         self._quick = threading.Semaphore(size)
-        self._aside = aside
+        self._aside, self._stops = aside, stops
         self._idle: list[DecoderProcess] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -119,12 +120,14 @@ class Decoders:
         """Return what's wanted of `data`, from a process apart, when it's its turn.
 
         It gets the memory that it should need, and if that doesn't do, as much as any image may
-        have. `check` is called several times a second; what it raises ends the process. `clock`
+        have. `check` is called several times a second, unless it's urgent; what it raises ends the
+        process. `clock`
         surrounds the work itself. Raises `ImageError`: `ImageTooSlow` and `ImageTooLarge` where a
         limit is reached, `ImageUnreadable` if the process crashed, `WorkerKilled` if it was killed
         twice. `WorkerBusy`: too many urgent images wait. `InternalError`: it can't be started.
         """
         expected = min(_memory(cost.memory, len(data)), self._ordinary)
+        check = self._stops if urgent else check
         job = _Job(data, wanted, uri, check)
         with self._aside() if urgent else nullcontext():
             for memory in sorted({min(expected, self._most), self._most}):
