@@ -252,5 +252,5 @@ def test_where_most_images_failed_nothing_passes(store, compare):
     code, found = compare(store("fine", rows(maps())), store("failing", after))
     assert (code, found["reasons"]) == (
         1,
-        ["only 60 pairs of 240 images could be compared"],
+        ["only 60 of 240 images could be compared"],
     )

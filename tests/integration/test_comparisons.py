@@ -7,6 +7,7 @@ from msgspec.structs import replace as changed
 from camfleet import Client
 from camfleet.audit.comparisons.notes import notes
 from camfleet.audit.comparisons.sides import Side
+from camfleet.audit.comparisons.verdict import Limits
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.records import Item, ModelRef
 from camfleet.contract.studies import COPIES, FloorFailure, FloorRecord
@@ -62,9 +63,9 @@ def store(client):
 
 @pytest.fixture
 def compare(client, tmp_path):
-    def command(one, other, models=(0, 0)):
+    def command(one, other, models=(0, 0), limits=None):
         sides = (Side(record, at) for record, at in zip((one, other), models, strict=True))
-        return client.reporter().compare(*sides, str(tmp_path), show=False)[0]
+        return client.reporter().compare(*sides, str(tmp_path), limits=limits, show=False)[0]
 
     return command
 
@@ -160,6 +161,31 @@ def test_the_same_model_again_tells_whether_its_runtime_changed(store, compare):
     assert "its runtime has changed" in next(notes(other))
     assert compare(one, one).canary is None
     assert compare(one, store("run4", rows(maps()), digest="1")).canary is None
+
+
+@pytest.mark.parametrize("name", ["flips", "classes"])
+def test_a_limit_of_which_nothing_is_known_doesnt_pass(store, compare, name):
+    made = [changed(one, target=str(number)) for number, one in enumerate(rows(maps()))]
+    made = [changed(one, class_name=f"class {number // 5}") for number, one in enumerate(made)]
+    one = store(f"unknown-{name}", made)
+    assert compare(one, one).verdict == "pass"
+    found = compare(one, one, limits=Limits(**{name: 0.1}))
+    assert (found.verdict, f"--limit-{name}" in found.reasons[0]) == ("undecidable", True)
+
+
+def test_rows_dont_stand_for_images(store, compare):
+    made = [row(number, one, 0) for number, one in enumerate(maps())]
+    more = [
+        changed(one, class_index=at, class_name=f"class {at}", rank=at, target="top:3")
+        for one in made[:25]
+        for at in range(3)
+    ]
+    after = [*more, *(row(number) for number in range(25, COUNT))]
+    found = compare(store("ranks", [*more, *made[25:]]), store("ranks2", after))
+    assert found.counts.compared == 75
+    assert (found.verdict, found.reasons) == (
+        "undecidable", (f"only 25 of {COUNT} images could be compared",),
+    )  # fmt: skip
 
 
 def test_two_models_of_one_job_may_fail_on_different_images(client, compare):

@@ -6,9 +6,9 @@ import pytest
 from examples.clever_hans.pictures import CLASSES, SIDE, TAGGED, picture
 
 from camfleet import Client
-from camfleet.audit.comparisons.conclusion import Limits
 from camfleet.audit.comparisons.notes import notes
 from camfleet.audit.comparisons.sides import Side
+from camfleet.audit.comparisons.verdict import Limits
 from camfleet.contract.geometry import Geometry
 from camfleet.contract.results import Status
 from helpers.networks import explainer, targets

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from camfleet.audit import files, photographs
 from camfleet.audit.comparisons import comparison
 from camfleet.audit.comparisons import page as comparison_page
-from camfleet.audit.comparisons.conclusion import Limits
 from camfleet.audit.comparisons.document import Comparison
 from camfleet.audit.comparisons.sides import Side
+from camfleet.audit.comparisons.verdict import Limits
 from camfleet.audit.document import Report
 from camfleet.audit.photographs import Ask, Photographs
 from camfleet.audit.reports import page, report, tables

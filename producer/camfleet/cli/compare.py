@@ -70,8 +70,8 @@ def compare(
     """
     with output.client() as client:
         reporter = client.reporter()
-        from camfleet.audit.comparisons.conclusion import Limits
         from camfleet.audit.comparisons.notes import notes
+        from camfleet.audit.comparisons.verdict import Limits
 
         sides = _sides(reporter, one, other)
         job_id = sides[0].record.job_id

@@ -71,7 +71,9 @@ class Comparer:
         for at, name in enumerate(MEASURES):
             self._measured.add(name, values[compared, at])
         self._measured.add("class", classes[compared])
-        self._group(own.filter(pa.array(compared)), others.filter(pa.array(compared)))
+        mask = pa.array(compared)
+        self.counts.measured += len(own[KEY].filter(mask).unique())
+        self._group(own.filter(mask), others.filter(mask))
         self._rank(own, others, values[:, 0], marks, compared)
         return _table(own, pairs, outcomes, values)
 

@@ -7,10 +7,11 @@ from typing import BinaryIO
 import pyarrow.parquet as pq
 
 from camfleet.audit.comparisons.comparer import COLUMNS, PAIRS, Comparer
-from camfleet.audit.comparisons.conclusion import Conclusion, Limits
+from camfleet.audit.comparisons.conclusion import Conclusion
 from camfleet.audit.comparisons.document import Comparison
 from camfleet.audit.comparisons.measured import Measured
 from camfleet.audit.comparisons.sides import Side, joined
+from camfleet.audit.comparisons.verdict import Limits
 from camfleet.contract.studies import FloorRecord
 from camfleet.errors import CallerError, InvalidRequest
 from camfleet.registry.registry import Registry

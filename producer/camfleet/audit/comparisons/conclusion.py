@@ -1,7 +1,6 @@
 """What follows from what was measured of all pairs: the verdict, classes that moved, flips."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from heapq import nsmallest
 from importlib.metadata import version
@@ -25,25 +24,14 @@ from camfleet.audit.comparisons.document import (
 from camfleet.audit.comparisons.measured import MEASURES, Measured
 from camfleet.audit.comparisons.movement import Reals, floor_of
 from camfleet.audit.comparisons.sides import Side
+from camfleet.audit.comparisons.verdict import Known, Limits, decide
 from camfleet.audit.document import Quartiles
 from camfleet.audit.samples import Samples
 from camfleet.contract.studies import FloorRecord
 from camfleet.storage.storage import Storage
 
-PASS, MOVED, UNDECIDABLE = "pass", "moved", "undecidable"
 _MOST_FLIPS = 20
-_LEAST_SHARE = 0.5  # of the images that both have: what wasn't compared doesn't pass
 _DIGITS = 6
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is too much: `movement` as in `movement.movement`, the others shares from 0 to 1."""
-
-    movement: float = movement.LIMIT
-    flips: float | None = None  # of first answers
-    lost: float | None = None  # of pairs, whose evidence is gone
-    classes: float | None = None  # of classes, that moved more than the others
 
 
 class Conclusion:
@@ -71,8 +59,12 @@ class Conclusion:
         return found
 
     def document(self, storage: Storage) -> Comparison:
-        moved = self._movement()
-        verdict, reasons = self._verdict(moved)
+        moved, counts, flips = self._movement(), self._counts(), self._flips()
+        missing = sum(side.missing for side in self._sides)
+        verdict, reasons = decide(
+            Known(moved, self._why_undecidable(), counts, flips, self._classes, missing),
+            self._limits,
+        )
         return Comparison(
             comparison_version=COMPARISON_VERSION,
             camfleet=version("camfleet"),
@@ -81,12 +73,12 @@ class Conclusion:
             verdict=verdict,
             reasons=tuple(reasons),
             calibrated=self._floor.measured,
-            counts=self._counts(),
+            counts=counts,
             movement=moved,
             noise=None if self._noise is None else _noise(self._noise),
             canary=self._canary(),
             measures=dict(self._measures()),
-            flips=self._flips(),
+            flips=flips,
             classes=self._classes,
             most_moved=tuple(self._most_moved(storage)),
         )
@@ -141,39 +133,8 @@ class Conclusion:
             grouped=groups is not None,
         )
 
-    def _verdict(self, moved: Movement | None) -> tuple[str, list[str]]:
-        """Return the verdict and its reasons; what wasn't measured never passes."""
-        reasons = list(self._beyond(moved))
-        if reasons:
-            return MOVED, reasons
-        if moved is None:
-            return UNDECIDABLE, [self._why_undecidable()]
-        missing = sum(side.missing for side in self._sides)
-        if missing:
-            return UNDECIDABLE, [f"the results of {missing:,} images are missing"]
-        pairs, images = len(self._distances), self._comparer.counts.images
-        if pairs < _LEAST_SHARE * images:
-            return UNDECIDABLE, [f"only {pairs:,} pairs of {images:,} images could be compared"]
-        return PASS, []
-
-    def _beyond(self, moved: Movement | None) -> Iterator[str]:
-        limits, counts = self._limits, self._comparer.counts
-        if moved and moved.low > limits.movement:
-            yield (
-                f"maps moved by {moved.value:.2f} ({moved.low:.2f} to {moved.high:.2f}), more than "
-                f"{limits.movement:g}"
-            )
-        flips, lost = counts.differ, self._comparer.outcomes["evidence lost"]
-        pairs, moves = self._comparer.outcomes.total(), sum(one.moved for one in self._classes)
-        for what, number, total, limit in (
-            ("first answers differ", flips, counts.answers, limits.flips),
-            ("pairs lost their evidence", lost, pairs, limits.lost),
-            ("classes moved more than the others", moves, len(self._classes), limits.classes),
-        ):
-            if limit is not None and total and number / total > limit:
-                yield f"{number:,} of {total:,} {what}, more than {100 * limit:g} %"
-
     def _why_undecidable(self) -> str:
+        """Return why nothing can be said of movement, where nothing can."""
         pairs = len(self._distances)
         if pairs < movement.FEWEST:
             return f"only {pairs} pairs could be compared, {movement.FEWEST} are needed"
@@ -183,7 +144,16 @@ class Conclusion:
 
     def _counts(self) -> PairCounts:
         counts, outcomes = self._comparer.counts, self._comparer.outcomes
-        names = ("images", "only_one", "only_other", "failed", "changed", "against", "other_class")
+        names = (
+            "images",
+            "measured",
+            "only_one",
+            "only_other",
+            "failed",
+            "changed",
+            "against",
+            "other_class",
+        )
         return PairCounts(
             **{name: getattr(counts, name) for name in names},
             compared=outcomes["compared"],

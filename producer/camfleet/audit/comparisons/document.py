@@ -26,6 +26,7 @@ class PairCounts(Wire, frozen=True, kw_only=True):
     """What became of all images, and of the pairs of rows for one class of the same image."""
 
     images: int
+    measured: int  # of which a pair was compared
     only_one: int
     only_other: int
     failed: int

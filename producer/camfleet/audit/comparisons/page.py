@@ -22,6 +22,7 @@ _MEASURES = (
 )
 _COUNTED = (
     ("images", "images that both have"),
+    ("measured", "images of which a pair was compared"),
     ("only_one", "images of the first alone"),
     ("only_other", "images of the second alone"),
     ("failed", "images that failed on a side: not compared"),

@@ -32,6 +32,7 @@ class Counts:
     """How many images and rows could be compared, and why others couldn't."""
 
     images: int = 0  # that both have
+    measured: int = 0  # those of which a pair could be compared
     only_one: int = 0
     only_other: int = 0
     failed: int = 0  # images that failed on a side
