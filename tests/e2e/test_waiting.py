@@ -14,7 +14,7 @@ from helpers.waiting import wait_until
 
 DATABASE = 9
 BATCH = 32
-CHUNKS = 5
+CHUNKS = 4
 
 
 def slow_model(filters):
@@ -27,7 +27,7 @@ def slow_model(filters):
     return keras.Model(image, keras.layers.Dense(2, "softmax")(pooled))
 
 
-@pytest.fixture(scope="module", params=[("openvino", 256), ("tensorflow", 128)], ids=itemgetter(0))
+@pytest.fixture(scope="module", params=[("openvino", 192), ("tensorflow", 96)], ids=itemgetter(0))
 def waited(request, environ, tmp_path_factory):
     """Give a client of a worker of its own, with a quick and a slow model that are warm."""
     engine, filters = request.param
@@ -40,6 +40,7 @@ def waited(request, environ, tmp_path_factory):
         "CAMFLEET_ENGINE": engine,
         "CAMFLEET_BATCH_SIZE": str(BATCH),
         "CAMFLEET_CHUNK_SIZE": str(BATCH),
+        "CAMFLEET_CONCURRENCY": "1",
         "CAMFLEET_INTERACTIVE_CONCURRENCY": "4",
     }
     worker = Worker(own, folder)
@@ -67,7 +68,7 @@ def busy(client, model, photos):
         yield job
     finally:
         job.cancel()
-        wait_until(lambda: not any(worker.chunks for worker in client.workers()), 120)
+        wait_until(lambda: not any(worker.chunks for worker in client.workers()), 300)
     assert job.status().failed == 0
 
 
