@@ -137,7 +137,7 @@ class _Models(Collector):
                 value=getattr(counts, name),
             )
         yield _gauge("model_cache_models", "Models in memory", counts.models)
-        yield _gauge("model_cache_bytes", "Bytes of their weights", counts.nbytes)
+        yield _gauge("model_cache_bytes", "Bytes that they take", counts.nbytes)
 
 
 class _Broker(Collector):

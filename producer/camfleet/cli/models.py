@@ -224,6 +224,8 @@ def _meaning(ref: "ModelRef", aliases: Mapping[str, "ModelRef"]) -> str:
 
 
 def _print_report(report: dict[str, Any]) -> None:
+    from camfleet.registry.reports import memory_lines
+
     others = ", ".join(f"{one['name']} {one['shape']}" for one in report["other_inputs"])
     times = report["milliseconds_per_image"]
     lines = {
@@ -241,6 +243,7 @@ def _print_report(report: dict[str, Any]) -> None:
         "split error": f"{report['split_error']:.1e}",
         "weights": f"{report['conv_bytes'] / 2**20:.1f} MiB conv, "
         f"{report['head_bytes'] / 2**20:.1f} MiB head",
+        **memory_lines(report),
         "engine": f"{report['engine']}, differs from Keras by {report['engine_disagreement']:.1e}",
         "time": f"forward pass {times['forward']:.2f} ms, head's gradient "
         f"{times['head_gradient']:.2f} ms per image",

@@ -43,8 +43,8 @@ _KNOWN: dict[str, Any] = {
     **dict.fromkeys(("ending", "activation", "cam", "engine"), str),
     **dict.fromkeys(("head", "methods", "assumed"), list[str]),
     **dict.fromkeys(("split_error", "engine_disagreement"), _Number),
-    **dict.fromkeys(("channels", "classes"), _Count),
-    **dict.fromkeys(("conv_bytes", "head_bytes"), int),
+    **dict.fromkeys(("batch_size", "channels", "classes"), _Count),
+    **dict.fromkeys(("conv_bytes", "head_bytes", "image_bytes", "working_bytes"), int),
     "candidates": list[_Layer],
     "covers": tuple[float, float, float, float] | None,
     "grid": _Grid,
@@ -67,3 +67,15 @@ def parse_report(data: bytes) -> Report:
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(f"it's no report of a worker: {error}") from error
     return report
+
+
+def memory_lines(report: Report) -> dict[str, str]:
+    """Return what running a model takes; workers of 0.1.0 don't say."""
+    if "image_bytes" not in report:
+        return {}
+    count = report["batch_size"]
+    together = "1 image at a time" if count == 1 else f"{count} images together"
+    return {
+        "memory": f"{report['image_bytes'] / 2**20:.1f} MiB per image, "
+        f"{report['working_bytes'] / 2**20:.1f} MiB for {together}"
+    }

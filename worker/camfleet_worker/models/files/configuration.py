@@ -12,6 +12,7 @@ from camfleet_worker.models.files import allowed, old, refusals
 from camfleet_worker.models.files.bounds import check_depth
 from camfleet_worker.models.files.data import KINDS, Data
 from camfleet_worker.models.files.graph import check_calls, check_graph, check_size
+from camfleet_worker.models.files.sizes import check_arguments
 
 _FUNCTION_HOMES = (None, "builtins", "keras.activations")
 _POLICY = re.compile(r"[a-z0-9_/]{1,64}")
@@ -24,7 +25,6 @@ _TRAINING = {
     "regularizer": ("keras.regularizers", None),
     "constraint": ("keras.constraints", None),
 }
-_VOCABULARIES = ("StringLookup", "IntegerLookup")
 
 
 class Trusted(NamedTuple):
@@ -105,6 +105,8 @@ class _Rebuilder:
         if not own and isinstance(config.get("layers"), list) and "input_layers" in config:
             graph = self._model("Functional", config, where)
         plain = old.arguments(kind, config) if is_old and own else config
+        if own:
+            check_arguments(kind, plain, where, self._shown)
         return {
             key: self._argument(kind, key, value, where, own=own)
             for key, value in plain.items()
@@ -198,8 +200,6 @@ class _Rebuilder:
             return self._activation(value, where_key)
         if key == "dtype":
             return self._dtype(value, where_key)
-        if kind in _VOCABULARIES and key in ("vocabulary", "idf_weights"):
-            self._check_vocabulary(value, key, where)
         paths = value if kind == "DTypePolicyMap" and isinstance(value, dict) else ()
         if not all(map(_PATH.fullmatch, paths)):
             raise refusals.broken(self._shown, f"{where_key} a pattern that isn't a path")
@@ -271,14 +271,6 @@ class _Rebuilder:
         if value is None or (isinstance(value, str) and _POLICY.fullmatch(value)):
             return value
         raise refusals.broken(self._shown, f"{where} {refusals.short(value)}")
-
-    def _check_vocabulary(self, value: Any, key: str, where: str) -> None:
-        if not isinstance(value, list) and (key == "vocabulary" or value is not None):
-            raise refusals.broken(
-                self._shown,
-                f"{where} would read its {key} from another file, which no model file may: give "
-                f"the layer a list ({key}=layer.get_vocabulary())",
-            )
 
     def _is_trusted(self, name: Any) -> bool:
         return isinstance(name, str) and _plain(name) in self._trusted.names
