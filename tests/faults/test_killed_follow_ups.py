@@ -20,6 +20,7 @@ from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUps
+from camfleet.errors import ServiceError
 from camfleet.jobs import recovery
 from camfleet.jobstore import keys
 from camfleet.jobstore.results_parts import Outcomes
@@ -211,3 +212,30 @@ def test_a_workers_report_is_written_by_another_worker(fleet, own, number):
         assert job.status().report.state == "done"
         assert job.report().models[0].accounting.images == 2 * CHUNK
         assert job.verify().passed
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("server", ["valkey", "seaweedfs"])
+@pytest.mark.parametrize("point", ["follow-up-taken", "report-made", "report-written"])
+def test_a_report_outlives_the_crash_of_a_server(fleet, own, server, point):
+    with fleet.beside(5, CAMFLEET_LEASE_SECONDS="2") as few, few.worker(point) as worker:
+        worker.ready()
+        job = few.client.submit(few.photographs(2 * CHUNK), models=[MODEL], report=True)
+        worker.hold(point)
+        said = len(worker.said())
+        own.kill(server)
+        worker.points.release()
+        worker.says(
+            "no Redis at" if server == "valkey" else "no answer from the object store", said
+        )
+        own.start_again(server)
+        wait_until(lambda: _is_followed(job), 120, pause=0.2)
+        assert job.status().report.state == "done", job.status().report
+        assert job.report().models[0].accounting.images == 2 * CHUNK
+
+
+def _is_followed(job):
+    try:
+        return job.status().followed
+    except ServiceError:
+        return False
