@@ -62,7 +62,7 @@ def test_the_report_shows_what_was_measured(run, job, tmp_path):
     run("faithfulness", job.id, "--sample", 24)
     assert run("report", job.id, "--output", tmp_path, "--no-photographs").returncode == 0
     page = (tmp_path / "index.html").read_text()
-    assert "faithful: the maps beat random order and the centre" in page
+    assert "Faithful: the maps beat random order and the centre." in page
     (model,) = json.loads((tmp_path / "report.json").read_bytes())["models"]
     one = model["faithfulness"]
     assert (one["measured"], one["faithful"]) == (24, "yes")

@@ -14,6 +14,7 @@ from msgspec.structs import replace as changed
 from PIL import Image
 
 from camfleet import Client
+from camfleet.audit.reports.page import render
 from camfleet.audit.studies import faithfulness, sample
 from camfleet.audit.studies.findings import area
 from camfleet.contract.messages import ErrorInfo
@@ -432,6 +433,33 @@ def test_a_stopping_worker_writes_no_answer(client, worker, photos, explained, m
     with pytest.raises(WorkerStops):
         faithfulness.run(record, client.storage, Asked(worker), 3)
     assert not list(client.storage.keys(f"jobs/{record.job_id}/studies/"))
+
+
+def test_a_report_shows_only_findings_that_can_be_camfleets(client, worker, photos, explained):
+    record = explained(photos[:3], target="label:some").record()
+    faithfulness.run(record, client.storage, Asked(worker), 3)
+    key = keys.faithfulness(record.job_id)
+    document = json.loads(client.storage.get(key).data)
+    reporter = client.reporter()
+
+    def page(spoil=lambda _document: None):
+        spoilt = json.loads(json.dumps(document))
+        spoil(spoilt)
+        client.storage.put(key, json.dumps(spoilt).encode(), "application/json")
+        return render(reporter.make(record), {})
+
+    assert "<h2>Faithfulness" in page()
+    assert "&lt;script&gt;" in page(lambda found: found["models"][0].update(refused="<script>"))
+    for spoil in (
+        lambda found: found.update(job_id="other"),
+        lambda found: found["models"][0].update(digest="0" * 64),
+        lambda found: found["models"].append(found["models"][0]),
+        lambda found: found["models"][0].update(mean=None),
+        lambda found: found["models"][0]["blur"]["curves"].pop(),
+        lambda found: found["models"][0]["blur"]["curves"][2].append(0.5),
+        lambda found: found.update(models=7),
+    ):
+        assert "<h2>Faithfulness" not in page(spoil)
 
 
 def test_an_answer_that_camfleet_did_not_write_is_named(client, worker, photos, explained):

@@ -87,8 +87,9 @@ def read(storage: Storage, record: JobRecord) -> Faithfulness | None:
     with suppress(ObjectMissing, InvalidRequest):
         found = objects.read_document(storage, keys.faithfulness(record.job_id), Faithfulness)
         known = {(ref.id, ref.version, ref.digest) for ref in record.models}
-        named = {(one.id, one.version, one.digest) for one in found.models}
-        return found if found.job_id == record.job_id and named <= known else None
+        named = [(one.id, one.version, one.digest) for one in found.models]
+        ours = found.job_id == record.job_id and len({*named}) == len(named) and {*named} <= known
+        return found if ours and all(map(findings.can_be_shown, found.models)) else None
     return None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from camfleet.audit.heat import Doubles, Ints
 from camfleet.audit.studies import intervals
-from camfleet.audit.studies.document import BoxFindings, FillFindings
+from camfleet.audit.studies.document import BoxFindings, FillFindings, ModelFaithfulness
 from camfleet.contract.studies import Curves, RowFaithfulness
 
 _NEAR = 15.0  # pixels: the tolerance of Zhang et al. 2018
@@ -144,6 +144,21 @@ def _columns(rows: Sequence[RowFaithfulness], *names: str) -> Doubles:
 
 def _rounded(values: Doubles) -> list[float]:
     return [round(float(value), 6) for value in values]
+
+
+def can_be_shown(found: ModelFaithfulness) -> bool:
+    """Return whether findings hold what a page shows of them, as all do that camfleet wrote."""
+    if found.refused is not None:
+        return True
+    fills = [fill for fill in (found.mean, found.blur) if fill is not None]
+    return len(fills) == 2 and all(
+        not fill.curves
+        or (
+            len(fill.curves) == len(_ORDERS)
+            and all(len(curve) == len(fill.steps) for curve in fill.curves)
+        )
+        for fill in fills
+    )
 
 
 def is_whole(row: RowFaithfulness) -> bool:
