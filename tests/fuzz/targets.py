@@ -108,10 +108,11 @@ def _parts(_: Path) -> Target:
 def _messages(_: Path) -> Target:
     from camfleet.contract import codec, follow_ups, messages, records
     from camfleet.contract.targets import parse_inputs, parse_layers, parse_target
+    from camfleet.registry import changes
 
     kinds = {
         kind.__name__: kind
-        for module in (messages, records, follow_ups)
+        for module in (messages, records, follow_ups, changes)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, codec.Wire)
     }

@@ -129,6 +129,18 @@ def test_objects_are_listed_with_sizes_and_times(storage):
     assert all(before - 2 < each.modified_at < time.time() + 2 for each in found)
 
 
+def test_an_object_that_stays_is_no_deleted_one(storage, monkeypatch):
+    """Stores answer 200 and name what they didn't delete, as under a lock or another policy."""
+    storage.put("locked/1", b"", "")
+    whole = storage._client.delete_objects
+    error = {"Key": "locked/1", "Code": "AccessDenied", "Message": "object locked"}
+    monkeypatch.setattr(
+        storage._client, "delete_objects", lambda **how: {**whole(**how), "Errors": [error]}
+    )
+    with pytest.raises(StorageUnavailable, match=r"locked/1 wasn't deleted.*object locked"):
+        storage.delete(["locked/1"])
+
+
 def test_folders_are_listed_without_what_lies_in_them(storage):
     for key in ("rooms/a/1", "rooms/a/2", "rooms/b/c/1", "rooms/file"):
         storage.put(key, b"", "")

@@ -146,10 +146,18 @@ class Storage:
                 yield found["Prefix"]
 
     def delete(self, doomed: list[str]) -> None:
-        with boto_errors(self._mine("")):
-            for start in range(0, len(doomed), 1000):
-                batch = [{"Key": key} for key in doomed[start : start + 1000]]
-                self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": batch})
+        """Delete objects, whether or not they're there; raise `StorageUnavailable` if one stays."""
+        for start in range(0, len(doomed), 1000):
+            batch = [{"Key": key} for key in doomed[start : start + 1000]]
+            with boto_errors(self._mine("")):
+                answer = self._client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": batch, "Quiet": True}
+                )
+            for stayed in answer.get("Errors", ()):
+                raise StorageUnavailable(
+                    f"{self.uri(stayed['Key'])} wasn't deleted: the object store at {self._host} "
+                    f"answers {stayed.get('Code')}: {stayed.get('Message')}"
+                )
 
     def set_up(self) -> None:
         """Make the bucket if it's missing and prove that it can be written and read.
