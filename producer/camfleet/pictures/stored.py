@@ -61,7 +61,7 @@ def find(row: Mapping[str, Any], kind: str) -> Stored | None:
         return Stored(kind, uri, uri.removesuffix(keys.PICTURES[kind][0]))
     pack = msgspec.to_builtins(row.get("pack"))
     span = pack and pack.get(kind)
-    return Stored(kind, pack["uri"] or "", pack, span) if span else None
+    return Stored(kind, pack.get("uri") or "", pack, span) if span else None
 
 
 def refuse_urls(what: str) -> InvalidRequest:
