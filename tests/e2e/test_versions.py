@@ -98,7 +98,8 @@ def test_commands_say_what_is_promoted_by_whom_and_why(run, refs, cards, worker_
     assert (history[2]["user"], history[2]["reason"]) == ("ada", "better on roses")
     table = run("models", "history", "promoted").stdout
     assert "better on roses" in table
-    assert "ada@" in table
+    assert " ada " in table
+    assert "promoted (candidate)" in table
     shown = run("models", "show", "promoted@candidate")
     assert shown.stdout.startswith("# promoted@2: candidate\n")
 

@@ -218,6 +218,16 @@ def test_a_registry_of_0_1_0_has_its_last_added_version_promoted(models, storage
     assert models.find(name).digest == two, "nor does what 0.1.0 adds beside it"
 
 
+def test_what_counts_as_promoted_is_pinned_by_promoting_it(models, storage, name):
+    digest = put_old_entry(storage, name, "1", 10.0)
+    done = models.promote(f"{name}@1")
+    assert done.ref == done.before
+    put_old_entry(storage, name, "2", 20.0)
+    assert models.find(name).digest == digest, "which 0.1.0 added later"
+    with pytest.raises(InvalidRequest, match="nothing to roll back to"):
+        models.rollback(name)
+
+
 def test_0_1_0_finds_nothing_among_the_entries_but_entries(models, storage, add, name):
     one = add("1", promote=True, aliases=["candidate"])
     models.remove(add("2"))

@@ -52,6 +52,10 @@ def test_a_version_may_be_promoted_again():
     assert named(after(state, state.back(CHAMPION))) == ["2", "1"]
 
 
+def test_a_version_that_is_named_already_is_no_step_to_go_back():
+    assert named(promoted("1", "1")) == ["1"]
+
+
 def test_there_is_nothing_before_an_alias_that_does_not_exist():
     with pytest.raises(InvalidRequest, match=r"canary of net doesn't exist.*--alias canary"):
         promoted("1").back("canary")

@@ -9,7 +9,7 @@ from camfleet.cli.terminal import count, iso, moment
 from camfleet.registry.changes import CHAMPION
 
 if TYPE_CHECKING:
-    from camfleet import ModelVersion, Promoted
+    from camfleet import ModelChange, ModelVersion, Promoted
 
 _JOBS = 100  # after which the number of jobs that were looked at is shown anew
 
@@ -98,7 +98,10 @@ def unalias(name: str, *, reason: str | None, as_json: bool) -> None:
 @click.argument("model_id", metavar="ID")
 @options.as_json
 def history(model_id: str, *, as_json: bool) -> None:
-    """Print who added, promoted and removed versions, when and why, newest first."""
+    """Print who added, promoted and removed versions, when and why, newest first.
+
+    --json also has the machines on which that was done.
+    """
     from camfleet.contract.codec import encode
 
     with output.client() as client:
@@ -111,19 +114,17 @@ def history(model_id: str, *, as_json: bool) -> None:
     rows = [
         {
             "when": moment(change.changed_at),
-            "action": change.action,
+            "action": _action(change),
             "version": change.version,
-            "alias": change.alias,
-            "by": f"{change.user}@{change.host}",
+            "by": change.user,
             "reason": change.reason,
         }
         for change in found
     ]
     output.table(
         rows,
-        ("when", "action", "version", "alias", "by", "reason"),
+        ("when", "action", "version", "by", "reason"),
         whole=("when", "version"),
-        optional=("by",),
         empty=f"{model_id} was added before changes were recorded",
     )
 
@@ -173,6 +174,12 @@ def _say(done: "Promoted", *, as_json: bool) -> None:
         click.echo(f"{now} already")
     else:
         click.echo(f"{now} now" + (f", before: version {was}" if was else ""))
+
+
+def _action(change: "ModelChange") -> str:
+    """Return what was done, and to which alias, unless it's what the bare id means."""
+    other = change.alias if change.alias != CHAMPION else None
+    return f"{change.action} ({other})" if other else change.action
 
 
 def _aliases(version: "ModelVersion") -> str | None:

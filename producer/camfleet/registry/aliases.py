@@ -54,7 +54,8 @@ class ModelState:
 
     def pointing(self, alias: str, to: Pinned) -> dict[str, Any]:
         """Let an alias name a version; it keeps what it named before."""
-        return self._with(alias, [to, *self.history(alias)])
+        before = self.history(alias)
+        return self._with(alias, before if before[:1] == (to,) else (to, *before))
 
     def back(self, alias: str) -> dict[str, Any]:
         """Let an alias name what it named before. Raises `InvalidRequest` where that's nothing."""
