@@ -174,6 +174,18 @@ def test_limits_of_flips_and_of_evidence_are_kept(store, compare):
     assert (code, found["reasons"]) == (4, ["30 of 240 first answers differ, more than 10 %"])
 
 
+def test_a_class_that_moved_among_others_alarms_where_none_may(store, compare):
+    after = [elsewhere([one])[0] if n % 6 == 2 else one for n, one in enumerate(maps())]
+    before = store("still", rows(maps()))
+    code, found = compare(before, store("one-class", rows(after)))
+    assert (code, [one["name"] for one in found["classes"] if one["moved"]]) == (0, ["class 2"])
+    code, found = compare(before, "one-class", "--limit-classes", "0")
+    assert (code, found["reasons"]) == (
+        4,
+        ["1 of 6 classes moved more than the others, more than 0 %"],
+    )
+
+
 def test_labels_tell_which_flips_are_losses(store, compare):
     label = {n: f"class {n % 6}" for n in range(COUNT)}
     before = [row(n, one, n % 6, label=label[n]) for n, one in enumerate(maps())]
