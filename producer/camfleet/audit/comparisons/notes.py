@@ -35,7 +35,8 @@ def notes(found: Comparison) -> Iterator[str]:
 
 def _canary(found: Canary) -> str:
     what = "both sides are the same model, and no pair lies farther apart than"
-    end = "it answers as before" if found.same else f"its runtime has changed (up to {SAME:g} is usual)"
+    other = f"its runtime has changed (up to {SAME:g} is usual)"
+    end = "it answers as before" if found.same else other
     return f"{what} {found.largest:.4f} bits: {end}"
 
 
