@@ -352,6 +352,17 @@ def test_what_is_no_change_is_ignored_with_one_warning(models, storage, add, nam
     assert len([text for text in caplog.messages if "isn't that of a change" in text]) == 1
 
 
+def test_the_last_number_that_a_change_can_have_says_so(models, storage, add, name):
+    ref = add("1")
+    forged = json.loads(storage.get(keys.change(name, 1)).data)
+    last = keys.change(name, keys.MOST_CHANGES)
+    storage.put(last, json.dumps({**forged, "number": keys.MOST_CHANGES}).encode(), "")
+    assert models.find(name) == ref
+    with pytest.raises(InvalidRequest, match=f"99999 changes.*delete {last}"):
+        add("2", promote=True)
+    assert list(versions(models, name)) == ["1"]
+
+
 def test_a_name_with_a_line_break_or_a_hint_of_another_file_is_unknown(models):
     for odd in ("a\n", "../a", "a/../b", "", "@", "a@b@c", "a@../b", "a@1\n"):
         with pytest.raises(UnknownModel):

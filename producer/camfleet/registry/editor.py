@@ -9,6 +9,7 @@ from camfleet.contract.codec import sealed
 from camfleet.contract.records import MODEL_ID, ModelRef
 from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest, ObjectChanged, UnknownModel
+from camfleet.jobstore import keys
 from camfleet.registry.aliases import NO_ALIASES, ModelState, check_kept, flag
 from camfleet.registry.author import Author
 from camfleet.registry.changes import CHAMPION, LONGEST_REASON, ModelChange, Pinned
@@ -160,6 +161,12 @@ class Editor:
             draft = make(state)
             if draft is None:
                 return None
+            if state.number >= keys.MOST_CHANGES:
+                raise InvalidRequest(
+                    f"{model_id} has had {keys.MOST_CHANGES} changes, the most there can be: "
+                    f"delete {keys.change(model_id, state.number)} if it isn't camfleet's, else "
+                    "give the model another id"
+                )
             change = self._change(state, draft, reason)
             if self._names.changes.append(change):
                 return change
