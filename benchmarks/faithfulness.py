@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -78,40 +79,50 @@ def _measured(worker: Services, client: Client, card: Path, uris: list[str]) -> 
     explainer = worker.cache.get(Query.of(record.models[0], record).key)
     images = np.random.default_rng(0).random((explainer.batch_size, *explainer.shape), np.float32)
 
-    def study() -> float:
+    def study() -> tuple[float, float]:
         client.storage.delete([keys.study(request)])
-        start = time.perf_counter()
-        worker.studies.make(request)
-        return time.perf_counter() - start
+        with _clock() as times:
+            worker.studies.make(request)
+        return times[0], times[1]
 
-    def bare() -> float:
-        start = time.perf_counter()
+    def bare() -> tuple[float, float]:
         left = PASSES * len(request.rows)
-        while left > 0:
-            explainer.predict(images[:left])
-            left -= len(images)
-        return time.perf_counter() - start
+        with _clock() as times:
+            while left > 0:
+                explainer.predict(images[:left])
+                left -= len(images)
+        return times[0], times[1]
 
-    study(), bare()
+    study()
+    bare()
     answer = objects.read_document(client.storage, keys.study(request), FaithfulnessAnswer)
     failed = [row.error for row in answer.rows if row.error]
     if failed:
         raise RuntimeError(f"nothing to measure: {failed[0]}")
-    seconds = [(study(), bare()) for _ in range(ROUNDS)]
-    ratios = [passes / own for own, passes in seconds]
-    images_count = len(request.rows)
+    turns = [(study(), bare()) for _ in range(ROUNDS)]
+    own, passes = (median(turn[way][0] for turn in turns) for way in (0, 1))
+    count = PASSES * len(request.rows)
+    ratios = [bare_turn[0] / own_turn[0] for own_turn, bare_turn in turns]
     return {
         "name": f"faithfulness_{model}",
-        "images": images_count,
+        "images": len(request.rows),
         "batch_size": explainer.batch_size,
-        "images_per_second": round(images_count / median(own for own, _ in seconds), 2),
-        "passes_per_second": round(PASSES * images_count / median(own for own, _ in seconds), 1),
-        "bare_passes_per_second": round(
-            PASSES * images_count / median(passes for _, passes in seconds), 1
-        ),
+        "images_per_second": round(len(request.rows) / own, 2),
+        "passes_per_second": round(count / own, 1),
+        "bare_passes_per_second": round(count / passes, 1),
         "ratio_to_bare_passes": round(median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
+        "cpu_time_to_bare_passes": round(median(one[1] / two[1] for one, two in turns), 3),
     }
+
+
+@contextmanager
+def _clock() -> Iterator[list[float]]:
+    """Give the seconds and the CPU seconds of the block."""
+    times: list[float] = []
+    start, cpu = time.perf_counter(), time.process_time()
+    yield times
+    times += [time.perf_counter() - start, time.process_time() - cpu]
 
 
 def _explained(worker: Services, client: Client, model: str, uris: list[str]) -> JobRecord:
