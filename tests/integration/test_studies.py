@@ -17,7 +17,7 @@ from camfleet import Client
 from camfleet.audit.reports.page import render
 from camfleet.audit.studies import faithfulness, sample
 from camfleet.audit.studies.findings import area
-from camfleet.contract.messages import ErrorInfo
+from camfleet.contract.messages import BULK_QUEUE, ErrorInfo
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.studies import FaithfulnessAnswer, FaithfulnessStudy
 from camfleet.errors import AnswerTimeout, InvalidRequest, ObjectChanged
@@ -249,6 +249,17 @@ def test_a_repeat_asks_nothing_and_an_interrupted_study_goes_on_where_it_was(
     assert len(there) == len(first.requests) + 2
     assert again.requests == []
     assert faithfulness.read(client.storage, record) == found
+
+
+def test_a_worker_is_not_taken_for_stuck_while_a_study_goes_on(
+    client, worker, photos, explained, monkeypatch
+):
+    record = explained(photos[:3], target="label:some").record()
+    seen = []
+    monkeypatch.setattr(worker.studies, "_check", lambda: seen.append(worker._progress(BULK_QUEUE)))
+    faithfulness.run(record, client.storage, Asked(worker), 3)
+    assert len(seen) > 3
+    assert len(set(seen)) == len(seen)
 
 
 def test_an_answer_is_written_once_with_the_same_bytes_whoever_writes_it(

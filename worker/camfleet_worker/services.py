@@ -212,7 +212,7 @@ class Services:
         """Return a number that grows while messages of a kind are worked on."""
         tasks = ended()
         ended_bulk = sum(tasks.pop(task, 0) for task in BULK_TASKS)
-        bulk = ended_bulk + self.metrics.explained + self.decoders.decoded
+        bulk = ended_bulk + self.metrics.explained + self.decoders.decoded + self.studies.batches
         return tasks.total() if kind == INTERACTIVE_QUEUE else bulk
 
     def _waiting(self, kind: str) -> int:

@@ -67,6 +67,7 @@ class Studies:
         self._cache = cache
         self._insist = insist
         self._check = check
+        self.batches = 0  # that were begun: a study may take minutes
 
     def make(self, request: StudyRequest) -> tuple[ErrorInfo | None, ...]:
         """Write the answer to a request, unless it's there; return for each row None.
@@ -119,8 +120,12 @@ class Studies:
             batcher=self._batcher,
             rows=tuple(StudiedRow(*row) for row in rows),
             decode=decode,
-            check=self._check,
+            check=self._begin_batch,
         )
+
+    def _begin_batch(self) -> None:
+        self._check()
+        self.batches += 1
 
     def _items(
         self,
