@@ -33,6 +33,7 @@ _COMMANDS = {
     "compare": "camfleet.cli.compare:compare",
     "faithfulness": "camfleet.cli.faithfulness:faithfulness",
     "jobs": "camfleet.cli.jobs:jobs",
+    "usage": "camfleet.cli.usage:usage",
     "cancel": "camfleet.cli.jobs:cancel",
     "resume": "camfleet.cli.jobs:resume",
     "retry": "camfleet.cli.jobs:retry",
