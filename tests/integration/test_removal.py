@@ -128,18 +128,27 @@ def test_a_job_keeps_its_version_until_somebody_insists(client, models, storage,
     storage.delete([keys.job(job.id)])
 
 
-def test_a_job_whose_record_cannot_be_read_may_name_it(models, storage, add, name):
-    _, two = map(add, "12")
-    for junk in (b"junk", b'{"models": 3}', b" " * (2**24 + 1)):
-        storage.put(keys.job("removal-junk"), junk, "")
-        with pytest.raises(InvalidRequest, match="perhaps job removal-junk, whose record"):
-            models.remove(two)
+def test_what_is_no_job_to_anybody_holds_no_version(models, storage, add, caplog):
+    junk = (b"junk", b'{"models": 3}', b" " * (2**24 + 1), b"[" * 100_000)
+    for version, data in zip("2345", junk, strict=True):
+        storage.put(keys.job("removal-junk"), data, "")
+        if version == "2":
+            add("1")
+        models.remove(add(version))
+        assert "jobs/removal-junk/job.json can't be read" in caplog.text
+        caplog.clear()
     storage.delete([keys.job("removal-junk")])
-    storage.put("jobs/removal-cut-off/manifest/part-00000.parquet", b"", "")
-    newer = {"schema_version": 9, "models": [{"id": "other", "version": "1", "what": 3}]}
+
+
+def test_a_newer_versions_job_holds_what_it_names(models, storage, add, name):
+    _, two = map(add, "12")
+    newer = {"schema_version": 9, "models": [{"id": name, "version": "2", "what": 3}], "more": 1}
     storage.put(keys.job("removal-newer"), json.dumps(newer).encode(), "")
-    models.remove(two)
+    with pytest.raises(InvalidRequest, match="still named by job removal-newer"):
+        models.remove(two)
     storage.delete([keys.job("removal-newer")])
+    storage.put("jobs/removal-cut-off/manifest/part-00000.parquet", b"", "")
+    models.remove(two)
 
 
 def test_five_jobs_are_named_and_that_there_are_more(client, models, storage, add, name):

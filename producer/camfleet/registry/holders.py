@@ -1,5 +1,6 @@
 """Who still names a version of a model: jobs in the bucket."""
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,6 +13,8 @@ from camfleet.foreign import visible
 from camfleet.jobstore import keys, objects
 from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
+
+logger = logging.getLogger(__name__)
 
 _THREADS = 16
 _AHEAD = 64  # records
@@ -33,7 +36,7 @@ def jobs_naming(
 ) -> Iterator[str]:
     """Yield the jobs that name a version, as text; `on_job` is called for each that is read.
 
-    A job whose record can't be read may name it, and is yielded, too.
+    A record that can't be read is no job's to anybody, and is passed over with a warning.
     """
     read = partial(_named, storage, model_id, version)
     folders = storage.folders(keys.jobs())
@@ -54,6 +57,7 @@ def _named(storage: Storage, model_id: str, version: str, folder: str) -> str | 
     except ObjectMissing:  # it was never submitted to the end
         return None
     except (ObjectDamaged, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return f"perhaps job {visible(job_id)}, whose record can't be read"
+        logger.warning("%s can't be read, and counts as no job", visible(keys.job(job_id)))
+        return None
     refs = ((ref.id, ref.version) for ref in record.models)
     return f"job {job_id}" if (model_id, version) in refs else None
