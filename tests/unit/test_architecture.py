@@ -20,9 +20,11 @@ WORKER = SIDES["camfleet_worker"] / "camfleet_worker"
 # From the top of the house to its ground: a room imports itself and rooms that stand below it.
 ABOVE_THE_LINE = ("cli", "aio", "client", "interactive", "jobs", "pictures", "sources")
 BELOW_THE_LINE = (
+    "reviews",
     "audit",
     "results",
     "registry",
+    "rebuild",
     "broker",
     "jobstore",
     "storage",
