@@ -86,7 +86,7 @@ def _register_question(
         if delivery.get("redelivered") and services().requests.is_answered(held.id):
             logger.info("request %s was answered before", held.id)
             return
-        crowd = services().admission.crowd(messages.INTERACTIVE_QUEUE, _subject(name, message))
+        crowd = services().admission.crowd(messages.kind_of(name), _subject(name, message))
         with crowd, services().requests.hold(held):
             try:
                 reply = _reply(services(), answer, refuse, message)
