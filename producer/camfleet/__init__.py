@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from camfleet.broker.heartbeats import WorkerState
     from camfleet.broker.progress import Progress
     from camfleet.client import Client
+    from camfleet.contract.follow_ups import FollowUp
     from camfleet.contract.geometry import Focus, Geometry, Region
     from camfleet.contract.outputs import Drawing, Outputs, Regions
     from camfleet.contract.records import Item, LeftOut, ModelRef
@@ -78,6 +79,7 @@ _HOMES = {
     "broker.heartbeats": ("WorkerState",),
     "broker.progress": ("Progress",),
     "client": ("Client",),
+    "contract.follow_ups": ("FollowUp",),
     "contract.geometry": ("Focus", "Geometry", "Region"),
     "contract.outputs": ("Drawing", "Outputs", "Regions"),
     "contract.records": ("Item", "LeftOut", "ModelRef"),
@@ -160,6 +162,7 @@ __all__ = [
     "ExplainOptions",
     "Filters",
     "Focus",
+    "FollowUp",
     "Geometry",
     "GoldenMismatch",
     "ImageError",

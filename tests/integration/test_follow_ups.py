@@ -87,6 +87,8 @@ def start(own, ledger, storage):
             roots=(),
             study=None,
             is_busy=bool,
+            on_end=lambda _kind, _state: None,
+            storage=storage,
         ):
             def ask(request):
                 return (NO_PICTURES,) * len(request.images)
@@ -100,6 +102,7 @@ def start(own, ledger, storage):
                 shutdown=shutdown or Shutdown(8),
                 reach=reach,
                 is_busy=is_busy,
+                on_end=on_end,
                 poll_seconds=0.02,
                 lease_seconds=lease,
                 unit=0.001,
@@ -339,6 +342,30 @@ def test_an_outage_is_no_attempt(start, job, ledger, storage, redis):
     assert redis.hget(key_of(record.job_id), "report_attempts") == "1"
 
 
+def test_an_outage_after_the_report_is_no_attempt(start, job, ledger, storage, own, redis):
+    """The document can't be written: the bucket is gone between the two."""
+    record = job()
+    run(ledger, storage, record)
+    reached = []
+
+    def reach(point):
+        reached.append(point)
+        if point == "report-written" and reached.count(point) <= 2 * ATTEMPTS:
+            lost.put = unavailable
+        elif point == "follow-up-taken":
+            lost.put = put
+
+    def unavailable(*_args):
+        raise StorageUnavailable("no answer from the object store")
+
+    with closing(Storage(own)) as lost:
+        put = lost.put
+        start(reach=reach, storage=lost)
+        assert followed(ledger, record).state == "done"
+    assert reached.count("report-written") == 2 * ATTEMPTS + 1
+    assert redis.hget(key_of(record.job_id), "report_attempts") == "1"
+
+
 def test_what_cannot_succeed_is_not_tried_again(start, job, ledger, storage):
     record = job()
     run(ledger, storage, record)
@@ -530,10 +557,12 @@ def test_a_study_that_fails_leaves_the_report_and_the_callback_says_both(
     def study(_record, _check):
         raise ModelRefused("the model is gone")
 
+    ended = []
     record = job(receiver.url(), follow_ups=BOTH)
     run(ledger, storage, record)
-    start(study=study)
+    start(study=study, on_end=lambda *end: ended.append(end))
     assert followed(ledger, record).state == "done"
+    assert ended == [("faithfulness", "failed"), ("report", "done")]
     wait_until(lambda: receiver.calls, 10)
     data = receiver.calls[0].message["data"]
     assert data["report"]["state"] == "done"

@@ -61,6 +61,12 @@ class Metrics:
             "camfleet_chunks_total", "Chunks by how they ended here", ["outcome"], registry=own
         )
         self._chunks = {ending: chunks.labels(ending) for ending in get_args(Ending)}
+        self._follow_ups = Counter(
+            "camfleet_follow_ups_total",
+            "Reports and studies at the end of jobs, by how they ended here",
+            ["kind", "outcome"],
+            registry=own,
+        )
         self._in_work = Gauge(
             "camfleet_chunks_in_work", "Chunks this process works on now", registry=own
         )
@@ -82,6 +88,10 @@ class Metrics:
     def chunk(self, ending: Ending) -> None:
         """Count a chunk that ended in this process."""
         self._chunks[ending].inc()
+
+    def follow_up(self, kind: str, outcome: str) -> None:
+        """Count what follows a job's end and ended in this process: done or failed."""
+        self._follow_ups.labels(kind, outcome).inc()
 
     def in_work(self) -> AbstractContextManager[Any]:
         """Return a block in which a chunk is in work."""

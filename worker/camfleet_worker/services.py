@@ -248,6 +248,7 @@ class Services:
             shutdown=shutdown,
             reach=reach,
             is_busy=partial(admission.busy, INTERACTIVE_QUEUE),
+            on_end=self.metrics.follow_up,
             lease_seconds=self._settings.lease_seconds,
         )
 

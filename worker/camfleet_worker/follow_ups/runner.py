@@ -15,7 +15,7 @@ from camfleet.broker.due import LEASE_SECONDS, Held
 from camfleet.broker.follow_ups_due import FollowUpsDue, note_of
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.progress import Progress
-from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, FollowedUp, FollowUp
+from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW, FollowedUp, FollowUp
 from camfleet.contract.records import JobRecord
 from camfleet.errors import (
     BrokerUnavailable,
@@ -52,7 +52,8 @@ class FollowUpRunner:
     `makers` do one kind each: they get the job's record and what raises where the work must end,
     and raise `CallerError` where it can't be done at all. What one of them has done isn't done
     again because of another. Between two steps the work pauses while `is_busy` says that somebody
-    waits for this process. Pauses between attempts are multiples of `unit` seconds.
+    waits for this process. `on_end` is told the kind and state of what has ended. Pauses between
+    attempts are multiples of `unit` seconds.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class FollowUpRunner:
         shutdown: Shutdown,
         reach: Callable[[str], None],
         is_busy: Callable[[], object] = bool,
+        on_end: Callable[[str, str], None] = lambda _kind, _state: None,
         poll_seconds: float = POLL_SECONDS,
         lease_seconds: float = LEASE_SECONDS,
         unit: float = 1.0,
@@ -75,6 +77,7 @@ class FollowUpRunner:
         self._shutdown = shutdown
         self._reach = reach
         self._is_busy = is_busy
+        self._on_end = on_end
         self._unit = unit
         self._closed = threading.Event()
         self._follow_ups = FollowUpsDue(settings, lease_seconds=lease_seconds)
@@ -119,21 +122,35 @@ class FollowUpRunner:
             self._follow_ups.finish(hold.held, _all_failed(progress, error))
             return
         with hold:
-            found = {kind: self._follow_up(kind, hold, record, progress) for kind in _kinds(record)}
+            found: dict[str, FollowUp] = {}
+            for kind in _kinds(record):
+                for before, settled in found.items():  # so that it isn't done again
+                    hold.note(note_of(job_id, before, settled))
+                found[kind] = self._follow_up(kind, hold, record, progress)
             followed = FollowedUp(
                 schema_version=1,
                 job_id=job_id,
                 retry=progress.retry,
                 report=found.get(REPORT),
                 faithfulness=found.get(FAITHFULNESS),
+                review=found.get(REVIEW),
             )
             hold.check()
-            write_followed_up(self._storage, followed)
+            self._write(followed, list(found))
             self._reach("follow-up-recorded")
         calls_back = record.callback is not None
         if self._follow_ups.finish(hold.held, followed, calls_back=calls_back):
             logger.info("job %s: what follows its end is done", job_id)
             self._reach("follow-up-done")
+
+    def _write(self, followed: FollowedUp, kinds: list[str]) -> None:
+        """Write to the bucket that all is done; raise `_Later` in an outage."""
+        try:
+            write_followed_up(self._storage, followed)
+        except StorageUnavailable as error:
+            for kind in kinds:
+                self._follow_ups.count(followed.job_id, kind, -1)
+            raise _Later(kinds[-1], _OUTAGE_PAUSE * self._unit, str(error)) from error
 
     def _follow_up(self, kind: str, hold: Hold, record: JobRecord, progress: Progress) -> FollowUp:
         """Do one kind, unless it's done; return how it went. Raises `_Later` and `HoldLost`."""
@@ -145,7 +162,7 @@ class FollowUpRunner:
         found = self._attempt(kind, hold, record, attempt, before)
         if found.state == "failed":
             logger.error("job %s: %s failed: %s", record.job_id, kind, found.note)
-        hold.note(note_of(record.job_id, kind, found))
+        self._on_end(kind, found.state)
         return found
 
     def _attempt(
@@ -217,4 +234,5 @@ def _all_failed(progress: Progress, error: Exception) -> FollowedUp:
         retry=progress.retry,
         report=progress.report and failed,
         faithfulness=progress.faithfulness and failed,
+        review=progress.review and failed,
     )
