@@ -16,6 +16,7 @@ from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.broker.requests import HeldRequest, Requests
+from camfleet.broker.reviews import ReviewBoard, Reviewed
 from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.messages import BULK_QUEUE
@@ -73,6 +74,7 @@ def day(own, redis):
         schedules.enter("weekly", 1)
         schedules.begin("weekly", 1, 0)
         assert schedules.is_planner()
+        stack.enter_context(closing(ReviewBoard(own))).note(Reviewed(name="weekly", at=1.5))
         followed = changed(record("followed"), follow_ups=FollowUps(report=True))
         ledger.open(followed)
         for chunk in range(2):

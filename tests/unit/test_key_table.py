@@ -58,6 +58,7 @@ def test_every_key_that_can_be_made_has_one_row():
         keys.CALLBACKS,
         keys.FOLLOW_UPS,
         keys.SCHEDULES,
+        keys.REVIEWS,
         keys.SCHEDULES_IN_WORK,
         keys.SCHEDULER,
         keys.LEASES,

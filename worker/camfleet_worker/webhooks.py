@@ -32,7 +32,7 @@ _GONE = 410
 _PAUSES = (1, 60, 360, 1440, 3600, 7200, 10080, 14400, 17280)
 _JITTER = 0.1
 _REPORTED = ("total", "ok", "no_evidence", "failed", "failures", "retry")
-_FOLLOWING = ("report", "faithfulness")  # where the job asks for them
+_FOLLOWING = ("report", "faithfulness", "review")  # where the job asks for them
 _NO_SECRET = "CAMFLEET_WEBHOOK_SECRET is not set on the workers"  # noqa: S105
 
 

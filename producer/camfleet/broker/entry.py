@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from camfleet.contract.codec import decode_json
-from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, FollowedUp, FollowUp
+from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW, FollowedUp, FollowUp
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest
 from camfleet.jobstore.totals import Totals
 
-_KINDS = (FAITHFULNESS, REPORT)
+_KINDS = (FAITHFULNESS, REPORT, REVIEW)
 _FOLLOWED = "followed"  # the field that says that all has been done
 _WAITING = FollowUp(state="waiting")
 _DROPPED = FollowUp(state="dropped", note="the job was cancelled")

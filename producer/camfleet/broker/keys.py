@@ -21,6 +21,7 @@ FOLLOW_UPS = "camfleet:follow-ups"
 SCHEDULES = "camfleet:schedules"
 SCHEDULES_IN_WORK = "camfleet:schedules:in-work"
 SCHEDULER = "camfleet:scheduler"
+REVIEWS = "camfleet:reviews"
 LEASES = "camfleet:leases"
 REAPER = "camfleet:reaper"
 SWEEPER = "camfleet:sweeper"
@@ -194,6 +195,13 @@ TABLE = (
         "schedules_due",
         Expiry.ALWAYS,
         "expires after a minute; whoever sets it enters schedules that Redis has forgotten",
+    ),
+    Key(
+        REVIEWS,
+        "hash",
+        "reviews",
+        Expiry.NEVER,
+        "the latest verdict of each, by name; what the bucket has too",
     ),
     # workers
     Key(

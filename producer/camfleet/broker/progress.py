@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from camfleet.broker.entry import follow_up
-from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, FollowUp
+from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW, FollowUp
 
 RATE_EVENTS = 32
 _RATE_SECONDS = 10.0
@@ -38,6 +38,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     callback: str | None  # how the callback of the end went
     report: FollowUp | None = None  # how far the report is, if the job asks for one
     faithfulness: FollowUp | None = None  # and the study of a sample
+    review: FollowUp | None = None  # and the verdict, if the job is a review's
     troubles: tuple[str, ...] = ()  # why some chunks can't be run at all, the first of them
     submitted_at: datetime | None = None
     started_at: datetime | None = None  # when a worker took the first chunk
@@ -64,7 +65,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def followed(self) -> bool:
         """True where nothing is left to do of what was to follow the job's end."""
-        found = (one for one in (self.faithfulness, self.report) if one)
+        found = (one for one in (self.faithfulness, self.report, self.review) if one)
         return self.ended and all(one.state in ("done", "failed", "dropped") for one in found)
 
 
@@ -100,6 +101,7 @@ def progress_of(
         callback=row.get("callback"),
         report=follow_up(row, REPORT),
         faithfulness=follow_up(row, FAITHFULNESS),
+        review=follow_up(row, REVIEW),
         troubles=tuple(row[name] for name in sorted(row) if name.startswith(_TROUBLE))[:_TROUBLES],
         submitted_at=_time(row, "created_at"),
         started_at=_time(row, "started_at"),

@@ -79,6 +79,7 @@ def show(progress: "Progress", messages: dict[str, str], waiting: "Sequence[str]
             ("retries", progress.retry or None),
             ("callback", progress.callback),
             *_follow_up("study", progress.faithfulness, progress),
+            *_follow_up("review", progress.review, progress),
             *_follow_up("report", progress.report, progress),
         ]
     )

@@ -9,6 +9,7 @@ from camfleet.contract.outputs import Name
 
 REPORT = "report"
 FAITHFULNESS = "faithfulness"
+REVIEW = "review"
 MOST_SAMPLED = 10_000  # images of a study
 
 
@@ -18,11 +19,13 @@ class FollowUps(Wire, frozen=True, kw_only=True):
     report: bool = False
     place: Name | None = None  # s3://bucket/prefix of the report; null: the job's own folder
     faithfulness: Annotated[int, Meta(ge=1, le=MOST_SAMPLED)] | None = None  # images of the sample
+    review: Name | None = None  # the review whose run the job is
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Return what is asked for, in the order in which it's done: the report shows the study."""
-        return (*([FAITHFULNESS] if self.faithfulness else []), *([REPORT] if self.report else []))
+        asked = {FAITHFULNESS: self.faithfulness, REPORT: self.report, REVIEW: self.review}
+        return tuple(kind for kind, wanted in asked.items() if wanted)
 
 
 class FollowUp(Wire, frozen=True, kw_only=True):
@@ -44,3 +47,4 @@ class FollowedUp(Document, frozen=True, kw_only=True):
     retry: Annotated[int, Meta(ge=0)]
     report: FollowUp | None = None
     faithfulness: FollowUp | None = None
+    review: FollowUp | None = None

@@ -20,6 +20,7 @@ jobs/<job>/floor/<index>.json                       by how much noise alone move
 jobs/<job>/studies/faithfulness.json                what that adds up to
 maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy | .thumbnail.jpg
 uploads/<sha256><suffix>                            images that a producer sent along
+reviews/<name>/...                                  see `review_keys`
 """
 
 import hashlib
@@ -40,7 +41,8 @@ _PACK = re.compile(
 _DIGITS = 5  # of a retry's number: see `MOST_RETRIES`
 MOST_RETRIES = 10**_DIGITS - 1
 MOST_CHANGES = 99_999  # of a model id
-INTERNAL = ("models/", "registry/", "registry-changes/", "jobs/")  # what workers take for no image
+# What workers take for no image.
+INTERNAL = ("models/", "registry/", "registry-changes/", "jobs/", "reviews/")
 
 
 def model_prefix(digest: str) -> str:

@@ -1,0 +1,212 @@
+"""Reviews as the bucket holds them: each change of one is an object that nobody writes again.
+
+Whoever changes a review writes the next number, on the condition that nobody else has. Each change
+holds all that is true since then, so whoever wants to know that reads the latest one only.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+
+from msgspec.structs import replace
+
+from camfleet.contract.codec import Document, encode_json, sealed
+from camfleet.contract.reviews import (
+    MOST_CHANGES,
+    REVIEW,
+    Action,
+    Review,
+    ReviewChange,
+    ReviewState,
+    ReviewVerdict,
+    StartedRun,
+)
+from camfleet.errors import InvalidRequest, ObjectChanged, ObjectMissing
+from camfleet.jobstore import objects, review_keys
+from camfleet.registry.author import Author
+from camfleet.storage.storage import Storage
+
+_FORM = 2  # reviews came with 0.2.0
+_JSON = "application/json"
+_MOST = 2**20  # bytes of a document
+_TRIES = 20
+
+
+def check_name(name: str) -> None:
+    if not isinstance(name, str) or not re.match(REVIEW, name):
+        raise InvalidRequest(
+            f"{name!r} is no name of a review: letters, digits, dot, dash and underscore, at most "
+            "64 of them"
+        )
+
+
+class ReviewStore:
+    """Reads and writes reviews. What lies in the bucket is read as a stranger's."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all reviews, in order, also of those that aren't complete."""
+        for folder in self._storage.folders(review_keys.PREFIX):
+            if name := review_keys.name_of(folder):
+                yield name
+
+    def latest(self, name: str) -> ReviewChange | None:
+        """Return the latest change of a review, None where there's none or it was deleted.
+
+        Raises `InvalidRequest` for what can't be read.
+        """
+        found = self.newest(name)
+        return found if found and found.action != "deleted" else None
+
+    def newest(self, name: str) -> ReviewChange | None:
+        """Return as `latest` does, also the mark of one that is being deleted."""
+        number = max(self._numbers(name), default=0)
+        return self._read_change(name, number) if number else None
+
+    def review(self, name: str) -> Review:
+        """Return a review; raise `InvalidRequest` where there's none, or it isn't complete."""
+        check_name(name)
+        found = self.latest(name)
+        if found is None:
+            raise InvalidRequest(f"there is no review {name!r}: camfleet review list names all")
+        if found.review.set is None:
+            raise InvalidRequest(
+                f"review {name!r} isn't complete: repeat camfleet review create {name} with the "
+                f"same words, or camfleet review delete {name}"
+            )
+        return found.review
+
+    def history(self, name: str) -> list[ReviewChange]:
+        """Return the changes of a review, the newest first."""
+        return [self._read_change(name, number) for number in sorted(self._numbers(name))[::-1]]
+
+    def append(
+        self,
+        review: Review,
+        action: Action,
+        author: Author,
+        *,
+        after: ReviewChange | None,
+        reason: str | None = None,
+        movement: float | None = None,
+    ) -> ReviewChange:
+        """Write what a review is from now on; raise `ObjectChanged` if somebody was faster."""
+        number = after.number + 1 if after else 1
+        if number > MOST_CHANGES:
+            raise InvalidRequest(
+                f"review {review.name!r} was changed {MOST_CHANGES} times: make a new one"
+            )
+        made = ReviewChange(
+            schema_version=1,
+            number=number,
+            action=action,
+            changed_at=time.time(),
+            user=author.user,
+            host=author.host,
+            reason=reason,
+            movement=movement,
+            review=review,
+        )
+        self._create(review_keys.change(review.name, number), made, review.name)
+        return made
+
+    def state(self, review: Review) -> ReviewState:
+        """Return what was started last; of one that can't be read nothing is known."""
+        return self._state(review)[0]
+
+    def note(
+        self, review: Review, *, last: float | None = None, run: StartedRun | None = None
+    ) -> None:
+        """Note for which time a review was done last, or which run was started last."""
+        for _ in range(_TRIES):
+            found, etag = self._state(review)
+            made = replace(found, last=found.last if last is None else last, run=run or found.run)
+            if made == found:
+                return
+            data, key = encode_json(sealed(made, _FORM)), review_keys.state(review.name)
+            try:
+                if etag is None:
+                    self._storage.create(key, data, _JSON)
+                else:
+                    self._storage.replace(key, data, _JSON, etag=etag)
+            except ObjectChanged:
+                continue
+            return
+        raise ObjectChanged(
+            f"{self._storage.uri(review_keys.state(review.name))} changes all the time"
+        )
+
+    def verdict(self, name: str, run: str) -> ReviewVerdict | None:
+        """Return what came of a run, None where nothing is known yet, or it can't be read."""
+        key = review_keys.verdict(name, run)
+        try:
+            found = objects.read_document(self._storage, key, ReviewVerdict, _MOST)
+        except (ObjectMissing, InvalidRequest):
+            return None
+        return found if (found.name, found.run) == (name, run) else None
+
+    def verdicts(self, name: str) -> list[ReviewVerdict]:
+        """Return what came of all runs of a review, the newest first."""
+        runs = (
+            review_keys.run_of(folder, name)
+            for folder in self._storage.folders(review_keys.runs(name))
+        )
+        found = (self.verdict(name, run) for run in runs if run)
+        return sorted((one for one in found if one), key=lambda one: -one.decided_at)
+
+    def write_verdict(self, verdict: ReviewVerdict) -> None:
+        key = review_keys.verdict(verdict.name, verdict.run)
+        self._storage.put(key, encode_json(sealed(verdict, _FORM)), _JSON)
+
+    def forget_verdict(self, name: str, run: str) -> None:
+        self._storage.delete([review_keys.verdict(name, run)])
+
+    def remove(self, name: str, on_step: Callable[[int], object] = lambda _count: None) -> None:
+        """Delete all that lies of a review, the mark that it's deleted last."""
+        own = sorted(
+            self._storage.keys(review_keys.folder(name)),
+            key=lambda key: review_keys.change_number(key, name) or 0,
+        )
+        for start in range(0, len(own), 1000):
+            self._storage.delete(own[start : start + 1000])
+            on_step(start)
+
+    def _state(self, review: Review) -> tuple[ReviewState, str | None]:
+        """Return the state and its ETag, None where there's no object."""
+        key = review_keys.state(review.name)
+        nothing = ReviewState(schema_version=1, name=review.name, last=review.created_at, run=None)
+        try:
+            etag = objects.read(self._storage, key, _MOST).etag
+        except ObjectMissing:
+            return nothing, None
+        try:
+            found = objects.read_document(self._storage, key, ReviewState, _MOST)
+        except (InvalidRequest, ObjectMissing):
+            return nothing, etag
+        return (found if found.name == review.name else nothing), etag
+
+    def _read_change(self, name: str, number: int) -> ReviewChange:
+        key = review_keys.change(name, number)
+        found = objects.read_document(self._storage, key, ReviewChange, _MOST)
+        if (found.review.name, found.number) != (name, number):
+            raise InvalidRequest(
+                f"{self._storage.uri(key)} is a change of another review or number"
+            )
+        return found
+
+    def _numbers(self, name: str) -> list[int]:
+        found = self._storage.keys(review_keys.changes(name))
+        return [number for key in found if (number := review_keys.change_number(key, name))]
+
+    def _create(self, key: str, document: Document, name: str) -> None:
+        data = encode_json(sealed(document, _FORM))
+        try:
+            self._storage.create(key, data, _JSON)
+        except ObjectChanged as error:
+            if self._storage.get(key).data != data:  # else ours, whose answer got lost
+                raise ObjectChanged(
+                    f"somebody else has changed review {name!r} meanwhile: look at camfleet review "
+                    f"history {name}, then repeat this"
+                ) from error
