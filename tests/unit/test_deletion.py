@@ -1,4 +1,4 @@
-"""Faithfulness: what must hold whatever the model, and what a pencil can work out."""
+"""Taking cells away: what must hold whatever the model, and what a pencil can work out."""
 
 import itertools
 
