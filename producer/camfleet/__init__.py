@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ObjectMissing,
         ObjectTooLarge,
         OperationUnsupported,
+        ResultsPruned,
         ServiceError,
         SourceForbidden,
         SourceUnreachable,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from camfleet.jobs.job import Job
     from camfleet.jobs.options import ExplainOptions, JobOptions
     from camfleet.jobs.recovery import Verification
+    from camfleet.jobs.retention.freed import Retired
     from camfleet.pictures.files import Saved
     from camfleet.pictures.pictures import Pictures
     from camfleet.registry.changes import ModelChange
@@ -113,6 +115,7 @@ _HOMES = {
         "ObjectMissing",
         "ObjectTooLarge",
         "OperationUnsupported",
+        "ResultsPruned",
         "ServiceError",
         "SourceForbidden",
         "SourceUnreachable",
@@ -130,6 +133,7 @@ _HOMES = {
     "jobs.job": ("Job",),
     "jobs.options": ("ExplainOptions", "JobOptions"),
     "jobs.recovery": ("Verification",),
+    "jobs.retention.freed": ("Retired",),
     "pictures.files": ("Saved",),
     "pictures.pictures": ("Pictures",),
     "registry.changes": ("ModelChange",),
@@ -201,6 +205,8 @@ __all__ = [
     "Regions",
     "Removed",
     "Result",
+    "ResultsPruned",
+    "Retired",
     "Saved",
     "ServiceError",
     "Settings",

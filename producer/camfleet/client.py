@@ -25,6 +25,7 @@ from camfleet.jobs.inspection import Inspection
 from camfleet.jobs.job import Job
 from camfleet.jobs.options import ExplainOptions, JobOptions, request_fields
 from camfleet.jobs.order import ModelName, make_order, model_name, models_of
+from camfleet.jobs.retention.verbs import Retiring
 from camfleet.jobs.submit import Submitter
 from camfleet.pictures.pictures import Pictures
 from camfleet.settings import Settings
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from camfleet.jobs.dry_run import DryRun
 
 
-class Client:
+class Client(Retiring):
     """The producer's side of camfleet. Safe to share by threads; close it at the end.
 
     After a fork the child uses it, and what it returned, with connections of its own.
@@ -228,8 +229,7 @@ class Client:
     def resume(self, job_id: str) -> Job:
         """Run what a job still lacks, as object storage knows it; Redis may be empty.
 
-        This rebuilds the job's ledger, and continues a cancelled job. Raises `UnknownJob` if
-        storage holds no such job.
+        This rebuilds the job's ledger, and continues a cancelled job. Raises `UnknownJob`.
         """
         return self._submitter.resume(job_id)
 

@@ -6,7 +6,8 @@
     │   ├── ConfigurationError    a setting is missing or malformed
     │   ├── UnknownModel          no such model id or version is registered
     │   ├── UnknownJob            no such job
-    │   │   └── JobDamaged             what Redis holds of it is not what was written there
+    │   │   ├── JobDamaged             what Redis holds of it is not what was written there
+    │   │   └── ResultsPruned          its results were deleted, its report was kept
     │   ├── BrokerDamaged         what Redis holds is not what was written there
     │   ├── InvalidCard           the model card does not say what it must
     │   ├── ModelRefused          the model can't be explained: the reason is in the message
@@ -88,6 +89,10 @@ class UnknownJob(CallerError):
 
 class JobDamaged(UnknownJob):
     code = "job_damaged"
+
+
+class ResultsPruned(UnknownJob):
+    code = "results_pruned"
 
 
 class BrokerDamaged(CallerError):

@@ -114,6 +114,8 @@ class AsyncClient(Awaited):
     submit = _submit(Client.submit)
     dry_run = long(Client.dry_run)
     upload = long(Client.upload)
+    delete = long(Client.delete)
+    prune = long(Client.prune)
     workers = quick(Client.workers)
     ping = quick(Client.ping)
 

@@ -30,13 +30,21 @@ class HeldClaim(Claim):
 
 
 @contextmanager
-def hold_claim(redis: Redis, job_id: str) -> Iterator[Claim]:
-    """Wait until no other producer works on a job, and keep others out of it for a block."""
+def hold_claim(redis: Redis, job_id: str, *, wait: bool = True) -> Iterator[Claim]:
+    """Wait until no other producer works on a job, and keep others out of it for a block.
+
+    Without `wait` raise `InvalidRequest` where one does.
+    """
     lock = redis.lock(keys.claim(job_id), _SECONDS)
     if redis.run("PTTL", keys.claim(job_id)) == -1:  # ours expire
         logger.warning("what claims job %s in Redis is no producer, and is deleted", job_id)
         redis.run("DEL", keys.claim(job_id))
     if not lock.acquire(wait=False):
+        if not wait:
+            raise InvalidRequest(
+                f"job {job_id} is being submitted, resumed, run again or deleted by another "
+                "producer right now: wait for it (if that was killed, for a minute)"
+            )
         logger.warning("another producer is at job %s; waiting for it", job_id)
         lock.acquire(wait=True)
     ended = threading.Event()

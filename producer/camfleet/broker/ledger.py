@@ -13,6 +13,7 @@ from typing import Any
 from camfleet.broker import keys
 from camfleet.broker.claims import hold_claim
 from camfleet.broker.entry import NOT_FOLLOWED, bits, entry
+from camfleet.broker.forgetting import forget, pending
 from camfleet.broker.progress import RATE_EVENTS, Progress, progress_of
 from camfleet.broker.redis import Redis
 from camfleet.broker.repair import delete_wrong_types
@@ -239,13 +240,21 @@ class Ledger:
         )
         return list(dict.fromkeys(failed))
 
-    def claim(self, job_id: str) -> AbstractContextManager[Claim]:
+    def pending(self, job_id: str) -> str | None:
+        """Return what is still to come of a job that has ended, in words, or None."""
+        return pending(self._redis, job_id)
+
+    def forget(self, job_id: str) -> None:
+        """Forget a job that is no more, and what would have followed its end."""
+        forget(self._redis, job_id)
+
+    def claim(self, job_id: str, *, wait: bool = True) -> AbstractContextManager[Claim]:
         """Keep other producers out of a job for a block; wait while one works on it.
 
-        Yields the claim. It expires when its producer is dead or stopped for a minute: call its
-        `renew` before each step, to find out.
+        Without `wait` that's an `InvalidRequest`. Yields the claim. It expires when its producer is
+        dead or stopped for a minute: call its `renew` before each step, to find out.
         """
-        return hold_claim(self._redis, job_id)
+        return hold_claim(self._redis, job_id, wait=wait)
 
     def _commit_of(
         self, job_id: str, chunk: int, totals: Totals, retry: int

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from camfleet.broker.entry import follow_up
-from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW, FollowUp
+from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW, FollowedUp, FollowUp
+from camfleet.contract.records import JobRecord, Pruned
 
 RATE_EVENTS = 32
 _RATE_SECONDS = 10.0
@@ -39,6 +40,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     report: FollowUp | None = None  # how far the report is, if the job asks for one
     faithfulness: FollowUp | None = None  # and the study of a sample
     review: FollowUp | None = None  # and the verdict, if the job is a review's
+    pruned_at: datetime | None = None  # when its results were deleted, its report staying
     troubles: tuple[str, ...] = ()  # why some chunks can't be run at all, the first of them
     submitted_at: datetime | None = None
     started_at: datetime | None = None  # when a worker took the first chunk
@@ -67,6 +69,41 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         """True where nothing is left to do of what was to follow the job's end."""
         found = (one for one in (self.faithfulness, self.report, self.review) if one)
         return self.ended and all(one.state in ("done", "failed", "dropped") for one in found)
+
+
+def progress_of_pruned(record: JobRecord, pruned: Pruned, followed: FollowedUp | None) -> Progress:
+    """Return the progress of a job of which only the record and the report are left."""
+    return Progress(
+        job_id=record.job_id,
+        state=pruned.state,
+        total=record.images,
+        ok=pruned.ok,
+        no_evidence=pruned.no_evidence,
+        failed=pruned.failed,
+        failures=dict(sorted(pruned.failures.items())),
+        chunks=record.chunks,
+        chunks_done=record.chunks if pruned.state == "complete" else 0,
+        retry=pruned.retry,
+        images_per_second=None,
+        seconds_left=None,
+        seconds_running=0.0,
+        in_work=0,
+        callback=None,
+        report=followed.report if followed else None,
+        faithfulness=followed.faithfulness if followed else None,
+        review=followed.review if followed else None,
+        pruned_at=_at(pruned.pruned_at),
+        submitted_at=_at(record.created_at),
+        ended_at=_at(pruned.ended_at),
+    )
+
+
+def _at(seconds: float) -> datetime | None:
+    """Return a time of a record, None for what a stranger wrote that is none."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def progress_of(
@@ -106,6 +143,7 @@ def progress_of(
         submitted_at=_time(row, "created_at"),
         started_at=_time(row, "started_at"),
         ended_at=_time(row, ended) if ended else None,
+        pruned_at=None,
         **counts,
     )
 

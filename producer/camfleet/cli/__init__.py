@@ -38,6 +38,8 @@ _COMMANDS = {
     "resume": "camfleet.cli.jobs:resume",
     "retry": "camfleet.cli.jobs:retry",
     "verify": "camfleet.cli.jobs:verify",
+    "delete": "camfleet.cli.retention:delete",
+    "prune": "camfleet.cli.retention:prune",
     "workers": "camfleet.cli.workers:workers",
     "health": "camfleet.cli.workers:health",
 }

@@ -64,6 +64,7 @@ def show(progress: "Progress", messages: dict[str, str], waiting: "Sequence[str]
         ("job", f"{progress.job_id}: {progress.state}"),
         ("submitted", moment(progress.submitted_at)),
         (progress.state if progress.ended else "", moment(progress.ended_at)),
+        ("pruned", _pruned(progress)),
         ("images", f"{progress.done} of {progress.total} done"),
         ("", f"{progress.ok} ok, {progress.no_evidence} no evidence, {progress.failed} failed"),
     ]
@@ -116,6 +117,11 @@ def _follow_up(
         return [(name, follow_up.uri or "done"), ("", follow_up.note)]
     said = _FOLLOWS[follow_up.state] if progress.ended else "follows the job's end"
     return [(name, f"{said}: {follow_up.note}" if follow_up.note else said)]
+
+
+def _pruned(progress: "Progress") -> str | None:
+    at = moment(progress.pruned_at)
+    return f"{at}: its results were deleted, its report was kept" if at else None
 
 
 def _running(progress: "Progress") -> str | None:

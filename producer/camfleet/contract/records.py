@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -15,6 +15,7 @@ JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Names of models become parts of keys and paths. In a pattern `$` would let a line break pass.
 MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 DIGEST = r"^[0-9a-f]{64}\Z"
+Count = Annotated[int, Meta(ge=0)]
 _MOST_CHUNKS = 2**26
 MOST_MODELS = 256  # of a job
 _MOST_ITEMS = 2**27  # of a part: more rows than can be read of one
@@ -44,6 +45,19 @@ class ModelRef(Wire, frozen=True, kw_only=True):
     digest: Annotated[str, Meta(pattern=DIGEST)]
 
 
+class Pruned(Wire, frozen=True, kw_only=True):
+    """What is still known of a job whose results were deleted, and when that was."""
+
+    pruned_at: float  # seconds since the epoch, as all times here
+    ended_at: float
+    state: Literal["complete", "cancelled"]
+    ok: Count
+    no_evidence: Count
+    failed: Count
+    failures: dict[str, int]  # the failed ones by error code
+    retry: Count
+
+
 class JobRecord(Document, frozen=True, kw_only=True):
     """`job.json`: what was asked. Written after the manifest: without it there is no job.
 
@@ -66,6 +80,8 @@ class JobRecord(Document, frozen=True, kw_only=True):
     columns: Annotated[tuple[str, ...] | None, Added(2)] = None  # of manifests, that are kept
     follow_ups: Annotated[FollowUps | None, Added(2)] = None  # what a worker does at the end
     pack: Annotated[bool, Added(2)] = False  # a chunk's pictures go into one ZIP file
+    pruned: Annotated[Pruned | None, Added(2)] = None  # its results were deleted, not its report
+    deleted_at: Annotated[float | None, Added(2)] = None  # all of it is being deleted since
 
     @property
     def images(self) -> int:

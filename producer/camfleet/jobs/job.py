@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Unpack
 from msgspec.structs import replace
 
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.progress import Progress
+from camfleet.broker.progress import Progress, progress_of_pruned
 from camfleet.contract.records import JobRecord, LeftOut
 from camfleet.contract.results import Result
 from camfleet.errors import BrokerUnavailable, JobDamaged, UnknownJob
 from camfleet.jobs.recovery import Verification, verify
+from camfleet.jobstore.follow_ups import read_followed_up
 from camfleet.jobstore.records import read_left_out, read_record
 from camfleet.storage.storage import Storage
 
@@ -50,7 +51,11 @@ class Job:
             self.record()  # which says so if storage doesn't know the job either
             raise
         except UnknownJob as error:
-            self.record()  # which knows more about an interrupted submit
+            # storage knows more about an interrupted submit, and what was deleted
+            record = read_record(self._storage, self.id, pruned_too=True)
+            if record.pruned:
+                followed = read_followed_up(self._storage, record, record.pruned.retry)
+                return progress_of_pruned(record, record.pruned, followed)
             raise UnknownJob(
                 f"Redis does not know job {self.id!r}, object storage does: camfleet resume "
                 "brings it back"
@@ -113,7 +118,8 @@ class Job:
         """
         from camfleet.audit.files import read_report
 
-        return read_report(self._storage, self.record())
+        record = read_record(self._storage, self.id, pruned_too=True)
+        return read_report(self._storage, record)
 
     def left_out(self) -> tuple[LeftOut, ...]:
         """Return which files of its sources the job doesn't take, by kind and with the reason."""

@@ -93,9 +93,9 @@ class Submitter:
 
     def resume(self, job_id: str) -> Job:
         """Rebuild a job's ledger and queue what is missing; raise `UnknownJob`."""
-        record = read_record(self._storage, job_id)
-        with self._ledger.claim(job_id) as claim:
-            self._rebuild(record, claim)
+        check_id(job_id)
+        with self._ledger.claim(job_id) as claim:  # nobody deletes it meanwhile
+            self._rebuild(read_record(self._storage, job_id), claim)
         return Job(job_id, self._storage, self._ledger)
 
     def retry(self, job_id: str, codes: tuple[str, ...]) -> tuple[Job, int]:
@@ -106,8 +106,9 @@ class Submitter:
         unless the job is complete.
         """
         check_codes(codes)
-        record = read_record(self._storage, job_id)
+        check_id(job_id)
         with self._ledger.claim(job_id) as claim:
+            record = read_record(self._storage, job_id)
             self._must_be_complete(record, claim)
             latest = latest_retry(self._storage, record)
             number = latest.number + 1 if latest else 1
@@ -189,9 +190,10 @@ class Submitter:
             raise
 
     def _again(self, job_id: str, claim: Claim) -> Job:
+        record = read_record(self._storage, job_id)
         if self._ledger.is_published(job_id):
             return Job(job_id, self._storage, self._ledger, note=_BEFORE)
-        self._rebuild(read_record(self._storage, job_id), claim)
+        self._rebuild(record, claim)
         return Job(job_id, self._storage, self._ledger, note=_COMPLETED)
 
     def _rebuild(self, record: JobRecord, claim: Claim) -> None:

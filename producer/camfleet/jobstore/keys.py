@@ -4,7 +4,7 @@ models/<digest>/card.toml, model.keras|.h5|.hdf5, golden, report.json
 models/<digest>/converted/<name>.model              as a worker has converted it; may be deleted
 registry/<id>/<version>.json                        which digest an id and version stand for
 registry-changes/<id>/00001.json                    what an id's aliases name since this change
-jobs/<job>/job.json
+jobs/<job>/job.json                                  last to go: it says whether the job is being deleted
 jobs/<job>/source.json                              what its sources hold that isn't in the job
 jobs/<job>/manifest/part-00000.parquet
 jobs/<job>/results/<model>-<index>/part-00000.parquet
@@ -33,8 +33,6 @@ from camfleet.contract.outputs import Drawing, Outputs
 from camfleet.contract.records import JOB_ID, MODEL_ID, ChunkRef, JobRecord
 from camfleet.contract.studies import KIND, StudyRequest
 
-_DIGITS = 5  # of a retry's number: see `MOST_RETRIES`
-MOST_RETRIES = 10**_DIGITS - 1
 _PACK = re.compile(
     rf"jobs/(?P<job>{JOB_ID.pattern})/packs/[A-Za-z0-9._-]{{1,80}}/part-\d{{5,9}}-[0-9a-f]{{32}}\.zip"
 )
@@ -111,6 +109,18 @@ def jobs() -> str:
     return "jobs/"
 
 
+def folder(job_id: str) -> str:
+    """Return the prefix of all that is a job's own."""
+    return f"jobs/{job_id}/"
+
+
+def job_of(folder_or_key: str) -> str | None:
+    """Return the id of the job in whose folder a key lies, None where that's no job's."""
+    names = folder_or_key.split("/", 2)
+    ours = names[0] == "jobs" and len(names) == 3 and JOB_ID.fullmatch(names[1])
+    return names[1] if ours else None
+
+
 def job(job_id: str) -> str:
     return f"jobs/{job_id}/job.json"
 
@@ -132,9 +142,14 @@ def results_part(record: JobRecord, ref: ChunkRef) -> str:
     return results(ref.job_id) + _part(record, ref)
 
 
+def history(job_id: str) -> str:
+    """Return the prefix of the results parts that retries have replaced."""
+    return f"jobs/{job_id}/history/"
+
+
 def history_part(record: JobRecord, ref: ChunkRef) -> str:
     """Return the key of a results part as it was before the retry `ref.retry`."""
-    return f"jobs/{ref.job_id}/history/{ref.retry:05d}/" + _part(record, ref)
+    return f"{history(ref.job_id)}{ref.retry:05d}/" + _part(record, ref)
 
 
 def retries(job_id: str) -> str:
@@ -212,8 +227,17 @@ def floor(job_id: str, model: int) -> str:
     return f"jobs/{job_id}/floor/{model}.json"
 
 
+def uploads() -> str:
+    return "uploads/"
+
+
 def upload(digest: str, suffix: str) -> str:
-    return f"uploads/{digest}{suffix}"
+    return f"{uploads()}{digest}{suffix}"
+
+
+def pictures(model_digest: str = "") -> str:
+    """Return the prefix of the pictures of a model's requests, or of all requests."""
+    return "maps/" + (f"{model_digest[:16]}/" if model_digest else "")
 
 
 def explanation(
@@ -229,7 +253,7 @@ def explanation(
     """Return the prefix under which the pictures of one request lie: the same request, the same."""
     words = [image_uri, inputs, target, method, layer, fuse, encode(outputs)]
     digest = hashlib.sha256(msgspec.json.encode(words)).hexdigest()
-    return f"maps/{model_digest[:16]}/{digest[:32]}/"
+    return f"{pictures(model_digest)}{digest[:32]}/"
 
 
 PICTURES = {

@@ -2,10 +2,11 @@
 
 import random
 import re
+from datetime import UTC, datetime
 
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.records import JOB_ID, JobRecord, LeftOut, RetryRecord, SourceRecord
-from camfleet.errors import InvalidRequest, ObjectMissing, UnknownJob
+from camfleet.errors import InvalidRequest, ObjectMissing, ResultsPruned, UnknownJob
 from camfleet.jobstore import keys, objects
 from camfleet.storage.storage import Storage
 
@@ -16,8 +17,35 @@ _MOST_SOURCE = 2**22  # bytes
 _MOST_LEFT_OUT = 1000  # kinds; no job has as many as a hundred
 
 
-def read_record(storage: Storage, job_id: str) -> JobRecord:
-    """Return a job's record from storage; raise `UnknownJob`."""
+def read_record(storage: Storage, job_id: str, *, pruned_too: bool = False) -> JobRecord:
+    """Return a job's record from storage.
+
+    Raises `UnknownJob`, also for a job that's being deleted, and `ResultsPruned`, unless
+    `pruned_too`, for one of which only the report was kept.
+    """
+    record = read_any_record(storage, job_id)
+    if record.deleted_at is not None:
+        raise UnknownJob(
+            f"job {job_id!r} is being deleted since {moment(record.deleted_at)}: camfleet delete "
+            f"{job_id} finishes that"
+        )
+    if record.pruned:
+        if not pruned_too:
+            raise ResultsPruned(
+                f"the results of job {job_id!r} were deleted on {moment(record.pruned.pruned_at)} "
+                "(camfleet prune --keep-report); camfleet status says where its report lies"
+            )
+    elif record.chunks > _FEW and not _has_parts(storage, record):
+        raise InvalidRequest(
+            f"{storage.uri(keys.job(job_id))} says that the job has {record.parts} parts, and most "
+            f"of them lie neither in {keys.manifest(job_id)} nor in {keys.results(job_id)}: "
+            "camfleet didn't write it, or somebody has deleted them; submit the images again"
+        )
+    return record
+
+
+def read_any_record(storage: Storage, job_id: str) -> JobRecord:
+    """Return a job's record, also if the job is being deleted; raise `UnknownJob`."""
     check_id(job_id)
     try:
         record = objects.read_document(storage, keys.job(job_id), JobRecord)
@@ -27,12 +55,6 @@ def read_record(storage: Storage, job_id: str) -> JobRecord:
         raise InvalidRequest(
             f"{storage.uri(keys.job(job_id))} isn't what camfleet wrote: its numbers of items and "
             "parts contradict each other, or it's another job's"
-        )
-    if record.chunks > _FEW and not _has_parts(storage, record):
-        raise InvalidRequest(
-            f"{storage.uri(keys.job(job_id))} says that the job has {record.parts} parts, and most "
-            f"of them lie neither in {keys.manifest(job_id)} nor in {keys.results(job_id)}: "
-            "camfleet didn't write it, or somebody has deleted them; submit the images again"
         )
     return record
 
@@ -103,6 +125,14 @@ def _unknown(storage: Storage, job_id: str) -> str:
             f"submit it again with --job-id {job_id}"
         )
     return f"no job {job_id!r} in {storage.uri('jobs/')}"
+
+
+def moment(seconds: float) -> str:
+    """Return a time, in seconds since the epoch, as text."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+    except (OverflowError, ValueError, OSError):  # a stranger's
+        return "an unknown time"
 
 
 def check_id(job_id: str) -> None:

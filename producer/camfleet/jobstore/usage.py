@@ -19,6 +19,7 @@ _IN_JOBS = {
     "packs": "pictures",
     "report": "reports",
     "studies": "studies",
+    "floor": "studies",
 }
 _ELSEWHERE = {
     "models": "models",
@@ -80,6 +81,11 @@ def measure(
                 heapq.heappop(largest)
     jobs = [Used(job, count, size) for size, job, count in sorted(largest, reverse=True)]
     return Usage(kinds.sorted(), models.sorted(), jobs)
+
+
+def kind_of(key: str) -> str:
+    """Return the kind under which what lies at a key is counted."""
+    return _part(key).kind
 
 
 class _Sums:

@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from camfleet.errors import (
@@ -132,9 +133,12 @@ class Storage:
             for found in page.get("Contents", ()):
                 yield found["Key"]
 
-    def objects(self, key_or_uri: str) -> Iterator[Listed]:
-        """Yield the objects below a prefix with sizes and times, in order, a page at a time."""
-        for page in self._pages(key_or_uri):
+    def objects(self, key_or_uri: str, *, after: str = "") -> Iterator[Listed]:
+        """Yield the objects below a prefix with sizes and times, in order, a page at a time.
+
+        Those come whose key is greater than `after`; a page has 1,000 of them.
+        """
+        for page in self._pages(key_or_uri, **({"StartAfter": after} if after else {})):
             for found in page.get("Contents", ()):
                 modified = found["LastModified"].timestamp()
                 yield Listed(found["Key"], int(found["Size"]), modified)
@@ -158,6 +162,18 @@ class Storage:
                     f"{self.uri(stayed['Key'])} wasn't deleted: the object store at {self._host} "
                     f"answers {stayed.get('Code')}: {stayed.get('Message')}"
                 )
+
+    def now(self) -> float:
+        """Return the store's own time, in seconds since the epoch: by it objects are dated."""
+        with boto_errors(self._mine("")):
+            answer = self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        try:
+            return parsedate_to_datetime(date).timestamp()
+        except ValueError as error:
+            raise StorageUnavailable(
+                f"the object store at {self._host} doesn't say what time it is"
+            ) from error
 
     def set_up(self) -> None:
         """Make the bucket if it's missing and prove that it can be written and read.

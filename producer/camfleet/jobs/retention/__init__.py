@@ -1,0 +1,1 @@
+"""What goes: jobs and their results, and what no job needs any more."""

@@ -1,0 +1,493 @@
+"""Jobs that are deleted: what goes, what others need, and what a kill leaves."""
+
+import itertools
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace as changed
+
+from camfleet.broker.leases import Leases
+from camfleet.contract.codec import encode_json
+from camfleet.contract.records import Item
+from camfleet.contract.results import Status
+from camfleet.errors import InvalidRequest, ResultsPruned, UnknownJob
+from camfleet.jobs.retention.retention import Retention
+from camfleet.jobstore import keys
+from camfleet.jobstore.results_parts import Outcomes
+from camfleet.jobstore.totals import Totals
+from camfleet.storage.storage import Storage
+from helpers.producers import drain, producing, row
+from helpers.registries import Killed, MortalStorage
+
+DAY = 24 * 3600.0
+LATER = 2 * DAY
+numbers = itertools.count()
+
+
+class LaterStorage(Storage):
+    """A bucket whose clock is two days ahead of what lies in it."""
+
+    def now(self):
+        return super().now() + LATER
+
+
+class MortalLaterStorage(MortalStorage):
+    def now(self):
+        return super().now() + LATER
+
+    def replace(self, key, *args, **kwargs):
+        with self._write():
+            return super().replace(key, *args, **kwargs)
+
+
+@pytest.fixture
+def own(settings):
+    made = replace(settings, bucket=f"retention-{next(numbers)}")
+    with closing(Storage(made)) as storage:
+        storage.set_up()
+    return made
+
+
+@pytest.fixture
+def pair(own, tmp_path):
+    with producing(own, tmp_path, model="net", database=9, chunk_size=2) as (client, redis):
+        client.__dict__["storage"] = LaterStorage(client.settings)
+        yield client, redis
+        redis.flushdb()
+
+
+@pytest.fixture
+def client(pair):
+    return pair[0]
+
+
+@pytest.fixture
+def redis(pair):
+    return pair[1]
+
+
+@pytest.fixture
+def storage(client):
+    return client.storage
+
+
+@pytest.fixture
+def submit(client, redis):
+    def submit(*uris, run=True, **options):
+        items = [Item(item_id=str(n), image_uri=uri) for n, uri in enumerate(uris)]
+        job = client.submit(
+            items, models="net", job_id=f"job-{next(numbers)}", force=True, **options
+        )
+        if run:
+            drain(redis)
+            for ref in job.record().refs():
+                run_chunk(client, job, ref)
+        return job
+
+    return submit
+
+
+def run_chunk(client, job, ref):
+    """Do what a worker does with a chunk: pictures, then the results part, then the count."""
+    record, storage = job.record(), client.storage
+    rows = [
+        changed(
+            row(item.item_id, Status.OK),
+            image_uri=item.image_uri,
+            model_id="net",
+            heatmap_uri=storage.put(keys.picture(prefix, 3, "heatmap"), b"12345", "image/png"),
+        )
+        for item, prefix in prefixes(client, job, ref.part)
+    ]
+    outcome = Outcomes(storage).store(record, ref, rows, None)
+    client._ledger.commit(job.id, record.number(ref), Totals.of(outcome.images))
+
+
+def prefixes(client, job, part):
+    from camfleet.jobstore import parquet
+
+    record = job.record()
+    data = client.storage.get(keys.manifest_part(job.id, part)).data
+    for item in parquet.read_manifest(data):
+        yield (
+            item,
+            keys.explanation(
+                item.image_uri,
+                item.inputs,
+                record.models[0].digest,
+                item.target or record.target,
+                record.method,
+                record.layer,
+                record.fuse,
+                record.outputs,
+            ),
+        )
+
+
+def pictures(storage):
+    return set(storage.keys(keys.pictures()))
+
+
+def pictures_of(job):
+    tables = job.tables(["heatmap_uri"])
+    return {uri.split("/", 3)[3] for table in tables for uri in table[0].to_pylist()}
+
+
+def whole(job):
+    """Prove that a job is as it was: all of its rows, and every picture that they name."""
+    assert job.verify().passed
+    assert pictures_of(job) <= pictures(job._storage)
+    return True
+
+
+def gone(storage, job):
+    assert list(storage.keys(keys.folder(job.id))) == []
+    return True
+
+
+def test_what_another_job_needs_stays(client, storage, submit):
+    one = submit("s3://b/1", "s3://b/2", "s3://b/3")
+    two = submit("s3://b/2", "s3://b/3", "s3://b/4")
+    only = pictures_of(one) - pictures_of(two)
+    own = [each.nbytes for each in storage.objects(keys.folder(one.id))]
+    done = client.delete(one.id)
+    assert (done.jobs, done.pruned, done.kept, done.younger) == ([one.id], [], [], 0)
+    assert done.freed["pictures"] == (1, 5)
+    assert done.objects == len(own) + 1
+    assert 0 < done.nbytes - sum(own) - 5 < 100, "its record says when that began"
+    assert gone(storage, one)
+    assert whole(two)
+    assert not only & pictures(storage)
+    with pytest.raises(UnknownJob, match="no job"):
+        one.status()
+    assert one.id not in [each.job_id for each in client.jobs()]
+    client.delete(two.id)
+    assert pictures(storage) == set()
+
+
+def test_a_deleted_id_can_be_submitted_again(client, storage, redis, submit):
+    one = submit("s3://b/1")
+    client.delete(one.id)
+    again = client.submit(
+        [Item(item_id="0", image_uri="s3://b/9")], models="net", job_id=one.id, force=True
+    )
+    assert again.note is None
+    assert len(drain(redis)) == 1
+    assert again.status().state == "queued"
+
+
+def test_young_pictures_stay_and_a_later_prune_takes_them(client, storage, submit):
+    one = submit("s3://b/1", "s3://b/2")
+    with closing(Storage(client.settings)) as on_time:
+        done = Retention(on_time, client._ledger, lambda *_: None).delete([one.id])
+    assert done.younger == 2
+    assert gone(storage, one)
+    assert len(pictures(storage)) == 2
+    done = client.prune(timedelta(days=1))
+    assert done.freed == {"pictures": (2, 10)}
+    assert pictures(storage) == set()
+
+
+def test_pictures_that_a_running_job_is_about_to_write_again_stay(client, redis, submit):
+    """Their rows don't exist yet: the manifest says what they'll name."""
+    one = submit("s3://b/1", "s3://b/2", "s3://b/3", "s3://b/4")
+    shared = pictures_of(one)
+    running = submit("s3://b/4", "s3://b/3", "s3://b/2", run=False)
+    first, second = drain(redis)
+    run_chunk(client, running, first)
+    client.delete(one.id)
+    assert len(shared & pictures(client.storage)) == 3
+    run_chunk(client, running, second)
+    assert whole(running)
+
+
+def test_a_damaged_part_of_a_job_that_stays_counts_as_not_yet_written(client, storage, submit):
+    one, two = submit("s3://b/1", "s3://b/2"), submit("s3://b/1", "s3://b/2")
+    shared = pictures_of(one)
+    (part,) = storage.keys(keys.results(two.id))
+    storage.put(part, b"junk", "")
+    client.delete(one.id)
+    assert pictures(storage) == shared
+
+
+def test_nothing_shared_goes_as_long_as_a_job_that_stays_cannot_be_read(client, storage, submit):
+    one, two = submit("s3://b/1"), submit("s3://b/1")
+    data = storage.get(keys.job(two.id)).data
+    storage.put(keys.job(two.id), b"junk", "")
+    done = client.delete(one.id)
+    assert "nothing that jobs share was deleted" in done.kept[-1]
+    assert two.id in done.kept[0]
+    assert gone(storage, one)
+    assert len(pictures(storage)) == 1
+    storage.put(keys.job(two.id), data, "")
+    assert whole(two)
+
+
+def test_uploads_stay_as_long_as_a_manifest_names_them(client, storage, submit):
+    uris = [client.upload(b"\x89PNG%d" % number) for number in range(3)]
+    one, two = submit(*uris[:2]), submit(*uris[1:], run=False)
+    assert client.delete(one.id).freed["uploads"].objects == 1
+    assert [*storage.keys(keys.uploads())] == sorted(uri.split("/", 3)[3] for uri in uris[1:])
+    two.cancel()
+    client.delete(two.id)
+    assert [*storage.keys(keys.uploads())] == []
+
+
+def test_a_job_that_runs_is_not_deleted_and_nothing_is_touched(client, storage, submit):
+    done, running = submit("s3://b/1"), submit("s3://b/2", run=False)
+    before = set(storage.keys(""))
+    with pytest.raises(
+        InvalidRequest, match=f"{running.id} is queued: camfleet cancel {running.id}"
+    ):
+        client.delete(done.id, running.id)
+    assert set(storage.keys("")) == before
+    pruned = client.prune(timedelta(days=1))
+    assert pruned.jobs == [done.id]
+    assert len(pruned.kept) == 1
+    assert running.id in pruned.kept[0]
+    running.cancel()
+    client.delete(running.id)
+    assert gone(storage, running)
+
+
+def test_a_chunk_in_work_of_a_cancelled_job_keeps_it(client, redis, submit):
+    job = submit("s3://b/1", run=False)
+    (ref,) = drain(redis)
+    with closing(Leases(client.settings, "worker-1")) as leases:
+        leases.take(ref)
+        job.cancel()
+        with pytest.raises(InvalidRequest, match="a worker has one of its chunks in work"):
+            client.delete(job.id, force=True)
+        leases.give_back(ref)
+    assert client.delete(job.id).jobs == [job.id]
+
+
+def test_a_report_that_is_still_to_come_keeps_the_job_unless_forced(client, storage, submit):
+    job = submit("s3://b/1", report=True)
+    with pytest.raises(InvalidRequest, match=r"its report or study, isn't done.*--force"):
+        client.delete(job.id)
+    assert job.id in client.prune(timedelta(days=1)).kept[0]
+    client.delete(job.id, force=True)
+    assert gone(storage, job)
+
+
+def test_a_job_that_is_being_submitted_is_left_alone(client, storage):
+    def source():
+        yield from (Item(item_id=str(n), image_uri=f"s3://b/{n}") for n in range(2))
+        yield Item(item_id="2", image_uri="s3://b/2")
+        wait_for_part(storage, "slow")
+        with pytest.raises(InvalidRequest, match="slow is being submitted"):
+            client.delete("slow")
+        assert "slow is being submitted" in client.prune(timedelta(0)).kept[0]
+
+    job = client.submit(source(), models="net", job_id="slow", force=True, keep_duplicates=True)
+    assert job.verify().missing_parts == 2
+    assert len([*storage.keys(keys.manifest(job.id))]) == 2
+
+
+def wait_for_part(storage, job_id):
+    from helpers.waiting import wait_until
+
+    wait_until(lambda: storage.exists(keys.manifest_part(job_id, 0)), 20)
+
+
+def test_what_was_never_submitted_to_the_end_goes(client, storage):
+    storage.put(keys.manifest_part("cut-off", 0), b"", "")
+    assert client.prune(timedelta(days=1)).jobs == ["cut-off"]
+    assert [*storage.keys("jobs/")] == []
+
+
+def test_a_job_of_an_unreadable_record_goes_only_by_force(client, storage, submit):
+    job = submit("s3://b/1")
+    storage.put(keys.job(job.id), b"junk", "")
+    with pytest.raises(InvalidRequest, match="--force deletes it"):
+        client.delete(job.id)
+    assert job.id in client.prune(timedelta(days=1)).kept[0]
+    client.delete(job.id, force=True)
+    assert gone(storage, job)
+
+
+def test_only_jobs_that_ended_long_enough_ago_are_pruned(client, storage, submit):
+    job = submit("s3://b/1")
+    assert client.prune(timedelta(days=3)).jobs == []
+    assert whole(job)
+    assert client.prune(timedelta(days=1)).jobs == [job.id]
+
+
+def test_a_dry_run_says_what_a_run_then_does_and_writes_nothing(client, storage, submit):
+    jobs = [submit("s3://b/1", "s3://b/2", "s3://b/3"), submit("s3://b/2")]
+    storage.put("maps/0123/4567/00001.heatmap.png", b"1234", "")
+    before = list(storage.objects(""))
+    for keep in (True, False):
+        would = client.prune(timedelta(days=1), keep_report=keep, dry_run=True)
+        assert list(storage.objects("")) == before
+        if not keep:
+            done = client.prune(timedelta(days=1))
+            assert (would.jobs, would.objects, would.kept) == (done.jobs, done.objects, done.kept)
+            assert would.freed["pictures"] == done.freed["pictures"]
+            assert would.jobs == sorted(job.id for job in jobs)
+    assert [*storage.keys("jobs/")] == [*storage.keys("maps/")] == []
+
+
+def test_what_interactive_requests_left_goes_by_age(client, storage, submit):
+    job = submit("s3://b/1")
+    storage.put("maps/0123/4567/00001.heatmap.png", b"1234", "")
+    client.upload(b"\x89PNG")
+    done = client.prune(timedelta(days=3))
+    assert done.objects == 0
+    with closing(LaterStorage(client.settings)) as later:
+        later.now = lambda: Storage.now(later) + 10 * DAY
+        running = submit("s3://b/1", run=False)
+        done = Retention(later, client._ledger, lambda *_: None).prune(9 * DAY)
+    assert done.jobs == [job.id]
+    assert set(done.freed) == {"pictures", "uploads", "records", "manifests", "results"}
+    assert done.freed["pictures"].objects == 1, "the other one is still to be written anew"
+    assert running.status().state == "queued"
+
+
+def test_converted_models_go_that_nobody_names_or_that_are_older_ones(client, storage):
+    (version,) = client.models.list()
+    for name in ("b", "a"):
+        storage.put(keys.converted(version.digest, name), b"12", "")
+    for other in ("0" * 64, "1" * 64):
+        storage.put(keys.converted(other, "a"), b"12", "")
+        storage.put(keys.card(other), b"card", "")
+    done = client.prune(timedelta(days=1))
+    assert set(done.freed) == {"converted models"}
+    left = [key for key in storage.keys("models/") if "/converted/" in key]
+    assert keys.converted(version.digest, "a") in left
+    assert len(left) == 4 - done.freed["converted models"].objects
+    assert not any(key.startswith(("models/000", "models/111")) for key in left)
+
+
+def test_reports_are_kept_without_results_and_status_says_so(client, storage, redis, submit):
+    job = submit("s3://b/1", "s3://b/2")
+    before = job.status()
+    report = f"{keys.report_folder(job.id)}index.html"
+    storage.put(report, b"page", "")
+    storage.put(f"jobs/{job.id}/thumbnails/1.jpg", b"", "")
+    done = client.prune(timedelta(days=1), keep_report=True)
+    assert (done.jobs, done.pruned) == ([], [job.id])
+    assert set(storage.keys(keys.folder(job.id))) == {
+        keys.job(job.id),
+        keys.source(job.id),
+        report,
+    }
+    assert pictures(storage) == set()
+    now = job.status()
+    assert (now.ok, now.total, now.state) == (before.ok, before.total, "complete")
+    assert now.ended_at == before.ended_at
+    assert now.pruned_at
+    for verb in (job.verify, lambda: list(job.results()), lambda: client.resume(job.id)):
+        with pytest.raises(ResultsPruned, match=r"were deleted on .* UTC"):
+            verb()
+    for verb in (lambda: client.retry(job.id), lambda: submit_again(client, job)):
+        with pytest.raises(ResultsPruned):
+            verb()
+    assert client.prune(timedelta(days=1), keep_report=True).objects == 0
+    assert client.prune(timedelta(days=1)).jobs == [job.id]
+    assert gone(storage, job)
+
+
+def submit_again(client, job):
+    return client.submit(
+        [Item(item_id="0", image_uri="s3://b/9")], models="net", job_id=job.id, force=True
+    )
+
+
+def test_totals_of_a_pruned_job_that_redis_forgot_are_those_of_its_parts(client, redis, submit):
+    job = submit("s3://b/1", "s3://b/2", "s3://b/3")
+    redis.flushdb()
+    client.prune(timedelta(days=1), keep_report=True)
+    now = job.status()
+    assert (now.ok, now.failed, now.state) == (3, 0, "complete")
+
+
+def test_a_job_that_says_it_is_being_deleted_is_none_to_anybody(client, storage, redis, submit):
+    job = submit("s3://b/1")
+    record = changed(job.record(), deleted_at=1e9, schema_version=2, needs="0.2.0")
+    storage.put(keys.job(job.id), encode_json(record), "")
+    for verb in (
+        job.verify,
+        job.record,
+        lambda: client.resume(job.id),
+        lambda: client.retry(job.id),
+        lambda: submit_again(client, job),
+    ):
+        with pytest.raises(UnknownJob, match=r"is being deleted since 2001-09-09 .* delete"):
+            verb()
+    redis.flushdb()
+    with pytest.raises(UnknownJob, match="is being deleted"):
+        job.status()
+    assert client.prune(timedelta(days=1000)).jobs == [job.id]
+    assert gone(storage, job)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("how", ["delete", "prune", "keep"])
+def test_a_kill_at_any_write_leaves_whole_jobs_and_the_same_call_finishes(
+    client, storage, redis, submit, how, after
+):
+    other = submit("s3://b/2", "s3://b/3")
+    later = submit("s3://b/2", "s3://b/3", run=False)
+    refs = drain(redis)
+    for last in itertools.count(1):
+        job = submit("s3://b/1", "s3://b/2", "s3://b/4")
+        with closing(MortalLaterStorage(client.settings, last, after=after)) as mortal:
+            try:
+                retire(mortal, client, job, how)
+                break
+            except Killed:
+                pass
+        try:
+            job.record()
+        except UnknownJob:
+            pass
+        else:
+            assert whole(job)
+        retire(storage, client, job, how, again=True)
+        left = [*storage.keys(keys.folder(job.id))]
+        assert left == ([keys.job(job.id), keys.source(job.id)] if how == "keep" else [])
+        other_pictures = {
+            keys.picture(prefix, 3, "heatmap") for _, prefix in prefixes(client, later, 0)
+        }
+        assert pictures(storage) == other_pictures
+        if how == "keep":
+            client.delete(job.id)
+        if how == "delete":
+            assert whole(other)
+        else:  # it went, too
+            other = submit("s3://b/2", "s3://b/3")
+    assert last > 3
+    for ref in refs:
+        run_chunk(client, later, ref)
+    assert whole(later)
+
+
+def retire(storage, client, job, how, *, again=False):
+    retention = Retention(storage, client._ledger, lambda *_: None)
+    if how != "delete":
+        return retention.prune(DAY, keep_report=how == "keep")
+    try:
+        return retention.delete([job.id])
+    except UnknownJob:
+        assert again
+        return None
+
+
+def test_a_mark_over_many_rows_takes_no_more_memory_than_a_part(client, storage, submit):
+    import tracemalloc
+
+    from camfleet.jobs.retention.candidates import Candidates
+
+    with Candidates() as candidates:
+        names = (f"maps/{n % 7:016x}/{n:032x}/00000.heatmap.png" for n in range(100_000))
+        tracemalloc.start()
+        candidates.add(names)
+        candidates.keep(f"maps/{n % 7:016x}/{n:032x}/00000.heatmap.png" for n in range(99_999))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert candidates.next("maps/") == f"maps/{99_999 % 7:016x}/{99_999:032x}/00000.heatmap.png"
+    assert peak < 4e6
