@@ -4,7 +4,7 @@ models/<digest>/card.toml, model.keras|.h5|.hdf5, golden, report.json
 models/<digest>/converted/<name>.model              as a worker has converted it; may be deleted
 registry/<id>/<version>.json                        which digest an id and version stand for
 registry-changes/<id>/00001.json                    what an id's aliases name since this change
-jobs/<job>/job.json                                  last to go: it says whether the job is being deleted
+jobs/<job>/job.json                                 last to go: says if the job is being deleted
 jobs/<job>/source.json                              what its sources hold that isn't in the job
 jobs/<job>/manifest/part-00000.parquet
 jobs/<job>/results/<model>-<index>/part-00000.parquet
