@@ -14,7 +14,7 @@ from camfleet.contract.records import Item
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, ResultsPruned, UnknownJob
 from camfleet.jobs.retention.retention import Retention
-from camfleet.jobstore import keys
+from camfleet.jobstore import keys, parquet, review_keys
 from camfleet.jobstore.results_parts import Outcomes
 from camfleet.jobstore.totals import Totals
 from camfleet.storage.storage import Storage
@@ -106,8 +106,6 @@ def run_chunk(client, job, ref):
 
 
 def prefixes(client, job, part):
-    from camfleet.jobstore import parquet
-
     record = job.record()
     data = client.storage.get(keys.manifest_part(job.id, part)).data
     for item in parquet.read_manifest(data):
@@ -233,6 +231,15 @@ def test_uploads_stay_as_long_as_a_manifest_names_them(client, storage, submit):
     two.cancel()
     client.delete(two.id)
     assert [*storage.keys(keys.uploads())] == []
+
+
+def test_uploads_in_the_frozen_set_of_a_review_stay(client, storage, submit):
+    kept, other = (client.upload(b"\x89PNG%d" % number) for number in range(2))
+    job = submit(kept, other)
+    items = [Item(item_id="0", image_uri=kept)]
+    storage.put(review_keys.set_part("weekly", 0), parquet.write_items(items, 1), "")
+    client.delete(job.id)
+    assert [*storage.keys(keys.uploads())] == [kept.split("/", 3)[3]]
 
 
 def test_a_job_that_runs_is_not_deleted_and_nothing_is_touched(client, storage, submit):

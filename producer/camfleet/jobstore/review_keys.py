@@ -45,6 +45,11 @@ def set_part(name: str, part: int) -> str:
     return f"{folder(name)}set/part-{part:05d}.parquet"
 
 
+def is_set_part(key: str) -> bool:
+    """Return whether a key can be that of a part of a frozen set, of any review."""
+    return re.fullmatch(rf"{PREFIX}[^/]+/set/part-\d{{5,9}}\.parquet", key) is not None
+
+
 def state(name: str) -> str:
     return f"{folder(name)}state.json"
 

@@ -1,5 +1,7 @@
 """What the jobs that stay need of what jobs share: pictures by request, and uploads.
 
+And what reviews need: the uploads that their frozen sets name.
+
 Of a chunk that has a results part it's what its rows name, now and before each retry. Of one that
 has none yet, or a damaged one, it's what its rows are going to name: the manifest and the record
 say that.
@@ -12,7 +14,7 @@ from typing import NamedTuple
 from camfleet.contract.records import ChunkRef, Item, JobRecord
 from camfleet.errors import InvalidRequest, ObjectDamaged, ObjectMissing, UnknownJob
 from camfleet.jobs.retention.candidates import Candidates
-from camfleet.jobstore import keys, objects
+from camfleet.jobstore import keys, objects, review_keys
 from camfleet.jobstore.records import read_any_record
 from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
@@ -52,6 +54,7 @@ def keep_referenced(
         elif record is None or (record.pruned is None and record.deleted_at is None):
             marked.digests.update(ref.digest for ref in (record.models if record else ()))
             marked.unreadable.extend(_keep_of(storage, candidates, job_id, record))
+    marked.unreadable.extend(_keep_of_reviews(storage, candidates))
     return marked
 
 
@@ -99,6 +102,18 @@ def _keep_of(
         candidates.keep(_uploads(storage, items))
         for prefix in _to_come(record, part, items, stored) if record and shares else ():
             candidates.keep_below(prefix)
+
+
+def _keep_of_reviews(storage: Storage, candidates: Candidates) -> Iterator[str]:
+    """Take out the uploads that the frozen sets of reviews name; yield what can't be read."""
+    if candidates.next(keys.uploads()) is None:
+        return
+    parts = filter(review_keys.is_set_part, storage.keys(review_keys.PREFIX))
+    for _, items in in_order(partial(_items, storage), parts, threads=_THREADS, ahead=_AHEAD):
+        if isinstance(items, InvalidRequest):
+            yield str(items)
+        else:
+            candidates.keep(_uploads(storage, items))
 
 
 def _to_come(
