@@ -5,7 +5,9 @@ import os
 import pytest
 
 from camfleet.broker.heartbeats import WorkerState
+from camfleet.contract.codec import encode
 from camfleet.contract.messages import ErrorInfo
+from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import Item
 from camfleet.errors import (
     AnswerTimeout,
@@ -29,7 +31,14 @@ REPORT = {
     "cam": "it needs one dense layer",
     "activation": "softmax",
 }
-ORDER = {"target": "top", "layer": "auto", "method": "gradcam", "callback": None, "models": []}
+ORDER = {
+    "target": "top",
+    "layer": "auto",
+    "method": "gradcam",
+    "outputs": encode(DEFAULT_OUTPUTS),
+    "callback": None,
+    "models": [],
+}
 
 
 def model(labels=("cat", "dog", "7"), **report):

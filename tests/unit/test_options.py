@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from camfleet.cli import options as command_options
 from camfleet.contract.codec import decode
+from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.outputs import DEFAULT_OUTPUTS, Outputs, Regions
 from camfleet.contract.records import ModelRef
 from camfleet.errors import InvalidRequest
@@ -44,14 +45,13 @@ def test_packed_pictures_are_said_by_true_or_false_and_need_pictures():
 
 def test_what_is_to_follow_a_jobs_end_is_checked():
     def follow_ups(**options):
-        return job_fields(options)["follow_ups"]
+        return decode(job_fields(options)["follow_ups"], FollowUps)
 
-    own = {"report": True, "place": None, "faithfulness": None}
-    assert follow_ups(report=True) == own
+    assert follow_ups(report=True) == FollowUps(report=True)
     place = "s3://reports/weekly"
-    assert follow_ups(report=place) == {**own, "place": place}
-    assert follow_ups(faithfulness=256) == {**own, "report": False, "faithfulness": 256}
-    assert follow_ups(report=False) is None
+    assert follow_ups(report=place) == FollowUps(report=True, place=place)
+    assert follow_ups(faithfulness=256) == FollowUps(faithfulness=256)
+    assert job_fields({"report": False})["follow_ups"] is None
     with pytest.raises(InvalidRequest, match="not of the form s3://bucket/key"):
         follow_ups(report="reports/weekly")
     with pytest.raises(InvalidRequest, match="not of the form s3://bucket/key"):
