@@ -405,6 +405,31 @@ def test_maps_of_several_layers_are_measured_as_they_are_fused(
     assert all(len(row.steps) == 9 for row in rows)
 
 
+def test_padding_is_no_part_of_what_is_filled(client, worker, folder, explained):
+    made = network()
+    card = write_card(folder / "padded", "study-padded", model=made, labels=json.dumps(LABELS))
+    card.write_text(card.read_text().replace('"stretch"', '"pad"'))
+    client.models.add(card)
+    pixels = np.random.default_rng(3).integers(0, 255, (32, 24, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "upright.png")
+    job = explained([folder / "upright.png"], models=["study-padded"], target="label:some")
+    asked = Asked(worker)
+    (found,) = faithfulness.run(job.record(), client.storage, asked, 1).models
+    assert found.measured == 1
+    ((_, row),) = answer_rows(client, job.record(), asked.requests)
+
+    def ask(shown):
+        whole = np.zeros((32, 48, 3), np.float32)  # the image stands in the middle, on black
+        whole[:, 12:36] = shown / 255
+        return float(made(whole[None], training=False)[0, LABELS.index("some")])
+
+    assert row.mean.most[0] == row.probability == pytest.approx(ask(pixels), abs=1e-5)
+    assert row.mean.most[-1] == pytest.approx(ask(pixels.mean(axis=(0, 1))), abs=1e-5)
+    assert row.blur.most[-1] == pytest.approx(ask(blurred(pixels.astype(float))), abs=1e-5)
+    cells = 8 * 6  # of 8 x 12
+    assert (np.array(row.steps) * cells).round().tolist() == [6 * step for step in range(9)]
+
+
 def test_boxes_of_the_manifest_are_played_on(client, worker, photos, explained, folder):
     manifest = folder / "boxed.csv"
     lines = [f'{photo},"[[0, 0, 48, 32]]"' for photo in photos[:3]]
