@@ -7,18 +7,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 from camfleet.broker.heartbeats import Heartbeats, WorkerState
-from camfleet.broker.ledger import Ledger
 from camfleet.broker.progress import Progress
-from camfleet.broker.requests import Requests
-from camfleet.broker.sender import Sender
 from camfleet.contract import messages
 from camfleet.contract.codec import decode
 from camfleet.contract.messages import ExplainRequest
 from camfleet.contract.targets import inputs_text, parse_inputs
 from camfleet.interactive.answer import Answer
-from camfleet.interactive.inbox import Inbox
+from camfleet.interactive.connections import Connections
 from camfleet.interactive.register import Models
-from camfleet.interactive.rpc import Rpc
 from camfleet.jobs import job
 from camfleet.jobs.fleet import Fleet
 from camfleet.jobs.inspection import Inspection
@@ -26,21 +22,23 @@ from camfleet.jobs.job import Job
 from camfleet.jobs.options import ExplainOptions, JobOptions, request_fields
 from camfleet.jobs.order import ModelName, make_order, model_name, models_of
 from camfleet.jobs.retention.verbs import Retiring
+from camfleet.jobs.reviews.baseline import Parts
+from camfleet.jobs.reviews.reviews import Reviews
 from camfleet.jobs.submit import Submitter
 from camfleet.pictures.pictures import Pictures
+from camfleet.reviews.runs import Runs
 from camfleet.settings import Settings
 from camfleet.sources import sources, uploads
 from camfleet.sources.left_out import LeftOutCounter
 from camfleet.sources.sources import Source
 from camfleet.sources.uploads import Image
-from camfleet.storage.storage import Storage
 
 if TYPE_CHECKING:
     from camfleet.audit.reporting import Reporter
     from camfleet.jobs.dry_run import DryRun
 
 
-class Client(Retiring):
+class Client(Connections, Retiring):
     """The producer's side of camfleet. Safe to share by threads; close it at the end.
 
     After a fork the child uses it, and what it returned, with connections of its own.
@@ -52,7 +50,7 @@ class Client(Retiring):
                 f"settings is of type {type(settings).__name__}, not camfleet.Settings: "
                 "Client.from_environ() reads them from the environment"
             )
-        self.settings = settings
+        super().__init__(settings)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -60,12 +58,15 @@ class Client(Retiring):
         return cls(Settings.from_environ(environ))
 
     @cached_property
-    def storage(self) -> Storage:
-        return Storage(self.settings)
+    def models(self) -> Models:
+        told = self.reviews.registered
+        return Models(self.storage, self._rpc.check, self.settings.user, told)
 
     @cached_property
-    def models(self) -> Models:
-        return Models(self.storage, self._rpc.check, self.settings.user)
+    def reviews(self) -> Reviews:
+        runs = Runs(self.storage, self._ledger, self._sender.send_chunk, self.settings.fault_dir)
+        asks = self.reporter, self.submit, self.retry, self.job
+        return Reviews(Parts(self.settings, self.storage, runs, *asks))
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -242,24 +243,12 @@ class Client(Retiring):
         """
         return self._submitter.retry(job_id, tuple(dict.fromkeys(codes)))
 
-    def ping(self) -> None:
-        """Connect to Redis in each way that camfleet does; raise `BrokerUnavailable`."""
-        self._ledger.ping()
-        self._inbox.ping()
-        self._sender.ping()
-
     def upload(self, image: Image) -> str:
         """Put an image into the bucket, under its own digest, and return its URI.
 
         `image` is the path of a local file, bytes, or a file opened with "rb".
         """
         return uploads.upload(image, self.storage)
-
-    def close(self) -> None:
-        """Close all connections."""
-        for name in ("_sender", "_inbox", "storage", "_ledger", "_requests"):
-            if name in self.__dict__:
-                getattr(self, name).close()
 
     def __repr__(self) -> str:
         return f"Client(bucket={self.settings.bucket!r})"
@@ -276,25 +265,5 @@ class Client(Retiring):
         self.close()
 
     @cached_property
-    def _sender(self) -> Sender:
-        return Sender(self.settings)
-
-    @cached_property
-    def _inbox(self) -> Inbox:
-        return Inbox(self.settings)
-
-    @cached_property
-    def _rpc(self) -> Rpc:
-        return Rpc(self._sender, self._inbox, self._requests)
-
-    @cached_property
-    def _requests(self) -> Requests:
-        return Requests(self.settings)
-
-    @cached_property
     def _submitter(self) -> Submitter:
         return Submitter(self.settings, self._sender, self.storage, self._ledger)
-
-    @cached_property
-    def _ledger(self) -> Ledger:
-        return Ledger(self.settings)

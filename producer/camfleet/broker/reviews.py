@@ -5,7 +5,7 @@ import logging
 from camfleet.broker import keys
 from camfleet.broker.redis import Redis
 from camfleet.contract.codec import Wire, decode_json, encode_json
-from camfleet.contract.reviews import ReviewName, ReviewVerdictWord
+from camfleet.contract.reviews import Review, ReviewName, ReviewVerdict, ReviewVerdictWord
 from camfleet.errors import InvalidRequest
 from camfleet.settings import Settings
 
@@ -30,6 +30,21 @@ class ReviewBoard:
 
     def note(self, reviewed: Reviewed) -> None:
         self._redis.run("HSET", keys.REVIEWS, reviewed.name, encode_json(reviewed).decode())
+
+    def tell(self, review: Review, verdict: ReviewVerdict | None) -> None:
+        """Note what came of a review last, None: nothing yet."""
+        if verdict is None:
+            self.note(Reviewed(name=review.name, at=review.created_at))
+            return
+        self.note(
+            Reviewed(
+                name=review.name,
+                at=verdict.decided_at,
+                model=f"{verdict.model.id}@{verdict.model.version}",
+                verdict=verdict.verdict,
+                movement=verdict.movement.value if verdict.movement else None,
+            )
+        )
 
     def remove(self, name: str) -> None:
         self._redis.run("HDEL", keys.REVIEWS, name)

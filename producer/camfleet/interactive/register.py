@@ -29,7 +29,8 @@ from camfleet.storage.storage import Storage
 class Models(Registry):
     """The registry with a way in: `check(digest, timeout)` asks a worker to load a model.
 
-    `user` is who changes it, as history keeps it; "" for the name of their login.
+    `user` is who changes it, as history keeps it; "" for the name of their login. `on_added` is
+    told of each version that was added.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class Models(Registry):
         storage: Storage,
         check: Callable[[str, float], Report],
         user: str = "",
+        on_added: Callable[[ModelRef], object] = lambda _ref: None,
     ) -> None:
         super().__init__(storage)
         self._check = check
+        self._on_added = on_added
         self._editor = Editor(self._names, partial(author, user))
         self._adder = Adder(storage, self._names, self._editor)
         self._remover = Remover(storage, self._names, self._editor, partial(jobs_naming, storage))
@@ -98,6 +101,7 @@ class Models(Registry):
         on_step(f"registering {card.id} version {card.version}")
         self._storage.put(keys.report(ref.digest), msgspec.json.encode(report), "application/json")
         self._adder.publish(adding)
+        self._on_added(ref)
         return ref, report
 
     def promote(

@@ -12,7 +12,7 @@ from camfleet.contract.records import ChunkRef, Item, JobRecord
 from camfleet.contract.results import Status
 from camfleet.contract.reviews import FrozenSet, Review
 from camfleet.errors import InvalidRequest, ObjectDamaged
-from camfleet.jobstore import keys, objects, parquet, review_keys
+from camfleet.jobstore import keys, objects, review_keys
 from camfleet.storage.storage import Storage
 
 _COLUMNS = ("item_id", "status", "target", "rank", "class_index", "class_name", "image_etag")
@@ -35,6 +35,8 @@ def freeze(
     `InvalidRequest` where the baseline could explain no image, `ObjectMissing` and `ObjectDamaged`
     naming a part.
     """
+    from camfleet.jobstore import parquet
+
     counts, digest, items = _Counts(), hashlib.sha256(), 0
     stream, parts = _explained(record, storage, counts), 0
     while chunk := list(islice(stream, record.chunk_size)):
@@ -79,6 +81,8 @@ def copy_to(job_id: str, review: Review, storage: Storage) -> None:
 
 def _explained(record: JobRecord, storage: Storage, counts: _Counts) -> Iterator[Item]:
     """Yield the items that the baseline explained, each with its class as target."""
+    from camfleet.jobstore import parquet
+
     for part in range(record.parts):
         ref = ChunkRef(job_id=record.job_id, model=0, part=part, retry=0)
         where = keys.manifest_part(record.job_id, part)

@@ -1,10 +1,5 @@
-"""Jobs that something else needs, and that aren't deleted as long as it does."""
+"""Jobs that something besides its owner needs, and what that is, in words."""
 
-from collections.abc import Mapping
+from camfleet.reviews.protected import protected_jobs
 
-from camfleet.storage.storage import Storage
-
-
-def protected_jobs(storage: Storage) -> Mapping[str, str]:  # noqa: ARG001  # there's none yet
-    """Return the jobs that are needed, and by what, in words: nothing needs a job yet."""
-    return {}
+__all__ = ["protected_jobs"]

@@ -1,0 +1,54 @@
+"""What a client is connected to, each made when it's first used."""
+
+from functools import cached_property
+
+from camfleet.broker.ledger import Ledger
+from camfleet.broker.requests import Requests
+from camfleet.broker.sender import Sender
+from camfleet.interactive.inbox import Inbox
+from camfleet.interactive.rpc import Rpc
+from camfleet.settings import Settings
+from camfleet.storage.storage import Storage
+
+
+class Connections:
+    """Object storage and Redis, in each way that a client uses it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def storage(self) -> Storage:
+        return Storage(self.settings)
+
+    def ping(self) -> None:
+        """Connect to Redis in each way that camfleet does; raise `BrokerUnavailable`."""
+        self._ledger.ping()
+        self._inbox.ping()
+        self._sender.ping()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for name in ("reviews", "_sender", "_inbox", "storage", "_ledger", "_requests"):
+            if name in self.__dict__:
+                getattr(self, name).close()
+
+    @cached_property
+    def _sender(self) -> Sender:
+        return Sender(self.settings)
+
+    @cached_property
+    def _inbox(self) -> Inbox:
+        return Inbox(self.settings)
+
+    @cached_property
+    def _rpc(self) -> Rpc:
+        return Rpc(self._sender, self._inbox, self._requests)
+
+    @cached_property
+    def _requests(self) -> Requests:
+        return Requests(self.settings)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self.settings)

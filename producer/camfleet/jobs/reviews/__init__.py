@@ -1,0 +1,1 @@
+"""Reviews from Python and the terminal: create, run, accept, and what there is of them."""

@@ -1,0 +1,291 @@
+"""Reviews: a frozen set, a baseline, and whether new versions look elsewhere."""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Unpack
+
+from msgspec.structs import replace
+
+from camfleet.broker.reviews import ReviewBoard
+from camfleet.broker.schedules_due import SchedulesDue
+from camfleet.contract.records import ModelRef
+from camfleet.contract.reviews import (
+    Accepted,
+    Action,
+    Review,
+    ReviewChange,
+    ReviewState,
+    ReviewVerdict,
+    StartedRun,
+)
+from camfleet.errors import CamfleetError, InvalidRequest
+from camfleet.jobs.order import ModelName, model_name
+from camfleet.jobs.reviews.baseline import OnStep, Parts, explain, measure, wait
+from camfleet.jobs.reviews.options import ReviewOptions, draft, is_same
+from camfleet.registry.author import Author, author
+from camfleet.registry.editor import check_reason
+from camfleet.registry.registry import Registry
+from camfleet.reviews.frozen_set import freeze
+from camfleet.reviews.judging import Judge
+from camfleet.reviews.runs import run_of
+from camfleet.reviews.store import ReviewStore, check_name
+from camfleet.sources.sources import Source
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReviewStatus:
+    """A review, what was started last, its latest verdict, and when it's due next."""
+
+    review: Review
+    state: ReviewState
+    verdict: ReviewVerdict | None
+    due: float | None  # seconds since the epoch
+
+
+def _ignore(_what: str, _done: int, _total: int) -> None: ...
+
+
+class Reviews:
+    """The verbs of `Client.reviews`. All of them can be repeated after a crash."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._store = ReviewStore(parts.storage)
+        self._registry = Registry(parts.storage)
+        self._schedules = SchedulesDue(parts.settings)
+        self._board = ReviewBoard(parts.settings)
+        self._judge = Judge(parts.storage, parts.reporter)
+
+    def create(
+        self,
+        name: str,
+        source: Source | Iterable[Source],
+        *,
+        baseline: ModelName,
+        upload: bool = False,
+        on_step: OnStep = _ignore,
+        **options: Unpack[ReviewOptions],
+    ) -> Review:
+        """Explain a source with the baseline, freeze the set, measure noise, and return the review.
+
+        This waits for workers. What was cut off is continued by the same call. Raises
+        `InvalidRequest` for a name that is taken, and whatever `Client.submit` raises.
+        """
+        check_name(name)
+        wanted = draft(name, source, self._registry.find(model_name(baseline)), options)
+        before = self._store.newest(name)
+        if before and before.action == "deleted":
+            self._store.remove(name)
+            before = None
+        if before and before.review.set:
+            raise InvalidRequest(
+                f"there is a review {name!r} already (camfleet review show {name}): choose another "
+                f"name, or camfleet review delete {name}"
+            )
+        if before is None or not is_same(before.review, wanted):
+            before = self._store.append(wanted, "began", self._author(), after=before)
+        review = before.review
+        explain(self._parts, review, source, upload=upload, on_step=on_step)
+        record = self._parts.job(review.baseline.job_id).record()
+        frozen = freeze(
+            name,
+            record,
+            self._parts.storage,
+            lambda _count: on_step("freezing the set", 1, record.parts),
+        )
+        measure(self._parts, review.baseline, review.floor, on_step)
+        review = replace(review, set=frozen)
+        self._store.append(review, "created", self._author(), after=before)
+        self._board.tell(review, None)
+        self._enter(review)
+        return review
+
+    def start(self, name: str, *, model: str | None = None) -> StartedRun:
+        """Start a run and return it; a worker judges it at the end. See `run`."""
+        review = self._store.review(name)
+        return self._parts.runs.start(review, self._parts.runs.model(review, model), again=True)
+
+    def run(
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        if_new: bool = False,
+        timeout: float | None = None,
+        on_step: OnStep = _ignore,
+    ) -> ReviewVerdict:
+        """Run a review, wait for it, and return the verdict; continue what was cut off.
+
+        With `if_new` a verdict that there is on the version is returned as it is, unless that's
+        `failed` or `set_changed`. Without it images that failed are explained again, and the
+        maps are compared anew. Raises `AnswerTimeout` after `timeout` seconds; the next call goes
+        on then.
+        """
+        review = self._store.review(name)
+        ref = self._parts.runs.model(review, model)
+        run = run_of(review, ref)
+        known = self._store.verdict(name, run.run)
+        if known and if_new and known.verdict not in ("failed", "set_changed"):
+            return known
+        started = self._parts.runs.start(review, ref, again=True)
+        if known:
+            self._store.forget_verdict(name, run.run)
+            self._again(run.job_id)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        wait(self._parts, run.job_id, f"explaining with {ref.id}@{ref.version}", deadline, on_step)
+        verdict = self._store.verdict(name, run.run)
+        if verdict is None:
+            verdict = self._judge.judge(review, started, lambda _count: on_step("comparing", 0, 0))
+            self._store.write_verdict(verdict)
+        self._board.tell(review, verdict)
+        return verdict
+
+    def list(self) -> list[ReviewStatus]:
+        """Return all reviews, by name; one that can't be read is logged and left out."""
+        due, found = self._schedules.times(), []
+        for name in self._store.names():
+            try:
+                change = self._store.latest(name)
+            except InvalidRequest as error:
+                logger.warning("review %s can't be read: %s", name, error)
+                continue
+            if change:
+                found.append(self._status(change.review, due))
+        return found
+
+    def show(self, name: str) -> ReviewStatus:
+        """Return a review, and how it stands; raise `InvalidRequest` where there's none."""
+        return self._status(self._store.review(name), self._schedules.times())
+
+    def history(self, name: str) -> Sequence[ReviewChange | ReviewVerdict]:
+        """Return who changed a review and why, and all verdicts, the newest first."""
+        self._store.review(name)
+        found: Sequence[ReviewChange | ReviewVerdict]
+        found = [*self._store.history(name), *self._store.verdicts(name)]
+        return sorted(found, key=_at, reverse=True)
+
+    def accept(
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        reason: str | None = None,
+        on_step: OnStep = _ignore,
+    ) -> Review:
+        """Make a version that was reviewed the baseline, by default the one of the last run.
+
+        Workers measure its noise. Raises `InvalidRequest` where it has no verdict, or could not be
+        compared.
+        """
+        check_reason(reason)
+        before = self._store.latest(name)
+        review = self._store.review(name)
+        latest = self._store.state(review).run
+        if model is None and latest is None:
+            raise InvalidRequest(f"review {name!r} was never run: camfleet review run {name}")
+        ref = self._parts.runs.model(review, model) if model or latest is None else latest.model
+        run = run_of(review, ref)
+        verdict = self._store.verdict(name, run.run)
+        called = f"{ref.id}@{ref.version}"
+        if verdict is None or verdict.verdict == "failed":
+            raise InvalidRequest(
+                f"{called} has no verdict in review {name!r} that could be accepted: camfleet "
+                f"review run {name} --model {called} --wait"
+            )
+        accepted = Accepted(model=ref, job_id=run.job_id)
+        measure(self._parts, accepted, review.floor, on_step)
+        moved = verdict.movement.value if verdict.movement else None
+        made = replace(
+            review, baseline=accepted, accepted=max(review.accepted, min(moved or 0.0, 1.0))
+        )
+        author_ = self._author()
+        self._store.append(made, "accepted", author_, after=before, reason=reason, movement=moved)
+        return made
+
+    def pause(self, name: str, *, reason: str | None = None) -> Review:
+        """Let a review run only where somebody asks for that."""
+        return self._pause(name, reason, paused=True)
+
+    def resume(self, name: str, *, reason: str | None = None) -> Review:
+        """Let a review run by itself again; what was missed isn't made up for."""
+        return self._pause(name, reason, paused=False)
+
+    def delete(self, name: str) -> None:
+        """Delete a review, with its set, verdicts and history; its jobs stay."""
+        check_name(name)
+        found = self._store.newest(name)
+        if found is None:
+            raise InvalidRequest(f"there is no review {name!r}: camfleet review list names all")
+        if found.action != "deleted":
+            self._store.append(found.review, "deleted", self._author(), after=found)
+        self._schedules.remove(name)
+        self._board.remove(name)
+        self._store.remove(name)
+
+    def close(self) -> None:
+        self._schedules.close()
+        self._board.close()
+
+    def registered(self, ref: ModelRef) -> None:
+        """Start the reviews that want to know of a version that was added; log what goes wrong.
+
+        Workers look for such versions, too, every ten minutes.
+        """
+        try:
+            for name in self._store.names():
+                change = self._store.latest(name)
+                review = change.review if change else None
+                if review and _waits_for(review) and self._parts.runs.model(review) == ref:
+                    self._parts.runs.start(review, ref)
+        except CamfleetError as error:
+            logger.warning("%s@%s isn't reviewed yet: %s", ref.id, ref.version, error)
+
+    def _again(self, job_id: str) -> None:
+        """Explain images anew that failed, if the job has ended."""
+        progress = self._parts.job(job_id).status()
+        if progress.complete and progress.failed:
+            self._parts.retry(job_id)
+
+    def _pause(self, name: str, reason: str | None, *, paused: bool) -> Review:
+        check_reason(reason)
+        before = self._store.latest(name)
+        review = self._store.review(name)
+        if review.paused == paused:
+            return review
+        made = replace(review, paused=paused)
+        word: Action = "paused" if paused else "resumed"
+        self._store.append(made, word, self._author(), after=before, reason=reason)
+        if paused:
+            self._schedules.remove(name)
+        else:
+            self._store.note(made, last=time.time())
+            self._enter(made)
+        return made
+
+    def _enter(self, review: Review) -> None:
+        """Let workers know of a review at once; they find it by themselves, too."""
+        if review.schedule:
+            now = self._schedules.now()
+            last = self._store.state(review).last
+            self._schedules.enter(review.name, review.schedule.planned(last, now))
+
+    def _status(self, review: Review, due: dict[str, float]) -> ReviewStatus:
+        state = self._store.state(review)
+        verdict = self._store.verdict(review.name, state.run.run) if state.run else None
+        return ReviewStatus(review, state, verdict, due.get(review.name))
+
+    def _author(self) -> Author:
+        return author(self._parts.settings.user)
+
+
+def _waits_for(review: Review) -> bool:
+    """Return whether versions that are added are reviewed at once."""
+    return review.set is not None and review.on_register and not review.paused
+
+
+def _at(entry: ReviewChange | ReviewVerdict) -> float:
+    return entry.changed_at if isinstance(entry, ReviewChange) else entry.decided_at

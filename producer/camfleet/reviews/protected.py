@@ -1,0 +1,22 @@
+"""Which jobs reviews need: who deletes jobs leaves these."""
+
+from camfleet.reviews.store import ReviewStore
+from camfleet.storage.storage import Storage
+
+
+def protected_jobs(storage: Storage) -> dict[str, str]:
+    """Return the jobs that may not be deleted, each with the review that needs it, in words.
+
+    Those are the jobs of the baseline and of the first one, and of the run that was started last.
+    Raises `InvalidRequest` naming a review that can't be read: nobody knows what it needs.
+    """
+    store, found = ReviewStore(storage), {}
+    for name in store.names():
+        change = store.latest(name)
+        if change is None:
+            continue
+        review = change.review
+        run = store.state(review).run
+        jobs = (review.baseline.job_id, review.first.job_id, run.job_id if run else "")
+        found.update({job_id: f"review {name}" for job_id in jobs if job_id})
+    return found

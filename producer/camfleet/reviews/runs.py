@@ -1,0 +1,145 @@
+"""Runs of a review: a job of its set with one version, whoever starts it, and however often."""
+
+import hashlib
+import time
+from collections.abc import Callable
+
+from camfleet.broker.ledger import Ledger
+from camfleet.contract.codec import encode_json, sealed
+from camfleet.contract.follow_ups import FollowUps
+from camfleet.contract.outputs import Outputs
+from camfleet.contract.records import ChunkRef, JobRecord, ModelRef
+from camfleet.contract.reviews import Review, StartedRun
+from camfleet.errors import ObjectChanged, UnknownJob, UnknownModel
+from camfleet.faultpoints import FaultPoints
+from camfleet.jobstore import keys
+from camfleet.jobstore.claim import Claim
+from camfleet.jobstore.records import read_record, write_source
+from camfleet.rebuild import rebuild
+from camfleet.registry.names import Names
+from camfleet.reviews.frozen_set import copy_to
+from camfleet.reviews.store import ReviewStore
+from camfleet.storage.storage import Storage
+
+_JSON = "application/json"
+Send = Callable[[ChunkRef, int], None]
+
+
+def run_of(review: Review, model: ModelRef) -> StartedRun:
+    """Return the run of a version, as it's named: the same set, version and baselines, the same."""
+    assert review.set
+    words = (review.set.digest, model.digest, review.layer, review.method, review.fuse or "")
+    job_id = f"review-{review.name}-{_digest(*words)}"
+    run = _digest(job_id, review.baseline.job_id, review.first.job_id)
+    return StartedRun(run=run, job_id=job_id, model=model, started_at=time.time())
+
+
+def reviewed(review: Review, names: Names, model: str | None = None) -> ModelRef:
+    """Return the version that a review is about now: of a bare id the one that was added last.
+
+    `model` is `id@version` or `id@alias`, instead of what the review says. Raises `UnknownModel`.
+    """
+    name = model or review.model
+    if "@" in name:
+        return names.find(name)
+    state = names.state(name)
+    kept = [entry for entry in names.entries.readable(name) if not state.removal(entry.version)]
+    if not kept:
+        return names.find(name)  # which says what there is
+    return max(kept, key=lambda entry: entry.added_at).ref
+
+
+class Runs:
+    """Starts runs; `send` puts the message of a chunk into its queue."""
+
+    def __init__(self, storage: Storage, ledger: Ledger, send: Send, fault_dir: str = "") -> None:
+        self._storage = storage
+        self._ledger = ledger
+        self._send = send
+        self._reach = FaultPoints(fault_dir).reach
+        self._names = Names(storage)
+        self.store = ReviewStore(storage)
+
+    def model(self, review: Review, model: str | None = None) -> ModelRef:
+        """Return the version that a review is about now; see `reviewed`."""
+        return reviewed(review, self._names, model)
+
+    def start(self, review: Review, model: ModelRef, *, again: bool = False) -> StartedRun:
+        """Let the job of a run be there and run, and return the run.
+
+        Repeated it changes nothing; what was begun by somebody who died is completed, and what
+        Redis has forgotten is entered again; `again`: what was cancelled, too. Raises
+        `UnknownModel` for a version that's being removed, `ObjectDamaged` where the set has
+        changed.
+        """
+        run = run_of(review, model)
+        with self._ledger.claim(run.job_id) as claim:
+            missing = self._open(review, run, claim, again=again)
+            if missing is not None:
+                record, refs = missing
+                for ref in refs:
+                    claim.renew()
+                    self._send(ref, record.schema_version)
+                    self._reach("review-sent")
+                self._ledger.mark_published(run.job_id)
+        before = self.store.state(review).run
+        if before is None or before.run != run.run:
+            self.store.note(review, run=run)
+        self._reach("review-started")
+        return run
+
+    def _open(
+        self, review: Review, run: StartedRun, claim: Claim, *, again: bool
+    ) -> tuple[JobRecord, list[ChunkRef]] | None:
+        """Enter a job into Redis, and return what is to be sent; None: all was sent before."""
+        try:
+            record = read_record(self._storage, run.job_id, pruned_too=True)
+        except UnknownJob:
+            record = self._write(review, run, claim)
+            self._ledger.open(record)
+            self._reach("review-opened")
+            return record, list(record.refs())
+        sent = self._ledger.is_published(run.job_id)
+        if record.pruned or (sent and not (again and self._ledger.is_cancelled(run.job_id))):
+            return None
+        return record, rebuild(record, self._storage, self._ledger, claim)
+
+    def _write(self, review: Review, run: StartedRun, claim: Claim) -> JobRecord:
+        assert review.set
+        copy_to(run.job_id, review, self._storage)
+        claim.renew()
+        record = JobRecord(
+            schema_version=1,
+            job_id=run.job_id,
+            created_at=time.time(),
+            models=(run.model,),
+            target="top",  # which no item asks for: each has its own
+            method=review.method,
+            layer=review.layer,
+            fuse=review.fuse,
+            outputs=Outputs(kinds=()),
+            items=review.set.items,
+            duplicates=0,
+            chunk_size=review.set.chunk_size,
+            parts=review.set.parts,
+            callback=review.callback,
+            follow_ups=FollowUps(report=True, review=review.name),
+        )
+        record = sealed(record, review.set.form)
+        self._reach("review-manifest")
+        write_source(self._storage, run.job_id, ())
+        try:
+            self._storage.create(keys.job(run.job_id), encode_json(record), _JSON)
+        except ObjectChanged:  # somebody else's, who lost the claim: the same but for its time
+            return read_record(self._storage, run.job_id)
+        try:
+            self._names.check_kept(run.model)
+        except UnknownModel:
+            self._storage.delete([keys.job(run.job_id)])
+            raise
+        self._reach("review-recorded")
+        return record
+
+
+def _digest(*words: str) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
