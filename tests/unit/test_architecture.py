@@ -40,6 +40,7 @@ WORKER_ROOMS = (
     "heartbeat",
     "webhooks",
     "follow_ups",
+    "reviews",
     "schedules",
     "requests",
     "chunks",
@@ -164,6 +165,7 @@ HOMES = {
         "camfleet/results/query.py",
         "camfleet/results/read.py",
         "camfleet/sources/manifests.py",
+        "camfleet/sources/parquet_rows.py",
         "camfleet_worker/pictures/decode.py",
     },
 }

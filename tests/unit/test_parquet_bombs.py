@@ -12,10 +12,9 @@ from camfleet.contract.records import Item
 from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobstore import manifest_parts, objects, parquet, parquet_bounds
 from camfleet.jobstore.results_parts import fits
-from camfleet.jobstore.thrift import Malformed, read_struct
+from camfleet.jobstore.thrift import I32, I64, STRUCT, TEXT, Malformed, read_struct
 from helpers.producers import row
 
-TEXT = pa.field("item_id", pa.string())
 MANIFEST = parquet.manifest_schema(1)
 REFUSED = "Item table (is not Parquet|can't be decoded)"
 
@@ -119,7 +118,8 @@ def test_a_footer_that_promises_other_numbers_than_the_pages_changes_nothing_tha
     assert refused > 4
 
 
-def test_thrift_that_never_ends_is_malformed():
+@pytest.mark.parametrize("fields", [{}, {1: TEXT}, {1: [I64]}], ids=["skipped", "text", "list"])
+def test_thrift_that_never_ends_is_malformed(fields):
     for data in (
         b"\x19\xfc\xff\xff\xff\xff\x0f",  # a list of billions
         b"\x18\xff\xff\xff\xff\x0f",  # a text of gigabytes
@@ -130,7 +130,35 @@ def test_thrift_that_never_ends_is_malformed():
         b"",
     ):
         with pytest.raises(Malformed):
-            read_struct(data, 0, len(data))
+            read_struct(data, 0, len(data), fields)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x15\x02\x05\x02\x04\x00",  # field 1 again, by its number
+        b"\x16\x02\x00",  # 64 bits
+        b"\x15\x80\x80\x80\x80\x80\x01\x00",  # more than 32 bits
+        b"\x05\x82\x80\x08\x02\x00",  # field 65,537: Thrift's own readers take it for 1
+        b"\x11\x00",  # a truth value
+        b"\x15\x02\x19\x25\x02\x02\x00",  # numbers where there are structs
+    ],
+    ids=["twice", "longer", "too large", "far away", "true", "list"],
+)
+def test_what_other_readers_of_thrift_would_read_otherwise_is_malformed(data):
+    assert read_struct(b"\x15\x02\x19\x2c\x00\x00\x00", 0, 7, {1: I32, 2: [-STRUCT]})[0][1] == 1
+    with pytest.raises(Malformed):
+        read_struct(data, 0, len(data), {1: I32, 2: [-STRUCT]})
+
+
+def test_a_dictionary_that_claims_more_values_than_it_has_bytes_is_refused():
+    whole = written({"item_id": repeated("x", 300), "image_uri": repeated("u", 300)})
+    header = b"\x4c\x15\x02\x15\x00"  # a dictionary of one value, plain
+    assert parquet.read_manifest(whole)
+    lying = whole.replace(header, b"\x4c\x15\x7e\x15\x00")
+    assert lying != whole
+    with pytest.raises(ObjectDamaged, match="dictionary of 63 values"):
+        parquet.read_manifest(lying)
 
 
 def _varint(value):

@@ -21,10 +21,6 @@ from camfleet.sources.columns import Columns, Line, skip_marks, whole, whole_tex
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 
-_PARQUET_ROWS = 4096
-_PARQUET = {"pre_buffer": False, "buffer_size": 2**20}  # else the whole file comes into memory
-
-
 _MISTAKES = (InvalidRequest, msgspec.ValidationError, ValueError, RecursionError, csv.Error)
 _NO_MORE = Columns()
 _Row: TypeAlias = Line | Exception  # what is wrong with a line stands in its place
@@ -216,19 +212,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _parquet(path: Path, name: str, columns: Columns) -> Iterator[tuple[int, _Row]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from camfleet.jobstore.parquet_pages import Untrue
+    from camfleet.sources.parquet_rows import ParquetRows
 
     try:
-        with pq.ParquetFile(path, **_PARQUET) as file:
-            header = without_mark(file.schema_arrow.names)
+        with ParquetRows(path) as file:
+            header = without_mark(file.header)
             if wrong := columns.wrong(header):
                 raise InvalidRequest(f"{name}: {wrong}")
-            batches = file.iter_batches(batch_size=_PARQUET_ROWS, use_threads=False)
-            tables = (batch.rename_columns(header).to_pylist() for batch in batches)
-            rows = (row for table in tables for row in _from_dicts(table, columns.line))
+            batches = file.batches(header)
+            rows = (row for batch in batches for row in _from_dicts(batch, columns.line))
             yield from enumerate(rows, start=1)
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{name}: text that is not UTF-8: {error}") from error
+    except Untrue as error:
+        raise InvalidRequest(
+            f"{name}: not a Parquet file that can be read safely: {error}; "
+            "write it anew, or as JSONL"
+        ) from error
     except (pa.ArrowException, OSError) as error:
         raise InvalidRequest(f"{name}: not a Parquet file: {error}") from error
 
