@@ -49,6 +49,8 @@ ELSEWHERE = [
         "tests/e2e/test_faithfulness.py",
         'run("faithfulness", job.id',
     ),
+    (r"camfleet delete JOB", "tests/e2e/test_deleting.py", 'run("delete", one.id'),
+    (r"aws s3 sync .*", "tests/e2e/test_deleting.py", "aws s3 sync"),
     (r"python -m examples\.clever_hans", "tests/e2e/test_clever_hans.py", "examples.clever_hans"),
     (r"camfleet up", "tests/integration/test_local_stack.py", '"up"'),
     (r"celery -A camfleet_worker worker", "tests/e2e/conftest.py", '"camfleet_worker", "worker"'),

@@ -118,8 +118,8 @@ def _show(done: "Retired", *, dry_run: bool, as_json: bool) -> None:
         output.say(f"kept: {reason}")
     if done.younger:
         output.say(
-            f"{count(done.younger, 'object')} that no job needs stays for now, being too young: a "
-            "later camfleet prune takes what is left"
+            f"no job needs {count(done.younger, 'more object')}, younger than a day or than what "
+            "is pruned: a later camfleet prune frees that"
         )
     would = "would be " if dry_run else ""
     said = [f"{count(len(done.jobs), 'job')} {would}deleted"]
