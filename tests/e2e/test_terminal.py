@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from helpers.terminals import COMMAND, in_terminal
+from helpers.terminals import COMMAND, Terminal, in_terminal
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("model")
@@ -48,16 +48,20 @@ def waiting_job(client, worker_environ):
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
 def test_tables_fit_the_terminal(worker_environ, failures, columns):
-    for words in (
+    columned = [word for name in ("image_uri", "status", "focus") for word in ("--column", name)]
+    commands = (
         ["results", failures],
-        ["results", failures, "--column", "image_uri", "--column", "status", "--column", "focus"],
+        ["results", failures, *columned],
         ["jobs"],
         ["models", "list"],
         ["workers"],
         ["models", "show", "patches"],
         ["results", "--list-columns"],
-    ):
-        shown = in_terminal(*words, environ=worker_environ, columns=columns)
+    )
+    how = {"environ": worker_environ, "columns": columns}
+    started = [Terminal(*words, **how) for words in commands]  # most of it is their imports
+    for words, terminal in zip(commands, started, strict=True):
+        shown = terminal.shown()
         assert shown.returncode in (0, 3), shown.text
         card = words[:2] == ["models", "show"]  # is a file's text
         said = [line for line in shown.lines if not (card and '= "' in line) and line[:1] != "#"]
@@ -183,7 +187,8 @@ def test_adding_a_model_shows_what_is_happening(run, worker_environ, folder):
         "a worker loads and checks shown version 1",
     ):
         assert step in shown.raw
-    assert shown.lines[0] == "shown version 1 is registered", "the line goes away"
+    said = "shown version 1 is registered; shown means version 1"
+    assert shown.lines[0] == said, "the line goes away"
 
 
 def test_an_uploaded_file_keeps_its_own_name_in_the_rows(run, client, tmp_path):

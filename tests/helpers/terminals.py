@@ -52,48 +52,52 @@ def width(text):
     return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
 
 
-def in_terminal(
-    *words,
-    environ,
-    columns=80,
-    press=None,
-    after="",
-    stdout=None,
-    timeout=90,
-    command=COMMAND,
-):
-    """Run the camfleet command, or another one, in a terminal.
+def in_terminal(*words, press=None, after="", timeout=90, **how):
+    """Run the camfleet command, or another one, in a terminal; `how` is as in `Terminal`.
 
-    `press` is a key such as "\\x03" that is pressed once `after` has been shown. With `stdout`, a
-    file, only stderr is the terminal.
+    `press` is a key such as "\\x03" that is pressed once `after` has been shown.
     """
-    parent, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = subprocess.Popen(
-        [*command, *map(str, words)],
-        env={**environ, "TERM": "xterm"},
-        stdin=child,
-        stdout=stdout or child,
-        stderr=child,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # for Ctrl-C
-    )
-    os.close(child)
-    raw, deadline = b"", time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if not select.select([parent], [], [], 0.2)[0]:
-            continue
-        try:
-            more = os.read(parent, 2**16)
-        except OSError:  # nobody has the terminal open any more
-            break
-        raw += more
-        if press and after.encode() in raw:
-            os.write(parent, press.encode())
-            press = None
-    os.close(parent)
-    process.wait(30)
-    return Shown(process.returncode, raw.decode(errors="replace"), columns)
+    return Terminal(*words, **how).shown(press=press, after=after, timeout=timeout)
+
+
+class Terminal:
+    """A command that has been started in a terminal; several run side by side.
+
+    With `stdout`, a file, only stderr is the terminal.
+    """
+
+    def __init__(self, *words, environ, columns=80, stdout=None, command=COMMAND):
+        self._columns = columns
+        self._parent, child = pty.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self._process = subprocess.Popen(
+            [*command, *map(str, words)],
+            env={**environ, "TERM": "xterm"},
+            stdin=child,
+            stdout=stdout or child,
+            stderr=child,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # for Ctrl-C
+        )
+        os.close(child)
+
+    def shown(self, *, press=None, after="", timeout=90):
+        """Return what stands there once the command has ended."""
+        raw, deadline = b"", time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if not select.select([self._parent], [], [], 0.2)[0]:
+                continue
+            try:
+                more = os.read(self._parent, 2**16)
+            except OSError:  # nobody has the terminal open any more
+                break
+            raw += more
+            if press and after.encode() in raw:
+                os.write(self._parent, press.encode())
+                press = None
+        os.close(self._parent)
+        self._process.wait(30)
+        return Shown(self._process.returncode, raw.decode(errors="replace"), self._columns)
 
 
 def _screen(raw):
