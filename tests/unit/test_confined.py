@@ -6,13 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from camfleet.errors import InternalError, ModelRefused
+from camfleet.errors import InternalError, LayerRefused, ModelRefused
+from camfleet.registry.cards import Card, CardInput
+from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet_worker.models import build as build_module
 from camfleet_worker.models.build import ModelKey, ModelStore
+from camfleet_worker.models.memory import TooLarge
 from camfleet_worker.process import confined
 from camfleet_worker.process.confinement import Limits
 
@@ -158,16 +162,27 @@ def test_what_the_kernel_does_not_allow_is_said():
     assert confined.missing() == (), "this machine's kernel allows all of it"
 
 
-def test_a_model_that_has_hit_a_limit_is_not_tried_again_for_a_while(do, monkeypatch):
+CARD = Card(id="net", artifact="net.keras", input=CardInput(height=8, width=8))
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """A store whose models are all there."""
+    monkeypatch.setattr(Registry, "card", lambda _self, _digest: CARD)
+    monkeypatch.setattr(ModelStore, "_download", lambda _self, _card, _digest: Path("net.keras"))
+    return ModelStore(Settings(), None, Registry(None), None)
+
+
+def test_a_model_that_has_hit_a_limit_is_not_tried_again_for_a_while(do, store, monkeypatch):
     tried = []
 
-    def build(key):
+    def build(*_, key, **__):
         tried.append(key)
         do("eat_memory")
 
-    store = ModelStore(Settings(), None, None, None)
-    monkeypatch.setattr(store, "_build", build)
-    keys = [ModelKey("digest", layer, None) for layer in ("auto", "auto", "other")]
+    monkeypatch.setattr(build_module, "build_explainer", build)
+    monkeypatch.setattr(build_module, "_LONG_SECONDS", 1e9)
+    keys = [ModelKey("a" * 64, layer, None) for layer in ("auto", "auto", "other")]
     for key in keys:
         with pytest.raises(ModelRefused, match="CAMFLEET_MODEL_LOAD_MEMORY"):
             store.build(key)
@@ -176,6 +191,40 @@ def test_a_model_that_has_hit_a_limit_is_not_tried_again_for_a_while(do, monkeyp
     with pytest.raises(ModelRefused):
         store.build(keys[0])
     assert len(tried) == 3
+
+
+@pytest.mark.parametrize("error", [TooLarge("it takes"), LayerRefused("no layer"), None])
+def test_whatever_was_refused_after_a_long_time_is_not_tried_again_for_a_while(
+    store, monkeypatch, error
+):
+    """Running it takes too much memory, say, or its layer isn't there: each try is a whole load."""
+    tried = []
+
+    def build(*_, key, **__):
+        tried.append(key)
+        raise error or InternalError("a library failed")
+
+    monkeypatch.setattr(build_module, "build_explainer", build)
+    kind = type(error) if isinstance(error, LayerRefused) else ModelRefused
+    for seconds, times in ((1e9, 3), (-1, 4 if error else 6)):
+        monkeypatch.setattr(build_module, "_LONG_SECONDS", seconds)
+        for _ in range(3):
+            with pytest.raises(kind if error else InternalError, match=str(error or "a library")):
+                store.build(ModelKey("a" * 64, "auto", None))
+        assert len(tried) == times
+
+
+def test_refusals_that_are_remembered_have_a_bound(store, monkeypatch):
+    def build(*_, **__):
+        raise ModelRefused("no")
+
+    monkeypatch.setattr(build_module, "build_explainer", build)
+    monkeypatch.setattr(build_module, "_LONG_SECONDS", -1)
+    monkeypatch.setattr(build_module, "_MOST_REFUSED", 3)
+    for number in range(9):
+        with pytest.raises(ModelRefused):
+            store.build(ModelKey("a" * 64, f"layer-{number}", None))
+    assert [key.layer for key in store._refused] == ["layer-6", "layer-7", "layer-8"]
 
 
 @pytest.mark.parametrize("module", ["models.model_report", "legacy.convert"])

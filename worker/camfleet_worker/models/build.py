@@ -12,7 +12,14 @@ from typing import NamedTuple
 from camfleet.contract.outputs import Fuse
 from camfleet.contract.records import ModelRef
 from camfleet.contract.targets import parse_layers
-from camfleet.errors import DigestMismatch, ModelRefused, ObjectMissing, ObjectTooLarge
+from camfleet.errors import (
+    CamfleetError,
+    DigestMismatch,
+    ModelRefused,
+    ObjectMissing,
+    ObjectTooLarge,
+    from_code,
+)
 from camfleet.jobstore import keys
 from camfleet.registry import cards
 from camfleet.registry.cards import Card
@@ -33,7 +40,9 @@ from camfleet_worker.models.split import Split
 from camfleet_worker.process.confined import hit_limit
 from camfleet_worker.process.runtime import free_memory, load_tensorflow
 
-_REFUSED_SECONDS = 600.0  # for which what has hit a limit isn't tried again
+_REFUSED_SECONDS = 600.0  # for which what was refused after so long isn't tried again
+_LONG_SECONDS = 1.0
+_MOST_REFUSED = 2**10  # that are remembered
 
 
 class ModelKey(NamedTuple):
@@ -55,7 +64,7 @@ class ModelStore:
         self._models = models
         self._pool = pool
         self._names = ModelNames(models.find)
-        self._costly: dict[ModelKey, tuple[float, str]] = {}
+        self._refused: dict[ModelKey, tuple[float, CamfleetError]] = {}
 
     def resolve(self, name: str) -> ModelRef:
         """Return the model that `id`, `id@version` or `id@alias` names, or did 5 seconds ago."""
@@ -65,22 +74,30 @@ class ModelStore:
         """Return a warm explainer; raise `UnknownModel` or `ModelRefused`.
 
         What one worker has converted for the card's own layer, the others don't convert again. A
-        model that needs more memory or time than the settings allow isn't tried again for a while.
+        model that was refused after more than a moment isn't tried again for a while: whether it
+        needs too much memory or time or can't be used, each request would pay for it again.
         """
-        known = self._costly.get(key)
+        known = self._refused.get(key)
         if known and time.monotonic() - known[0] < _REFUSED_SECONDS:
-            raise ModelRefused(known[1])
+            raise known[1]
+        card = self._models.card(key.digest)
+        path = self._download(card, key.digest)  # what is missing may come back
+        golden = self._golden(key.digest) if card.golden else None
+        began = time.monotonic()
         try:
-            return self._build(key)
+            return self._build(card, path, golden, key)
         except ModelRefused as error:
-            if hit_limit(error):
-                self._costly[key] = (time.monotonic(), str(error))
+            if hit_limit(error) or time.monotonic() - began > _LONG_SECONDS:
+                self._remember(key, error)
             raise
 
-    def _build(self, key: ModelKey) -> Explainer:
-        card = self._models.card(key.digest)
-        path = self._download(card, key.digest)
-        golden = self._golden(key.digest) if card.golden else None
+    def _remember(self, key: ModelKey, error: ModelRefused) -> None:
+        while len(self._refused) >= _MOST_REFUSED:
+            self._refused.pop(next(iter(self._refused)), None)
+        # An error of its own: the one that was raised holds on to what failed to be loaded.
+        self._refused[key] = (time.monotonic(), from_code(error.code, error.message))
+
+    def _build(self, card: Card, path: Path, golden: bytes | None, key: ModelKey) -> Explainer:
         converted = ConvertedModels(self._settings, path.parent, self._bucket(card, key))
         selector = EngineSelector(self._settings, converted)
         return build_explainer(card, path, key=key, golden=golden, selector=selector)
