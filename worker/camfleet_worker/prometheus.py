@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from camfleet.broker.backlog import Backlog, BacklogReader
+from camfleet.broker.reviews import ReviewBoard
 from camfleet.contract.results import Result, Timings
 from camfleet.errors import BrokerDamaged, BrokerUnavailable, ConfigurationError
 from camfleet_worker.models.cache import ModelCache
@@ -102,6 +103,10 @@ class Metrics:
         self.registry.register(_Models(cache))
         self.registry.register(_Broker(queues))
 
+    def watch_reviews(self, board: ReviewBoard) -> None:
+        """Read this at each scrape, too."""
+        self.registry.register(_Reviews(board))
+
     def serve(self, host: str, port: int) -> None:
         """Serve Prometheus in separate threads, or not at port 0; raises `ConfigurationError`."""
         if not port:
@@ -166,6 +171,42 @@ class _Broker(Collector):
         yield from _queues(backlog)
         yield _gauge("leases", "Chunks in work, of all workers", backlog.leases)
         yield _gauge("leases_overdue", "Chunks whose worker is gone", backlog.leases_overdue)
+
+
+class _Reviews(Collector):
+    """What came of all reviews last, and which of them are late; during an outage nothing."""
+
+    def __init__(self, board: ReviewBoard) -> None:
+        self._board = board
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            found, due, now = self._board.read()
+        except (BrokerUnavailable, BrokerDamaged):
+            return
+        movement = GaugeMetricFamily(
+            "camfleet_review_movement",
+            "How far the maps of the version that was reviewed last moved",
+            labels=["review", "model"],
+        )
+        verdict = GaugeMetricFamily(
+            "camfleet_review_verdict", "1 for the latest verdict", labels=["review", "verdict"]
+        )
+        age = GaugeMetricFamily(
+            "camfleet_review_age_seconds", "Since the latest verdict", labels=["review"]
+        )
+        late = GaugeMetricFamily(
+            "camfleet_review_late_seconds", "Due, and not run by any worker", labels=["review"]
+        )
+        for one in found:
+            age.add_metric([one.name], max(0.0, now - one.at))
+            if one.verdict:
+                verdict.add_metric([one.name, one.verdict], 1)
+            if one.movement is not None:
+                movement.add_metric([one.name, one.model or ""], one.movement)
+        for name, moment in due.items():
+            late.add_metric([name], max(0.0, now - moment))
+        yield from (movement, verdict, age, late)
 
 
 def _queues(backlog: Backlog) -> Iterator[Metric]:

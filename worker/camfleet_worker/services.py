@@ -12,7 +12,7 @@ from camfleet.broker.heartbeats import Heartbeats
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import HeldRequest, Requests
-from camfleet.contract.follow_ups import FAITHFULNESS, REPORT
+from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW
 from camfleet.contract.messages import BULK_TASKS, INTERACTIVE_QUEUE, queues_of
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerDamaged, BrokerUnavailable
@@ -30,6 +30,7 @@ from camfleet_worker.chunks.reaper import Reaper
 from camfleet_worker.chunks.run import Stores
 from camfleet_worker.chunks.runner import ChunkRunner
 from camfleet_worker.follow_ups import report
+from camfleet_worker.follow_ups.review import ReviewMaker
 from camfleet_worker.follow_ups.runner import FollowUpRunner
 from camfleet_worker.follow_ups.study import StudyMaker
 from camfleet_worker.heartbeat import Heartbeat
@@ -52,6 +53,7 @@ from camfleet_worker.process.runtime import device_name, gpus, threads
 from camfleet_worker.process.shutdown import Shutdown
 from camfleet_worker.prometheus import SCRAPE_TIMEOUT, Metrics
 from camfleet_worker.requests import RequestHolder
+from camfleet_worker.reviews import ScheduledReviews
 from camfleet_worker.sources.fetch import Fetcher
 from camfleet_worker.sources.files import FileReader
 from camfleet_worker.sources.objects import ObjectReader
@@ -178,6 +180,10 @@ class Services:
             Requests(settings), send=broker.send_request, give_up=broker.give_up
         )
         admission.watch(self._progress, self._waiting)
+        self.reviews = ScheduledReviews(
+            settings, self.storage, self.ledger, broker.send_chunk, shutdown, SCRAPE_TIMEOUT
+        )
+        self.metrics.watch_reviews(self.reviews.scraped)
         self.sender = Sender(settings, storage=self.storage, ledger=self.ledger, web=self.web)
         self.follow_ups = (
             self._build_follow_ups(shutdown, admission) if report.can_write() else None
@@ -198,6 +204,7 @@ class Services:
         self.renewer.close()
         self.heartbeat.close()
         self.sender.close()
+        self.reviews.close()
         if self.follow_ups:
             self.follow_ups.close()
         self.pools.close()
@@ -240,11 +247,12 @@ class Services:
         roots = ReportRoots(self._settings.bucket, self._settings.report_roots)
         study = StudyMaker(self.storage, self.studies.make)
         reports = report.ReportMaker(self.storage, self.thumbnailer.make, roots, reach)
+        reviews = ReviewMaker(self.storage, self.thumbnailer.make, self.reviews.board, reach)
         return FollowUpRunner(
             self._settings,
             storage=self.storage,
             ledger=self.ledger,
-            makers={FAITHFULNESS: study.make, REPORT: reports.make},
+            makers={FAITHFULNESS: study.make, REPORT: reports.make, REVIEW: reviews.make},
             shutdown=shutdown,
             reach=reach,
             is_busy=partial(admission.busy, INTERACTIVE_QUEUE),

@@ -32,6 +32,7 @@ _COMMANDS = {
     "report": "camfleet.cli.report:report",
     "compare": "camfleet.cli.compare:compare",
     "faithfulness": "camfleet.cli.faithfulness:faithfulness",
+    "review": "camfleet.cli.reviews:review",
     "jobs": "camfleet.cli.jobs:jobs",
     "usage": "camfleet.cli.usage:usage",
     "cancel": "camfleet.cli.jobs:cancel",

@@ -156,9 +156,17 @@ class ReviewStore:
         found = (self.verdict(name, run) for run in runs if run)
         return sorted((one for one in found if one), key=lambda one: -one.decided_at)
 
-    def write_verdict(self, verdict: ReviewVerdict) -> None:
+    def write_verdict(self, verdict: ReviewVerdict) -> ReviewVerdict:
+        """Write what came of a run, and return what is kept: that of whoever was first."""
         key = review_keys.verdict(verdict.name, verdict.run)
-        self._storage.put(key, encode_json(sealed(verdict, _FORM)), _JSON)
+        data = encode_json(sealed(verdict, _FORM))
+        try:
+            self._storage.create(key, data, _JSON)
+        except ObjectChanged:
+            if there := self.verdict(verdict.name, verdict.run):
+                return there
+            self._storage.put(key, data, _JSON)  # over what nobody can read
+        return sealed(verdict, _FORM)
 
     def forget_verdict(self, name: str, run: str) -> None:
         self._storage.delete([review_keys.verdict(name, run)])

@@ -35,6 +35,8 @@ from camfleet.sources.sources import Source
 
 logger = logging.getLogger(__name__)
 
+LATE = 300.0  # seconds after which a review that is due and isn't taken is late
+
 
 @dataclass(frozen=True)
 class ReviewStatus:
@@ -140,7 +142,7 @@ class Reviews:
         verdict = self._store.verdict(name, run.run)
         if verdict is None:
             verdict = self._judge.judge(review, started, lambda _count: on_step("comparing", 0, 0))
-            self._store.write_verdict(verdict)
+            verdict = self._store.write_verdict(verdict)
         self._board.tell(review, verdict)
         return verdict
 
@@ -225,6 +227,13 @@ class Reviews:
         self._schedules.remove(name)
         self._board.remove(name)
         self._store.remove(name)
+
+    def late(self, seconds: float = LATE) -> dict[str, float]:
+        """Return the reviews that have been due for longer than that, with the seconds since then.
+
+        No worker takes them: a review that silently doesn't run is the worst failure.
+        """
+        return self._board.read().late(seconds)
 
     def close(self) -> None:
         self._schedules.close()

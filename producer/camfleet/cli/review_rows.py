@@ -1,0 +1,105 @@
+"""What is printed of reviews and their verdicts."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from camfleet.cli.terminal import clean, iso, moment
+
+if TYPE_CHECKING:
+    from camfleet.contract.reviews import ReviewChange, ReviewVerdict
+    from camfleet.jobs.reviews.reviews import ReviewStatus
+
+
+def called(model: Any) -> str:
+    return f"{model.id}@{model.version}"
+
+
+def plain(document: Any) -> dict[str, Any]:
+    from camfleet.contract.codec import encode
+
+    return encode(document)
+
+
+def status(found: "ReviewStatus") -> dict[str, Any]:
+    return {
+        "review": plain(found.review),
+        "run": plain(found.state.run) if found.state.run else None,
+        "verdict": plain(found.verdict) if found.verdict else None,
+        "due": iso(found.due) if found.due is not None else None,
+    }
+
+
+def say_verdict(verdict: "ReviewVerdict") -> None:
+    mark = "" if verdict.calibrated or verdict.verdict == "failed" else " (uncalibrated)"
+    click.echo(clean("; ".join([verdict.verdict + mark, *verdict.reasons])))
+    name = called(verdict.model)
+    for whose, moved in (
+        (f"the baseline {called(verdict.baseline)}", verdict.movement),
+        (f"the first baseline {called(verdict.first)}", verdict.drift),
+    ):
+        if moved:
+            interval = f"{moved.value:.2f} ({moved.low:.2f} to {moved.high:.2f})"
+            click.echo(f"{name} moved by {interval} from {whose}, the limit is {verdict.limit:g}")
+    for page in (verdict.page, verdict.first_page):
+        if page:
+            click.echo(clean(page))
+
+
+def _standing(found: "ReviewStatus") -> str | None:
+    if found.verdict:
+        return found.verdict.verdict
+    if found.review.set is None:
+        return "not complete"
+    return "runs" if found.state.run else None
+
+
+def row(found: "ReviewStatus") -> dict[str, Any]:
+    verdict, run_ = found.verdict, found.state.run
+    moved = verdict.movement if verdict else None
+    return {
+        "review": found.review.name,
+        "baseline": called(found.review.baseline.model),
+        "last": called(run_.model) if run_ else None,
+        "verdict": _standing(found),
+        "movement": f"{moved.value:.2f}" if moved else None,
+        "next": "paused" if found.review.paused else moment(found.due),
+    }
+
+
+def lines(found: "ReviewStatus") -> Iterator[tuple[str, str | None]]:
+    own, made = found.review, found.review.set
+    yield "review", own.name + (" (paused)" if own.paused else "")
+    yield "set", f"{made.items} images of {', '.join(own.sources)}" if made else "not complete"
+    yield "baseline", called(own.baseline.model)
+    yield "first", called(own.first.model) if own.first != own.baseline else None
+    yield "reviews", own.model
+    yield "when", f"{own.schedule.cron} {own.schedule.timezone}" if own.schedule else None
+    yield "also", "when a version is added" if own.on_register else None
+    yield "next", moment(found.due)
+    run_ = found.state.run
+    yield "last run", f"{called(run_.model)}, job {run_.job_id}" if run_ else None
+
+
+def change(found: "ReviewChange") -> dict[str, Any]:
+    accepted = found.action in ("created", "accepted")
+    return {
+        "when": moment(found.changed_at),
+        "what": found.action,
+        "model": called(found.review.baseline.model) if accepted else None,
+        "movement": None if found.movement is None else f"{found.movement:.2f}",
+        "by": found.user,
+        "reason": found.reason,
+    }
+
+
+def verdict(found: "ReviewVerdict") -> dict[str, Any]:
+    return {
+        "when": moment(found.decided_at),
+        "what": found.verdict,
+        "model": called(found.model),
+        "movement": f"{found.movement.value:.2f}" if found.movement else None,
+        "by": None,
+        "reason": "; ".join(found.reasons) or None,
+    }

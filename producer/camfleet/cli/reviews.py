@@ -1,0 +1,251 @@
+"""camfleet review: whether new versions of a model look elsewhere, on a frozen set."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from camfleet.cli import options, output
+from camfleet.cli import review_rows as rows
+from camfleet.cli.terminal import clean
+from camfleet.contract.outputs import DEFAULT_LAYER, DEFAULT_METHOD, FUSES, METHODS
+
+if TYPE_CHECKING:
+    from camfleet.client import Client
+    from camfleet.contract.reviews import Review
+
+EXIT_MOVED = 4
+_EXIT = {"pass": 0, "moved": EXIT_MOVED}
+_USUAL = 200  # images of a set, below which a verdict says little
+_SHARE = click.FloatRange(0, 1)
+_name = click.argument("name", metavar="NAME")
+_reason = click.option("--reason", help="Why; camfleet review history shows it.")
+_model = click.option(
+    "--model", metavar="ID@VERSION", help="The version.  [default: what the review says]"
+)
+
+
+@click.group()
+def review() -> None:
+    """Review new versions of a model: whether they look where the baseline does.
+
+    A review is a set of images, frozen with the classes that the baseline gave them. Each run
+    explains it with a new version and compares the maps.
+    """
+
+
+@review.command()
+@_name
+@click.argument("source", nargs=-1, required=True)
+@click.option("--baseline", required=True, metavar="ID@VERSION", help="The version in use.")
+@click.option(
+    "--model",
+    metavar="ID[@ALIAS]",
+    help="What is reviewed; of a bare ID the version added last.  [default: the baseline's ID]",
+)
+@click.option("--every", metavar="CRON", help="When, such as '30 6 * * MON'.")
+@click.option("--timezone", default="UTC", show_default=True, help="Of --every: Europe/Berlin.")
+@click.option("--on-register", is_flag=True, help="Review each version that is added.")
+@click.option("--callback", metavar="URL", help="Is told of each verdict, signed.")
+@click.option("--limit", type=_SHARE, help="Of movement.  [default: 0.3, more where accepted]")
+@click.option("--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.")
+@click.option(
+    "--limit-classes", type=_SHARE, help="Share of classes that may move more than others."
+)
+@click.option(
+    "--floor",
+    metavar="IMAGES",
+    type=click.IntRange(1, 5000),
+    default=200,
+    show_default=True,
+    help="Measure noise on copies of so many images.",
+)
+@click.option("--method", type=click.Choice(METHODS), default=DEFAULT_METHOD, show_default=True)
+@click.option("--layer", default=DEFAULT_LAYER, show_default=True, help="As in camfleet submit.")
+@click.option("--fuse", type=click.Choice(FUSES), help="As in camfleet submit.")
+@click.option("--upload", is_flag=True, help="Send local images to the bucket.")
+@options.as_json
+def create(name: str, source: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
+    """Freeze a set of images with a baseline's answers.
+
+    Workers explain SOURCE with the baseline and measure noise; this waits for them. After Ctrl-C
+    the same command goes on.
+    """
+    with output.client() as client, _steps(client) as on_step:
+        made = client.reviews.create(name, source, on_step=on_step, **given)
+    assert made.set
+    if as_json:
+        output.dump(rows.plain(made))
+        return
+    click.echo(
+        f"review {name}: {made.set.items} images, baseline {rows.called(made.baseline.model)}"
+    )
+    if made.set.left_out:
+        output.say(f"the baseline couldn't explain {made.set.left_out} images: they're left out")
+    if made.set.unwatched:
+        output.say(
+            f"{made.set.unwatched} images have no ETag, so that nobody can tell whether they "
+            "change: use object storage, or --upload"
+        )
+    if made.set.items < _USUAL:
+        output.say(f"{made.set.items} images are few: {_USUAL} or more make a verdict that counts")
+
+
+@review.command()
+@_name
+@_model
+@click.option("--if-new", is_flag=True, help="A verdict that there is on the version counts.")
+@click.option("--wait", is_flag=True, help="Wait for the verdict, and exit by it.")
+@click.option("--timeout", type=options.SECONDS, help="Seconds to wait at most; exit code 1 then.")
+@options.as_json
+@click.pass_context
+def run(
+    ctx: click.Context,
+    name: str,
+    *,
+    model: str | None,
+    if_new: bool,
+    wait: bool,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Explain the set with the version to review, and compare.
+
+    Without --wait a worker compares at the end. With it, this does, and what was cut off is
+    continued by the same command.
+
+    Exit codes with --wait: 0 pass, 4 moved, 1 anything else: what wasn't measured never passes.
+    """
+    with output.client() as client, _steps(client) as on_step:
+        if not wait:
+            started = client.reviews.start(name, model=model)
+            plain = {"job_id": started.job_id, "model": rows.called(started.model)}
+            said = f"{plain['model']} is explained by job {plain['job_id']}"
+            output.dump(plain) if as_json else click.echo(said)
+            return
+        verdict = client.reviews.run(
+            name, model=model, if_new=if_new, timeout=timeout, on_step=on_step
+        )
+    if as_json:
+        output.dump(rows.plain(verdict))
+    else:
+        rows.say_verdict(verdict)
+    ctx.exit(_EXIT.get(verdict.verdict, 1))
+
+
+@review.command(name="list")
+@options.as_json
+def list_(*, as_json: bool) -> None:
+    """List all reviews, with their latest verdict."""
+    with output.client() as client:
+        found = client.reviews.list()
+    if as_json:
+        output.dump([rows.status(one) for one in found])
+        return
+    output.table(
+        map(rows.row, found),
+        ("review", "baseline", "last", "verdict", "movement", "next"),
+        whole=("review", "verdict"),
+        optional=("movement", "next"),
+        empty="no reviews yet; make one: camfleet review create NAME SOURCE --baseline ID@VERSION",
+    )
+
+
+@review.command()
+@_name
+@options.as_json
+def show(name: str, *, as_json: bool) -> None:
+    """Show a review, and how it stands."""
+    with output.client() as client:
+        found = client.reviews.show(name)
+    if as_json:
+        output.dump(rows.status(found))
+        return
+    for word, value in rows.lines(found):
+        if value:
+            click.echo(f"{word:<10}{clean(value)}")
+    if found.verdict:
+        click.echo()
+        rows.say_verdict(found.verdict)
+
+
+@review.command()
+@_name
+@options.as_json
+def history(name: str, *, as_json: bool) -> None:
+    """Print who changed a review and why, and all verdicts, newest first."""
+    from camfleet.contract.reviews import ReviewChange
+
+    with output.client() as client:
+        found = client.reviews.history(name)
+    if as_json:
+        output.dump([rows.plain(one) for one in found])
+        return
+    found_rows = (
+        rows.change(one) if isinstance(one, ReviewChange) else rows.verdict(one) for one in found
+    )
+    columns = ("when", "what", "model", "movement", "by", "reason")
+    output.table(found_rows, columns, whole=("when", "what"), optional=("movement",))
+
+
+@review.command()
+@_name
+@_model
+@_reason
+@options.as_json
+def accept(name: str, *, model: str | None, reason: str | None, as_json: bool) -> None:
+    """Make a version that was reviewed the baseline: the one of the last run."""
+    with output.client() as client, _steps(client) as on_step:
+        made = client.reviews.accept(name, model=model, reason=reason, on_step=on_step)
+    _done(made, f"review {name}: the baseline is {rows.called(made.baseline.model)} now", as_json)
+
+
+@review.command()
+@_name
+@_reason
+@options.as_json
+def pause(name: str, *, reason: str | None, as_json: bool) -> None:
+    """Let a review run only by hand."""
+    with output.client() as client:
+        made = client.reviews.pause(name, reason=reason)
+    _done(made, f"review {name} is paused", as_json)
+
+
+@review.command()
+@_name
+@_reason
+@options.as_json
+def resume(name: str, *, reason: str | None, as_json: bool) -> None:
+    """Let a review run by itself again."""
+    with output.client() as client:
+        made = client.reviews.resume(name, reason=reason)
+    _done(made, f"review {name} runs by itself again", as_json)
+
+
+@review.command()
+@_name
+@options.as_json
+def delete(name: str, *, as_json: bool) -> None:
+    """Delete a review with its set, verdicts and history. Its jobs stay."""
+    with output.client() as client:
+        client.reviews.delete(name)
+    output.dump({"deleted": name}) if as_json else click.echo(f"review {name} is deleted")
+
+
+@contextmanager
+def _steps(client: "Client") -> Iterator[Callable[[str, int, int], None]]:
+    """Say on a terminal what is going on; give what is told of each step."""
+    if not client.workers():
+        output.say("no worker is alive: this waits until one starts")
+    with output.waiting("asking") as say:
+
+        def on_step(what: str, done: int, total: int) -> None:
+            number = f" ({done} of {total})" if total else f" ({done})" if done else ""
+            say(what + number)
+
+        yield on_step
+
+
+def _done(made: "Review", said: str, as_json: bool) -> None:
+    output.dump(rows.plain(made)) if as_json else click.echo(said)
