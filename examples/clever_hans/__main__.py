@@ -19,7 +19,7 @@ from camfleet.local.stack import LocalStack
 from .pictures import TAGGED, write
 
 OUTPUT = Path("clever-hans-report")
-PICTURES, TRAINED, EPOCHS = 120, 200, 8  # of each class; of each class; passes over them
+PICTURES, TRAINED, EPOCHS = 120, 300, 12  # of each class; of each class; passes over them
 SECONDS = 120
 
 

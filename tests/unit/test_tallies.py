@@ -101,6 +101,17 @@ def test_a_cell_in_which_all_classes_peak_is_flagged_as_common():
     assert (place.row, place.column) == (0, 6)
 
 
+def test_a_cell_of_one_class_alone_is_no_habit_of_all():
+    rng = np.random.default_rng(0)
+    made = rows(rng, classes=6, maps=60)
+    made += [row(f"x{number}", blob(rng, GRID, CORNER), 3) for number in range(60)]
+    (tally,) = collected([(0, made)]).tallies.values()
+    flagged = places.detached(tally)
+    assert [(place.row, place.column) for place in flagged[3]] == [CORNER]
+    assert [(place.row, place.column) for place in places.common(tally)] == [CORNER]
+    assert places.common(tally, flagged) == []
+
+
 def test_the_mean_map_of_copies_is_the_map():
     one = np.abs(blob(np.random.default_rng(1), (5, 4)))
     (tally,) = collected([(0, [row(number, one) for number in range(9)])]).tallies.values()

@@ -31,7 +31,7 @@ class GroupReport:
         self._cold = found.no_evidence.get(key, Counter[int]())
         tally.grow(max(self._cold, default=-1) + 1)
         self._flagged = places.detached(tally)
-        self._common = places.common(tally)
+        self._common = places.common(tally, self._flagged)
         self._lifts = places.lifts(tally)
         concern = self._concern()
         there = sorted({*np.flatnonzero(tally.rows).tolist(), *self._cold})

@@ -21,6 +21,13 @@ _QUIET = 0.5  # of the images: more without evidence is what the page begins wit
 _FEW = 20  # up to so many classes show all their samples
 _SAMPLES = 4  # of a class otherwise
 
+_SAME = 1.02  # ratios of sides that differ by less are one
+_LONGEST = 3.0  # ratio of a frame's sides
+
+_FRAME = Markup(
+    '<div class="frame" style="aspect-ratio: {}"><img src="{}" alt="mean map of {}" style="{}">'
+    "</div>"
+)
 _BAR = Markup('<rect x="{}" y="{:.1f}" width="7" height="{:.1f}"><title>{}</title></rect>')
 _DRAWING = Markup('<svg width="{0}" height="60" viewBox="0 0 {0} 60" role="img">{1}</svg>')
 _CURVES = (220, 110)
@@ -166,9 +173,16 @@ def _frame(card: ClassCard, group: Group, mean_map: tuple[float, ...] | None = N
     left, top, right, bottom = card.covers or (0.0, 0.0, 1.0, 1.0)
     place = percent(left=left, top=top, width=right - left, height=bottom - top)
     name = card.class_name or f"class {card.class_index}"
-    return Markup('<div class="frame"><img src="{}" alt="mean map of {}" style="{}"></div>').format(
-        png.coloured(heat / peak), name, place
-    )
+    return _FRAME.format(_shape(card), png.coloured(heat / peak), name, place)
+
+
+def _shape(card: ClassCard) -> str:
+    """Return the ratio of the pictures' sides, where the samples have one in common."""
+    ratios = {sample.image for sample in card.samples if sample.image}
+    values = [width / height for width, height in ratios if height]
+    if not values or max(values) > _SAME * min(values):
+        return "4 / 3"
+    return f"{min(max(*values, 1 / _LONGEST), _LONGEST):.3f}"
 
 
 def _curves(fill: FillFindings) -> Markup:

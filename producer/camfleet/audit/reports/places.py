@@ -5,7 +5,8 @@ starting values, and a flagged cell is a place to look at, not a verdict.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ _CHANCE = 0.05  # of any false flag in a report, were peaks spread by chance as 
 _RING = 5.0  # times the median, and the mean, of cells as far from the edge
 _OFTEN = 0.02  # of all maps
 _LEAST_RING = 4  # cells of a ring that has a median
+_NONE: Mapping[int, Sequence["Place"]] = MappingProxyType({})
 
 
 class Place(NamedTuple):
@@ -86,13 +88,18 @@ def detached(tally: Tally) -> dict[int, list[Place]]:
     return {index: sorted(own, key=lambda place: -place.lift) for index, own in found.items()}
 
 
-def common(tally: Tally) -> list[Place]:
+def common(tally: Tally, detached: Mapping[int, Sequence[Place]] = _NONE) -> list[Place]:
     """Return the cells in which all classes together peak far more often than in their ring.
 
     A ring are the cells as far from the grid's edge. Padding, borders and banners look like that.
+    What classes with that cell among their `detached` ones bring about is no habit of all.
     """
     counts = tally.peaks.sum(axis=0).reshape(tally.height, tally.width)
     total, found = int(counts.sum()), list[Place]()
+    own = np.zeros_like(counts)
+    for places in detached.values():
+        for place in places:
+            own[place.row, place.column] += place.peaks
     if total < FEWEST:
         return found
     for ring in _rings(tally.height, tally.width):
@@ -103,7 +110,8 @@ def common(tally: Tally) -> list[Place]:
         often = counts >= max(LEAST, _OFTEN * total)
         for row, column in np.argwhere(ring & often & (counts > _RING * usual)).tolist():
             peaks = int(counts[row, column])
-            found.append(Place(row, column, peaks, total, peaks / float(usual[row, column])))
+            if 2 * own[row, column] < peaks:
+                found.append(Place(row, column, peaks, total, peaks / float(usual[row, column])))
     return sorted(found, key=lambda place: -place.lift)
 
 
