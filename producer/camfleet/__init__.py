@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     )
     from camfleet.interactive.answer import Answer
     from camfleet.jobs.dry_run import DryRun
+    from camfleet.jobs.forgotten import ForgottenJob
     from camfleet.jobs.job import Job
     from camfleet.jobs.options import ExplainOptions, JobOptions
     from camfleet.jobs.recovery import Verification
@@ -130,6 +131,7 @@ _HOMES = {
     ),
     "interactive.answer": ("Answer",),
     "jobs.dry_run": ("DryRun",),
+    "jobs.forgotten": ("ForgottenJob",),
     "jobs.job": ("Job",),
     "jobs.options": ("ExplainOptions", "JobOptions"),
     "jobs.recovery": ("Verification",),
@@ -167,6 +169,7 @@ __all__ = [
     "Filters",
     "Focus",
     "FollowUp",
+    "ForgottenJob",
     "Geometry",
     "GoldenMismatch",
     "ImageError",

@@ -36,6 +36,7 @@ from camfleet.sources.uploads import Image
 if TYPE_CHECKING:
     from camfleet.audit.reporting import Reporter
     from camfleet.jobs.dry_run import DryRun
+    from camfleet.jobs.forgotten import ForgottenJob
 
 
 class Client(Connections, Retiring):
@@ -226,6 +227,17 @@ class Client(Connections, Retiring):
     def jobs(self) -> Iterator[Progress]:
         """Yield the progress of every job that Redis knows, newest first; log a damaged one."""
         return self._ledger.progress_of_all()
+
+    def forgotten_jobs(
+        self, on_progress: Callable[[int], object] = lambda _count: None
+    ) -> "Iterator[ForgottenJob]":
+        """Yield the jobs that the bucket holds and Redis has forgotten, in the order of their ids.
+
+        The record of each is read; `on_progress` is told how many there were so far.
+        """
+        from camfleet.jobs.forgotten import forgotten_jobs
+
+        return forgotten_jobs(self.storage, {*self._ledger.jobs()}, on_progress)
 
     def resume(self, job_id: str) -> Job:
         """Run what a job still lacks, as object storage knows it; Redis may be empty.

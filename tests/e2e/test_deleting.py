@@ -61,6 +61,14 @@ def test_what_is_said_of_a_prune(client, images, run):
     assert wrong.returncode == 2
     assert "'soon' is no age: a number and m, h, d or w, such as 90d" in wrong.stderr
     assert run("delete", "no-such-job").returncode == 1
+    client.storage.put(keys.manifest_part("deleting-cut-off", 0), b"", "")
+    listed = json.loads(run("jobs", "--json").stdout)
+    states = {each["job_id"]: each["state"] for each in listed}
+    assert (states[job.id], states["deleting-cut-off"]) == ("complete", "unfinished")
+    listed = json.loads(run("jobs", "--json", "--redis-only").stdout)
+    assert "deleting-cut-off" not in [each["job_id"] for each in listed]
+    assert "unfinished" in run("jobs").stdout
+    assert run("delete", "deleting-cut-off").returncode == 0
     table = run("delete", job.id, "--dry-run").stdout
     assert table.splitlines()[0].split() == ["kind", "objects", "size"]
     assert "1 job would be deleted; would free" in table
@@ -112,6 +120,10 @@ def test_an_installation_is_restored_from_a_copy_of_its_bucket(own, worker_envir
 
         copy(own.storage, "restored", "restored-backup")
         redis.flushdb()
+        assert {job.job_id: job.state for job in own.forgotten_jobs()} == {
+            done.id: "stored",
+            live.id: "stored",
+        }
         own.storage.delete(list(own.storage.keys("")))
         assert list(own.storage.keys("")) == []
         copy(own.storage, "restored-backup", "restored")

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace as changed
 
+from camfleet.broker.keys import JOBS, of_job
 from camfleet.broker.leases import Leases
-from camfleet.contract.codec import encode_json
+from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.records import Item
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, ResultsPruned, UnknownJob
@@ -498,3 +499,26 @@ def test_a_mark_over_many_rows_takes_no_more_memory_than_a_part(client, storage,
         tracemalloc.stop()
         assert candidates.next("maps/") == f"maps/{99_999 % 7:016x}/{99_999:032x}/00000.heatmap.png"
     assert peak < 4e6
+
+
+def test_jobs_that_redis_has_forgotten_are_listed_from_the_bucket(client, storage, redis, submit):
+    _, pruned, deleting = (submit(f"s3://b/{n}", "s3://b/9") for n in range(3))
+    client.prune(timedelta(days=1), keep_report=True)
+    kept, known = submit("s3://b/1"), submit("s3://b/2", run=False)
+    record = changed(kept.record(), job_id=deleting.id, deleted_at=1e9)
+    storage.put(keys.job(deleting.id), encode_json(sealed(record, 2)), "")
+    storage.put(keys.manifest_part("cut-off", 0), b"", "")
+    storage.put(keys.job("junk"), b"junk", "")
+    redis.delete(*of_job(kept.id))
+    redis.zrem(JOBS, kept.id)
+    told = []
+    found = {each.job_id: each for each in client.forgotten_jobs(told.append)}
+    assert known.id not in found
+    assert found[kept.id].state == "stored"
+    assert (found[pruned.id].state, found[pruned.id].done, found[pruned.id].ok) == ("pruned", 2, 2)
+    assert found[deleting.id].state == "deleting"
+    assert found["cut-off"].state == "unfinished"
+    assert found["junk"].state == "unreadable"
+    assert "jobs/junk/job.json" in found["junk"].note
+    assert found[pruned.id].submitted_at == pruned.status().submitted_at
+    assert told == list(range(1, 7))

@@ -14,6 +14,7 @@ from camfleet.broker.progress import Progress
 from camfleet.client import Client
 from camfleet.interactive.answer import Answer
 from camfleet.interactive.register import Models
+from camfleet.jobs.forgotten import ForgottenJob
 from camfleet.jobs.job import Job
 from camfleet.pictures.pictures import Pictures
 from camfleet.registry.changes import ModelChange
@@ -130,6 +131,12 @@ class AsyncClient(Awaited):
     def jobs(self) -> AsyncIterator[Progress]:
         """Yield the progress of every job that Redis knows, newest first."""
         return self._threads.stream(self._blocking.jobs(), _JOBS)
+
+    def forgotten_jobs(
+        self, on_progress: Callable[[int], object] = lambda _count: None
+    ) -> AsyncIterator[ForgottenJob]:
+        """Yield the jobs that the bucket holds and Redis has forgotten, by their ids."""
+        return self._threads.stream(self._blocking.forgotten_jobs(on_progress), _JOBS)
 
     async def resume(self, job_id: str) -> AsyncJob:
         """Run what a job still lacks; see `Client.resume`."""

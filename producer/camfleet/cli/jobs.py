@@ -1,20 +1,35 @@
 """camfleet jobs, status, cancel, resume, retry, verify: look at jobs and act on them."""
 
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
 import click
 
 from camfleet.cli import EXIT_FAILED_IMAGES, options, output, progress
 from camfleet.cli.left_out import say_left_out
 from camfleet.cli.terminal import count, moment
 
+if TYPE_CHECKING:
+    from camfleet import ForgottenJob, Progress
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _COLUMNS = ("job", "state", "done", "total", "ok", "no evidence", "failed", "submitted")
 
 
 @click.command()
+@click.option("--redis-only", is_flag=True, help="Don't look for jobs that Redis has forgotten.")
 @options.as_json
-def jobs(*, as_json: bool) -> None:
-    """List the jobs that Redis knows, newest first."""
+def jobs(*, redis_only: bool, as_json: bool) -> None:
+    """List all jobs, newest first: those that Redis knows, and the bucket's others.
+
+    Redis forgets a job some time after its end; such a job is "stored", and resume brings it back.
+    """
     with output.client() as client:
-        found = list(client.jobs())
+        found: list[Progress | ForgottenJob] = list(client.jobs())
+        if not redis_only:
+            with output.bar(None, "looking into the bucket", unit="job") as bar:
+                found += client.forgotten_jobs(lambda count: bar.update(count - bar.n))
+    found.sort(key=lambda job: job.submitted_at or _NEVER, reverse=True)
     if as_json:
         output.dump([progress.fields(job) for job in found])
         return

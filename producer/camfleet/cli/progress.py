@@ -11,7 +11,7 @@ from camfleet.cli.terminal import duration, moment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from camfleet import Job, Progress
+    from camfleet import ForgottenJob, Job, Progress
     from camfleet.broker.heartbeats import WorkerState
     from camfleet.contract.follow_ups import FollowUp
 
@@ -24,8 +24,8 @@ _FOLLOWS = {
 }
 
 
-def fields(progress: "Progress") -> dict[str, Any]:
-    """Return a job's progress as plain data."""
+def fields(progress: "Progress | ForgottenJob") -> dict[str, Any]:
+    """Return a job's progress, or what is known of a forgotten one, as plain data."""
     import msgspec
 
     return {**msgspec.to_builtins(progress), "done": progress.done}
