@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from camfleet.aio.answer import AsyncAnswer
     from camfleet.aio.client import AsyncClient, AsyncModels, AsyncPictures
     from camfleet.aio.job import AsyncJob
+    from camfleet.aio.reviews import AsyncReviews
     from camfleet.broker.heartbeats import WorkerState
     from camfleet.broker.progress import Progress
     from camfleet.client import Client
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from camfleet.contract.outputs import Drawing, Outputs, Regions
     from camfleet.contract.records import Item, LeftOut, ModelRef
     from camfleet.contract.results import LayerMap, Result, Status, Timings
+    from camfleet.contract.reviews import Review, ReviewChange, ReviewVerdict
     from camfleet.errors import (
         AccessDenied,
         AnswerTimeout,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from camfleet.jobs.options import ExplainOptions, JobOptions
     from camfleet.jobs.recovery import Verification
     from camfleet.jobs.retention.freed import Retired
+    from camfleet.jobs.reviews.reviews import Reviews, ReviewStatus
     from camfleet.pictures.files import Saved
     from camfleet.pictures.pictures import Pictures
     from camfleet.registry.changes import ModelChange
@@ -79,6 +82,7 @@ _HOMES = {
     "aio.answer": ("AsyncAnswer",),
     "aio.client": ("AsyncClient", "AsyncModels", "AsyncPictures"),
     "aio.job": ("AsyncJob",),
+    "aio.reviews": ("AsyncReviews",),
     "broker.heartbeats": ("WorkerState",),
     "broker.progress": ("Progress",),
     "client": ("Client",),
@@ -87,6 +91,7 @@ _HOMES = {
     "contract.outputs": ("Drawing", "Outputs", "Regions"),
     "contract.records": ("Item", "LeftOut", "ModelRef"),
     "contract.results": ("LayerMap", "Result", "Status", "Timings"),
+    "contract.reviews": ("Review", "ReviewChange", "ReviewVerdict"),
     "errors": (
         "AccessDenied",
         "AnswerTimeout",
@@ -136,6 +141,7 @@ _HOMES = {
     "jobs.options": ("ExplainOptions", "JobOptions"),
     "jobs.recovery": ("Verification",),
     "jobs.retention.freed": ("Retired",),
+    "jobs.reviews.reviews": ("ReviewStatus", "Reviews"),
     "pictures.files": ("Saved",),
     "pictures.pictures": ("Pictures",),
     "registry.changes": ("ModelChange",),
@@ -156,6 +162,7 @@ __all__ = [
     "AsyncJob",
     "AsyncModels",
     "AsyncPictures",
+    "AsyncReviews",
     "BrokerDamaged",
     "BrokerUnavailable",
     "CallerError",
@@ -210,6 +217,11 @@ __all__ = [
     "Result",
     "ResultsPruned",
     "Retired",
+    "Review",
+    "ReviewChange",
+    "ReviewStatus",
+    "ReviewVerdict",
+    "Reviews",
     "Saved",
     "ServiceError",
     "Settings",

@@ -22,11 +22,10 @@ from camfleet.jobs.job import Job
 from camfleet.jobs.options import ExplainOptions, JobOptions, request_fields
 from camfleet.jobs.order import ModelName, make_order, model_name, models_of
 from camfleet.jobs.retention.verbs import Retiring
-from camfleet.jobs.reviews.baseline import Parts
+from camfleet.jobs.reviews.added import review_added
 from camfleet.jobs.reviews.reviews import Reviews
 from camfleet.jobs.submit import Submitter
 from camfleet.pictures.pictures import Pictures
-from camfleet.reviews.runs import Runs
 from camfleet.settings import Settings
 from camfleet.sources import sources, uploads
 from camfleet.sources.left_out import LeftOutCounter
@@ -60,14 +59,13 @@ class Client(Connections, Retiring):
 
     @cached_property
     def models(self) -> Models:
-        told = self.reviews.registered
+        told = partial(review_added, self._runs)
         return Models(self.storage, self._rpc.check, self.settings.user, told)
 
     @cached_property
     def reviews(self) -> Reviews:
-        runs = Runs(self.storage, self._ledger, self._sender.send_chunk, self.settings.fault_dir)
-        asks = self.reporter, self.submit, self.retry, self.job
-        return Reviews(Parts(self.settings, self.storage, runs, *asks))
+        """Reviews of new versions of models, by a frozen set of images."""
+        return Reviews(self._parts(self.reporter, self.submit, self.retry, self.job))
 
     @cached_property
     def pictures(self) -> Pictures:

@@ -13,12 +13,14 @@ from camfleet import (
     AsyncJob,
     AsyncModels,
     AsyncPictures,
+    AsyncReviews,
     BrokerUnavailable,
     Client,
     ImageNotFound,
     InvalidRequest,
     Job,
     Pictures,
+    Reviews,
     UnknownJob,
 )
 from camfleet.interactive.register import Models
@@ -49,6 +51,7 @@ def verbs(kind):
         (Job, AsyncJob),
         (Models, AsyncModels),
         (Pictures, AsyncPictures),
+        (Reviews, AsyncReviews),
     ],
 )
 def test_every_verb_is_there_with_its_arguments(blocking, awaited):

@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, Self
 from camfleet.aio.answer import AsyncAnswer
 from camfleet.aio.job import AsyncJob
 from camfleet.aio.reporter import AsyncReporter
+from camfleet.aio.reviews import AsyncReviews
 from camfleet.aio.threads import Awaited, Threads, long, quick
 from camfleet.broker.progress import Progress
 from camfleet.client import Client
@@ -110,6 +111,10 @@ class AsyncClient(Awaited):
     @cached_property
     def pictures(self) -> AsyncPictures:
         return AsyncPictures(self._blocking.pictures, self._threads)
+
+    @cached_property
+    def reviews(self) -> AsyncReviews:
+        return AsyncReviews(self._blocking.reviews, self._threads)
 
     explain = _explain(Client.explain)
     submit = _submit(Client.submit)

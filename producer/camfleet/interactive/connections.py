@@ -1,12 +1,17 @@
 """What a client is connected to, each made when it's first used."""
 
 from functools import cached_property
+from typing import Any
 
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import Requests
+from camfleet.broker.reviews import ReviewBoard
+from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.broker.sender import Sender
 from camfleet.interactive.inbox import Inbox
 from camfleet.interactive.rpc import Rpc
+from camfleet.jobs.reviews.baseline import Parts
+from camfleet.reviews.runs import Runs
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 
@@ -29,7 +34,8 @@ class Connections:
 
     def close(self) -> None:
         """Close all connections."""
-        for name in ("reviews", "_sender", "_inbox", "storage", "_ledger", "_requests"):
+        used = ("_sender", "_inbox", "storage", "_ledger", "_requests", "_schedules", "_board")
+        for name in used:
             if name in self.__dict__:
                 getattr(self, name).close()
 
@@ -52,3 +58,20 @@ class Connections:
     @cached_property
     def _ledger(self) -> Ledger:
         return Ledger(self.settings)
+
+    @cached_property
+    def _schedules(self) -> SchedulesDue:
+        return SchedulesDue(self.settings)
+
+    @cached_property
+    def _board(self) -> ReviewBoard:
+        return ReviewBoard(self.settings)
+
+    @cached_property
+    def _runs(self) -> Runs:
+        return Runs(self.storage, self._ledger, self._sender.send_chunk, self.settings.fault_dir)
+
+    def _parts(self, *verbs: Any) -> Parts:
+        """Return what reviews are made of: with the client's reporter, submit, retry and job."""
+        own = self.settings.user, self.storage, self._schedules, self._board, self._runs
+        return Parts(*own, *verbs)

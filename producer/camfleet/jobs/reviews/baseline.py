@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from camfleet.broker.progress import Progress
+from camfleet.broker.reviews import ReviewBoard
+from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.contract.reviews import Accepted, Review
 from camfleet.errors import AnswerTimeout, InvalidRequest
 from camfleet.jobs.job import Job
 from camfleet.reviews.runs import Runs
-from camfleet.settings import Settings
 from camfleet.sources.sources import Source
 from camfleet.storage.storage import Storage
 
@@ -24,8 +25,10 @@ OnStep: TypeAlias = Callable[[str, int, int], object]  # what is done, how much 
 class Parts:
     """What `Reviews` is made of: parts of a client."""
 
-    settings: Settings
+    user: str
     storage: Storage
+    schedules: SchedulesDue
+    board: ReviewBoard
     runs: Runs
     reporter: Callable[[], "Reporter"]
     submit: Callable[..., Job]

@@ -8,9 +8,6 @@ from typing import Unpack
 
 from msgspec.structs import replace
 
-from camfleet.broker.reviews import ReviewBoard
-from camfleet.broker.schedules_due import SchedulesDue
-from camfleet.contract.records import ModelRef
 from camfleet.contract.reviews import (
     Accepted,
     Action,
@@ -20,7 +17,7 @@ from camfleet.contract.reviews import (
     ReviewVerdict,
     StartedRun,
 )
-from camfleet.errors import CamfleetError, InvalidRequest
+from camfleet.errors import InvalidRequest
 from camfleet.jobs.order import ModelName, model_name
 from camfleet.jobs.reviews.baseline import OnStep, Parts, explain, measure, wait
 from camfleet.jobs.reviews.options import ReviewOptions, draft, is_same
@@ -58,8 +55,8 @@ class Reviews:
         self._parts = parts
         self._store = ReviewStore(parts.storage)
         self._registry = Registry(parts.storage)
-        self._schedules = SchedulesDue(parts.settings)
-        self._board = ReviewBoard(parts.settings)
+        self._schedules = parts.schedules
+        self._board = parts.board
         self._judge = Judge(parts.storage, parts.reporter)
 
     def create(
@@ -235,24 +232,6 @@ class Reviews:
         """
         return self._board.read().late(seconds)
 
-    def close(self) -> None:
-        self._schedules.close()
-        self._board.close()
-
-    def registered(self, ref: ModelRef) -> None:
-        """Start the reviews that want to know of a version that was added; log what goes wrong.
-
-        Workers look for such versions, too, every ten minutes.
-        """
-        try:
-            for name in self._store.names():
-                change = self._store.latest(name)
-                review = change.review if change else None
-                if review and _waits_for(review) and self._parts.runs.model(review) == ref:
-                    self._parts.runs.start(review, ref)
-        except CamfleetError as error:
-            logger.warning("%s@%s isn't reviewed yet: %s", ref.id, ref.version, error)
-
     def _again(self, job_id: str) -> None:
         """Explain images anew that failed, if the job has ended."""
         progress = self._parts.job(job_id).status()
@@ -288,12 +267,7 @@ class Reviews:
         return ReviewStatus(review, state, verdict, due.get(review.name))
 
     def _author(self) -> Author:
-        return author(self._parts.settings.user)
-
-
-def _waits_for(review: Review) -> bool:
-    """Return whether versions that are added are reviewed at once."""
-    return review.set is not None and review.on_register and not review.paused
+        return author(self._parts.user)
 
 
 def _at(entry: ReviewChange | ReviewVerdict) -> float:
