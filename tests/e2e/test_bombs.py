@@ -6,6 +6,13 @@ from contextlib import suppress
 
 import pytest
 
+from camfleet.contract.messages import (
+    PROBE_TASK,
+    THUMBNAILS_TASK,
+    ProbeRequest,
+    Thumbnail,
+    ThumbnailsRequest,
+)
 from camfleet.errors import ImageError
 from helpers import image_bombs as bombs
 from helpers.waiting import wait_until
@@ -110,3 +117,43 @@ def test_a_flood_of_requests_whose_images_take_long_keeps_no_other_waiting(
     for answer in answers:  # each of them has its turn
         with suppress(ImageError):
             assert answer.result(timeout=300)
+
+
+WANTED = 6  # images of each request
+
+
+@pytest.mark.parametrize("kind", ["probes", "thumbnails"])
+def test_a_flood_of_requests_about_many_slow_images_keeps_no_other_waiting(
+    client, model, photos, folder, kind
+):
+    """Neither one image that is explained, nor a few that are only looked at."""
+    flood = folder / f"flood-of-{kind}"
+    flood.mkdir()
+    (flood / "a.tif").write_bytes(bombs.deep_tiff(3000))
+    (flood / "b.jpg").write_bytes(bombs.progressive(1500, 80))
+    slow = sorted(map(str, flood.iterdir())) * (WANTED // 2)
+    rpc = client._rpc
+
+    def ask(uris):
+        if kind == "probes":
+            return rpc.send(PROBE_TASK, ProbeRequest(uris=tuple(uris)))
+        images = tuple(Thumbnail(image_uri=uri, image_etag=None) for uri in uris)
+        return rpc.send(
+            THUMBNAILS_TASK, ThumbnailsRequest(job_id=f"flood-of-{kind}", side=64, images=images)
+        )
+
+    def seconds():
+        begun = time.monotonic()
+        client.explain(photos[0], model="patches").result(timeout=60)
+        rpc.probe(tuple(map(str, photos[:4])), 60)
+        return time.monotonic() - begun
+
+    seconds()
+    usual = max(seconds() for _ in range(3))
+    asked = [ask(slow) for _ in range(16)]
+    late = [seconds() for _ in range(8)]
+    assert max(late) < max(IN_TIME, SLOWER * usual), (usual, late)
+    assert not all(map(rpc.is_ready, asked)), "the images are too quick for this machine"
+    for task in asked:
+        reply = rpc.wait_for(task, 600, "slow images")
+        assert len(reply["errors"]) == WANTED

@@ -55,6 +55,37 @@ def test_an_error_leaves_the_rest_undone_and_is_raised_when_the_others_have_ende
     assert len(ended) == len(begun) - 1
 
 
+def test_a_pool_helps_whoever_does_the_work_and_is_not_waited_for(pool):
+    done, freed = [], threading.Event()
+    for _ in range(3):
+        pool.submit(freed.wait, 10)
+    pool.help_with(done.append, range(20))
+    assert done == list(range(20)), "the caller has done all"
+    freed.set()
+    meet = threading.Barrier(4)
+    pool.help_with(lambda _: meet.wait(10), range(4))
+    meet = threading.Barrier(2)
+    pool.help_with(lambda _: meet.wait(10), range(4), 1)
+    pool.help_with(pytest.fail, [])
+
+
+@pytest.mark.parametrize("where", ["here", "in the pool"])
+def test_an_error_where_a_pool_helps_leaves_the_rest_undone(pool, where):
+    here, begun, broken = threading.current_thread(), [], threading.Event()
+
+    def work(number):
+        begun.append(number)
+        if (threading.current_thread() is here) == (where == "here"):
+            broken.set()
+            raise ValueError("one")
+        broken.wait(10)
+        time.sleep(0.05)
+
+    with pytest.raises(ValueError, match="one"):
+        pool.help_with(work, range(100))
+    assert len(begun) <= 8
+
+
 def test_a_pool_works_at_the_place_of_whoever_asks(pool):
     found = []
     PLACE.set("here")

@@ -39,6 +39,7 @@ QUESTION_TASKS = (  # that are answered
 )
 BULK_TASKS = (CHUNK_TASK, STUDY_TASK)  # which leave the slots for those who wait free
 
+MOST_IMAGES = 1024  # of a request for pictures, or one whether they can be read
 LARGEST_REQUEST = 8 * 2**20  # bytes as JSON: workers drop what is larger
 _LEVELS = 8  # of lists and objects in a message: none of ours has more than half of them
 
@@ -101,7 +102,7 @@ class CheckReply(Wire, frozen=True, kw_only=True):
 class ProbeRequest(Wire, frozen=True, kw_only=True):
     """Ask a worker whether it can read some images."""
 
-    uris: tuple[str, ...]
+    uris: Annotated[tuple[Name, ...], Meta(max_length=MOST_IMAGES)]
 
 
 class ProbeReply(Wire, frozen=True, kw_only=True):
@@ -127,7 +128,7 @@ class ThumbnailsRequest(Wire, frozen=True, kw_only=True):
 
     job_id: Name
     side: Annotated[int, Meta(ge=16, le=1024)]  # pixels of the longest side
-    images: Annotated[tuple[Thumbnail, ...], Added(2)] = ()
+    images: Annotated[tuple[Thumbnail, ...], Meta(max_length=MOST_IMAGES), Added(2)] = ()
 
 
 class ThumbnailsReply(Wire, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Remote calls of workers: send a request, wait for its answer."""
 
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -25,6 +25,8 @@ from camfleet.contract.studies import StudyReply, StudyRequest
 from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, from_code
 from camfleet.interactive.inbox import Inbox, Kept
 from camfleet.registry.registry import Report
+
+T = TypeVar("T")
 
 _NO_WORKER = (
     "no worker answers a ping: start one with `celery -A camfleet_worker worker` or `camfleet up`"
@@ -79,7 +81,7 @@ class Rpc:
         reply = decode(self.wait_for(task_id, timeout, "some images"), ProbeReply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
-        return reply.errors
+        return _for_each(reply.errors, len(uris))
 
     def thumbnails(
         self, request: ThumbnailsRequest, timeout: float
@@ -89,7 +91,7 @@ class Rpc:
         reply = decode(self.wait_for(task_id, timeout, "some pictures"), ThumbnailsReply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
-        return reply.errors
+        return _for_each(reply.errors, len(request.images))
 
     def render(self, request: RenderRequest, timeout: float) -> tuple[ErrorInfo | None, ...]:
         """Have a worker draw maps; return for each row why there's no picture, or None."""
@@ -97,7 +99,7 @@ class Rpc:
         reply = decode(self.wait_for(task_id, timeout, "some pictures"), RenderReply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
-        return reply.errors
+        return _for_each(reply.errors, len(request.rows))
 
     def study(self, request: StudyRequest, timeout: float) -> tuple[ErrorInfo | None, ...]:
         """Have a worker study rows; return for each why it couldn't, or None."""
@@ -105,7 +107,7 @@ class Rpc:
         reply = decode(self.wait_for(task_id, timeout, "a study"), StudyReply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)
-        return reply.errors
+        return _for_each(reply.errors, len(request.rows))
 
     def expect(self, task_id: str) -> Future[Kept]:
         """Return the future of an answer, for `read`."""
@@ -126,6 +128,14 @@ class Rpc:
         workers = self._sender.count_workers()
         state = f"{workers} worker(s) answer a ping" if workers else _NO_WORKER
         return AnswerTimeout(f"no answer for {question} within {timeout:g} s; {state}")
+
+
+def _for_each(errors: tuple[T, ...], count: int) -> tuple[T, ...]:
+    if len(errors) != count:
+        raise InternalError(
+            f"the answer is about {len(errors)} things, not {count}: no worker of camfleet gave it"
+        )
+    return errors
 
 
 def read(kept: Kept, question: str) -> Any:

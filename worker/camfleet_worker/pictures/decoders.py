@@ -141,14 +141,18 @@ class Decoders:
                     error = more.error
         raise error
 
+    def load_in_turn(self, data: bytes, wanted: Wanted, *, uri: str) -> Loaded:
+        """Do what `load_quick` does, no more of them at a time than are decoded apart."""
+        with self._quick:
+            return self.load_quick(data, wanted, uri=uri)
+
     def load(self, data: bytes, wanted: Wanted, *, uri: str) -> Loaded:
         """Return what's wanted of `data`, decoded here or apart, since somebody waits for it.
 
         Raises what `load_quick` and `load_slow` do.
         """
         try:
-            with self._quick:
-                return self.load_quick(data, wanted, uri=uri)
+            return self.load_in_turn(data, wanted, uri=uri)
         except Slow as slow:
             cost = slow.cost
         return self.load_slow(data, wanted, uri=uri, cost=cost, urgent=True)

@@ -19,6 +19,7 @@ from camfleet_worker.pictures.load import Wanted
 from camfleet_worker.pipeline import rows
 from camfleet_worker.pipeline.batcher import Batcher
 from camfleet_worker.pipeline.image import ImageTask, Query, RunHooks
+from camfleet_worker.pipeline.several import Load, for_several
 from camfleet_worker.pipeline.steps import Steps
 from camfleet_worker.pipeline.threads import Pools, batches
 from camfleet_worker.process import logs
@@ -129,11 +130,11 @@ class Pipeline:
 
     def probe(self, uris: Sequence[str]) -> tuple[ErrorInfo | None, ...]:
         """Return for each image why it can't be read and decoded, `None` where it can."""
-        return tuple(self._pools.io.map(self._probe, uris))
+        return for_several(self._probe, uris, self._pools, self._decoders)
 
-    def _probe(self, uri: str) -> ErrorInfo | None:
+    def _probe(self, uri: str, load: Load) -> ErrorInfo | None:
         try:
-            self._decoders.load(self._fetcher.fetch(uri).data, _ANYTHING, uri=uri)
+            load(self._fetcher.fetch(uri).data, _ANYTHING, uri=uri)
         except CamfleetError as error:
             return ErrorInfo(code=error.code, message=error.message)
         return None

@@ -25,6 +25,7 @@ from camfleet_worker.pictures import draw, regions
 from camfleet_worker.pictures.decoders import Decoders
 from camfleet_worker.pictures.heat import normalise
 from camfleet_worker.pictures.load import Wanted
+from camfleet_worker.pipeline.several import Load, for_several
 from camfleet_worker.pipeline.stored_rows import StoredRows
 from camfleet_worker.pipeline.threads import Pools
 from camfleet_worker.sources.fetch import Fetcher
@@ -58,22 +59,25 @@ class Renderer:
         """
         record = read_record(self._storage, request.chunk.job_id)
         found = self._stored.read(record, request.chunk, request.digest, request.rows)
-        work = partial(self._make, request)
-        return tuple(self._pools.io.map(work, request.rows, found))
+        rows = tuple(zip(request.rows, found, strict=True))
+        return for_several(partial(self._make, request), rows, self._pools, self._decoders)
 
-    def _make(self, request: RenderRequest, row: int, result: Result) -> ErrorInfo | None:
+    def _make(
+        self, request: RenderRequest, wanted: tuple[int, Result], load: Load
+    ) -> ErrorInfo | None:
+        row, result = wanted
         try:
-            data = self._draw(result, request.drawing)
+            data = self._draw(result, request.drawing, load)
         except CamfleetError as error:
             return ErrorInfo(code=error.code, message=error.message)
         key = keys.render(request.chunk, request.digest, row, request.drawing)
         self._storage.put(key, data, keys.DRAWN[request.drawing.picture][1])
         return None
 
-    def _draw(self, result: Result, drawing: Drawing) -> bytes:
+    def _draw(self, result: Result, drawing: Drawing, load: Load) -> bytes:
         if result.map is None or result.geometry is None:
             raise ObjectMissing(f"the row of {result.image_uri} has no map")
-        photo = self._photograph(result, drawing)
+        photo = self._photograph(result, drawing, load)
         try:
             return _drawn(_map(result), photo, result.geometry, drawing)
         except draw.UNDRAWABLE as error:
@@ -81,14 +85,14 @@ class Renderer:
                 f"the row of {result.image_uri} holds what it can't: {error}"
             ) from error
 
-    def _photograph(self, result: Result, drawing: Drawing) -> Pixels | None:
+    def _photograph(self, result: Result, drawing: Drawing, load: Load) -> Pixels | None:
         """Return what to draw on: what the job would have drawn on, at that size."""
         if drawing.picture == "heatmap":
             return None
         uri, geometry = result.image_uri, result.geometry
         fetched = self._fetcher.fetch(uri)
         wanted = self._wanted(result.model_digest, _side(drawing))
-        photo = self._decoders.load(fetched.data, wanted, uri=uri)
+        photo = load(fetched.data, wanted, uri=uri)
         size = photo.geometry.image_height, photo.geometry.image_width
         changed = result.image_etag not in (None, fetched.etag)
         if changed or (geometry and size != (geometry.image_height, geometry.image_width)):

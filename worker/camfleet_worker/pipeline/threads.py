@@ -43,23 +43,56 @@ class Pool(ThreadPoolExecutor):
         for task in tasks:
             task.result()
 
+    def help_with(self, work: Callable[[T], object], things: Iterable[T], most: int = 64) -> None:
+        """Do `work` to all things in the caller's thread, and in up to `most` of the pool's.
+
+        So whoever else keeps the pool busy makes it slower, and nothing waits for its threads.
+        After an error nothing more is begun.
+        """
+        left = deque(things)
+
+        def take() -> None:
+            while True:
+                try:
+                    thing = left.popleft()
+                except IndexError:
+                    return
+                try:
+                    work(thing)
+                except BaseException:
+                    left.clear()
+                    raise
+
+        helpers = min(most, self.size, len(left) - 1)
+        tasks = [self.submit(copy_context().run, take) for _ in range(helpers)]
+        try:
+            take()
+        finally:
+            left.clear()
+            begun = [task for task in tasks if not task.cancel()]
+            wait(begun)
+        for task in begun:
+            task.result()
+
 
 class Pools:
     """The pools of a process: `io` waits for servers, `cpu` computes, `lead` waits for the others.
 
-    `apart` waits for processes that decode images.
+    `apart` waits for processes that decode images, and `asked` helps with requests that are about
+    several images.
 
     `chunks` is how many chunks run side by side.
     """
 
     def __init__(self, *, io: int, cpu: int, chunks: int) -> None:
         self.io = Pool(io, "io")
+        self.asked = Pool(io, "asked")
         self.cpu = Pool(cpu, "cpu")
         self.apart = Pool(cpu, "apart")
         self.lead = Pool(2 * chunks, "lead")  # one batch of each loads, one ends
 
     def close(self) -> None:
-        for pool in (self.lead, self.apart, self.cpu, self.io):
+        for pool in (self.lead, self.apart, self.cpu, self.asked, self.io):
             pool.shutdown(cancel_futures=True)
 
 

@@ -11,6 +11,7 @@ from camfleet.storage.storage import Storage
 from camfleet_worker.pictures import draw
 from camfleet_worker.pictures.decoders import Decoders
 from camfleet_worker.pictures.load import Wanted
+from camfleet_worker.pipeline.several import Load, for_several
 from camfleet_worker.pipeline.threads import Pools
 from camfleet_worker.sources.fetch import Fetcher
 
@@ -29,23 +30,24 @@ class Thumbnailer:
     def make(self, request: ThumbnailsRequest) -> tuple[ErrorInfo | None, ...]:
         """Write the pictures to storage; return for each why there's none, or None."""
         check_id(request.job_id)
-        return tuple(self._pools.io.map(partial(self._make, request), request.images))
+        work = partial(self._make, request)
+        return for_several(work, request.images, self._pools, self._decoders)
 
-    def _make(self, request: ThumbnailsRequest, wanted: Thumbnail) -> ErrorInfo | None:
+    def _make(self, request: ThumbnailsRequest, wanted: Thumbnail, load: Load) -> ErrorInfo | None:
         try:
-            data = self._draw(wanted, request.side)
+            data = self._draw(wanted, request.side, load)
         except CamfleetError as error:
             return ErrorInfo(code=error.code, message=error.message)
         key = keys.thumbnail(request.job_id, wanted, request.side)
         self._storage.put(key, data, "image/jpeg")
         return None
 
-    def _draw(self, wanted: Thumbnail, side: int) -> bytes:
+    def _draw(self, wanted: Thumbnail, side: int, load: Load) -> bytes:
         uri = wanted.image_uri
         fetched = self._fetcher.fetch(uri)
         if wanted.image_etag not in (None, fetched.etag):
             raise ImageUnreadable(f"{uri} has changed since it was explained")
-        photo = self._decoders.load(fetched.data, _WHOLE if wanted.crop else _small(side), uri=uri)
+        photo = load(fetched.data, _WHOLE if wanted.crop else _small(side), uri=uri)
         assert photo.canvas is not None  # it was asked for
         return draw.thumbnail_jpeg(photo.canvas, wanted.crop, side)
 
