@@ -1,0 +1,111 @@
+"""Reviews over made-up results, without a worker: registered versions, a frozen set, runs."""
+
+import hashlib
+
+import numpy as np
+from msgspec.structs import replace
+
+from camfleet.contract.codec import encode_json
+from camfleet.contract.messages import ErrorInfo
+from camfleet.contract.records import Item, ModelRef
+from camfleet.contract.reviews import Accepted, Review, ReviewLimits
+from camfleet.jobstore import keys, parquet
+from camfleet.jobstore.manifest_parts import write_manifest
+from camfleet.registry.author import Author
+from camfleet.registry.entries import ModelEntry
+from camfleet.reviews.frozen_set import freeze
+from camfleet.reviews.store import ReviewStore
+from helpers.rows import blob, job, row
+
+GRID = (7, 7)
+COUNT, CHUNK, CLASSES = 240, 80, 6
+AUTHOR = Author("tester", "here")
+
+
+def version(storage, model_id, number):
+    """Register a version of a model that isn't there, after those before it, and return it."""
+    digest = hashlib.sha256(f"{model_id} {number}".encode()).hexdigest()
+    ref = ModelRef(id=model_id, version=str(number), digest=digest)
+    at = 1e9 + sum(1 for _ in storage.keys(keys.registry(model_id)))
+    entry = ModelEntry(id=ref.id, version=ref.version, digest=ref.digest, added_at=at)
+    storage.put(keys.registry(ref.id, ref.version), encode_json(entry), "application/json")
+    return ref
+
+
+def maps(seed=0):
+    """Return a map for each image."""
+    rng = np.random.default_rng(seed)
+    return [np.maximum(blob(rng, GRID), 0) for _ in range(COUNT)]
+
+
+def noisy(found, strength=0.02):
+    rng = np.random.default_rng(1)
+    return [np.maximum(one + rng.normal(0, strength, GRID), 0) for one in found]
+
+
+def elsewhere(found):
+    return [np.roll(one, (3, 3), axis=(0, 1)) for one in found]
+
+
+def rows(ref, found, **changed):
+    """Return results of a version, of 6 classes in turn."""
+    whose = {"model_id": ref.id, "model_version": ref.version, "model_digest": ref.digest}
+    return [
+        row(number, one, number % CLASSES, **whose, **changed) for number, one in enumerate(found)
+    ]
+
+
+def parts(made):
+    return [made[first : first + CHUNK] for first in range(0, len(made), CHUNK)]
+
+
+def baseline_job(storage, job_id, ref, found):
+    """Write the job of a baseline, with its manifest, and return its record."""
+    made = rows(ref, found)
+    items = [Item(item_id=one.item_id, image_uri=one.image_uri) for one in made]
+    write_manifest(storage, job_id, items, CHUNK, lambda _count: None)
+    return job(storage, job_id, parts(made), CHUNK, (ref,))
+
+
+def review(storage, name, ref, found, **changed):
+    """Create a review over made-up results of a baseline, and return it."""
+    record = baseline_job(storage, f"review-{name}-base-0", ref, found)
+    accepted = Accepted(model=ref, job_id=record.job_id)
+    made = Review(
+        name=name,
+        created_at=1e9,
+        sources=("somewhere",),
+        baseline=accepted,
+        first=accepted,
+        set=freeze(name, record, storage, lambda _count: None),
+        model=ref.id,
+        method=record.method,
+        layer=record.layer,
+        fuse=None,
+        limits=ReviewLimits(),
+        accepted=0.0,
+        floor=200,
+        schedule=None,
+        on_register=False,
+        callback=None,
+        paused=False,
+    )
+    made = replace(made, **changed)
+    ReviewStore(storage).append(made, "created", AUTHOR, after=None)
+    return made
+
+
+def write_results(storage, run, made):
+    """Write made-up results of a run: rows, or None for a part that isn't there."""
+    from camfleet.jobstore.records import read_record
+
+    record = read_record(storage, run.job_id)
+    for ref, own in zip(record.refs(), made, strict=True):
+        if own is not None:
+            data = parquet.write_results(own, 0, 2)
+            storage.put(keys.results_part(record, ref), data, "application/octet-stream")
+
+
+def no_pictures(request):
+    """Answer as a worker that can't make small pictures."""
+    return tuple(ErrorInfo(code="image_not_found", message="gone") for _ in request.images)

@@ -1,0 +1,316 @@
+"""Reviews in a real bucket and Redis, with made-up results: sets, runs, verdicts, who runs what."""
+
+import itertools
+from contextlib import ExitStack, closing
+
+import pytest
+from msgspec.structs import replace
+
+from camfleet.audit.reporting import Reporter
+from camfleet.broker.keys import SCHEDULES
+from camfleet.broker.ledger import Ledger
+from camfleet.broker.redis import redis_client
+from camfleet.broker.reviews import ReviewBoard
+from camfleet.contract.reviews import Accepted
+from camfleet.contract.schedules import Schedule
+from camfleet.errors import InvalidRequest, ObjectChanged, ObjectDamaged
+from camfleet.jobstore import keys, parquet, review_keys
+from camfleet.jobstore.records import read_record
+from camfleet.reviews.judging import Judge, limit_of
+from camfleet.reviews.protected import protected_jobs
+from camfleet.reviews.runs import Runs, run_of
+from camfleet.reviews.store import ReviewStore
+from camfleet.storage.storage import Storage
+from camfleet_worker.process.shutdown import Shutdown
+from camfleet_worker.reviews import ReviewPlan
+from camfleet_worker.schedules import ScheduleRunner
+from helpers import reviews as made_up
+from helpers.databases import on_database
+from helpers.waiting import wait_until
+
+YEARLY = Schedule(cron="0 0 1 1 *")
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def own(settings):
+    return on_database(settings, 10)
+
+
+@pytest.fixture(scope="module")
+def storage(own):
+    with closing(Storage(own)) as made:
+        yield made
+
+
+@pytest.fixture
+def redis(own):
+    with closing(redis_client(own)) as made:
+        made.flushdb()
+        yield made
+
+
+@pytest.fixture
+def ledger(own, redis):
+    with closing(Ledger(own)) as made:
+        yield made
+
+
+@pytest.fixture
+def sent():
+    return []
+
+
+@pytest.fixture
+def runs(storage, ledger, sent):
+    return Runs(storage, ledger, lambda ref, _form: sent.append(ref))
+
+
+@pytest.fixture
+def name():
+    return f"made-up-{next(numbers)}"
+
+
+@pytest.fixture
+def old(storage, name):
+    return made_up.version(storage, name, 1)
+
+
+@pytest.fixture
+def new(storage, name, old):
+    return made_up.version(storage, name, 2)
+
+
+@pytest.fixture
+def review(storage, name, old):
+    return made_up.review(storage, name, old, made_up.maps())
+
+
+@pytest.fixture
+def judge(storage, runs, review, new):
+    """Judge made-up results of the new version."""
+
+    def command(made, asked=None):
+        asked = asked or review
+        run = runs.start(asked, new)
+        made_up.write_results(storage, run, made_up.parts(made))
+        judge = Judge(storage, lambda: Reporter(storage, made_up.no_pictures))
+        return judge.judge(asked, run)
+
+    return command
+
+
+def test_a_set_has_the_images_and_the_baselines_classes(storage, review):
+    data = storage.get(review_keys.set_part(review.name, 2)).data
+    items = parquet.read_manifest(data)
+    assert (review.set.items, review.set.parts, len(items)) == (240, 3, 80)
+    assert [item.target for item in items[:3]] == [f"label:class {n % 6}" for n in range(160, 163)]
+
+
+def test_images_that_the_baseline_could_not_explain_are_left_out(storage, name, old):
+    found = made_up.maps()
+    found[3] = None
+    review = made_up.review(storage, name, old, found)
+    assert (review.set.items, review.set.left_out) == (239, 1)
+    items = parquet.read_manifest(storage.get(review_keys.set_part(name, 0)).data)
+    assert "3" not in [item.item_id for item in items]
+
+
+def test_a_run_is_one_job_however_often_it_is_started(storage, runs, review, new, sent, redis):
+    first = runs.start(review, new)
+    assert runs.start(review, new).job_id == first.job_id
+    assert [ref.part for ref in sent] == [0, 1, 2]
+    record = read_record(storage, first.job_id)
+    assert (record.items, record.models, record.follow_ups.review) == (240, (new,), review.name)
+    redis.flushdb()
+    runs.start(review, new)
+    assert [ref.part for ref in sent] == [0, 1, 2] * 2
+    assert ReviewStore(storage).state(review).run.job_id == first.job_id
+
+
+def test_the_version_that_was_added_last_is_reviewed_or_the_one_that_is_named(
+    storage, runs, review, old, new
+):
+    assert runs.model(review) == new
+    assert runs.model(review, f"{review.name}@1") == old
+    third = made_up.version(storage, review.name, 3)
+    assert runs.model(review) == third
+    assert runs.model(replace(review, model=f"{review.name}@2")) == new
+
+
+def test_maps_that_stay_pass_and_maps_elsewhere_alarm(judge, new, storage):
+    found = judge(made_up.rows(new, made_up.noisy(made_up.maps())))
+    assert (found.verdict, found.reasons, found.limit) == ("pass", (), 0.3)
+    assert storage.exists(found.page)
+    assert storage.exists(found.page.replace("index.html", "comparison.json"))
+    found = judge(made_up.rows(new, made_up.elsewhere(made_up.maps())))
+    assert found.verdict == "moved"
+    assert "maps moved by" in found.reasons[0]
+
+
+def test_what_can_not_be_measured_is_undecidable(judge, new):
+    found = judge(made_up.rows(new, [one * 0 - 1 for one in made_up.maps()], status="no_evidence"))
+    assert found.verdict == "undecidable"
+
+
+@pytest.mark.parametrize(("count", "verdict"), [(2, "pass"), (3, "set_changed")])
+def test_more_than_a_hundredth_of_changed_images_is_a_verdict(judge, new, count, verdict):
+    rows = made_up.rows(new, made_up.maps())
+    rows[:count] = [replace(one, image_etag="another") for one in rows[:count]]
+    found = judge(rows)
+    assert (found.verdict, found.changed) == (verdict, count)
+    assert f"{count} of 240 images have changed and are excluded" in found.reasons
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"), [("image_not_found", "set_changed"), ("unknown_target", "failed")]
+)
+def test_images_that_are_gone_and_those_that_fail_are_told_apart(judge, new, code, verdict):
+    maps = [None if n < 3 else one for n, one in enumerate(made_up.maps())]
+    rows = made_up.rows(new, maps)
+    rows[:3] = [replace(one, error_code=code) for one in rows[:3]]
+    found = judge(rows)
+    assert (found.verdict, found.missing + found.failed) == (verdict, 3)
+    assert code in found.reasons[0]
+
+
+def test_missing_results_and_a_baseline_that_is_gone_never_pass(judge, storage, new, review):
+    rows = made_up.rows(new, made_up.maps())
+    assert judge(rows).verdict == "pass"
+    record = read_record(storage, run_of(review, new).job_id)
+    storage.delete([keys.results_part(record, record.chunk(1, 0))])
+    judged = Judge(storage, lambda: Reporter(storage, made_up.no_pictures))
+    found = judged.judge(review, run_of(review, new))
+    assert (found.verdict, found.reasons) == ("failed", ("the results of 80 images are missing",))
+    storage.delete([keys.job(review.baseline.job_id)])
+    found = judge(rows)
+    assert found.verdict == "failed"
+    assert review.baseline.job_id in found.reasons[0]
+
+
+def test_drift_from_the_first_baseline_alarms_though_each_step_is_small(
+    storage, judge, review, new
+):
+    second = made_up.version(storage, review.name, "1b")
+    step = made_up.elsewhere(made_up.maps())
+    record = made_up.baseline_job(storage, f"review-{review.name}-step", second, step)
+    moved = replace(review, baseline=Accepted(model=second, job_id=record.job_id))
+    found = judge(made_up.rows(new, made_up.noisy(step)), moved)
+    assert found.verdict == "moved"
+    assert found.movement.high < 0.3 < found.drift.low
+    assert found.reasons[0].startswith("since the first baseline: maps moved by")
+    assert storage.exists(found.first_page)
+
+
+def test_the_limit_grows_with_what_was_accepted(review):
+    assert limit_of(review) == 0.3
+    assert limit_of(replace(review, accepted=0.4)) == pytest.approx(0.6)
+    fixed = replace(review.limits, movement=0.1)
+    assert limit_of(replace(review, accepted=0.4, limits=fixed)) == 0.1
+
+
+def test_a_changed_set_and_a_forged_review_are_named(storage, runs, review, new):
+    part = review_keys.set_part(review.name, 1)
+    storage.put(part, storage.get(review_keys.set_part(review.name, 0)).data, "x/y")
+    with pytest.raises(ObjectDamaged, match="isn't what was frozen"):
+        runs.start(review, new)
+    store = ReviewStore(storage)
+    with pytest.raises(ObjectChanged, match="somebody else has changed"):
+        store.append(replace(review, paused=True), "paused", made_up.AUTHOR, after=None)
+    storage.put(review_keys.change(review.name, 2), b"{}", "application/json")
+    with pytest.raises(InvalidRequest, match="changes/00002"):
+        store.review(review.name)
+    with pytest.raises(InvalidRequest, match="changes/00002"):
+        protected_jobs(storage)
+    storage.delete([review_keys.change(review.name, 2)])
+
+
+def test_jobs_that_reviews_need_are_protected(storage, runs, review, new):
+    run = runs.start(review, new)
+    found = protected_jobs(storage)
+    assert found[review.baseline.job_id] == found[run.job_id] == f"review {review.name}"
+    ReviewStore(storage).append(
+        review, "deleted", made_up.AUTHOR, after=ReviewStore(storage).latest(review.name)
+    )
+    assert run.job_id not in protected_jobs(storage)
+
+
+@pytest.fixture
+def start(own, storage, redis, sent, review):
+    """Give a function that starts the threads of a worker that knows this review alone."""
+    with ExitStack() as stack:
+
+        def start():
+            ledger = stack.enter_context(closing(Ledger(own)))
+            board = stack.enter_context(closing(ReviewBoard(own)))
+            plan = ReviewPlan(Runs(storage, ledger, lambda ref, _form: sent.append(ref)), board)
+            plan.names = lambda: [review.name]
+            made = ScheduleRunner(
+                own,
+                plan,
+                shutdown=Shutdown(8),
+                reach=lambda _point: None,
+                poll_seconds=0.02,
+                look_seconds=0.1,
+            )
+            stack.callback(made.close)
+
+        yield start
+
+
+def schedule(storage, review, **changed):
+    store = ReviewStore(storage)
+    made = replace(review, **changed)
+    store.append(made, "resumed", made_up.AUTHOR, after=store.latest(review.name))
+    return made
+
+
+def test_two_workers_and_one_due_time_make_one_job(storage, review, new, start, sent, redis):
+    asked = schedule(storage, review, schedule=YEARLY)
+    for _ in range(2):
+        start()
+    store = ReviewStore(storage)
+    wait_until(lambda: store.state(asked).last > 1e9, 20)
+    assert sorted(ref.part for ref in sent) == [0, 1, 2]
+    assert {ref.job_id for ref in sent} == {run_of(asked, new).job_id}
+    jobs = [key for key in storage.folders("jobs/") if f"review-{review.name}-" in key]
+    assert len(jobs) == 2  # the baseline's, and the run's
+
+
+def test_after_redis_is_emptied_the_schedule_and_the_run_come_back(
+    storage, review, new, start, sent, redis
+):
+    asked = schedule(storage, review, schedule=YEARLY)
+    start()
+    wait_until(lambda: ReviewStore(storage).state(asked).last > 1e9, 20)
+    del sent[:]
+    last = ReviewStore(storage).state(asked)
+    ReviewStore(storage).note(asked, last=last.last - 3600)  # since then it's been an hour
+    redis.flushdb()
+    wait_until(lambda: len(sent) == 3, 20)
+    wait_until(lambda: redis.zscore(SCHEDULES, review.name) is not None, 20)
+    assert {ref.job_id for ref in sent} == {last.run.job_id}
+
+
+def test_a_version_that_is_added_is_found_though_nobody_told(storage, review, new, start, sent):
+    schedule(storage, review, on_register=True)
+    start()
+    wait_until(lambda: len(sent) == 3, 20)
+
+
+def test_what_is_paused_does_not_run(storage, review, new, start, sent, redis):
+    asked = schedule(storage, review, schedule=YEARLY, paused=True)
+    redis.zadd(SCHEDULES, {review.name: 1})
+    start()
+    wait_until(lambda: redis.zscore(SCHEDULES, review.name) is None, 20)
+    assert not sent
+    assert ReviewStore(storage).state(asked).run is None
+
+
+def test_a_review_that_nobody_runs_is_late(own, storage, review, redis):
+    with closing(ReviewBoard(own)) as board:
+        redis.zadd(SCHEDULES, {review.name: board.read().now - 400, "fresh": board.read().now})
+        board.tell(review, None)
+        standing = board.read()
+    assert list(standing.late(300)) == [review.name]
+    assert [(one.name, one.at) for one in standing.reviewed] == [(review.name, 1e9)]
