@@ -1,6 +1,7 @@
 """Jobs that are deleted: what goes, what others need, and what a kill leaves."""
 
 import itertools
+import tracemalloc
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -8,17 +9,20 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace as changed
 
-from camfleet.broker.keys import JOBS, of_job
+from camfleet.broker.keys import JOBS, claim, of_job
 from camfleet.broker.leases import Leases
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.records import Item
 from camfleet.contract.results import Status
-from camfleet.errors import InvalidRequest, ResultsPruned, UnknownJob
+from camfleet.errors import InvalidRequest, ObjectMissing, ResultsPruned, UnknownJob
+from camfleet.jobs.retention.candidates import Candidates
+from camfleet.jobs.retention.references import keep_referenced
 from camfleet.jobs.retention.retention import Retention
 from camfleet.jobstore import keys, parquet, review_keys
 from camfleet.jobstore.results_parts import Outcomes
 from camfleet.jobstore.totals import Totals
 from camfleet.storage.storage import Storage
+from camfleet_worker.chunks.job_records import Records
 from helpers.producers import drain, producing, row
 from helpers.registries import Killed, MortalStorage
 
@@ -391,6 +395,8 @@ def test_reports_are_kept_without_results_and_status_says_so(client, storage, re
     for verb in (job.verify, lambda: list(job.results()), lambda: client.resume(job.id)):
         with pytest.raises(ResultsPruned, match=r"were deleted on .* UTC"):
             verb()
+    with pytest.raises(ObjectMissing, match=r"report\.json"):
+        job.report()
     for verb in (lambda: client.retry(job.id), lambda: submit_again(client, job)):
         with pytest.raises(ResultsPruned):
             verb()
@@ -485,20 +491,62 @@ def retire(storage, client, job, how, *, again=False):
         return None
 
 
-def test_a_mark_over_many_rows_takes_no_more_memory_than_a_part(client, storage, submit):
-    import tracemalloc
+def test_a_killed_delete_is_finished_once_its_claim_has_expired(client, storage, redis, submit):
+    job = submit("s3://b/1")
+    record = changed(job.record(), deleted_at=1e9)
+    storage.put(keys.job(job.id), encode_json(sealed(record, 2)), "")
+    redis.set(claim(job.id), "a dead process", ex=2)
+    assert client.delete(job.id).jobs == [job.id]
+    assert gone(storage, job)
 
-    from camfleet.jobs.retention.candidates import Candidates
 
+def test_a_worker_reads_the_record_again_of_an_id_that_was_deleted_and_submitted_anew(
+    client, storage, redis, submit
+):
+    records = Records(storage, client._ledger)
+    job = submit("s3://b/1", "s3://b/2", "s3://b/3", run=False)
+    first, *_ = drain(redis)
+    assert records.is_needed(first)
+    job.cancel()
+    client.delete(job.id)
+    with pytest.raises(UnknownJob):
+        records.is_needed(first)
+    client.submit(
+        [Item(item_id="0", image_uri="s3://b/9")],
+        models="net",
+        job_id=job.id,
+        target="top:2",
+        force=True,
+    )
+    assert records.is_needed(first)
+    assert records.job(job.id).target == "top:2"
+    assert records.job(job.id).items == 1
+
+
+def test_marking_a_hundred_thousand_rows_takes_the_memory_of_some_parts(client, storage, submit):
+    job = submit("s3://b/1")
+    (kept,) = pictures_of(job)
+    (part,) = storage.keys(keys.results(job.id))
+    digest = kept.split("/")[1]
+    size = 1000
+    names = [f"maps/{digest}/{n:032x}/00003.heatmap.png" for n in range(100_000)]
+    for number in range(1, 101):
+        rows = [
+            changed(row(str(n), Status.OK), heatmap_uri=storage.uri(name), overlay_uri=None)
+            for n, name in enumerate(names[(number - 1) * size : number * size])
+        ]
+        key = part.replace("part-00000", f"part-{number:05d}")
+        storage.put(key, parquet.write_results(rows, 0), "")
     with Candidates() as candidates:
-        names = (f"maps/{n % 7:016x}/{n:032x}/00000.heatmap.png" for n in range(100_000))
-        tracemalloc.start()
         candidates.add(names)
-        candidates.keep(f"maps/{n % 7:016x}/{n:032x}/00000.heatmap.png" for n in range(99_999))
+        candidates.add([kept, f"maps/{digest}/zz/00003.heatmap.png"])
+        tracemalloc.start()
+        marked = keep_referenced(storage, candidates, lambda _: False, lambda _: None)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert candidates.next("maps/") == f"maps/{99_999 % 7:016x}/{99_999:032x}/00000.heatmap.png"
-    assert peak < 4e6
+        assert marked.unreadable == []
+        assert candidates.next(keys.pictures()) == f"maps/{digest}/zz/00003.heatmap.png"
+    assert peak < 32e6, "all names and URIs together take that much several times over"
 
 
 def test_jobs_that_redis_has_forgotten_are_listed_from_the_bucket(client, storage, redis, submit):

@@ -15,7 +15,10 @@ _CACHED = 64
 
 
 class Records:
-    """Job and retry records, which never change. Safe to share by threads."""
+    """Job and retry records, which never change as long as a job exists. Safe to share by threads.
+
+    Where a job was deleted and its id was submitted anew, they're read again.
+    """
 
     def __init__(self, storage: Storage, ledger: Ledger) -> None:
         self._storage = storage
@@ -29,7 +32,7 @@ class Records:
         Raises `CallerError` for a reference to nothing.
         """
         with self._noting(ref, ref.part, keys.job(ref.job_id)):
-            record = self.job(ref.job_id)
+            record = self._current(ref.job_id)
         if ref.model >= len(record.models) or ref.part >= record.parts:
             raise CallerError(f"job {ref.job_id} has no part {ref.part} for model {ref.model}")
         done = self._ledger.is_done(ref.job_id, record.number(ref), ref.retry)
@@ -39,6 +42,15 @@ class Records:
         """Return the record of the retry that a chunk belongs to, `number` in its job."""
         with self._noting(ref, number, keys.retry(ref.job_id, ref.retry)):
             return self.retry(ref.job_id, ref.retry)
+
+    def _current(self, job_id: str) -> JobRecord:
+        """Return the record of the job that Redis knows by this id now."""
+        record = self.job(job_id)
+        if self._ledger.created_at(job_id) in (None, record.created_at):
+            return record
+        self.job.cache_clear()
+        self.retry.cache_clear()
+        return self.job(job_id)
 
     @contextmanager
     def _noting(self, ref: ChunkRef, number: int, key: str) -> Iterator[None]:

@@ -67,6 +67,9 @@ class Deleter:
 
     def mark(self, job_id: str, now: float) -> None:
         """Let a job say that it's being deleted, and Redis forget it."""
+        if self._is_marked(job_id):  # by a call that was cut off, and may hold its claim still
+            self.ledger.forget(job_id)
+            return
         with self.ledger.claim(job_id, wait=False):
             self.check(job_id)
             record = self._record(job_id)
@@ -83,22 +86,31 @@ class Deleter:
                 self._write(replace(record, pruned=self._summary(record, ended_at, now)))
             self.ledger.forget(job_id)
 
-    def remove(self, job_id: str, sweeper: Sweeper) -> None:
-        """Delete a job's own folder, its record last, unless it was submitted anew meanwhile."""
-        with self.ledger.claim(job_id, wait=False):
+    def remove(self, job_id: str, sweeper: Sweeper) -> bool:
+        """Delete a job's own folder, its record last; False: it was submitted anew meanwhile.
+
+        Where a call that was killed holds the job's claim it waits until that has expired.
+        """
+        with self.ledger.claim(job_id, wait=self._is_marked(job_id)):
             found = self._record(job_id)
             if found and found.deleted_at is None:
-                return
+                return False
             record = keys.job(job_id)
             for _ in range(2):  # a worker may have lost its lease long ago, and write now
                 own = self.storage.objects(keys.folder(job_id))
                 sweeper.delete(each for each in own if each.key != record)
             sweeper.delete(each for each in self.storage.objects(record) if each.key == record)
+        return True
 
     def remove_results(self, job_id: str, sweeper: Sweeper) -> None:
         """Delete all of a job's own folder but its record and what tells of it."""
         own = self.storage.objects(keys.folder(job_id))
         sweeper.delete(each for each in own if is_result(each.key))
+
+    def _is_marked(self, job_id: str) -> bool:
+        with suppress(UnknownJob, InvalidRequest):
+            return read_any_record(self.storage, job_id).deleted_at is not None
+        return False
 
     def _record(self, job_id: str) -> JobRecord | None:
         """Return a job's record, None where it has none and was never a job."""

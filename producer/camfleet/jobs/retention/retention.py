@@ -140,11 +140,17 @@ class Retention:
             deleter.mark(found.job_id, now)
 
     def _remove(self, deleter: Deleter, job_id: str) -> None:
-        self._retired.jobs.append(job_id)
         if self._dry_run:
             self._sweeper.delete(self._storage.objects(keys.folder(job_id)))
-        else:
-            deleter.remove(job_id, self._sweeper)
+            self._retired.jobs.append(job_id)
+            return
+        try:
+            is_gone = deleter.remove(job_id, self._sweeper)
+        except InvalidRequest as error:
+            self._retired.kept.append(str(error))
+            return
+        if is_gone:
+            self._retired.jobs.append(job_id)
 
     def _sweep_shared(
         self, candidates: Candidates, doomed: dict[str, bool] | dict[str, None], before: float
