@@ -11,7 +11,7 @@ import pytest
 import redis as redis_py
 
 from camfleet import Client
-from camfleet.broker import keys
+from camfleet.broker import heartbeats, keys, ledger
 from camfleet.broker.app import close_app, make_app
 from camfleet.errors import CamfleetError
 from camfleet.settings import Settings
@@ -334,6 +334,45 @@ def test_whatever_redis_holds_of_a_job_producers_get_one_line_and_workers_go_on(
     forge.answers()
     assert forge.client.resume(job.id).wait(timeout=60).complete
     assert job.verify().passed
+
+
+@pytest.mark.parametrize("name", ["", ":working", ":codes", ":events"])
+def test_what_is_larger_than_camfleet_writes_it_is_not_read(forge, monkeypatch, name):
+    """Neither long texts nor many fields come to whoever asks how far a job is."""
+    monkeypatch.setattr(ledger, "_MOST_FIELDS", 200)
+    monkeypatch.setattr(ledger, "_MOST_BYTES", 2**16)
+    job = forge.client.submit([forge.photo], models="targets")
+    assert job.wait(timeout=60).complete
+    key = f"{keys.job(job.id)}{name}"
+    good = forge.redis.dump(key)
+    for fields in ({"x": "1" * 2**16}, {f"x{number}": 1 for number in range(201)}):
+        forge.redis.xadd(key, fields) if name == ":events" else forge.redis.hset(
+            key, mapping=fields
+        )
+        if name != ":events" or len(fields) == 1:
+            assert "more than camfleet writes" in refusal(job.status)
+        assert (
+            job.id not in {progress.job_id for progress in forge.client.jobs()} or len(fields) > 1
+        )
+        restore(forge.redis, key, good)
+    assert job.status().complete
+
+
+def test_heartbeats_beyond_number_and_size_are_ignored(forge, monkeypatch):
+    monkeypatch.setattr(heartbeats, "_MOST_WORKERS", 3)
+    monkeypatch.setattr(heartbeats, "_MOST_BYTES", 2**12)
+    (state,) = forge.client.workers()
+    whole = forge.redis.get(keys.worker(state.name))
+    for number in range(5):
+        name = f"{state.name}-{number}"
+        forge.redis.set(keys.worker(name), whole.replace(state.name.encode(), name.encode()), ex=60)
+        forge.redis.set(keys.about(name), b"{" + b" " * 2**13 + b"}", ex=60)
+    found = forge.client.workers()
+    assert [one.name for one in found] == [state.name, f"{state.name}-0", f"{state.name}-1"]
+    assert [one.version for one in found[1:]] == [None, None]
+    forge.redis.set(keys.worker(f"{state.name}-0"), b" " * 2**13 + whole, ex=60)
+    assert f"{state.name}-0" not in [one.name for one in forge.client.workers()]
+    forge.redis.delete(*forge.redis.keys(f"{keys.worker(state.name)}-*"))
 
 
 def test_ids_of_no_job_are_passed_over(forge):

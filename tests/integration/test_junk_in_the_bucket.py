@@ -24,7 +24,7 @@ from camfleet.jobstore import keys, objects, records
 from camfleet.jobstore.records import latest_retry, read_record
 from camfleet.jobstore.results_parts import Outcomes
 from camfleet.jobstore.totals import Totals
-from camfleet.registry import cards
+from camfleet.registry import cards, changes, entries, names
 from camfleet.registry.registry import Registry
 from camfleet.storage.storage import Storage
 from helpers.producers import items, producing, row
@@ -410,3 +410,30 @@ def test_the_command_lists_models_beside_junk_and_names_a_report_that_lacks_some
     assert shown.returncode != 0
     assert f"the report of {MODEL} in storage has no" in shown.stderr
     assert "Traceback" not in shown.stderr
+
+
+def test_no_name_of_a_model_has_thousands_of_strangers_objects_read(client, put, monkeypatch):
+    """A request for a model that isn't there must not cost one for each that is."""
+    for number in range(6):
+        put(keys.registry("crowd", str(number)), entry(id="crowd", version=str(number)))
+        put(f"{keys.changes('crowd')}junk-{number}", b"junk")
+    monkeypatch.setattr(names, "_SHOWN", 2)
+    registry = Registry(client.storage)
+    read = []
+    plain = client.storage.get
+    monkeypatch.setattr(
+        client.storage, "get", lambda key, **how: read.append(key) or plain(key, **how)
+    )
+    with pytest.raises(UnknownModel, match="no model 'nothing' is registered"):
+        registry.find("nothing")
+    assert len(read) < 4
+    monkeypatch.undo()
+    monkeypatch.setattr(entries, "_MOST_ENTRIES", 5)
+    monkeypatch.setattr(changes, "_MOST_OWN", 5)
+    for ask, prefix in (
+        (registry.list, keys.registry()),
+        (lambda: registry.find("crowd"), keys.changes("crowd")),
+    ):
+        with pytest.raises(InvalidRequest, match=f"below {client.storage.uri(prefix)} lie more"):
+            ask()
+    assert registry.find("crowd@3").version == "3"

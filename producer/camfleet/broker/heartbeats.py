@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 3.0
 _KEPT_SECONDS = 15
+_MOST_WORKERS = 10_000
+_MOST_BYTES = 2**20  # of a heartbeat
+_PAGE = 100  # that are read at a time
 
 
 class ChunkState(Wire, frozen=True, kw_only=True):
@@ -124,13 +127,30 @@ class Heartbeats:
     def workers(self) -> list[WorkerState]:
         """Return the workers with a recent heartbeat, sorted by name."""
         found = sorted(set(self._redis.scan(keys.worker("*"))))
-        names = [key.removeprefix(keys.worker("")) for key in found]
-        if not names:
-            return []
-        texts = self._redis.run("MGET", *found, *map(keys.about, names))
-        pairs = zip(texts[: len(names)], texts[len(names) :], strict=True)
+        if len(found) > _MOST_WORKERS:
+            logger.warning(
+                "Redis has %d heartbeats: all but %d are ignored", len(found), _MOST_WORKERS
+            )
+        names = [key.removeprefix(keys.worker("")) for key in found[:_MOST_WORKERS]]
+        documents = self._texts(list(map(keys.worker, names)))
+        abouts = self._texts(list(map(keys.about, names)))
+        pairs = zip(documents, abouts, strict=True)
         read = (_merge(document, about) for document, about in pairs if document)
         return [state for state in read if state]
+
+    def _texts(self, wanted: list[str]) -> list[str]:
+        """Return the beginnings of texts, empty where there is none."""
+        found = []
+        for first in range(0, len(wanted), _PAGE):
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in wanted[first : first + _PAGE]:
+                    pipe.getrange(key, 0, _MOST_BYTES)
+                found += pipe.execute(raise_on_error=False)
+        for answer in found:
+            if isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE"):
+                with self._redis.errors():
+                    raise answer
+        return [answer if isinstance(answer, str) else "" for answer in found]
 
     def close(self) -> None:
         self._redis.close()

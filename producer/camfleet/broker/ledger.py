@@ -14,7 +14,7 @@ from camfleet.broker import keys
 from camfleet.broker.claims import hold_claim
 from camfleet.broker.entry import NOT_FOLLOWED, bits, entry
 from camfleet.broker.forgetting import forget, pending
-from camfleet.broker.progress import RATE_EVENTS, Progress, progress_of
+from camfleet.broker.progress import RATE_EVENTS, Progress, as_dict, known_jobs, progress_of
 from camfleet.broker.redis import Redis
 from camfleet.broker.repair import delete_wrong_types
 from camfleet.contract.follow_ups import FollowedUp
@@ -28,6 +28,8 @@ from camfleet.settings import Settings
 logger = logging.getLogger(__name__)
 
 _PAGE = 1000  # messages that Redis looks at in one go: some milliseconds
+_MOST_FIELDS, _MOST_BYTES = 2**20, 2**26  # of what tells how far a job is
+_MOST_EVENTS = 20_000  # commit.lua keeps about half as many
 _SUSPECTS = 100  # jobs whose messages are looked for at a time
 
 
@@ -38,6 +40,7 @@ class Ledger:
         self._job_expires = settings.job_expires
         self._redis = Redis(settings)
         self._commit = self._redis.script("commit")
+        self._progress = self._redis.script("progress")
         self._cancel = self._redis.script("cancel")
         self._stalled = self._redis.script("stalled")
         self._queued = self._redis.script("queued")
@@ -132,7 +135,7 @@ class Ledger:
 
     def progress_of_all(self) -> Iterator[Progress]:
         """Yield the progress of all jobs, newest first; of one that is damaged log that it is."""
-        for job_id in self.jobs():
+        for job_id in known_jobs(self._redis, self.jobs()):
             try:
                 yield self.progress(job_id)
             except JobDamaged as error:
@@ -217,32 +220,35 @@ class Ledger:
 
     def progress(self, job_id: str) -> Progress:
         """Return how far the job is; raise `UnknownJob`, or `JobDamaged` if nobody can tell."""
+        names = (keys.job, keys.events, keys.working, keys.codes)
         try:
-            with self._redis.pipeline() as pipe:
-                pipe.hgetall(keys.job(job_id))
-                pipe.xrevrange(keys.events(job_id), count=RATE_EVENTS)
-                pipe.hvals(keys.working(job_id))
-                pipe.hgetall(keys.codes(job_id))
-                row, events, working, codes = pipe.execute()
+            found = self._progress(
+                [name(job_id) for name in names], [RATE_EVENTS, _MOST_FIELDS, _MOST_BYTES]
+            )
         except BrokerDamaged as error:
             raise _damaged(job_id, error) from error
+        if found is None:
+            raise _damaged(job_id, BrokerDamaged("more than camfleet writes of any job"))
+        fields, events, working, codes = found
+        row = as_dict(fields)
         if "chunks" not in row:  # nothing, or what was being changed when Redis was emptied
             raise UnknownJob(
                 f"no job {job_id!r}: it was never submitted here, or it ended long ago"
             )
         try:
-            return progress_of(job_id, row, events, sum(map(int, working)), codes)
+            marks = [(stamp, as_dict(words)) for stamp, words in events]
+            return progress_of(job_id, row, marks, sum(map(int, working)), as_dict(codes))
         except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
             raise _damaged(job_id, error) from error
 
     def chunks_with_failures(self, job_id: str) -> list[int]:
         """Return chunks in which images failed, as far as the job's latest events tell."""
         with self._redis.pipeline() as pipe:
-            pipe.xrange(keys.events(job_id))
-            (events,) = pipe.execute()
+            pipe.xrevrange(keys.events(job_id), count=_MOST_EVENTS)
+            (latest,) = pipe.execute()
         failed = (
             int(fields["chunk"])
-            for _, fields in events
+            for _, fields in reversed(latest)
             if _is_number(fields.get("failed")) and _is_number(fields.get("chunk"))
             if int(fields["failed"]) > 0
         )

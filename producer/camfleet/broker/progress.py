@@ -1,12 +1,15 @@
 """How far a job is, as Redis knows it."""
 
 import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 
+from camfleet.broker import keys
 from camfleet.broker.entry import follow_up
+from camfleet.broker.redis import Redis
 from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW, FollowedUp, FollowUp
 from camfleet.contract.records import JobRecord, Pruned
 
@@ -14,6 +17,7 @@ RATE_EVENTS = 32
 _RATE_SECONDS = 10.0
 _TROUBLE = "trouble:"  # fields of a job's hash, by chunk
 _TROUBLES = 5
+_PAGE = 1000  # jobs that Redis is asked about at a time
 _MOST = 2**53  # of anything that is counted; what is made of it stays a float
 
 State = Literal["queued", "running", "complete", "cancelled"]
@@ -146,6 +150,22 @@ def progress_of(
         pruned_at=None,
         **counts,
     )
+
+
+def as_dict(words: Sequence[str]) -> dict[str, str]:
+    """Return the fields and values of a hash, which a script gives in turn."""
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def known_jobs(redis: Redis, job_ids: Sequence[str]) -> Iterator[str]:
+    """Yield the jobs of which Redis knows more than their ids, asked for some at a time."""
+    for first in range(0, len(job_ids), _PAGE):
+        some = job_ids[first : first + _PAGE]
+        with redis.pipeline(transaction=False) as pipe:
+            for job_id in some:
+                pipe.exists(keys.job(job_id))
+            there = pipe.execute()
+        yield from (job_id for job_id, known in zip(some, there, strict=True) if known)
 
 
 def _count(text: str) -> int:

@@ -38,6 +38,17 @@ def read_document(storage: Storage, key: str, kind: type[D], limit: int = MOST_J
         return decode_document(read(storage, key, limit).data, kind)
 
 
+def keys_below(storage: Storage, prefix: str, most: int) -> Iterator[str]:
+    """Yield the keys below a prefix; raise `InvalidRequest` that names it after the `most`th."""
+    for number, key in enumerate(storage.keys(prefix)):
+        if number == most:
+            raise InvalidRequest(
+                f"below {storage.uri(prefix)} lie more than {most:,} objects, which camfleet can't "
+                "have written: delete what isn't its own"
+            )
+        yield key
+
+
 @contextmanager
 def naming(key: str) -> Iterator[None]:
     """Let an `ObjectDamaged` of the block name the object and the way out."""

@@ -22,6 +22,8 @@ LONGEST_REASON = 1000  # characters
 LONGEST_NAME = 100  # of whoever changed something
 
 _MOST = 2**20  # bytes of a change
+_MOST_OWN = 2 * keys.MOST_CHANGES  # objects of an id that are listed
+_MOST_KEYS = 10**6  # of all ids that are listed
 _Id = Annotated[str, Meta(pattern=MODEL_ID)]
 _Digest = Annotated[str, Meta(pattern=DIGEST)]
 _Word = Annotated[str, Meta(max_length=LONGEST_NAME)]
@@ -84,7 +86,7 @@ class Changes:
     def latest_numbers(self) -> dict[str, int]:
         """Return the number of the latest change of every id that has any."""
         numbers: dict[str, int] = {}
-        for model_id, number in self._found(keys.changes()):
+        for model_id, number in self._found(keys.changes(), _MOST_KEYS):
             numbers[model_id] = max(number, numbers.get(model_id, 0))
         return numbers
 
@@ -117,10 +119,10 @@ class Changes:
         return change
 
     def _numbers(self, model_id: str) -> list[int]:
-        return [number for _, number in self._found(keys.changes(model_id))]
+        return [number for _, number in self._found(keys.changes(model_id), _MOST_OWN)]
 
-    def _found(self, prefix: str) -> Iterator[tuple[str, int]]:
-        for key in self._storage.keys(prefix):
+    def _found(self, prefix: str, most: int) -> Iterator[tuple[str, int]]:
+        for key in objects.keys_below(self._storage, prefix, most):
             if found := keys.change_at(key):
                 yield found
             else:

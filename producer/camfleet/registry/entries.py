@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated
 
 from msgspec import Meta
@@ -18,6 +19,7 @@ from camfleet.storage.storage import Storage
 logger = logging.getLogger(__name__)
 
 _MOST = 2**16  # bytes
+_MOST_ENTRIES = 100_000
 _MOST_REMEMBERED = 2**12  # keys that a warning was about
 
 
@@ -59,9 +61,12 @@ class Entries:
         self._storage = storage
         self._warn = warn
 
-    def of(self, model_id: str = "") -> list[ModelEntry]:
-        """Return the entries of an id, or of all ids; those that may not be read are left out."""
-        return [entry for entry, _ in self._found(model_id) if entry]
+    def of(self, model_id: str = "", most: int | None = None) -> list[ModelEntry]:
+        """Return the entries of an id, or of all ids; those that may not be read are left out.
+
+        With `most` no more objects are read.
+        """
+        return [entry for entry, _ in islice(self._found(model_id), most) if entry]
 
     def readable(self, model_id: str) -> list[ModelEntry]:
         """Return an id's entries; raise `StorageUnavailable` where none of them may be read."""
@@ -81,7 +86,8 @@ class Entries:
         self, model_id: str
     ) -> Iterator[tuple[ModelEntry | None, StorageUnavailable | None]]:
         """Yield the entries, and why one may not be read."""
-        for key in self._storage.keys(keys.registry(model_id)):
+        prefix = keys.registry(model_id)
+        for key in objects.keys_below(self._storage, prefix, _MOST_ENTRIES):
             if not keys.is_entry(key):
                 self._warn(key, "its name isn't that of a model's version")
                 continue

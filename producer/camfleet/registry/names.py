@@ -12,6 +12,8 @@ from camfleet.registry.changes import CHAMPION, Alias, Changes
 from camfleet.registry.entries import Entries, ModelEntry, Warnings
 from camfleet.storage.storage import Storage
 
+_SHOWN = 200  # entries that are read so that an error can name some
+
 
 class Names:
     """The names in a bucket: its `entries` and `changes`, and what follows from both."""
@@ -65,7 +67,7 @@ class Names:
             return ModelState(model_id)
 
     def _unknown(self, model_id: str) -> UnknownModel:
-        ids = sorted({entry.id for entry in self.entries.of()})
+        ids = sorted({entry.id for entry in self.entries.of(most=_SHOWN)})
         near = difflib.get_close_matches(model_id, ids, n=1)
         return UnknownModel(
             f"no model {model_id!r} is registered; "
@@ -76,7 +78,7 @@ class Names:
 
     def _unnamed(self, state: ModelState, word: str) -> UnknownModel:
         """Return why `id@word` names nothing."""
-        versions = sorted(entry.version for entry in self.entries.of(state.id))
+        versions = sorted(entry.version for entry in self.entries.of(state.id, _SHOWN))
         if not versions:
             return self._unknown(state.id)
         aliases = ", ".join(alias.name for alias in state.aliases)
@@ -87,7 +89,7 @@ class Names:
 
     def _unpromoted(self, state: ModelState) -> UnknownModel:
         """Return why a bare id names nothing."""
-        versions = sorted(entry.version for entry in self.entries.of(state.id))
+        versions = sorted(entry.version for entry in self.entries.of(state.id, _SHOWN))
         if not versions:
             return self._unknown(state.id)
         return UnknownModel(
