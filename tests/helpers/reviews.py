@@ -19,6 +19,7 @@ from helpers.rows import blob, job, row
 
 GRID = (7, 7)
 COUNT, CHUNK, CLASSES = 240, 80, 6
+CREATED = 1e9  # when reviews were created: long ago
 AUTHOR = Author("tester", "here")
 
 
@@ -26,7 +27,7 @@ def version(storage, model_id, number):
     """Register a version of a model that isn't there, after those before it, and return it."""
     digest = hashlib.sha256(f"{model_id} {number}".encode()).hexdigest()
     ref = ModelRef(id=model_id, version=str(number), digest=digest)
-    at = 1e9 + sum(1 for _ in storage.keys(keys.registry(model_id)))
+    at = CREATED + sum(1 for _ in storage.keys(keys.registry(model_id)))
     entry = ModelEntry(id=ref.id, version=ref.version, digest=ref.digest, added_at=at)
     storage.put(keys.registry(ref.id, ref.version), encode_json(entry), "application/json")
     return ref
@@ -73,7 +74,7 @@ def review(storage, name, ref, found, **changed):
     accepted = Accepted(model=ref, job_id=record.job_id)
     made = Review(
         name=name,
-        created_at=1e9,
+        created_at=CREATED,
         sources=("somewhere",),
         baseline=accepted,
         first=accepted,
