@@ -26,6 +26,7 @@ _COMMANDS = {
     "status": "camfleet.cli.jobs:status",
     "watch": "camfleet.cli.watch:watch",
     "results": "camfleet.cli.results:results",
+    "export": "camfleet.cli.export:export",
     "get": "camfleet.cli.pictures:get",
     "render": "camfleet.cli.pictures:render",
     "gallery": "camfleet.cli.pictures:gallery",

@@ -1,0 +1,141 @@
+"""camfleet export: a job's results for annotation tools."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from camfleet.cli import EXIT_FAILED_IMAGES, filters, output
+from camfleet.cli.terminal import count as words
+from camfleet.errors import ObjectMissing
+
+if TYPE_CHECKING:
+    from camfleet.exports.images import Count
+    from camfleet.results.coverage import Coverage
+
+EXPORT_FORMATS = ("coco", "coco-results", "label-studio", "voc", "yolo", "cvat", "fiftyone")
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--format", "form", required=True, type=click.Choice(EXPORT_FORMATS))
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="A new folder; it appears under this name once all is written.",
+)
+@click.option(
+    "--shape",
+    type=click.Choice(["box", "polygon", "rle"]),
+    help="rle: masks.  [default: what suits the format and the job has, never rle]",
+)
+@click.option("--heat", is_flag=True, help="The heatmap too: label-studio, fiftyone.")
+@click.option(
+    "--labels",
+    type=_FILE,
+    metavar="FILE",
+    help='TOML of "class" = "other name"; false leaves a class out.',
+)
+@click.option(
+    "--config",
+    type=_FILE,
+    metavar="FILE",
+    help="Label Studio's label config; for coco-results the ground truth, for its ids.",
+)
+@click.option(
+    "--root", default="", metavar="URI", help="Name images by their URIs below this beginning."
+)
+@click.option(
+    "--prefix",
+    default="",
+    metavar="TEXT",
+    help="With --root: what stands before the name where the tool finds the image.",
+)
+@click.option(
+    "--per-file",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Images in a file, at most.",
+)
+@filters.filter_options
+@click.option("--json", "as_json", is_flag=True, help="Say in JSON what was written.")
+@click.pass_context
+def export(ctx: click.Context, /, job_id: str, **given: Any) -> None:
+    """Write a job's results into a folder for an annotation tool.
+
+    A box, polygon or mask says where the model looked: where the heat of its map reaches the job's
+    threshold. It's not an object's outline. Places are those of the upright image.
+
+    The filters are those of `camfleet results`. Failed images are listed in failed.jsonl; rows
+    without evidence have no shape; those of not: are left out.
+
+    Exit code 1 if results are missing or the job hasn't ended, 3 if images failed.
+    """
+    found, coverage, shape = _export(job_id, given)
+    if given["as_json"]:
+        output.dump(
+            {
+                "job_id": job_id,
+                "output": str(given["output"]),
+                "shape": shape,
+                "images": found.images,
+                "annotations": found.annotations,
+                "failed": found.failed,
+                "without_evidence": found.without_evidence,
+                "counter": found.counter,
+                "unlabelled": found.unlabelled,
+                "files": found.files,
+            }
+        )
+    else:
+        shapes = words(found.annotations, shape or "shape")
+        click.echo(f"{given['output']}: {words(found.images, 'image')}, {shapes}")
+        output.say("these say where the model looked; they're not outlines of objects")
+        if found.failed:
+            output.say(f"{words(found.failed, 'image')} failed: failed.jsonl says why")
+        if found.counter:
+            output.say(f"left out, for they speak against a class: {words(found.counter, 'row')}")
+    for note in coverage.notes:
+        output.say(note)
+    if coverage.lost or not coverage.whole:
+        if given["as_json"] and coverage.lost:
+            output.error(ObjectMissing.code, coverage.notes[-1], as_json=True)
+        ctx.exit(1)
+    if found.failed:
+        ctx.exit(EXIT_FAILED_IMAGES)
+
+
+def _export(job_id: str, given: dict[str, Any]) -> "tuple[Count, Coverage, str | None]":
+    from camfleet.exports.export import Export, Options
+    from camfleet.exports.images import Places
+    from camfleet.results import classes
+    from camfleet.results.coverage import Reading
+
+    if given["prefix"] and not given["root"]:
+        raise click.UsageError("--prefix is for names below a --root")
+    options = Options(
+        form=given["form"],
+        shape=given["shape"],
+        labels=given["labels"],
+        config=given["config"],
+        places=Places(given["root"], given["prefix"]),
+        per_file=given["per_file"],
+        heat=given["heat"],
+    )
+    with output.client() as client:
+        job = client.job(job_id)
+        record = job.record()
+        wanted = Export(record, client.storage, options, filters.of(given))
+        classes.refuse_unknown(record, client.storage, wanted.selection, given["class_"] or None)
+        reading = Reading(record, client.storage, wanted.selection)
+        with (
+            output.bar(reading.parts, "exporting", "part") as bar,
+            closing(reading.tables(bar.update)) as tables,
+        ):
+            count = wanted.write(tables, given["output"])
+        return count, reading.coverage(job), wanted.shape

@@ -1,0 +1,92 @@
+"""Folders that take their name once all of their files are written, and files split by number."""
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from camfleet.errors import InvalidRequest
+
+_ENCODE = msgspec.json.Encoder().encode
+_UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a folder that takes its name when all is written; after an error nothing is left.
+
+    Raises `InvalidRequest` where there's something of that name already, or nothing can be written.
+    """
+    try:
+        if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
+            raise InvalidRequest(f"{path} is there already: give the name of a new folder")
+        real = path.resolve()
+        partial = real.with_name(f"{real.name}.{secrets.token_hex(4)}.part")
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            os.replace(partial, real)  # noqa: PTH105  # atomic, and so it's said
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise InvalidRequest(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def new_file(folder: Path, name: str) -> IO[bytes]:
+    """Return a new file of that relative name; raise `InvalidRequest` where there's one already."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return path.open("xb")
+    except FileExistsError:
+        raise InvalidRequest(
+            f"two images would have the file {name}: export them apart, with --image or --root"
+        ) from None
+
+
+def encode(data: Any) -> bytes:
+    """Return data as JSON."""
+    return _ENCODE(data)
+
+
+def xml(text: object) -> str:
+    """Return a text, escaped for XML, also within quotes; what XML can't hold becomes U+FFFD."""
+    plain = _UNFIT.sub("\ufffd", str(text))
+    for sign, name in (("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot")):
+        plain = plain.replace(sign, f"&{name};")
+    return re.sub(r"[\t\n\r]", lambda found: f"&#{ord(found[0])};", plain)
+
+
+class JsonList:
+    """The members of a JSON list, kept on disk until the list is written."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
+        self.members = 0
+
+    def add(self, member: Any) -> None:
+        if self.members:
+            self._file.write(b",\n")
+        self._file.write(encode(member))
+        self.members += 1
+
+    def write(self, sink: IO[bytes]) -> None:
+        """Write the list, brackets and all."""
+        self._file.seek(0)
+        sink.write(b"[\n")
+        shutil.copyfileobj(self._file, sink)
+        sink.write(b"\n]")
+
+    @property
+    def bytes(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()

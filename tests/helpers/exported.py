@@ -1,0 +1,65 @@
+"""Jobs whose results have shapes, as workers make them, and an export of one."""
+
+import msgspec
+import numpy as np
+import tomli_w
+
+from camfleet.contract.geometry import Geometry
+from camfleet.contract.outputs import DEFAULT_OUTPUTS, Regions
+from camfleet.contract.records import JobRecord
+from camfleet.contract.results import Status
+from camfleet.exports import export as exports
+from camfleet.exports.export import Export, Options
+from camfleet_worker.pictures.regions import regions
+from helpers import rows
+
+WANTED = Regions(threshold=0.5, components="all", shapes=("box", "rle", "polygon"))
+CLASSES = ["cat", "dog", "Zwerg & Söhne"]
+# The rectangle of a crop, of a pad and of a stretch, in an upright photograph.
+CROPPED = Geometry(
+    image_height=40, image_width=100, input_height=32, input_width=32,
+    left=30, top=0, right=70, bottom=40,
+)  # fmt: skip
+PADDED = msgspec.structs.replace(CROPPED, left=0, top=-30, right=100, bottom=70)
+STRETCHED = msgspec.structs.replace(CROPPED, left=0, right=100)
+
+
+def seen(item, heat, geometry=CROPPED, class_index=0, **changed):
+    """Return a row with what a worker finds in this map."""
+    heat = np.asarray(heat, np.float32)
+    found = regions(heat, geometry, WANTED)
+    status = Status.OK if heat.max() > 0 else Status.NO_EVIDENCE
+    more = {"regions": found, "status": status, "class_name": CLASSES[class_index]}
+    return rows.row(item, heat, class_index, geometry=geometry, **(more | changed))
+
+
+def record(**changed):
+    """Return the record of a job with shapes."""
+    fields = {
+        "schema_version": 2,
+        "job_id": "exported-shapes",
+        "created_at": 1.7e9,
+        "models": (rows.MODEL,),
+        "target": "top:2",
+        "method": "gradcam",
+        "layer": "auto",
+        "fuse": None,
+        "outputs": msgspec.structs.replace(DEFAULT_OUTPUTS, regions=WANTED),
+        "items": 4,
+        "duplicates": 0,
+        "chunk_size": 4,
+        "parts": 1,
+        "callback": None,
+    }
+    return JobRecord(**(fields | changed))
+
+
+def written(monkeypatch, path, found, form, *, made=None, labels=None, filters=(), **options):
+    """Export rows into the folder `path` without a bucket; return what was met."""
+    monkeypatch.setattr(exports, "classes_of", lambda *_: CLASSES)
+    if labels is not None:
+        options["labels"] = path.with_name("labels.toml")
+        options["labels"].write_text(tomli_w.dumps(labels))
+    wanted = Export(made or record(), None, Options(form, **options), dict(filters))
+    names = wanted.selection.schema.names
+    return wanted.write([rows.table(part).select(names) for part in found], path)
