@@ -44,6 +44,7 @@ ELSEWHERE = [
     (r"pip wheel --no-deps \.", "worker/Dockerfile", "pip install"),
     (r"pip install 'camfleet-\S+\.whl\[worker,cpu\]'", "worker/Dockerfile", "EXTRA=worker,cpu"),
     (r"camfleet compare JOB JOB.*", "tests/e2e/test_compare.py", '"compare", one, other'),
+    (r"camfleet review .*", "tests/e2e/test_reviews.py", '"review", "run", reviewed'),
     (
         r"camfleet faithfulness JOB.*",
         "tests/e2e/test_faithfulness.py",
