@@ -48,6 +48,6 @@ clean:
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,cpu,local,report,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,cpu,local,report,gateway,dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps tf-keras
 	touch $@

@@ -11,11 +11,13 @@ from camfleet.broker.progress import Progress
 from camfleet.contract import messages
 from camfleet.contract.codec import decode
 from camfleet.contract.messages import ExplainRequest
+from camfleet.contract.results import Result
 from camfleet.contract.targets import inputs_text, parse_inputs
-from camfleet.interactive.answer import Answer
+from camfleet.interactive.answer import Answer, results_of
 from camfleet.interactive.connections import Connections
 from camfleet.interactive.register import Models
 from camfleet.jobs import job
+from camfleet.jobs.caller import Caller
 from camfleet.jobs.fleet import Fleet
 from camfleet.jobs.inspection import Inspection
 from camfleet.jobs.job import Job
@@ -119,6 +121,15 @@ class Client(Connections, Retiring):
         task_id = self._rpc.send(messages.EXPLAIN_TASK, request)
         return Answer(task_id, self._rpc, request)
 
+    def answer(self, answer_id: str) -> tuple[Result, ...] | None:
+        """Return what `Answer.result` of that `Answer.id` returns, None as long as there's none.
+
+        Any process may ask, for CAMFLEET_ANSWER_EXPIRES. Raises what the answer names instead.
+        """
+        if not self._rpc.is_ready(answer_id):
+            return None
+        return results_of(self._rpc.wait_for(answer_id, 10, f"the request {answer_id}"))
+
     def submit(
         self,
         source: Source | Iterable[Source],
@@ -129,6 +140,7 @@ class Client(Connections, Retiring):
         keep_columns: Sequence[str] = (),
         upload: bool = False,
         force: bool = False,
+        caller: Caller | None = None,
         on_progress: Callable[[int], None] = lambda _count: None,
         **options: Unpack[JobOptions],
     ) -> Job:
@@ -141,7 +153,8 @@ class Client(Connections, Retiring):
         once, unless `keep_duplicates`. `keep_columns` of manifests come with the results, and with
         `upload` local images are sent to the bucket for the workers. A `job_id` that exists is not
         submitted again: the job's `note` says so, and its `warnings` what it has to wait for.
-        `on_progress` is told the number of images written so far.
+        `on_progress` is told the number of images written so far. `caller` is for whom a program
+        that others use submits it.
 
         A job that can't succeed is refused, unless `force`: as far as the models' reports and the
         live workers tell. Raises `InvalidRequest` and other `CallerError`s, and `TypeError` for an
@@ -150,6 +163,8 @@ class Client(Connections, Retiring):
         left_out = LeftOutCounter()
         items = sources.stream(source, self.storage, keep=keep_columns, left_out=left_out)
         order = make_order(self.models, models, options, keep_columns)
+        if caller:
+            items, order = caller.checked(items), {**order, **caller.fields}
         self._ledger.ping()
         fleet = Fleet(self.workers(), self.settings.bucket)
         inspection = Inspection(order, models_of(self.models, order), fleet)

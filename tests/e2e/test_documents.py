@@ -39,7 +39,7 @@ ELSEWHERE = [
     (
         r"pip install -e '\.\[worker,cpu,local,report\]'",
         "Makefile",
-        "--editable '.[worker,cpu,local,report,dev]'",
+        "--editable '.[worker,cpu,local,report,gateway,dev]'",
     ),
     (r"pip wheel --no-deps \.", "worker/Dockerfile", "pip install"),
     (r"pip install 'camfleet-\S+\.whl\[worker,cpu\]'", "worker/Dockerfile", "EXTRA=worker,cpu"),
@@ -60,6 +60,8 @@ ELSEWHERE = [
     (r"docker compose --profile gpu .*", "docker-compose.yml", "docker compose --profile gpu"),
     (r"python3 -m venv convert && .*legacy\]'", "Makefile", "--no-deps tf-keras"),
     (r"convert/bin/camfleet models convert .*", "tests/unit/test_convert.py", "convert.convert"),
+    (r"camfleet serve", "tests/e2e/test_gateway.py", "with gateway("),
+    (r"curl .*", "tests/e2e/test_gateway.py", '"gateway.md"'),
     (r"export CAMFLEET_WEBHOOK_SECRET=.*openssl.*", "tests/unit/test_settings.py", "whsec_"),
     (r"export CAMFLEET_SIGNING_KEY=.*openssl.*", "tests/unit/test_settings.py", "SIGNING_KEY"),
 ]

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace as changed
 
 from camfleet.broker import keys
+from camfleet.broker.answers import AnswerOwners
 from camfleet.broker.app import close_app, make_app, send_chunk
 from camfleet.broker.callbacks_due import Callbacks
 from camfleet.broker.heartbeats import Heartbeats, WorkerState
@@ -92,6 +93,7 @@ def day(own, redis):
         callbacks.count_failure(callbacks.ending(callbacks.take().name))
         leases.overdue()
         assert leases.is_sweeper()
+        stack.enter_context(closing(AnswerOwners(own))).note("r", "ann")
         requests.hold(HeldRequest(id="r", task="t", request={}, queue="q", attempt=1))
         assert requests.overdue() == []
         heartbeats.publish(WORKER, "celery@a:1:f00d")

@@ -117,6 +117,7 @@ class AsyncClient(Awaited):
         return AsyncReviews(self._blocking.reviews, self._threads)
 
     explain = _explain(Client.explain)
+    answer = quick(Client.answer)
     submit = _submit(Client.submit)
     dry_run = long(Client.dry_run)
     upload = long(Client.upload)

@@ -14,6 +14,7 @@ _CLAIM = "camfleet:claim:%s"
 _WORKER = "camfleet:worker:%s"
 _ABOUT = "camfleet:about:%s"
 _ALIVE = "camfleet:alive:%s"
+_ANSWER_OWNER = "camfleet:answer-owner:%s"
 
 JOBS = "camfleet:jobs"
 CALLBACKS = "camfleet:callbacks"
@@ -78,6 +79,10 @@ def about(name: str) -> str:
 
 def answer(request_id: str) -> str:
     return f"celery-task-meta-{request_id}"
+
+
+def answer_owner(request_id: str) -> str:
+    return _ANSWER_OWNER % request_id
 
 
 def alive(owner: str) -> str:
@@ -163,6 +168,13 @@ TABLE = (
         "requests",
         Expiry.ALWAYS,
         "expires after some seconds; whoever sets it looks for requests of dead workers",
+    ),
+    Key(
+        answer_owner("*"),
+        "string",
+        "answers",
+        Expiry.ALWAYS,
+        "who asked a gateway for an answer; expires after CAMFLEET_ANSWER_EXPIRES",
     ),
     # what follows a job's end
     Key(

@@ -44,6 +44,8 @@ _COMMANDS = {
     "prune": "camfleet.cli.retention:prune",
     "workers": "camfleet.cli.workers:workers",
     "health": "camfleet.cli.workers:health",
+    "serve": "camfleet.cli.serve:serve",
+    "tokens": "camfleet.cli.tokens:tokens",
 }
 
 

@@ -82,6 +82,8 @@ class JobRecord(Document, frozen=True, kw_only=True):
     pack: Annotated[bool, Added(2)] = False  # a chunk's pictures go into one ZIP file
     pruned: Annotated[Pruned | None, Added(2)] = None  # its results were deleted, not its report
     deleted_at: Annotated[float | None, Added(2)] = None  # all of it is being deleted since
+    owner: Annotated[str | None, Added(2)] = None  # whose it is, if it came through a gateway
+    asked: Annotated[str | None, Added(2)] = None  # digest of what was asked of the gateway
 
     @property
     def images(self) -> int:

@@ -20,6 +20,7 @@ jobs/<job>/floor/<index>.json                       by how much noise alone move
 jobs/<job>/studies/faithfulness.json                what that adds up to
 maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy | .thumbnail.jpg
 uploads/<sha256><suffix>                            images that a producer sent along
+tokens/<id>.json                                    a token of the gateway, as its digest
 reviews/<name>/...                                  see `review_keys`
 """
 
@@ -40,7 +41,7 @@ _DIGITS = 5  # of a retry's number: see `MOST_RETRIES`
 MOST_RETRIES = 10**_DIGITS - 1
 MOST_CHANGES = 99_999  # of a model id
 # What workers take for no image.
-INTERNAL = ("models/", "registry/", "registry-changes/", "jobs/", "reviews/")
+INTERNAL = ("models/", "registry/", "registry-changes/", "jobs/", "reviews/", "tokens/")
 
 
 def model_prefix(digest: str) -> str:
@@ -102,6 +103,11 @@ def change_at(key: str) -> tuple[str, int] | None:
     if not found or not re.match(MODEL_ID, found[1]) or not int(found[2]):
         return None
     return found[1], int(found[2])
+
+
+def token(token_id: str = "") -> str:
+    """Return the key of a token, or the prefix of all."""
+    return "tokens/" + (f"{token_id}.json" if token_id else "")
 
 
 def jobs() -> str:

@@ -25,6 +25,7 @@ _ELSEWHERE = {
     "models": "models",
     "registry": "records",
     "registry-changes": "records",
+    "tokens": "records",
     "maps": "pictures",
     "uploads": "uploads",
 }

@@ -148,7 +148,7 @@ def _begins_like_image(path: Path) -> bool:
 
 def begins_like_image(start: bytes) -> bool:
     """Return whether a file is an image by its first bytes, also of a kind that isn't read."""
-    return start[4:8] == b"ftyp" or start.startswith(_OTHER_IMAGES) or bool(_suffix_of(start))
+    return start[4:8] == b"ftyp" or start.startswith(_OTHER_IMAGES) or bool(suffix_of(start))
 
 
 def _upload_file(path: Path, storage: Storage) -> str:
@@ -166,13 +166,13 @@ def _suffix(path: Path) -> str:
 def _upload_bytes(data: bytes, suffix: str, storage: Storage) -> str:
     if not data:
         raise InvalidRequest("image has no bytes; a file that was read already: file.seek(0)")
-    suffix = suffix or _suffix_of(data)
+    suffix = suffix or suffix_of(data)
     kind, _ = mimetypes.guess_type(f"image{suffix}", strict=False)
     key = keys.upload(hashlib.sha256(data).hexdigest(), suffix)
     return storage.put(key, data, kind or "application/octet-stream")
 
 
-def _suffix_of(data: bytes) -> str:
+def suffix_of(data: bytes) -> str:
     """Return the suffix of an image's format by its first bytes; empty: workers may know it."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return ".webp"

@@ -1,0 +1,75 @@
+"""camfleet serve: the HTTP gateway."""
+
+import ipaddress
+import os
+import socket
+
+import click
+
+from camfleet.cli import output
+from camfleet.errors import ConfigurationError, InvalidRequest
+from camfleet.settings import Settings
+
+_LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
+_BACKLOG = 2048
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8100, show_default=True)
+@click.option(
+    "--host-name",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="A name under which it's reached; repeat for several. Others are refused.",
+)
+@click.option(
+    "--behind-tls",
+    is_flag=True,
+    help="A proxy in front speaks TLS: without it tokens would travel in clear text, and camfleet "
+    "listens on loopback only.",
+)
+def serve(*, host: str, port: int, names: tuple[str, ...], behind_tls: bool) -> None:
+    """Serve the HTTP gateway, until SIGTERM or Ctrl-C.
+
+    Every request needs a token, see camfleet tokens. Any number may run side by side.
+    """
+    try:
+        from camfleet.gateway import server
+        from camfleet.gateway.services import open_services
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} isn't installed: install camfleet with the extra gateway, as in "
+            "docs/gateway.md"
+        ) from error
+    _refuse_clear_text(host, behind_tls=behind_tls)
+    settings = Settings.from_environ(os.environ)
+    ear = _listen(host, port)
+    port = ear.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    with open_services(settings, (*_LOCAL_NAMES, shown, *names)) as services:
+        output.say(f"serving on http://{shown}:{port}, with SIGTERM or Ctrl-C as the end")
+        server.serve(services, [ear])
+
+
+def _refuse_clear_text(host: str, *, behind_tls: bool) -> None:
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        raise InvalidRequest(f"--host {host}: give an IP address, or localhost") from None
+    if not (local or behind_tls):
+        raise InvalidRequest(
+            f"--host {host} is reached from other machines, and tokens would travel there in clear "
+            "text: listen on 127.0.0.1, or put a proxy with TLS in front and say --behind-tls"
+        )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise InvalidRequest(
+            f"--host {host} --port {port}: can't listen there: {error.strerror or error}"
+        ) from error

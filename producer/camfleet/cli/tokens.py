@@ -1,0 +1,98 @@
+"""camfleet tokens: who may use the gateway, and for what."""
+
+import time
+from typing import Any
+
+import click
+
+from camfleet.cli import options, output
+from camfleet.cli.terminal import iso
+from camfleet.contract.tokens import SCOPES, Scope, TokenRecord
+
+_COLUMNS = ("id", "owner", "scopes", "state", "created", "expires")
+_EMPTY = "no token; make one: camfleet tokens create --owner NAME"
+
+
+@click.group()
+def tokens() -> None:
+    """Make, list and revoke the tokens of the HTTP gateway."""
+
+
+@tokens.command()
+@click.option("--owner", required=True, help="Whose it is: each owner sees the own jobs only.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="What it opens; repeat for several.  [default: all but admin]",
+)
+@click.option(
+    "--days",
+    type=click.FloatRange(0, 36500, min_open=True),
+    default=90,
+    show_default=True,
+    help="How long it's valid.",
+)
+@click.option("--forever", is_flag=True, help="Valid until it's revoked, instead.")
+@options.as_json
+def create(
+    *, owner: str, scopes: tuple[Scope, ...], days: float, forever: bool, as_json: bool
+) -> None:
+    """Make a token and print it, this once: the bucket keeps its digest only."""
+    from camfleet.gateway.tokens import Tokens
+
+    chosen = scopes or tuple(scope for scope in SCOPES if scope != "admin")
+    with output.client() as client:
+        text, record = Tokens(client.storage).create(owner, chosen, None if forever else days)
+    if as_json:
+        output.dump({"token": text, **_plain(record)})
+    else:
+        click.echo(text)
+
+
+@tokens.command(name="list")
+@options.as_json
+def list_(*, as_json: bool) -> None:
+    """List all tokens, also those that open nothing any more."""
+    from camfleet.gateway.tokens import Tokens
+
+    with output.client() as client:
+        rows = [_plain(record) for record in Tokens(client.storage).list()]
+    if as_json:
+        output.dump(rows)
+        return
+    shown = ({**row, "scopes": " ".join(row["scopes"])} for row in rows)
+    output.table(shown, _COLUMNS, whole=("id", "state"), empty=_EMPTY)
+
+
+@tokens.command()
+@click.argument("token_id", metavar="ID")
+@options.as_json
+def revoke(*, token_id: str, as_json: bool) -> None:
+    """Let a token open nothing any more; gateways see it within 5 seconds."""
+    from camfleet.gateway.tokens import Tokens
+
+    with output.client() as client:
+        record = Tokens(client.storage).revoke(token_id)
+    if as_json:
+        output.dump(_plain(record))
+    else:
+        click.echo(f"revoked: token {record.id} of {record.owner}")
+
+
+def _plain(record: TokenRecord) -> dict[str, Any]:
+    valid = record.is_valid(time.time())
+    state = "revoked" if record.revoked_at else "valid" if valid else "expired"
+    return {
+        "id": record.id,
+        "owner": record.owner,
+        "scopes": list(record.scopes),
+        "state": state,
+        "created": _time(record.created_at),
+        "expires": _time(record.expires_at),
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    return iso(seconds) if seconds is not None else None

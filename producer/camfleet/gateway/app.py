@@ -1,0 +1,83 @@
+"""The application: one table of routes, served under what `guard` checks."""
+
+import logging
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import compile_path
+from starlette.types import Receive, Scope, Send
+
+from camfleet.gateway import explain, fleet, guard, openapi
+from camfleet.gateway.calls import Call, Route, Services, reply
+from camfleet.gateway.problems import Problem, answer_to
+
+logger = logging.getLogger(__name__)
+
+
+async def _describe(_call: Call) -> Response:
+    return reply(DESCRIPTION)
+
+
+ROUTES: tuple[Route, ...] = (
+    *explain.ROUTES,
+    *fleet.ROUTES,
+    Route(
+        method="GET",
+        path="/openapi.json",
+        summary="This description",
+        handler=_describe,
+        answers={200: "application/json"},
+    ),
+)
+DESCRIPTION = openapi.describe(ROUTES)
+
+
+class App:
+    """The gateway as an ASGI application. It keeps no state but what was read a moment ago."""
+
+    def __init__(self, services: Services, routes: Sequence[Route] = ROUTES) -> None:
+        self._services = services
+        self._routes = [(compile_path(route.path)[0], route) for route in routes]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"the gateway speaks HTTP, not {scope['type']}")
+        try:
+            response = await self._answer(scope, Request(scope, receive))
+        except Exception as error:  # the caller is told, whatever it was
+            response = answer_to(error)
+            if response.status_code == 500:
+                logger.exception("%s %r failed", scope["method"], scope["path"])
+        for name, value in guard.HEADERS.items():
+            response.headers.setdefault(name, value)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, request: Request) -> Response:
+        headers = Headers(scope=scope)
+        guard.check_host(headers, self._services)
+        route, parameters = self._find(scope)
+        if route and route.public:
+            return await route.handler(Call(request, self._services, None))
+        token = await guard.check_token(headers, self._services)
+        if route is None:  # who has no token needn't know which paths there are
+            raise self._no_route(scope["path"])
+        guard.check_scopes(route, token)
+        scope["path_params"] = parameters
+        return await route.handler(Call(request, self._services, token))
+
+    def _find(self, scope: Scope) -> tuple[Route | None, dict[str, str]]:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        for pattern, route in self._routes:
+            found = pattern.fullmatch(scope["path"])
+            if found and route.method == method:
+                return route, found.groupdict()
+        return None, {}
+
+    def _no_route(self, path: str) -> Problem:
+        allowed = {route.method for pattern, route in self._routes if pattern.fullmatch(path)}
+        if not allowed:
+            return Problem(404, "not_found", "no such path; /openapi.json lists them all")
+        methods = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
+        return Problem(405, "method_not_allowed", f"allowed are {methods}", {"Allow": methods})

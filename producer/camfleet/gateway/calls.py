@@ -1,0 +1,168 @@
+"""A request as handlers see it: whose it is, and its parts, checked and bounded."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from camfleet.aio.client import AsyncClient
+from camfleet.aio.threads import Threads
+from camfleet.broker.answers import AnswerOwners
+from camfleet.contract.tokens import Scope, TokenRecord
+from camfleet.errors import InvalidRequest
+from camfleet.gateway.policy import SourcePolicy
+from camfleet.gateway.probe import Probe
+from camfleet.gateway.problems import Problem
+from camfleet.gateway.tokens import TokenChecker
+
+JSON_BYTES = 8 * 2**20
+IDLE_SECONDS = 15.0  # between two pieces of a body
+JSON_SECONDS = 30.0  # for all of a JSON body
+
+S = TypeVar("S", bound=Struct)
+
+
+@dataclass
+class Services:
+    """What all requests share; made once for a process."""
+
+    client: AsyncClient
+    tokens: TokenChecker
+    answers: AnswerOwners
+    policy: SourcePolicy
+    probe: Probe
+    image_bytes: int  # of an upload, at most
+    hosts: frozenset[str]  # that callers may ask for, in lower case
+    threads: Threads = field(default_factory=Threads)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request of somebody who may make it."""
+
+    request: Request
+    services: Services
+    token: TokenRecord | None  # None where none is needed
+
+    @property
+    def client(self) -> AsyncClient:
+        return self.services.client
+
+    @property
+    def owner(self) -> str:
+        assert self.token is not None  # of all routes that ask
+        return self.token.owner
+
+    @property
+    def is_admin(self) -> bool:
+        return self.token is not None and "admin" in self.token.scopes
+
+    def path(self, name: str) -> str:
+        return str(self.request.path_params[name])
+
+    def query(self, kind: type[S]) -> S:
+        """Return the query; raise `InvalidRequest` naming the parameter."""
+        asked, given = self.request.query_params, {}
+        hints = get_type_hints(kind)
+        for name in asked:
+            if name not in hints:
+                there = ", ".join(hints)
+                raise InvalidRequest(f"there's no parameter {name[:80]!r}; there are {there}")
+            values = asked.getlist(name)
+            several = get_origin(hints[name]) is tuple
+            if len(values) > 1 and not several:
+                raise InvalidRequest(f"the parameter {name} stands there {len(values)} times")
+            given[name] = values if several else values[0]
+        try:
+            return msgspec.convert(given, kind, strict=False)
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            raise InvalidRequest(f"a parameter is wrong: {error}") from error
+
+    async def json(self, kind: type[S], limit: int = JSON_BYTES) -> S:
+        """Return the body; raise `InvalidRequest` naming the field, or a `Problem`."""
+        if self.media_type != "application/json":
+            raise Problem(415, "unsupported_media_type", "send JSON, as application/json")
+        try:
+            async with asyncio.timeout(JSON_SECONDS):
+                data = b"".join([piece async for piece in self.pieces(limit)])
+        except TimeoutError:
+            raise _too_slow() from None
+        try:
+            return msgspec.json.decode(data or b"{}", type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidRequest(f"the body: {error}") from error
+
+    async def pieces(self, limit: int) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives; raise a `Problem` where it's too long or too slow."""
+        said = self.request.headers.get("content-length", "0")
+        if not said.isdecimal() or int(said[:20]) > limit:
+            raise _too_large(limit)
+        size, stream = 0, self.request.stream()
+        while True:
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    piece = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise _too_slow() from None
+            except ClientDisconnect:
+                raise Problem(400, "body_cut_off", "the body ended too early") from None
+            size += len(piece)  # what it says of its length isn't asked
+            if size > limit:
+                raise _too_large(limit)
+            yield piece
+
+    @property
+    def media_type(self) -> str:
+        return self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One endpoint: what is served, checked and described comes of it.
+
+    `scopes` are those of which a token needs one; `query` and `body` are structs, `uploads` media
+    types of a raw body. `answers` has for each status of success what its body is: a type, a
+    media type, or None for nothing.
+    """
+
+    method: str
+    path: str
+    summary: str
+    handler: Handler
+    answers: Mapping[int, Any]
+    scopes: tuple[Scope, ...] = ()
+    public: bool = False
+    query: type[Struct] | None = None
+    body: type[Struct] | None = None
+    uploads: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)  # of the request, and what they mean
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        return tuple(word[1:-1] for word in self.path.split("/") if word.startswith("{"))
+
+
+def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an answer as JSON."""
+    return Response(
+        msgspec.json.encode(body), status, dict(headers or {}), media_type="application/json"
+    )
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(413, "body_too_large", f"the body has more than {limit} bytes")
+
+
+def _too_slow() -> Problem:
+    return Problem(408, "body_too_slow", "the body didn't arrive in time; send it again")

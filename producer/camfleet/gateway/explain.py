@@ -1,0 +1,159 @@
+"""Explaining one image: now, or with an answer to be asked for later."""
+
+import asyncio
+import re
+
+from msgspec import Struct
+from starlette.responses import Response
+
+from camfleet.contract.results import Result
+from camfleet.errors import InvalidRequest
+from camfleet.gateway import received
+from camfleet.gateway.calls import Call, Route, reply
+from camfleet.gateway.options import Options, keywords
+from camfleet.gateway.problems import Problem
+from camfleet.interactive.answer import Answer
+
+DEFAULT_WAIT = 30.0  # seconds
+LONGEST_WAIT = 60.0
+_BYTES = 2**20
+_WAIT = re.compile(r"wait=(\d{1,9})")
+_ANSWER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Question(Options, kw_only=True):
+    """One image by its URI, and what is asked of it."""
+
+    image: str
+    model: str
+    inputs: dict[str, tuple[float, ...] | float] | None = None
+
+
+class PictureQuestion(Options, kw_only=True):
+    """What is asked of the image that is the body."""
+
+    model: str
+
+
+class Rows(Struct, kw_only=True):
+    """An answer: a row per target, the strongest first."""
+
+    id: str
+    results: tuple[Result, ...]
+
+
+class Pending(Struct, kw_only=True):
+    """An answer that isn't there yet."""
+
+    id: str
+    state: str = "pending"
+
+
+class Uploaded(Struct, kw_only=True):
+    """Where an upload lies: name it as an image, or as the source of a job."""
+
+    uri: str
+
+
+async def explain(call: Call) -> Response:
+    wait = _wait(call.request.headers.get("prefer", ""))
+    if call.media_type == "application/json":
+        asked = await call.json(Question, _BYTES)
+        call.services.policy.check_image(asked.image)
+        answer = call.client.explain(
+            asked.image, model=asked.model, inputs=asked.inputs, **keywords(asked)
+        )
+    else:
+        if call.media_type in received.MANIFESTS:
+            raise Problem(415, "unsupported_media_type", "send an image, or JSON that names one")
+        about = call.query(PictureQuestion)
+        answer = call.client.explain(
+            await received.store(call), model=about.model, **keywords(about)
+        )
+    sent = await answer.sent()
+    await call.services.threads.quick(lambda: call.services.answers.note(sent.id, call.owner))
+    return await _answer(call, sent, wait)
+
+
+async def _answer(call: Call, sent: Answer, wait: float) -> Response:
+    """Return the rows, or after `wait` seconds where they'll be; at once while we stop."""
+    if wait:
+        waiting = asyncio.wrap_future(sent.expect())
+        stopping = asyncio.ensure_future(call.services.stopping.wait())
+        try:
+            await asyncio.wait(
+                (waiting, stopping), timeout=wait, return_when=asyncio.FIRST_COMPLETED
+            )
+            if waiting.done():
+                return reply(Rows(id=sent.id, results=sent.read(await waiting)))
+        finally:
+            waiting.cancel()
+            stopping.cancel()
+    location = f"{call.request.scope['root_path']}/v1/answers/{sent.id}"
+    return reply(Pending(id=sent.id), 202, {"Location": location, "Retry-After": "1"})
+
+
+async def answer(call: Call) -> Response:
+    answer_id = call.path("answer")
+    owner = None
+    if _ANSWER_ID.fullmatch(answer_id):
+        owner = await call.services.threads.quick(lambda: call.services.answers.owner_of(answer_id))
+    if owner is None or not (owner == call.owner or call.is_admin):
+        raise Problem(404, "unknown_answer", "no such answer, or it's kept no longer")
+    results = await call.client.answer(answer_id)
+    if results is None:
+        return reply(Pending(id=answer_id), 202, {"Retry-After": "1"})
+    return reply(Rows(id=answer_id, results=results))
+
+
+async def upload(call: Call) -> Response:
+    return reply(Uploaded(uri=await received.store(call)), 201)
+
+
+def _wait(prefer: str) -> float:
+    """Return how many seconds a caller prefers to wait (RFC 7240), 0 for not at all."""
+    words = [word.strip().lower() for word in prefer.split(",")]
+    if "respond-async" in words:
+        return 0.0
+    for word in words:
+        if word.startswith("wait"):
+            found = _WAIT.fullmatch(word)
+            if not found:
+                raise InvalidRequest(f"Prefer: {word[:80]} is not of the form wait=SECONDS")
+            return min(float(found[1]), LONGEST_WAIT)
+    return DEFAULT_WAIT
+
+
+_PREFER = {"Prefer": f"wait=SECONDS, at most {LONGEST_WAIT:g}, or respond-async"}
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/v1/explain",
+        summary="Explain one image: by its URI in JSON, or as the body, with options in the query",
+        handler=explain,
+        scopes=("explain",),
+        query=PictureQuestion,
+        body=Question,
+        uploads=received.IMAGES,
+        headers=_PREFER,
+        answers={200: Rows, 202: Pending},
+    ),
+    Route(
+        method="GET",
+        path="/v1/answers/{answer}",
+        summary="The rows of an earlier question",
+        handler=answer,
+        scopes=("explain",),
+        answers={200: Rows, 202: Pending},
+    ),
+    Route(
+        method="POST",
+        path="/v1/uploads",
+        summary="Upload an image, or a manifest for a job, as the body",
+        handler=upload,
+        scopes=("explain", "jobs:write"),
+        uploads=(*received.IMAGES, *received.MANIFESTS),
+        answers={201: Uploaded},
+    ),
+)

@@ -1,0 +1,111 @@
+"""Models, workers, and whether the gateway can do its work."""
+
+from typing import Any
+
+from msgspec import Struct
+from starlette.responses import Response
+
+from camfleet.broker.heartbeats import WorkerState
+from camfleet.gateway.calls import Call, Route, reply
+from camfleet.gateway.problems import Problem
+from camfleet.registry.registry import ModelVersion
+
+
+class Models(Struct, kw_only=True):
+    models: tuple[ModelVersion, ...]
+
+
+class ModelDetails(Struct, kw_only=True):
+    """A model's card and what a worker found of it, without the names of its files."""
+
+    id: str
+    version: str
+    digest: str
+    labels: tuple[str, ...]
+    layer: str
+    report: dict[str, Any]
+
+
+class Workers(Struct, kw_only=True):
+    workers: tuple[WorkerState, ...]
+
+
+class Health(Struct, kw_only=True):
+    ready: bool
+
+
+async def models(call: Call) -> Response:
+    return reply(Models(models=tuple(await call.client.models.list())))
+
+
+async def model(call: Call) -> Response:
+    found = await call.client.models.find(call.path("model"))
+    card = await call.client.models.card(found.digest)
+    report = await call.client.models.report(found.digest)
+    details = ModelDetails(
+        id=found.id,
+        version=found.version,
+        digest=found.digest,
+        labels=card.label_list,
+        layer=card.layer_text,
+        report=report,
+    )
+    return reply(details)
+
+
+async def workers(call: Call) -> Response:
+    return reply(Workers(workers=tuple(await call.client.workers())))
+
+
+async def live(_call: Call) -> Response:
+    return reply(Health(ready=True))
+
+
+async def ready(call: Call) -> Response:
+    """Say whether Redis and the bucket answer and a worker lives; why not is in the log."""
+    if call.services.stopping.is_set():
+        raise Problem(503, "stopping", "this gateway is stopping")
+    if not await call.services.threads.quick(call.services.probe.works):
+        raise Problem(503, "not_ready", "Redis, the bucket or a worker is missing")
+    return reply(Health(ready=True))
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/models",
+        summary="The registered models",
+        handler=models,
+        answers={200: Models},
+    ),
+    Route(
+        method="GET",
+        path="/v1/models/{model}",
+        summary="A model by ID, ID@VERSION or ID@ALIAS",
+        handler=model,
+        answers={200: ModelDetails},
+    ),
+    Route(
+        method="GET",
+        path="/v1/workers",
+        summary="The live workers, and what they do",
+        handler=workers,
+        answers={200: Workers},
+    ),
+    Route(
+        method="GET",
+        path="/livez",
+        summary="Whether the process answers",
+        handler=live,
+        public=True,
+        answers={200: Health},
+    ),
+    Route(
+        method="GET",
+        path="/readyz",
+        summary="Whether Redis and the bucket answer and a worker lives",
+        handler=ready,
+        public=True,
+        answers={200: Health},
+    ),
+)

@@ -1,0 +1,36 @@
+"""The wiring: what all requests share, made once for a process."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from camfleet.aio.client import AsyncClient
+from camfleet.broker.answers import AnswerOwners
+from camfleet.client import Client
+from camfleet.gateway.calls import Services
+from camfleet.gateway.policy import SourcePolicy
+from camfleet.gateway.probe import Probe
+from camfleet.gateway.tokens import TokenChecker, Tokens
+from camfleet.settings import Settings
+
+
+@contextmanager
+def open_services(settings: Settings, hosts: Iterable[str]) -> Iterator[Services]:
+    """Yield the services of a gateway that is reached by the names `hosts`."""
+    answers = AnswerOwners(settings)
+    with Client(settings) as blocking:
+        services = Services(
+            client=AsyncClient(settings),
+            tokens=TokenChecker(Tokens(blocking.storage)),
+            answers=answers,
+            policy=SourcePolicy(settings.bucket, settings.s3_roots),
+            probe=Probe(blocking),
+            image_bytes=settings.max_image_bytes,
+            hosts=frozenset(name.lower() for name in hosts),
+        )
+        try:
+            yield services
+        finally:
+            asyncio.run(services.client.close())
+            services.threads.close()
+            answers.close()

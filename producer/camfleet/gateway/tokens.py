@@ -1,0 +1,128 @@
+"""Tokens: made, listed, revoked, and recognized.
+
+They lie in the bucket, as digests: whoever loses Redis loses no token. Every gateway reads a token
+again after some seconds, so that all of them notice when it's revoked.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+from msgspec.structs import replace
+
+from camfleet.contract.codec import decode, encode, encode_json, sealed
+from camfleet.contract.tokens import Scope, TokenRecord
+from camfleet.errors import InvalidRequest, ObjectMissing
+from camfleet.jobstore import keys, objects
+from camfleet.storage.storage import Storage
+
+SEEN_SECONDS = 5.0  # after which a revocation is seen by every gateway
+_MOST_BYTES = 2**16
+_MOST_KNOWN = 10_000  # tokens, also of those that don't exist: the oldest are forgotten
+_TOKEN = re.compile(r"cf_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
+_ID = re.compile(r"[0-9a-f]{16}")
+_NOBODY = hashlib.sha256(b"").hexdigest()
+
+
+class Tokens:
+    """The tokens in the bucket."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def create(
+        self, owner: str, scopes: Iterable[Scope], days: float | None
+    ) -> tuple[str, TokenRecord]:
+        """Make a token; return its text, which is kept nowhere, and what is kept.
+
+        Raises `InvalidRequest` for an owner that isn't 1 to 64 letters, digits and `._@+-`.
+        """
+        now = time.time()
+        token_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        made = TokenRecord(
+            schema_version=1,
+            id=token_id,
+            digest=_digest(secret),
+            owner=owner,
+            scopes=tuple(dict.fromkeys(scopes)),
+            created_at=now,
+            expires_at=now + days * 86400 if days is not None else None,
+            revoked_at=None,
+        )
+        record = sealed(decode(encode(made), TokenRecord))
+        self._storage.create(keys.token(token_id), encode_json(record), "application/json")
+        return f"cf_{token_id}_{secret}", record
+
+    def list(self) -> Iterator[TokenRecord]:
+        """Yield all tokens, also those that are revoked or have expired."""
+        for key in self._storage.keys(keys.token()):
+            yield objects.read_document(self._storage, key, TokenRecord, _MOST_BYTES)
+
+    def revoke(self, token_id: str) -> TokenRecord:
+        """Let a token open nothing any more; raise `InvalidRequest` where there's none."""
+        if not _ID.fullmatch(token_id):
+            raise InvalidRequest(
+                f"{token_id[:80]!r} is no token's id: 16 digits 0 to f, as camfleet tokens list "
+                "shows them"
+            )
+        record = self.find(token_id)
+        if record is None:
+            raise InvalidRequest(f"no token {token_id}: camfleet tokens list shows all")
+        if record.revoked_at is None:
+            record = replace(record, revoked_at=time.time())
+            self._storage.put(keys.token(token_id), encode_json(record), "application/json")
+        return record
+
+    def find(self, token_id: str) -> TokenRecord | None:
+        key = keys.token(token_id)
+        try:
+            record = objects.read_document(self._storage, key, TokenRecord, _MOST_BYTES)
+        except ObjectMissing:
+            return None
+        if record.id != token_id:
+            raise InvalidRequest(f"{self._storage.uri(key)} is another token's")
+        return record
+
+
+class TokenChecker:
+    """Recognizes tokens; what the bucket says of one is believed for `SEEN_SECONDS`."""
+
+    def __init__(self, tokens: Tokens, seconds: float = SEEN_SECONDS) -> None:
+        self._tokens = tokens
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[float, TokenRecord | None]] = {}
+
+    def check(self, text: str) -> TokenRecord | None:
+        """Return the token that `text` is, None for one that opens nothing.
+
+        Raises `StorageUnavailable` where it can't be told.
+        """
+        found = _TOKEN.fullmatch(text)
+        if not found:
+            return None
+        record = self._look_up(found["id"])
+        same = hmac.compare_digest(record.digest if record else _NOBODY, _digest(found["secret"]))
+        return record if record and same and record.is_valid(time.time()) else None
+
+    def _look_up(self, token_id: str) -> TokenRecord | None:
+        now = time.monotonic()
+        with self._lock:
+            until, record = self._known.get(token_id, (0.0, None))
+        if now < until:
+            return record
+        record = self._tokens.find(token_id)
+        with self._lock:
+            self._known.pop(token_id, None)
+            self._known[token_id] = (now + self._seconds, record)
+            if len(self._known) > _MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+        return record
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

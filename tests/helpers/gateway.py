@@ -1,0 +1,70 @@
+"""A gateway as operators start it, a process of its own, and a plain client for it."""
+
+import http.client
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.metrics import free_port
+from helpers.waiting import wait_until
+
+_COMMAND = [sys.executable, "-c", "from camfleet.cli import main; main()"]
+
+
+@dataclass
+class Answered:
+    """An answer; `headers` have lower-case names."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Gateway:
+    """One gateway and a token for it."""
+
+    def __init__(self, port, process, token):
+        self.port = port
+        self.process = process
+        self.token = token
+
+    def ask(self, method, path, body=None, token=..., **headers):
+        """Make one request on a connection of its own; a dict becomes JSON."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if isinstance(body, dict):
+            body, named = json.dumps(body), {"Content-Type": "application/json", **named}
+        token = self.token if token is ... else token
+        if token:
+            named["Authorization"] = f"Bearer {token}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body=body, headers=named)
+            found = connection.getresponse()
+            told = {name.lower(): value for name, value in found.getheaders()}
+            return Answered(found.status, told, found.read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def gateway(environ, folder, token, *options):
+    """Start a gateway; stop it as operators do at the end."""
+    port = free_port()
+    log = folder / f"gateway-{port}.log"
+    words = [*_COMMAND, "serve", "--port", str(port), *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(words, env=environ, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: process.poll() is not None or b"serving on" in log.read_bytes(), 30)
+        assert process.poll() is None, log.read_text()
+        yield Gateway(port, process, token)
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -1,0 +1,98 @@
+"""The gateway's words against the client's and the contract's."""
+
+from typing import get_args
+
+import pytest
+
+from camfleet import errors
+from camfleet.errors import CamfleetError
+from camfleet.gateway.options import Options
+from camfleet.gateway.policy import SourcePolicy
+from camfleet.gateway.problems import STATUSES, Problem, answer_to, status_of
+from camfleet.gateway.tokens import TokenChecker
+from camfleet.jobs.options import ExplainOptions
+from camfleet.jobstore.keys import INTERNAL
+
+POLICY = SourcePolicy("own", ("shared/open/",))
+DIGEST = "0" * 64
+
+
+def test_an_explanation_has_the_keywords_of_the_client():
+    assert set(Options.__struct_fields__) == set(ExplainOptions.__annotations__) - {"outputs"}
+
+
+@pytest.mark.parametrize("kind", errors._tree(CamfleetError), ids=lambda kind: kind.code)
+def test_every_error_has_a_status_and_keeps_its_code(kind):
+    answered = answer_to(kind("what happened"))
+    assert answered.status_code == status_of(kind()) >= 400
+    assert f'"code":"{kind.code}"'.encode() in answered.body
+    ours = issubclass(kind, errors.ServiceError) or STATUSES.get(kind) == 500
+    assert (answered.status_code >= 500) == ours or kind is CamfleetError
+
+
+def test_of_a_bug_nothing_is_told_and_of_a_problem_all():
+    bug = answer_to(KeyError("secret"))
+    assert (bug.status_code, b"secret" in bug.body) == (500, False)
+    assert answer_to(Problem(418, "teapot", "short and stout")).status_code == 418
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://own/photos/a.jpg",
+        f"s3://own/uploads/{DIGEST}.jpg",
+        "s3://shared/open/a.jpg",
+        "https://a.example/b.jpg",
+    ],
+)
+def test_an_image_that_callers_may_name(uri):
+    POLICY.check_image(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "a.jpg",
+        "file:///a.jpg",
+        "HTTPS://a.example/b",
+        "s3://shared/closed/a.jpg",
+        "s3://other/a.jpg",
+        "s3://own/maps/a/b.png",
+        "s3://own/uploads/",
+        f"s3://own/uploads/{DIGEST}.jpg/../b",
+        f"s3://own/uploads/{DIGEST[1:]}",
+        *(f"s3://own/{prefix}a" for prefix in INTERNAL),
+    ],
+)
+def test_an_image_that_they_may_not(uri):
+    with pytest.raises(errors.SourceForbidden):
+        POLICY.check_image(uri)
+
+
+def test_the_whole_bucket_is_no_source_and_a_folder_is():
+    POLICY.check_source("s3://own/photos/")
+    for uri in ("s3://own/", "s3://own/uploads/", "s3://own/maps/", "s3://own/jobs/"):
+        with pytest.raises(errors.SourceForbidden):
+            POLICY.check_source(uri)
+
+
+def test_guessing_tokens_asks_the_bucket_once_for_each_id_and_for_no_nonsense():
+    asked = []
+
+    class Bucket:
+        def find(self, token_id):
+            asked.append(token_id)
+
+    checker = TokenChecker(Bucket())
+    guess = f"cf_{'1' * 16}_{'A' * 43}"
+    for text in (guess, guess, "cf_" + "../" * 9, "", "cf_\u0661" + guess, guess + "\n"):
+        assert checker.check(text) is None
+    assert asked == ["1" * 16]
+
+
+def test_every_scope_is_one_that_the_command_offers():
+    from camfleet.cli.tokens import create
+    from camfleet.contract.tokens import Scope
+
+    (option,) = (param for param in create.params if param.name == "scopes")
+    assert tuple(option.type.choices) == get_args(Scope)
