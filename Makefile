@@ -1,9 +1,9 @@
-# make demo | test | zoo | faults | corpora | fuzz | audit | lint | bench | clean
+# make demo | test | zoo | faults | corpora | tools | fuzz | audit | lint | bench | clean
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test zoo faults corpora fuzz audit lint format bench clean
+.PHONY: demo test zoo faults corpora tools fuzz audit lint format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
@@ -29,6 +29,15 @@ corpora: $(VENV)/ready .corpora/fetched
 .corpora/fetched: tests/corpora/fetch.sh
 	tests/corpora/fetch.sh .corpora $(abspath $(BIN))/python
 
+# What annotation tools themselves read of exports; each tool has an environment of its own (1.1 GB).
+tools: $(VENV)/ready .tools/datumaro/ready .tools/label-studio-sdk/ready
+	$(BIN)/python -m pytest -m "tools or not tools" tests/tools
+
+.tools/%/ready: tests/tools/%.txt
+	$(PYTHON) -m venv .tools/$*
+	.tools/$*/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
 zoo: $(VENV)/ready
 	$(BIN)/python -m pytest -m "zoo or not zoo" tests/zoo
 
@@ -44,7 +53,7 @@ bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ONLY)
 
 clean:
-	rm -rf $(VENV) .demo .zoo .corpora .fuzz .bench demo-output .camfleet
+	rm -rf $(VENV) .demo .zoo .corpora .tools .fuzz .bench demo-output .camfleet
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,164 @@
+"""What camfleet exports, read by the tools it's for: each in an environment of its own.
+
+`make tools` makes these below `.tools`. Tools on their own machines (CVAT's server, FiftyOne's
+database) aren't among them.
+"""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+from helpers import rows
+from helpers.documents import ROOT
+from helpers.exported import CLASSES, CROPPED, PADDED, STRETCHED, seen, written
+
+pytestmark = pytest.mark.tools
+PHOTOS = [
+    [
+        seen("a", [[1, 0], [1, 0]], CROPPED, probability=0.75),
+        seen("a", np.eye(3), CROPPED, 1, rank=1, probability=0.25),
+        seen("b", [[-1, 0], [0, -1]], PADDED, 2),
+        seen("c", [[0, 0, 1], [0, 1, 0], [1, 0, 1]], PADDED, 2),
+        seen("d", [[0, 0, 1], [0, 1, 0], [1, 0, 0]], STRETCHED),
+        rows.row("gone"),
+    ]
+]
+NAMES = "abcd"
+ROWS = [row for row in PHOTOS[0] if row.regions]
+
+
+def read_by(tool, *words):
+    """Return what a tool's Python prints of a script that stands beside this file."""
+    python = ROOT / ".tools" / tool / "bin" / "python"
+    assert python.exists(), "make tools makes the environments"
+    script = ROOT / "tests" / "tools" / f"read_{tool.removesuffix('-sdk').replace('-', '_')}.py"
+    command = [python, "-P", script, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def exported(monkeypatch, path, form, shape, **options):
+    from camfleet.exports.images import Places
+
+    places = Places("/photos/")
+    return written(monkeypatch, path, PHOTOS, form, shape=shape, places=places, **options)
+
+
+def write_photographs(folder):
+    folder.mkdir(parents=True)
+    for name in NAMES:
+        Image.new("RGB", (100, 40)).save(folder / f"{name}.jpg")
+
+
+def expected(kind, *, masks=False):
+    """Return the regions of all rows as Datumaro's script prints them, by image."""
+    found = {name: [] for name in NAMES}
+    for row in ROWS:
+        for region in row.regions:
+            box = [region.left, region.top, region.width, region.height]
+            area = region.area if masks else None
+            score = str(row.probability)
+            found[row.item_id].append([kind, row.class_name, box, area, score])
+    return in_order(found)
+
+
+def in_order(found):
+    return {name: sorted(shapes, key=str) for name, shapes in found.items()}
+
+
+def of_kind(found, kind):
+    return in_order(
+        {name: [one for one in shapes if one[0] == kind] for name, shapes in found.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [("polygon", "Polygon"), ("rle", "RleMask"), ("box", "Bbox")]
+)
+def test_datumaro_reads_cocos_shapes(tmp_path, monkeypatch, shape, kind):
+    exported(monkeypatch, tmp_path / "out", "coco", shape)
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    write_photographs(tmp_path / "coco" / "images" / "train")
+    shutil.copy(
+        tmp_path / "out" / "annotations-00001.json",
+        tmp_path / "coco" / "annotations" / "instances_train.json",
+    )
+    found = read_by("datumaro", tmp_path / "coco", "coco_instances")
+    assert of_kind(found, kind) == expected(kind, masks=shape == "rle")
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [("polygon", "Polygon"), ("rle", "Mask"), ("box", "Bbox")]
+)
+def test_datumaro_reads_cvats_tags_and_shapes(tmp_path, monkeypatch, shape, kind):
+    exported(monkeypatch, tmp_path / "out", "cvat", shape)
+    write_photographs(tmp_path / "cvat" / "images")
+    shutil.copy(tmp_path / "out" / "annotations-00001.xml", tmp_path / "cvat" / "annotations.xml")
+    found = read_by("datumaro", tmp_path / "cvat", "cvat")
+    assert of_kind(found, kind) == expected(kind, masks=shape == "rle")
+    tags = {name: [one[1] for one in shapes if one[0] == "Label"] for name, shapes in found.items()}
+    assert tags == {"a": ["cat", "dog"], "b": [CLASSES[2]], "c": [CLASSES[2]], "d": ["cat"]}
+
+
+def test_datumaro_reads_vocs_corners(tmp_path, monkeypatch):
+    exported(monkeypatch, tmp_path / "out", "voc", "box")
+    write_photographs(tmp_path / "out" / "JPEGImages")
+    found = read_by("datumaro", tmp_path / "out", "voc_detection")
+    for shapes in found.values():
+        for one in shapes:  # it takes the first and last pixel, counted from 1, for edges
+            left, top, width, height = one[2]
+            one[2] = [int(side) for side in (left - 1, top - 1, width + 1, height + 1)]
+    assert in_order(found) == expected("Bbox")
+
+
+def test_datumaro_reads_yolos_boxes(tmp_path, monkeypatch):
+    exported(monkeypatch, tmp_path / "out", "yolo", "box")
+    write_photographs(tmp_path / "out" / "images")
+    found = read_by("datumaro", tmp_path / "out", "yolo")
+    for shapes in found.values():
+        for one in shapes:
+            one[2] = [round(side, 3) for side in one[2]]
+            assert one[4] is None
+    boxes = {name: [one[:4] for one in shapes] for name, shapes in expected("Bbox").items()}
+    assert in_order({name: [one[:4] for one in shapes] for name, shapes in found.items()}) == boxes
+
+
+@pytest.mark.parametrize("shape", ["box", "polygon", "rle"])
+def test_label_studios_own_validator_finds_no_error(tmp_path, monkeypatch, shape):
+    out = tmp_path / "out"
+    exported(monkeypatch, out, "label-studio", shape, heat=True)
+    found = read_by("label-studio-sdk", out / "label-config.xml", out / "tasks-00001.json")
+    assert found["errors"] == []
+    assert [("heat" in one) for one in found["brushes"]] == [True, False, True, True]
+
+
+def test_label_studios_own_validator_finds_a_label_that_a_config_lacks(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    exported(monkeypatch, out, "label-studio", "box")
+    config = out / "label-config.xml"
+    config.write_text(config.read_text().replace('"cat"', '"lynx"'))
+    assert read_by("label-studio-sdk", config, out / "tasks-00001.json")["errors"] != []
+
+
+def test_label_studios_own_decoder_finds_the_regions_pixel_by_pixel(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    exported(monkeypatch, out, "label-studio", "rle")
+    found = read_by("label-studio-sdk", out / "label-config.xml", out / "tasks-00001.json")
+    for name, brushes in zip(NAMES, found["brushes"], strict=True):
+        masks = {
+            f"{row.rank}-{number}": coco.decode({"size": [40, 100], "counts": region.rle})
+            for row in ROWS
+            for number, region in enumerate(row.regions)
+            if row.item_id == name
+        }
+        assert brushes.keys() == masks.keys()
+        for key, runs in brushes.items():
+            values, lengths = zip(*runs, strict=True)
+            alphas = np.repeat(values, lengths).reshape(40, 100)
+            assert np.array_equal(alphas, masks[key] * 255)
