@@ -1,6 +1,9 @@
 """Jobs that are deleted: what goes, what others need, and what a kill leaves."""
 
 import itertools
+import random
+import subprocess
+import sys
 import tracemalloc
 from contextlib import closing
 from dataclasses import replace
@@ -570,3 +573,74 @@ def test_jobs_that_redis_has_forgotten_are_listed_from_the_bucket(client, storag
     assert "jobs/junk/job.json" in found["junk"].note
     assert found[pruned.id].submitted_at == pruned.status().submitted_at
     assert told == list(range(1, 7))
+
+
+def test_results_without_a_record_are_no_new_jobs(client, storage, redis, submit):
+    job = submit("s3://b/1")
+    storage.delete([keys.job(job.id)])
+    redis.flushdb()
+    with pytest.raises(InvalidRequest, match=f"results of an earlier .* delete {job.id}"):
+        submit_again(client, job)
+    client.delete(job.id)
+    assert gone(storage, job)
+    assert list(client.forgotten_jobs()) == [], "whatever empty folders a store keeps"
+    assert client.prune(timedelta(days=1)).kept == []
+    submit_again(client, job)
+
+
+_PRUNING = """
+import sys
+from camfleet import Client
+from camfleet.jobs.retention.retention import Retention
+from camfleet.storage.storage import Storage
+
+class LaterStorage(Storage):
+    def now(self):
+        return super().now() + 2 * 24 * 3600.0
+
+with Client.from_environ() as client:
+    client.__dict__["storage"] = LaterStorage(client.settings)
+    client.ping()
+    print("begins", flush=True)
+    done = Retention(client.storage, client._ledger, lambda *_: None).prune(24 * 3600.0)
+    print(done.kept, flush=True)
+"""
+
+
+def test_a_prune_that_is_killed_at_random_moments_leaves_all_others_whole(
+    client, storage, redis, environ, submit
+):
+    chance = random.Random(7)
+    staying = [submit(*(f"s3://b/{n}" for n in range(k, k + 4)), run=False) for k in range(3)]
+    refs = drain(redis)
+    for ref in refs[::2]:
+        run_chunk(client, next(job for job in staying if job.id == ref.job_id), ref)
+    for k in range(6):
+        submit(*(f"s3://b/{n}" for n in range(k, k + 5)))
+    own = {
+        **environ,
+        "CAMFLEET_BUCKET": client.settings.bucket,
+        "CAMFLEET_REDIS_URL": client.settings.redis_url,
+    }
+    kills, code = 0, None
+    while code != 0:
+        with subprocess.Popen(
+            [sys.executable, "-c", _PRUNING], env=own, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout.readline() == "begins\n"
+            try:
+                code = process.wait(chance.uniform(0.05, 0.5) * (1 + kills / 2))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+            kept = process.stdout.read()
+        if held := redis.keys(claim("*")):
+            redis.delete(*held)  # a minute later
+    assert kills > 2
+    assert kept.count("camfleet cancel") == kept.count("job-") // 2 == len(staying), kept
+    left = {keys.job_of(key) for key in storage.keys(keys.jobs())}
+    assert left == {job.id for job in staying}
+    for ref in refs[1::2]:
+        run_chunk(client, next(job for job in staying if job.id == ref.job_id), ref)
+    assert all(map(whole, staying))
+    assert pictures(storage) == set().union(*map(pictures_of, staying))

@@ -56,14 +56,18 @@ def forgotten_jobs(
     look = partial(_look, storage)
     for number, found in enumerate(in_order(look, wanted, threads=_THREADS, ahead=_AHEAD), 1):
         on_job(number)
-        yield found
+        if found:
+            yield found
 
 
-def _look(storage: Storage, job_id: str) -> ForgottenJob:
+def _look(storage: Storage, job_id: str) -> ForgottenJob | None:
+    """Return what is known of a job, None for a folder that a store keeps empty."""
     try:
         record = read_any_record(storage, job_id)
         submitted_at = datetime.fromtimestamp(record.created_at, UTC)
     except UnknownJob:
+        if next(storage.keys(keys.folder(job_id)), None) is None:
+            return None
         return ForgottenJob(job_id=job_id, state="unfinished")
     except InvalidRequest as error:
         return ForgottenJob(job_id=job_id, state="unreadable", note=str(error))

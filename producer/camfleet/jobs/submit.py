@@ -75,6 +75,7 @@ class Submitter:
         with self._ledger.claim(job_id) as claim:
             if self._storage.exists(keys.job(job_id)):
                 return self._again(job_id, claim)
+            self._refuse_leftovers(job_id)
             record = self._write(
                 order, items, job_id, on_progress, claim, keep_duplicates=keep_duplicates
             )
@@ -188,6 +189,14 @@ class Submitter:
         except UnknownModel:
             self._storage.delete([keys.job(record.job_id)])
             raise
+
+    def _refuse_leftovers(self, job_id: str) -> None:
+        """Raise `InvalidRequest` where results lie that the job would take for its own."""
+        if next(self._storage.keys(keys.results(job_id)), None):
+            raise InvalidRequest(
+                f"results of an earlier job {job_id} lie in {keys.results(job_id)}, without its "
+                f"job.json: camfleet delete {job_id} removes them; or submit with another id"
+            )
 
     def _again(self, job_id: str, claim: Claim) -> Job:
         record = read_record(self._storage, job_id)

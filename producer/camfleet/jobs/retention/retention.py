@@ -193,16 +193,19 @@ class Retention:
             in_order(self._look, there, threads=_THREADS, ahead=_AHEAD), 1
         ):
             self._on_progress("jobs", number)
-            yield found
+            if found:
+                yield found
 
-    def _look(self, job_id: str) -> _Found:
-        """Return what the bucket holds of a job."""
+    def _look(self, job_id: str) -> _Found | None:
+        """Return what the bucket holds of a job, None for a folder that a store keeps empty."""
         ended_at, latest, has_results = 0.0, 0.0, False
         for each in self._storage.objects(keys.folder(job_id)):
             has_results |= is_result(each.key)
             latest = max(latest, each.modified_at)
             if says_end(each.key):
                 ended_at = max(ended_at, each.modified_at)
+        if not latest:
+            return None
         ended_at = ended_at or latest  # of what is no job
         try:
             record = read_any_record(self._storage, job_id)
