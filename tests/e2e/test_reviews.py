@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from tests.e2e.test_floor import headless, network, twin
 
+from camfleet.errors import InvalidRequest
+from camfleet.jobstore import review_keys
 from helpers.samples import write_card
 from helpers.waiting import wait_until
 
@@ -91,3 +93,99 @@ def test_a_twin_passes_a_permuted_head_alarms_and_both_are_kept(run, client, add
     assert [word in said for word in ("created", "moved", "pass", other)] == [True] * 4
     wait_until(lambda: client.job(found["job_id"]).status().followed, 60)
     assert client.job(found["job_id"]).status().review.state == "done"
+
+
+def test_what_changed_is_said_and_too_few_images_are_not_decided(
+    run, client, pictures, baseline, added
+):
+    place = pictures("changing")
+    words = ("--baseline", baseline, "--floor", "8", "--json")
+    assert run("review", "create", "changing", place, *words).returncode == 0
+    client.storage.put("review-pictures/changing/00.png", picture(999), "image/png")
+    done = run("review", "run", "changing", "--model", baseline, "--wait")
+    assert done.returncode == 1, done.stderr
+    assert "set_changed; 1 of 60 images have changed and are excluded" in done.stdout
+    few = [f"{place}{number:02d}.png" for number in range(1, 11)]
+    done = run("review", "create", "few", *few, *words[:-1])
+    assert "10 images are few: 200 or more" in done.stderr
+    done = run("review", "run", "few", "--model", baseline, "--wait")
+    assert done.returncode == 1
+    assert "undecidable; only 10 pairs could be compared" in done.stdout
+
+
+def test_a_worker_reviews_a_version_that_is_added(run, client, pictures, added):
+    first = added("1", network(), "by-itself")
+    client.reviews.create(
+        "by-itself", pictures("alone"), baseline=first, floor=8, on_register=True, every="0 0 1 1 *"
+    )
+    added("2", headless(), "by-itself")
+
+    def verdict():
+        return client.reviews.show("by-itself").verdict
+
+    wait_until(verdict, 90)
+    found = verdict()
+    assert (found.verdict, found.model.version) == ("moved", "2")
+    (row,) = [
+        one
+        for one in json.loads(run("review", "list", "--json").stdout)
+        if one["review"]["name"] == "by-itself"
+    ]
+    assert (row["verdict"]["verdict"], row["due"][4:]) == ("moved", "-01-01T00:00:00Z")
+    wait_until(lambda: client.job(found.job_id).status().followed, 60)
+    assert client.job(found.job_id).status().report_uri == found.report
+
+
+def test_an_accepted_version_is_the_baseline_and_history_says_why(run, client, reviewed, added):
+    words = ("--model", f"{ID}@3", "--reason", "looks at petals")
+    done = run("review", "accept", reviewed, *words)
+    assert done.returncode == 0, done.stderr
+    assert f"the baseline is {ID}@3 now" in done.stdout
+    change = client.reviews.history(reviewed)[0]
+    assert (change.action, change.reason) == ("accepted", "looks at petals")
+    assert change.movement > 0.3
+    review = client.reviews.show(reviewed).review
+    assert (review.baseline.model.version, review.first.model.version) == ("3", "1")
+    found = client.reviews.run(reviewed, model=f"{ID}@3", if_new=True)
+    assert found.movement.value < 0.05 < found.drift.value
+    assert found.limit == pytest.approx(max(0.3, 1.5 * min(change.movement, 1)), abs=1e-6)
+    done = run("delete", review.baseline.job_id)
+    assert done.returncode == 1
+    assert f"review {reviewed}" in done.stderr
+
+
+def test_creating_goes_on_where_it_was_cut_off(client, pictures, baseline):
+    place = pictures("cut-off")
+
+    def stop(what, _done, _total):
+        if what == "freezing the set":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        client.reviews.create("cut-off", place, baseline=baseline, floor=8, on_step=stop)
+    with pytest.raises(InvalidRequest, match="isn't complete"):
+        client.reviews.run("cut-off")
+    made = client.reviews.create("cut-off", place, baseline=baseline, floor=8)
+    assert [one.action for one in client.reviews.history("cut-off")] == ["created", "began"]
+    assert made.set.items == PHOTOS
+    with pytest.raises(InvalidRequest, match="there is a review 'cut-off' already"):
+        client.reviews.create("cut-off", place, baseline=baseline)
+    client.reviews.delete("cut-off")
+    assert not [*client.storage.keys(review_keys.folder("cut-off"))]
+    assert client.job(made.baseline.job_id).status().complete
+
+
+def test_what_is_wrong_is_named(run, pictures, baseline):
+    def error(*words):
+        done = run("review", *words)
+        assert done.returncode == 1
+        return done.stderr
+
+    create = ("create", "new", pictures("look"), "--baseline", baseline)
+    assert "is no name of a review" in error("create", "a/b", *create[2:])
+    assert "has 3 fields, not five" in error(*create, "--every", "1 2 3")
+    assert "is no time zone" in error(*create, "--every", "0 6 * * *", "--timezone", "Mars")
+    assert "is not of the form https" in error(*create, "--callback", "nowhere")
+    assert "no model 'none'" in error("create", "new", "s3://b/c/", "--baseline", "none@1")
+    assert "there is no review 'none'" in error("show", "none")
+    assert "there is no review 'none'" in error("run", "none", "--wait")
