@@ -106,13 +106,13 @@ def _parts(_: Path) -> Target:
 
 
 def _messages(_: Path) -> Target:
-    from camfleet.contract import codec, follow_ups, messages, records
+    from camfleet.contract import codec, follow_ups, messages, records, reviews
     from camfleet.contract.targets import parse_inputs, parse_layers, parse_target
     from camfleet.registry import changes
 
     kinds = {
         kind.__name__: kind
-        for module in (messages, records, follow_ups, changes)
+        for module in (messages, records, follow_ups, reviews, changes)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, codec.Wire)
     }
@@ -134,6 +134,8 @@ def _messages(_: Path) -> Target:
         use(found)
 
     def use(found: object) -> None:
+        if isinstance(found, reviews.ReviewChange) and found.review.schedule:
+            found.review.schedule.check()
         if isinstance(found, messages.ExplainRequest):
             parse_target(found.target)
             parse_layers(found.layer)

@@ -41,6 +41,7 @@ OUTPUTS = {
     "regions": {"threshold": "otsu", "components": "all", "shapes": ["box", "rle"]},
 }
 REQUEST = {"method": "cam", "layer": "auto", "fuse": None, "outputs": OUTPUTS, "target": "top:3"}
+_ACCEPTED = {"model": {"id": "a", "version": "1", "digest": "0" * 64}, "job_id": "job"}
 MESSAGES = {
     "ExplainRequest": {
         **REQUEST,
@@ -67,7 +68,12 @@ MESSAGES = {
         "parts": 2,
         "callback": None,
         "columns": ["split"],
-        "follow_ups": {"report": True, "place": "s3://a/b", "faithfulness": 8},
+        "follow_ups": {
+            "report": True,
+            "place": "s3://a/b",
+            "faithfulness": 8,
+            "review": "weekly",
+        },
     },
     "FollowedUp": {
         "schema_version": 1,
@@ -90,6 +96,55 @@ MESSAGES = {
         "reason": None,
         "aliases": [{"name": "champion", "versions": [{"version": "2", "digest": "0" * 64}]}],
         "removing": [{"version": "1", "digest": "1" * 64, "number": 6}],
+    },
+    "ReviewChange": {
+        "schema_version": 2,
+        "needs": "0.2.0",
+        "number": 3,
+        "action": "accepted",
+        "changed_at": 1.5,
+        "user": "ada",
+        "host": "lab",
+        "reason": "why",
+        "movement": 0.4,
+        "review": {
+            "name": "weekly",
+            "created_at": 1.5,
+            "sources": ["s3://a/b/"],
+            "baseline": _ACCEPTED,
+            "first": _ACCEPTED,
+            "set": {
+                "digest": "0" * 64,
+                "form": 1,
+                "items": 3,
+                "parts": 2,
+                "chunk_size": 2,
+                "left_out": 0,
+                "unwatched": 1,
+            },
+            "model": "a",
+            "method": "cam",
+            "layer": "auto",
+            "fuse": None,
+            "limits": {"movement": 0.3, "lost": None, "classes": 0.0},
+            "accepted": 0.4,
+            "floor": 200,
+            "schedule": {"cron": "30 6 * * MON", "timezone": "Europe/Berlin"},
+            "on_register": True,
+            "callback": "https://a/b",
+            "paused": False,
+        },
+    },
+    "ReviewState": {
+        "schema_version": 2,
+        "name": "weekly",
+        "last": 1.5,
+        "run": {
+            "run": "0" * 16,
+            "job_id": "job",
+            "model": _ACCEPTED["model"],
+            "started_at": 1.5,
+        },
     },
     "RetryRecord": {
         "schema_version": 1,
