@@ -1,7 +1,8 @@
 """`report.json`: every number of a report, as a schema that other programs may rely on.
 
 Shares are from 0 to 1, cells are (row, column) from the top left, lengths are parts of the image's
-width or height. Quantiles come from histograms of 64 bins. A field that may be unknown is null.
+width or height. Quantiles are read from histograms of 256 even steps from 0 to 1, so they're right
+to within 0.2 percentage points. A field that may be unknown is null.
 """
 
 from camfleet.audit.studies.document import ModelFaithfulness

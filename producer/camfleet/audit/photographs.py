@@ -15,7 +15,7 @@ TYPICAL = 10  # classes of a layer and grid whose strategies have photographs
 _MOST_BYTES = 2**20  # of a picture of that size: ours have some thousand
 _ASKED = 8  # in one request, so that whoever waits for an answer beside them isn't kept waiting
 _AT_ONCE = 2  # requests
-_AROUND = 1.0  # cells around a flagged one that its crop shows
+_AROUND = 1.5  # cells around a flagged one that its crop shows
 
 Ask: TypeAlias = Callable[[ThumbnailsRequest], tuple[ErrorInfo | None, ...]]
 Photographs: TypeAlias = dict[Thumbnail, bytes | str]  # a JPEG, or why there's none

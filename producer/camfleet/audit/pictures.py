@@ -56,12 +56,17 @@ class Pictures:
         return Shown(photo, veil, place, peak, ratio, reason)
 
     def cell(self, sample: Sample, cell: tuple[int, int], grid: tuple[int, int]) -> Shown:
-        """Return what lies around a cell in a sample's photograph, as it is."""
+        """Return what lies around a cell in a sample's photograph, and its peak if that's there."""
         wanted = photographs.crop(sample, cell, grid)
         left, top, right, bottom = wanted.crop or (0, 0, 4, 3)
         ratio = f"{max(right - left, 1):.0f} / {max(bottom - top, 1):.0f}"
         photo, reason = self._inline(wanted)
-        return Shown(photo, None, "", None, ratio, reason)
+        peak = None
+        if photo and wanted.crop and sample.peak:
+            x, y = sample.peak
+            if left <= x < right and top <= y < bottom:
+                peak = percent(left=(x - left) / (right - left), top=(y - top) / (bottom - top))
+        return Shown(photo, None, "", peak, ratio, reason)
 
     def _inline(self, wanted: Thumbnail) -> tuple[str | None, str]:
         """Return a picture as a data URI, or None and why there's none."""

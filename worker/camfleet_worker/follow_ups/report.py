@@ -39,7 +39,7 @@ class ReportMaker:
         Raises `CallerError` where it can't be written.
         """
         from camfleet.audit.reporting import Reporter
-        from camfleet.audit.reports.page import verdict
+        from camfleet.audit.reports.headline import verdict
 
         place = self._place(record)
 
@@ -56,7 +56,7 @@ class ReportMaker:
         photographs = reporter.photographs(made, on_step)
         page = reporter.write(made, photographs, place, on_file)
         self._reach("report-written")
-        return FollowUp(state="done", uri=page, note=verdict(made))
+        return FollowUp(state="done", uri=page, note=verdict(made).text)
 
     def _place(self, record: JobRecord) -> str:
         asked = record.follow_ups.place if record.follow_ups else None

@@ -129,6 +129,7 @@ class Conclusion:
             floor=round(floor.median, _DIGITS),
             ceiling=round(ceiling, _DIGITS),
             threshold=round(floor.threshold, _DIGITS),
+            medians=round(floor.medians, _DIGITS),
             beyond=round(float((found > floor.threshold).mean()), _DIGITS),
             grouped=groups is not None,
         )
@@ -186,7 +187,7 @@ class Conclusion:
             return ()
         names = list(self._comparer.names)
         classes = movement.by_class(self._distances, self._measured.read("class"))
-        moved = movement.moved_classes(self._distances, classes, self._floor.threshold)
+        moved = movement.moved_classes(self._distances, classes, self._floor.medians)
         found = [
             ComparedClass(
                 name=names[number],
@@ -207,6 +208,8 @@ class Conclusion:
         own.load(refs)
         others.load([partners[ref] for ref in refs])
         for ref, value in zip(refs, worst.values.tolist(), strict=True):
+            if value < movement.SAME:
+                continue  # it didn't move
             for one in own.of([ref]):
                 for other in others.of([partners[ref]]):
                     yield MovedPair(distance=round(value, _DIGITS), one=one, other=other)
@@ -230,6 +233,7 @@ def _noise(found: FloorRecord) -> Noise:
         images=found.explained,
         copies=sum(map(len, own.values())),
         medians={kind: round(float(np.median(values)), _DIGITS) for kind, values in own.items()},
+        highs={kind: round(float(np.quantile(own[kind], 0.95)), _DIGITS) for kind in own},
         again=None if found.again is None else round(found.again, _DIGITS),
         same=found.again is not None and found.again < movement.SAME,
         failures=found.failures,

@@ -44,13 +44,15 @@ class PairCounts(Wire, frozen=True, kw_only=True):
 class Noise(Wire, frozen=True, kw_only=True):
     """What was measured of slightly changed copies of the first side's images, by its model.
 
-    `medians` has the median distance of each kind of copy, `again` is the largest distance of maps
-    of the unchanged images, made anew, to those in the results, and `same` whether that's none.
+    `medians` has the median distance of each kind of copy, `highs` its 95 % quantile. `again` is
+    the largest distance of maps of the unchanged images, made anew, to those in the results, and
+    `same` whether that's none.
     """
 
     images: int
     copies: int  # that could be explained
     medians: dict[Copy, float]
+    highs: dict[Copy, float]
     again: float | None
     same: bool
     failures: tuple[FloorFailure, ...]
@@ -64,7 +66,11 @@ class Canary(Wire, frozen=True, kw_only=True):
 
 
 class Movement(Wire, frozen=True, kw_only=True):
-    """How far maps moved: 0 like noise, 1 like maps of other images."""
+    """How far maps moved: 0 like noise, 1 like maps of other images.
+
+    By noise alone 95 % of pairs lie below `threshold`, and 95 % of medians of classes below
+    `medians`.
+    """
 
     value: float
     low: float
@@ -74,6 +80,7 @@ class Movement(Wire, frozen=True, kw_only=True):
     floor: float
     ceiling: float
     threshold: float
+    medians: float
     beyond: float
     grouped: bool  # the interval is one of groups
 

@@ -24,6 +24,9 @@ _CONFIDENCE = 0.95
 _ROUNDS = 400  # of the bootstrap
 _RATE = 0.05  # of false discoveries among classes
 _EFFECT = 1.5  # times the median of all pairs
+# Of FEWEST draws the median is the Beta(10.5, 10.5) quantile of where they're drawn from: 95 % of
+# such medians lie below this quantile of the single distances.
+_OF_MEDIANS = 0.5 + 1.645 * 0.5 / math.sqrt(FEWEST + 2)
 
 
 class Interval(NamedTuple):
@@ -35,20 +38,35 @@ class Floor(NamedTuple):
     """Distances of maps that differ by noise alone, in bits."""
 
     median: float
-    threshold: float  # what's more isn't noise
+    threshold: float  # a pair farther apart isn't noise
+    medians: float  # pairs whose median is more aren't noise together
     measured: bool
 
 
-UNCALIBRATED = Floor(DEFAULT_FLOOR, DEFAULT_THRESHOLD, measured=False)
+UNCALIBRATED = Floor(DEFAULT_FLOOR, DEFAULT_THRESHOLD, DEFAULT_THRESHOLD, measured=False)
 
 
 def floor_of(found: FloorRecord) -> Floor | None:
-    """Return the floor that a record gives; None where too few copies could be explained."""
-    distances = np.array([one for own in found.distances.values() for one in own])
-    if len(distances) < FEWEST:
+    """Return the floor that a record gives; None where too few copies could be explained.
+
+    For single pairs and for movement each kind of copy has its quantile, and the median over the
+    kinds counts: one kind that changes small pictures much doesn't widen what passes for noise. A
+    median of many pairs is held against medians of as many copies: 95 % of those lie below, for
+    the kind that moves maps most.
+    """
+    kinds = [np.array(own) for own in found.distances.values() if own]
+    if sum(map(len, kinds)) < FEWEST:
         return None
-    high = float(np.quantile(distances, _CONFIDENCE))
-    return Floor(float(np.median(distances)), max(LEAST_THRESHOLD, high), measured=True)
+    middles, thresholds, medians = (
+        [float(np.quantile(own, share)) for own in kinds]
+        for share in (0.5, _CONFIDENCE, _OF_MEDIANS)
+    )
+    return Floor(
+        float(np.median(middles)),
+        max(LEAST_THRESHOLD, float(np.median(thresholds))),
+        max(LEAST_THRESHOLD, *medians),
+        measured=True,
+    )
 
 
 def median_interval(values: Reals) -> Interval:
@@ -104,15 +122,16 @@ def by_class(distances: Reals, classes: Classes) -> dict[int, Reals]:
     return dict(zip(numbers.tolist(), parts, strict=True))
 
 
-def moved_classes(distances: Reals, classes: Mapping[int, Reals], threshold: float) -> set[int]:
+def moved_classes(distances: Reals, classes: Mapping[int, Reals], noise: float) -> set[int]:
     """Return the classes that moved more than the others, of those with enough pairs to tell.
 
-    A one-sided binomial test of the pairs beyond the threshold (or the median of all pairs, if
-    that's more) against their share of all pairs, by Benjamini and Hochberg 1995 at 5 % over all
-    classes, and an effect: a median of 1.5 times that of all pairs, and beyond the threshold.
+    A one-sided binomial test of the pairs beyond the median of all pairs (or `noise`, what the
+    median of a class can be by noise alone, if that's more) against their share of all pairs, by
+    Benjamini and Hochberg 1995 at 5 % over all classes, and an effect: a median of 1.5 times that
+    of all pairs, and beyond `noise`.
     """
     usual = float(np.median(distances))
-    edge = max(threshold, usual)
+    edge = max(noise, usual)
     share = float((distances > edge).mean())
     tested = sorted(
         (_at_least(int((own > edge).sum()), len(own), share), number)
@@ -125,7 +144,7 @@ def moved_classes(distances: Reals, classes: Mapping[int, Reals], threshold: flo
     return {
         number
         for _, number in tested[:last]
-        if float(np.median(classes[number])) >= max(_EFFECT * usual, threshold)
+        if float(np.median(classes[number])) >= max(_EFFECT * usual, noise)
     }
 
 

@@ -16,13 +16,14 @@ _COPIES: dict[Copy, str] = {
 
 
 def notes(found: Comparison) -> Iterator[str]:
-    """Yield which classes moved, what noise does, and whether one model answered alike twice."""
+    """Yield which classes moved, what noise does, and what a comparison with itself doesn't say."""
     if moved := [one.name for one in found.classes if one.moved]:
+        said = f"{len(moved):,} of {len(found.classes):,} classes moved more than the others"
+        counted = any(reason.startswith(said) for reason in found.reasons)
         more = f" and {len(moved) - _NAMED:,} more" if len(moved) > _NAMED else ""
-        yield (
-            f"{len(moved):,} of {len(found.classes):,} classes moved more than the others: "
-            f"{', '.join(moved[:_NAMED])}{more}"
-        )
+        yield f"{'moved' if counted else said}: {', '.join(moved[:_NAMED])}{more}"
+    if (found.one.job_id, found.one.model) == (found.other.job_id, found.other.model):
+        yield "a job is compared with itself, by the same model: that's a pass that says nothing"
     if found.canary:
         yield _canary(found.canary)
     if not found.calibrated:
@@ -31,6 +32,8 @@ def notes(found: Comparison) -> Iterator[str]:
         yield _measured(found.noise, found.movement)
     if found.noise:
         yield from _trouble(found.noise)
+    if not found.flips.answers:
+        yield "first answers weren't asked for (target top), so that nothing is known of them"
 
 
 def _canary(found: Canary) -> str:
@@ -51,10 +54,14 @@ def _uncalibrated(found: Noise | None) -> str:
 
 def _measured(found: Noise, movement: Movement) -> str:
     kinds = sorted(found.medians.items(), key=lambda one: -one[1])
-    each = ", ".join(f"{_COPIES[kind]} {median:.4f}" for kind, median in kinds)
+    each = ", ".join(
+        f"{_COPIES[kind]} {median:.4f} (95 % below {found.highs[kind]:.4f})"
+        for kind, median in kinds
+    )
     return (
         f"noise was measured on {found.copies:,} copies of {found.images:,} images: median "
-        f"{movement.floor:.4f} bits, threshold {movement.threshold:.4f}; by kind: {each}"
+        f"{movement.floor:.4f} bits, threshold of a pair {movement.threshold:.4f}, of a class's "
+        f"median {movement.medians:.4f}; by kind: {each}"
     )
 
 

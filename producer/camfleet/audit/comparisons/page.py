@@ -58,8 +58,14 @@ def render(found: Comparison, photos: Photographs) -> str:
         measures=_MEASURES,
         counted=_COUNTED,
         scale=_scale,
+        share=_share,
         notes=tuple(notes(found)),
     )
+
+
+def _share(movement: float) -> str:
+    """Return movement as people read it: less than noise is none."""
+    return f"{max(movement, 0):.2f}"
 
 
 def _scale(found: Movement) -> Markup:
@@ -75,4 +81,4 @@ def _scale(found: Movement) -> Markup:
         '<rect x="{4:.1f}" y="4" width="3" height="20"/>'
         '<rect class="limit" x="{5:.1f}" y="2" width="2" height="24"/>'
         '<text x="0" y="36">0</text><text x="{0}" y="36" text-anchor="end">1</text></svg>'
-    ).format(_WIDTH, found.value, low, max(high - low, 1), value - 1.5, limit)
+    ).format(_WIDTH, max(found.value, 0), low, max(high - low, 1), value - 1.5, limit)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from camfleet.audit import heat
 from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.reports.strategies import MapSample
-from camfleet.audit.reports.tally import Hashes, Rows, Tally, coarse, hashes, reduced
+from camfleet.audit.reports.tally import BINS, Hashes, Rows, Tally, coarse, hashes, reduced
 from camfleet.audit.rows import AGAINST, TOP, first_ref
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, ObjectDamaged
@@ -24,7 +24,7 @@ COLUMNS = (
     *heat.COLUMNS,
 )
 _WORST = 12  # rows kept by each criterion
-_MOST_CELLS = 2**23  # of all classes of a layer and grid; each takes some 150 bytes
+_MOST_CELLS = 2**23  # of all classes of a layer and grid, or bins; each takes some 150 bytes
 _FARTHEST = 1000.0  # sides of an image that a map may lie beyond it
 
 
@@ -257,7 +257,7 @@ def tally_of(group: Group) -> Tally:
 
 def _check_classes(group: Group, index: int) -> None:
     """Raise `InvalidRequest` for a class beyond what may be counted in memory."""
-    most = _MOST_CELLS // (coarse(group.height) * coarse(group.width))
+    most = _MOST_CELLS // max(coarse(group.height) * coarse(group.width), BINS)
     if index >= most:
         raise InvalidRequest(
             f"the results have a class {index}, beyond the {most} that a report counts on a grid "

@@ -18,7 +18,7 @@ from camfleet.audit.document import (
 from camfleet.audit.reports.collect import COLUMNS, CRITERIA, Collected, tally_of
 from camfleet.audit.reports.group import GroupReport, rounded
 from camfleet.audit.samples import Samples
-from camfleet.audit.studies import faithfulness
+from camfleet.audit.studies import kept
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.jobstore.records import read_left_out
@@ -54,7 +54,7 @@ def make(record: JobRecord, storage: Storage, found: Iterable[Collected]) -> Rep
     samples = Samples(record, storage)
     left_out = read_left_out(storage, record.job_id)
     parts = [_Model(own, samples) for own in found]
-    study = faithfulness.read(storage, record)
+    study = kept.read(storage, record)
     studied = {(one.id, one.version): one for one in study.models} if study else {}
     samples.load([ref for part in parts for ref in part.refs()])
     return Report(

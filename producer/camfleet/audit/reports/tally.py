@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from camfleet.audit.heat import Doubles, Flags, Ints, overlap
 
 UNIT = 2.0**32
-BINS = 64
+BINS = 256
 SAMPLES = 8  # rows kept for each class and cell
 FINEST = 16  # cells along an axis; finer grids are summed to at most as many
 

@@ -69,10 +69,11 @@ class LeftOutRows(Wire, frozen=True, kw_only=True):
 class ModelFaithfulness(Wire, frozen=True, kw_only=True):
     """What was found of one model, or why nothing could be.
 
-    `eligible` rows could be measured, `measured` were; `clusters` are images or groups that count
-    as independent. `beats_random` and `beats_centre` are about both fills, `faithful` about both
+    `sample` images were asked for, of results parts with this digest (`results`). `eligible` rows
+    could be measured, `measured` were; `clusters` are images or groups that count as independent. `beats_random` and `beats_centre` are about both fills, `faithful` about both
     controls. `heads` is the median distance of maps of the model with its head permuted to its
-    own, and `shows_head` whether that's more than noise. `again` is the largest distance of a map
+    own, `noise` what medians reach by noise alone, `calibrated` whether that was measured, and
+    `shows_head` whether `heads` is more. `again` is the largest distance of a map
     to the one that was stored. `mask` and `mask_shuffled` are the mean of the maps as masks.
     """
 
@@ -80,6 +81,8 @@ class ModelFaithfulness(Wire, frozen=True, kw_only=True):
     version: str
     digest: str
     refused: str | None
+    sample: int
+    results: str
     images: int
     eligible: int
     measured: int
@@ -95,13 +98,17 @@ class ModelFaithfulness(Wire, frozen=True, kw_only=True):
     mask_shuffled: Estimate | None
     heads: Estimate | None
     noise: float
+    calibrated: bool
     shows_head: Verdict
     again: float | None
     boxes: BoxFindings | None
 
 
 class Faithfulness(Document, frozen=True, kw_only=True):
-    """`studies/faithfulness.json` of a job: how faithful maps are, on a sample of its images."""
+    """`studies/faithfulness.json` of a job: how faithful maps are, on a sample of its images.
+
+    `sample` is the largest of its models.
+    """
 
     job_id: str
     sample: int

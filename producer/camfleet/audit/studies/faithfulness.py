@@ -2,36 +2,36 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from camfleet.audit import heat
-from camfleet.audit.comparisons.movement import UNCALIBRATED, floor_of
+from camfleet.audit.comparisons.movement import UNCALIBRATED, Floor
 from camfleet.audit.heat import Flags, Ints
 from camfleet.audit.rows import AGAINST
-from camfleet.audit.studies import findings, floor
+from camfleet.audit.studies import findings, kept
 from camfleet.audit.studies.asking import Ask, answers
 from camfleet.audit.studies.document import Faithfulness, LeftOutRows, ModelFaithfulness
 from camfleet.audit.studies.findings import Measured
 from camfleet.audit.studies.sample import Chosen, choose, requests
-from camfleet.contract.codec import encode_json, sealed
+from camfleet.contract.codec import encode_json
 from camfleet.contract.messages import ErrorInfo
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.contract.studies import FaithfulnessAnswer, FaithfulnessStudy, RowFaithfulness
-from camfleet.errors import CallerError, InvalidRequest, ObjectChanged, ObjectMissing
-from camfleet.jobstore import keys, objects
+from camfleet.errors import CallerError, InvalidRequest, ObjectChanged
+from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 
 SAMPLE = 256  # images
 MOST = 10_000
 LEAST_PROBABILITY = 0.05
 _COLUMNS = ("status", "target", "probability", "class_index", "group")
-_FORM = 2  # of the document
+
 
 OnStep: TypeAlias = Callable[[int], object]
 
@@ -53,7 +53,8 @@ def run(
 
     Of each image its first answer may be measured; `sample` images are. `ask` has a worker answer
     one request; what lies in the bucket isn't asked for again. `models` are numbers of models of
-    the job, all unless given; of the others what is kept stays. `on_part` is told of each results
+    the job, all unless given; of the others what is kept stays, and so does what a larger sample of
+    the same results has found. `on_part` is told of each results
     part that's read, `on_row` of the rows that are measured. Raises what `ask` raises, but a model
     that can't be measured is named in the document. Raises `InvalidRequest` for a sample.
     """
@@ -64,33 +65,16 @@ def run(
     for part in parts.values():
         part.choose(storage, sample, on_part)
     found = {number: part.measure(storage, ask, on_row) for number, part in parts.items()}
-    kept = read(storage, record)
-    before = {(one.id, one.version): one for one in kept.models} if kept else {}
-    names = [(ref.id, ref.version) for ref in record.models]
-    document = Faithfulness(
-        schema_version=1,
-        job_id=record.job_id,
-        sample=sample,
-        models=tuple(
-            one
-            for number, name in enumerate(names)
-            if (one := found.get(number) or before.get(name)) is not None
-        ),
-    )
-    whole = sealed(document, _FORM)
+    old = kept.read(storage, record)
+    before = dict(kept.by_number(record, old.models)) if old else {}
+    larger = {
+        number: one
+        for number, one in before.items()
+        if number in found and kept.is_larger(one, found[number])
+    }
+    whole = kept.document(record, before | found | larger)
     storage.put(keys.faithfulness(record.job_id), encode_json(whole), "application/json")
-    return whole
-
-
-def read(storage: Storage, record: JobRecord) -> Faithfulness | None:
-    """Return what is kept of a job, None where nothing is; what can't be read is nothing."""
-    with suppress(ObjectMissing, InvalidRequest):
-        found = objects.read_document(storage, keys.faithfulness(record.job_id), Faithfulness)
-        known = {(ref.id, ref.version, ref.digest) for ref in record.models}
-        named = [(one.id, one.version, one.digest) for one in found.models]
-        ours = found.job_id == record.job_id and len({*named}) == len(named) and {*named} <= known
-        return found if ours and all(map(findings.can_be_shown, found.models)) else None
-    return None
+    return kept.document(record, before | found)
 
 
 @dataclass
@@ -104,9 +88,13 @@ class _Model:
     without: Counter[str] = field(default_factory=Counter)  # rows by the reason to leave them out
     examples: dict[str, str] = field(default_factory=dict)
     chosen: list[Chosen] = field(default_factory=list)
-    noise: float = UNCALIBRATED.threshold
+    noise: Floor = UNCALIBRATED
+    sample: int = 0
+    results: str = ""  # the digest of the parts' digests
 
     def choose(self, storage: Storage, sample: int, on_part: OnStep) -> None:
+        digest = sha256()
+        self.sample = sample
         self.chosen = choose(
             self.record,
             storage,
@@ -115,13 +103,13 @@ class _Model:
             columns=_COLUMNS,
             wanted=self._wanted,
             on_part=on_part,
+            on_digest=lambda ref, part: digest.update(f"{ref.part} {part}\n".encode()),
         )
+        self.results = digest.hexdigest()
         self._leave_out("results are missing", self.record.items - self.seen)
 
     def measure(self, storage: Storage, ask: Ask, on_row: OnStep) -> ModelFaithfulness:
-        with suppress(InvalidRequest):  # what can't be read wasn't measured
-            kept = floor.read(self.record, self.number, storage)
-            self.noise = ((kept and floor_of(kept)) or UNCALIBRATED).threshold
+        self.noise = kept.noise(self.record, self.number, storage)
         if not self.chosen:
             return self._findings(None, self._why_nothing())
         try:
@@ -203,6 +191,8 @@ class _Model:
             version=ref.version,
             digest=ref.digest,
             refused=refused if found or refused else "no row could be measured",
+            sample=self.sample,
+            results=self.results,
             images=self.record.items,
             eligible=self.eligible,
             measured=len(found.rows) if found else 0,
@@ -211,8 +201,9 @@ class _Model:
                 LeftOutRows(reason=reason, rows=rows, example=self.examples.get(reason))
                 for reason, rows in sorted(self.without.items(), key=lambda one: (-one[1], one[0]))
             ),
-            noise=self.noise,
-            **(findings.fields(found, self.noise) if found else nothing),
+            noise=round(self.noise.medians, 6),
+            calibrated=self.noise.measured,
+            **(findings.fields(found, self.noise.medians) if found else nothing),
         )
 
 

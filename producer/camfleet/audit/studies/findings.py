@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
+from camfleet.audit.comparisons.movement import Floor
 from camfleet.audit.heat import Doubles, Ints
 from camfleet.audit.studies import intervals
 from camfleet.audit.studies.document import BoxFindings, FillFindings, ModelFaithfulness
@@ -29,7 +31,7 @@ class Measured(NamedTuple):
 def fields(found: Measured, noise: float) -> dict[str, Any]:
     """Return what rows say, one or more, as fields of a `ModelFaithfulness`.
 
-    Maps that lie farther apart than `noise`, in bits, don't by noise alone.
+    Maps whose median distance is more than `noise`, in bits, don't lie apart by noise alone.
     """
     fills = {name: _fill(found, name) for name in ("mean", "blur")}
     rows = found.rows
@@ -144,6 +146,17 @@ def _columns(rows: Sequence[RowFaithfulness], *names: str) -> Doubles:
 
 def _rounded(values: Doubles) -> list[float]:
     return [round(float(value), 6) for value in values]
+
+
+def against(found: ModelFaithfulness, noise: Floor) -> ModelFaithfulness:
+    """Return findings as they are beside this noise."""
+    heads = [] if found.heads is None else [found.heads]
+    return replace(
+        found,
+        noise=round(noise.medians, 6),
+        calibrated=noise.measured,
+        shows_head=intervals.beyond(heads, noise.medians, found.clusters),
+    )
 
 
 def can_be_shown(found: ModelFaithfulness) -> bool:

@@ -38,11 +38,13 @@ def choose(
     columns: Sequence[str],
     wanted: Callable[[pa.Table], Flags],
     on_part: Callable[[int], object] = lambda _count: None,
+    on_digest: Callable[[ChunkRef, str], object] = lambda _ref, _digest: None,
 ) -> list[Chosen]:
     """Return `count` rows of a model, or all if there are fewer: those with the smallest hashes.
 
     They come in the order of the results. `wanted` says of a table of `columns`, (N,), which rows
-    may be chosen; what else it counts is its own business. Memory is flat; parts that aren't there
+    may be chosen; what else it counts is its own business. `on_digest` is told the sha256 of each
+    part's bytes. Memory is flat; parts that aren't there
     are passed over. Raises `ObjectDamaged` naming a part.
     """
     ref = record.models[model]
@@ -51,6 +53,7 @@ def choose(
     with closing(read_parts(record, storage, selection, numbered=True)) as parts:
         for part in parts:
             if part.table is not None and part.ref.model == model:
+                on_digest(part.ref, part.digest)
                 found += _smallest(part.table, wanted(part.table), part, count)
                 found = heapq.nsmallest(count, found, key=lambda one: (one[0], _place(*one)))
             on_part(1)

@@ -44,6 +44,7 @@ _HEAD = {
     "no": "no more than noise: the maps don't show the head",
     "undecided": "which noise may explain",
 }
+_TOO_FEW = "too few images to tell"
 
 
 def verdict(found: ModelFaithfulness) -> str:
@@ -51,7 +52,8 @@ def verdict(found: ModelFaithfulness) -> str:
     if found.refused:
         return f"not measured: {found.refused}"
     if found.clusters < FEWEST:
-        return f"undecided: {found.clusters} independent images are fewer than {FEWEST}"
+        images = "independent image is" if found.clusters == 1 else "independent images are"
+        return f"undecided: {found.clusters} {images} fewer than {FEWEST}"
     sides = {"random order": found.beats_random, "the centre": found.beats_centre}
     controls = [name for name, side in sides.items() if side == found.faithful]
     return _FAITHFUL[found.faithful].format(control=" and ".join(controls))
@@ -75,8 +77,9 @@ def measures(found: ModelFaithfulness) -> Iterator[tuple[str, str, str]]:
 def others(found: ModelFaithfulness) -> Iterator[tuple[str, str]]:
     """Yield the names of the other measures, and what they are."""
     if found.heads is not None:
-        words = f"{text(found.heads)} bits, noise {found.noise:g}: {_HEAD[found.shows_head]}"
-        yield "map with the head permuted", words
+        noise = f"noise {found.noise:.3f} ({'measured' if found.calibrated else 'a usual value'})"
+        said = _TOO_FEW if found.clusters < FEWEST else _HEAD[found.shows_head]
+        yield "map with the head permuted", f"{text(found.heads)} bits, {noise}: {said}"
     if found.mask is not None and found.mask_shuffled is not None:
         words = f"{found.mask.value:.3f}, shuffled {found.mask_shuffled.value:.3f}"
         yield "mean of the maps as masks", words
