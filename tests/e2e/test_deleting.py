@@ -1,6 +1,7 @@
 """camfleet delete and prune beside a real worker, and a whole installation restored from a copy."""
 
 import json
+import re
 from contextlib import closing
 
 import pytest
@@ -94,7 +95,7 @@ def own(worker_environ):
         yield client
 
 
-def test_an_installation_is_restored_from_a_copy_of_its_bucket(own, worker_environ, folder):
+def test_an_installation_is_restored_from_a_copy_of_its_bucket(own, worker_environ, folder, run):
     photos = write_photos(folder / "restored photos", 8)
     settings = Settings.from_environ(
         {
@@ -138,4 +139,21 @@ def test_an_installation_is_restored_from_a_copy_of_its_bucket(own, worker_envir
             worker.chunks.run(chunk)
         assert live.verify().passed
         assert live.status().ok == 8
+
+        environ = {**worker_environ, "CAMFLEET_BUCKET": "restored"}
+        environ["CAMFLEET_REDIS_URL"] = own.settings.redis_url
+        for job in (done, live):
+            own.storage.put(f"{keys.report_folder(job.id)}index.html", b"page", "")
+        for job in (done, live):
+            page = f"{keys.report_folder(job.id)}index.html"
+            own.storage.put(page, b"<!doctype html>", "text/html")
+        pruned = run("prune", "--older-than", "0m", "--keep-report", environ=environ)
+        assert pruned.returncode == 0, pruned.stderr
+        assert "0 jobs deleted; the results of 2 jobs deleted; freed" in pruned.stdout
+        said = run("status", done.id, environ=environ).stdout
+        assert re.search(r"pruned +\S+ \S+: its results were deleted, its report was kept", said)
+        assert "8 ok, 0 no evidence, 0 failed" in said
+        refused = run("results", done.id, "--json", environ=environ)
+        assert refused.returncode == 1
+        assert json.loads(refused.stdout)["error"]["code"] == "results_pruned"
         redis.flushdb()

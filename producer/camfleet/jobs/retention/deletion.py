@@ -46,7 +46,9 @@ class Deleter:
         if next(self.storage.keys(keys.folder(job_id)), None) is None:
             raise UnknownJob(f"no job {job_id!r} in {self.storage.uri(keys.jobs())}")
         if job_id in self.protected:
-            raise StillNeeded(f"job {job_id} is needed by {self.protected[job_id]}")
+            raise StillNeeded(
+                f"job {job_id} is needed by {self.protected[job_id]}, and stays as long as it is"
+            )
         progress = self._progress(job_id)
         if progress and not progress.ended:
             raise StillNeeded(
