@@ -15,6 +15,7 @@ from msgspec.structs import replace as changed
 from camfleet.broker.keys import JOBS, claim, of_job
 from camfleet.broker.leases import Leases
 from camfleet.contract.codec import encode_json, sealed
+from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.records import Item
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, ObjectMissing, ResultsPruned, UnknownJob
@@ -414,8 +415,34 @@ def submit_again(client, job):
     )
 
 
+def test_without_a_report_a_job_keeps_its_results_and_is_named(client, storage, submit):
+    bare, broken, elsewhere = (submit(f"s3://b/{n}") for n in range(3))
+    storage.put(f"{keys.report_folder(broken.id)}report.json", b"", "")  # the page is written last
+    place = f"s3://{client.settings.bucket}/reports/{elsewhere.id}"
+    record = changed(elsewhere.record(), follow_ups=FollowUps(report=True, place=place))
+    storage.put(keys.job(elsewhere.id), encode_json(sealed(record, 2)), "")
+    for dry_run in (True, False):
+        done = client.prune(timedelta(days=1), keep_report=True, dry_run=dry_run)
+        assert (done.jobs, done.pruned, done.objects) == ([], [], 0)
+        assert len(done.kept) == 3
+        said = next(reason for reason in done.kept if bare.id in reason)
+        own = storage.uri(keys.report_folder(bare.id))
+        assert f"{bare.id} has no report: camfleet report {bare.id} --output {own}" in said
+        assert "prune without --keep-report" in said
+        assert whole(bare)
+        assert whole(broken)
+    storage.put(f"{place}/index.html", b"page", "")
+    assert client.prune(timedelta(days=1), keep_report=True).pruned == [elsewhere.id]
+    assert client.prune(timedelta(days=1)).kept == []
+
+
+def add_report(storage, job):
+    storage.put(f"{keys.report_folder(job.id)}index.html", b"page", "")
+
+
 def test_totals_of_a_pruned_job_that_redis_forgot_are_those_of_its_parts(client, redis, submit):
     job = submit("s3://b/1", "s3://b/2", "s3://b/3")
+    add_report(client.storage, job)
     redis.flushdb()
     client.prune(timedelta(days=1), keep_report=True)
     now = job.status()
@@ -452,6 +479,9 @@ def test_a_kill_at_any_write_leaves_whole_jobs_and_the_same_call_finishes(
     refs = drain(redis)
     for last in itertools.count(1):
         job = submit("s3://b/1", "s3://b/2", "s3://b/4")
+        if how == "keep":
+            add_report(storage, job)
+            add_report(storage, other)
         with closing(MortalLaterStorage(client.settings, last, after=after)) as mortal:
             try:
                 retire(mortal, client, job, how)
@@ -466,7 +496,9 @@ def test_a_kill_at_any_write_leaves_whole_jobs_and_the_same_call_finishes(
             assert whole(job)
         retire(storage, client, job, how, again=True)
         left = [*storage.keys(keys.folder(job.id))]
-        assert left == ([keys.job(job.id), keys.source(job.id)] if how == "keep" else [])
+        page = f"{keys.report_folder(job.id)}index.html"
+        own = [keys.job(job.id), page, keys.source(job.id)]
+        assert left == (own if how == "keep" else [])
         other_pictures = {
             keys.picture(prefix, 3, "heatmap") for _, prefix in prefixes(client, later, 0)
         }
@@ -553,7 +585,10 @@ def test_marking_a_hundred_thousand_rows_takes_the_memory_of_some_parts(client, 
 
 
 def test_jobs_that_redis_has_forgotten_are_listed_from_the_bucket(client, storage, redis, submit):
-    _, pruned, deleting = (submit(f"s3://b/{n}", "s3://b/9") for n in range(3))
+    jobs = [submit(f"s3://b/{n}", "s3://b/9") for n in range(3)]
+    for job in jobs:
+        add_report(storage, job)
+    _, pruned, deleting = jobs
     client.prune(timedelta(days=1), keep_report=True)
     kept, known = submit("s3://b/1"), submit("s3://b/2", run=False)
     record = changed(kept.record(), job_id=deleting.id, deleted_at=1e9)

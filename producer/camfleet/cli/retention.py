@@ -56,9 +56,9 @@ def delete(job_ids: tuple[str, ...], *, force: bool, dry_run: bool, as_json: boo
     type=_Age(),
     required=True,
     metavar="AGE",
-    help="How long ago jobs ended: 90d, 12h, 2w.",
+    help="How long ago jobs ended: 30m, 12h, 90d, 2w.",
 )
-@click.option("--keep-report", is_flag=True, help="Delete only the results of jobs.")
+@click.option("--keep-report", is_flag=True, help="Delete only results, where there is a report.")
 @_DRY_RUN
 @options.as_json
 def prune(*, older_than: timedelta, keep_report: bool, dry_run: bool, as_json: bool) -> None:

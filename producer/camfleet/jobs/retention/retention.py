@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from camfleet.audit.files import PAGE
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.records import DIGEST, JobRecord
-from camfleet.errors import InvalidRequest, UnknownJob
+from camfleet.errors import CallerError, InvalidRequest, UnknownJob
 from camfleet.jobs.retention.candidates import Candidates
 from camfleet.jobs.retention.deletion import Deleter
 from camfleet.jobs.retention.folder import is_result, says_end
@@ -34,13 +35,17 @@ _SHOWN = 5  # of the reasons why nothing that jobs share goes
 
 
 class _Found(NamedTuple):
-    """A job as the bucket holds it: its record, or why it can't be read, and when it ended."""
+    """A job as the bucket holds it: its record, or why it can't be read, and when it ended.
+
+    `has_report`: in its own folder lies a whole report.
+    """
 
     job_id: str
     record: JobRecord | None
     reason: str
     ended_at: float
     has_results: bool
+    has_report: bool
 
 
 class Retention:
@@ -81,7 +86,8 @@ class Retention:
     def prune(self, older_than: float, *, keep_report: bool = False) -> Retired:
         """Delete the jobs that ended so many seconds ago, and all that no job needs since then.
 
-        With `keep_report` only the jobs' results go. What an earlier call left is finished.
+        With `keep_report` only the results go, of jobs that have a report; others stay, and `kept`
+        names them. What an earlier call left is finished.
         """
         if not older_than >= 0:
             raise InvalidRequest("older_than is how long ago a job ended: 0 seconds or more")
@@ -132,12 +138,29 @@ class Retention:
     def _mark(self, deleter: Deleter, found: _Found, now: float, *, keeps: bool) -> None:
         if found.reason:
             raise InvalidRequest(found.reason)
+        if keeps and not self._has_report(found):
+            job_id = found.job_id
+            place = self._storage.uri(keys.report_folder(job_id))
+            raise InvalidRequest(
+                f"job {job_id} has no report: camfleet report {job_id} --output {place} writes one "
+                "there; or prune without --keep-report"
+            )
         if self._dry_run:
             deleter.check(found.job_id)
         elif keeps:
             deleter.prune(found.job_id, found.ended_at, now)
         else:
             deleter.mark(found.job_id, now)
+
+    def _has_report(self, found: _Found) -> bool:
+        """Return whether a job's report is there, in its own folder or where its record says."""
+        if found.has_report or found.record is None or found.record.follow_ups is None:
+            return found.has_report
+        place = found.record.follow_ups.place
+        try:
+            return place is not None and self._storage.exists(f"{place.rstrip('/')}/{PAGE}")
+        except CallerError:  # nobody may look there now
+            return False
 
     def _remove(self, deleter: Deleter, job_id: str) -> None:
         if self._dry_run:
@@ -198,9 +221,11 @@ class Retention:
 
     def _look(self, job_id: str) -> _Found | None:
         """Return what the bucket holds of a job, None for a folder that a store keeps empty."""
-        ended_at, latest, has_results = 0.0, 0.0, False
+        ended_at, latest, has_results, has_report = 0.0, 0.0, False, False
+        page = keys.report_folder(job_id) + PAGE
         for each in self._storage.objects(keys.folder(job_id)):
             has_results |= is_result(each.key)
+            has_report |= each.key == page  # which is written last
             latest = max(latest, each.modified_at)
             if says_end(each.key):
                 ended_at = max(ended_at, each.modified_at)
@@ -210,9 +235,9 @@ class Retention:
         try:
             record = read_any_record(self._storage, job_id)
         except UnknownJob:
-            return _Found(job_id, None, "", ended_at, has_results)
+            return _Found(job_id, None, "", ended_at, has_results, has_report)
         except InvalidRequest as error:
-            return _Found(job_id, None, str(error), ended_at, has_results)
+            return _Found(job_id, None, str(error), ended_at, has_results, has_report)
         if record.pruned:
             ended_at = record.pruned.ended_at
-        return _Found(job_id, record, "", ended_at, has_results)
+        return _Found(job_id, record, "", ended_at, has_results, has_report)

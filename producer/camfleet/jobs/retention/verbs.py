@@ -54,6 +54,8 @@ class Retiring:
     ) -> "Retired":
         """Delete all jobs that ended so long ago, or with `keep_report` only their results.
 
+        Without a report a job then keeps its results, and `kept` names it.
+
         And pictures, uploads and converted models of that age which no job needs. The rest is as
         in `delete`; jobs that can't be deleted yet stay, and `kept` says why.
         """
