@@ -14,14 +14,15 @@ from msgspec.structs import replace as changed
 from PIL import Image
 
 from camfleet import Client
+from camfleet.audit.comparisons.movement import floor_of
 from camfleet.audit.reports.page import render
-from camfleet.audit.studies import faithfulness, sample
+from camfleet.audit.studies import faithfulness, floor, kept, sample
 from camfleet.audit.studies.findings import area
 from camfleet.contract.messages import BULK_QUEUE, ErrorInfo
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.studies import FaithfulnessAnswer, FaithfulnessStudy
 from camfleet.errors import AnswerTimeout, InvalidRequest, ObjectChanged
-from camfleet.jobstore import keys, objects
+from camfleet.jobstore import keys, objects, parquet
 from camfleet_worker.process.shutdown import WorkerStops
 from helpers.image_server import an_album
 from helpers.networks import layers, randomise
@@ -248,7 +249,39 @@ def test_a_repeat_asks_nothing_and_an_interrupted_study_goes_on_where_it_was(
     there = list(client.storage.keys(f"jobs/{record.job_id}/studies/faithfulness/"))
     assert len(there) == len(first.requests) + 2
     assert again.requests == []
-    assert faithfulness.read(client.storage, record) == found
+    assert kept.read(client.storage, record) == found
+
+
+def test_a_smaller_sample_leaves_what_a_larger_one_found(client, worker, photos, explained):
+    job = explained(photos, target="label:some")
+    record, told = job.record(), []
+    large = faithfulness.run(record, client.storage, Asked(worker), 24)
+    small = faithfulness.run(record, client.storage, Asked(worker), 5, on_larger=told.append)
+    assert (small.models[0].measured, small.sample) == (5, 5)
+    assert kept.read(client.storage, record) == large
+    assert told == list(large.models)
+    larger = faithfulness.run(record, client.storage, Asked(worker), 26, on_larger=told.append)
+    assert kept.read(client.storage, record) == larger
+    key = keys.results_part(record, next(iter(record.refs())))
+    rows = parquet.read_results(client.storage.get(key).data)
+    again = parquet.write_results([changed(row, logit=0.5) for row in rows], 0, 2)
+    client.storage.put(key, again, "application/octet-stream")
+    other = faithfulness.run(record, client.storage, Asked(worker), 5, on_larger=told.append)
+    assert kept.read(client.storage, record) == other  # these are other results
+    assert len(told) == 1
+
+
+def test_noise_that_was_measured_since_is_what_findings_are_held_against(
+    client, worker, photos, explained
+):
+    record = explained(photos, target="label:some").record()
+    before = faithfulness.run(record, client.storage, Asked(worker), 24).models[0]
+    assert (before.noise, before.calibrated) == (0.01, False)
+    noise = floor_of(floor.measure(record, 0, 30, client.storage, worker.studies.make)).medians
+    read = kept.read(client.storage, record).models[0]
+    again = faithfulness.run(record, client.storage, Asked(worker), 24).models[0]
+    assert read == again
+    assert (again.noise, again.calibrated) == (pytest.approx(noise, abs=1e-6), True)
 
 
 def test_a_worker_is_not_taken_for_stuck_while_a_study_goes_on(

@@ -4,13 +4,19 @@ import keras
 import numpy as np
 import pytest
 from examples.clever_hans.pictures import CLASSES, SIDE, TAGGED, picture
+from PIL import Image
 
 from camfleet import Client
+from camfleet.audit import distances
 from camfleet.audit.comparisons.notes import notes
 from camfleet.audit.comparisons.sides import Side
 from camfleet.audit.comparisons.verdict import Limits
+from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.geometry import Geometry
 from camfleet.contract.results import Status
+from camfleet.contract.studies import COPIES, FloorRecord
+from camfleet.jobstore import keys
+from camfleet_worker.pictures.copies import copy
 from helpers.networks import explainer, targets
 from helpers.rows import job, row
 
@@ -84,9 +90,35 @@ def explained(client):
     return write
 
 
-@pytest.fixture(scope="module")
-def baseline(explained, network):
-    return explained("twins-baseline", network)
+def heats(model, images, kinds):
+    """Return the shares of heat of each image's map for its class, (N, h, w)."""
+    found = explainer(model, batch_size=30).explain(images, targets(*kinds.tolist()), "gradcam")
+    warm = [np.maximum(one[0].raw, 0).astype(float) + 1e-12 for one in found]
+    return np.stack([one / one.sum() for one in warm])
+
+
+@pytest.fixture(scope="module", params=["usual noise", "measured noise"])
+def baseline(request, client, explained, network):
+    """Explain the shown pictures with the network, with noise measured on copies or without."""
+    name = f"twins-{request.param.replace(' ', '-')}"
+    record = explained(name, network)
+    if request.param == "measured noise":
+        images, kinds = pictures(OF_EACH, 7, tags=True)
+        own = heats(network, images, kinds)
+        pixels = np.round(images * 255).astype(np.uint8)
+        apart = {}
+        for kind in COPIES:
+            changed = [copy(one, kind, str(n)) for n, one in enumerate(pixels)]
+            made = [np.asarray(Image.fromarray(one).resize((SIDE, SIDE))) for one in changed]
+            other = heats(network, np.stack(made) / np.float32(255), kinds)
+            apart[kind] = tuple(distances.jensen_shannon(own, other).tolist())
+        floor = FloorRecord(
+            schema_version=1, job_id=record.job_id, model_digest=record.models[0].digest,
+            images=len(kinds), explained=len(kinds), again=0.0, distances=apart, failures=(),
+        )  # fmt: skip
+        data = encode_json(sealed(floor, 2))
+        client.storage.put(keys.floor(record.job_id, 0), data, "application/json")
+    return record
 
 
 @pytest.fixture
@@ -131,6 +163,7 @@ def test_a_network_that_learned_a_tag_looks_at_it(explained, compare, baseline):
     assert (found.verdict, found.movement.value > 0.15) == ("moved", True)
     assert [one.name for one in found.classes if one.moved] == [f"class {CLASSES.index(TAGGED)}"]
     assert "1 of 3 classes moved more than the others, more than 0 %" in found.reasons
+    assert next(notes(found)) == f"moved: class {CLASSES.index(TAGGED)}"
     assert next(notes(compare(baseline, tagged))).startswith("1 of 3 classes moved more")
 
 

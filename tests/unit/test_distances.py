@@ -15,6 +15,7 @@ from camfleet.audit.distances import (
     transport_distance,
 )
 from camfleet.audit.heat import overlap
+from camfleet.contract.studies import FloorRecord
 
 WHOLE = np.array([[0.0, 0.0, 1.0, 1.0]])
 MEASURES = (jensen_shannon, similarity, centre_distance, transport_distance)
@@ -126,6 +127,38 @@ def test_a_class_that_moved_is_found_among_those_that_didnt():
     also_few = np.append(moved, [0.9] * 5)
     found = movement.by_class(also_few, np.append(classes, [99] * 5))
     assert movement.moved_classes(also_few, found, 0.01) == {7}
+
+
+def floor_record(**apart):
+    return FloorRecord(
+        schema_version=1, job_id="j", model_digest="0" * 64, images=50, explained=50, again=0,
+        distances={"jpeg": (), "shift 1": (), "shift 2": (), "resize": ()} | apart, failures=(),
+    )  # fmt: skip
+
+
+def test_one_kind_of_copy_that_moves_maps_much_hides_neither_a_pair_nor_a_class():
+    rng = np.random.default_rng(0)
+    small = {kind: tuple(rng.exponential(0.006, 200)) for kind in ("jpeg", "shift 1", "shift 2")}
+    large = np.clip(rng.lognormal(np.log(0.05), 1.5, 200), 0, 1)
+    calm = movement.floor_of(floor_record(**small))
+    found = movement.floor_of(floor_record(**small, resize=tuple(large)))
+    assert found.median < 2 * calm.median
+    assert found.threshold < 2 * calm.threshold
+    assert np.median(large) < found.medians < np.quantile(large, 0.8)
+    classes = np.repeat(np.arange(3), 30)
+    moved = np.concatenate([rng.exponential(0.02, 60), rng.normal(0.15, 0.03, 30)])
+    by_class = movement.by_class(moved, classes)
+    assert movement.moved_classes(moved, by_class, found.medians) == {2}
+    pooled = np.quantile([one for own in (*small.values(), large) for one in own], 0.95)
+    assert np.median(by_class[2]) < pooled  # single pairs of noise lie as far apart
+
+
+def test_a_median_of_noise_is_rarely_beyond_what_noise_makes_of_medians():
+    rng = np.random.default_rng(0)
+    noise = rng.exponential(0.02, 5_000)
+    floor = movement.floor_of(floor_record(resize=tuple(np.clip(noise, 0, 1))))
+    beyond = [np.median(rng.exponential(0.02, 20)) > floor.medians for _ in range(2_000)]
+    assert 0.03 <= np.mean(beyond) <= 0.07
 
 
 def test_mcnemars_test_is_exact():

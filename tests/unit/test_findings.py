@@ -56,7 +56,8 @@ def model(**given):
     return ModelFaithfulness(
         id="net", version="1", digest="0" * 64, refused=None, images=30, eligible=30,
         measured=given.pop("measured", 30), clusters=given.pop("clusters", 30),
-        left_out=(), noise=0.01, **given,
+        left_out=(), noise=given.pop("noise", 0.01), calibrated=given.pop("calibrated", False),
+        sample=30, results="", **given,
     )  # fmt: skip
 
 
@@ -108,8 +109,21 @@ def test_too_few_images_are_undecided_however_clear_they_look():
     assert own["faithful"] == "undecided"
     words = wording.verdict(model(**own, measured=19, clusters=19))
     assert words == "undecided: 19 independent images are fewer than 20"
+    words = wording.verdict(model(**own, measured=1, clusters=1))
+    assert words == "undecided: 1 independent image is fewer than 20"
     several = [row(number) for number in range(60)]
     assert found(several, [number % 15 for number in range(60)])["faithful"] == "undecided"
+
+
+def test_too_few_images_arent_taken_for_noise():
+    own = found([row(number) for number in range(5)])
+    words = dict(wording.others(model(**own, measured=5, clusters=5)))
+    said = words["map with the head permuted"]
+    assert said.endswith("bits, noise 0.010 (a usual value): too few images to tell")
+    mixed = [row(number, heads=(0.001 if number % 2 else 0.3,)) for number in range(30)]
+    words = dict(wording.others(model(**found(mixed), noise=0.161304, calibrated=True)))
+    said = words["map with the head permuted"]
+    assert said.endswith("noise 0.161 (measured): which noise may explain")
 
 
 def test_rows_of_one_group_count_as_one():

@@ -13,7 +13,7 @@ from camfleet.audit.document import Report
 from camfleet.audit.photographs import Ask, Photographs
 from camfleet.audit.reports import page, report, tables
 from camfleet.audit.studies import asking, faithfulness, floor
-from camfleet.audit.studies.document import Faithfulness
+from camfleet.audit.studies.document import Faithfulness, ModelFaithfulness
 from camfleet.contract.records import JobRecord
 from camfleet.contract.studies import FloorRecord
 from camfleet.errors import InvalidRequest
@@ -41,6 +41,10 @@ class Reporter:
         """Return what was asked; raise `UnknownJob`."""
         return read_record(self._storage, job_id)
 
+    def check_place(self, place: str, job_id: str | None = None) -> None:
+        """Raise `InvalidRequest` for a place to which no report, of this job, may be written."""
+        files.check_place(self._storage, place, job_id)
+
     def make(self, record: JobRecord, on_part: OnStep = _ignore) -> Report:
         """Return the report on a job's results, in flat memory.
 
@@ -63,6 +67,7 @@ class Reporter:
         The page is written last; `on_file` is called before each. Raises `InvalidRequest` where a
         folder can't be written.
         """
+        self.check_place(place, made.job_id)
         found = {**tables.files(made), "report.json": files.as_json(made)}
         return self._write(found, page.render(made, photos), place, on_file)
 
@@ -87,10 +92,12 @@ class Reporter:
         models: Iterable[int] | None = None,
         on_part: OnStep = _ignore,
         on_row: OnStep = _ignore,
+        on_larger: Callable[[ModelFaithfulness], object] = lambda _kept: None,
     ) -> Faithfulness:
         """Have workers measure how faithful maps are, and keep it with the job; see `run`.
 
         `models` are numbers of models of the job. What was answered before isn't asked for again.
+        What a larger sample of the same results has found stays; `on_larger` is told of it.
         Raises `AnswerTimeout` where no worker answers; a model that can't be measured is named.
         """
         if self._study is None:
@@ -103,6 +110,7 @@ class Reporter:
             models=models,
             on_part=on_part,
             on_row=on_row,
+            on_larger=on_larger,
         )
 
     def compare(
@@ -121,6 +129,7 @@ class Reporter:
         page has no photographs. Raises `InvalidRequest` where the sides were
         explained in different ways.
         """
+        self.check_place(place)
         with tempfile.TemporaryFile() as pairs:
             found = comparison.compare(
                 one,

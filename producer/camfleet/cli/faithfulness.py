@@ -43,7 +43,7 @@ def faithfulness(
 
     Workers take cells of a sample's images away, the most relevant first, and put them back,
     beside a random order and one from the centre. What was measured before isn't again, so that an
-    interrupted command goes on where it was. `camfleet report` shows it too.
+    interrupted command goes on where it was. `camfleet report` shows it too, of the largest sample.
 
     Exit codes: 0 if the maps beat both controls, 4 if they don't, 1 where nothing can be said.
     """
@@ -53,10 +53,17 @@ def faithfulness(
         chosen = _chosen(record, models)
         if not client.workers():
             output.say("no worker is alive: this waits until one starts")
+        larger: list[ModelFaithfulness] = []
         with closing(_Bars(record.parts * len(chosen), sample * len(chosen))) as bars:
             found = reporter.faithfulness(
-                record, sample, models=chosen, on_part=bars.on_part, on_row=bars.on_row
+                record,
+                sample,
+                models=chosen,
+                on_part=bars.on_part,
+                on_row=bars.on_row,
+                on_larger=larger.append,
             )
+    _say_larger(larger)
     if as_json:
         output.dump(msgspec.to_builtins(found))
     names = {(record.models[one].id, record.models[one].version) for one in chosen}
@@ -105,6 +112,19 @@ class _Bars:
         for bar in (self._reading, self._measuring):
             if bar is not None:
                 bar.close()
+
+
+def _say_larger(kept: "Iterable[ModelFaithfulness]") -> None:
+    """Say which findings of larger samples stay with the job."""
+    from camfleet.audit.studies import wording
+
+    for one in kept:
+        output.say(
+            clean(
+                f"{one.id}@{one.version}: the job and its report keep what a larger sample of "
+                f"{one.sample:,} images found ({wording.verdict(one)})"
+            )
+        )
 
 
 def _print(found: "Iterable[ModelFaithfulness]") -> None:

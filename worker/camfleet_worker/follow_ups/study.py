@@ -42,7 +42,7 @@ class StudyMaker:
         found = faithfulness.run(
             record, self._storage, ask, sample, on_part=on_step, on_row=on_step
         )
-        verdicts = [(f"{one.id}@{one.version}", wording.verdict(one)) for one in found.models]
+        verdicts = [(f"{one.id}@{one.version}", wording.in_short(one)) for one in found.models]
         alone = len(verdicts) == 1
         return FollowUp(
             state="done",

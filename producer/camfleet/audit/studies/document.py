@@ -70,11 +70,12 @@ class ModelFaithfulness(Wire, frozen=True, kw_only=True):
     """What was found of one model, or why nothing could be.
 
     `sample` images were asked for, of results parts with this digest (`results`). `eligible` rows
-    could be measured, `measured` were; `clusters` are images or groups that count as independent. `beats_random` and `beats_centre` are about both fills, `faithful` about both
-    controls. `heads` is the median distance of maps of the model with its head permuted to its
-    own, `noise` what medians reach by noise alone, `calibrated` whether that was measured, and
-    `shows_head` whether `heads` is more. `again` is the largest distance of a map
-    to the one that was stored. `mask` and `mask_shuffled` are the mean of the maps as masks.
+    could be measured, `measured` were; `clusters` are images or groups that count as independent.
+    `beats_random` and `beats_centre` are about both fills, `faithful` about both controls. `heads`
+    is the median distance of maps of the model with its head permuted to its own, `noise` what a
+    median reaches by noise alone, `calibrated` whether that was measured, and `shows_head` whether
+    `heads` is more. `again` is the largest distance of a map to the one that was stored. `mask` and
+    `mask_shuffled` are the mean of the maps as masks.
     """
 
     id: str

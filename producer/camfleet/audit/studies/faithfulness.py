@@ -48,15 +48,17 @@ def run(
     models: Iterable[int] | None = None,
     on_part: OnStep = _ignore,
     on_row: OnStep = _ignore,
+    on_larger: Callable[[ModelFaithfulness], object] = lambda _kept: None,
 ) -> Faithfulness:
     """Return how faithful the maps of a job's models are, and keep that in the job's folder.
 
     Of each image its first answer may be measured; `sample` images are. `ask` has a worker answer
     one request; what lies in the bucket isn't asked for again. `models` are numbers of models of
     the job, all unless given; of the others what is kept stays, and so does what a larger sample of
-    the same results has found. `on_part` is told of each results
-    part that's read, `on_row` of the rows that are measured. Raises what `ask` raises, but a model
-    that can't be measured is named in the document. Raises `InvalidRequest` for a sample.
+    the same results found, which `on_larger` is told of: it isn't returned. `on_part` is told of
+    each results part that's read, `on_row` of the rows that are measured. Raises what `ask` raises,
+    but a model that can't be measured is named in the document. Raises `InvalidRequest` for a
+    sample.
     """
     if not 1 <= sample <= MOST:
         raise InvalidRequest(f"a sample of {sample} images: give 1 to {MOST}")
@@ -72,6 +74,8 @@ def run(
         for number, one in before.items()
         if number in found and kept.is_larger(one, found[number])
     }
+    for one in larger.values():
+        on_larger(one)
     whole = kept.document(record, before | found | larger)
     storage.put(keys.faithfulness(record.job_id), encode_json(whole), "application/json")
     return kept.document(record, before | found)

@@ -59,6 +59,13 @@ def verdict(found: ModelFaithfulness) -> str:
     return _FAITHFUL[found.faithful].format(control=" and ".join(controls))
 
 
+def in_short(found: ModelFaithfulness) -> str:
+    """Return a verdict and on how many images it stands, in words."""
+    if found.refused:
+        return verdict(found)
+    return f"{verdict(found)} ({found.measured:,} image{'' if found.measured == 1 else 's'})"
+
+
 def measured(found: ModelFaithfulness) -> str:
     """Return on how much the findings stand."""
     of = f"{found.measured} of {found.eligible} images that can be measured"
