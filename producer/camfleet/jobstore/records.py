@@ -93,7 +93,7 @@ def latest_retry(storage: Storage, record: JobRecord) -> RetryRecord | None:
 
     Raises `InvalidRequest` where it isn't one.
     """
-    found = storage.keys(keys.retries(record.job_id))
+    found = objects.keys_below(storage, keys.retries(record.job_id), 2 * keys.MOST_RETRIES)
     numbers = [number for key in found if (number := keys.retry_number(key, record.job_id))]
     return read_retry(storage, record, max(numbers)) if numbers else None
 

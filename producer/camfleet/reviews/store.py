@@ -4,6 +4,7 @@ Whoever changes a review writes the next number, on the condition that nobody el
 holds all that is true since then, so whoever wants to know that reads the latest one only.
 """
 
+import logging
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,9 @@ from camfleet.jobstore import objects, review_keys
 from camfleet.registry.author import Author
 from camfleet.storage.storage import Storage
 
+logger = logging.getLogger(__name__)
+
+MOST_REVIEWS = 10_000
 _FORM = 2  # reviews came with 0.2.0
 _JSON = "application/json"
 _MOST = 2**20  # bytes of a document
@@ -47,8 +51,16 @@ class ReviewStore:
         self._storage = storage
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all reviews, in order, also of those that aren't complete."""
-        for folder in self._storage.folders(review_keys.PREFIX):
+        """Yield the names of all reviews, in order, also of those that aren't complete.
+
+        Beyond `MOST_REVIEWS` names they are ignored, with a warning.
+        """
+        folders = self._storage.folders(review_keys.PREFIX)
+        for number, folder in enumerate(folders):
+            if number == MOST_REVIEWS:
+                where = self._storage.uri(review_keys.PREFIX)
+                logger.warning("%s has more than %d folders: the rest is ignored", where, number)
+                return
             if name := review_keys.name_of(folder):
                 yield name
 
@@ -205,7 +217,7 @@ class ReviewStore:
         return found
 
     def _numbers(self, name: str) -> list[int]:
-        found = self._storage.keys(review_keys.changes(name))
+        found = objects.keys_below(self._storage, review_keys.changes(name), 2 * MOST_CHANGES)
         return [number for key in found if (number := review_keys.change_number(key, name))]
 
     def _create(self, key: str, document: Document, name: str) -> None:

@@ -31,6 +31,7 @@ from camfleet_worker.pictures.turns import Turns
 from camfleet_worker.process.confined import oom_kills
 
 _QUICK = 0.5  # seconds of computing: how long an urgent image may have to wait for a core
+_BRIEF = 0.25  # of one of many images, as others of the kind wait for it
 _BASE_BYTES = 2**29  # of a process with its libraries
 _IDLE_BYTES = 2**26  # of them that aren't shared
 _PIXEL_BYTES = 24  # at most, of any kind
@@ -141,10 +142,12 @@ class Decoders:
                     error = more.error
         raise error
 
-    def load_in_turn(self, data: bytes, wanted: Wanted, *, uri: str) -> Loaded:
+    def load_in_turn(
+        self, data: bytes, wanted: Wanted, *, uri: str, seconds: float = _BRIEF
+    ) -> Loaded:
         """Do what `load_quick` does, no more of them at a time than are decoded apart."""
         with self._quick:
-            return self.load_quick(data, wanted, uri=uri)
+            return load(data, wanted, max_pixels=self._max_pixels, uri=uri, seconds=seconds)
 
     def load(self, data: bytes, wanted: Wanted, *, uri: str) -> Loaded:
         """Return what's wanted of `data`, decoded here or apart, since somebody waits for it.
@@ -152,7 +155,7 @@ class Decoders:
         Raises what `load_quick` and `load_slow` do.
         """
         try:
-            return self.load_in_turn(data, wanted, uri=uri)
+            return self.load_in_turn(data, wanted, uri=uri, seconds=_QUICK)
         except Slow as slow:
             cost = slow.cost
         return self.load_slow(data, wanted, uri=uri, cost=cost, urgent=True)
