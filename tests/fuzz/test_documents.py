@@ -121,6 +121,7 @@ MESSAGES = {
                 "chunk_size": 2,
                 "left_out": 0,
                 "unwatched": 1,
+                "judged": 0,
             },
             "model": "a",
             "method": "cam",

@@ -48,11 +48,16 @@ def elsewhere(found):
     return [np.roll(one, (3, 3), axis=(0, 1)) for one in found]
 
 
+def result(ref, number, heat, class_index, **changed):
+    """Return a result of a version."""
+    whose = {"model_id": ref.id, "model_version": ref.version, "model_digest": ref.digest}
+    return row(number, heat, class_index, **whose, **changed)
+
+
 def rows(ref, found, **changed):
     """Return results of a version, of 6 classes in turn."""
-    whose = {"model_id": ref.id, "model_version": ref.version, "model_digest": ref.digest}
     return [
-        row(number, one, number % CLASSES, **whose, **changed) for number, one in enumerate(found)
+        result(ref, number, one, number % CLASSES, **changed) for number, one in enumerate(found)
     ]
 
 
@@ -60,17 +65,21 @@ def parts(made):
     return [made[first : first + CHUNK] for first in range(0, len(made), CHUNK)]
 
 
-def baseline_job(storage, job_id, ref, found):
-    """Write the job of a baseline, with its manifest, and return its record."""
-    made = rows(ref, found)
+def baseline_job(storage, job_id, ref, made):
+    """Write the job of a baseline from its results, with its manifest, and return its record."""
     items = [Item(item_id=one.item_id, image_uri=one.image_uri) for one in made]
     write_manifest(storage, job_id, items, CHUNK, lambda _count: None)
-    return job(storage, job_id, parts(made), CHUNK, (ref,))
+    return replace(job(storage, job_id, parts(made), CHUNK, (ref,)), items=len(made))
 
 
 def review(storage, name, ref, found, **changed):
-    """Create a review over made-up results of a baseline, and return it."""
-    record = baseline_job(storage, f"review-{name}-base-0", ref, found)
+    """Create a review over made-up maps of a baseline, and return it."""
+    return review_of(storage, name, ref, rows(ref, found), **changed)
+
+
+def review_of(storage, name, ref, results, **changed):
+    """Create a review over results of a baseline, and return it."""
+    record = baseline_job(storage, f"review-{name}-base-0", ref, results)
     accepted = Accepted(model=ref, job_id=record.job_id)
     made = Review(
         name=name,

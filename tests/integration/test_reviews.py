@@ -193,7 +193,9 @@ def test_drift_from_the_first_baseline_alarms_though_each_step_is_small(
 ):
     second = made_up.version(storage, review.name, "1b")
     step = made_up.elsewhere(made_up.maps())
-    record = made_up.baseline_job(storage, f"review-{review.name}-step", second, step)
+    record = made_up.baseline_job(
+        storage, f"review-{review.name}-step", second, made_up.rows(second, step)
+    )
     moved = replace(review, baseline=Accepted(model=second, job_id=record.job_id))
     found = judge(made_up.rows(new, made_up.noisy(step)), moved)
     assert found.verdict == "moved"

@@ -51,7 +51,9 @@ def review() -> None:
 @click.option("--limit", type=_SHARE, help="Of movement.  [default: 0.3, more where accepted]")
 @click.option("--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.")
 @click.option(
-    "--limit-classes", type=_SHARE, help="Share of classes that may move more than others."
+    "--limit-classes",
+    type=_SHARE,
+    help="Share of classes that may move more.  [default: 0 where one has 20 images]",
 )
 @click.option(
     "--floor",

@@ -28,7 +28,10 @@ ReviewVerdictWord = Literal["pass", "moved", "undecidable", "set_changed", "fail
 
 
 class ReviewLimits(Wire, frozen=True, kw_only=True):
-    """What is too much, as for comparisons; null for `movement`: by what was accepted before."""
+    """What is too much, as for comparisons.
+
+    Null for `movement`: by what was accepted before; for `classes`: none, where any can be judged.
+    """
 
     movement: Share | None = None
     lost: Share | None = None  # share of pairs that lose their evidence
@@ -52,6 +55,7 @@ class FrozenSet(Wire, frozen=True, kw_only=True):
     chunk_size: Annotated[int, Meta(ge=1)]
     left_out: Count  # images that the baseline couldn't explain
     unwatched: Count  # images without an ETag: nobody can tell whether they change
+    judged: Count  # classes with images enough to be judged on their own
 
 
 class Review(Wire, frozen=True, kw_only=True):

@@ -1,8 +1,9 @@
 """The frozen set of a review: the images of its baseline's job, each with the class it gave."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ class _Counts:
     left_out: int = 0
     unwatched: int = 0
     form: int = 1
+    classes: Counter[str] = field(default_factory=Counter)  # images by target
 
 
 def freeze(
@@ -35,6 +37,7 @@ def freeze(
     `InvalidRequest` where the baseline could explain no image, `ObjectMissing` and `ObjectDamaged`
     naming a part.
     """
+    from camfleet.audit.comparisons.movement import FEWEST
     from camfleet.jobstore import parquet
 
     counts, digest, items = _Counts(), hashlib.sha256(), 0
@@ -60,6 +63,7 @@ def freeze(
         chunk_size=record.chunk_size,
         left_out=counts.left_out,
         unwatched=counts.unwatched,
+        judged=sum(number >= FEWEST for number in counts.classes.values()),
     )
 
 
@@ -103,4 +107,5 @@ def _explained(record: JobRecord, storage: Storage, counts: _Counts) -> Iterator
             counts.unwatched += row["image_etag"] is None
             label = row["class_name"]
             target = f"label:{label}" if label else str(row["class_index"])
+            counts.classes[target] += 1
             yield replace(item, target=target)

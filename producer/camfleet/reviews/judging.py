@@ -56,6 +56,12 @@ def limit_of(review: Review) -> float:
     return max(LIMIT, _ABOVE_ACCEPTED * review.accepted)
 
 
+def classes_of(review: Review) -> float | None:
+    """Return the share of classes that may move more than the others, None for no limit."""
+    judged = review.set is not None and review.set.judged > 0
+    return 0.0 if judged and review.limits.classes is None else review.limits.classes
+
+
 class Compared(NamedTuple):
     """How a run compares with an accepted version, and where the page of that lies."""
 
@@ -179,12 +185,11 @@ class Judge:
 
         first = accepted is review.first and accepted != review.baseline
         where = (review_keys.first if first else review_keys.run)(review.name, run.run)
-        limits = review.limits
         found, page = self._reporter().compare(
             Side(read_record(self._storage, accepted.job_id), 0),
             Side(record, 0),
             self._storage.uri(where),
-            limits=Limits(limit_of(review), None, limits.lost, limits.classes),
+            limits=Limits(limit_of(review), None, review.limits.lost, classes_of(review)),
             on_part=on_step,
         )
         return Compared(found, page)

@@ -1,0 +1,88 @@
+"""A review of a real network: ten twins pass, a permuted head and a learned tag alarm."""
+
+from contextlib import closing
+
+import keras
+import numpy as np
+import pytest
+from tests.integration.test_twins import OF_EACH, WHOLE, copied, pictures, trained
+
+from camfleet.audit.reporting import Reporter
+from camfleet.broker.ledger import Ledger
+from camfleet.contract.results import Status
+from camfleet.reviews.judging import Judge
+from camfleet.reviews.runs import Runs
+from camfleet.storage.storage import Storage
+from helpers import reviews as made_up
+from helpers.databases import on_database
+from helpers.networks import explainer, targets
+
+TWINS = 10
+NAME = "twins-review"
+
+
+@pytest.fixture(scope="module")
+def own(settings):
+    return on_database(settings, 10)
+
+
+@pytest.fixture(scope="module")
+def storage(own):
+    with closing(Storage(own)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(0)
+    return trained(tags=False)
+
+
+def rows(ref, model):
+    """Return what a network makes of pictures of which one class has a tag."""
+    images, kinds = pictures(OF_EACH, 7, tags=True)
+    found = explainer(model, batch_size=30).explain(images, targets(*kinds.tolist()), "gradcam")
+    maps = [one[0].raw for one in found]
+    for number, (kind, heat) in enumerate(zip(kinds.tolist(), maps, strict=True)):
+        status = Status.OK if heat.max() > 0 else Status.NO_EVIDENCE
+        yield made_up.result(ref, number, heat, kind, geometry=WHOLE, status=status)
+
+
+@pytest.fixture(scope="module")
+def review(storage, network):
+    ref = made_up.version(storage, NAME, 1)
+    return made_up.review_of(storage, NAME, ref, list(rows(ref, network)))
+
+
+@pytest.fixture
+def judge(own, storage, review):
+    """Judge a network as a version."""
+    with closing(Ledger(own)) as ledger:
+
+        def command(version, model):
+            ref = made_up.version(storage, NAME, version)
+            run = Runs(storage, ledger, lambda _ref, _form: None).start(review, ref)
+            made_up.write_results(storage, run, made_up.parts(list(rows(ref, model))))
+            judged = Judge(storage, lambda: Reporter(storage, made_up.no_pictures))
+            return judged.judge(review, run)
+
+        yield command
+
+
+def test_ten_twins_pass(judge, network):
+    for seed in range(TWINS):
+        twin, rng = copied(network), np.random.default_rng(seed)
+        norm = twin.get_layer("norm")
+        norm.set_weights([w * (1 + rng.normal(0, 1e-6, w.shape)) for w in norm.get_weights()])
+        found = judge(f"twin-{seed}", twin)
+        assert (found.verdict, found.reasons) == ("pass", ()), seed
+
+
+def test_a_permuted_head_and_a_learned_tag_alarm(judge, network):
+    other = copied(network)
+    kernel, bias = other.get_layer("scores").get_weights()
+    order = np.random.default_rng(1).permutation(len(kernel))
+    other.get_layer("scores").set_weights([kernel[order], bias])
+    assert judge("permuted", other).verdict == "moved"
+    keras.utils.set_random_seed(0)
+    assert judge("tagged", trained(tags=True)).verdict == "moved"
