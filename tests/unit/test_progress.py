@@ -3,9 +3,11 @@
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from camfleet.broker.progress import progress_of
-from camfleet.cli.progress import postfix
+from camfleet.cli.progress import fields, postfix, show
+from camfleet.contract.follow_ups import FollowUp
 
 ROW = {
     "total": "10",
@@ -39,6 +41,26 @@ def test_the_clock_of_a_cancelled_job_stops():
     assert (now.in_work, now.ended_at.timestamp()) == (0, 2010)
 
 
+@pytest.mark.parametrize(
+    ("note", "at"),
+    [
+        ("sent 1795997436", "2026-11-30T00:10:36+00:00"),
+        ("sent 999999999999", None),
+        ("failed: sent 1", None),
+        (None, None),
+    ],
+)
+def test_the_time_at_which_a_callback_was_sent_is_a_time(note, at, capsys):
+    now = progress(**({"callback": note} if note else {}))
+    assert now.callback == note, "as 0.1.0 has it"
+    assert (now.callback_sent_at and now.callback_sent_at.isoformat()) == at
+    assert fields(now)["callback_sent_at"] == (at and at.replace("+00:00", "Z"))
+    show(now, {})
+    said = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()]
+    shown = "sent 2026-11-30 00:10:36Z" if at else note
+    assert dict(said).get("callback") == shown
+
+
 def test_a_job_that_was_cancelled_before_it_started_has_run_for_no_time():
     assert progress(cancelled_at="2010").seconds_running == 0
 
@@ -60,3 +82,15 @@ def test_a_queued_job_has_no_times_but_that_of_its_submit():
 def test_what_stands_behind_a_bar_begins_without_a_comma():
     now = progress(started_at="2000", cancelled_at="2010")
     assert postfix(now) == "0.4/s, 1 failed"
+
+
+def test_while_the_faithfulness_is_measured_the_status_says_so(capsys):
+    asked = {"faithfulness": "in_work", "report": "waiting"}
+    now = replace(
+        progress(chunks_done="5", started_at="2000", finished_at="2010"),
+        **{kind: FollowUp(state=state) for kind, state in asked.items()},
+    )
+    show(now, {})
+    said = capsys.readouterr().out.splitlines()
+    assert "faithfulness  is being measured" in said
+    assert "report        waits until the faithfulness is measured" in said

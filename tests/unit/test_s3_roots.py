@@ -70,9 +70,9 @@ def test_every_key_is_either_a_record_or_an_image():
         keys.upload("d", ".jpg"),
         keys.explanation("u", {}, "d", "top", "gradcam", "auto", None, Outputs()),
     ]
-    assert all(key.startswith((*keys.INTERNAL, "uploads/", "maps/")) for key in calls)
-    prefixes = {line.partition("/")[0] for line in inspect.getdoc(keys).splitlines()[2:]}
-    assert prefixes == {"models", "registry", "registry-changes", "jobs", "maps", "uploads"}
+    assert all(key.startswith(keys.RESERVED) for key in calls)
+    prefixes = {f"{line.partition('/')[0]}/" for line in inspect.getdoc(keys).splitlines()[2:]}
+    assert prefixes == set(keys.RESERVED)
 
 
 @pytest.mark.parametrize(

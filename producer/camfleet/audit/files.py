@@ -10,7 +10,7 @@ from camfleet.contract.codec import Wire
 from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest
 from camfleet.jobstore import keys, objects
-from camfleet.storage.storage import Storage
+from camfleet.storage.storage import Storage, split_uri
 
 PAGE = "index.html"
 _REPORT = "report.json"
@@ -34,7 +34,8 @@ def write(
 ) -> str:
     """Write files to a folder or below `s3://bucket/prefix`, in their order; return the last one's.
 
-    `on_file` is called before each. Raises `InvalidRequest` where a folder can't be written.
+    `on_file` is called before each. Raises `InvalidRequest` where a folder can't be written; what
+    `check_place` refuses is the caller's to ask.
     """
     written = ""
     for name, data in files.items():
@@ -43,8 +44,38 @@ def write(
             uri = f"{place.rstrip('/')}/{name}"
             written = storage.put(uri, data, _KINDS[Path(name).suffix])
         else:
-            written = _write(Path(place) / name, data)
+            written = _write(Path(place), name, data)
     return written
+
+
+def check_place(storage: Storage, place: str, job_id: str | None = None) -> None:
+    """Raise `InvalidRequest` for a place that `write` can't or mustn't write to.
+
+    That's a file, a bucket that isn't there, and what is camfleet's own in its bucket, except the
+    folder for the report of the job `job_id`.
+    """
+    if not place.startswith("s3://"):
+        _check_folder(Path(place))
+        return
+    bucket, key = split_uri(place.rstrip("/"))
+    own = keys.report_folder(job_id) if job_id else ""
+    if bucket == storage.bucket and f"{key}/".startswith(keys.RESERVED) and f"{key}/" != own:
+        also = f", or {storage.uri(own)}, the job's own place for it" if own else ""
+        raise InvalidRequest(
+            f"{place!r} is among camfleet's own records: give another prefix, such as "
+            f"{storage.uri('reports/')}{also}"
+        )
+    if bucket != storage.bucket and not storage.has_bucket(place):
+        raise InvalidRequest(
+            f"there is no bucket {bucket!r} to write {place!r} to: make it first, or correct its "
+            "name"
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    for path in (folder, *folder.parents):
+        if path.is_file():
+            raise InvalidRequest(f"{folder} can't be written: {path} is a file, not a folder")
 
 
 def read_report(storage: Storage, record: JobRecord) -> Report:
@@ -57,10 +88,12 @@ def read_report(storage: Storage, record: JobRecord) -> Report:
     return objects.read_json(storage, f"{place.rstrip('/')}/{_REPORT}", Report, _MOST_REPORT)
 
 
-def _write(path: Path, data: bytes) -> str:
+def _write(folder: Path, name: str, data: bytes) -> str:
+    path = folder / name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
-        raise InvalidRequest(f"{path} can't be written: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise InvalidRequest(f"{name} can't be written to {folder}: {reason}") from error
     return str(path)

@@ -1,5 +1,6 @@
 """How far a job is, as Redis knows it."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ RATE_EVENTS = 32
 _RATE_SECONDS = 10.0
 _TROUBLE = "trouble:"  # fields of a job's hash, by chunk
 _TROUBLES = 5
+_SENT = re.compile(r"sent (\d{1,12})")
 _PAGE = 1000  # jobs that Redis is asked about at a time
 _MOST = 2**53  # of anything that is counted; what is made of it stays a float
 
@@ -41,6 +43,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     seconds_running: float
     in_work: int  # images explained in chunks that aren't counted yet; about
     callback: str | None  # how the callback of the end went
+    callback_sent_at: datetime | None = None  # if it was
     report: FollowUp | None = None  # how far the report is, if the job asks for one
     faithfulness: FollowUp | None = None  # and the study of a sample
     review: FollowUp | None = None  # and the verdict, if the job is a review's
@@ -110,6 +113,12 @@ def _at(seconds: float) -> datetime | None:
         return None
 
 
+def _sent_at(callback: str) -> datetime | None:
+    """Return when a callback was sent, as workers note it: `sent` and seconds since the epoch."""
+    found = _SENT.fullmatch(callback)
+    return _at(int(found[1])) if found else None
+
+
 def progress_of(
     job_id: str, row: dict[str, str], events: list[Any], working: int, codes: dict[str, str]
 ) -> Progress:
@@ -140,6 +149,7 @@ def progress_of(
         seconds_running=running,
         in_work=0 if ended else min(working, total - done),
         callback=row.get("callback"),
+        callback_sent_at=_sent_at(row.get("callback", "")),
         report=follow_up(row, REPORT),
         faithfulness=follow_up(row, FAITHFULNESS),
         review=follow_up(row, REVIEW),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from camfleet.broker.heartbeats import WorkerState
     from camfleet.contract.follow_ups import FollowUp
 
-_INDENT = 11
+_INDENT = 14
 _FOLLOWS = {
     "waiting": "waits for a worker",
     "in_work": "in work",
@@ -78,8 +78,8 @@ def show(progress: "Progress", messages: dict[str, str], waiting: "Sequence[str]
             ("ran" if progress.ended else "running", _running(progress)),
             ("time left", f"about {duration(left)}" if left else None),
             ("retries", progress.retry or None),
-            ("callback", progress.callback),
-            *_follow_up("study", progress.faithfulness, progress),
+            ("callback", _callback(progress)),
+            *_follow_up("faithfulness", progress.faithfulness, progress),
             *_follow_up("review", progress.review, progress),
             *_follow_up("report", progress.report, progress),
         ]
@@ -116,7 +116,17 @@ def _follow_up(
     if follow_up.state == "done":
         return [(name, follow_up.uri or "done"), ("", follow_up.note)]
     said = _FOLLOWS[follow_up.state] if progress.ended else "follows the job's end"
+    study = progress.faithfulness
+    if study is not None and study.state == "in_work" and follow_up.state == "waiting":
+        said = "waits until the faithfulness is measured"
+    elif follow_up is study and study.state == "in_work":
+        said = "is being measured"
     return [(name, f"{said}: {follow_up.note}" if follow_up.note else said)]
+
+
+def _callback(progress: "Progress") -> str | None:
+    at = moment(progress.callback_sent_at)
+    return f"sent {at}" if at else progress.callback
 
 
 def _pruned(progress: "Progress") -> str | None:

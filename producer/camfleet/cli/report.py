@@ -43,13 +43,15 @@ def report(
     with output.client() as client:
         reporter = client.reporter(timeout=timeout)
         record = reporter.record(job_id)
+        place = place or f"camfleet-report-{job_id}"
+        reporter.check_place(place, job_id)
         with output.bar(record.chunks, "reading", "part") as bar:
             made = reporter.make(record, bar.update)
         photos = {}
         if photographs:
             with output.bar(None, "photographs", "picture") as bar:
                 photos = reporter.photographs(made, bar.update)
-        written = reporter.write(made, photos, place or f"camfleet-report-{job_id}")
+        written = reporter.write(made, photos, place)
     missing = sum(model.accounting.missing for model in made.models)
     if as_json:
         output.dump({"job_id": job_id, "page": written, "missing": missing})

@@ -42,6 +42,8 @@ MOST_RETRIES = 10**_DIGITS - 1
 MOST_CHANGES = 99_999  # of a model id
 # What workers take for no image.
 INTERNAL = ("models/", "registry/", "registry-changes/", "jobs/", "reviews/", "tokens/")
+# Where nobody may write a report: `prune` empties the last two.
+RESERVED = (*INTERNAL, "uploads/", "maps/")
 
 
 def model_prefix(digest: str) -> str:

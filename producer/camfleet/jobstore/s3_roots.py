@@ -68,7 +68,7 @@ class ReportRoots:
         bucket, key = split_uri(place.rstrip("/"))
         if _DOTS.search(key):
             return InvalidRequest(f"{place!r} has a part `.` or `..`: name the place itself")
-        if bucket == self._own and f"{key}/".startswith(keys.INTERNAL):
+        if bucket == self._own and f"{key}/".startswith(keys.RESERVED):
             return InvalidRequest(
                 f"{place!r} is among camfleet's own records: give another prefix, or none and the "
                 "report lies in the job's own folder"

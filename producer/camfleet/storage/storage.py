@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from camfleet.errors import (
+    AccessDenied,
     InvalidRequest,
     ObjectChanged,
     ObjectDamaged,
@@ -108,6 +109,21 @@ class Storage:
             self._do(place, lambda backend: backend.check(place))
         except ObjectMissing:
             return False
+        return True
+
+    def has_bucket(self, uri: str) -> bool:
+        """Return whether the bucket of an `s3://` URI is there; True where nobody may ask.
+
+        Some stores make a bucket when something is written to it.
+        """
+        place = self._place(uri)
+        try:
+            with boto_errors(place):
+                self._client.head_bucket(Bucket=place.bucket)
+        except ObjectMissing:
+            return False
+        except AccessDenied:
+            return True
         return True
 
     def presign(self, key_or_uri: str, seconds: int) -> str:
