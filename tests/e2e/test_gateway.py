@@ -167,9 +167,10 @@ def test_what_the_document_does_with_curl_works(
     commands = re.findall(r"^\$ (curl .*)$", text, re.MULTILINE)
     assert len(commands) >= 3
     environ = {**worker_environ, "TOKEN": make("reader")[0]}
+    job = "JOB"
     for command in commands:
         bound = command.replace(":8100/", f":{web.port}/").replace("flowers", model.id)
-        bound = bound.replace("my-bucket", client.storage.bucket)
+        bound = bound.replace("my-bucket", client.storage.bucket).replace("JOB", job)
         done = subprocess.run(
             ["bash", "-c", bound],
             cwd=place,
@@ -179,4 +180,6 @@ def test_what_the_document_does_with_curl_works(
             timeout=60,
             check=False,
         )
+        if found := re.search(r'"job_id":"([^"]+)"', done.stdout):
+            job = found[1]
         assert done.returncode == 0, f"{bound}\n{done.stdout}{done.stderr}"

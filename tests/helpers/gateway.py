@@ -68,3 +68,34 @@ def gateway(environ, folder, token, *options):
     finally:
         process.terminate()
         process.wait(30)
+
+
+class Stream:
+    """Server-sent events of one job, read one by one."""
+
+    def __init__(self, web, job_id, seen="", token=...):
+        self._connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)
+        token = web.token if token is ... else token
+        headers = {"Authorization": f"Bearer {token}"}
+        if seen:
+            headers["Last-Event-ID"] = seen
+        self._connection.request("GET", f"/v1/jobs/{job_id}/events", headers=headers)
+        self._answer = self._connection.getresponse()
+        self.status = self._answer.status
+
+    def next(self):
+        """Return the next event as kind, id and data; None at the end of the stream."""
+        fields = {}
+        while line := self._answer.readline():
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name:
+                fields[name] = value
+            elif "event" in fields:
+                return fields["event"], fields.get("id", ""), json.loads(fields["data"])
+            else:
+                fields = {}
+        return None
+
+    def close(self):
+        self._answer.close()
+        self._connection.close()

@@ -1,16 +1,18 @@
 """The gateway's words against the client's and the contract's."""
 
+import inspect
 from typing import get_args
 
 import pytest
 
-from camfleet import errors
+from camfleet import Client, errors
 from camfleet.errors import CamfleetError
+from camfleet.gateway.jobs import JobRequest
 from camfleet.gateway.options import Options
 from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.problems import STATUSES, Problem, answer_to, status_of
 from camfleet.gateway.tokens import TokenChecker
-from camfleet.jobs.options import ExplainOptions
+from camfleet.jobs.options import ExplainOptions, JobOptions
 from camfleet.jobstore.keys import INTERNAL
 
 POLICY = SourcePolicy("own", ("shared/open/",))
@@ -19,6 +21,14 @@ DIGEST = "0" * 64
 
 def test_an_explanation_has_the_keywords_of_the_client():
     assert set(Options.__struct_fields__) == set(ExplainOptions.__annotations__) - {"outputs"}
+
+
+def test_a_job_has_the_keywords_of_submit():
+    given = set(JobRequest.__struct_fields__) - {"images"}
+    signature = set(inspect.signature(Client.submit).parameters) - {"self", "options"}
+    theirs = signature | set(JobOptions.__annotations__)
+    here = {"outputs", "job_id", "upload", "caller", "on_progress"}  # of this side of HTTP only
+    assert given == theirs - here
 
 
 @pytest.mark.parametrize("kind", errors._tree(CamfleetError), ids=lambda kind: kind.code)

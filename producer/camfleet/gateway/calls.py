@@ -15,6 +15,8 @@ from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
 from camfleet.contract.tokens import Scope, TokenRecord
 from camfleet.errors import InvalidRequest
+from camfleet.gateway.following import Following
+from camfleet.gateway.owners import JobOwners
 from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
 from camfleet.gateway.problems import Problem
@@ -35,10 +37,12 @@ class Services:
     tokens: TokenChecker
     answers: AnswerOwners
     policy: SourcePolicy
+    owners: JobOwners
+    following: Following
     probe: Probe
     image_bytes: int  # of an upload, at most
     hosts: frozenset[str]  # that callers may ask for, in lower case
-    threads: Threads = field(default_factory=Threads)
+    threads: Threads
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -5,9 +5,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from camfleet.aio.client import AsyncClient
+from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
+from camfleet.broker.events import Events
 from camfleet.client import Client
 from camfleet.gateway.calls import Services
+from camfleet.gateway.following import Following
+from camfleet.gateway.owners import JobOwners
 from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
 from camfleet.gateway.tokens import TokenChecker, Tokens
@@ -17,10 +21,14 @@ from camfleet.settings import Settings
 @contextmanager
 def open_services(settings: Settings, hosts: Iterable[str]) -> Iterator[Services]:
     """Yield the services of a gateway that is reached by the names `hosts`."""
-    answers = AnswerOwners(settings)
+    answers, events, threads = AnswerOwners(settings), Events(settings), Threads()
     with Client(settings) as blocking:
+        client = AsyncClient(settings)
         services = Services(
-            client=AsyncClient(settings),
+            client=client,
+            owners=JobOwners(blocking.storage),
+            following=Following(client, events, threads),
+            threads=threads,
             tokens=TokenChecker(Tokens(blocking.storage)),
             answers=answers,
             policy=SourcePolicy(settings.bucket, settings.s3_roots),
@@ -31,6 +39,7 @@ def open_services(settings: Settings, hosts: Iterable[str]) -> Iterator[Services
         try:
             yield services
         finally:
-            asyncio.run(services.client.close())
-            services.threads.close()
+            asyncio.run(client.close())
+            threads.close()
+            events.close()
             answers.close()

@@ -109,6 +109,11 @@ class TokenChecker:
         same = hmac.compare_digest(record.digest if record else _NOBODY, _digest(found["secret"]))
         return record if record and same and record.is_valid(time.time()) else None
 
+    def is_valid(self, record: TokenRecord) -> bool:
+        """Return whether a token that was recognized is one still."""
+        now = self._look_up(record.id)
+        return now is not None and now.digest == record.digest and now.is_valid(time.time())
+
     def _look_up(self, token_id: str) -> TokenRecord | None:
         now = time.monotonic()
         with self._lock:

@@ -1,0 +1,174 @@
+"""A job's progress: asked for, waited for, and as a stream of events."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, suppress
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+from starlette.responses import Response, StreamingResponse
+
+from camfleet.broker.progress import Progress
+from camfleet.errors import StorageUnavailable
+from camfleet.gateway.calls import Call, Route, reply
+from camfleet.gateway.following import Followed
+from camfleet.gateway.jobs import own_job
+from camfleet.gateway.problems import answer_to
+from camfleet.gateway.tokens import SEEN_SECONDS
+
+POLL_SECONDS = 0.5
+COMMENT_SECONDS = 15.0
+_RETRY_MILLISECONDS = 3000
+_END = ":end"
+
+
+class WaitQuery(Struct, kw_only=True):
+    """Seconds to wait for a change."""
+
+    wait: Annotated[float, Meta(ge=0, le=60)] = 0.0
+
+
+async def status(call: Call) -> Response:
+    """Tell the progress, or with `wait` the next one that differs."""
+    asked = call.query(WaitQuery)
+    job = await own_job(call)
+    given = call.request.headers.get("if-none-match")
+    deadline = time.monotonic() + asked.wait
+    known = given
+    while True:
+        progress = await job.status()
+        tag = _tag(progress)
+        if known is not None and tag not in known and "*" not in known:
+            break
+        if known is None and (not asked.wait or progress.ended):
+            break
+        known = tag if known is None else known
+        if time.monotonic() >= deadline or await _stops(call, POLL_SECONDS):
+            break
+    if given is not None and tag in given:
+        return Response(status_code=304, headers={"ETag": tag})
+    return reply(progress, headers={"ETag": tag})
+
+
+async def events(call: Call) -> Response:
+    """Stream the progress as server-sent events; see `_stream`."""
+    job = await own_job(call)
+    seen = call.request.headers.get("last-event-id", "")
+    stack = AsyncExitStack()
+    try:
+        followed = await stack.enter_async_context(call.services.following.follow(job.id))
+        if seen.endswith(_END) and seen == _name(followed):
+            await stack.aclose()
+            return Response(status_code=204)  # which tells an EventSource to stop
+    except BaseException:
+        await stack.aclose()
+        raise
+    headers = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        _stream(call, followed, seen, stack), headers=headers, media_type="text/event-stream"
+    )
+
+
+async def _stream(
+    call: Call, followed: Followed, seen: str, stack: AsyncExitStack
+) -> AsyncIterator[bytes]:
+    """Yield the progress whenever it differs from the one seen, until the job's end.
+
+    Each event is the whole progress, so whoever misses some misses nothing.
+    """
+    checked = told = time.monotonic()
+    async with stack:
+        yield f"retry: {_RETRY_MILLISECONDS}\n\n".encode()
+        while not call.services.stopping.is_set():
+            changed = followed.changed
+            if followed.error is not None:
+                yield _event("error", "", bytes(answer_to(followed.error).body))
+                return
+            name, progress = _name(followed), followed.progress
+            if progress is not None and name != seen:
+                kind = "end" if progress.ended else "progress"
+                yield _event(kind, name, msgspec.json.encode(progress))
+                seen = name
+            if seen.endswith(_END):
+                return
+            await _first(call, changed.wait(), SEEN_SECONDS)
+            if time.monotonic() >= checked + SEEN_SECONDS:
+                checked = time.monotonic()
+                if not await _may_go_on(call):
+                    return
+            if time.monotonic() >= told + COMMENT_SECONDS:
+                told = time.monotonic()
+                yield b": still there\n\n"
+
+
+def _name(followed: Followed) -> str:
+    """Return an event's id: that of Redis; of the last one it says so."""
+    ended = followed.progress is not None and followed.progress.ended
+    return followed.event + (_END if ended else "")
+
+
+def _event(kind: str, name: str, data: bytes) -> bytes:
+    head = f"event: {kind}\n" + (f"id: {name}\n" if name else "")
+    return head.encode() + b"data: " + data + b"\n\n"  # JSON has no line break
+
+
+async def _may_go_on(call: Call) -> bool:
+    """Return whether the token is still valid, as far as that's known."""
+    token = call.token
+    assert token is not None
+    with suppress(StorageUnavailable):
+        return await call.services.threads.quick(lambda: call.services.tokens.is_valid(token))
+    return True
+
+
+async def _stops(call: Call, seconds: float) -> bool:
+    """Wait for some seconds; return at once, and True, where the gateway stops."""
+    return await _first(call, asyncio.Event().wait(), seconds)
+
+
+async def _first(call: Call, change: Awaitable[object], seconds: float) -> bool:
+    """Return whether something changed within some seconds, or the gateway stops."""
+    waiting = (
+        asyncio.ensure_future(change),
+        asyncio.ensure_future(call.services.stopping.wait()),
+    )
+    try:
+        done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return bool(done)
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
+def _tag(progress: Progress) -> str:
+    """Return a weak ETag: what passes by itself, such as time, is no change."""
+    lasting = msgspec.structs.replace(
+        progress, images_per_second=None, seconds_left=None, seconds_running=0.0
+    )
+    return f'W/"{hashlib.sha256(msgspec.json.encode(lasting)).hexdigest()[:32]}"'
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/jobs/{job}",
+        summary="A job's progress; with wait, once it differs from If-None-Match or from now",
+        handler=status,
+        scopes=("jobs:read",),
+        query=WaitQuery,
+        headers={"If-None-Match": "An ETag of an earlier answer"},
+        answers={200: Progress, 304: None},
+    ),
+    Route(
+        method="GET",
+        path="/v1/jobs/{job}/events",
+        summary="A job's progress as server-sent events: progress, then end",
+        handler=events,
+        scopes=("jobs:read",),
+        headers={"Last-Event-ID": "The id of the last event that was seen"},
+        answers={200: "text/event-stream", 204: None},
+    ),
+)
