@@ -124,6 +124,23 @@ def test_two_models_of_one_job_are_compared_by_name(client, run, compare):
     assert "say which model, one of both:net@1, both:net@2" in done.stderr
 
 
+def test_comparisons_with_one_job_dont_replace_each_other(
+    client, run, store, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    store("c1", rows(maps()))
+    store("p1", rows(elsewhere(maps())))
+    both = parts(rows(maps())) + parts(rows(maps()))
+    job(client.storage, "c2", both, CHUNK, (MODEL, NEXT))
+    for sides in (("c1", "c1"), ("c1", "p1"), ("c2",)):
+        run("compare", *sides, "--no-photographs")
+    assert sorted(place.name for place in tmp_path.iterdir()) == [
+        "camfleet-comparison-c1-c1",
+        "camfleet-comparison-c1-p1",
+        "camfleet-comparison-c2-net@1-c2-net@2",
+    ]
+
+
 def test_every_image_and_pair_is_accounted_for(store, compare):
     before, after = rows(maps()), rows(maps())
     before[0] = row(0)

@@ -163,6 +163,30 @@ def test_the_same_model_again_tells_whether_its_runtime_changed(store, compare):
     assert compare(one, store("run4", rows(maps()), digest="1")).canary is None
 
 
+def test_a_job_compared_with_itself_says_so_and_shows_no_pair_that_moved(store, compare, tmp_path):
+    one = store("itself", rows(maps()))
+    found = compare(one, one)
+    assert (found.verdict, found.most_moved) == ("pass", ())
+    assert any("compared with itself" in note for note in notes(found))
+    page = (tmp_path / "index.html").read_text()
+    assert "A job is compared with itself" in page
+    assert "pairs that moved most" not in page
+    assert "<dt>movement</dt><dd>0.00<small>no more than noise;" in page
+    other = compare(one, store("itself2", rows(noisy(maps(), 0.2)), digest="1"))
+    assert not any("itself" in note for note in notes(other))
+    assert len(other.most_moved) > 0
+
+
+def test_first_answers_that_werent_asked_for_arent_a_result(store, compare, tmp_path):
+    made = [changed(one, target="label:class 0") for one in rows(maps())]
+    one = store("unasked", made)
+    found = compare(one, store("unasked2", made, digest="1"))
+    assert found.flips.answers == 0
+    assert list(notes(found))[-1].startswith("first answers weren't asked for")
+    page = (tmp_path / "index.html").read_text()
+    assert "<small>not asked for</small>" in page
+
+
 @pytest.mark.parametrize("name", ["flips", "classes"])
 def test_a_limit_of_which_nothing_is_known_doesnt_pass(store, compare, name):
     made = [changed(one, target=str(number)) for number, one in enumerate(rows(maps()))]

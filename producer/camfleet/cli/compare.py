@@ -24,7 +24,7 @@ _SHARE = click.FloatRange(0, 1)
     "--output",
     "place",
     metavar="DIR|S3URI",
-    help="Where to write: a folder, or s3://bucket/prefix.  [default: camfleet-comparison-JOB]",
+    help="Where to write: a folder, or s3://bucket/prefix.  [default: camfleet-comparison-JOB-JOB]",
 )
 @click.option(
     "--limit", type=_SHARE, default=0.3, show_default=True, help="Of movement: 0 noise, 1 unlike."
@@ -74,13 +74,12 @@ def compare(
         from camfleet.audit.comparisons.verdict import Limits
 
         sides = _sides(reporter, one, other)
-        job_id = sides[0].record.job_id
         if floor:
             _measure(client, reporter, sides[0], floor)
         with output.bar(max(side.record.parts for side in sides), "comparing", "part") as bar:
             found, page = reporter.compare(
                 *sides,
-                place or f"camfleet-comparison-{job_id}",
+                place or _folder(*sides),
                 limits=Limits(limit, limit_flips, limit_lost, limit_classes),
                 show=photographs,
                 on_part=bar.update,
@@ -95,6 +94,16 @@ def compare(
             click.echo(clean(note))
         click.echo(page)
     ctx.exit(_EXIT[found.verdict])
+
+
+def _folder(*sides: "Side") -> str:
+    """Return where a comparison goes: named after both jobs, and their models where several are."""
+    names = [
+        side.record.job_id + (f"-{side.ref.id}@{side.ref.version}" if several else "")
+        for side in sides
+        for several in (len(side.record.models) > 1,)
+    ]
+    return "-".join(["camfleet-comparison", *names])
 
 
 def _measure(client: "Client", reporter: "Reporter", side: "Side", images: int) -> None:

@@ -130,3 +130,8 @@ class Comparison(Wire, frozen=True, kw_only=True):
     flips: Flips
     classes: tuple[ComparedClass, ...]
     most_moved: tuple[MovedPair, ...]
+
+    @property
+    def itself(self) -> bool:
+        """Return whether both sides are the very same results."""
+        return (self.one.job_id, self.one.model) == (self.other.job_id, self.other.model)

@@ -22,7 +22,7 @@ def notes(found: Comparison) -> Iterator[str]:
         counted = any(reason.startswith(said) for reason in found.reasons)
         more = f" and {len(moved) - _NAMED:,} more" if len(moved) > _NAMED else ""
         yield f"{'moved' if counted else said}: {', '.join(moved[:_NAMED])}{more}"
-    if (found.one.job_id, found.one.model) == (found.other.job_id, found.other.model):
+    if found.itself:
         yield "a job is compared with itself, by the same model: that's a pass that says nothing"
     if found.canary:
         yield _canary(found.canary)

@@ -41,6 +41,7 @@ _HEADLINES = {
     "moved": ("The second model looks elsewhere.", "alarm"),
     "undecidable": ("Nothing can be said about where the second model looks.", "alarm"),
 }
+_ITSELF = ("A job is compared with itself, by the same model.", "")
 _BY_AND_LARGE = ("By and large the second model looks where the first one does.", "")
 
 
@@ -49,6 +50,8 @@ def render(found: Comparison, photos: Photographs) -> str:
     headline, tone = _HEADLINES[found.verdict]
     if found.verdict == "pass" and any(one.moved for one in found.classes):
         headline, tone = _BY_AND_LARGE
+    if found.itself and found.verdict == "pass":
+        headline, tone = _ITSELF
     return pictures.render(
         "comparison.html",
         found=found,
