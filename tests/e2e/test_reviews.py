@@ -77,7 +77,7 @@ def test_a_twin_passes_a_permuted_head_alarms_and_both_are_kept(run, client, add
     same = added("2", twin())
     done = run("review", "run", reviewed, "--wait", "--json")
     found = verdict_of(done)
-    assert (done.returncode, found["verdict"]) == (0, "pass"), found
+    assert (done.returncode, found["verdict"]) == (0, "pass"), found["reasons"]
     assert (found["model"]["version"], found["calibrated"]) == ("2", True)
     assert found["movement"]["high"] < 0.1
     other = added("3", headless())

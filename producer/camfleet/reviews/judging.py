@@ -190,6 +190,7 @@ class Judge:
             Side(record, 0),
             self._storage.uri(where),
             limits=Limits(limit_of(review), None, review.limits.lost, classes_of(review)),
+            ours=True,
             on_part=on_step,
         )
         return Compared(found, page)
