@@ -131,6 +131,32 @@ def test_what_others_wrote_stays_text(client, tmp_path):
     assert "&lt;script&gt;" in text
 
 
+@pytest.mark.parametrize("known", [0, 3])
+def test_labels_that_are_no_class_of_the_model_are_said_and_no_confusions(
+    client, model, tmp_path, known
+):
+    labels = ["bright"] * known + ["hexagon"] * 25 + [f"odd {n}" for n in range(30)]
+    made = [
+        row(number, np.eye(7), 0, class_name="bright", label=label)
+        for number, label in enumerate(labels)
+    ]
+    models = (client.models.find("patches"),)
+    record = job(client.storage, f"strange-labels-{known}", [made], len(made), models)
+    reporter = client.reporter()
+    report = reporter.make(record)
+    found = report.models[0].labels
+    assert (found.images, found.right, found.confusions) == (known, known, ())
+    assert found.unknown_labels[0] == ("hexagon", 25)
+    assert (found.images_with_unknown_label, len(found.unknown_labels)) == (55, 20)
+    reporter.write(report, {}, str(tmp_path))
+    page = (tmp_path / "index.html").read_text()
+    Page(page)
+    assert "55 more have a label that is no class of the model" in page
+    assert "<bdi>hexagon</bdi> (25), " in page
+    assert ", and others." in page
+    assert ("labelled images are answered right" in page) == bool(known)
+
+
 def test_missing_results_are_said_and_exit_one(run, client, tmp_path):
     rng = np.random.default_rng(0)
     made = [row(number, blob(rng, (7, 7)), number % 3) for number in range(40)]

@@ -166,6 +166,25 @@ def test_labels_are_compared_by_name_and_by_number():
     assert [place_of(ref)[1] for ref in found.worst["wrong"].refs.tolist()] == [2]
 
 
+def test_labels_that_are_no_class_are_counted_apart_where_the_classes_are_known():
+    made = [
+        row(1, np.eye(3), 0, label="class 0"),
+        row(2, np.eye(3), 1, label="class 0"),
+        row(3, np.eye(3), 1, label="hexagon", probability=0.99),
+        row(4, np.eye(3), 0, label="1"),
+        row(5, np.eye(3), 0, label="2"),
+        row(6, np.eye(3), 0, label="hexagon", rank=1),
+    ]
+    found = Collected(("class 0", "class 1"))
+    found.add(0, table(made))
+    assert found.answers == {("class 0", 0): 1, ("class 0", 1): 1, ("1", 0): 1}
+    assert found.unknown == {"hexagon": 1, "2": 1}
+    assert sorted(place_of(ref)[1] for ref in found.worst["wrong"].refs.tolist()) == [1, 3]
+    unnamed = collected([(0, made)])
+    assert not unnamed.unknown
+    assert unnamed.answers["hexagon", 1] == 1
+
+
 def test_where_a_map_lies_is_counted_as_part_of_the_picture():
     (tally,) = collected([(0, [row(1, np.eye(3)), row(2, np.eye(3))])]).tallies.values()
     assert (tally.places[0] / 2 / 2**32).tolist() == [0.125, 0, 0.875, 1]

@@ -115,10 +115,12 @@ class WorstCases(Wire, frozen=True, kw_only=True):
 class Labels(Wire, frozen=True, kw_only=True):
     """First answers beside labels, where the job kept a column `label`."""
 
-    images: int
+    images: int  # whose label is a class of the model, as far as its card names them
     right: int
     right_in_flagged_cells: int  # right answers whose heat peaks in a flagged cell
     confusions: tuple[tuple[str, str, int], ...]  # label, answer, images: the most frequent wrong
+    unknown_labels: tuple[tuple[str, int], ...] = ()  # no class, images: the most frequent
+    images_with_unknown_label: int = 0
 
 
 class Group(Wire, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -74,8 +75,13 @@ CRITERIA = {
 
 @dataclass
 class Collected:
-    """All that is counted of one model's rows."""
+    """All that is counted of one model's rows.
 
+    `classes` are the model's own names of its classes, none where nobody knows them: another label
+    is then no class that an answer could be confused with.
+    """
+
+    classes: tuple[str, ...] = ()
     totals: Totals = field(default_factory=Totals)
     missing: int = 0  # images of parts that aren't there
     rows: int = 0  # images times targets
@@ -87,6 +93,7 @@ class Collected:
     no_evidence: dict[Group, Counter[int]] = field(default_factory=dict)
     worst: dict[str, Worst] = field(default_factory=lambda: {name: Worst() for name in CRITERIA})
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # label, first class
+    unknown: Counter[str] = field(default_factory=Counter)  # images by label that is no class
 
     def add(self, chunk: int, table: pa.Table) -> None:
         """Count a part's rows, a table of `COLUMNS`; `chunk` is its number in the job."""
@@ -122,8 +129,8 @@ class Collected:
 
     def _label(self, table: pa.Table, marks: "_Marks") -> Flags:
         """Count the first answers to labelled images; return which rows are right ones."""
-        known = pc.and_(table["label"].is_valid(), table["class_index"].is_valid())
-        places = np.flatnonzero(known.to_numpy())
+        labelled = pc.and_(table["label"].is_valid(), table["class_index"].is_valid())
+        places = np.flatnonzero(labelled.to_numpy())
         right = np.zeros(table.num_rows, bool)
         if not len(places):
             return right
@@ -131,15 +138,23 @@ class Collected:
         right[places] = [
             row["label"] in (row["class_name"], str(row["class_index"])) for row in own
         ]
+        known = self._known
+        named = [not known or row["label"] in known for row in own]
+        strange = ~right[places] & ~np.array(named)
         answered = marks.answers[places]
+        self.unknown.update(own[n]["label"] for n in np.flatnonzero(answered & strange).tolist())
+        answered &= ~strange
         self.answers.update(
-            (row["label"], row["class_index"])
-            for row, wanted in zip(own, answered.tolist(), strict=True)
-            if wanted
+            (own[n]["label"], own[n]["class_index"]) for n in np.flatnonzero(answered).tolist()
         )
         wrong = places[answered & ~right[places]]
         self._rank("wrong", wrong, marks.probabilities[wrong], marks)
         return right & marks.answers
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        """The model's classes by name and by number."""
+        return frozenset({*self.classes, *map(str, range(len(self.classes)))})
 
     def _weigh(self, table: pa.Table, marks: "_Marks", right: Flags) -> None:
         ended = pc.not_equal(table["status"], str(Status.FAILED)).to_numpy()

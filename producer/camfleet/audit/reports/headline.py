@@ -92,9 +92,10 @@ def numbers(report: Report) -> list[Number]:
         Number("failed", f"{totals.failed:,}", f"{totals.quiet:,} more without evidence"),
         Number("suspicious places", f"{len(list(_flagged(report))):,}", f"among {among}"),
     ]
-    shares = [one.labels.right / one.labels.images for one in report.models if one.labels]
+    labels = [one.labels for one in report.models if one.labels and one.labels.images]
+    shares = [one.right / one.images for one in labels]
     if shares:
-        known = max(one.labels.images for one in report.models if one.labels)
+        known = max(one.images for one in labels)
         value = " / ".join(f"{100 * share:.1f}" for share in shares)
         found.append(Number("answered right", f"{value} %", f"of {known:,} labelled"))
     return found + [one for model in report.models if (one := _faithfulness(model))][:1]

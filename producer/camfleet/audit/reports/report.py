@@ -1,5 +1,6 @@
 """Make a job's report: one pass over its results, then the rows that are shown."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import cached_property
@@ -21,7 +22,9 @@ from camfleet.audit.samples import Samples
 from camfleet.audit.studies import kept
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
+from camfleet.errors import CallerError
 from camfleet.jobstore.records import read_left_out
+from camfleet.registry.registry import Registry
 from camfleet.results.query import Selection
 from camfleet.results.read import read_parts
 from camfleet.storage.storage import Storage
@@ -36,7 +39,8 @@ def collect(
 
     `on_part` is called after each part, also for those that are missing.
     """
-    found = [Collected() for _ in record.models]
+    registry = Registry(storage)
+    found = [Collected(_classes(registry, ref.digest)) for ref in record.models]
     selection = Selection.of(record, COLUMNS, {})
     with closing(read_parts(record, storage, selection)) as parts:
         for part in parts:
@@ -47,6 +51,14 @@ def collect(
                 own.add(record.number(part.ref), part.table)
             on_part()
     return found
+
+
+def _classes(registry: Registry, digest: str) -> tuple[str, ...]:
+    """Return the names of a model's classes, none where they aren't known."""
+    try:
+        return registry.card(digest).label_list
+    except CallerError:  # the card is gone, or none any more
+        return ()
 
 
 def make(record: JobRecord, storage: Storage, found: Iterable[Collected]) -> Report:
@@ -85,6 +97,10 @@ def make(record: JobRecord, storage: Storage, found: Iterable[Collected]) -> Rep
     )
 
 
+def _by_count(found: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
 class _Model:
     """One model's part of a report."""
 
@@ -108,7 +124,7 @@ class _Model:
 
     def accounting(self) -> Accounting:
         found, statuses = self._found, self._found.totals.statuses
-        codes = sorted(found.totals.codes.items(), key=lambda pair: (-pair[1], pair[0]))
+        codes = _by_count(found.totals.codes)
         return Accounting(
             images=found.totals.images + found.missing,
             ok=statuses[Status.OK],
@@ -129,8 +145,8 @@ class _Model:
         )
 
     def labels(self) -> Labels | None:
-        answers = self._found.answers
-        if not answers:
+        answers, unknown = self._found.answers, self._found.unknown
+        if not answers and not unknown:
             return None
         named = [
             (label, self._found.names.get(index, str(index)), str(index), count)
@@ -148,6 +164,8 @@ class _Model:
             right=images - sum(count for _, _, count in wrong),
             right_in_flagged_cells=sum(part.right_in_flagged() for part in self._parts),
             confusions=tuple(wrong[:_CONFUSIONS]),
+            unknown_labels=tuple(_by_count(unknown)[:_CONFUSIONS]),
+            images_with_unknown_label=unknown.total(),
         )
 
     def groups(self) -> Iterator[Group]:
