@@ -139,6 +139,7 @@ HOMES = {
         "camfleet/gateway/guard.py",
         "camfleet/gateway/jobs.py",
         "camfleet/gateway/problems.py",
+        "camfleet/gateway/results.py",
         "camfleet/gateway/watching.py",
     },
     "uvicorn": {"camfleet/gateway/server.py"},

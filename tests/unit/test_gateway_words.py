@@ -1,12 +1,14 @@
 """The gateway's words against the client's and the contract's."""
 
 import inspect
+import re
 from typing import get_args
 
 import pytest
 
 from camfleet import Client, errors
 from camfleet.errors import CamfleetError
+from camfleet.gateway.app import ROUTES
 from camfleet.gateway.jobs import JobRequest
 from camfleet.gateway.options import Options
 from camfleet.gateway.policy import SourcePolicy
@@ -14,6 +16,7 @@ from camfleet.gateway.problems import STATUSES, Problem, answer_to, status_of
 from camfleet.gateway.tokens import TokenChecker
 from camfleet.jobs.options import ExplainOptions, JobOptions
 from camfleet.jobstore.keys import INTERNAL
+from helpers import documents
 
 POLICY = SourcePolicy("own", ("shared/open/",))
 DIGEST = "0" * 64
@@ -106,3 +109,28 @@ def test_every_scope_is_one_that_the_command_offers():
 
     (option,) = (param for param in create.params if param.name == "scopes")
     assert tuple(option.type.choices) == get_args(Scope)
+
+
+def test_rows_have_the_filters_of_the_command_line():
+    from camfleet.gateway.results import ResultsQuery
+    from camfleet.results.query import Filters
+
+    own = {"column", "maps", "limit", "cursor"}
+    assert set(ResultsQuery.__struct_fields__) - own == set(Filters.__annotations__)
+
+
+def test_the_document_has_every_endpoint_and_every_code_of_http():
+    page = documents.ROOT / "docs" / "gateway.md"
+    rows = documents.tables(page)
+    named = [documents.bare(row[0]) for row in rows["Endpoints"][1:]]
+    assert sorted(named) == sorted(f"{route.method} {route.path}" for route in ROUTES)
+    documented = {
+        code for row in rows["Errors and limits"][1:] for code in re.findall(r"`(\w+)`", row[1])
+    }
+    sources = (documents.ROOT / "producer" / "camfleet" / "gateway").glob("*.py")
+    raised = {
+        code
+        for path in sources
+        for code in re.findall(r'Problem\(\s*\d+,\s*"(\w+)"', path.read_text())
+    }
+    assert documented == raised

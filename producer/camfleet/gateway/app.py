@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from camfleet.gateway import explain, fleet, guard, jobs, openapi, watching
+from camfleet.gateway import explain, fleet, guard, jobs, openapi, results, watching
 from camfleet.gateway.calls import Call, Route, Services, reply
 from camfleet.gateway.problems import Problem, answer_to
 
@@ -24,6 +24,7 @@ ROUTES: tuple[Route, ...] = (
     *explain.ROUTES,
     *jobs.ROUTES,
     *watching.ROUTES,
+    *results.ROUTES,
     *fleet.ROUTES,
     Route(
         method="GET",

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from camfleet.aio.client import AsyncClient
 from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
+from camfleet.client import Client
 from camfleet.contract.tokens import Scope, TokenRecord
 from camfleet.errors import InvalidRequest
 from camfleet.gateway.following import Following
@@ -34,6 +36,7 @@ class Services:
     """What all requests share; made once for a process."""
 
     client: AsyncClient
+    blocking: Client
     tokens: TokenChecker
     answers: AnswerOwners
     policy: SourcePolicy
@@ -43,6 +46,7 @@ class Services:
     image_bytes: int  # of an upload, at most
     hosts: frozenset[str]  # that callers may ask for, in lower case
     threads: Threads
+    downloads: Executor
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -73,7 +77,7 @@ class Call:
     def query(self, kind: type[S]) -> S:
         """Return the query; raise `InvalidRequest` naming the parameter."""
         asked, given = self.request.query_params, {}
-        hints = get_type_hints(kind)
+        hints = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
         for name in asked:
             if name not in hints:
                 there = ", ".join(hints)

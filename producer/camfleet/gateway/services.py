@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from camfleet.aio.client import AsyncClient
@@ -17,15 +18,19 @@ from camfleet.gateway.probe import Probe
 from camfleet.gateway.tokens import TokenChecker, Tokens
 from camfleet.settings import Settings
 
+_DOWNLOADS = 16  # of results at a time; more wait
+
 
 @contextmanager
 def open_services(settings: Settings, hosts: Iterable[str]) -> Iterator[Services]:
     """Yield the services of a gateway that is reached by the names `hosts`."""
     answers, events, threads = AnswerOwners(settings), Events(settings), Threads()
-    with Client(settings) as blocking:
+    with Client(settings) as blocking, ThreadPoolExecutor(_DOWNLOADS) as downloads:
         client = AsyncClient(settings)
         services = Services(
             client=client,
+            blocking=blocking,
+            downloads=downloads,
             owners=JobOwners(blocking.storage),
             following=Following(client, events, threads),
             threads=threads,

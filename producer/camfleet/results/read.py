@@ -33,14 +33,21 @@ class Part:
 
 
 def read_parts(
-    record: JobRecord, storage: Storage, selection: Selection, *, numbered: bool = False
+    record: JobRecord,
+    storage: Storage,
+    selection: Selection,
+    *,
+    numbered: bool = False,
+    start: int = 0,
 ) -> Generator[Part]:
     """Yield the parts of the selected models in order, missing ones too.
 
-    `numbered`: with what it takes to name their rows to a worker. Raises `ObjectDamaged` naming
-    the part that can't be read.
+    `numbered`: with what it takes to name their rows to a worker. `start` is the number of the
+    chunk to begin with. Raises `ObjectDamaged` naming the part that can't be read.
     """
-    refs = (ref for ref in record.refs() if ref.model in selection.models)
+    wanted = set(selection.models)
+    numbers = range(start, record.chunks)
+    refs = (record.chunk(number, 0) for number in numbers if number // record.parts in wanted)
     work = partial(_read, record, storage, selection, numbered)
     yield from in_order(work, refs, threads=_AHEAD, ahead=_AHEAD)
 
