@@ -484,6 +484,7 @@ def test_a_job_without_shapes_has_its_classes(tmp_path, monkeypatch, form):
         ("", "s3://bucket/a/b.jpg", "bucket/a/b.jpg"),
         ("", "/photos/b.jpg", "photos/b.jpg"),
         ("", "https://host/a/b.jpg?X-Amz-Signature=secret#x", "host/a/b.jpg"),
+        ("", "https://user:password@host/a@b.jpg", "host/a@b.jpg"),
         ("s3://bucket/a/", "s3://bucket/a/b.jpg", "b.jpg"),
         ("https://host/a", "https://host/a/b.jpg?token=secret", "b.jpg"),
         ("", "file:///photos/b%20c.jpg", "photos/b%20c.jpg"),
@@ -499,6 +500,18 @@ def test_images_have_names_without_secrets_that_lead_nowhere_else(root, uri, nam
 def test_an_image_outside_the_root_is_named():
     with pytest.raises(InvalidRequest, match=r"s3://b/c.jpg doesn't begin with --root s3://a"):
         Places("s3://a").name("s3://b/c.jpg")
+
+
+@EVERY_FORMAT
+def test_only_what_a_tool_reads_an_image_from_has_the_signature_of_its_url(
+    tmp_path, monkeypatch, form
+):
+    uri = "https://host/a.jpg?X-Amz-Signature=0123abcd&X-Amz-Expires=60"
+    failed = msgspec.structs.replace(GONE, image_uri=uri)
+    written(monkeypatch, tmp_path / "out", [[seen("a", LEFT, image_uri=uri), failed]], form)
+    with_it = [name for name, text in everything(tmp_path / "out").items() if "0123abcd" in text]
+    expected = {"label-studio": ["tasks-00001.json"], "fiftyone": ["samples.json"]}
+    assert with_it == expected.get(form, [])
 
 
 @pytest.mark.parametrize("form", ["voc", "yolo"])

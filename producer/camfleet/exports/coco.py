@@ -15,6 +15,7 @@ from camfleet.exports.images import Found, Image, Region
 from camfleet.exports.labels import read_small
 from camfleet.exports.masks import coco_counts
 from camfleet.exports.writer import Plan
+from camfleet.foreign import without_secrets
 
 _MOST_TRUTH = 2**30  # bytes of a file of the ground truth
 
@@ -40,7 +41,7 @@ class Coco:
                 "file_name": image.name,
                 "width": image.width,
                 "height": image.height,
-                "camfleet_uri": image.uri,
+                "camfleet_uri": without_secrets(image.uri),
                 "camfleet_classes": [
                     {"name": one.label, "rank": one.rank, "score": one.score} for one in image.found
                 ],

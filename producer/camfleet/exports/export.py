@@ -19,6 +19,7 @@ from camfleet.exports.labels import Labels, classes_of, read_mapping
 from camfleet.exports.voc import Voc
 from camfleet.exports.writer import NOTICE, ExportShape, Plan, Writer
 from camfleet.exports.yolo import Yolo
+from camfleet.foreign import without_secrets
 from camfleet.jobstore.parquet import Table
 from camfleet.registry.registry import Registry
 from camfleet.results.query import Selection
@@ -196,7 +197,7 @@ def _write(found: Iterable[Any], writer: Writer, folder: Path) -> None:
                     encode(
                         {
                             "item_id": image.item_id,
-                            "image_uri": image.uri,
+                            "image_uri": without_secrets(image.uri),
                             "error_code": image.code,
                             "error_message": image.message,
                         }

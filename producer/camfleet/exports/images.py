@@ -9,6 +9,7 @@ from camfleet.contract.results import Status
 from camfleet.contract.targets import parse_target
 from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.exports.labels import Labels
+from camfleet.foreign import without_secrets
 from camfleet.jobstore.parquet import Table
 
 COLUMNS = (
@@ -93,8 +94,8 @@ class Places:
         """Return an image's name; raise `InvalidRequest` if it isn't below the root."""
         if self.root and not uri.startswith(self.root):
             raise InvalidRequest(
-                f"{uri} doesn't begin with --root {self.root}; --image {self.root} leaves out "
-                "what doesn't"
+                f"{without_secrets(uri)} doesn't begin with --root {self.root}; --image "
+                f"{self.root} leaves out what doesn't"
             )
         rest = uri[len(self.root) :]
         scheme, mark, path = uri.partition("://")
@@ -102,6 +103,9 @@ class Places:
             rest = rest.partition("?")[0].partition("#")[0]
         if not self.root:
             rest = rest.removeprefix(f"{scheme}://") if mark else path or rest
+            if scheme in ("http", "https") and mark:
+                host, slash, path = rest.partition("/")
+                rest = host.rpartition("@")[2] + slash + path  # no user, no password
         parts = [part for part in rest.split("/") if part not in ("", ".", "..")]
         return "/".join(parts) or "image"
 

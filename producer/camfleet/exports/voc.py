@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from camfleet.exports.files import new_file, xml
 from camfleet.exports.images import Found, Image, Region
 from camfleet.exports.writer import NOTICE, Plan
+from camfleet.foreign import without_secrets
 
 
 class Voc:
@@ -32,7 +33,7 @@ class Voc:
                 f"<annotation>\n  <folder>{xml(path.parent)}</folder>\n"
                 f"  <filename>{xml(image.name)}</filename>\n"
                 f"  <source><database>camfleet</database><annotation>{xml(NOTICE)}</annotation>"
-                f"<image>{xml(image.uri)}</image></source>\n"
+                f"<image>{xml(without_secrets(image.uri))}</image></source>\n"
                 f"  <size><width>{image.width}</width><height>{image.height}</height>"
                 f"<depth>3</depth></size>\n  <segmented>0</segmented>\n"
                 f"{''.join(objects)}</annotation>\n".encode()
