@@ -1,6 +1,9 @@
 """Reviews in a real bucket and Redis, with made-up results: sets, runs, verdicts, who runs what."""
 
 import itertools
+import json
+import subprocess
+import sys
 from contextlib import ExitStack, closing
 
 import pytest
@@ -316,3 +319,15 @@ def test_a_review_that_nobody_runs_is_late(own, storage, review, redis):
         standing = board.read()
     assert list(standing.late(300)) == [review.name]
     assert [(one.name, one.at) for one in standing.reviewed] == [(review.name, 1e9)]
+
+
+def test_health_notes_a_review_that_nobody_runs(own, environ, redis):
+    with closing(ReviewBoard(own)) as board:
+        redis.zadd(SCHEDULES, {"late-look": board.read().now - 400})
+    code = "from camfleet.cli import main; main()"
+    command = [sys.executable, "-c", code, "health", "--json"]
+    found = {**environ, **own.to_environ()}
+    done = subprocess.run(command, env=found, capture_output=True, text=True, check=False)
+    (note,) = json.loads(done.stdout)["notes"]
+    assert note.startswith("review late-look has been due for 6")
+    assert note.endswith(", and no worker has taken it")
