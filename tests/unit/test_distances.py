@@ -172,3 +172,13 @@ def test_movement_is_zero_for_noise_and_one_for_other_images():
     assert movement.movement(0.003, 0.003, 0.3) == 0
     assert movement.movement(0.3, 0.003, 0.3) == 1
     assert movement.movement(0.3, 0.003, 0.04) is None
+
+
+def test_padding_is_no_part_of_the_picture():
+    beyond = np.array([[0.0, -0.5, 1.0, 1.5]])  # half of the map's rows lie beside the picture
+    padded, inside = np.zeros((2, 1, 4, 4))
+    padded[0, :, 0] = 1, 3, 0, 0
+    inside[0, 1, 0] = 1
+    (common,) = resample(padded, beyond, inside, beyond)
+    assert common.p[0, :, 0] == pytest.approx(common.q[0, :, 0])
+    assert common.unseen == pytest.approx([0.25])

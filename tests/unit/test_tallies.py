@@ -101,6 +101,17 @@ def test_a_cell_in_which_all_classes_peak_is_flagged_as_common():
     assert (place.row, place.column) == (0, 6)
 
 
+def test_peaks_that_lie_anywhere_alike_flag_no_cell_of_all_classes():
+    flagged = 0
+    for seed in range(200):
+        tally = Tally(16, 16)
+        tally.grow(1)
+        cells = np.random.default_rng(seed).integers(0, 256, 300)
+        tally.peaks[0] = np.bincount(cells, minlength=256)
+        flagged += bool(places.common(tally))
+    assert flagged <= 10
+
+
 def test_a_cell_of_one_class_alone_is_no_habit_of_all():
     rng = np.random.default_rng(0)
     made = rows(rng, classes=6, maps=60)

@@ -55,8 +55,9 @@ def _spans(covers: Doubles, others: Doubles, shape: tuple[int, ...]) -> Doubles:
     found = []
     for (low, high), cells in zip(_AXES, shape, strict=True):
         size = covers[:, high] - covers[:, low]
-        start = np.maximum(covers[:, low], others[:, low])
-        stop = np.minimum(covers[:, high], others[:, high])
+        # What lies beyond 0 and 1 is padding, which is no part of the picture.
+        start = np.maximum(covers[:, low], others[:, low]).clip(0, 1)
+        stop = np.minimum(covers[:, high], others[:, high]).clip(0, 1)
         found += [(edge - covers[:, low]) / size * cells for edge in (start, stop)]
     return np.asarray(np.round(np.stack(found, axis=1), _DIGITS))
 

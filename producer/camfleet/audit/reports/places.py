@@ -20,6 +20,7 @@ _NEIGHBOURS = 2.0  # times each neighbour's
 _LIFT = 3.0
 _DEVIATIONS = 3.0
 _CHANCE = 0.05  # of any false flag in a report, were peaks spread by chance as around the cell
+_CERTAIN = 200  # peaks, five times those expected: no chance is left
 _RING = 5.0  # times the median, and the mean, of cells as far from the edge
 _OFTEN = 0.02  # of all maps
 _LEAST_RING = 4  # cells of a ring that has a median
@@ -109,14 +110,17 @@ def common(tally: Tally, detached: Mapping[int, Sequence[Place]] = _NONE) -> lis
         usual = np.maximum(np.maximum(others, np.median(counts[ring])), 1.0)
         often = counts >= max(LEAST, _OFTEN * total)
         for row, column in np.argwhere(ring & often & (counts > _RING * usual)).tolist():
-            peaks = int(counts[row, column])
-            if 2 * own[row, column] < peaks:
-                found.append(Place(row, column, peaks, total, peaks / float(usual[row, column])))
+            peaks, expected = int(counts[row, column]), float(usual[row, column])
+            by_chance = _at_least(peaks, expected) * counts.size > _CHANCE
+            if not by_chance and 2 * own[row, column] < peaks:
+                found.append(Place(row, column, peaks, total, peaks / expected))
     return sorted(found, key=lambda place: -place.lift)
 
 
 def _at_least(count: int, usual: float) -> float:
     """Return the chance of so many peaks or more where `usual` are expected, by Poisson."""
+    if count > _CERTAIN and count > _RING * usual:
+        return 0.0
     fewer = sum(math.exp(n * math.log(usual) - usual - math.lgamma(n + 1)) for n in range(count))
     return max(0.0, 1 - fewer) if usual else 0.0
 
