@@ -3,9 +3,13 @@
 import json
 
 import pytest
+from msgspec.structs import replace as changed
 
+from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUp
+from camfleet.contract.records import Pruned
 from camfleet.errors import InvalidRequest, ObjectMissing
+from camfleet.jobstore import keys
 from helpers.waiting import wait_until
 
 
@@ -42,6 +46,38 @@ def test_it_is_the_report_that_the_command_writes(run, reported, client, tmp_pat
     folder = f"jobs/{reported.id}/report/"
     for path in tmp_path.iterdir():
         assert client.storage.get(f"{folder}{path.name}").data == path.read_bytes(), path.name
+
+
+def test_it_is_fetched_by_a_command_also_where_the_results_are_gone(
+    run, reported, client, tmp_path
+):
+    folder = tmp_path / "stored"
+    done = run("report", reported.id, "--stored", "--output", folder)
+    assert (done.returncode, done.stdout.strip()) == (0, str(folder / "index.html")), done.stderr
+    names = {"index.html", "report.json", "classes.parquet", "suspicious.parquet", "worst.parquet"}
+    assert {path.name for path in folder.iterdir()} == names
+    for name in names:
+        stored = client.storage.get(f"jobs/{reported.id}/report/{name}").data
+        assert (folder / name).read_bytes() == stored
+    key = keys.job("report-of-a-pruned-job")
+    record = changed(
+        reported.record(),
+        job_id="report-of-a-pruned-job",
+        pruned=Pruned(pruned_at=1.7e9, ended_at=1.7e9, state="complete", ok=9, no_evidence=0,
+                      failed=0, failures={}, retry=0),
+    )  # fmt: skip
+    client.storage.put(key, encode_json(sealed(record, 2)), "")
+    words = ("report", record.job_id, "--stored", "--output", tmp_path / "pruned")
+    none = run(*words)
+    assert none.returncode == 1
+    assert "no report of job report-of-a-pruned-job lies in s3://" in none.stderr
+    assert not (tmp_path / "pruned").exists()
+    place = keys.report_folder(record.job_id)
+    client.storage.put(f"{place}index.html", b"page", "")
+    refused = run("report", record.job_id)
+    assert "camfleet report report-of-a-pruned-job --stored" in " ".join(refused.stderr.split())
+    assert run(*words).returncode == 0
+    assert [path.name for path in (tmp_path / "pruned").iterdir()] == ["index.html"]
 
 
 def test_the_command_submits_it_and_watch_ends_with_the_last_image(run, client, photos):
@@ -112,4 +148,4 @@ def test_faithfulness_is_measured_before_the_report(run, client, folder, photos)
     assert progress.faithfulness.note.startswith(("undecided", "faithful", "not faithful"))
     found = json.loads(client.storage.get(progress.faithfulness.uri).data)
     assert (found["sample"], found["models"][0]["measured"]) == (6, 6)
-    assert f"study      {progress.faithfulness.uri}" in run("status", job.id).stdout
+    assert f"faithfulness  {progress.faithfulness.uri}" in run("status", job.id).stdout

@@ -36,6 +36,14 @@ class AsyncReporter(Awaited):
         """Write a report's files; see `Reporter.write`."""
         return await self._threads.long(lambda: self._blocking.write(made, photos, place))
 
+    async def check_place(self, place: str, job_id: str | None = None) -> None:
+        """Raise `InvalidRequest` for a place to which no report may be written."""
+        await self._threads.long(lambda: self._blocking.check_place(place, job_id))
+
+    async def fetch(self, job_id: str, folder: str) -> str:
+        """Copy the report that a worker wrote to a folder; see `Reporter.fetch`."""
+        return await self._threads.long(lambda: self._blocking.fetch(job_id, folder))
+
     async def measure_floor(self, side: "Side", **options: Any) -> "FloorRecord":
         """Have workers measure what noise does to a side's maps; see `Reporter.measure_floor`."""
         return await self._threads.long(lambda: self._blocking.measure_floor(side, **options))

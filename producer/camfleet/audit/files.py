@@ -8,12 +8,14 @@ import msgspec
 from camfleet.audit.document import Report
 from camfleet.contract.codec import Wire
 from camfleet.contract.records import JobRecord
-from camfleet.errors import InvalidRequest
+from camfleet.errors import InvalidRequest, ObjectMissing
 from camfleet.jobstore import keys, objects
 from camfleet.storage.storage import Storage, split_uri
 
 PAGE = "index.html"
 _REPORT = "report.json"
+# What a report has beside its page, as far as there was something to say.
+STORED = (_REPORT, "classes.parquet", "suspicious.parquet", "worst.parquet")
 _MOST_REPORT = 2**28  # bytes
 _KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -83,9 +85,32 @@ def read_report(storage: Storage, record: JobRecord) -> Report:
 
     Raises `ObjectMissing`, and `InvalidRequest` where it isn't a report of this version.
     """
+    return objects.read_json(storage, f"{_stored(storage, record)}/{_REPORT}", Report, _MOST_REPORT)
+
+
+def fetch(storage: Storage, record: JobRecord, place: str) -> str:
+    """Copy the report that a worker wrote of a job to a folder; return the page's path.
+
+    Raises `ObjectMissing` where there's none, `ObjectDamaged` for what is larger than any report,
+    and `InvalidRequest` where the folder can't be written.
+    """
+    stored, found = _stored(storage, record), dict[str, bytes]()
+    for name in (*STORED, PAGE):
+        try:
+            found[name] = objects.read(storage, f"{stored}/{name}", _MOST_REPORT).data
+        except ObjectMissing:
+            if name == PAGE:
+                raise ObjectMissing(
+                    f"no report of job {record.job_id} lies in {stored}: camfleet report "
+                    f"{record.job_id} makes one from its results"
+                ) from None
+    return write(storage, found, place)
+
+
+def _stored(storage: Storage, record: JobRecord) -> str:
+    """Return where a worker writes a job's report."""
     asked = record.follow_ups.place if record.follow_ups else None
-    place = asked or storage.uri(keys.report_folder(record.job_id))
-    return objects.read_json(storage, f"{place.rstrip('/')}/{_REPORT}", Report, _MOST_REPORT)
+    return (asked or storage.uri(keys.report_folder(record.job_id))).rstrip("/")
 
 
 def _write(folder: Path, name: str, data: bytes) -> str:

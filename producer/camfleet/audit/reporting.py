@@ -71,6 +71,17 @@ class Reporter:
         found = {**tables.files(made), "report.json": files.as_json(made)}
         return self._write(found, page.render(made, photos), place, on_file)
 
+    def fetch(self, job_id: str, folder: str) -> str:
+        """Copy the report that a worker wrote to a folder; return the page's path.
+
+        Also where the job's results were pruned. Raises `UnknownJob`, and what `files.fetch` does.
+        """
+        record = read_record(self._storage, job_id, pruned_too=True)
+        if folder.startswith("s3://"):
+            raise InvalidRequest("a stored report is fetched into a folder: it's in a bucket now")
+        self.check_place(folder)
+        return files.fetch(self._storage, record, folder)
+
     def measure_floor(
         self, side: Side, images: int = floor.IMAGES, on_image: OnStep = _ignore
     ) -> FloorRecord:

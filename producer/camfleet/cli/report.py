@@ -14,6 +14,7 @@ from camfleet.errors import ObjectMissing
     metavar="DIR|S3URI",
     help="Where to write: a folder, or s3://bucket/prefix.  [default: camfleet-report-JOB]",
 )
+@click.option("--stored", is_flag=True, help="Fetch the report that a worker wrote; make none.")
 @options.PHOTOGRAPHS
 @click.option(
     "--timeout",
@@ -29,6 +30,7 @@ def report(
     job_id: str,
     place: str | None,
     *,
+    stored: bool,
     photographs: bool,
     timeout: float,
     as_json: bool,
@@ -38,10 +40,19 @@ def report(
     The page opens anywhere, without a network or a script. The rows of suspicious.parquet and
     worst.parquet can be submitted again.
 
+    With --stored the report of submit --report is fetched, also of jobs whose results are gone.
+
     Exit code 1 if results are missing; the report then says so, and how many.
     """
     with output.client() as client:
         reporter = client.reporter(timeout=timeout)
+        if stored:
+            page = reporter.fetch(job_id, place or f"camfleet-report-{job_id}")
+            if as_json:
+                output.dump({"job_id": job_id, "page": page, "missing": None})
+            else:
+                click.echo(page)
+            return
         record = reporter.record(job_id)
         place = place or f"camfleet-report-{job_id}"
         reporter.check_place(place, job_id)

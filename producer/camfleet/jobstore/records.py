@@ -33,7 +33,8 @@ def read_record(storage: Storage, job_id: str, *, pruned_too: bool = False) -> J
         if not pruned_too:
             raise ResultsPruned(
                 f"the results of job {job_id!r} were deleted on {moment(record.pruned.pruned_at)} "
-                "(camfleet prune --keep-report); camfleet status says where its report lies"
+                f"(camfleet prune --keep-report); camfleet report {job_id} --stored fetches its "
+                "report"
             )
     elif record.chunks > _FEW and not _has_parts(storage, record):
         raise InvalidRequest(
