@@ -216,7 +216,8 @@ def test_other_methods_are_refused_and_pairs_are_written(client, store, run, tmp
     store("grad", rows(maps()))
     record = client.reporter().record("grad")
     assert record.method == "gradcam"
-    done = run("compare", "grad", "grad", "--output", tmp_path, "--no-photographs")
+    store("grad2", rows(maps()))
+    done = run("compare", "grad", "grad2", "--output", tmp_path, "--no-photographs")
     assert done.returncode == 0
     table = pq.read_table(tmp_path / "pairs.parquet")
     assert table.num_rows == COUNT

@@ -90,6 +90,16 @@ def test_a_sample_too_small_is_undecided(run, job):
     done = run("faithfulness", job.id, "--sample", 5)
     assert done.returncode == 1
     assert "undecided: 5 independent images are fewer than 20" in done.stdout
+    assert "bits, noise 0.010 (a usual value): too few images to tell" in done.stdout
+
+
+def test_a_smaller_sample_says_that_the_larger_one_stays(run, job, tmp_path):
+    run("faithfulness", job.id, "--sample", 24)
+    done = run("faithfulness", job.id, "--sample", 5)
+    assert "keep what a larger sample of 24 images found (faithful: the maps" in done.stderr
+    assert run("report", job.id, "--output", tmp_path, "--no-photographs").returncode == 0
+    (model,) = json.loads((tmp_path / "report.json").read_bytes())["models"]
+    assert model["faithfulness"]["measured"] == 24
 
 
 def test_a_model_or_job_that_is_not_there_is_named(run, job):

@@ -74,7 +74,7 @@ def compare(client, tmp_path):
 def keep(client):
     """Keep a floor with a job, as if workers had measured it."""
 
-    def write(record, distances, failures=(), again=0.0001, **other):
+    def write(record, distances, /, failures=(), again=0.0001, **other):
         made = FloorRecord(
             schema_version=1,
             job_id=record.job_id,
@@ -161,6 +161,28 @@ def test_the_same_model_again_tells_whether_its_runtime_changed(store, compare):
     assert "its runtime has changed" in next(notes(other))
     assert compare(one, one).canary is None
     assert compare(one, store("run4", rows(maps()), digest="1")).canary is None
+
+
+def test_measuring_noise_doesnt_hide_a_class_that_was_caught(store, compare, keep):
+    after = [
+        np.roll(one, 1, axis=1) if number % 2 else one
+        for number, one in enumerate(noisy(maps(), 0.02))
+    ]
+    one, other = store("caught", rows(maps())), store("caught2", rows(after), digest="1")
+    usual = compare(one, other, limits=Limits(classes=0))
+    calm = dict.fromkeys(COPIES, (0.004,) * 200)
+    wild = (0.05,) * 140 + (0.6,) * 60  # of small pictures at 90 % of their size
+    keep(one, [], distances=calm | {"resize": wild})
+    found = compare(one, other, limits=Limits(classes=0))
+    for each in (usual, found):
+        assert "1 of 2 classes moved more than the others, more than 0 %" in each.reasons
+    assert found.movement.value == pytest.approx(usual.movement.value, abs=0.01)
+    assert 0.05 <= found.movement.medians < found.classes[0].median < 0.6
+    said = next(note for note in notes(found) if note.startswith("noise was measured"))
+    assert "a resize to 90 % 0.0500 (95 % below 0.6000)" in said
+    keep(one, [], distances=calm | {"resize": wild})
+    still = compare(one, store("caught3", rows(noisy(maps(), 0.02)), digest="1"))
+    assert (still.verdict, [each.moved for each in still.classes]) == ("pass", [False, False])
 
 
 def test_a_job_compared_with_itself_says_so_and_shows_no_pair_that_moved(store, compare, tmp_path):
