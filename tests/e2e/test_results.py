@@ -122,7 +122,7 @@ def test_a_table_shows_the_columns_asked_for(run, job, photos):
             "no model of the job has a class 'brihgt'; did you mean 'bright",
         ),
         (["--class", "2"], 1, "no model of the job has a class '2'; there are 2, such as"),
-        (["--code", "image_notfound"], 1, "has the code 'image_notfound'; did you mean 'image_not"),
+        (["--code", "image_notfound"], 2, "has the code 'image_notfound'; did you mean 'image_not"),
         (
             ["--min-probability", "0.9", "--max-probability", "0.1"],
             1,

@@ -76,6 +76,14 @@ def test_an_unknown_code_names_those_that_rows_may_have():
     assert "broker_unavailable" not in str(caught.value)
 
 
+@pytest.mark.parametrize("command", ["results", "retry", "get", "export"])
+def test_a_code_that_no_error_has_is_wrong_usage(command):
+    done = CliRunner().invoke(group, [command, "job", "--code", "image_notfound", "--json"])
+    assert done.exit_code == 2
+    assert '"code": "invalid_request"' in done.output
+    assert "did you mean 'image_not_found'?" in done.output
+
+
 class Bar:
     n = 0
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from camfleet.cli.options import add_options
+from camfleet.cli.options import Code, add_options
 from camfleet.contract.results import Status
 from camfleet.storage.place import LONGEST_URL
 
@@ -13,7 +13,7 @@ _FILTERS = (
     click.option(
         "--status", multiple=True, type=click.Choice(list(map(str, Status))), help="How it ended."
     ),
-    click.option("--code", multiple=True, help="Error code of a failed image."),
+    click.option("--code", multiple=True, type=Code(), help="Error code of a failed image."),
     click.option("--model", multiple=True, help="A model of the job, id or id@version."),
     click.option("--class", "class_", multiple=True, help="Class index or label."),
     click.option("--rank", multiple=True, type=click.IntRange(0), help="0: first targets."),

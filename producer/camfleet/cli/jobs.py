@@ -115,7 +115,13 @@ def resume(job_id: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("job_id", metavar="JOB")
-@click.option("--code", "codes", multiple=True, help="Only this error code; repeat for several.")
+@click.option(
+    "--code",
+    "codes",
+    multiple=True,
+    type=options.Code(),
+    help="Only this error code; repeat for several.",
+)
 @options.as_json
 def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
     """Run a complete job's failed images again; the old rows are kept as history.

@@ -27,6 +27,24 @@ _REGIONS = Regions()
 
 SECONDS = click.FloatRange(0, min_open=True)
 
+
+class Code(click.ParamType[str]):
+    """The code of an error: another one is wrong usage."""
+
+    name = "code"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        from camfleet.errors import InvalidRequest, check_codes
+
+        try:
+            check_codes([str(value)])
+        except InvalidRequest as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 _EXPLAIN = (
