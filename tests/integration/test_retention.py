@@ -268,6 +268,21 @@ def test_a_job_that_runs_is_not_deleted_and_nothing_is_touched(client, storage, 
     assert gone(storage, running)
 
 
+def test_where_one_of_several_jobs_cant_be_deleted_the_error_says_that_none_was(client, submit):
+    one, other = submit("s3://b/1"), submit("s3://b/2", run=False)
+    with pytest.raises(UnknownJob, match=r"no job 'nope' .*; none of these jobs was deleted"):
+        client.delete(one.id, "nope")
+    with pytest.raises(InvalidRequest, match=r"camfleet cancel .*; none of these jobs was deleted"):
+        client.delete(one.id, other.id)
+    assert whole(one)
+    with pytest.raises(UnknownJob) as caught:
+        client.delete("nope")
+    assert "none of these" not in str(caught.value)
+    client.delete(one.id)
+    kept = client.prune(timedelta(0), dry_run=True).kept
+    assert [reason.split()[1] for reason in kept] == [other.id], "nothing of what is deleted"
+
+
 def test_a_chunk_in_work_of_a_cancelled_job_keeps_it(client, redis, submit):
     job = submit("s3://b/1", run=False)
     (ref,) = drain(redis)

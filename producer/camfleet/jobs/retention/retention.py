@@ -72,7 +72,11 @@ class Retention:
         now = self._storage.now()
         doomed = dict.fromkeys(job_ids)
         for job_id in doomed:
-            deleter.check(job_id)
+            try:
+                deleter.check(job_id)
+            except CallerError as error:
+                none = "; none of these jobs was deleted" if len(doomed) > 1 else ""
+                raise type(error)(f"{error}{none}") from error
         with Candidates() as candidates:
             for job_id in doomed:
                 if not self._dry_run:
