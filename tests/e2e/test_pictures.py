@@ -294,6 +294,10 @@ def test_a_gallery_of_many_images_has_pages_that_lead_to_each_other(run, picture
     again = run(*words)
     assert ", 0 of them new" in again.stderr
     assert {path: path.read_bytes() for path in pages} == before
+    (tmp_path / "pictures" / "mine.jpg").write_bytes(b"mine")
+    assert run("gallery", pictured.id, "--status", "failed", "--output", tmp_path).returncode == 0
+    assert [path.name for path in tmp_path.glob("*.html")] == ["index.html"]
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["mine.jpg"]
 
 
 def test_a_gallery_draws_the_overlays_that_a_job_did_not_write(client, photos, tmp_path):

@@ -145,7 +145,8 @@ def gallery(ctx: click.Context, /, job_ids: tuple[str, ...], **given: Any) -> No
     """Write pages that show the overlays of jobs beside the photographs.
 
     The folder holds all that index.html needs, which has no script and asks no network. The
-    filters are those of `camfleet results`. Pictures that are there already aren't fetched again.
+    filters are those of `camfleet results`. Pictures that are there already aren't fetched again;
+    what an earlier gallery wrote there and this one doesn't show is deleted.
 
     Exit code 1 if a picture can't be had, or parts of the results are missing: they're named.
     """

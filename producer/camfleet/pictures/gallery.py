@@ -12,6 +12,7 @@ from camfleet.contract.outputs import Drawing
 from camfleet.pictures import files, names, stored
 from camfleet.pictures.drawings import Draughtsman, has_map, name_of
 from camfleet.pictures.files import Folder, OnStep, Saved, Wanted
+from camfleet.pictures.listed import Listed
 from camfleet.pictures.questions import Questions
 from camfleet.pictures.rows import Query, Row, Rows
 from camfleet.storage.storage import Storage
@@ -98,6 +99,7 @@ class Gallery:
         self._timeout = timeout
         self._folder = folder
         self._on_picture = on_picture
+        self._listed = Listed(folder.path)
 
     def write(self, queries: list[Query], page_size: int, on_part: OnStep) -> Saved:
         """Write the pages; the first one, which counts and leads to all others, comes last."""
@@ -113,6 +115,7 @@ class Gallery:
             following = self._load(islice(cards, page_size), counts)
             self._put(page, number, is_last=not following, gradient=gradient)
         self._put(first, 1, is_last=number == 1, gradient=gradient, pages=number, counts=counts)
+        self._listed.tidy()
         saved = self._folder.saved
         saved.page = str(self._folder.path / INDEX)
         return saved
@@ -196,6 +199,9 @@ class Gallery:
         pages: int = 0,
         counts: Counts | None = None,
     ) -> None:
+        overlays = [one.overlay for card in cards for one in card.shown]
+        written = [page_name(number), *overlays, *(card.photo for card in cards)]
+        self._listed.add(name for name in written if name)
         html = render(
             "gallery.html",
             style="gallery.css",
