@@ -2,7 +2,8 @@
 
 import socket
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 
 import pytest
 
@@ -162,6 +163,18 @@ def test_a_strange_path_is_an_unknown_one(web, path):
     known = path.startswith("/v1/models?")
     assert answered.status == (200 if known else answered.status)
     assert answered.status in ((200,) if known else (401, 404, 422)), answered.body
+
+
+def test_an_answer_on_an_open_connection_waits_for_no_delayed_ack(web):
+    """Which takes 40 ms; a connection's first answers are acknowledged at once anyway."""
+    times = []
+    with closing(HTTPConnection("127.0.0.1", web.port, timeout=30)) as connection:
+        for _ in range(60):
+            start = time.monotonic()
+            connection.request("GET", "/livez")
+            assert connection.getresponse().read() == b'{"ready":true}'
+            times.append(time.monotonic() - start)
+    assert min(times[-20:]) < 0.03
 
 
 def test_deep_and_broken_json_is_an_invalid_request(web):
