@@ -28,6 +28,7 @@ _PAUSES = (10.0, 60.0, 300.0)  # units after the first and later attempts
 _OUTAGE_PAUSE = 15.0
 _LOOK_SECONDS = 15.0  # between two looks for forgotten schedules
 _CLOSING_SECONDS = 5.0
+_NAMED = 10  # schedules that a message names
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class ScheduleRunner:
             if name not in there and (scheduled := self._load(name)):
                 found[name] = scheduled.schedule.planned(scheduled.last, now)
         if found:
-            logger.warning("Redis had forgotten %d schedules: %s", len(found), ", ".join(found))
+            names = ", ".join([*found][:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+            logger.warning("Redis had forgotten %d schedules: %s", len(found), names)
             self._schedules.enter_forgotten(found)
 
     def _take(self) -> Held | None:
