@@ -39,7 +39,9 @@ def model(settings, machine, tmp_path):
     worker = machine("first")
     with Client(settings) as client:
         client.models._check = lambda digest, _timeout: worker.check(digest)
-        ref, _ = client.models.add(write_card(tmp_path / "card", "shared"), replace=True, promote=True)
+        ref, _ = client.models.add(
+            write_card(tmp_path / "card", "shared"), replace=True, promote=True
+        )
         yield ref.digest
         found = list(client.storage.keys(keys.converted(ref.digest)))
         client.storage.delete(found)
