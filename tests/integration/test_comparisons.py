@@ -307,3 +307,15 @@ def test_items_without_other_inputs_pair_with_those_of_a_model_that_takes_none(
     found = compare(one, store("plain2", rest))
     assert (found.counts.images, found.counts.only_one) == (1, 0)
     assert found.counts.compared == COUNT
+
+
+@pytest.mark.parametrize(("groups", "decided"), [(1, False), (19, False), (20, True)])
+def test_pairs_of_few_groups_decide_nothing(store, compare, groups, decided):
+    def grouped(found):
+        return [changed(one, group=f"{at % groups}") for at, one in enumerate(rows(found))]
+
+    name = f"groups-{groups}"
+    one, other = store(name, grouped(maps())), store(f"{name}b", grouped(maps()), digest="1")
+    found = compare(one, other)
+    assert (found.verdict != "undecidable") == decided
+    assert any(f"{groups} groups" in reason for reason in found.reasons) != decided

@@ -7,6 +7,7 @@ import pytest
 
 from camfleet.audit import heat
 from camfleet.audit.comparisons import movement
+from camfleet.audit.comparisons.ceiling import Ceiling
 from camfleet.audit.comparisons.common_ground import resample
 from camfleet.audit.distances import (
     centre_distance,
@@ -182,3 +183,39 @@ def test_padding_is_no_part_of_the_picture():
     (common,) = resample(padded, beyond, inside, beyond)
     assert common.p[0, :, 0] == pytest.approx(common.q[0, :, 0])
     assert common.unseen == pytest.approx([0.25])
+
+
+def test_the_interval_of_movement_knows_that_the_ceiling_is_measured_too():
+    rng = np.random.default_rng(0)
+    held, truth = 0, np.log(2) / (4 * np.log(2))
+    for _ in range(300):
+        moved, apart = rng.exponential(size=120), rng.exponential(4.0, size=32)
+        ceiling = movement.Ceiling(float(np.median(apart)), *movement.median_interval(apart))
+        low, high = movement.interval(movement.median_interval(moved), 0.0, ceiling)
+        held += low <= truth <= high
+    assert held / 300 >= 0.95
+    below = movement.interval(movement.Interval(-0.1, -0.05), 0.0, movement.Ceiling(1, 0.5, 2))
+    assert below == (-0.2, -0.025)
+
+
+def test_few_classes_give_more_pairs_of_each_whatever_the_order():
+    def ceiling(order, classes):
+        found, rng = Ceiling(), np.random.default_rng(0)
+        maps = shares(1500)
+        numbers = rng.integers(0, classes, 1500)
+        marks = rng.integers(0, 2**63, 1500, np.uint64)
+        names = {}
+        for places in np.array_split(np.arange(1500) if order is None else order, 15):
+            for number in numbers[places].tolist():
+                names.setdefault(f"{number}", len(names))
+            found.name(names)
+            own = np.array([names[f"{number}"] for number in numbers[places].tolist()])
+            images = [f"{place}" for place in places.tolist()]
+            found.offer(own, marks[places], images, maps[places], maps[places])
+        return np.sort(found.distances())
+
+    expected = ceiling(None, 2)
+    assert len(expected) == 2 * 1024
+    for seed in range(2):
+        order = np.random.default_rng(seed).permutation(1500)
+        assert np.array_equal(ceiling(order, 2), expected)

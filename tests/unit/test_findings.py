@@ -200,3 +200,25 @@ def test_rows_that_no_worker_writes_are_not_whole():
         row(mean=nan),
     ):
         assert not is_whole(spoilt)
+
+
+def test_one_large_cluster_is_no_more_than_a_cluster():
+    clusters = np.array([*range(19), *[19] * 40])
+    flags = clusters == 19
+    found = intervals.share(flags, clusters)
+    assert found.low < 0.5 < found.high, "as good as one of two"
+    alone = intervals.share(flags, np.arange(len(flags)))
+    assert alone.high - alone.low < found.high - found.low
+
+
+def test_the_interval_of_a_median_knows_what_belongs_together():
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(100):
+        clusters = np.repeat(np.arange(25), 4)
+        values = rng.normal(size=25)[clusters] + rng.normal(0, 0.01, 100)
+        found = intervals.median(values, clusters)
+        held += found.low <= 0 <= found.high
+    assert held >= 90
+    apart = intervals.median(values, np.arange(100))
+    assert apart.high - apart.low < found.high - found.low

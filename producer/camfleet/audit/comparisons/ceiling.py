@@ -10,6 +10,7 @@ from camfleet.audit.heat import Doubles, Ints
 from camfleet.audit.reports.tally import Hashes, hashes
 
 _SAMPLES = 32  # pairs of a class
+_PAIRS = 1024  # of all classes, where these are few: then there are more of each
 _CLASSES = 512  # that are sampled: what's kept is bounded, however many there are
 Floats: TypeAlias = NDArray[np.float32]
 _NOTHING, _ALL = np.uint64(0), np.uint64(2**64 - 1)
@@ -55,15 +56,20 @@ class Ceiling:
             maps = (one[place].astype(np.float32) for one in (p, q))
             own.append(_Sample(mark, images[place], *maps))
             own.sort(key=lambda sample: sample.mark)
-            del own[_SAMPLES:]
-            if len(own) == _SAMPLES:
+            del own[self._each :]
+            if len(own) == self._each:
                 self._limits[number] = own[-1].mark
 
+    @property
+    def _each(self) -> int:
+        """Return how many pairs of each class are kept: it shrinks as classes are met."""
+        return max(_SAMPLES, _PAIRS // max(len(self._marks), 1))
+
     def distances(self) -> Doubles:
-        """Return distances of maps of different images of the same class, both ways, (N,)."""
+        """Return distances of maps of different images of the same class, both ways in turn."""
         wrong: dict[tuple[int, ...], list[tuple[Floats, Floats]]] = {}
         for number in sorted(self._samples, key=lambda number: self._marks[number]):
-            samples = self._samples[number]
+            samples = self._samples[number][: self._each]
             for one, other in zip(samples, samples[1:] + samples[:1], strict=True):
                 if one.image != other.image and one.p.shape == other.q.shape:
                     found = wrong.setdefault(one.p.shape, [])

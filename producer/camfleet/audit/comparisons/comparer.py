@@ -84,8 +84,8 @@ class Comparer:
         """
         if not self._has_groups:
             return None
-        names, numbers = np.unique(self._measured.read("group"), return_inverse=True)
-        return np.asarray(numbers.ravel(), np.int64) if len(names) > 1 else None
+        _, numbers = np.unique(self._measured.read("group"), return_inverse=True)
+        return np.asarray(numbers.ravel(), np.int64)
 
     def _number(self, names: list[str]) -> Ints:
         """Return the numbers of classes in all of the comparison, (N,)."""

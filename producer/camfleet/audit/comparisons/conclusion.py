@@ -22,10 +22,11 @@ from camfleet.audit.comparisons.document import (
     PairCounts,
 )
 from camfleet.audit.comparisons.measured import MEASURES, Measured
-from camfleet.audit.comparisons.movement import Reals, floor_of
+from camfleet.audit.comparisons.movement import Ceiling, Interval, Reals, floor_of
 from camfleet.audit.comparisons.sides import Side
 from camfleet.audit.comparisons.verdict import Known, Limits, decide
 from camfleet.audit.document import Quartiles
+from camfleet.audit.heat import Ints
 from camfleet.audit.samples import Samples
 from camfleet.contract.studies import FloorRecord
 from camfleet.storage.storage import Storage
@@ -100,34 +101,48 @@ class Conclusion:
         return Canary(largest=round(largest, _DIGITS), same=largest < movement.SAME)
 
     @cached_property
-    def _ceiling(self) -> float | None:
-        """Return the median distance of maps of different images; None without any."""
+    def _ceiling(self) -> Ceiling | None:
+        """Return how far maps of different images lie apart; None without any."""
         found = self._comparer.ceiling.distances()
-        return float(np.median(found)) if len(found) else None
+        if not len(found):
+            return None
+        # Both ways of a pair are hardly two observations.
+        low, high = movement.median_interval(found[::2])
+        return Ceiling(float(np.median(found)), low, high)
+
+    @cached_property
+    def _groups(self) -> Ints | None:
+        return self._comparer.group_numbers()
+
+    @property
+    def _independent(self) -> int:
+        """Return how many pairs, or groups of them, count as independent."""
+        return len(self._distances) if self._groups is None else len(np.unique(self._groups))
 
     def _movement(self) -> Movement | None:
         """Return how far maps moved; None where it can't be said."""
         floor, found, ceiling = self._floor, self._distances, self._ceiling
-        if len(found) < movement.FEWEST or ceiling is None:
+        if self._independent < movement.FEWEST or ceiling is None:
             return None
-        groups = self._comparer.group_numbers()
+        groups = self._groups
         low, high = (
             movement.median_interval(found)
             if groups is None
             else movement.grouped_interval(found, groups)
         )
         median = float(np.median(found))
-        shares = [movement.movement(at, floor.median, ceiling) for at in (median, low, high)]
-        if shares[0] is None or shares[1] is None or shares[2] is None:
+        value = movement.movement(median, floor.median, ceiling.median)
+        if value is None:
             return None
+        low, high = movement.interval(Interval(low, high), floor.median, ceiling)
         return Movement(
-            value=round(shares[0], _DIGITS),
-            low=round(shares[1], _DIGITS),
-            high=round(shares[2], _DIGITS),
+            value=round(value, _DIGITS),
+            low=round(low, _DIGITS),
+            high=round(high, _DIGITS),
             limit=self._limits.movement,
             median=round(median, _DIGITS),
             floor=round(floor.median, _DIGITS),
-            ceiling=round(ceiling, _DIGITS),
+            ceiling=round(ceiling.median, _DIGITS),
             threshold=round(floor.threshold, _DIGITS),
             medians=round(floor.medians, _DIGITS),
             beyond=round(float((found > floor.threshold).mean()), _DIGITS),
@@ -139,6 +154,11 @@ class Conclusion:
         pairs = len(self._distances)
         if pairs < movement.FEWEST:
             return f"only {pairs} pairs could be compared, {movement.FEWEST} are needed"
+        if self._independent < movement.FEWEST:
+            return (
+                f"the pairs belong to {self._independent} groups, of which {movement.FEWEST} are "
+                "needed: pairs of one group aren't independent"
+            )
         if self._ceiling is None:
             return "no class has maps of two images, so that nobody knows how far maps can move"
         return "maps of different images are hardly less alike than those of slightly changed ones"

@@ -104,6 +104,24 @@ def grouped_interval(values: Reals, groups: Ints) -> Interval:
     return Interval(float(np.quantile(medians, edges)), float(np.quantile(medians, 1 - edges)))
 
 
+class Ceiling(NamedTuple):
+    """The median distance of maps of different images, and its interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+def interval(distances: Interval, floor: float, ceiling: Ceiling) -> Interval:
+    """Return the interval of movement, from that of the median distance and the ceiling's.
+
+    It takes the worse end of the ceiling on either side, so it's rather too wide.
+    """
+    most, least = (max(end - floor, NARROWEST) for end in (ceiling.high, ceiling.low))
+    low, high = distances.low - floor, distances.high - floor
+    return Interval(low / (most if low > 0 else least), high / (least if high > 0 else most))
+
+
 def movement(median: float, floor: float, ceiling: float) -> float | None:
     """Return how far maps moved: 0 like noise, 1 like other images; None where that can't be said.
 

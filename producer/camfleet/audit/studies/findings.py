@@ -13,6 +13,7 @@ from camfleet.audit.studies.document import BoxFindings, FillFindings, ModelFait
 from camfleet.contract.studies import Curves, RowFaithfulness
 
 _NEAR = 15.0  # pixels: the tolerance of Zhang et al. 2018
+_ROUNDING = 1e-6  # of a probability: less is no difference
 _LEAST = 1e-12  # probability, to be divided by
 _ORDERS = ("most", "least", "random", "centre")
 
@@ -39,7 +40,8 @@ def fields(found: Measured, noise: float) -> dict[str, Any]:
     probability, mask, shuffled = intervals.means(plain, found.clusters)
     heads = None
     if all(row.heads for row in rows):
-        heads = intervals.median(np.array([np.mean(row.heads) for row in rows]))
+        apart = np.array([np.mean(row.heads) for row in rows])
+        heads = intervals.median(apart, found.clusters)
     verdicts = [
         intervals.beyond([getattr(fill, gap) for fill in fills.values()], 0.0, found.independent)
         for gap in ("gap_random", "gap_centre")
@@ -84,9 +86,9 @@ def _fill(found: Measured, name: str) -> FillFindings:
     }
     estimates = intervals.means(np.stack(list(columns.values()), axis=1), found.clusters)
     flags = {
-        "better": columns["gap_random"] > 0,
-        "increase": kept > whole,
-        "increase_shuffled": shuffled > whole,
+        "better": columns["gap_random"] > _ROUNDING,
+        "increase": kept > whole + _ROUNDING,
+        "increase_shuffled": shuffled > whole + _ROUNDING,
     }
     alike = all(np.array_equal(one, steps[0]) for one in steps)
     return FillFindings(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from camfleet.audit.comparisons.movement import median_interval
+from camfleet.audit.comparisons.movement import grouped_interval, median_interval
 from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.studies.document import Estimate, Verdict
 
@@ -41,10 +41,11 @@ def means(values: Doubles, clusters: Ints) -> list[Estimate]:
 def share(flags: Flags, clusters: Ints) -> Estimate:
     """Return the share of rows that hold, (N,) flags, with its interval.
 
-    Wilson's score interval (1927), which knows that 20 hits of 20 aren't 100 %; where rows come in
-    clusters of several, with as many rows as there are clusters.
+    Wilson's score interval (1927), which knows that 20 hits of 20 aren't 100 %. Clusters of several
+    rows count as their effective number (Kish 1965), which is theirs where all are of one size.
     """
-    count, value = int(clusters.max()) + 1, float(flags.mean())
+    sizes = np.bincount(clusters).astype(float)
+    count, value = float(sizes.sum() ** 2 / (sizes**2).sum()), float(flags.mean())
     middle = value + _Z**2 / (2 * count)
     reach = _Z * math.sqrt(value * (1 - value) / count + (_Z / (2 * count)) ** 2)
     edges = [(middle + sign * reach) / (1 + _Z**2 / count) for sign in (-1, 1)]
@@ -52,9 +53,14 @@ def share(flags: Flags, clusters: Ints) -> Estimate:
     return Estimate(value=_short(value), low=_short(low), high=_short(high))
 
 
-def median(values: Doubles) -> Estimate:
-    """Return the median of (N,) values with its exact interval by order statistics."""
-    low, high = median_interval(values)
+def median(values: Doubles, clusters: Ints) -> Estimate:
+    """Return the median of (N,) values with its interval.
+
+    It's exact, by order statistics, where each value is a cluster of its own, and else one of a
+    bootstrap of clusters.
+    """
+    is_single = int(clusters.max()) + 1 == len(values)
+    low, high = median_interval(values) if is_single else grouped_interval(values, clusters)
     return Estimate(value=_short(float(np.median(values))), low=_short(low), high=_short(high))
 
 
