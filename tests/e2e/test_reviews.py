@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tests.e2e.test_floor import headless, network, twin
 
 from camfleet.errors import InvalidRequest
 from camfleet.jobstore import review_keys
 from helpers.samples import write_card
+from helpers.twins import headless, network, twin
 from helpers.waiting import wait_until
 
 PHOTOS = 60
