@@ -27,7 +27,7 @@ from camfleet_worker.pictures.load import Wanted
 
 ImageFile.MAXBLOCK = 2**28  # else Pillow writes no noise
 WANTED = Wanted(CardInput(height=224, width=224), Preprocessing(mode="tf"), 512)
-_A_MOMENT = 0.02  # seconds: enough for a header, too little for the pixels
+_A_MOMENT = 0.001  # seconds: less than any picture's pixels may take
 Maker = Callable[[int], bytes]
 
 _MEASURE = r"""

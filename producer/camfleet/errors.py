@@ -225,7 +225,9 @@ class InternalError(ServiceError):
 
 
 def _tree(root: type[CamfleetError]) -> list[type[CamfleetError]]:
-    return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
+    """Return a kind of errors and all kinds of it here: others elsewhere have its code."""
+    own = (child for child in root.__subclasses__() if child.__module__ == __name__)
+    return [root, *(leaf for child in own for leaf in _tree(child))]
 
 
 _BY_CODE = {kind.code: kind for kind in _tree(CamfleetError)}

@@ -29,7 +29,7 @@ def test_its_report_lies_in_the_jobs_own_folder_and_status_says_so(client, run, 
     assert page.startswith("<!doctype html>")
     assert page.count("data:image/jpeg") > 5, "with photographs that this worker made"
     shown = run("status", reported.id).stdout
-    assert f"report     {uri}" in shown
+    assert f"report        {uri}" in shown
     assert progress.report.note in shown
     said = json.loads(run("status", reported.id, "--json").stdout)
     assert said["report"] == {"state": "done", "uri": uri, "note": progress.report.note}
@@ -125,7 +125,7 @@ def test_a_cancelled_job_has_none(run, client, folder):
     found = job.status()
     if found.state == "cancelled":
         assert found.report == FollowUp(state="dropped", note="the job was cancelled")
-        assert "report     none: the job was cancelled" in run("status", job.id).stdout
+        assert "report        none: the job was cancelled" in run("status", job.id).stdout
     with pytest.raises(ObjectMissing):
         job.report()
 

@@ -130,7 +130,7 @@ def test_the_bar_of_a_job_with_many_failures_stays_in_its_line(
     drawn = [part for part in re.split(r"[\r\n]", shown.raw) if "%|" in part]
     assert drawn
     assert max(map(len, drawn)) <= columns
-    assert f"job        {job.id}: complete" in shown.text
+    assert f"job           {job.id}: complete" in shown.text
     assert "%|" not in shown.text, "the bar goes away"
 
 

@@ -35,7 +35,7 @@ WANTED = Wanted(CardInput(height=32, width=48, decode="reduced"), Preprocessing(
 SLOW = {
     "a progressive JPEG of many scans": bombs.progressive,
     "a PNG of 16 bits": bombs.deep_png,
-    "a PNG of empty blocks": lambda: bombs.tiny_deflate_blocks(16_000_000),
+    "a PNG of empty blocks": lambda: bombs.tiny_deflate_blocks(30_000_000),
     "a GIF": bombs.gif,
     "a WebP": bombs.webp,
     "a WebP of many tables": bombs.webp_of_many_tables,

@@ -107,7 +107,7 @@ class Conclusion:
         if not len(found):
             return None
         # Both ways of a pair are hardly two observations.
-        low, high = movement.median_interval(found[::2])
+        low, high = movement.median_interval((found[::2] + found[1::2]) / 2)
         return Ceiling(float(np.median(found)), low, high)
 
     @cached_property
