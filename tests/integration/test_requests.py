@@ -1,6 +1,7 @@
 """Interactive requests of dead workers: found within seconds, sent again, given up at some time."""
 
 import json
+from collections import Counter
 from contextlib import closing
 
 import pytest
@@ -11,6 +12,7 @@ from camfleet.broker.redis import redis_client
 from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.contract import messages
 from camfleet.errors import BrokerUnavailable
+from camfleet_worker.process.admission import Admission
 from camfleet_worker.requests import RequestHolder
 from camfleet_worker.tasks import register
 from helpers.databases import on_database
@@ -159,6 +161,7 @@ class Counting:
 
     def __init__(self, requests, own):
         self.requests, self.own, self.answered = requests, own, []
+        self.admission = Admission({messages.INTERACTIVE_QUEUE: 4}, Counter)
 
     def answer(self, request_id, reply):
         self.answered.append(request_id)
