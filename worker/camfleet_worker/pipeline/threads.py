@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -24,19 +25,7 @@ class Pool(ThreadPoolExecutor):
         `work` sees the caller's context variables.
         """
         left = deque(things)
-
-        def take() -> None:
-            while True:
-                try:
-                    thing = left.popleft()
-                except IndexError:
-                    return
-                try:
-                    work(thing)
-                except BaseException:
-                    left.clear()
-                    raise
-
+        take = partial(_take, work, left)
         # One task per thread, not per thing: waking a thread costs more than a step.
         tasks = [self.submit(copy_context().run, take) for _ in range(min(self.size, len(left)))]
         wait(tasks)
@@ -50,19 +39,7 @@ class Pool(ThreadPoolExecutor):
         After an error nothing more is begun.
         """
         left = deque(things)
-
-        def take() -> None:
-            while True:
-                try:
-                    thing = left.popleft()
-                except IndexError:
-                    return
-                try:
-                    work(thing)
-                except BaseException:
-                    left.clear()
-                    raise
-
+        take = partial(_take, work, left)
         helpers = min(most, self.size, len(left) - 1)
         tasks = [self.submit(copy_context().run, take) for _ in range(helpers)]
         try:
@@ -73,6 +50,20 @@ class Pool(ThreadPoolExecutor):
             wait(begun)
         for task in begun:
             task.result()
+
+
+def _take(work: Callable[[T], object], left: deque[T]) -> None:
+    """Do `work` to things until none is left; after an error none is left for others either."""
+    while True:
+        try:
+            thing = left.popleft()
+        except IndexError:
+            return
+        try:
+            work(thing)
+        except BaseException:
+            left.clear()
+            raise
 
 
 class Pools:
