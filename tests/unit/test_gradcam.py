@@ -97,13 +97,14 @@ def test_the_order_of_a_batch_does_not_matter():
         np.testing.assert_allclose(shuffled[position], forward[origin], rtol=1e-4, atol=1e-7)
 
 
-def test_a_result_hardly_depends_on_how_full_its_batch_is():
+def test_a_result_does_not_depend_on_how_full_its_batch_is():
     made, batch = explainer(deep_head()), images(4, (12, 12, 3))
+    made.warm()  # the very first row goes alone
+    raw(made, batch, 0, 1, 2, 3)
     full = raw(made, batch, 0, 1, 2, 3)
     for first in (2, 3):
         part = raw(made, batch[:first], *range(first))
-        # TensorFlow computes pieces of a batch, which are of other sizes while somebody waits.
-        np.testing.assert_allclose(part, full[:first], rtol=1e-4, atol=1e-7)
+        np.testing.assert_array_equal(part, full[:first])
 
 
 def test_every_row_is_explained_for_its_own_winning_class():
