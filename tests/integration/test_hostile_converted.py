@@ -49,7 +49,8 @@ def machine(settings, folder):
 def registered(settings, worker, folder, name):
     with Client(settings) as client:
         client.models._check = lambda digest, _timeout: worker.check(digest)
-        return client.models.add(write_card(folder / name, name), replace=True)[0].digest
+        card = write_card(folder / name, name)
+        return client.models.add(card, replace=True, promote=True)[0].digest
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,8 @@ def cut_and_take_apart(
 ) -> tuple[list[Split], Callable[[], PlainModel]]:
     """As `cut_from_file`, and how to get the model as plain data for `cut_from_plain`."""
     splits, model = _load_and_cut(card, path, layer_names, settings)
-    return splits, partial(take_apart, model, splits[0])
+    first = splits[0]
+    return splits, partial(take_apart, model, first.origin, first.trial.logits, first.costs)
 
 
 def _load_and_cut(

@@ -18,21 +18,23 @@ from camfleet.errors import CamfleetError, ModelRefused
 from camfleet_worker.arrays import AnyArray
 from camfleet_worker.models.plain import PlainModel, Weight
 from camfleet_worker.models.reasons import NOT_THE_MODELS, reason_of
-from camfleet_worker.models.split import Split
+from camfleet_worker.models.split import NO_COSTS, Costs, FileOrigin
 from camfleet_worker.models.tf.built import build
 from camfleet_worker.models.tf.custom_code import LAMBDA, checked, custom_objects
 
 _NAME = "the model"
 
 
-def take_apart(model: Any, split: Split) -> PlainModel:
-    """Return a Keras model as plain data; a split of it has its answers to the trial's images."""
+def take_apart(
+    model: Any, origin: FileOrigin, logits: AnyArray, costs: Costs = NO_COSTS
+) -> PlainModel:
+    """Return a Keras model as plain data, with what `PlainModel` says of the rest."""
     try:
         config = keras.saving.serialize_keras_object(model)
     except Exception as error:
         raise ModelRefused(f"the model can't be taken apart: {reason_of(error)}") from error
     weights = map(_plain, model.weights)
-    return PlainModel(split.origin, config, weights, split.trial.logits, split.costs)
+    return PlainModel(origin, config, weights, logits, costs)
 
 
 def _plain(variable: Any) -> tuple[Weight, AnyArray]:
