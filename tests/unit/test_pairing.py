@@ -10,7 +10,7 @@ from camfleet.audit.comparisons.comparer import Comparer
 from camfleet.audit.comparisons.measured import Measured
 from camfleet.audit.comparisons.pairing import Counts, pair
 from camfleet.audit.comparisons.sides import KEY, MARK, REF, joined
-from camfleet.audit.reports.tally import hashes
+from camfleet.audit.hashes import hashes
 from camfleet.contract.results import Status
 from helpers.rows import blob, row, table
 

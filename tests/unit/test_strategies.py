@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from camfleet.audit import heat
+from camfleet.audit.hashes import hashes
 from camfleet.audit.reports import strategies
 from camfleet.audit.reports.strategies import MapSample
-from camfleet.audit.reports.tally import hashes
 from helpers.rows import blob
 
 GRID = (7, 7)

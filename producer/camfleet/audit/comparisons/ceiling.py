@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camfleet.audit import distances
+from camfleet.audit.hashes import Hashes, hashes
 from camfleet.audit.heat import Doubles, Ints
-from camfleet.audit.reports.tally import Hashes, hashes
 
 _SAMPLES = 32  # pairs of a class
 _PAIRS = 1024  # of all classes, where these are few: then there are more of each

@@ -14,9 +14,9 @@ from camfleet.audit.comparisons.common_ground import Common, resample
 from camfleet.audit.comparisons.measured import MEASURES, Measured
 from camfleet.audit.comparisons.pairing import Counts, Pairs, count_alone, pair
 from camfleet.audit.comparisons.sides import KEY, MARK, REF
+from camfleet.audit.hashes import Hashes, hashes
 from camfleet.audit.heat import Doubles, Flags, Ints
-from camfleet.audit.reports.collect import Worst
-from camfleet.audit.reports.tally import Hashes, hashes
+from camfleet.audit.worst import Worst
 
 COLUMNS = (
     *("image_uri", "image_etag", "status", "target", "rank", "class_index", "class_name"),

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from camfleet.audit.reports.tally import Hashes, hashes
+from camfleet.audit.hashes import Hashes, hashes
 from camfleet.audit.rows import first_ref
 from camfleet.contract.records import ChunkRef, JobRecord, ModelRef
 from camfleet.errors import CallerError, ObjectDamaged, ObjectMissing

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from camfleet.audit import heat
+from camfleet.audit.hashes import Hashes, hashes
 from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.reports.strategies import MapSample
-from camfleet.audit.reports.tally import BINS, Hashes, Rows, Tally, coarse, hashes, reduced
+from camfleet.audit.reports.tally import BINS, Rows, Tally, coarse, reduced
 from camfleet.audit.rows import AGAINST, TOP, first_ref
+from camfleet.audit.worst import Worst
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobstore.totals import Totals
@@ -24,7 +26,6 @@ COLUMNS = (
     *("class_index", "class_name", "probability", "geometry", "focus", "label"),
     *heat.COLUMNS,
 )
-_WORST = 12  # rows kept by each criterion
 _MOST_CELLS = 2**23  # of all classes of a layer and grid, or bins; each takes some 150 bytes
 _FARTHEST = 1000.0  # sides of an image that a map may lie beyond it
 
@@ -46,22 +47,6 @@ class Failure(NamedTuple):
 
     image_uri: str
     message: str
-
-
-@dataclass
-class Worst:
-    """The rows with the highest values; of equal ones those with the smallest hashes."""
-
-    values: Doubles = field(default_factory=lambda: np.zeros(0))
-    hashes: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
-    refs: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-
-    def add(self, values: Doubles, given: Hashes, refs: Ints) -> None:
-        values = np.concatenate([self.values, values])
-        given = np.concatenate([self.hashes, given])
-        refs = np.concatenate([self.refs, refs])
-        order = np.lexsort((given, -values))[:_WORST]
-        self.values, self.hashes, self.refs = values[order], given[order], refs[order]
 
 
 CRITERIA = {

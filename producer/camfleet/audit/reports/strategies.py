@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camfleet.audit.distances import jensen_shannon
+from camfleet.audit.hashes import Hashes
 from camfleet.audit.heat import Doubles, Ints
-from camfleet.audit.reports.tally import Hashes
 
 MOST = 2000  # maps of a class in its sample
 BUDGET = 2**23  # cells of all samples of a layer and grid, a byte each

@@ -5,12 +5,11 @@ hashes: tallies of the same rows are the same, in however many parts they were r
 """
 
 from dataclasses import dataclass, field, fields
-from hashlib import blake2b
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from camfleet.audit.hashes import Hashes
 from camfleet.audit.heat import Doubles, Flags, Ints, overlap
 
 UNIT = 2.0**32
@@ -19,7 +18,6 @@ SAMPLES = 8  # rows kept for each class and cell
 FINEST = 16  # cells along an axis; finer grids are summed to at most as many
 
 _NONE = np.uint64(2**64 - 1)
-Hashes = NDArray[np.uint64]
 
 
 class Rows(NamedTuple):
@@ -41,12 +39,6 @@ class Rows(NamedTuple):
 
 
 RANGES = ("probability", "entropy", "border_share", "corner_share")
-
-
-def hashes(names: list[str]) -> Hashes:
-    """Return a hash of each name, (N,): the order in which samples are drawn."""
-    joined = b"".join(blake2b(name.encode(), digest_size=8).digest() for name in names)
-    return np.frombuffer(joined, np.uint64)
 
 
 def coarse(size: int) -> int:

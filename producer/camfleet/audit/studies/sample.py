@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from camfleet.audit.hashes import hashes
 from camfleet.audit.heat import Flags
-from camfleet.audit.reports.tally import hashes
 from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.contract.studies import Study, StudyRequest
 from camfleet.results.query import Selection
