@@ -11,7 +11,7 @@ import pytest
 import redis as redis_py
 
 from camfleet import Client
-from camfleet.broker import heartbeats, keys, ledger
+from camfleet.broker import heartbeats, keys, listing
 from camfleet.broker.app import close_app, make_app
 from camfleet.errors import CamfleetError
 from camfleet.settings import Settings
@@ -339,8 +339,8 @@ def test_whatever_redis_holds_of_a_job_producers_get_one_line_and_workers_go_on(
 @pytest.mark.parametrize("name", ["", ":working", ":codes", ":events"])
 def test_what_is_larger_than_camfleet_writes_it_is_not_read(forge, monkeypatch, name):
     """Neither long texts nor many fields come to whoever asks how far a job is."""
-    monkeypatch.setattr(ledger, "_MOST_FIELDS", 200)
-    monkeypatch.setattr(ledger, "_MOST_BYTES", 2**16)
+    monkeypatch.setattr(listing, "_MOST_FIELDS", 200)
+    monkeypatch.setattr(listing, "_MOST_BYTES", 2**16)
     job = forge.client.submit([forge.photo], models="targets")
     assert job.wait(timeout=60).complete
     key = f"{keys.job(job.id)}{name}"

@@ -40,6 +40,7 @@ def entry(
         "retry": retry,
         "calls_back": int(job.callback is not None),
         "follows_up": " ".join(job.follow_ups.kinds) if job.follow_ups else "",
+        **({"owner": job.owner} if job.owner is not None else {}),
         **(followed_fields(followed) if followed else {}),
     }
 

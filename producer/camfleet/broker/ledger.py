@@ -4,7 +4,6 @@ Object storage is the truth (job record, manifest and results parts); the ledger
 of it that `status` and `watch` read.
 """
 
-import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -14,21 +13,19 @@ from camfleet.broker import keys
 from camfleet.broker.claims import hold_claim
 from camfleet.broker.entry import NOT_FOLLOWED, bits, entry
 from camfleet.broker.forgetting import forget, pending
-from camfleet.broker.progress import RATE_EVENTS, Progress, as_dict, known_jobs, progress_of
+from camfleet.broker.listing import ProgressReader, damaged
+from camfleet.broker.progress import Progress, known_jobs
 from camfleet.broker.redis import Redis
 from camfleet.broker.repair import delete_wrong_types
 from camfleet.contract.follow_ups import FollowedUp
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
-from camfleet.errors import BrokerDamaged, JobDamaged, UnknownJob
+from camfleet.errors import UnknownJob
 from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.totals import Totals
 from camfleet.settings import Settings
 
-logger = logging.getLogger(__name__)
-
 _PAGE = 1000  # messages that Redis looks at in one go: some milliseconds
-_MOST_FIELDS, _MOST_BYTES = 2**20, 2**26  # of what tells how far a job is
 _MOST_EVENTS = 20_000  # commit.lua keeps about half as many
 _SUSPECTS = 100  # jobs whose messages are looked for at a time
 
@@ -40,7 +37,7 @@ class Ledger:
         self._job_expires = settings.job_expires
         self._redis = Redis(settings)
         self._commit = self._redis.script("commit")
-        self._progress = self._redis.script("progress")
+        self._reader = ProgressReader(self._redis)
         self._cancel = self._redis.script("cancel")
         self._stalled = self._redis.script("stalled")
         self._queued = self._redis.script("queued")
@@ -135,13 +132,7 @@ class Ledger:
 
     def progress_of_all(self) -> Iterator[Progress]:
         """Yield the progress of all jobs, newest first; of one that is damaged log that it is."""
-        for job_id in known_jobs(self._redis, self.jobs()):
-            try:
-                yield self.progress(job_id)
-            except JobDamaged as error:
-                logger.warning("%s", error)
-            except UnknownJob:  # it expired a moment ago
-                continue
+        return self._reader.some(list(known_jobs(self._redis, self.jobs())))
 
     def note_work(self, job_id: str, chunk: int, explained: int) -> None:
         """Note how far a chunk is that isn't counted yet, for progress bars only."""
@@ -174,7 +165,7 @@ class Ledger:
         try:
             return float(found) if found is not None else None
         except ValueError:
-            raise _damaged(job_id, ValueError("no time at which it was submitted")) from None
+            raise damaged(job_id, ValueError("no time at which it was submitted")) from None
 
     def not_done(self, job: JobRecord) -> list[int]:
         """Return the numbers of the chunks that aren't counted; raise `JobDamaged`."""
@@ -182,7 +173,7 @@ class Ledger:
             [keys.job(job.job_id), keys.done(job.job_id)], [job.chunks]
         )
         if found is None:
-            raise _damaged(job.job_id, ValueError(f"it has {job.chunks} chunks"))
+            raise damaged(job.job_id, ValueError(f"it has {job.chunks} chunks"))
         return found
 
     def stalled(self, seconds: float) -> list[str]:
@@ -220,26 +211,7 @@ class Ledger:
 
     def progress(self, job_id: str) -> Progress:
         """Return how far the job is; raise `UnknownJob`, or `JobDamaged` if nobody can tell."""
-        names = (keys.job, keys.events, keys.working, keys.codes)
-        try:
-            found = self._progress(
-                [name(job_id) for name in names], [RATE_EVENTS, _MOST_FIELDS, _MOST_BYTES]
-            )
-        except BrokerDamaged as error:
-            raise _damaged(job_id, error) from error
-        if found is None:
-            raise _damaged(job_id, BrokerDamaged("more than camfleet writes of any job"))
-        fields, events, working, codes = found
-        row = as_dict(fields)
-        if "chunks" not in row:  # nothing, or what was being changed when Redis was emptied
-            raise UnknownJob(
-                f"no job {job_id!r}: it was never submitted here, or it ended long ago"
-            )
-        try:
-            marks = [(stamp, as_dict(words)) for stamp, words in events]
-            return progress_of(job_id, row, marks, sum(map(int, working)), as_dict(codes))
-        except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
-            raise _damaged(job_id, error) from error
+        return self._reader.one(job_id)
 
     def chunks_with_failures(self, job_id: str) -> list[int]:
         """Return chunks in which images failed, as far as the job's latest events tell."""
@@ -282,13 +254,6 @@ class Ledger:
 
 def _is_number(text: str | None) -> bool:
     return text is not None and text.isascii() and text.isdecimal()
-
-
-def _damaged(job_id: str, error: Exception) -> JobDamaged:
-    return JobDamaged(
-        f"what Redis holds of job {job_id!r} isn't what camfleet wrote there "
-        f"({type(error).__name__}: {str(error)[:200]}): camfleet resume writes it anew"
-    )
 
 
 def _uncountable(job_id: str, chunk: int) -> UnknownJob:

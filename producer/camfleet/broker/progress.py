@@ -52,6 +52,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     submitted_at: datetime | None = None
     started_at: datetime | None = None  # when a worker took the first chunk
     ended_at: datetime | None = None  # when it was complete or cancelled
+    owner: str | None = None  # whose it is, if a gateway submitted it
 
     @property
     def done(self) -> int:
@@ -102,6 +103,7 @@ def progress_of_pruned(record: JobRecord, pruned: Pruned, followed: FollowedUp |
         pruned_at=_at(pruned.pruned_at),
         submitted_at=_at(record.created_at),
         ended_at=_at(pruned.ended_at),
+        owner=record.owner,
     )
 
 
@@ -158,6 +160,7 @@ def progress_of(
         started_at=_time(row, "started_at"),
         ended_at=_time(row, ended) if ended else None,
         pruned_at=None,
+        owner=row.get("owner"),
         **counts,
     )
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from camfleet.aio.client import AsyncClient
 from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
+from camfleet.broker.listing import JobListing
 from camfleet.client import Client
 from camfleet.contract.tokens import Scope, TokenRecord
 from camfleet.errors import InvalidRequest
@@ -41,6 +42,7 @@ class Services:
     answers: AnswerOwners
     policy: SourcePolicy
     owners: JobOwners
+    listing: JobListing
     following: Following
     probe: Probe
     image_bytes: int  # of an upload, at most

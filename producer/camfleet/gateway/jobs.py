@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from camfleet.aio.job import AsyncJob
+from camfleet.broker.listing import Place
 from camfleet.broker.progress import Progress
 from camfleet.contract.records import MOST_MODELS, Item
 from camfleet.contract.targets import inputs_text
@@ -20,9 +21,8 @@ from camfleet.jobs.caller import Caller
 
 MOST_IMAGES = 10_000  # named in a request
 MOST_LISTED = 1000
-_LOOKED_AT = 2000  # jobs, also of others, for one page
 _KEY = re.compile(r"[!-~]{1,255}")
-_CURSOR = re.compile(r"(\d{1,12}\.\d{1,6}):([A-Za-z0-9._-]{1,100})")
+_CURSOR = re.compile(r"(\d{1,12}\.\d{1,16}):([A-Za-z0-9._-]{1,100})")
 
 
 class JobImage(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -141,19 +141,11 @@ async def submit(call: Call) -> Response:
 
 async def list_(call: Call) -> Response:
     asked = call.query(ListQuery)
-    after = _position(asked.cursor)
-    found: list[Progress] = []
-    last, looked_at = (0.0, ""), 0
-    async for progress in call.client.jobs():
-        here = _place(progress)
-        if after and here >= after:
-            continue
-        if len(found) == asked.limit or looked_at == _LOOKED_AT:
-            return reply(JobList(jobs=tuple(found), next=f"{last[0]:.6f}:{last[1]}"))
-        last, looked_at = here, looked_at + 1
-        if await _is_own(call, progress):
-            found.append(progress)
-    return reply(JobList(jobs=tuple(found), next=None))
+    owner = None if call.is_admin else call.owner
+    after, listing = _place(asked.cursor), call.services.listing
+    page = await call.services.threads.long(lambda: listing.page(after, asked.limit, owner))
+    cursor = page.next and f"{page.next.created_at!r}:{page.next.job_id}"
+    return reply(JobList(jobs=tuple(page.jobs), next=cursor))
 
 
 async def cancel(call: Call) -> Response:
@@ -193,26 +185,13 @@ def _job_id(owner: str, key: str) -> str:
     return f"http-{hashlib.sha256(f'{owner} {key}'.encode()).hexdigest()[:32]}"
 
 
-async def _is_own(call: Call, progress: Progress) -> bool:
-    if call.is_admin:
-        return True
-    owners, job_id, at = call.services.owners, progress.job_id, progress.submitted_at
-    return await call.services.threads.quick(lambda: owners.is_of(job_id, at, call.owner))
-
-
-def _place(progress: Progress) -> tuple[float, str]:
-    """Return by what jobs are listed, from the greatest on."""
-    submitted = progress.submitted_at.timestamp() if progress.submitted_at else 0.0
-    return round(submitted, 6), progress.job_id
-
-
-def _position(cursor: str | None) -> tuple[float, str] | None:
+def _place(cursor: str | None) -> Place | None:
     if cursor is None:
         return None
     found = _CURSOR.fullmatch(cursor)
     if not found:
         raise InvalidRequest("cursor: give what `next` says")
-    return float(found[1]), found[2]
+    return Place(float(found[1]), found[2])
 
 
 ROUTES = (

@@ -9,6 +9,7 @@ from camfleet.aio.client import AsyncClient
 from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
 from camfleet.broker.events import Events
+from camfleet.broker.listing import JobListing
 from camfleet.client import Client
 from camfleet.gateway.calls import Services
 from camfleet.gateway.following import Following
@@ -25,6 +26,7 @@ _DOWNLOADS = 16  # of results at a time; more wait
 def open_services(settings: Settings, hosts: Iterable[str]) -> Iterator[Services]:
     """Yield the services of a gateway that is reached by the names `hosts`."""
     answers, events, threads = AnswerOwners(settings), Events(settings), Threads()
+    listing = JobListing(settings)
     with Client(settings) as blocking, ThreadPoolExecutor(_DOWNLOADS) as downloads:
         client = AsyncClient(settings)
         services = Services(
@@ -32,6 +34,7 @@ def open_services(settings: Settings, hosts: Iterable[str]) -> Iterator[Services
             blocking=blocking,
             downloads=downloads,
             owners=JobOwners(blocking.storage),
+            listing=listing,
             following=Following(client, events, threads),
             threads=threads,
             tokens=TokenChecker(Tokens(blocking.storage)),
@@ -47,4 +50,5 @@ def open_services(settings: Settings, hosts: Iterable[str]) -> Iterator[Services
             asyncio.run(client.close())
             threads.close()
             events.close()
+            listing.close()
             answers.close()
