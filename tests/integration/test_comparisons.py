@@ -318,4 +318,27 @@ def test_pairs_of_few_groups_decide_nothing(store, compare, groups, decided):
     one, other = store(name, grouped(maps())), store(f"{name}b", grouped(maps()), digest="1")
     found = compare(one, other)
     assert (found.verdict != "undecidable") == decided
-    assert any(f"{groups} groups" in reason for reason in found.reasons) != decided
+    assert any(f"of {groups} images or groups" in one for one in found.reasons) != decided
+
+
+def test_three_answers_to_an_image_are_no_three_images(store, compare):
+    def thrice(found):
+        return [
+            row(number, one, at, rank=at, target="top:3")
+            for number, one in enumerate(found)
+            for at in range(3)
+        ]
+
+    few, more = (thrice(maps()[:count]) for count in (19, 20))
+    undecided = compare(store("thrice", few), store("thrice2", few, digest="1"))
+    assert undecided.verdict == "undecidable"
+    assert undecided.reasons[0].startswith("the pairs are of 19 images or groups")
+    assert not undecided.classes  # of 19 images each
+    found = compare(store("thrice3", more), store("thrice4", more, digest="1"))
+    assert (found.verdict, found.counts.compared, found.movement.grouped) == ("pass", 60, True)
+    once = [row(number, one, 0) for number, one in enumerate(noisy(maps()[:20], 0.3))]
+    again = thrice(noisy(maps()[:20], 0.3))
+    alone = compare(store("thrice5", [one for one in more if not one.rank]), store("thrice6", once))
+    both = compare(store("thrice7", more), store("thrice8", again, digest="1"))
+    widths = [one.movement.high - one.movement.low for one in (alone, both)]
+    assert widths[1] > 0.7 * widths[0]  # not as narrow as of three times as many images

@@ -130,6 +130,23 @@ def test_a_class_that_moved_is_found_among_those_that_didnt():
     assert movement.moved_classes(also_few, found, 0.01) == {7}
 
 
+def test_pairs_of_one_group_are_one_pair_when_a_class_is_judged():
+    rng = np.random.default_rng(0)
+    classes = np.repeat(np.arange(4), 60)
+    groups = np.arange(240)
+    groups[classes == 2] = 300 + np.arange(60) // 30  # of two videos
+    groups[classes == 3] = 400 + np.arange(60) // 3  # of twenty
+    moved = rng.exponential(0.02, 240)
+    moved[classes >= 2] += 0.2
+    single, own = movement.middles(moved, classes, groups)
+    sizes = np.unique(own, return_counts=True)
+    assert (sizes[0].tolist(), sizes[1].tolist()) == ([0, 1, 2, 3], [60, 60, 2, 20])
+    assert np.array_equal(np.sort(single[own == 0]), np.sort(moved[:60]))
+    video = np.median(moved[groups == 300])
+    assert video in single[own == 2]
+    assert movement.moved_classes(single, movement.by_class(single, own), 0.01) == {3}
+
+
 def floor_record(**apart):
     return FloorRecord(
         schema_version=1, job_id="j", model_digest="0" * 64, images=50, explained=50, again=0,
@@ -211,8 +228,11 @@ def test_few_classes_give_more_pairs_of_each_whatever_the_order():
             found.name(names)
             own = np.array([names[f"{number}"] for number in numbers[places].tolist()])
             images = [f"{place}" for place in places.tolist()]
-            found.offer(own, marks[places], images, maps[places], maps[places])
-        return np.sort(found.distances())
+            marks_ = marks[places]
+            found.offer(own, marks_, marks_, images, maps[places], maps[places])
+        apart, groups = found.distances()
+        assert len(set(groups.tolist())) == len(apart)
+        return np.sort(apart.ravel())
 
     expected = ceiling(None, 2)
     assert len(expected) == 2 * 1024

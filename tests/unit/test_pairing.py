@@ -79,6 +79,22 @@ def test_images_with_several_targets_are_paired_class_by_class():
     assert (counts.images, counts.other_class, counts.answers, counts.differ) == (1, 2, 1, 1)
 
 
+@pytest.mark.parametrize("by_name", [True, False])
+def test_first_answers_are_those_of_the_model_itself_where_others_were_asked_for(by_name):
+    before = [row(name, heat(), at, label=f"class {at}") for at, name in enumerate("abc")]
+    asked = [changed(one, target=f"label:{one.class_name}") for one in before]
+    after = [
+        changed(one, first_index=first, first_name=first and f"class {first}")
+        for one, first in zip(asked, (4, 1, None), strict=True)
+    ]
+    counts, pairs = counted(before, after, by_name=by_name)
+    assert len(pairs) == 3
+    assert (counts.answers, counts.differ) == (2, 1)
+    assert (counts.lost, counts.both_right) == (1, 1)
+    counts, _ = counted(after, after, by_name=by_name)  # as after the version was accepted
+    assert (counts.answers, counts.differ) == (2, 0)
+
+
 def test_rows_of_one_image_and_class_are_paired_in_their_order():
     before = [row("a", heat(), 1) for _ in range(3)]
     after = [row("a", heat(), 1) for _ in range(2)]
@@ -130,6 +146,17 @@ def test_groups_may_be_known_to_either_side():
         assert len(set(numbers.tolist())) == 2
         assert len(set(numbers[::2].tolist())) == 1
     assert compared(made, made)[1] is None
+    assert compared(grouped[:2], made[:2])[1] is None  # of one image each
+
+
+def test_pairs_of_one_image_belong_together():
+    made = [
+        row(n, heat(3 * n + at), at, rank=at, target="top:3") for n in range(4) for at in range(3)
+    ]
+    numbers = compared(made, made)[1]
+    assert len(numbers) == 12
+    assert [len(set(numbers[at : at + 3].tolist())) for at in (0, 3, 6, 9)] == [1] * 4
+    assert len(set(numbers.tolist())) == 4
 
 
 def test_lost_and_gained_evidence_arent_distances():
@@ -155,7 +182,8 @@ def test_the_ceiling_is_the_same_in_any_order_and_of_a_bounded_number_of_classes
                 known.setdefault(names[at], len(known))
             made.name(known)
             numbers = np.array([known[names[at]] for at in classes[some].tolist()])
-            made.offer(numbers, marks[some], [images[at] for at in some], maps[some], maps[some])
-        found.append(made.distances())
-    assert len(found[0]) == 512 * 32 * 2
+            own = [images[at] for at in some]
+            made.offer(numbers, marks[some], marks[some], own, maps[some], maps[some])
+        found.append(made.distances()[0])
+    assert found[0].shape == (512 * 32, 2)
     assert np.array_equal(*found)

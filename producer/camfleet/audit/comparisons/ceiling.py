@@ -18,6 +18,7 @@ _NOTHING, _ALL = np.uint64(0), np.uint64(2**64 - 1)
 
 class _Sample(NamedTuple):
     mark: int
+    group: int
     image: str
     p: Floats
     q: Floats
@@ -45,7 +46,13 @@ class Ceiling:
                 self._samples.pop(dropped, None)
 
     def offer(
-        self, classes: Ints, marks: Hashes, images: list[str], p: Doubles, q: Doubles
+        self,
+        classes: Ints,
+        marks: Hashes,
+        groups: Hashes,
+        images: list[str],
+        p: Doubles,
+        q: Doubles,
     ) -> None:
         """Keep what is to be kept of N pairs with their maps, (N, h, w) each."""
         for place in np.flatnonzero(marks < self._limits[classes]).tolist():
@@ -54,7 +61,7 @@ class Ceiling:
             if any(mark == sample.mark for sample in own):
                 continue  # an image that comes twice
             maps = (one[place].astype(np.float32) for one in (p, q))
-            own.append(_Sample(mark, images[place], *maps))
+            own.append(_Sample(mark, int(groups[place]), images[place], *maps))
             own.sort(key=lambda sample: sample.mark)
             del own[self._each :]
             if len(own) == self._each:
@@ -65,15 +72,26 @@ class Ceiling:
         """Return how many pairs of each class are kept: it shrinks as classes are met."""
         return max(_SAMPLES, _PAIRS // max(len(self._marks), 1))
 
-    def distances(self) -> Doubles:
-        """Return distances of maps of different images of the same class, both ways in turn."""
-        wrong: dict[tuple[int, ...], list[tuple[Floats, Floats]]] = {}
+    def distances(self) -> tuple[Doubles, Ints]:
+        """Return distances of maps of different images of the same class, (N, 2): both ways.
+
+        With them comes the number of the first image's group, (N,).
+        """
+        wrong: dict[tuple[int, ...], list[tuple[Floats, ...]]] = {}
+        groups: dict[tuple[int, ...], list[int]] = {}
         for number in sorted(self._samples, key=lambda number: self._marks[number]):
             samples = self._samples[number][: self._each]
             for one, other in zip(samples, samples[1:] + samples[:1], strict=True):
                 if one.image != other.image and one.p.shape == other.q.shape:
-                    found = wrong.setdefault(one.p.shape, [])
-                    found += [(one.p, other.q), (other.p, one.q)]
+                    maps = one.p, other.q, other.p, one.q
+                    wrong.setdefault(one.p.shape, []).append(maps)
+                    groups.setdefault(one.p.shape, []).append(one.group)
         stacked = (np.array(pairs, float) for pairs in wrong.values())
-        apart = [distances.jensen_shannon(pairs[:, 0], pairs[:, 1]) for pairs in stacked]
-        return np.concatenate([np.zeros(0), *apart])
+        apart = [
+            [distances.jensen_shannon(pairs[:, at], pairs[:, at + 1]) for at in (0, 2)]
+            for pairs in stacked
+        ]
+        firsts = np.array([group for own in groups.values() for group in own], np.uint64)
+        _, numbers = np.unique(firsts, return_inverse=True)
+        both = np.concatenate([np.zeros((2, 0)), *apart], axis=1).T
+        return both, np.asarray(numbers.ravel(), np.int64)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +48,6 @@ class Comparer:
         self.ceiling = Ceiling()
         self._by_name = by_name
         self._measured = measured
-        self._has_groups = False
 
     def alone(self, one: pa.Table | None, other: pa.Table | None) -> None:
         """Count images that one side alone has."""
@@ -65,7 +64,8 @@ class Comparer:
         classes = numbers[pairs.classes]
         self._measured.flip(*(numbers[answers] for answers in pairs.flips))
         marks = _marks(own, pairs)
-        outcomes = self._measure(own, others, values, classes, marks)
+        groups = _groups(own, others)
+        outcomes = self._measure(own, others, values, _Kept(classes, marks, groups))
         compared = outcomes == "compared"
         self.outcomes.update(outcomes.tolist())
         for at, name in enumerate(MEASURES):
@@ -73,19 +73,17 @@ class Comparer:
         self._measured.add("class", classes[compared])
         mask = pa.array(compared)
         self.counts.measured += len(own[KEY].filter(mask).unique())
-        self._group(own.filter(mask), others.filter(mask))
+        self._measured.add("group", groups[compared])
         self._rank(own, others, values[:, 0], marks, compared)
         return _table(own, pairs, outcomes, values)
 
     def group_numbers(self) -> Ints | None:
-        """Return the number of each pair's group; None where there are no groups.
+        """Return the number of each pair's group, or else its image's; None where each has its own.
 
-        An image without a group is one of its own.
+        Pairs of one image, for several classes, are no more independent than those of a patient.
         """
-        if not self._has_groups:
-            return None
-        _, numbers = np.unique(self._measured.read("group"), return_inverse=True)
-        return np.asarray(numbers.ravel(), np.int64)
+        groups, numbers = np.unique(self._measured.read("group"), return_inverse=True)
+        return None if len(groups) == len(numbers) else np.asarray(numbers.ravel(), np.int64)
 
     def _number(self, names: list[str]) -> Ints:
         """Return the numbers of classes in all of the comparison, (N,)."""
@@ -93,9 +91,7 @@ class Comparer:
         self.ceiling.name(self.names)
         return np.array(found, np.int64)
 
-    def _measure(
-        self, own: pa.Table, others: pa.Table, values: Doubles, classes: Ints, marks: Hashes
-    ) -> Any:
+    def _measure(self, own: pa.Table, others: pa.Table, values: Doubles, kept: "_Kept") -> Any:
         """Fill in what can be measured of pairs, and return what came of each, (N,)."""
         covers = [heat.covers(table["geometry"]) for table in (own, others)]
         found = [list(heat.heats(table)) for table in (own, others)]
@@ -111,17 +107,9 @@ class Comparer:
             at, p, q = at[seen], common.p[seen], common.q[seen]
             values[at, :5] = _measures(p, q)
             names = [images[place] for place in at.tolist()]
-            self.ceiling.offer(classes[at], marks[at], names, p, q)
+            classes, marks, groups = (values[at] for values in kept)
+            self.ceiling.offer(classes, marks, groups, names, p, q)
         return outcomes
-
-    def _group(self, own: pa.Table, others: pa.Table) -> None:
-        """Note which group each compared pair belongs to: what a side says of it."""
-        groups = pc.coalesce(own["group"], others["group"])
-        known = groups.is_valid().to_numpy()
-        self._has_groups |= bool(known.any())
-        marks = own[MARK].to_numpy().copy()
-        marks[known] = hashes([f"group {name}" for name in groups.drop_null().to_pylist()])
-        self._measured.add("group", marks)
 
     def _rank(
         self, own: pa.Table, others: pa.Table, moved: Doubles, marks: Hashes, compared: Flags
@@ -131,6 +119,26 @@ class Comparer:
         self.worst.add(moved[compared], marks[compared], refs)
         kept = set(self.worst.refs.tolist())
         self.partners = {ref: int(also) for ref, also in self.partners.items() if ref in kept}
+
+
+class _Kept(NamedTuple):
+    """What is kept of each pair beside its measures, (N,) each."""
+
+    classes: Ints
+    marks: Hashes
+    groups: Hashes
+
+
+def _groups(own: pa.Table, others: pa.Table) -> Hashes:
+    """Return a hash of what each pair belongs to, (N,): a side's word for its group, or its image.
+
+    Where both sides have one, the first side's counts.
+    """
+    groups = pc.coalesce(own["group"], others["group"])
+    known = groups.is_valid().to_numpy()
+    found = hashes(own["image_uri"].to_pylist()).copy()
+    found[known] = hashes([f"group {name}" for name in groups.drop_null().to_pylist()])
+    return found
 
 
 def _marks(own: pa.Table, pairs: Pairs) -> Hashes:

@@ -103,11 +103,11 @@ class Conclusion:
     @cached_property
     def _ceiling(self) -> Ceiling | None:
         """Return how far maps of different images lie apart; None without any."""
-        found = self._comparer.ceiling.distances()
+        found, groups = self._comparer.ceiling.distances()
         if not len(found):
             return None
         # Both ways of a pair are hardly two observations.
-        low, high = movement.median_interval((found[::2] + found[1::2]) / 2)
+        low, high = movement.interval_of(found.mean(axis=1), groups)
         return Ceiling(float(np.median(found)), low, high)
 
     @cached_property
@@ -125,11 +125,7 @@ class Conclusion:
         if self._independent < movement.FEWEST or ceiling is None:
             return None
         groups = self._groups
-        low, high = (
-            movement.median_interval(found)
-            if groups is None
-            else movement.grouped_interval(found, groups)
-        )
+        low, high = movement.interval_of(found, groups)
         median = float(np.median(found))
         value = movement.movement(median, floor.median, ceiling.median)
         if value is None:
@@ -156,8 +152,8 @@ class Conclusion:
             return f"only {pairs} pairs could be compared, {movement.FEWEST} are needed"
         if self._independent < movement.FEWEST:
             return (
-                f"the pairs belong to {self._independent} groups, of which {movement.FEWEST} are "
-                "needed: pairs of one group aren't independent"
+                f"the pairs are of {self._independent} images or groups of images, of which "
+                f"{movement.FEWEST} are needed: pairs of one aren't independent"
             )
         if self._ceiling is None:
             return "no class has maps of two images, so that nobody knows how far maps can move"
@@ -205,9 +201,16 @@ class Conclusion:
         """Return the classes that can be judged, those that moved and the farthest first."""
         if not len(self._distances):
             return ()
-        names = list(self._comparer.names)
-        classes = movement.by_class(self._distances, self._measured.read("class"))
-        moved = movement.moved_classes(self._distances, classes, self._floor.medians)
+        names, numbers = list(self._comparer.names), self._measured.read("class")
+        classes = movement.by_class(self._distances, numbers)
+        groups = self._groups
+        independent, own = (
+            (self._distances, numbers)
+            if groups is None
+            else movement.middles(self._distances, numbers, groups)
+        )
+        judged = movement.judged(movement.by_class(independent, own))
+        moved = movement.moved_classes(independent, judged, self._floor.medians)
         found = [
             ComparedClass(
                 name=names[number],
@@ -217,7 +220,7 @@ class Conclusion:
                 moved=number in moved,
             )
             for number, own in classes.items()
-            if len(own) >= movement.FEWEST
+            if number in judged
         ]
         return tuple(sorted(found, key=lambda one: (not one.moved, -one.median, one.name)))
 

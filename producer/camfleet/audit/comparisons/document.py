@@ -82,7 +82,7 @@ class Movement(Wire, frozen=True, kw_only=True):
     threshold: float
     medians: float
     beyond: float
-    grouped: bool  # the interval is one of groups
+    grouped: bool  # pairs belong together in images or groups, which count as one
 
 
 class Flips(Wire, frozen=True, kw_only=True):

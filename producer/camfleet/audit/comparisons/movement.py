@@ -104,6 +104,16 @@ def grouped_interval(values: Reals, groups: Ints) -> Interval:
     return Interval(float(np.quantile(medians, edges)), float(np.quantile(medians, 1 - edges)))
 
 
+def interval_of(values: Reals, groups: Ints | None) -> Interval:
+    """Return the interval of a median: the exact one where each value is a group of its own.
+
+    `groups` are numbers from 0, or None for that.
+    """
+    if groups is None or int(groups.max()) + 1 == len(values):
+        return median_interval(values)
+    return grouped_interval(values, groups)
+
+
 class Ceiling(NamedTuple):
     """The median distance of maps of different images, and its interval."""
 
@@ -140,8 +150,25 @@ def by_class(distances: Reals, classes: Classes) -> dict[int, Reals]:
     return dict(zip(numbers.tolist(), parts, strict=True))
 
 
+def middles(distances: Reals, classes: Classes, groups: Ints) -> tuple[Reals, Classes]:
+    """Return the median distance of each group's pairs of a class, and that class, (N,) each."""
+    codes = classes.astype(np.int64) * (int(groups.max()) + 1) + groups
+    order = np.lexsort((distances, codes))
+    ordered = distances[order]
+    _, firsts, counts = np.unique(codes[order], return_index=True, return_counts=True)
+    middle = (ordered[firsts + (counts - 1) // 2] + ordered[firsts + counts // 2]) / 2
+    return middle, classes[order][firsts]
+
+
+def judged(classes: Mapping[int, Reals]) -> dict[int, Reals]:
+    """Return the classes with enough distances to tell whether they moved."""
+    return {number: own for number, own in classes.items() if len(own) >= FEWEST}
+
+
 def moved_classes(distances: Reals, classes: Mapping[int, Reals], noise: float) -> set[int]:
-    """Return the classes that moved more than the others, of those with enough pairs to tell.
+    """Return the classes that moved more than the others, of those that can be judged.
+
+    Distances are independent of each other, see `middles`.
 
     A one-sided binomial test of the pairs beyond the median of all pairs (or `noise`, what the
     median of a class can be by noise alone, if that's more) against their share of all pairs, by
@@ -153,8 +180,7 @@ def moved_classes(distances: Reals, classes: Mapping[int, Reals], noise: float) 
     share = float((distances > edge).mean())
     tested = sorted(
         (_at_least(int((own > edge).sum()), len(own), share), number)
-        for number, own in classes.items()
-        if len(own) >= FEWEST
+        for number, own in judged(classes).items()
     )
     allowed = [_RATE * place / len(tested) for place in range(1, len(tested) + 1)]
     passed = [chance <= most for (chance, _), most in zip(tested, allowed, strict=True)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from camfleet.audit.comparisons.movement import grouped_interval, median_interval
+from camfleet.audit.comparisons.movement import interval_of
 from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.studies.document import Estimate, Verdict
 
@@ -59,8 +59,7 @@ def median(values: Doubles, clusters: Ints) -> Estimate:
     It's exact, by order statistics, where each value is a cluster of its own, and else one of a
     bootstrap of clusters.
     """
-    is_single = int(clusters.max()) + 1 == len(values)
-    low, high = median_interval(values) if is_single else grouped_interval(values, clusters)
+    low, high = interval_of(values, clusters)
     return Estimate(value=_short(float(np.median(values))), low=_short(low), high=_short(high))
 
 
