@@ -85,6 +85,14 @@ def test_a_twin_passes_a_permuted_head_alarms_and_both_are_kept(run, client, add
     found = verdict_of(done)
     assert (done.returncode, found["verdict"]) == (4, "moved"), found
     assert client.storage.exists(found["page"])
+    comparison = found["page"].replace("index.html", "comparison.json")
+    lines = run("results", found["job_id"], "--json").stdout.splitlines()
+    rows = list(map(json.loads, lines))
+    answers = [(row["first_index"], row["first_name"]) for row in rows]
+    assert {"abcd"[index] == name for index, name in answers} == {True}
+    flips = sum(row["first_name"] != row["class_name"] for row in rows)
+    assert flips > 0
+    assert json.loads(client.storage.get(comparison).data)["flips"]["differ"] == flips
     again = run("review", "run", reviewed, "--wait", "--if-new", "--json")
     assert (again.returncode, verdict_of(again)) == (4, found)
     done = run("review", "run", reviewed, "--model", same, "--wait", "--if-new", "--json")

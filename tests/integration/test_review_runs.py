@@ -151,6 +151,28 @@ def test_maps_that_stay_pass_and_maps_elsewhere_alarm(judge, new, storage):
     assert "maps moved by" in found.reasons[0]
 
 
+@pytest.mark.parametrize(("differ", "verdict"), [(24, "pass"), (25, "moved")])
+def test_first_answers_have_a_limit_though_maps_are_the_baselines_class(
+    judge, review, new, differ, verdict
+):
+    limited = replace(review, limits=replace(review.limits, flips=0.1))
+    rows = [
+        replace(one, target=f"label:{one.class_name}") for one in made_up.rows(new, made_up.maps())
+    ]
+    found = judge(rows, limited)  # as a worker writes them that doesn't say its own answers
+    assert (found.verdict, "--limit-flips" in found.reasons[0]) == ("undecidable", True)
+    said = [
+        replace(one, first_index=n, first_name=f"class {n}")
+        for at, one in enumerate(rows)
+        for n in [(one.class_index + (at < differ)) % made_up.CLASSES]
+    ]
+    assert judge(said).verdict == "pass"
+    found = judge(said, limited)
+    assert found.verdict == verdict
+    if verdict == "moved":
+        assert found.reasons[0] == "25 of 240 first answers differ, more than 10 %"
+
+
 def test_what_can_not_be_measured_is_undecidable(judge, new):
     found = judge(made_up.rows(new, [one * 0 - 1 for one in made_up.maps()], status="no_evidence"))
     assert found.verdict == "undecidable"

@@ -34,6 +34,7 @@ COLUMN_TABLES = (
     "Regions",
     "Pictures and times",
     "Columns of the manifest",
+    "What the model itself ranks first",
 )
 FROM_PYPI = r"pip install (\S+ )*'?camfleet(\[|'|\s|$)"
 ARROW = {"double": "float64", "float": "float32", "halffloat": "float16"}

@@ -49,6 +49,7 @@ def review() -> None:
 @click.option("--on-register", is_flag=True, help="Review each version that is added.")
 @click.option("--callback", metavar="URL", help="Is told of each verdict, signed.")
 @click.option("--limit", type=_SHARE, help="Of movement.  [default: 0.3, more where accepted]")
+@click.option("--limit-flips", type=_SHARE, help="Share of first answers that may differ.")
 @click.option("--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.")
 @click.option(
     "--limit-classes",

@@ -67,6 +67,9 @@ class Result(Wire, frozen=True, kw_only=True):
     and an `error_message` that says so without an `error_code`. For a counterfactual target the map
     speaks against the class, the logit stays as it is.
 
+    `first_index` and `first_name` are the model's own first answer, whatever the target:
+    only in the jobs of reviews.
+
     A picture is an object of its own, which its `_uri` names, or where the job packs pictures a
     range of an object, which `pack` names; its `_uri` is null then.
 
@@ -109,3 +112,5 @@ class Result(Wire, frozen=True, kw_only=True):
     boxes: Annotated[str | None, Added(2)] = None
     group: Annotated[str | None, Added(2)] = None
     columns: Annotated[str | None, Added(2)] = None
+    first_index: Annotated[int | None, Added(2)] = None
+    first_name: Annotated[str | None, Added(2)] = None

@@ -34,6 +34,7 @@ class ReviewLimits(Wire, frozen=True, kw_only=True):
     """
 
     movement: Share | None = None
+    flips: Share | None = None  # share of first answers that differ
     lost: Share | None = None  # share of pairs that lose their evidence
     classes: Share | None = None  # share of classes that move more than the others
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Self, TypeAlias, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Self, TypeAlias, TypeVar, get_args, get_origin
 
 import msgspec
 import pyarrow as pa
@@ -47,6 +47,8 @@ def _struct(kind: type[Wire], form: int, **special: pa.DataType) -> pa.DataType:
 
 
 def _scalar(annotation: Any) -> pa.DataType:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     optional = [inner for inner in get_args(annotation) if inner is not type(None)]
     plain = optional[0] if optional else annotation
     return _NUMBERS[str if get_origin(plain) or issubclass(plain, str) else plain]

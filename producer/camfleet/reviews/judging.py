@@ -33,6 +33,7 @@ from camfleet.storage.storage import Storage
 
 if TYPE_CHECKING:
     from camfleet.audit.comparisons.document import Comparison
+    from camfleet.audit.comparisons.verdict import Limits
     from camfleet.audit.reporting import Reporter
 
 LIMIT = 0.30  # of movement, where no larger one was accepted
@@ -181,7 +182,6 @@ class Judge:
         on_step: OnStep,
     ) -> Compared:
         from camfleet.audit.comparisons.sides import Side
-        from camfleet.audit.comparisons.verdict import Limits
 
         first = accepted is review.first and accepted != review.baseline
         where = (review_keys.first if first else review_keys.run)(review.name, run.run)
@@ -189,7 +189,7 @@ class Judge:
             Side(read_record(self._storage, accepted.job_id), 0),
             Side(record, 0),
             self._storage.uri(where),
-            limits=Limits(limit_of(review), None, review.limits.lost, classes_of(review)),
+            limits=_limits(review),
             ours=True,
             on_part=on_step,
         )
@@ -231,6 +231,13 @@ class Judge:
             first_page=first and first.page,
             report=self._storage.uri(f"{keys.report_folder(run.job_id)}index.html"),
         )
+
+
+def _limits(review: Review) -> "Limits":
+    from camfleet.audit.comparisons.verdict import Limits
+
+    flips, lost = review.limits.flips, review.limits.lost
+    return Limits(limit_of(review), flips, lost, classes_of(review))
 
 
 def _moved(compared: Compared | None) -> Moved | None:

@@ -18,6 +18,8 @@ from camfleet_worker.models.maps import MapMaker, MapSpec, choose_classes
 from camfleet_worker.models.split import Split
 from camfleet_worker.pictures import heat
 
+_TOP = Target(kind="top")
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -25,7 +27,8 @@ class Explanation:
 
     `raw` is the signed map, (h, w) float32 on the layer's own grid, upright as the image is. If
     maps of several layers were fused it is the fused one, and `layers` holds each layer's path and
-    own map.
+    own map. `first` is the class that the model ranks first, whatever was asked for; a regression
+    has none.
     """
 
     class_index: int
@@ -33,6 +36,7 @@ class Explanation:
     probability: float | None
     raw: Array
     layers: tuple[tuple[str, Array], ...] = ()
+    first: int | None = None
 
 
 Explained: TypeAlias = list[list[Explanation] | CamfleetError]  # for each image
@@ -227,7 +231,15 @@ class Explainer:
             probability=None if scores.chances is None else float(scores.chances[place]),
             raw=self._fuse(maps) if several else maps[0],
             layers=tuple(zip(paths, maps, strict=True)) if several else (),
+            first=self._first(spec.row, scores),
         )
+
+    def _first(self, row: int, scores: _Scores) -> int | None:
+        if scores.chances is None:
+            return None
+        comparable = self.split.activation != "joined"
+        logits, chances = scores.logits[row], scores.chances[row]
+        return int(choose_classes(self.card, _TOP, logits, chances, comparable=comparable)[0])
 
     def _fuse(self, maps: Sequence[Array]) -> Array:
         """Return the mean or maximum of the maps' heat (0 to 1) on the finest of their grids."""

@@ -22,7 +22,10 @@ from camfleet_worker.process.retrying import Insist, once
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of every image of a run; an item may override the target."""
+    """What is asked of every image of a run; an item may override the target.
+
+    With `first` rows say what the model itself ranks first, whatever the target.
+    """
 
     model: ModelRef
     target: str
@@ -30,10 +33,13 @@ class Query:
     layer: str
     fuse: Fuse | None
     outputs: Outputs
+    first: bool = False
 
     @classmethod
     def of(cls, model: ModelRef, asked: ExplainRequest | JobRecord) -> Self:
-        return cls(model, asked.target, asked.method, asked.layer, asked.fuse, asked.outputs)
+        follow_ups = asked.follow_ups if isinstance(asked, JobRecord) else None
+        first = follow_ups is not None and follow_ups.review is not None
+        return cls(model, asked.target, asked.method, asked.layer, asked.fuse, asked.outputs, first)
 
     @property
     def key(self) -> ModelKey:

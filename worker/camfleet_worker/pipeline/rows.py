@@ -82,6 +82,7 @@ def _row(
 ) -> Result:
     raw, geometry, wanted = explanation.raw, image.geometry, query.outputs.regions
     stored = _StoredMap.of(raw)
+    first = explanation.first if query.first else None
     return _result(
         image,
         query,
@@ -90,6 +91,8 @@ def _row(
         layer=explainer.layer,
         explanation=explanation,
         class_name=explainer.card.class_name(explanation.class_index),
+        first=first,
+        first_name=None if first is None else explainer.card.class_name(first),
         stored=stored,
         layer_maps=tuple(_layer_map(path, own) for path, own in explanation.layers) or None,
         geometry=geometry,
@@ -122,6 +125,8 @@ def _result(
     layer: str | None = None,
     explanation: Explanation | None = None,
     class_name: str | None = None,
+    first: int | None = None,
+    first_name: str | None = None,
     stored: _StoredMap | None = None,
     layer_maps: tuple[LayerMap, ...] | None = None,
     geometry: Geometry | None = None,
@@ -168,4 +173,6 @@ def _result(
         boxes=image.item.boxes,
         group=image.item.group,
         columns=image.item.columns,
+        first_index=first,
+        first_name=first_name,
     )

@@ -20,6 +20,7 @@ from camfleet.audit.worst import Worst
 
 COLUMNS = (
     *("image_uri", "image_etag", "status", "target", "rank", "class_index", "class_name"),
+    *("first_index", "first_name"),
     *("probability", "geometry", "label", "group", *heat.COLUMNS),
 )
 _MOST_UNSEEN = 0.5  # of a map's heat: pairs with more aren't compared

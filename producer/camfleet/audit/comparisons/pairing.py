@@ -62,11 +62,12 @@ def pair(counts: Counts, one: pa.Table, other: pa.Table, *, by_name: bool) -> Pa
     """
     images = _numbered(one[KEY], other[KEY])
     etags = _numbered(one["image_etag"], other["image_etag"])
-    column = "class_name" if by_name else "class_index"
-    classes = _numbered(*(table[column].cast(pa.string()) for table in (one, other)))
+    kind = "name" if by_name else "index"
+    texts = [table[f"class_{kind}"].cast(pa.string()) for table in (one, other)]
+    classes = _numbered(*texts, *(_first(table, kind) for table in (one, other)))
     sides = (
-        _Side(one, images.one, etags.one, classes.one),
-        _Side(other, images.other, etags.other, classes.other),
+        _Side(one, images.own[0], etags.own[0], classes.own[0], classes.own[2]),
+        _Side(other, images.own[1], etags.own[1], classes.own[1], classes.own[3]),
     )
     usable = _usable(counts, len(images.names), sides)
     counts.against += sum(int((side.against & usable[side.images]).sum()) for side in sides)
@@ -86,18 +87,32 @@ def pair(counts: Counts, one: pa.Table, other: pa.Table, *, by_name: bool) -> Pa
 
 
 class _Numbered(NamedTuple):
-    """The numbers of texts on both sides, (N,) each, -1 where there's none, and the texts."""
+    """The numbers of texts of several columns, (N,) each, -1 where there's none, and the texts."""
 
-    one: Ints
-    other: Ints
+    own: list[Ints]
     names: list[str]
 
 
-def _numbered(one: pa.ChunkedArray, other: pa.ChunkedArray) -> _Numbered:
-    both = pa.chunked_array([*one.chunks, *other.chunks], one.type).combine_chunks()
-    found = both.dictionary_encode()
+def _numbered(*columns: pa.ChunkedArray) -> _Numbered:
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    found = pa.chunked_array(chunks, columns[0].type).combine_chunks().dictionary_encode()
     numbers = pc.fill_null(found.indices, -1).to_numpy().astype(np.int64)
-    return _Numbered(numbers[: len(one)], numbers[len(one) :], found.dictionary.to_pylist())
+    ends = np.cumsum([len(column) for column in columns])[:-1]
+    return _Numbered(np.split(numbers, ends), found.dictionary.to_pylist())
+
+
+def _first(table: pa.Table, kind: str) -> pa.ChunkedArray:
+    """Return what the model itself ranks first of each row's image, null where nobody knows.
+
+    Rows say so themselves, or they are that answer.
+    """
+    asked = pc.match_substring_regex(table["target"], f"^({TOP.pattern})$")
+    is_it = pc.and_(asked, pc.equal(table["rank"], 0))
+    column = table[f"class_{kind}"]
+    first = pc.coalesce(
+        table[f"first_{kind}"], pc.if_else(is_it, column, pa.scalar(None, column.type))
+    )
+    return first.cast(pa.string())
 
 
 class _Rows(NamedTuple):
@@ -108,13 +123,16 @@ class _Rows(NamedTuple):
 
 
 class _Side:
-    """A table's rows, with the numbers of their image, ETag and class."""
+    """A table's rows, with the numbers of their image, ETag, class and first answer."""
 
-    def __init__(self, table: pa.Table, images: Ints, etags: Ints, classes: Ints) -> None:
+    def __init__(
+        self, table: pa.Table, images: Ints, etags: Ints, classes: Ints, firsts: Ints
+    ) -> None:
         self.table = table
         self.images = images
         self.etags = etags
         self.classes = classes
+        self.firsts = firsts
         self.against: Flags = _flags(pc.starts_with(table["target"], AGAINST))
 
     def failed(self, count: int) -> Flags:
@@ -134,19 +152,18 @@ class _Side:
         return _Rows(codes[order] * most + before, places[order])
 
     def answers(self, count: int) -> Ints:
-        """Return the row with the first answer to each image, (count,), -1: none was asked for."""
-        table = self.table
-        asked = _flags(pc.match_substring_regex(table["target"], f"^({TOP.pattern})$"))
-        first = asked & _flags(pc.equal(table["rank"], 0)) & (self.classes >= 0)
+        """Return a row that knows the first answer to each image, (count,), -1: none does."""
+        rows = np.flatnonzero(self.firsts >= 0)
         found = np.full(count, -1)
-        found[self.images[first]] = np.flatnonzero(first)
+        found[self.images[rows]] = rows
         return found
 
     def right(self, rows: Ints, labels: pa.ChunkedArray) -> Flags:
-        """Return which rows are for the class that a label names, (N,)."""
-        own = self.table.select(["class_name", "class_index"]).take(rows)
-        named = pc.equal(labels, own["class_name"])
-        return _flags(named) | _flags(pc.equal(labels, own["class_index"].cast(pa.string())))
+        """Return of which rows the first answer is the class that a label names, (N,)."""
+        own = self.table.take(rows)
+        return _flags(pc.equal(labels, _first(own, "name"))) | _flags(
+            pc.equal(labels, _first(own, "index"))
+        )
 
 
 def _flags(values: pa.ChunkedArray) -> Flags:
@@ -177,7 +194,7 @@ def _count_answers(counts: Counts, sides: tuple[_Side, _Side], usable: Flags) ->
     before, after = (side.answers(len(usable)) for side in sides)
     both = np.flatnonzero(usable & (before >= 0) & (after >= 0))
     rows = before[both], after[both]
-    own, others = (side.classes[at] for side, at in zip(sides, rows, strict=True))
+    own, others = (side.firsts[at] for side, at in zip(sides, rows, strict=True))
     differ = own != others
     counts.answers += len(both)
     counts.differ += int(differ.sum())

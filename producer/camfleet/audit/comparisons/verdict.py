@@ -81,7 +81,7 @@ class _Share(NamedTuple):
 def _shares(known: Known, limits: Limits) -> Iterator[_Share]:
     """Yield what may be limited besides movement."""
     counts, flips, moved = known.counts, known.flips, [one.moved for one in known.classes]
-    unknown = "both models must have been asked for their first answers (target top): --limit-flips"
+    unknown = "nobody knows both models' first answers (target top), which --limit-flips needs"
     yield _Share("first answers differ", flips.differ, flips.answers, limits.flips, unknown)
     pairs = counts.compared + counts.evidence_lost + counts.evidence_gained
     pairs += counts.no_evidence + counts.unseen + counts.unplaced

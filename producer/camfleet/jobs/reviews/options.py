@@ -21,9 +21,9 @@ class ReviewOptions(TypedDict, total=False):
 
     `model` is what is reviewed: an id for the version that was added last (the default: the
     baseline's id), `id@alias` or `id@version`. `every` is a cron expression in `timezone`;
-    `on_register` reviews each version that is added. `limit` is of movement, `limit_lost` and
-    `limit_classes` are as in comparisons; `floor` is the number of images on which noise is
-    measured. `callback` is an http(s) URL that is told of each verdict.
+    `on_register` reviews each version that is added. `limit` is of movement, `limit_flips`,
+    `limit_lost` and `limit_classes` are as in comparisons; `floor` is the number of images on which
+    noise is measured. `callback` is an http(s) URL that is told of each verdict.
     """
 
     model: str | None
@@ -32,6 +32,7 @@ class ReviewOptions(TypedDict, total=False):
     on_register: bool
     callback: str | None
     limit: float | None
+    limit_flips: float | None
     limit_lost: float | None
     limit_classes: float | None
     floor: int
@@ -63,6 +64,7 @@ def draft(
     accepted = Accepted(model=ref, job_id=job_id)
     limits = ReviewLimits(
         movement=options.get("limit"),
+        flips=options.get("limit_flips"),
         lost=options.get("limit_lost"),
         classes=options.get("limit_classes"),
     )
