@@ -26,10 +26,11 @@ ABOVE_THE_LINE = (
     "interactive",
     "jobs",
     "pictures",
-    "exports",
     "sources",
 )
 BELOW_THE_LINE = (
+    "label_studio",
+    "exports",
     "reviews",
     "audit",
     "results",

@@ -1,0 +1,1 @@
+"""Label Studio: its API, and what of its tasks workers may read."""
