@@ -15,6 +15,7 @@ _WORKER = "camfleet:worker:%s"
 _ABOUT = "camfleet:about:%s"
 _ALIVE = "camfleet:alive:%s"
 _ANSWER_OWNER = "camfleet:answer-owner:%s"
+_SESSION = "camfleet:session:%s"
 
 JOBS = "camfleet:jobs"
 CALLBACKS = "camfleet:callbacks"
@@ -86,6 +87,10 @@ def answer_owner(request_id: str) -> str:
 
 
 def alive(owner: str) -> str:
+def session(digest: str) -> str:
+    return _SESSION % digest
+
+
     return _ALIVE % owner
 
 
@@ -177,6 +182,14 @@ TABLE = (
         "who asked a gateway for an answer; expires after CAMFLEET_ANSWER_EXPIRES",
     ),
     # what follows a job's end
+    Key(
+        session("*"),
+        "string",
+        "sessions",
+        Expiry.ALWAYS,
+        "the id of the token with which a browser signed in, by the digest of its cookie; expires "
+        "after 12 h, or with the token",
+    ),
     Key(
         CALLBACKS,
         "zset",

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 
 import click
@@ -12,6 +13,7 @@ from camfleet.settings import Settings
 
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _BACKLOG = 2048
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,64}){0,8}")
 
 
 @click.command()
@@ -30,8 +32,16 @@ _BACKLOG = 2048
     help="A proxy in front speaks TLS: without it tokens would travel in clear text, and camfleet "
     "listens on loopback only.",
 )
-def serve(*, host: str, port: int, names: tuple[str, ...], behind_tls: bool) -> None:
-    """Serve the HTTP gateway, until SIGTERM or Ctrl-C.
+@click.option(
+    "--root-path",
+    default="",
+    metavar="PATH",
+    help="A prefix that the proxy in front takes off, as in /camfleet.",
+)
+def serve(
+    *, host: str, port: int, names: tuple[str, ...], behind_tls: bool, root_path: str
+) -> None:
+    """Serve the HTTP gateway and the web page, until SIGTERM or Ctrl-C.
 
     Every request needs a token, see camfleet tokens. Any number may run side by side.
     """
@@ -44,11 +54,13 @@ def serve(*, host: str, port: int, names: tuple[str, ...], behind_tls: bool) -> 
             "docs/gateway.md"
         ) from error
     _refuse_clear_text(host, behind_tls=behind_tls)
+    _check_prefix(root_path)
     settings = Settings.from_environ(os.environ)
     ear = _listen(host, port)
     port = ear.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
-    with open_services(settings, (*_LOCAL_NAMES, shown, *names)) as services:
+    hosts = (*_LOCAL_NAMES, shown, *names)
+    with open_services(settings, hosts, root_path=root_path, behind_tls=behind_tls) as services:
         output.say(f"serving on http://{shown}:{port}, with SIGTERM or Ctrl-C as the end")
         server.serve(services, [ear])
 
@@ -62,6 +74,14 @@ def _refuse_clear_text(host: str, *, behind_tls: bool) -> None:
         raise InvalidRequest(
             f"--host {host} is reached from other machines, and tokens would travel there in clear "
             "text: listen on 127.0.0.1, or put a proxy with TLS in front and say --behind-tls"
+        )
+
+
+def _check_prefix(path: str) -> None:
+    if not _PREFIX.fullmatch(path):
+        raise InvalidRequest(
+            f"--root-path {path}: give a path as in /camfleet or /tools/camfleet, without a slash "
+            "at its end"
         )
 
 

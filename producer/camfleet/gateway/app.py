@@ -9,8 +9,18 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from camfleet.gateway import explain, fleet, guard, jobs, openapi, results, watching
+from camfleet.gateway import (
+    explain,
+    fleet,
+    guard,
+    jobs,
+    openapi,
+    results,
+    sessions,
+    watching,
+)
 from camfleet.gateway.calls import Call, Route, Services, reply
+from camfleet.gateway.page import Page
 from camfleet.gateway.problems import Problem, answer_to
 
 logger = logging.getLogger(__name__)
@@ -26,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     *watching.ROUTES,
     *results.ROUTES,
     *fleet.ROUTES,
+    *sessions.ROUTES,
     Route(
         method="GET",
         path="/openapi.json",
@@ -42,6 +53,7 @@ class App:
 
     def __init__(self, services: Services, routes: Sequence[Route] = ROUTES) -> None:
         self._services = services
+        self._page = Page()
         self._routes = [(compile_path(route.path)[0], route) for route in routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,15 +72,18 @@ class App:
     async def _answer(self, scope: Scope, request: Request) -> Response:
         headers = Headers(scope=scope)
         guard.check_host(headers, self._services)
+        if page := self._page.answer(scope["method"], scope["path"], headers):
+            return page
         route, parameters = self._find(scope)
         if route and route.public:
             return await route.handler(Call(request, self._services, None))
-        token = await guard.check_token(headers, self._services)
+        method, services = scope["method"], self._services
+        token, session = await sessions.authenticate(method, headers, services)
         if route is None:  # who has no token needn't know which paths there are
             raise self._no_route(scope["path"])
         guard.check_scopes(route, token)
         scope["path_params"] = parameters
-        return await route.handler(Call(request, self._services, token))
+        return await route.handler(Call(request, services, token, session))
 
     def _find(self, scope: Scope) -> tuple[Route | None, dict[str, str]]:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

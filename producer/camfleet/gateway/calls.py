@@ -15,6 +15,7 @@ from camfleet.aio.client import AsyncClient
 from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
 from camfleet.broker.listing import JobListing
+from camfleet.broker.sessions import Sessions
 from camfleet.client import Client
 from camfleet.contract.tokens import Scope, TokenRecord
 from camfleet.errors import InvalidRequest
@@ -39,6 +40,7 @@ class Services:
     client: AsyncClient
     blocking: Client
     tokens: TokenChecker
+    sessions: Sessions
     answers: AnswerOwners
     policy: SourcePolicy
     owners: JobOwners
@@ -47,6 +49,8 @@ class Services:
     probe: Probe
     image_bytes: int  # of an upload, at most
     hosts: frozenset[str]  # that callers may ask for, in lower case
+    root_path: str  # that a proxy in front takes off: "/camfleet", or nothing
+    behind_tls: bool
     threads: Threads
     downloads: Executor
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -59,6 +63,7 @@ class Call:
     request: Request
     services: Services
     token: TokenRecord | None  # None where none is needed
+    session: str | None = None  # the secret of a browser's session, where that stands for the token
 
     @property
     def client(self) -> AsyncClient:

@@ -89,7 +89,7 @@ async def _answer(call: Call, sent: Answer, wait: float) -> Response:
         finally:
             waiting.cancel()
             stopping.cancel()
-    location = f"{call.request.scope['root_path']}/v1/answers/{sent.id}"
+    location = f"{call.services.root_path}/v1/answers/{sent.id}"
     return reply(Pending(id=sent.id), 202, {"Location": location, "Retry-After": "1"})
 
 

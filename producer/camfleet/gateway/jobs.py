@@ -135,7 +135,7 @@ async def submit(call: Call) -> Response:
             "another request: take another key",
         )
     told = Submitted(job=await job.status(), warnings=job.warnings)
-    location = f"{call.request.scope['root_path']}/v1/jobs/{job.id}"
+    location = f"{call.services.root_path}/v1/jobs/{job.id}"
     return reply(told, 200 if job.note else 201, {"Location": location})
 
 

@@ -10,6 +10,7 @@ from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
 from camfleet.broker.events import Events
 from camfleet.broker.listing import JobListing
+from camfleet.broker.sessions import Sessions
 from camfleet.client import Client
 from camfleet.gateway.calls import Services
 from camfleet.gateway.following import Following
@@ -23,9 +24,15 @@ _DOWNLOADS = 16  # of results at a time; more wait
 
 
 @contextmanager
-def open_services(settings: Settings, hosts: Iterable[str]) -> Iterator[Services]:
-    """Yield the services of a gateway that is reached by the names `hosts`."""
+def open_services(
+    settings: Settings, hosts: Iterable[str], *, root_path: str = "", behind_tls: bool = False
+) -> Iterator[Services]:
+    """Yield the services of a gateway that is reached by the names `hosts`.
+
+    A proxy in front takes off the `root_path`.
+    """
     answers, events, threads = AnswerOwners(settings), Events(settings), Threads()
+    sessions = Sessions(settings)
     listing = JobListing(settings)
     with Client(settings) as blocking, ThreadPoolExecutor(_DOWNLOADS) as downloads:
         client = AsyncClient(settings)
@@ -38,11 +45,14 @@ def open_services(settings: Settings, hosts: Iterable[str]) -> Iterator[Services
             following=Following(client, events, threads),
             threads=threads,
             tokens=TokenChecker(Tokens(blocking.storage)),
+            sessions=sessions,
             answers=answers,
             policy=SourcePolicy(settings.bucket, settings.s3_roots),
             probe=Probe(blocking),
             image_bytes=settings.max_image_bytes,
             hosts=frozenset(name.lower() for name in hosts),
+            root_path=root_path,
+            behind_tls=behind_tls,
         )
         try:
             yield services
@@ -52,3 +62,4 @@ def open_services(settings: Settings, hosts: Iterable[str]) -> Iterator[Services
             events.close()
             listing.close()
             answers.close()
+            sessions.close()

@@ -12,11 +12,12 @@ from msgspec import Meta, Struct
 from starlette.responses import Response, StreamingResponse
 
 from camfleet.broker.progress import Progress
-from camfleet.errors import StorageUnavailable
+from camfleet.errors import BrokerUnavailable, StorageUnavailable
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.following import Followed
 from camfleet.gateway.jobs import own_job
 from camfleet.gateway.problems import answer_to
+from camfleet.gateway.sessions import token_of
 from camfleet.gateway.tokens import SEEN_SECONDS
 
 POLL_SECONDS = 0.5
@@ -116,10 +117,12 @@ def _event(kind: str, name: str, data: bytes) -> bytes:
 
 
 async def _may_go_on(call: Call) -> bool:
-    """Return whether the token is still valid, as far as that's known."""
-    token = call.token
+    """Return whether the token is still valid, and the session, as far as that's known."""
+    token, session = call.token, call.session
     assert token is not None
-    with suppress(StorageUnavailable):
+    with suppress(StorageUnavailable, BrokerUnavailable):
+        if session is not None:
+            return await token_of(session, call.services) is not None
         return await call.services.threads.quick(lambda: call.services.tokens.is_valid(token))
     return True
 

@@ -1,0 +1,130 @@
+// Elements out of plain words. All text is text: nothing here parses HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+const PROPERTIES = new Set(["value", "checked", "disabled", "selected", "open", "indeterminate", "hidden", "htmlFor"]);
+
+// h("button", {class: "main", on: {click}, "aria-label": "..."}, "Go"): attributes, but for
+//   on: {event: listener}, style: {property: value} (also --variables), data: {name: value},
+//   and the properties above. null, undefined and false leave an attribute out.
+// Children are elements, texts, numbers, lists of these; null and false are nothing.
+export function h(tag, given = {}, ...children) {
+  return fill(document.createElement(tag), given, children);
+}
+
+// The same for SVG.
+export function svg(tag, given = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), given, children);
+}
+
+function fill(element, given, children) {
+  for (const [name, value] of Object.entries(given)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "on") {
+      for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+    } else if (name === "style") {
+      for (const [property, text] of Object.entries(value)) element.style.setProperty(property, text);
+    } else if (name === "data") {
+      Object.assign(element.dataset, value);
+    } else if (PROPERTIES.has(name)) {
+      element[name] = value;
+    } else {
+      element.setAttribute(name, value === true ? "" : value);
+    }
+  }
+  append(element, children);
+  return element;
+}
+
+export function append(element, ...children) {
+  for (const child of children.flat(Infinity)) {
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : String(child));
+  }
+  return element;
+}
+
+// Put these children in the place of all that was there.
+export function replace(element, ...children) {
+  element.replaceChildren();
+  return append(element, ...children);
+}
+
+// States -------------------------------------------------------------------------------------
+
+// Shown after a moment only, by its style: what is quick doesn't flicker.
+export function loading(text = "Loading …") {
+  return h("p", { class: "state loading", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), text);
+}
+
+export function empty(title, hint, ...actions) {
+  return h("div", { class: "state" }, h("p", { class: "strong" }, title), hint && h("p", {}, hint), actions);
+}
+
+export function failed(error, again = null) {
+  const wait = error.retryAfter ? ` Try again in ${error.retryAfter} s.` : "";
+  return h("div", { class: "state failed", role: "alert" },
+    h("p", { class: "strong" }, headline(error)),
+    h("p", { dir: "auto" }, error.message + wait),
+    error.code && h("p", { class: "dim" }, `Code ${error.code}`),
+    again && h("button", { on: { click: again } }, "Try again"));
+}
+
+function headline({ status }) {
+  if (status === 0) return "No connection";
+  if (status === 403) return "Your token doesn't open this";
+  if (status === 404) return "There is no such thing, or it isn't yours";
+  if (status === 410) return "That was deleted";
+  if (status === 429) return "Too much at once";
+  if (status === 503) return "Not available at the moment";
+  return status ? "That didn't work" : "The page has a bug";
+}
+
+// Numbers and times ----------------------------------------------------------------------------
+
+const whole = new Intl.NumberFormat("en");
+const three = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+
+export const number = (value) => (value === null || value === undefined ? "–" : whole.format(value));
+export const short = (value) => (value === null || value === undefined ? "–" : three.format(value));
+export const percent = (share, digits = 1) =>
+  share === null || share === undefined ? "–" : `${(share * 100).toFixed(digits)} %`;
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const rounded = Math.round(seconds);
+  if (rounded < 60) return `${seconds < 10 && seconds % 1 ? seconds.toFixed(1) : rounded} s`;
+  const [hours, minutes] = [Math.floor(rounded / 3600), Math.floor((rounded % 3600) / 60)];
+  return hours ? `${hours} h ${String(minutes).padStart(2, "0")} min` : `${minutes} min ${String(rounded % 60).padStart(2, "0")} s`;
+}
+
+// A time as how long ago it was; the exact time on hover.
+export function ago(text) {
+  if (!text) return "–";
+  const time = new Date(text);
+  const seconds = Math.max(0, (Date.now() - time) / 1000);
+  const days = Math.floor(seconds / 86400);
+  const told = seconds < 5 ? "just now" : days ? `${days} d ago` : `${duration(Math.round(seconds)).replace(/ \d+ s$/, "")} ago`;
+  return h("time", { datetime: time.toISOString(), title: time.toLocaleString() }, told);
+}
+
+// Words ----------------------------------------------------------------------------------------
+
+// A name that others chose: in its own direction, cut by its style, whole on hover.
+export function name(text, given = {}) {
+  return h("bdi", { title: text, ...given, class: `name ${given.class || ""}` }, text);
+}
+
+// What a word means, one sentence on hover or focus.
+export function term(text, meaning) {
+  return h("span", { class: "term", tabindex: 0, title: meaning, "aria-description": meaning }, text);
+}
+
+// A button that copies; says so for a moment.
+export function copy(text, label = "Copy") {
+  const button = h("button", { class: "quiet", on: { click: async () => {
+    await navigator.clipboard.writeText(typeof text === "function" ? text() : text);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = label; }, 1500);
+  } } }, label);
+  return button;
+}
