@@ -232,7 +232,7 @@ def test_label_studio_has_percent_and_a_choice_of_the_first_class(tmp_path, monk
     choice, *boxes = prediction["result"]
     assert choice["value"] == {"choices": ["cat"]}
     assert (prediction["score"], choice["score"]) == (0.75, 0.75)
-    assert prediction["model_version"] == "net@1 gradcam auto 0.5"
+    assert prediction["model_version"] == "net@1 gradcam auto 0.5 top:2 box"
     assert [box["value"]["rectanglelabels"] for box in boxes] == [["cat"], ["dog"], ["dog"]]
     region = PHOTOS[0][0].regions[0]
     value = boxes[0]["value"]

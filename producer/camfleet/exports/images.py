@@ -137,13 +137,18 @@ def images(
     for table in tables:
         # One part at a time: rows of an image never lie in two.
         for _, group in groupby(table.to_pylist(), lambda row: (row["item_id"], row["image_uri"])):
-            rows = list(group)
-            if rows[0]["status"] == Status.FAILED:
-                count.failed += 1
-                yield _failure(rows[0])
-                continue
-            count.images += 1
-            yield _image(rows, labels, places, count)
+            yield image_of(list(group), labels, places, count)
+
+
+def image_of(
+    rows: list[dict[str, Any]], labels: Labels, places: Places, count: Count
+) -> Image | Failure:
+    """Return the image of its rows, by rank; raise `ObjectDamaged` as `images` does."""
+    if rows[0]["status"] == Status.FAILED:
+        count.failed += 1
+        return _failure(rows[0])
+    count.images += 1
+    return _image(rows, labels, places, count)
 
 
 def _failure(row: Mapping[str, Any]) -> Failure:

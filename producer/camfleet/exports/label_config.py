@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from camfleet.errors import InvalidRequest
 from camfleet.exports.files import xml
 from camfleet.exports.labels import read_small
-from camfleet.exports.writer import NOTICE
+from camfleet.exports.writer import NOTICE, ExportShape
 
 HEAT = "heat"  # the name of the control for the heatmap, and its only label
 
@@ -18,7 +18,11 @@ CONTROLS = {
     "PolygonLabels": "Label",
     "BrushLabels": "Label",
 }
-OF_SHAPE = {"box": "RectangleLabels", "polygon": "PolygonLabels", "rle": "BrushLabels"}
+OF_SHAPE: dict[ExportShape, str] = {
+    "box": "RectangleLabels",
+    "polygon": "PolygonLabels",
+    "rle": "BrushLabels",
+}
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,37 @@ class LabelConfig:
     controls: dict[str, Control]  # by tag
     heat: Control | None
 
+    def shape(self) -> ExportShape | None:
+        """Return the shape that it has a control for, the first one if it has several."""
+        return next((shape for shape, tag in OF_SHAPE.items() if tag in self.controls), None)
+
+    def used(self, shape: ExportShape | None) -> list[Control]:
+        """Return the controls that show classes."""
+        tags = ("Choices", *([OF_SHAPE[shape]] if shape else []))
+        return [self.controls[tag] for tag in tags if tag in self.controls]
+
+    def refuse_lacks(self, shape: ExportShape | None, *, heat: bool) -> None:
+        """Raise `InvalidRequest` where it lacks the control for the shape, or for the heat."""
+        if heat and not self.heat:
+            raise InvalidRequest(
+                f'the label config has no <BrushLabels name="{HEAT}"> with the label {HEAT!r}, '
+                "which heat needs"
+            )
+        if shape and OF_SHAPE[shape] not in self.controls:
+            raise InvalidRequest(
+                f"the label config has no {OF_SHAPE[shape]}, which the shape {shape} needs"
+            )
+
 
 def read_config(path: Path) -> LabelConfig:
     """Return what a file's label config says; raise `InvalidRequest` naming what it lacks."""
+    return parse_config(read_small(path), str(path))
+
+
+def parse_config(data: str | bytes, path: str = "the label config") -> LabelConfig:
+    """Return what a label config says; raise `InvalidRequest` naming what it lacks."""
     try:
-        root = ET.fromstring(read_small(path))  # noqa: S314  # expat bounds entities
+        root = ET.fromstring(data)  # noqa: S314  # expat bounds entities
     except (ET.ParseError, ValueError, LookupError) as error:
         raise InvalidRequest(f"{path} is not XML: {error}") from error
     images = [tag for tag in root.iter("Image") if tag.get("value", "").startswith("$")]
@@ -80,7 +110,9 @@ def read_config(path: Path) -> LabelConfig:
     return LabelConfig(image, images[0].get("value", "")[1:], controls, heat)
 
 
-def made_config(labels: Sequence[str], shape: str | None, *, heat: bool) -> tuple[str, LabelConfig]:
+def made_config(
+    labels: Sequence[str], shape: ExportShape | None, *, heat: bool
+) -> tuple[str, LabelConfig]:
     """Return a label config for choices, a shape and the heatmap, and its text."""
     tags = ["Choices", *([OF_SHAPE[shape]] if shape else [])]
     lines = [

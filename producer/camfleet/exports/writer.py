@@ -1,10 +1,12 @@
 """What the writers of formats have in common."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from camfleet.contract.outputs import DEFAULT_TARGET, Outputs
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.exports.images import Count, Image
 from camfleet.exports.labels import Labels
@@ -33,16 +35,28 @@ class Plan:
 
     @property
     def version(self) -> str:
-        """Return what tells these predictions from others: model, method, layer, threshold."""
         record = self.record
-        parts = [f"{self.model.id}@{self.model.version}", record.method, record.layer]
-        if record.outputs.regions:
-            parts.append(str(record.outputs.regions.threshold))
-        return " ".join(parts)
+        return version_of(self.model, record.method, record.layer, record.target, record.outputs)
 
     @property
     def origin(self) -> Mapping[str, str]:
         return {"job": self.record.job_id, "model": self.version, "notice": NOTICE}
+
+
+def version_of(model: ModelRef, method: str, layer: str, target: str, outputs: Outputs) -> str:
+    """Return what tells predictions from others: model, method, layer, threshold, target."""
+    parts = [f"{model.id}@{model.version}", method, layer]
+    if outputs.regions:
+        parts.append(str(outputs.regions.threshold))
+    if target != DEFAULT_TARGET:
+        parts.append(target)
+    # Label Studio lists versions with commas between them, and without quotes.
+    return " ".join(re.sub(r"[,\s\"\[\]]+", "+", part) for part in parts)
+
+
+def full_version(version: str, shape: ExportShape | None, *, heat: bool) -> str:
+    """Return a version that names what is shown, too."""
+    return " ".join((version, *([shape] if shape else []), *(["heat"] if heat else [])))
 
 
 class Writer(Protocol):
