@@ -57,6 +57,17 @@ class ConnectionSettings:
         "seconds that Redis keeps a job's progress after the job's end", 2592000
     )
     fault_dir: str = _setting("folder of the fault suite's switches; empty for none", "")
+    label_studio_url: str = _setting(
+        "address of Label Studio with its path prefix, if any: `https://labels.example/prefix`; "
+        "empty for none",
+        "",
+    )
+    label_studio_token: str = _setting(
+        "access token of a user of Label Studio, by which workers read images of tasks and write "
+        "predictions back, and `camfleet push` pushes",
+        "",
+        secret=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +77,11 @@ class ProducerSettings:
     chunk_size: int = _setting("images per chunk of a job, one message each", 256)
     user: str = _setting(
         "who you are, as the history of models keeps it; empty for the name of your login", ""
+    )
+    label_studio_origins: str = _setting(
+        "web servers that images of Label Studio's tasks may come from besides "
+        "CAMFLEET_LABEL_STUDIO_URL, separated by commas: `https://bucket.s3.example`",
+        "",
     )
 
 
@@ -230,6 +246,7 @@ class Settings(WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSet
                 )
         variables.check_secret(values.get("webhook_secret", ""))
         variables.check_keys(values.get("signing_key", ""))
+        variables.check_address("CAMFLEET_LABEL_STUDIO_URL", values.get("label_studio_url", ""))
         return cls(**values)
 
     @property

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _KEY_CHARACTERS = 32
 _S3_ROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}(?:/(?!\.{1,2}(?:/|$))[^/]+)*/?")
+_ADDRESS = re.compile(
+    r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*"
+)
 _SECRET_BYTES = range(24, 65)
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
@@ -59,6 +62,15 @@ def check_keys(text: str) -> None:
         raise ConfigurationError(
             f"CAMFLEET_SIGNING_KEY has a key of less than {_KEY_CHARACTERS} characters: make one "
             "with openssl rand -base64 32; several are separated by commas"
+        )
+
+
+def check_address(name: str, text: str) -> None:
+    """Raise `ConfigurationError` unless `text` is empty or the address of a web server."""
+    if text and not _ADDRESS.fullmatch(text):
+        raise ConfigurationError(
+            f"{name} is not of the form https://host or https://host:port/prefix, without a user, "
+            "a query or a slash at its end"
         )
 
 

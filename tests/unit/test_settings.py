@@ -55,6 +55,11 @@ def test_a_malformed_secret_is_refused_and_not_shown(secret):
         ({**NEEDED, "CAMFLEET_ALLOW_PRIVATE_HOSTS": "maybe"}, "neither 1 nor 0"),
         ({**NEEDED, "CAMFLEET_REDIS_URL": "localhost:6379"}, "redis://"),
         ({**NEEDED, "CAMFLEET_S3_ENDPOINT": "nonsense"}, "http://host:port"),
+        (
+            {**NEEDED, "CAMFLEET_LABEL_STUDIO_URL": "http://a:b@ls"},
+            "LABEL_STUDIO_URL.*https://host",
+        ),
+        ({**NEEDED, "CAMFLEET_LABEL_STUDIO_URL": "http://ls/"}, "LABEL_STUDIO_URL.*slash"),
     ],
 )
 def test_a_bad_variable_is_named(environ, message):
