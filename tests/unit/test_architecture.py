@@ -137,6 +137,7 @@ HOMES = {
         "camfleet/gateway/calls.py",
         "camfleet/gateway/explain.py",
         "camfleet/gateway/fleet.py",
+        "camfleet/gateway/about.py",
         "camfleet/gateway/guard.py",
         "camfleet/gateway/jobs.py",
         "camfleet/gateway/page.py",

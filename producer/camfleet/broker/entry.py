@@ -39,6 +39,7 @@ def entry(
         "created_at": job.created_at,
         "retry": retry,
         "calls_back": int(job.callback is not None),
+        "models": " ".join(job.model_names),
         "follows_up": " ".join(job.follow_ups.kinds) if job.follow_ups else "",
         **({"owner": job.owner} if job.owner is not None else {}),
         **(followed_fields(followed) if followed else {}),

@@ -19,6 +19,7 @@ _RATE_SECONDS = 10.0
 _TROUBLE = "trouble:"  # fields of a job's hash, by chunk
 _TROUBLES = 5
 _SENT = re.compile(r"sent (\d{1,12})")
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}@[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PAGE = 1000  # jobs that Redis is asked about at a time
 _MOST = 2**53  # of anything that is counted; what is made of it stays a float
 
@@ -54,6 +55,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None  # when it was complete or cancelled
     owner: str | None = None  # whose it is, if a gateway submitted it
 
+    models: tuple[str, ...] = ()  # as id@version
     @property
     def done(self) -> int:
         return self.ok + self.no_evidence + self.failed
@@ -103,6 +105,7 @@ def progress_of_pruned(record: JobRecord, pruned: Pruned, followed: FollowedUp |
         pruned_at=_at(pruned.pruned_at),
         submitted_at=_at(record.created_at),
         ended_at=_at(pruned.ended_at),
+        models=record.model_names,
         owner=record.owner,
     )
 
@@ -158,6 +161,7 @@ def progress_of(
         troubles=tuple(row[name] for name in sorted(row) if name.startswith(_TROUBLE))[:_TROUBLES],
         submitted_at=_time(row, "created_at"),
         started_at=_time(row, "started_at"),
+        models=_models(row),
         ended_at=_time(row, ended) if ended else None,
         pruned_at=None,
         owner=row.get("owner"),
@@ -185,6 +189,13 @@ def _count(text: str) -> int:
     number = int(text)
     if not 0 <= number < _MOST:
         raise ValueError("a number that counts nothing")
+def _models(row: dict[str, str]) -> tuple[str, ...]:
+    names = tuple(row.get("models", "").split())
+    if not all(map(_MODEL.fullmatch, names)):
+        raise ValueError("a name that is no model's")
+    return names
+
+
     return number
 
 

@@ -92,6 +92,10 @@ class JobRecord(Document, frozen=True, kw_only=True):
 
     @property
     def chunks(self) -> int:
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        return tuple(f"{model.id}@{model.version}" for model in self.models)
+
         return self.parts * len(self.models)
 
     @property

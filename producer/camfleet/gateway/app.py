@@ -10,6 +10,7 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from camfleet.gateway import (
+    about,
     explain,
     fleet,
     guard,
@@ -33,6 +34,7 @@ async def _describe(_call: Call) -> Response:
 ROUTES: tuple[Route, ...] = (
     *explain.ROUTES,
     *jobs.ROUTES,
+    *about.ROUTES,
     *watching.ROUTES,
     *results.ROUTES,
     *fleet.ROUTES,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -90,7 +90,7 @@ class Call:
                 there = ", ".join(hints)
                 raise InvalidRequest(f"there's no parameter {name[:80]!r}; there are {there}")
             values = asked.getlist(name)
-            several = get_origin(hints[name]) is tuple
+            several = _takes_several(hints[name])
             if len(values) > 1 and not several:
                 raise InvalidRequest(f"the parameter {name} stands there {len(values)} times")
             given[name] = values if several else values[0]
@@ -173,6 +173,10 @@ def reply(body: Any, status: int = 200, headers: Mapping[str, str] | None = None
     return Response(
         msgspec.json.encode(body), status, dict(headers or {}), media_type="application/json"
     )
+
+
+def _takes_several(kind: Any) -> bool:
+    return any(get_origin(one) is tuple for one in (kind, *get_args(kind)))
 
 
 def _too_large(limit: int) -> Problem:

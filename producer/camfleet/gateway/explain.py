@@ -13,10 +13,13 @@ from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.options import Options, keywords
 from camfleet.gateway.problems import Problem
 from camfleet.interactive.answer import Answer
+from camfleet.jobstore import keys
 
 DEFAULT_WAIT = 30.0  # seconds
 LONGEST_WAIT = 60.0
 _BYTES = 2**20
+_PICTURE_BYTES = 2**28
+_KEEP = {"Cache-Control": "private, max-age=3600"}
 _WAIT = re.compile(r"wait=(\d{1,9})")
 _ANSWER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -94,16 +97,35 @@ async def _answer(call: Call, sent: Answer, wait: float) -> Response:
 
 
 async def answer(call: Call) -> Response:
+    results = await _results(call)
+    if results is None:
+        return reply(Pending(id=call.path("answer")), 202, {"Retry-After": "1"})
+    return reply(Rows(id=call.path("answer"), results=results))
+
+
+async def picture(call: Call) -> Response:
+    """Give one of an answer's pictures: to whoever may see the answer, and as what it is."""
+    kind, rank = call.path("kind"), call.path("rank")
+    rows = await _results(call) or ()
+    row = next((row for row in rows if str(row.rank) == rank), None)
+    uri = getattr(row, f"{kind}_uri") if row and kind in keys.PICTURES else None
+    storage = call.services.blocking.storage
+    if uri is None or not uri.startswith(storage.uri(keys.pictures())):
+        raise Problem(404, "not_found", "no such picture: the question may not have asked for it")
+    found = await call.services.threads.long(lambda: storage.get(uri, limit=_PICTURE_BYTES))
+    return Response(found.data, headers=_KEEP, media_type=keys.PICTURES[kind][1])
+
+
+async def _results(call: Call) -> tuple[Result, ...] | None:
+    """Return the rows of an answer, None if it isn't there yet; raise a `Problem` for none."""
     answer_id = call.path("answer")
     owner = None
     if _ANSWER_ID.fullmatch(answer_id):
         owner = await call.services.threads.quick(lambda: call.services.answers.owner_of(answer_id))
     if owner is None or not (owner == call.owner or call.is_admin):
         raise Problem(404, "unknown_answer", "no such answer, or it's kept no longer")
-    results = await call.client.answer(answer_id)
-    if results is None:
-        return reply(Pending(id=answer_id), 202, {"Retry-After": "1"})
-    return reply(Rows(id=answer_id, results=results))
+    found = await call.client.answer(answer_id)
+    return None if found is None else tuple(found)
 
 
 async def upload(call: Call) -> Response:
@@ -146,6 +168,14 @@ ROUTES = (
         handler=answer,
         scopes=("explain",),
         answers={200: Rows, 202: Pending},
+    ),
+    Route(
+        method="GET",
+        path="/v1/answers/{answer}/{rank}/{kind}",
+        summary="A picture of an answer's row: heatmap, overlay, raw or thumbnail",
+        handler=picture,
+        scopes=("explain",),
+        answers={200: tuple(dict.fromkeys(kind for _, kind in keys.PICTURES.values()))},
     ),
     Route(
         method="POST",

@@ -5,7 +5,7 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import msgspec
@@ -32,6 +32,11 @@ FORMS = {  # the first is the default
 }
 
 
+_MEDIA = {form: media for media, form in FORMS.items()}
+_NO_FILTERS = {"where", "column", "maps", "format", "limit", "cursor"}
+_SUFFIXES = {"json": "jsonl", "csv": "csv", "parquet": "parquet"}
+
+
 class ResultsQuery(Struct, kw_only=True):
     """Which rows and columns, as `camfleet results` has them; with `limit`, a page of them."""
 
@@ -47,12 +52,13 @@ class ResultsQuery(Struct, kw_only=True):
     where: tuple[str, ...] = ()  # NAME=VALUE
     column: tuple[str, ...] = ()
     maps: bool = False
+    format: Literal["json", "csv", "parquet"] | None = None  # in the place of Accept, for a link
     limit: Annotated[int, Meta(ge=1, le=MOST_ROWS)] | None = None
     cursor: str | None = None
 
     def filters(self) -> dict[str, Any]:
         """Return the filters that were given, as keywords of `Job.results`."""
-        names = set(self.__struct_fields__) - {"where", "column", "maps", "limit", "cursor"}
+        names = set(self.__struct_fields__) - _NO_FILTERS
         given = {name: getattr(self, name) for name in names}
         found = {name: value for name, value in given.items() if value not in (None, ())}
         where: dict[str, list[str]] = {}
@@ -66,7 +72,7 @@ class ResultsQuery(Struct, kw_only=True):
 
 async def results(call: Call) -> Response:
     asked = call.query(ResultsQuery)
-    media = _media(call.request.headers.get("accept", ""))
+    media = _MEDIA[asked.format] if asked.format else _media(call.request.headers.get("accept", ""))
     if asked.cursor is not None and asked.limit is None:
         raise InvalidRequest("a cursor needs a limit: pages have both")
     job_id = (await own_job(call)).id
@@ -80,7 +86,10 @@ async def results(call: Call) -> Response:
         services.downloads, partial(_write, call, job, record, selection, FORMS[media])
     )
     first = await anext(pieces, b"")  # what is wrong at once is told as a problem
-    headers = {"Camfleet-Job-State": state}
+    headers: dict[str, str] = {"Camfleet-Job-State": state}
+    if asked.format:
+        name = f"{job_id}.{_SUFFIXES[asked.format]}"
+        headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return StreamingResponse(_rest(first, pieces), headers=headers, media_type=media)
 
 
@@ -110,7 +119,7 @@ async def _page(
     if after is not None:
         given = [pair for pair in call.request.query_params.multi_items() if pair[0] != "cursor"]
         query = urlencode([*given, ("cursor", str(after))])
-        headers["Link"] = f'<{call.request.url.path}?{query}>; rel="next"'
+        headers["Link"] = f'<{call.services.root_path}{call.request.url.path}?{query}>; rel="next"'
     return Response(body, headers=headers, media_type=media)
 
 
