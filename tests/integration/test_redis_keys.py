@@ -11,6 +11,7 @@ from camfleet.broker import keys
 from camfleet.broker.answers import AnswerOwners
 from camfleet.broker.app import close_app, make_app, send_chunk
 from camfleet.broker.callbacks_due import Callbacks
+from camfleet.broker.errands_due import ErrandsDue
 from camfleet.broker.heartbeats import Heartbeats, WorkerState
 from camfleet.broker.keys import Expiry
 from camfleet.broker.leases import Leases
@@ -94,6 +95,7 @@ def day(own, redis):
         leases.overdue()
         assert leases.is_sweeper()
         stack.enter_context(closing(AnswerOwners(own))).note("r", "ann")
+        stack.enter_context(closing(ErrandsDue(own))).enter("complete", "0" * 32)
         requests.hold(HeldRequest(id="r", task="t", request={}, queue="q", attempt=1))
         assert requests.overdue() == []
         heartbeats.publish(WORKER, "celery@a:1:f00d")

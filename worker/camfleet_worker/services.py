@@ -12,13 +12,12 @@ from camfleet.broker.heartbeats import Heartbeats
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import HeldRequest, Requests
-from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW
 from camfleet.contract.messages import BULK_TASKS, INTERACTIVE_QUEUE, queues_of
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerDamaged, BrokerUnavailable
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobstore.results_parts import Outcomes
-from camfleet.jobstore.s3_roots import ReportRoots, S3Roots
+from camfleet.jobstore.s3_roots import S3Roots
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
@@ -30,9 +29,7 @@ from camfleet_worker.chunks.reaper import Reaper
 from camfleet_worker.chunks.run import Stores
 from camfleet_worker.chunks.runner import ChunkRunner
 from camfleet_worker.follow_ups import report
-from camfleet_worker.follow_ups.review import ReviewMaker
-from camfleet_worker.follow_ups.runner import FollowUpRunner
-from camfleet_worker.follow_ups.study import StudyMaker
+from camfleet_worker.follow_ups.threads import FollowUpThreads
 from camfleet_worker.heartbeat import Heartbeat
 from camfleet_worker.models.build import ModelKey, ModelStore
 from camfleet_worker.models.cache import ModelCache
@@ -242,22 +239,17 @@ class Services:
             decoders=self.decoders,
         )
 
-    def _build_follow_ups(self, shutdown: Shutdown, admission: Admission) -> FollowUpRunner:
-        reach = FaultPoints(self._settings.fault_dir).reach
-        roots = ReportRoots(self._settings.bucket, self._settings.report_roots)
-        study = StudyMaker(self.storage, self.studies.make)
-        reports = report.ReportMaker(self.storage, self.thumbnailer.make, roots, reach)
-        reviews = ReviewMaker(self.storage, self.thumbnailer.make, self.reviews.board, reach)
-        return FollowUpRunner(
+    def _build_follow_ups(self, shutdown: Shutdown, admission: Admission) -> FollowUpThreads:
+        return FollowUpThreads(
             self._settings,
             storage=self.storage,
             ledger=self.ledger,
-            makers={FAITHFULNESS: study.make, REPORT: reports.make, REVIEW: reviews.make},
+            board=self.reviews.board,
+            thumbnailer=self.thumbnailer,
+            studies=self.studies,
             shutdown=shutdown,
-            reach=reach,
             is_busy=partial(admission.busy, INTERACTIVE_QUEUE),
             on_end=self.metrics.follow_up,
-            lease_seconds=self._settings.lease_seconds,
         )
 
     def _build_runner(

@@ -20,6 +20,7 @@ _SESSION = "camfleet:session:%s"
 JOBS = "camfleet:jobs"
 CALLBACKS = "camfleet:callbacks"
 FOLLOW_UPS = "camfleet:follow-ups"
+ERRANDS = "camfleet:errands"
 SCHEDULES = "camfleet:schedules"
 SCHEDULES_IN_WORK = "camfleet:schedules:in-work"
 SCHEDULER = "camfleet:scheduler"
@@ -205,6 +206,7 @@ TABLE = (
         "job ids by the time what follows their end is due; the ledger adds them, a worker "
         "removes them",
     ),
+    Key(ERRANDS, "zset", "errands_due", Expiry.NEVER, "JOB/ERRAND by the time they're due"),
     # schedules
     Key(SCHEDULES, "zset", "schedules_due", Expiry.NEVER, "names by the time they're due next"),
     Key(

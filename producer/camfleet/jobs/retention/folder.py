@@ -1,6 +1,9 @@
 """What lies in a job's folder, as far as it matters which of it goes, and when the job ended."""
 
-_KEPT = ("job.json", "source.json", "followups.json", "report", "studies", "floor")
+_KEPT = (
+    *("job.json", "source.json", "followups.json", "report", "studies", "floor"),
+    "findings.json",
+)
 _WRITTEN = ("job.json", "manifest", "retries", "results", "history")
 
 

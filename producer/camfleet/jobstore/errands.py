@@ -1,0 +1,68 @@
+"""Errands as the bucket knows them: what was asked of a job, and how it went."""
+
+import time
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from camfleet.contract.codec import encode_json, sealed
+from camfleet.contract.errands import Errand, ErrandRecord, id_of
+from camfleet.contract.follow_ups import FollowUp
+from camfleet.errors import InvalidRequest, ObjectMissing
+from camfleet.jobstore import later_keys, objects
+from camfleet.storage.storage import Storage
+
+MOST_ERRANDS = 1000  # of a job, that are listed
+_MOST_BYTES = 2**16
+_FORM = 2  # errands came with 0.2.0
+
+
+def read_errand(storage: Storage, job_id: str, errand_id: str) -> ErrandRecord | None:
+    """Return an errand, None where there's none, or what lies there can't be one."""
+    key = later_keys.errand(job_id, errand_id)
+    try:
+        found = objects.read_document(storage, key, ErrandRecord, _MOST_BYTES)
+    except (ObjectMissing, InvalidRequest):
+        return None
+    same = (found.job_id, found.id, id_of(found.errand)) == (job_id, errand_id, errand_id)
+    return found if same else None
+
+
+def write_errand(storage: Storage, record: ErrandRecord) -> ErrandRecord:
+    record = sealed(record, _FORM)
+    key = later_keys.errand(record.job_id, record.id)
+    storage.put(key, encode_json(record), "application/json")
+    return record
+
+
+def ask(storage: Storage, job_id: str, errand: Errand, owner: str | None) -> ErrandRecord:
+    """Write down that something is to be made, unless it was; what failed is tried again."""
+    before = read_errand(storage, job_id, id_of(errand))
+    if before and before.outcome.state != "failed":
+        return before
+    asked = ErrandRecord(
+        schema_version=_FORM,
+        job_id=job_id,
+        id=id_of(errand),
+        errand=errand,
+        owner=owner,
+        asked_at=time.time(),
+        attempts=0,
+        outcome=FollowUp(state="waiting"),
+    )
+    return write_errand(storage, asked)
+
+
+def settle(storage: Storage, record: ErrandRecord, outcome: FollowUp) -> ErrandRecord:
+    return write_errand(storage, replace(record, outcome=outcome))
+
+
+def list_errands(storage: Storage, job_id: str) -> Iterator[ErrandRecord]:
+    """Yield a job's errands, at most `MOST_ERRANDS`."""
+    prefix = later_keys.errand(job_id)
+    for number, key in enumerate(storage.keys(prefix)):
+        if number == MOST_ERRANDS:
+            return
+        name = key.removeprefix(prefix).removesuffix(".json")
+        if found := read_errand(storage, job_id, name):
+            yield found

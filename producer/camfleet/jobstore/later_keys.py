@@ -1,0 +1,26 @@
+"""The keys of what people have made of a job after its end, in its folder: see `keys`."""
+
+from camfleet.jobstore import keys
+
+
+def findings(job_id: str) -> str:
+    return f"{keys.folder(job_id)}findings.json"
+
+
+def errand(job_id: str, errand_id: str = "") -> str:
+    """Return the key of an errand, or the prefix of all of a job's."""
+    return f"{keys.folder(job_id)}errands/" + (f"{errand_id}.json" if errand_id else "")
+
+
+def gallery(job_id: str, errand_id: str = "", name: str = "") -> str:
+    """Return the key of a file of a gallery index, the prefix of one index, or of all."""
+    return f"{keys.folder(job_id)}gallery/" + (f"{errand_id}/{name}" if errand_id else "")
+
+
+def comparison(job_id: str, errand_id: str) -> str:
+    """Return the prefix of a comparison of a job with another one."""
+    return f"{keys.folder(job_id)}comparisons/{errand_id}/"
+
+
+def export(job_id: str, errand_id: str, name: str) -> str:
+    return f"{keys.folder(job_id)}exports/{errand_id}/{name}.zip"

@@ -1,0 +1,164 @@
+"""The thread that does errands: what people ask a worker to make of jobs that have ended.
+
+An errand is due in Redis, and lies in the bucket with how it went. A worker that dies leaves it to
+its lease, and the next one does it again, to the same place. What Redis forgets is entered again
+by whoever asks how it went.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from camfleet.broker.due import LEASE_SECONDS, Held
+from camfleet.broker.errands_due import NAME, ErrandsDue
+from camfleet.contract.errands import Errand, ErrandRecord
+from camfleet.contract.follow_ups import FollowUp
+from camfleet.contract.records import JobRecord
+from camfleet.errors import BrokerUnavailable, CallerError, StorageUnavailable
+from camfleet.jobstore.errands import read_errand, settle, write_errand
+from camfleet.jobstore.records import read_record
+from camfleet.settings import Settings
+from camfleet.storage.storage import Storage
+from camfleet_worker.process.due import POLL_SECONDS, DueThread, Hold, HoldLost
+from camfleet_worker.process.shutdown import Shutdown, WorkerStops
+
+logger = logging.getLogger(__name__)
+
+Check = Callable[[], None]
+Maker = Callable[[JobRecord, Any, str, Check], FollowUp]
+
+ATTEMPTS = 3
+_PAUSE = 10.0  # units between attempts, and during an outage
+_SHORT_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two steps
+_CLOSING_SECONDS = 5.0
+_LONGEST = 500  # characters of a reason
+
+
+class ErrandRunner:
+    """Does one errand after the other, in a thread of its own.
+
+    `makers` do one kind each: they get the job's record, the errand, its id, and what raises
+    where the work must end. Between two steps the work pauses while `is_busy` says that somebody
+    waits for this process. Pauses between attempts are multiples of `unit` seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        storage: Storage,
+        makers: Mapping[type[Errand], Maker],
+        shutdown: Shutdown,
+        is_busy: Callable[[], object] = bool,
+        poll_seconds: float = POLL_SECONDS,
+        lease_seconds: float = LEASE_SECONDS,
+        unit: float = 1.0,
+    ) -> None:
+        self._storage = storage
+        self._makers = makers
+        self._shutdown = shutdown
+        self._is_busy = is_busy
+        self._unit = unit
+        self._closed = threading.Event()
+        self._errands = ErrandsDue(settings, lease_seconds=lease_seconds)
+        self._thread = DueThread("errands", self._take, self._handle, poll_seconds)
+
+    def close(self) -> None:
+        """End the thread; what is in work is given back, or left to its lease."""
+        self._closed.set()
+        self._thread.close(_CLOSING_SECONDS)
+        self._errands.close()
+
+    def _take(self) -> Held | None:
+        return None if self._shutdown.wait(0) else self._errands.due.take()
+
+    def _handle(self, held: Held) -> None:
+        words = NAME.fullmatch(held.name)
+        record = words and read_errand(self._storage, words["job"], words["errand"])
+        if not record or record.outcome.state in ("done", "failed"):
+            self._errands.due.finish(held)
+            return
+        hold = Hold(self._errands.due, held)
+        try:
+            with hold:
+                self._do(record, hold)
+            self._errands.due.finish(hold.held)
+        except _Later as later:
+            self._errands.due.postpone(hold.held, later.seconds)
+        except HoldLost:
+            logger.warning("errand %s: another worker does it", held.name)
+
+    def _do(self, record: ErrandRecord, hold: Hold) -> None:
+        """Do an errand and write down how it went; raise `_Later` and `HoldLost`."""
+        try:
+            begun = replace(
+                record,
+                attempts=record.attempts + 1,
+                outcome=FollowUp(state="in_work", note=record.outcome.note),
+            )
+            begun = write_errand(self._storage, begun)
+            outcome = self._attempt(begun, hold)
+            hold.check()
+            settle(self._storage, begun, outcome)
+        except (WorkerStops, BrokerUnavailable, StorageUnavailable) as error:
+            stops = isinstance(error, WorkerStops)
+            self._give_back(record)
+            raise _Later(0.0 if stops else _PAUSE * self._unit) from error
+
+    def _attempt(self, record: ErrandRecord, hold: Hold) -> FollowUp:
+        name = f"{record.job_id}/{record.id}"
+        if record.attempts > ATTEMPTS:
+            why = record.outcome.note or "the workers died with it"
+            return _failed(f"given up after {ATTEMPTS} attempts: {why}")
+
+        def check() -> None:
+            if self._closed.is_set():
+                raise WorkerStops
+            self._shutdown.check()
+            self._give_way()
+            hold.check()
+
+        try:
+            job = read_record(self._storage, record.job_id)
+            return self._makers[type(record.errand)](job, record.errand, record.id, check)
+        except (HoldLost, WorkerStops, BrokerUnavailable, StorageUnavailable):
+            raise
+        except CallerError as error:
+            return _failed(str(error))
+        except Exception as error:
+            logger.exception("errand %s: attempt %d", name, record.attempts)
+            reason = f"{type(error).__name__}: {error}"
+            if record.attempts >= ATTEMPTS:
+                return _failed(f"given up after {record.attempts} attempts: {reason}")
+            settle(self._storage, record, FollowUp(state="waiting", note=reason[:_LONGEST]))
+            raise _Later(_PAUSE * self._unit) from error
+
+    def _give_back(self, record: ErrandRecord) -> None:
+        """Let an attempt not count that ended for reasons of ours, as far as that can be said."""
+        try:
+            write_errand(self._storage, replace(record, outcome=FollowUp(state="waiting")))
+        except StorageUnavailable:
+            logger.warning("errand %s/%s waits", record.job_id, record.id)
+
+    def _give_way(self) -> None:
+        """Let others compute, but not for ever."""
+        end = time.monotonic() + _LONGEST_PAUSE
+        while self._is_busy() and time.monotonic() < end:
+            if self._shutdown.wait(_SHORT_PAUSE):
+                return
+
+
+class _Later(Exception):
+    """An attempt that came to nothing; the next one may be better."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+def _failed(reason: str) -> FollowUp:
+    return FollowUp(state="failed", note=reason[:_LONGEST])
