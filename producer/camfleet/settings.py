@@ -205,16 +205,28 @@ class WatchingSettings:
     metrics_host: str = _setting("address that the metrics port listens on", "127.0.0.1")
 
 
+@dataclass(frozen=True, kw_only=True)
+class GatewaySettings:
+    """Read by HTTP gateways only: what each token may have in work, unless it says otherwise."""
+
+    token_requests: int = _setting("images of one token that are explained or uploaded at a time", 128)
+    token_jobs: int = _setting("jobs of one token that haven't ended", 100)
+    token_images: int = _setting("images of one token's jobs, times models, still to explain", 20_000_000)
+
+
 GROUPS: dict[str, type] = {
     "connection": ConnectionSettings,
     "producer": ProducerSettings,
     "worker": WorkerSettings,
     "watching": WatchingSettings,
+    "gateway": GatewaySettings,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSettings):
+class Settings(
+    GatewaySettings, WatchingSettings, WorkerSettings, ProducerSettings, ConnectionSettings
+):
     """All settings; `from_environ` reads them from variables named CAMFLEET_<FIELD>.
 
     Numbers of bytes may carry K, M, G or T. Booleans are 1/0, true/false, yes/no.

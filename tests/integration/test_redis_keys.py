@@ -16,6 +16,7 @@ from camfleet.broker.heartbeats import Heartbeats, WorkerState
 from camfleet.broker.keys import Expiry
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
+from camfleet.broker.quotas import Quotas, Reserved
 from camfleet.broker.redis import redis_client
 from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.broker.reviews import ReviewBoard, Reviewed
@@ -96,6 +97,9 @@ def day(own, redis):
         assert leases.is_sweeper()
         stack.enter_context(closing(AnswerOwners(own))).note("r", "ann")
         stack.enter_context(closing(ErrandsDue(own))).enter("complete", "0" * 32)
+        quotas = stack.enter_context(closing(Quotas(own)))
+        assert quotas.ask("a-token", 1)
+        assert quotas.reserve("a-token", "new", 1, (1, 1), once=True) == Reserved(images=1)
         requests.hold(HeldRequest(id="r", task="t", request={}, queue="q", attempt=1))
         assert requests.overdue() == []
         heartbeats.publish(WORKER, "celery@a:1:f00d")

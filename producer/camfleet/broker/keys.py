@@ -16,11 +16,12 @@ _ABOUT = "camfleet:about:%s"
 _ALIVE = "camfleet:alive:%s"
 _ANSWER_OWNER = "camfleet:answer-owner:%s"
 _SESSION = "camfleet:session:%s"
+_QUOTA_REQUESTS = "camfleet:quota:%s:requests"
+_QUOTA_JOBS = "camfleet:quota:%s:jobs"
 
 JOBS = "camfleet:jobs"
 CALLBACKS = "camfleet:callbacks"
 FOLLOW_UPS = "camfleet:follow-ups"
-ERRANDS = "camfleet:errands"
 SCHEDULES = "camfleet:schedules"
 SCHEDULES_IN_WORK = "camfleet:schedules:in-work"
 SCHEDULER = "camfleet:scheduler"
@@ -85,6 +86,14 @@ def answer(request_id: str) -> str:
 
 def answer_owner(request_id: str) -> str:
     return _ANSWER_OWNER % request_id
+
+
+def quota_requests(token_id: str) -> str:
+    return _QUOTA_REQUESTS % token_id
+
+
+def quota_jobs(token_id: str) -> str:
+    return _QUOTA_JOBS % token_id
 
 
 def alive(owner: str) -> str:
@@ -182,6 +191,22 @@ TABLE = (
         Expiry.ALWAYS,
         "who asked a gateway for an answer; expires after CAMFLEET_ANSWER_EXPIRES",
     ),
+    Key(
+        quota_requests("*"),
+        "zset",
+        "quotas",
+        Expiry.ALWAYS,
+        "interactive requests of a gateway's token, by the time at which they count no longer; "
+        "expires with the last",
+    ),
+    Key(
+        quota_jobs("*"),
+        "hash",
+        "quotas",
+        Expiry.ALWAYS,
+        "jobs of a gateway's token with the images reserved for each, and when; expires "
+        "CAMFLEET_JOB_EXPIRES after the last",
+    ),
     # what follows a job's end
     Key(
         session("*"),
@@ -206,7 +231,6 @@ TABLE = (
         "job ids by the time what follows their end is due; the ledger adds them, a worker "
         "removes them",
     ),
-    Key(ERRANDS, "zset", "errands_due", Expiry.NEVER, "JOB/ERRAND by the time they're due"),
     # schedules
     Key(SCHEDULES, "zset", "schedules_due", Expiry.NEVER, "names by the time they're due next"),
     Key(

@@ -1,16 +1,24 @@
 """camfleet tokens: who may use the gateway, and for what."""
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
+from msgspec import to_builtins
 
 from camfleet.cli import options, output
 from camfleet.cli.terminal import iso
-from camfleet.contract.tokens import SCOPES, Scope, TokenRecord
+from camfleet.contract.tokens import SCOPES, Limits, Scope, TokenRecord
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _COLUMNS = ("id", "owner", "scopes", "state", "created", "expires")
 _EMPTY = "no token; make one: camfleet tokens create --owner NAME"
+
+
+def _limit(name: str, text: str) -> Callable[[F], F]:
+    return click.option(f"--most-{name}", name, type=click.IntRange(1), help=text)
 
 
 @click.group()
@@ -35,16 +43,29 @@ def tokens() -> None:
     help="How long it's valid.",
 )
 @click.option("--forever", is_flag=True, help="Valid until it's revoked, instead.")
+@_limit("requests", "Images explained or uploaded at a time.")
+@_limit("jobs", "Jobs that haven't ended.")
+@_limit("images", "Images of these jobs, times models, still to explain.")
 @options.as_json
 def create(
-    *, owner: str, scopes: tuple[Scope, ...], days: float, forever: bool, as_json: bool
+    *,
+    owner: str,
+    scopes: tuple[Scope, ...],
+    days: float,
+    forever: bool,
+    as_json: bool,
+    **most: int | None,
 ) -> None:
-    """Make a token and print it, this once: the bucket keeps its digest only."""
+    """Make a token and print it, this once: the bucket keeps its digest only.
+
+    Without limits of its own it has those of the gateway's settings.
+    """
     from camfleet.gateway.tokens import Tokens
 
     chosen = scopes or tuple(scope for scope in SCOPES if scope != "admin")
     with output.client() as client:
-        text, record = Tokens(client.storage).create(owner, chosen, None if forever else days)
+        tokens = Tokens(client.storage)
+        text, record = tokens.create(owner, chosen, None if forever else days, Limits(**most))
     if as_json:
         output.dump({"token": text, **_plain(record)})
     else:
@@ -91,6 +112,7 @@ def _plain(record: TokenRecord) -> dict[str, Any]:
         "state": state,
         "created": _time(record.created_at),
         "expires": _time(record.expires_at),
+        "limits": {name: most for name, most in to_builtins(record.limits).items() if most},
     }
 
 

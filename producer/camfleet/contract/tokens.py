@@ -4,13 +4,32 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from msgspec import Meta
 
-from camfleet.contract.codec import Document
+from camfleet.contract.codec import Document, Wire
 from camfleet.contract.records import DIGEST
 
 Scope: TypeAlias = Literal["explain", "jobs:read", "jobs:write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 TOKEN_ID = r"^[0-9a-f]{16}\Z"  # noqa: S105  # a pattern
 OWNER = r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}\Z"
+
+
+_Limit = Annotated[int, Meta(ge=1, lt=2**53)] | None
+
+
+class Limits(Wire, frozen=True, kw_only=True):
+    """What a token may have in work at a time; None: as the gateway's settings say."""
+
+    requests: _Limit = None  # images that are explained or uploaded
+    jobs: _Limit = None  # that haven't ended
+    images: _Limit = None  # of these jobs, times models, that aren't explained
+
+    def within(self, usual: "Limits") -> "Limits":
+        """Return these limits with the usual ones for those that are None."""
+        return Limits(
+            requests=self.requests or usual.requests,
+            jobs=self.jobs or usual.jobs,
+            images=self.images or usual.images,
+        )
 
 
 class TokenRecord(Document, frozen=True, kw_only=True):
@@ -26,6 +45,7 @@ class TokenRecord(Document, frozen=True, kw_only=True):
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    limits: Limits = Limits()
 
     def is_valid(self, now: float) -> bool:
         """Return whether it opens anything at a time."""

@@ -20,6 +20,7 @@ from camfleet.client import Client
 from camfleet.contract.tokens import Scope, TokenRecord
 from camfleet.errors import InvalidRequest
 from camfleet.gateway.following import Following
+from camfleet.gateway.limits import Admission
 from camfleet.gateway.owners import JobOwners
 from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
@@ -45,6 +46,7 @@ class Services:
     policy: SourcePolicy
     owners: JobOwners
     listing: JobListing
+    admission: Admission
     following: Following
     probe: Probe
     image_bytes: int  # of an upload, at most
@@ -70,9 +72,13 @@ class Call:
         return self.services.client
 
     @property
-    def owner(self) -> str:
+    def whose(self) -> TokenRecord:
         assert self.token is not None  # of all routes that ask
-        return self.token.owner
+        return self.token
+
+    @property
+    def owner(self) -> str:
+        return self.whose.owner
 
     @property
     def is_admin(self) -> bool:

@@ -10,6 +10,7 @@ from camfleet.contract.results import Result
 from camfleet.errors import InvalidRequest
 from camfleet.gateway import received
 from camfleet.gateway.calls import Call, Route, reply
+from camfleet.gateway.limits import Place
 from camfleet.gateway.options import Options, keywords
 from camfleet.gateway.problems import Problem
 from camfleet.interactive.answer import Answer
@@ -60,6 +61,19 @@ class Uploaded(Struct, kw_only=True):
 
 async def explain(call: Call) -> Response:
     wait = _wait(call.request.headers.get("prefer", ""))
+    async with call.services.admission.request(call.whose) as place:
+        sent = await _send(call)
+        await call.services.threads.quick(lambda: _note(call, place, sent.id))
+    return await _answer(call, sent, wait)
+
+
+def _note(call: Call, place: Place, answer_id: str) -> None:
+    place.sent(answer_id)
+    call.services.answers.note(answer_id, call.owner)
+
+
+async def _send(call: Call) -> Answer:
+    """Send the question of a request to the workers."""
     if call.media_type == "application/json":
         asked = await call.json(Question, _BYTES)
         call.services.policy.check_image(asked.image)
@@ -73,9 +87,7 @@ async def explain(call: Call) -> Response:
         answer = call.client.explain(
             await received.store(call), model=about.model, **keywords(about)
         )
-    sent = await answer.sent()
-    await call.services.threads.quick(lambda: call.services.answers.note(sent.id, call.owner))
-    return await _answer(call, sent, wait)
+    return await answer.sent()
 
 
 async def _answer(call: Call, sent: Answer, wait: float) -> Response:
@@ -129,7 +141,8 @@ async def _results(call: Call) -> tuple[Result, ...] | None:
 
 
 async def upload(call: Call) -> Response:
-    return reply(Uploaded(uri=await received.store(call)), 201)
+    async with call.services.admission.request(call.whose):
+        return reply(Uploaded(uri=await received.store(call)), 201)
 
 
 def _wait(prefer: str) -> float:

@@ -99,8 +99,7 @@ class JobList(Struct, kw_only=True):
 
 async def own_job(call: Call) -> AsyncJob:
     """Return the job of the path; raise `UnknownJob`, also for one of somebody else."""
-    job_id, token = call.path("job"), call.token
-    assert token is not None  # of all routes of jobs
+    job_id, token = call.path("job"), call.whose
     await call.services.threads.quick(lambda: call.services.owners.check(job_id, token))
     return call.client.job(job_id)
 
@@ -115,19 +114,9 @@ async def submit(call: Call) -> Response:
             "you repeat the request: so no job runs twice",
         )
     asked = await call.json(JobRequest)
-    caller = Caller(call.owner, _digest(asked), call.services.policy.check_image)
-    job = await call.client.submit(
-        _source(call, asked),
-        models=asked.models,
-        job_id=_job_id(call.owner, key),
-        keep_duplicates=asked.keep_duplicates,
-        keep_columns=asked.keep_columns,
-        force=asked.force,
-        caller=caller,
-        **asked.options(),
-    )
+    job = await _submit(call, asked, _job_id(call.owner, key))
     record = await job.record()
-    if (record.owner, record.asked) != (caller.owner, caller.asked):
+    if (record.owner, record.asked) != (call.owner, _digest(asked)):
         raise Problem(
             409,
             "idempotency_conflict",
@@ -137,6 +126,24 @@ async def submit(call: Call) -> Response:
     told = Submitted(job=await job.status(), warnings=job.warnings)
     location = f"{call.services.root_path}/v1/jobs/{job.id}"
     return reply(told, 200 if job.note else 201, {"Location": location})
+
+
+async def _submit(call: Call, asked: JobRequest, job_id: str) -> AsyncJob:
+    """Submit the job that is asked for, as far as its token has room for it."""
+    services, source = call.services, _source(call, asked)
+    async with services.admission.job(call.whose, job_id, once=True) as admission:
+        models = 1 if isinstance(asked.models, str) else len(asked.models)
+        check = admission.counting(services.policy.check_image, models)
+        return await call.client.submit(
+            source,
+            models=asked.models,
+            job_id=job_id,
+            keep_duplicates=asked.keep_duplicates,
+            keep_columns=asked.keep_columns,
+            force=asked.force,
+            caller=Caller(call.owner, _digest(asked), check),
+            **asked.options(),
+        )
 
 
 async def list_(call: Call) -> Response:
@@ -155,14 +162,17 @@ async def cancel(call: Call) -> Response:
 
 
 async def resume(call: Call) -> Response:
-    job = await call.client.resume((await own_job(call)).id)
+    job = await own_job(call)
+    async with call.services.admission.job(call.whose, job.id):
+        job = await call.client.resume(job.id)
     return reply(await job.status(), 202)
 
 
 async def retry(call: Call) -> Response:
     job = await own_job(call)
     asked = await call.json(RetryRequest)
-    again, images = await call.client.retry(job.id, asked.codes)
+    async with call.services.admission.job(call.whose, job.id):
+        again, images = await call.client.retry(job.id, asked.codes)
     return reply(Retried(job=await again.status(), images=images), 202)
 
 

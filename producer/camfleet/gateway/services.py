@@ -10,10 +10,13 @@ from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
 from camfleet.broker.events import Events
 from camfleet.broker.listing import JobListing
+from camfleet.broker.quotas import Quotas
 from camfleet.broker.sessions import Sessions
 from camfleet.client import Client
+from camfleet.contract.tokens import Limits
 from camfleet.gateway.calls import Services
 from camfleet.gateway.following import Following
+from camfleet.gateway.limits import Admission
 from camfleet.gateway.owners import JobOwners
 from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
@@ -32,7 +35,10 @@ def open_services(
     A proxy in front takes off the `root_path`.
     """
     answers, events, threads = AnswerOwners(settings), Events(settings), Threads()
-    sessions = Sessions(settings)
+    sessions, quotas = Sessions(settings), Quotas(settings)
+    limits = Limits(
+        requests=settings.token_requests, jobs=settings.token_jobs, images=settings.token_images
+    )
     listing = JobListing(settings)
     with Client(settings) as blocking, ThreadPoolExecutor(_DOWNLOADS) as downloads:
         client = AsyncClient(settings)
@@ -42,6 +48,7 @@ def open_services(
             downloads=downloads,
             owners=JobOwners(blocking.storage),
             listing=listing,
+            admission=Admission(quotas, threads, limits),
             following=Following(client, events, threads),
             threads=threads,
             tokens=TokenChecker(Tokens(blocking.storage)),
@@ -63,3 +70,4 @@ def open_services(
             listing.close()
             answers.close()
             sessions.close()
+            quotas.close()

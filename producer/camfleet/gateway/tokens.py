@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from msgspec.structs import replace
 
 from camfleet.contract.codec import decode, encode, encode_json, sealed
-from camfleet.contract.tokens import Scope, TokenRecord
+from camfleet.contract.tokens import Limits, Scope, TokenRecord
 from camfleet.errors import InvalidRequest, ObjectMissing
 from camfleet.jobstore import keys, objects
 from camfleet.storage.storage import Storage
@@ -35,7 +35,11 @@ class Tokens:
         self._storage = storage
 
     def create(
-        self, owner: str, scopes: Iterable[Scope], days: float | None
+        self,
+        owner: str,
+        scopes: Iterable[Scope],
+        days: float | None,
+        limits: Limits = Limits(),  # noqa: B008  # it's frozen
     ) -> tuple[str, TokenRecord]:
         """Make a token; return its text, which is kept nowhere, and what is kept.
 
@@ -52,6 +56,7 @@ class Tokens:
             created_at=now,
             expires_at=now + days * 86400 if days is not None else None,
             revoked_at=None,
+            limits=limits,
         )
         record = sealed(decode(encode(made), TokenRecord))
         self._storage.create(keys.token(token_id), encode_json(record), "application/json")
