@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from camfleet.cli import options, output
+from camfleet.cli import options, output, values
 from camfleet.cli.terminal import clean
 from camfleet.errors import InvalidRequest
 
@@ -14,18 +14,13 @@ if TYPE_CHECKING:
     from camfleet.client import Client
 
 _EXIT = {"pass": 0, "moved": 4, "undecidable": 1}
-_SHARE = click.FloatRange(0, 1)
+_SHARE = values.SHARE
 
 
 @click.command()
-@click.argument("one", metavar="JOB[:MODEL]")
-@click.argument("other", metavar="[JOB[:MODEL]]", required=False)
-@click.option(
-    "--output",
-    "place",
-    metavar="DIR|S3URI",
-    help="Where to write: a folder, or s3://bucket/prefix.  [default: camfleet-comparison-JOB-JOB]",
-)
+@click.argument("one", metavar="JOB[:MODEL]", type=values.JOB_AND_MODEL)
+@click.argument("other", metavar="[JOB[:MODEL]]", required=False, type=values.JOB_AND_MODEL)
+@options.place("camfleet-comparison-JOB-JOB")
 @click.option(
     "--limit", type=_SHARE, default=0.3, show_default=True, help="Of movement: 0 noise, 1 unlike."
 )
@@ -68,6 +63,8 @@ def compare(
     Exit codes: 0 within the limits, 4 beyond one, 1 where nothing can be said: what wasn't
     measured never passes.
     """
+    if other is None and ":" in one:
+        raise click.UsageError("name the other side too: JOB or JOB:MODEL")
     with output.client() as client:
         reporter = client.reporter()
         from camfleet.audit.comparisons.notes import notes
@@ -118,15 +115,13 @@ def _sides(reporter: "Reporter", one: str, other: str | None) -> "tuple[Side, Si
     """Return the sides that are named; one job alone stands for its two models."""
     from camfleet.audit.comparisons.sides import Side
 
-    if other is None and ":" not in one:
+    if other is None:
         record = reporter.record(one)
         if len(record.models) != 2:
             raise InvalidRequest(
                 f"job {one} has {len(record.models)} models: name two of them, such as {one}:MODEL"
             )
         return Side(record, 0), Side(record, 1)
-    if other is None:
-        raise InvalidRequest("name the other side too: JOB or JOB:MODEL")
     return _side(reporter, one), _side(reporter, other)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, filters, options, output
+from camfleet.cli import EXIT_FAILED_IMAGES, filters, options, output, values
 from camfleet.contract.outputs import PICTURES
 
 
@@ -22,7 +22,7 @@ from camfleet.contract.outputs import PICTURES
 @click.option("--upload", is_flag=True, help="Send local files to the bucket for the worker.")
 @click.option(
     "--timeout",
-    type=options.SECONDS,
+    type=values.SECONDS,
     default=60,
     show_default=True,
     help="Seconds to wait for an answer.",
@@ -30,6 +30,7 @@ from camfleet.contract.outputs import PICTURES
 @click.option(
     "--save",
     metavar="DIR",
+    type=values.FOLDER,
     help="Write the pictures and the photograph into this folder, under readable names.",
 )
 @filters.presign
@@ -41,8 +42,10 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **given: Any) -> Non
     IMAGE is a path that the worker may read, or a file, s3, http or https URI. With --json the
     rows are one JSON array. Exit code 3 if an image failed, 1 if a picture couldn't be saved.
     """
+    keywords = options.client_keywords(given)
+    keywords["inputs"] = dict(map(_input, given["inputs"]))
     with output.client() as client:
-        rows = _rows(client, images, given)
+        rows = _rows(client, images, given, keywords)
         saved = client.pictures.save(rows, given["save"]) if given["save"] else None
         if given["presign"]:
             rows = [_presigned(client, row, given["presign"]) for row in rows]
@@ -63,12 +66,12 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **given: Any) -> Non
         ctx.exit(1)
 
 
-def _rows(client: Any, images: tuple[str, ...], given: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows(
+    client: Any, images: tuple[str, ...], given: dict[str, Any], keywords: dict[str, Any]
+) -> list[dict[str, Any]]:
     from camfleet.contract.codec import encode
     from camfleet.errors import ImageError, SourceUnreachable
 
-    keywords = options.client_keywords(given)
-    inputs = dict(map(_input, given["inputs"]))
     rows: list[dict[str, Any]] = []
     answers = []
     for image in images:
@@ -77,7 +80,6 @@ def _rows(client: Any, images: tuple[str, ...], given: dict[str, Any]) -> list[d
             client.explain(
                 client.upload(image) if local else image,
                 model=given["model"],
-                inputs=inputs,
                 **keywords,
             )
         )
@@ -100,11 +102,14 @@ def _presigned(client: Any, row: dict[str, Any], seconds: int) -> dict[str, Any]
 
 
 def _input(text: str) -> tuple[str, list[float]]:
-    name, _, values = text.partition("=")
+    name, _, numbers = text.partition("=")
     try:
-        return name, [float(value) for value in values.split(",")]
+        found = [float(number) for number in numbers.split(",")]
     except ValueError:
-        raise click.BadParameter(f"--input {text!r} is not of the form NAME=V[,V...]") from None
+        found = []
+    if not name or not found:
+        raise click.BadParameter(f"--input {text!r} is not of the form NAME=V[,V...]")
+    return name, found
 
 
 def _failed(image: str, model: str, error: Any) -> dict[str, Any]:

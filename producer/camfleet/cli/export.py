@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, filters, output
+from camfleet.cli import EXIT_FAILED_IMAGES, filters, options, output
 from camfleet.cli.terminal import count as words
 from camfleet.errors import ObjectMissing
 
@@ -19,7 +19,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@options.JOB
 @click.option("--format", "form", required=True, type=click.Choice(EXPORT_FORMATS))
 @click.option(
     "--output",
@@ -63,7 +63,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Images in a file, at most.",
 )
 @filters.filter_options
-@click.option("--json", "as_json", is_flag=True, help="Say in JSON what was written.")
+@options.as_json_written
 @click.pass_context
 def export(ctx: click.Context, /, job_id: str, **given: Any) -> None:
     """Write a job's results into a folder for an annotation tool.
@@ -118,7 +118,8 @@ def _export(job_id: str, given: dict[str, Any]) -> "tuple[Count, Coverage, str |
 
     if given["prefix"] and not given["root"]:
         raise click.UsageError("--prefix is for names below a --root")
-    options = Options(
+    wanted = filters.of(given)
+    asked = Options(
         form=given["form"],
         shape=given["shape"],
         labels=given["labels"],
@@ -130,12 +131,12 @@ def _export(job_id: str, given: dict[str, Any]) -> "tuple[Count, Coverage, str |
     with output.client() as client:
         job = client.job(job_id)
         record = job.record()
-        wanted = Export(record, client.storage, options, filters.of(given))
-        classes.refuse_unknown(record, client.storage, wanted.selection, given["class_"] or None)
-        reading = Reading(record, client.storage, wanted.selection)
+        made = Export(record, client.storage, asked, wanted)
+        classes.refuse_unknown(record, client.storage, made.selection, given["class_"] or None)
+        reading = Reading(record, client.storage, made.selection)
         with (
             output.bar(reading.parts, "exporting", "part") as bar,
             closing(reading.tables(bar.update)) as tables,
         ):
-            count = wanted.write(tables, given["output"])
-        return count, reading.coverage(job), wanted.shape
+            count = made.write(tables, given["output"])
+        return count, reading.coverage(job), made.shape

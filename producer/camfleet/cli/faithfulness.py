@@ -8,6 +8,7 @@ import msgspec
 
 from camfleet.cli import options, output
 from camfleet.cli.terminal import clean
+from camfleet.contract.follow_ups import MOST_SAMPLED
 from camfleet.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ _YES, _NO, _UNDECIDED = 0, 4, 1
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@options.JOB
 @click.option(
     "--sample",
-    type=click.IntRange(1, 10_000),
+    type=click.IntRange(1, MOST_SAMPLED),
     default=256,
     show_default=True,
     help="How many images to measure, of each model.",

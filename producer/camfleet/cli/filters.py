@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from camfleet.cli.options import Code, add_options
+from camfleet.cli.options import add_options
+from camfleet.cli.values import CLASS, CODE, SHARE
 from camfleet.contract.results import Status
 from camfleet.storage.place import LONGEST_URL
 
@@ -13,12 +14,14 @@ _FILTERS = (
     click.option(
         "--status", multiple=True, type=click.Choice(list(map(str, Status))), help="How it ended."
     ),
-    click.option("--code", multiple=True, type=Code(), help="Error code of a failed image."),
+    click.option("--code", multiple=True, type=CODE, help="Error code of a failed image."),
     click.option("--model", multiple=True, help="A model of the job, id or id@version."),
-    click.option("--class", "class_", multiple=True, help="Class index or label."),
-    click.option("--rank", multiple=True, type=click.IntRange(0), help="0: first targets."),
-    click.option("--min-probability", type=click.FloatRange(0, 1), help="Inclusive."),
-    click.option("--max-probability", type=click.FloatRange(0, 1), help="Inclusive."),
+    click.option("--class", "class_", multiple=True, type=CLASS, help="Class index or label."),
+    click.option(
+        "--rank", multiple=True, type=click.IntRange(0, 2**31 - 1), help="0: first targets."
+    ),
+    click.option("--min-probability", type=SHARE, help="Inclusive."),
+    click.option("--max-probability", type=SHARE, help="Inclusive."),
     click.option("--item", multiple=True, help="Id of an item."),
     click.option("--image", metavar="TEXT", help="A part of the image's URI."),
     click.option(
@@ -42,9 +45,17 @@ filter_options = add_options(_FILTERS)
 
 
 def of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the filters that were given, as keywords of the client."""
+    """Return the filters that were given, as keywords of the client.
+
+    Raises `click.UsageError` for those that contradict each other.
+    """
     from camfleet.results.query import Filters
 
+    least, most = given["min_probability"], given["max_probability"]
+    if least is not None and most is not None and least > most:
+        raise click.UsageError(
+            f"--min-probability {least:g} is more than --max-probability, {most:g}"
+        )
     values = {name: given.get(name) for name in Filters.__annotations__}
     found = {name: value for name, value in values.items() if value not in (None, ())}
     if given["where"]:
@@ -57,7 +68,7 @@ def _where(texts: tuple[str, ...]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for text in texts:
         name, sign, value = text.partition("=")
-        if not sign:
+        if not (name and sign):
             raise click.BadParameter(f"--where {text!r} is not of the form NAME=VALUE")
         found.setdefault(name, []).append(value)
     return found

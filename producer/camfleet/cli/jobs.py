@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, options, output, progress
+from camfleet.cli import EXIT_FAILED_IMAGES, options, output, progress, values
 from camfleet.cli.left_out import say_left_out
 from camfleet.cli.terminal import count, moment
 
@@ -56,7 +56,7 @@ def jobs(*, redis_only: bool, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@options.JOB
 @options.as_json
 @click.pass_context
 def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
@@ -75,7 +75,7 @@ def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@options.JOB
 @options.as_json
 def cancel(job_id: str, *, as_json: bool) -> None:
     """Stop a job within one batch; resume continues it.
@@ -94,7 +94,7 @@ def cancel(job_id: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@options.JOB
 @options.as_json
 def resume(job_id: str, *, as_json: bool) -> None:
     """Run what a job still lacks according to object storage; Redis may be empty.
@@ -114,12 +114,12 @@ def resume(job_id: str, *, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@options.JOB
 @click.option(
     "--code",
     "codes",
     multiple=True,
-    type=options.Code(),
+    type=values.CODE,
     help="Only this error code; repeat for several.",
 )
 @options.as_json
@@ -144,7 +144,7 @@ def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@options.JOB
 @options.as_json
 @click.pass_context
 def verify(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:

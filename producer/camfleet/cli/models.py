@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import options, output, terminal, versions
+from camfleet.cli import options, output, terminal, values, versions
 from camfleet.registry.changes import CHAMPION
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ for command in versions.COMMANDS:
 @versions.reason_option
 @click.option(
     "--timeout",
-    type=options.SECONDS,
+    type=values.SECONDS,
     default=300,
     show_default=True,
     help="Seconds to wait for the check.",

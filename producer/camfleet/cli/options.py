@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
+from camfleet.cli import values
 from camfleet.contract.outputs import (
     COLORMAPS,
     COMPONENTS,
@@ -18,6 +20,7 @@ from camfleet.contract.outputs import (
     PICTURES,
     SHAPES,
     Regions,
+    Threshold,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,31 +28,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NONE = "none"  # of --picture: no picture
 _REGIONS = Regions()
 
-SECONDS = click.FloatRange(0, min_open=True)
-
-
-class Code(click.ParamType[str]):
-    """The code of an error: another one is wrong usage."""
-
-    name = "code"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        from camfleet.errors import InvalidRequest, check_codes
-
-        try:
-            check_codes([str(value)])
-        except InvalidRequest as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
-
-
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+as_json_written = click.option(
+    "--json", "as_json", is_flag=True, help="Say in JSON what was written."
+)
+JOB = click.argument("job_id", metavar="JOB", type=values.JOB)
+JOBS = click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, type=values.JOB)
 
 _EXPLAIN = (
     click.option(
         "--target",
+        type=values.TARGET,
         default=DEFAULT_TARGET,
         show_default=True,
         help="top, top:K, a class index, a label (label:NAME for a label like these), above:P for "
@@ -58,6 +47,7 @@ _EXPLAIN = (
     click.option("--method", type=click.Choice(METHODS), default=DEFAULT_METHOD, show_default=True),
     click.option(
         "--layer",
+        type=values.LAYERS,
         default=DEFAULT_LAYER,
         show_default=True,
         help="auto (the card's), a path such as backbone/layer, or several with commas.",
@@ -89,7 +79,7 @@ _EXPLAIN = (
     ),
     click.option(
         "--opacity",
-        type=click.FloatRange(0, 1),
+        type=values.SHARE,
         default=DEFAULT_OUTPUTS.opacity,
         show_default=True,
     ),
@@ -131,7 +121,28 @@ def add_options(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
     return decorate
 
 
+def place(default: str) -> Callable[[F], F]:
+    """Return the option that says where a page goes, `place`; by default a folder of that name."""
+    return click.option(
+        "--output",
+        "place",
+        metavar="DIR|S3URI",
+        type=values.PLACE,
+        help=f"Where to write: a folder, or s3://bucket/prefix.  [default: {default}]",
+    )
+
+
 explain_options = add_options(_EXPLAIN)
+FOLDER = click.option(
+    "--output", required=True, metavar="DIR", type=values.FOLDER, help="The folder to write into."
+)
+PICTURES_TIMEOUT = click.option(
+    "--timeout",
+    type=values.SECONDS,
+    default=60,
+    show_default=True,
+    help="Seconds to wait for a worker's pictures.",
+)
 PHOTOGRAPHS = click.option(
     "--photographs/--no-photographs",
     default=True,
@@ -172,6 +183,9 @@ def _old_pictures(pictures: tuple[str, ...]) -> tuple[str, ...]:
 def threshold(text: str) -> float | str:
     """Return what `--threshold` says; raise `click.BadParameter`."""
     try:
-        return text if text == "otsu" else float(text)
-    except ValueError:
-        raise click.BadParameter(f"--threshold {text!r} is no number, nor otsu") from None
+        found: float | str = msgspec.convert(text, Threshold, strict=False)
+    except msgspec.ValidationError:
+        raise click.BadParameter(
+            f"--threshold {text!r} is neither above 0 and at most 1, nor otsu"
+        ) from None
+    return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import filters, options, output
+from camfleet.cli import filters, options, output, values
 from camfleet.cli.terminal import count
 from camfleet.contract.outputs import COLORMAPS, COMPONENTS, DEFAULT_OUTPUTS, DRAWN, PICTURES
 
@@ -17,20 +17,12 @@ if TYPE_CHECKING:
 _NAMED = 20  # pictures that can't be had, of which the reason is printed
 _KINDS = (*PICTURES, "original")
 
-_JOB = click.argument("job_id", metavar="JOB")
-_OUTPUT = click.option("--output", required=True, metavar="DIR", help="The folder to write into.")
-_TIMEOUT = click.option(
-    "--timeout",
-    type=options.SECONDS,
-    default=60,
-    show_default=True,
-    help="Seconds to wait for a worker's pictures.",
-)
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Say in JSON what was written.")
+_WRITES = options.add_options((options.FOLDER, options.as_json_written))
+_DRAWS = options.add_options((options.FOLDER, options.PICTURES_TIMEOUT, options.as_json_written))
 
 
 @click.command()
-@_JOB
+@options.JOB
 @filters.filter_options
 @click.option(
     "--kind",
@@ -40,8 +32,7 @@ _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Say in JSON wha
     default=("overlay",),
     help="Which pictures; repeat for several. original: the photograph.  [default: overlay]",
 )
-@_OUTPUT
-@_AS_JSON
+@_WRITES
 @click.pass_context
 def get(ctx: click.Context, /, job_id: str, kinds: tuple[str, ...], **given: Any) -> None:
     """Write a job's pictures into a folder, under names that say image, rank and class.
@@ -51,15 +42,14 @@ def get(ctx: click.Context, /, job_id: str, kinds: tuple[str, ...], **given: Any
 
     Exit code 1 if a picture can't be had, or parts of the results are missing: they're named.
     """
+    wanted = filters.of(given)
     with output.client() as client, _progress(client, [job_id], "fetching") as steps:
-        saved = client.pictures.get(
-            job_id, given["output"], kinds=kinds, **steps, **filters.of(given)
-        )
+        saved = client.pictures.get(job_id, given["output"], kinds=kinds, **steps, **wanted)
     _tell(ctx, saved, [job_id], as_json=given["as_json"])
 
 
 @click.command()
-@_JOB
+@options.JOB
 @filters.filter_options
 @click.option(
     "--picture",
@@ -75,7 +65,7 @@ def get(ctx: click.Context, /, job_id: str, kinds: tuple[str, ...], **given: Any
 )
 @click.option(
     "--opacity",
-    type=click.FloatRange(0, 1),
+    type=values.SHARE,
     default=DEFAULT_OUTPUTS.opacity,
     show_default=True,
     help="The heat's share of an overlay.",
@@ -99,9 +89,7 @@ def get(ctx: click.Context, /, job_id: str, kinds: tuple[str, ...], **given: Any
     show_default=True,
     help="Of shapes: which connected regions.",
 )
-@_OUTPUT
-@_TIMEOUT
-@_AS_JSON
+@_DRAWS
 @click.pass_context
 def render(ctx: click.Context, /, job_id: str, **given: Any) -> None:
     """Draw a job's stored maps anew, in any way, and write the pictures into a folder.
@@ -115,6 +103,7 @@ def render(ctx: click.Context, /, job_id: str, **given: Any) -> None:
         name: given[name] for name in ("picture", "colormap", "opacity", "max_side", "components")
     }
     drawing["threshold"] = options.threshold(given["threshold"])
+    wanted = filters.of(given)
     with output.client() as client, _progress(client, [job_id], "drawing") as steps:
         saved = client.pictures.render(
             job_id,
@@ -122,13 +111,13 @@ def render(ctx: click.Context, /, job_id: str, **given: Any) -> None:
             drawing=drawing,  # type: ignore[arg-type]  # by names of its fields
             timeout=given["timeout"],
             **steps,
-            **filters.of(given),
+            **wanted,
         )
     _tell(ctx, saved, [job_id], as_json=given["as_json"])
 
 
 @click.command()
-@click.argument("job_ids", nargs=-1, required=True, metavar="JOB...")
+@options.JOBS
 @filters.filter_options
 @click.option(
     "--page-size",
@@ -137,9 +126,7 @@ def render(ctx: click.Context, /, job_id: str, **given: Any) -> None:
     show_default=True,
     help="Images on a page.",
 )
-@_OUTPUT
-@_TIMEOUT
-@_AS_JSON
+@_DRAWS
 @click.pass_context
 def gallery(ctx: click.Context, /, job_ids: tuple[str, ...], **given: Any) -> None:
     """Write pages that show the overlays of jobs beside the photographs.
@@ -150,6 +137,7 @@ def gallery(ctx: click.Context, /, job_ids: tuple[str, ...], **given: Any) -> No
 
     Exit code 1 if a picture can't be had, or parts of the results are missing: they're named.
     """
+    wanted = filters.of(given)
     with output.client() as client, _progress(client, job_ids, "gathering") as steps:
         saved = client.pictures.gallery(
             job_ids,
@@ -157,7 +145,7 @@ def gallery(ctx: click.Context, /, job_ids: tuple[str, ...], **given: Any) -> No
             page_size=given["page_size"],
             timeout=given["timeout"],
             **steps,
-            **filters.of(given),
+            **wanted,
         )
     _tell(ctx, saved, job_ids, as_json=given["as_json"])
 

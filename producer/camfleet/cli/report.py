@@ -7,22 +7,11 @@ from camfleet.errors import ObjectMissing
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
-@click.option(
-    "--output",
-    "place",
-    metavar="DIR|S3URI",
-    help="Where to write: a folder, or s3://bucket/prefix.  [default: camfleet-report-JOB]",
-)
+@options.JOB
+@options.place("camfleet-report-JOB")
 @click.option("--stored", is_flag=True, help="Fetch the report that a worker wrote; make none.")
 @options.PHOTOGRAPHS
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=60,
-    show_default=True,
-    help="Seconds to wait for a worker's pictures.",
-)
+@options.PICTURES_TIMEOUT
 @click.option("--json", "as_json", is_flag=True, help="Say in JSON where the page is.")
 @click.pass_context
 def report(
@@ -44,6 +33,8 @@ def report(
 
     Exit code 1 if results are missing; the report then says so, and how many.
     """
+    if stored and place and place.startswith("s3:"):
+        raise click.UsageError("--stored fetches a report into a folder: it's in a bucket now")
     with output.client() as client:
         reporter = client.reporter(timeout=timeout)
         if stored:

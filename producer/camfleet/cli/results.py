@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, filters, output, terminal
+from camfleet.cli import EXIT_FAILED_IMAGES, filters, output, terminal, values
 from camfleet.cli.screen import rows_out
 from camfleet.contract.records import JobRecord
 from camfleet.errors import ObjectMissing
@@ -26,7 +26,7 @@ _EMPTY = "no row (yet) that passes the filters"
 
 
 @click.command()
-@click.argument("job_id", required=False, metavar="JOB")
+@click.argument("job_id", required=False, metavar="JOB", type=values.JOB)
 @filters.filter_options
 @click.option(
     "--column",
@@ -97,12 +97,13 @@ def _read(job_id: str, form: str, given: dict[str, Any]) -> "Coverage":
     from camfleet.results.coverage import Reading
     from camfleet.results.export import presigned
 
+    wanted = filters.of(given)
     with output.client() as client:
         job = client.job(job_id)
         record = job.record()
         if given["presign"] and record.pack:
             raise refuse_urls(f"job {job_id}")
-        selection = _selection(record, form, given)
+        selection = _selection(record, form, given, wanted)
         classes.refuse_unknown(record, client.storage, selection, given["class_"] or None)
         reading = Reading(record, client.storage, selection)
         silent = form != "table" and not given["output"] and sys.stdout.isatty()
@@ -147,12 +148,14 @@ def _form(form: str | None, path: Path | None) -> str:
     return form or "table"
 
 
-def _selection(record: JobRecord, form: str, given: dict[str, Any]) -> "Selection":
+def _selection(
+    record: JobRecord, form: str, given: dict[str, Any], wanted: dict[str, Any]
+) -> "Selection":
     from camfleet.results.export import columns_for
     from camfleet.results.query import Selection
 
     columns = columns_for(form, given["columns"], maps=given["maps"])
-    return Selection.of(record, columns, filters.of(given))
+    return Selection.of(record, columns, wanted)
 
 
 def _give(

@@ -36,7 +36,7 @@ class _Age(click.ParamType[timedelta]):
 
 
 @click.command()
-@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
+@options.JOBS
 @click.option("--force", is_flag=True, help="Also if a report or callback is still to come.")
 @_DRY_RUN
 @options.as_json

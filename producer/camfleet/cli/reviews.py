@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import options, output
+from camfleet.cli import options, output, values
 from camfleet.cli import review_rows as rows
 from camfleet.cli.terminal import clean
 from camfleet.contract.outputs import DEFAULT_LAYER, DEFAULT_METHOD, FUSES, METHODS
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXIT_MOVED = 4
 _EXIT = {"pass": 0, "moved": EXIT_MOVED}
 _USUAL = 200  # images of a set, below which a verdict says little
-_SHARE = click.FloatRange(0, 1)
+_SHARE = values.SHARE
 _name = click.argument("name", metavar="NAME")
 _reason = click.option("--reason", help="Why; camfleet review history shows it.")
 _model = click.option(
@@ -100,7 +100,7 @@ def create(name: str, source: tuple[str, ...], *, as_json: bool, **given: Any) -
 @_model
 @click.option("--if-new", is_flag=True, help="A verdict that there is on the version counts.")
 @click.option("--wait", is_flag=True, help="Wait for the verdict, and exit by it.")
-@click.option("--timeout", type=options.SECONDS, help="Seconds to wait at most; exit code 1 then.")
+@click.option("--timeout", type=values.SECONDS, help="Seconds to wait at most; exit code 1 then.")
 @options.as_json
 @click.pass_context
 def run(

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import options, output, terminal
+from camfleet.cli import options, output, terminal, values
 from camfleet.cli.left_out import say_left_out
 from camfleet.cli.watch import watch
+from camfleet.contract.follow_ups import MOST_SAMPLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @options.explain_options
 @click.option(
     "--job-id",
+    type=values.JOB,
     help="Id for the job; an id that exists isn't submitted again.  [default: a new one]",
 )
 @click.option("--keep-duplicates", is_flag=True, help="Explain repeated images each time.")
@@ -43,18 +45,19 @@ if TYPE_CHECKING:
 @click.option(
     "--report-to",
     metavar="S3URI",
+    type=values.PREFIX,
     help="The same, below s3://bucket/prefix.  [default: the job's own folder]",
 )
 @click.option(
     "--faithfulness",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST_SAMPLED),
     metavar="N",
     help="Have workers measure on N images, at the job's end, how faithful the maps are.",
 )
 @click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
 @click.option(
     "--timeout",
-    type=options.SECONDS,
+    type=values.SECONDS,
     default=120,
     show_default=True,
     help="With --dry-run: seconds after which it ends and says what is left unchecked.",
@@ -81,6 +84,8 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
     exits with 1 if it found something wrong.
     """
     keywords = options.client_keywords(given)
+    if given["pack"] and keywords.get("pictures") == []:
+        raise click.UsageError("--pack is for pictures, of which --picture none asks for none")
     order = {
         "models": given["models"],
         **keywords,

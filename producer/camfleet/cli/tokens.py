@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 from msgspec import to_builtins
 
-from camfleet.cli import options, output
+from camfleet.cli import options, output, values
 from camfleet.cli.terminal import iso
 from camfleet.contract.tokens import SCOPES, Limits, Scope, TokenRecord
 
@@ -37,7 +37,7 @@ def tokens() -> None:
 )
 @click.option(
     "--days",
-    type=click.FloatRange(0, 36500, min_open=True),
+    type=values.Real(0, 36500, min_open=True),
     default=90,
     show_default=True,
     help="How long it's valid.",

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, EXIT_INTERRUPTED, options, output, progress, terminal
+from camfleet.cli import (
+    EXIT_FAILED_IMAGES,
+    EXIT_INTERRUPTED,
+    options,
+    output,
+    progress,
+    terminal,
+    values,
+)
 
 if TYPE_CHECKING:
     from camfleet import Job, Progress
@@ -18,9 +26,9 @@ _LAYOUT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}s{postfix
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@options.JOB
 @click.option(
-    "--timeout", type=options.SECONDS, help="Seconds after which to stop watching (exit 1)."
+    "--timeout", type=values.SECONDS, help="Seconds after which to stop watching (exit 1)."
 )
 @options.as_json
 @click.pass_context

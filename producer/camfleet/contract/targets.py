@@ -54,6 +54,19 @@ def parse_target(text: str) -> Target:
     return Target(kind="label", label=label)
 
 
+def parse_class(text: str) -> Target:
+    """Parse one class: its index, or its label (`label:7` for a label of digits).
+
+    Raises `InvalidRequest`.
+    """
+    found = parse_target(text)
+    if found.kind not in ("index", "label") or found.counter:
+        raise InvalidRequest(
+            f"{text!r} is neither a class index nor a label (label:{text} if it is one)"
+        )
+    return found
+
+
 def _above(threshold: float) -> Target:
     if not 0 < threshold < 1:
         raise ValueError(threshold)

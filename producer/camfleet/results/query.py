@@ -13,7 +13,7 @@ from msgspec import Meta
 from camfleet.contract.columns import KNOWN
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
-from camfleet.contract.targets import parse_target
+from camfleet.contract.targets import parse_class
 from camfleet.errors import InvalidRequest, check_codes
 from camfleet.results import kept
 
@@ -165,12 +165,7 @@ def _code(values: tuple[str, ...]) -> Test:
 
 def _class(values: tuple[int | str, ...]) -> Test:
     """Return the test for classes, each given by its label or its index."""
-    targets = [parse_target(str(value)) for value in values]
-    for value, target in zip(values, targets, strict=True):
-        if target.kind not in ("index", "label") or target.counter:
-            raise InvalidRequest(
-                f"{value!r} is neither a class index nor a label (label:{value} if it is one)"
-            )
+    targets = [parse_class(str(value)) for value in values]
     labels = [target.label for target in targets if target.kind == "label"]
     indices = [target.index for target in targets if target.kind == "index"]
     return Test(

@@ -107,9 +107,8 @@ class Comparer:
             outcomes[at[~seen]] = "unseen"
             at, p, q = at[seen], common.p[seen], common.q[seen]
             values[at, :5] = _measures(p, q)
-            names = [images[place] for place in at.tolist()]
-            classes, marks, groups = (values[at] for values in kept)
-            self.ceiling.offer(classes, marks, groups, names, p, q)
+            own_kept = _Kept(kept.classes[at], kept.marks[at], kept.groups[at])
+            self.ceiling.offer(*own_kept, [images[place] for place in at.tolist()], p, q)
         return outcomes
 
     def _rank(

@@ -1,11 +1,13 @@
 """The verdict of a comparison: what's beyond a limit, and what can't be said."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from camfleet.audit.comparisons.document import ComparedClass, Flips, Movement, PairCounts
 from camfleet.audit.comparisons.movement import FEWEST, LIMIT
+from camfleet.errors import InvalidRequest
 
 PASS, MOVED, UNDECIDABLE = "pass", "moved", "undecidable"
 _LEAST_SHARE = 0.5  # of the images that both have: what wasn't compared doesn't pass
@@ -13,12 +15,21 @@ _LEAST_SHARE = 0.5  # of the images that both have: what wasn't compared doesn't
 
 @dataclass(frozen=True)
 class Limits:
-    """What is too much: `movement` as in `movement.movement`, the others shares from 0 to 1."""
+    """What is too much: `movement` as in `movement.movement`, the others shares from 0 to 1.
+
+    Raises `InvalidRequest` for a limit that nothing can be beyond, or nothing within.
+    """
 
     movement: float = LIMIT
     flips: float | None = None  # of first answers
     lost: float | None = None  # of pairs, whose evidence is gone
     classes: float | None = None  # of classes, that moved more than the others
+
+    def __post_init__(self) -> None:
+        for name, limit in asdict(self).items():
+            most = math.inf if name == "movement" else 1
+            if limit is not None and not 0 <= limit <= most:
+                raise InvalidRequest(f"limit {name} is {limit}: give a number from 0 to 1")
 
 
 class Known(NamedTuple):

@@ -19,6 +19,7 @@ from camfleet.audit.studies.document import Faithfulness, LeftOutRows, ModelFait
 from camfleet.audit.studies.findings import Measured
 from camfleet.audit.studies.sample import Chosen, choose, requests
 from camfleet.contract.codec import encode_json
+from camfleet.contract.follow_ups import MOST_SAMPLED
 from camfleet.contract.messages import ErrorInfo
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
@@ -28,7 +29,6 @@ from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 
 SAMPLE = 256  # images
-MOST = 10_000
 LEAST_PROBABILITY = 0.05
 _COLUMNS = ("status", "target", "probability", "class_index", "group")
 
@@ -60,8 +60,8 @@ def run(
     but a model that can't be measured is named in the document. Raises `InvalidRequest` for a
     sample.
     """
-    if not 1 <= sample <= MOST:
-        raise InvalidRequest(f"a sample of {sample} images: give 1 to {MOST}")
+    if not 1 <= sample <= MOST_SAMPLED:
+        raise InvalidRequest(f"a sample of {sample} images: give 1 to {MOST_SAMPLED}")
     wanted = range(len(record.models)) if models is None else sorted(set(models))
     parts = {number: _Model(record, number) for number in wanted}
     for part in parts.values():

@@ -1,0 +1,95 @@
+"""What the command line shows to be wrong by itself: exit code 2, and no server is asked."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from camfleet.audit.comparisons.verdict import Limits
+from camfleet.cli import group, output
+from camfleet.errors import InvalidRequest
+
+FILTERED = [
+    ["results", "JOB"],
+    ["get", "JOB", "--output", "folder"],
+    ["render", "JOB", "--output", "folder"],
+    ["gallery", "JOB", "--output", "folder"],
+    ["export", "JOB", "--format", "coco", "--output", "folder"],
+]
+WRONG_FILTERS = [
+    (["--class", "top:2"], "neither a class index nor a label"),
+    (["--class", "not:3"], "neither a class index nor a label"),
+    (["--class", ""], "target is empty"),
+    (["--min-probability", "0.9", "--max-probability", "0.1"], "0.9 is more than"),
+    (["--min-probability", "nan"], "nan"),
+    (["--where", "=x"], "NAME=VALUE"),
+    (["--where", "label"], "NAME=VALUE"),
+    (["--rank", "99999999999"], "not in the range"),
+    (["--code", "nonsense"], "nonsense"),
+]
+SUBMIT = ["submit", "a.jpg", "--model", "net"]
+EXPLAIN = ["explain", "a.jpg", "--model", "net"]
+RENDER = ["render", "JOB", "--output", "folder"]
+WRONG = [
+    (["compare", "JOB:MODEL"], "name the other side too"),
+    ([*EXPLAIN, "--input", "=3"], "NAME=V"),
+    (["compare", "", "JOB"], "no job id"),
+    (["compare", "JOB", "a/b:MODEL"], "no job id"),
+    (["compare", "JOB", "JOB", "--limit", "nan"], "nan"),
+    (["compare", "JOB", "JOB", "--limit-flips", "2"], "not in the range"),
+    (["compare", "JOB", "JOB", "--output", "s3://"], "s3://bucket/key"),
+    (["compare", "JOB", "JOB", "--output", ""], "name a folder"),
+    (["report", "a b"], "no job id"),
+    (["report", "JOB", "--output", "s3:///x"], "s3://bucket/key"),
+    (["report", "JOB", "--stored", "--output", "s3://camfleet/x"], "it's in a bucket now"),
+    (["report", "JOB", "--timeout", "nan"], "nan"),
+    (["report", "JOB", "--timeout", "inf"], "inf"),
+    (["faithfulness", "JOB", "--sample", "10001"], "not in the range"),
+    (["get", "JOB", "--output", ""], "name a folder"),
+    (["gallery", "JOB", "a/b", "--output", "folder"], "no job id"),
+    ([*RENDER, "--picture", "shapes", "--threshold", "7"], "at most 1"),
+    ([*RENDER, "--picture", "shapes", "--threshold", "nan"], "at most 1"),
+    ([*RENDER, "--opacity", "nan"], "nan"),
+    ([*EXPLAIN, "--save", " "], "name a folder"),
+    ([*EXPLAIN, "--target", "above:2"], "between 0 and 1"),
+    ([*EXPLAIN, "--shape", "box", "--threshold", "0"], "above 0"),
+    ([*SUBMIT, "--target", "top:0"], "from 1 to 100"),
+    ([*SUBMIT, "--layer", "a,a"], "several different ones"),
+    ([*SUBMIT, "--job-id", "a/b"], "no job id"),
+    ([*SUBMIT, "--faithfulness", "10001"], "not in the range"),
+    ([*SUBMIT, "--report-to", "folder"], "s3://bucket/key"),
+    ([*SUBMIT, "--pack", "--picture", "none"], "--pack is for pictures"),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch):
+    def client():
+        raise AssertionError("a server was asked")
+
+    monkeypatch.setattr(output, "client", client)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        *((command + words, said) for command in FILTERED for words, said in WRONG_FILTERS),
+        *WRONG,
+    ],
+)
+def test_wrong_usage_has_exit_code_2_and_says_what_is_wrong(words, said):
+    done = CliRunner().invoke(group, words)
+    assert (done.exit_code, said in done.output) == (2, True), done.output
+
+
+def test_in_json_wrong_usage_is_an_invalid_request():
+    done = CliRunner().invoke(group, ["compare", "JOB:MODEL", "--json"])
+    assert done.exit_code == 2
+    assert json.loads(done.stdout)["error"]["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), -0.1])
+@pytest.mark.parametrize("name", ["movement", "flips", "lost", "classes"])
+def test_a_limit_that_is_none_is_refused(name, wrong):
+    with pytest.raises(InvalidRequest, match=name):
+        Limits(**{name: wrong})
