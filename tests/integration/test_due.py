@@ -127,6 +127,36 @@ def test_a_name_of_nothing_is_dropped_and_the_next_one_taken(due, redis):
     assert redis.zcard(KEY) == 1
 
 
+def test_what_a_clock_that_was_set_back_made_due_is_due_at_once(due, redis):
+    redis.zadd(KEY, {"year": now(redis) + 365 * 86400, "soon": now(redis) + 300})
+    one = due()
+    assert [one.take().name, one.take()] == ["year", None]
+    assert redis.zscore(KEY, "year") == pytest.approx(now(redis) + 60, abs=5)
+
+
+def test_what_may_be_due_however_late_is_not_taken_early(own, redis):
+    redis.zadd(KEY, {"year": now(redis) + 365 * 86400})
+    with closing(Redis(own)) as broker:
+        assert Due(broker, KEY, re.compile("[a-z]+"), latest=None).take() is None
+
+
+def test_as_long_as_much_is_due_more_threads_take_part(due, redis):
+    one, together = due(), threading.Barrier(4)
+
+    def handle(held):
+        together.wait(10)  # four at a time, or nobody gets on
+        one.finish(held)
+
+    thread = DueThread("tests", one.take, handle, 0.01, threads=4)
+    try:
+        for names in ("abcd", "efghijkl"):
+            redis.zadd(KEY, dict.fromkeys(names, 1))
+            wait_until(lambda: not redis.exists(KEY), 10)
+    finally:
+        thread.close(5)
+    assert not any(each.is_alive() for each in thread._threads)
+
+
 def test_many_threads_take_each_name_once(due, redis):
     names = [f"{chr(97 + first)}{chr(97 + second)}" for first in range(8) for second in range(8)]
     redis.zadd(KEY, dict.fromkeys(names, 1))

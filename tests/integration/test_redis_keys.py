@@ -77,6 +77,7 @@ def day(own, redis):
         schedules.enter("weekly", 1)
         schedules.begin("weekly", 1, 0)
         assert schedules.is_planner()
+        schedules.note_clock()
         stack.enter_context(closing(ReviewBoard(own))).note(Reviewed(name="weekly", at=1.5))
         followed = changed(record("followed"), follow_ups=FollowUps(report=True))
         ledger.open(followed)

@@ -5,9 +5,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from camfleet.broker.keys import SCHEDULER, SCHEDULES, SCHEDULES_IN_WORK
+from camfleet.broker.due import LATEST
+from camfleet.broker.keys import SCHEDULER, SCHEDULES, SCHEDULES_CLOCK, SCHEDULES_IN_WORK
 from camfleet.broker.redis import redis_client
-from camfleet.broker.schedules_due import LATEST, SchedulesDue
+from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.contract.schedules import Schedule
 from camfleet.errors import InvalidRequest, StorageUnavailable
 from camfleet_worker.process.shutdown import Shutdown
@@ -327,6 +328,41 @@ def test_a_lease_of_a_clock_that_was_set_back_holds_nobody_up(start, plan, overd
     schedules._redis.run("ZADD", SCHEDULES, schedules.now() + LATEST + 3600, "minutely")
     start(look=0.05)
     wait_until(lambda: plan.done == [("minutely", moment)], 10)
+
+
+def test_a_clock_that_ran_ahead_leaves_nothing_undone_once_it_is_set_back(
+    start, plan, schedules, redis
+):
+    now, year = schedules.now(), 365 * 86400
+    plan.schedules["done-ahead"] = Scheduled(EVERY_MINUTE, now + year)
+    schedules.enter("done-ahead", now + year + 60)
+    plan.schedules["waits"] = Scheduled(EVERY_MINUTE, now - 3600)
+    schedules.enter("waits", now + year)
+    redis.set(SCHEDULES_CLOCK, now + year)
+    start(look=0.05)
+    wait_until(lambda: is_next(schedules, "waits", now), 10)
+    assert [name for name, _ in plan.done] == ["waits"]
+    assert schedules.times()["done-ahead"] == EVERY_MINUTE.next_after(now)
+    assert abs(float(redis.get(SCHEDULES_CLOCK)) - now) < 60
+    assert not schedules.is_set_back()
+
+
+def test_a_clock_that_jumps_ahead_makes_up_once_for_what_seems_missed(start, plan, schedules):
+    now = schedules.now()
+    plan.schedules["minutely"] = Scheduled(EVERY_MINUTE, now - 30 * 86400)
+    schedules.enter("minutely", now - 30 * 86400 + 60)
+    start()
+    wait_until(lambda: is_next(schedules, "minutely", now), 10)
+    assert len(plan.begun) == 1
+
+
+@pytest.mark.parametrize("said", ["", "soon", "nan", "inf", "1"])
+def test_junk_in_the_place_of_the_clock_is_written_over(start, plan, schedules, redis, said):
+    redis.set(SCHEDULES_CLOCK, said)
+    plan.schedules["rare"] = Scheduled(RARELY, schedules.now())
+    start(look=0.05)
+    wait_until(lambda: "rare" in schedules.times(), 10)
+    wait_until(lambda: abs(float(redis.get(SCHEDULES_CLOCK)) - schedules.now()) < 60, 10)
 
 
 def test_one_that_nobody_does_is_known(schedules):

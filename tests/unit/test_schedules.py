@@ -102,9 +102,15 @@ def test_the_ends_of_a_time_belong_to_one_side(after, until, expected):
     assert schedule("0 * * * *").latest(after, until) == expected
 
 
-def test_a_clock_that_was_set_back_repeats_nothing():
+def test_a_clock_that_is_corrected_a_little_repeats_nothing():
     hourly = schedule("0 * * * *")
-    assert hourly.planned(at(6, 1, 12), at(6, 1, 9, 30)) == at(6, 1, 13)
+    assert hourly.planned(at(6, 1, 12), at(6, 1, 11, 51)) == at(6, 1, 13)
+
+
+def test_what_was_done_by_a_clock_that_ran_ahead_is_done_again_at_its_time():
+    hourly = schedule("0 * * * *")
+    assert hourly.planned(at(6, 1, 12), at(6, 1, 9, 30)) == at(6, 1, 10)
+    assert hourly.planned(at(6, 1, 12) + 365 * 86400, at(6, 1, 9, 30)) == at(6, 1, 10)
 
 
 def test_each_time_is_the_latest_until_the_next_one():

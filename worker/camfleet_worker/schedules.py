@@ -28,6 +28,7 @@ _PAUSES = (10.0, 60.0, 300.0)  # units after the first and later attempts
 _OUTAGE_PAUSE = 15.0
 _LOOK_SECONDS = 15.0  # between two looks for forgotten schedules
 _CLOSING_SECONDS = 5.0
+_THREADS = 8  # at what is due at once: what they do is waiting for the store
 _NAMED = 10  # schedules that a message names
 
 
@@ -60,7 +61,7 @@ class Plan(Protocol):
 
 
 class ScheduleRunner:
-    """Does what is due, one schedule after the other. Pauses are multiples of `unit` seconds."""
+    """Does what is due, some at a time. Pauses are multiples of `unit` seconds."""
 
     def __init__(
         self,
@@ -80,7 +81,9 @@ class ScheduleRunner:
         self._unit = unit
         self._closed = threading.Event()
         self._schedules = SchedulesDue(settings, lease_seconds=lease_seconds)
-        self._thread = DueThread("schedules", self._take, self._handle, poll_seconds)
+        self._thread = DueThread(
+            "schedules", self._take, self._handle, poll_seconds, threads=_THREADS
+        )
         self._planner = Periodic("schedules-planner", look_seconds, self._enter_forgotten)
 
     def close(self) -> None:
@@ -96,14 +99,23 @@ class ScheduleRunner:
             return
         for name in self._schedules.free_stuck():
             logger.warning("schedule %s was held by a clock that was set back", name)
-        there, now, found = self._schedules.times(), self._schedules.now(), {}
-        for name in self._plan.names():
-            if name not in there and (scheduled := self._load(name)):
-                found[name] = scheduled.schedule.planned(scheduled.last, now)
+        if self._schedules.is_set_back():
+            logger.warning("Redis' clock was set back: all schedules are entered again")
+            self._schedules.enter_after_set_back(self._planned(self._plan.names()))
+            return
+        self._schedules.note_clock()
+        there = self._schedules.times()
+        found = self._planned(name for name in self._plan.names() if name not in there)
         if found:
             names = ", ".join([*found][:_NAMED]) + (", ..." if len(found) > _NAMED else "")
             logger.warning("Redis had forgotten %d schedules: %s", len(found), names)
             self._schedules.enter_forgotten(found)
+
+    def _planned(self, names: Iterable[str]) -> dict[str, float]:
+        """Return when schedules are to be done, by what the bucket says of them."""
+        now = self._schedules.now()
+        loaded = ((name, self._load(name)) for name in names)
+        return {name: one.schedule.planned(one.last, now) for name, one in loaded if one}
 
     def _take(self) -> Held | None:
         return None if self._shutdown.wait(0) else self._schedules.due.take()
@@ -125,13 +137,17 @@ class ScheduleRunner:
         try:
             with hold:
                 self._attempt(hold, held.name, begun)
-            following = scheduled.schedule.planned(begun, self._schedules.now())
-            if self._schedules.settle(hold.held, following):
+            if self._schedules.settle(hold.held, self._following(held.name, scheduled, begun)):
                 self._reach("schedule-settled")
         except _Later as later:
             self._schedules.due.postpone(hold.held, later.seconds)
         except HoldLost:
             logger.warning("schedule %s: it was changed, or another worker has it", held.name)
+
+    def _following(self, name: str, before: Scheduled, done: float) -> float:
+        """Return when a schedule is due next: what was done may have changed when that is."""
+        now = self._load(name) or before
+        return now.schedule.planned(max(now.last, done), self._schedules.now())
 
     def _load(self, name: str) -> Scheduled | None:
         """Return a schedule, None also for what can't be read or is none."""

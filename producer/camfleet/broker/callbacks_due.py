@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from camfleet.broker import keys
-from camfleet.broker.due import LEASE_SECONDS, Due, Held, Note
+from camfleet.broker.due import LATEST, LEASE_SECONDS, Due, Held, Note
 from camfleet.broker.redis import Redis
 from camfleet.contract.records import JOB_ID
 from camfleet.errors import JobDamaged
 from camfleet.settings import Settings
+
+_MOST_PAUSES = 40_000  # first pauses between attempts: none is as long
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Callbacks:
 
     def __init__(self, settings: Settings, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._redis = Redis(settings)
-        self._due = Due(self._redis, keys.CALLBACKS, JOB_ID, seconds=lease_seconds)
+        latest = _MOST_PAUSES * settings.webhook_retry_seconds + LATEST
+        self._due = Due(self._redis, keys.CALLBACKS, JOB_ID, seconds=lease_seconds, latest=latest)
         self.take = self._due.take
         self.renew = self._due.renew
 

@@ -16,6 +16,7 @@ from camfleet.broker.redis import Redis
 logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
+LATEST = 600.0  # seconds: no lease and no usual pause between attempts is longer
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,22 @@ class Note:
 class Due:
     """The names in one sorted set. Safe to share by threads.
 
-    A name that `names` doesn't match is dropped. A lease lasts `seconds`.
+    A name that `names` doesn't match is dropped. A lease lasts `seconds`. What seems due later than
+    in `latest` seconds was entered by a clock that has been set back, and is due at once; None: it
+    may be due however late.
     """
 
     def __init__(
-        self, redis: Redis, key: str, names: re.Pattern[str], *, seconds: float = LEASE_SECONDS
+        self,
+        redis: Redis,
+        key: str,
+        names: re.Pattern[str],
+        *,
+        seconds: float = LEASE_SECONDS,
+        latest: float | None = LATEST,
     ) -> None:
         self.seconds = seconds
+        self._latest = "" if latest is None else max(latest, 10 * seconds)
         self._redis = redis
         self._key = key
         self._names = names
@@ -53,7 +63,7 @@ class Due:
 
     def take(self) -> Held | None:
         """Take what is due longest, for the time of a lease."""
-        while found := self._take([self._key], [self.seconds]):
+        while found := self._take([self._key], [self.seconds, self._latest]):
             name, mark = found
             if self._names.fullmatch(name):
                 return Held(name, mark)

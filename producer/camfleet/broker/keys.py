@@ -27,6 +27,7 @@ SCHEDULES_IN_WORK = "camfleet:schedules:in-work"
 SCHEDULER = "camfleet:scheduler"
 REVIEWS = "camfleet:reviews"
 LEASES = "camfleet:leases"
+SCHEDULES_CLOCK = "camfleet:schedules:clock"
 REAPER = "camfleet:reaper"
 SWEEPER = "camfleet:sweeper"
 PING = "camfleet:ping"
@@ -261,6 +262,13 @@ TABLE = (
         "heartbeats",
         Expiry.ALWAYS,
         "JSON that 0.1.0 reads too; expires after 15 s",
+    ),
+    Key(
+        SCHEDULES_CLOCK,
+        "string",
+        "schedules_due",
+        Expiry.NEVER,
+        "what Redis' clock said last, so that it's noticed when it was set back",
     ),
     Key(
         about("*"),

@@ -39,6 +39,13 @@ class Redis:
         with self.errors(), self._client.pipeline(transaction=transaction) as pipe:
             yield pipe
 
+    def now(self) -> float:
+        """Return what Redis' clock says: seconds since the epoch."""
+        with self.pipeline() as pipe:
+            pipe.time()
+            ((seconds, micros),) = pipe.execute()
+        return float(seconds) + float(micros) / 1e6
+
     def scan(self, pattern: str) -> list[str]:
         """Return the keys that match, some perhaps twice; read a thousand of all keys at a time."""
         with self.errors():

@@ -9,12 +9,11 @@ import re
 from collections.abc import Mapping
 
 from camfleet.broker import keys
-from camfleet.broker.due import LEASE_SECONDS, Due, Held
+from camfleet.broker.due import LATEST, LEASE_SECONDS, Due, Held
 from camfleet.broker.redis import Redis
 from camfleet.settings import Settings
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-LATEST = 600.0  # seconds: no lease and no pause between attempts is longer
 _TURN_SECONDS = 60.0
 
 
@@ -23,17 +22,14 @@ class SchedulesDue:
 
     def __init__(self, settings: Settings, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._redis = Redis(settings)
-        self.due = Due(self._redis, keys.SCHEDULES, NAME, seconds=lease_seconds)
+        self.due = Due(self._redis, keys.SCHEDULES, NAME, seconds=lease_seconds, latest=None)
         self._begin = self._redis.script("schedule_begin")
         self._settle = self._redis.script("schedule_settle")
         self._take_turn = self._redis.script("take_turn")
 
     def now(self) -> float:
         """Return the time of Redis' clock, by which all is due: seconds since the epoch."""
-        with self._redis.pipeline() as pipe:
-            pipe.time()
-            ((seconds, micros),) = pipe.execute()
-        return float(seconds) + float(micros) / 1e6
+        return self._redis.now()
 
     def enter(self, name: str, moment: float) -> None:
         """Let a schedule be due at a moment, whatever was said before; who holds it loses it."""
@@ -55,6 +51,25 @@ class SchedulesDue:
             for name, moment in moments.items():
                 pipe.zadd(keys.SCHEDULES, {name: moment}, nx=True)
             pipe.execute()
+
+    def is_set_back(self) -> bool:
+        """Return whether Redis' clock says much less than it did: all times may lie too late."""
+        said = self._redis.run("GET", keys.SCHEDULES_CLOCK)
+        try:
+            return float(said or 0) > self.now() + LATEST
+        except ValueError:  # a stranger's
+            return True
+
+    def enter_after_set_back(self, moments: Mapping[str, float]) -> None:
+        """Let schedules be due at their moments, unless they are earlier; then note the time."""
+        with self._redis.pipeline() as pipe:
+            for name, moment in moments.items():
+                pipe.zadd(keys.SCHEDULES, {name: moment}, lt=True)
+            pipe.execute()
+        self.note_clock()
+
+    def note_clock(self) -> None:
+        self._redis.run("SET", keys.SCHEDULES_CLOCK, f"{self.now():f}")
 
     def times(self) -> dict[str, float]:
         """Return when each schedule is due next, or when its lease runs out if it's in work."""

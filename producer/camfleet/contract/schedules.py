@@ -21,6 +21,7 @@ _FIELDS = 5
 _MOST = 10_000  # times that are gone through, one after the other
 _EPOCH_END = 4e9  # seconds: the year 2096
 _CHANGE = 3 * 3600  # seconds: clocks are never changed by more
+_AHEAD = 600  # seconds by which a clock may be corrected without anything being done twice
 
 
 class Schedule(Wire, frozen=True, kw_only=True):
@@ -66,8 +67,11 @@ class Schedule(Wire, frozen=True, kw_only=True):
     def planned(self, last: float, now: float) -> float:
         """Return when it's to be done: now, if it's overdue, or else when it's due next.
 
-        `last` is the time for which it was done last, or since when there is the schedule.
+        `last` is the time for which it was done last, or since when there is the schedule. One that
+        lies ahead is that of a clock that has been set back, and counts for nothing.
         """
+        if last > now + _AHEAD:
+            return self.next_after(now)
         return self.latest(last, now) or self.next_after(max(last, now))
 
     def _times(self, moment: float, *, reverse: bool) -> Iterator[float]:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -18,8 +19,8 @@ _LONGEST_WAIT = 30.0
 class DueThread:
     """A thread that takes what is due, one after the other, until it's closed.
 
-    It looks every `poll` seconds. An error is logged under `name`, and what was taken then is left
-    to its lease.
+    It looks every `poll` seconds. As long as it finds something, others help: `threads` in all. An
+    error is logged under `name`, and what was taken then is left to its lease.
     """
 
     def __init__(
@@ -28,26 +29,50 @@ class DueThread:
         take: Callable[[], Held | None],
         handle: Callable[[Held], None],
         poll: float = POLL_SECONDS,
+        *,
+        threads: int = 1,
     ) -> None:
         self._name = name
         self._take = take
         self._handle = handle
         self._poll = poll
         self.closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"camfleet-{name}", daemon=True)
-        self._thread.start()
+        self._much = threading.Event()  # something was due, so there may be more
+        waits = [self.closed.wait, *[self._wait_for_much] * (threads - 1)]
+        self._threads = [
+            threading.Thread(
+                target=self._run, args=(wait,), name=f"camfleet-{name}-{number}", daemon=True
+            )
+            for number, wait in enumerate(waits)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def close(self, seconds: float) -> None:
         """Take nothing more, and wait at most so many seconds for what is under way."""
         self.closed.set()
-        self._thread.join(seconds)
+        self._much.set()
+        end = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
-    def _run(self) -> None:
+    def _wait_for_much(self, pause: float) -> bool:
+        """Wait until much is due; return whether this is closed. After an error pause first."""
+        if pause > self._poll:
+            self.closed.wait(pause)
+        self._much.wait()
+        return self.closed.is_set()
+
+    def _run(self, wait: Callable[[float], bool]) -> None:
         pause = self._poll
-        while not self.closed.wait(pause):
+        while not wait(pause):
             try:
                 while not self.closed.is_set() and (held := self._take()):
+                    self._much.set()
                     self._handle(held)
+                self._much.clear()
+                if self.closed.is_set():
+                    self._much.set()
                 pause = self._poll
             except Exception as error:  # noqa: BLE001  # this thread must outlive whatever happens
                 pause = min(2 * max(pause, self._poll), _LONGEST_WAIT)
