@@ -122,7 +122,11 @@ HOMES = {
     "simplejpeg": {"camfleet_worker/pictures/decode.py"},
     "pycocotools": {"camfleet_worker/pictures/regions.py"},
     "h5py": {"camfleet_worker/models/files/hdf5.py"},
-    "urllib3": {"camfleet_worker/web/client.py", "camfleet_worker/web/guard.py"},
+    "urllib3": {
+        "camfleet/label_studio/api.py",
+        "camfleet_worker/web/client.py",
+        "camfleet_worker/web/guard.py",
+    },
     "standardwebhooks": {"camfleet_worker/webhooks.py"},
     "prometheus_client": {"camfleet_worker/prometheus.py"},
     "boto3": {"camfleet/storage/boto.py", "camfleet/storage/errors.py"},

@@ -18,6 +18,7 @@ from camfleet.errors import BrokerDamaged, BrokerUnavailable
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobstore.results_parts import Outcomes
 from camfleet.jobstore.s3_roots import S3Roots
+from camfleet.label_studio.api import Api
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
@@ -53,6 +54,7 @@ from camfleet_worker.requests import RequestHolder
 from camfleet_worker.reviews import ScheduledReviews
 from camfleet_worker.sources.fetch import Fetcher
 from camfleet_worker.sources.files import FileReader
+from camfleet_worker.sources.label_studio import LabelStudioReader
 from camfleet_worker.sources.objects import ObjectReader
 from camfleet_worker.sources.web import WebReader
 from camfleet_worker.studies.studies import Studies
@@ -116,7 +118,7 @@ class Services:
         self.metrics.watch(self.cache, self.queues)
         self._fetcher = Fetcher(
             objects=ObjectReader(self.storage, S3Roots(settings.bucket, settings.s3_roots)),
-            web=WebReader(self.web),
+            web=LabelStudioReader(Api.of(settings), WebReader(self.web), settings.fetch_timeout),
             files=FileReader(settings.file_roots),
             max_bytes=settings.max_image_bytes,
         )

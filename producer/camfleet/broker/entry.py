@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from camfleet.contract.codec import decode_json
-from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW, FollowedUp, FollowUp
+from camfleet.contract.follow_ups import KINDS, FollowedUp, FollowUp
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest
 from camfleet.jobstore.totals import Totals
 
-_KINDS = (FAITHFULNESS, REPORT, REVIEW)
 _FOLLOWED = "followed"  # the field that says that all has been done
 _WAITING = FollowUp(state="waiting")
 _DROPPED = FollowUp(state="dropped", note="the job was cancelled")
@@ -23,7 +22,7 @@ def attempts_field(kind: str) -> str:
 
 
 # The fields of what has followed the end of a job: without them it's to be done.
-NOT_FOLLOWED = (_FOLLOWED, *_KINDS, *map(attempts_field, _KINDS))
+NOT_FOLLOWED = (_FOLLOWED, *KINDS, *map(attempts_field, KINDS))
 
 
 def entry(
@@ -39,8 +38,8 @@ def entry(
         "created_at": job.created_at,
         "retry": retry,
         "calls_back": int(job.callback is not None),
-        "models": " ".join(job.model_names),
         "follows_up": " ".join(job.follow_ups.kinds) if job.follow_ups else "",
+        "models": " ".join(job.model_names),
         **({"owner": job.owner} if job.owner is not None else {}),
         **(followed_fields(followed) if followed else {}),
     }
@@ -56,7 +55,7 @@ def bits(numbers: Sequence[int]) -> bytes:
 
 def followed_fields(followed: FollowedUp) -> dict[str, str]:
     """Return the fields of a job of which all has been done that follows its end."""
-    found = {kind: getattr(followed, kind) for kind in _KINDS}
+    found = {kind: getattr(followed, kind) for kind in KINDS}
     return {_FOLLOWED: "1", **{kind: as_text(one) for kind, one in found.items() if one}}
 
 

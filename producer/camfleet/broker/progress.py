@@ -11,7 +11,15 @@ import msgspec
 from camfleet.broker import keys
 from camfleet.broker.entry import follow_up
 from camfleet.broker.redis import Redis
-from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW, FollowedUp, FollowUp
+from camfleet.contract.follow_ups import (
+    FAITHFULNESS,
+    KINDS,
+    LABEL_STUDIO,
+    REPORT,
+    REVIEW,
+    FollowedUp,
+    FollowUp,
+)
 from camfleet.contract.records import JobRecord, Pruned
 
 RATE_EVENTS = 32
@@ -48,14 +56,15 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     report: FollowUp | None = None  # how far the report is, if the job asks for one
     faithfulness: FollowUp | None = None  # and the study of a sample
     review: FollowUp | None = None  # and the verdict, if the job is a review's
+    label_studio: FollowUp | None = None  # and what is written back there
     pruned_at: datetime | None = None  # when its results were deleted, its report staying
     troubles: tuple[str, ...] = ()  # why some chunks can't be run at all, the first of them
     submitted_at: datetime | None = None
     started_at: datetime | None = None  # when a worker took the first chunk
     ended_at: datetime | None = None  # when it was complete or cancelled
     owner: str | None = None  # whose it is, if a gateway submitted it
-
     models: tuple[str, ...] = ()  # as id@version
+
     @property
     def done(self) -> int:
         return self.ok + self.no_evidence + self.failed
@@ -77,7 +86,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def followed(self) -> bool:
         """True where nothing is left to do of what was to follow the job's end."""
-        found = (one for one in (self.faithfulness, self.report, self.review) if one)
+        found = (one for kind in KINDS if (one := getattr(self, kind)))
         return self.ended and all(one.state in ("done", "failed", "dropped") for one in found)
 
 
@@ -102,11 +111,12 @@ def progress_of_pruned(record: JobRecord, pruned: Pruned, followed: FollowedUp |
         report=followed.report if followed else None,
         faithfulness=followed.faithfulness if followed else None,
         review=followed.review if followed else None,
+        label_studio=followed.label_studio if followed else None,
         pruned_at=_at(pruned.pruned_at),
         submitted_at=_at(record.created_at),
         ended_at=_at(pruned.ended_at),
-        models=record.model_names,
         owner=record.owner,
+        models=record.model_names,
     )
 
 
@@ -158,13 +168,14 @@ def progress_of(
         report=follow_up(row, REPORT),
         faithfulness=follow_up(row, FAITHFULNESS),
         review=follow_up(row, REVIEW),
+        label_studio=follow_up(row, LABEL_STUDIO),
         troubles=tuple(row[name] for name in sorted(row) if name.startswith(_TROUBLE))[:_TROUBLES],
         submitted_at=_time(row, "created_at"),
         started_at=_time(row, "started_at"),
-        models=_models(row),
         ended_at=_time(row, ended) if ended else None,
         pruned_at=None,
         owner=row.get("owner"),
+        models=_models(row),
         **counts,
     )
 
@@ -189,14 +200,14 @@ def _count(text: str) -> int:
     number = int(text)
     if not 0 <= number < _MOST:
         raise ValueError("a number that counts nothing")
+    return number
+
+
 def _models(row: dict[str, str]) -> tuple[str, ...]:
     names = tuple(row.get("models", "").split())
     if not all(map(_MODEL.fullmatch, names)):
         raise ValueError("a name that is no model's")
     return names
-
-
-    return number
 
 
 def _state(row: dict[str, str]) -> State:

@@ -82,6 +82,7 @@ def show(progress: "Progress", messages: dict[str, str], waiting: "Sequence[str]
             *_follow_up("faithfulness", progress.faithfulness, progress),
             *_follow_up("review", progress.review, progress),
             *_follow_up("report", progress.report, progress),
+            *_follow_up("label studio", progress.label_studio, progress),
         ]
     )
     room = terminal.width(sys.stdout)

@@ -10,7 +10,24 @@ from camfleet.contract.outputs import Name
 REPORT = "report"
 FAITHFULNESS = "faithfulness"
 REVIEW = "review"
+LABEL_STUDIO = "label_studio"
+KINDS = (FAITHFULNESS, REPORT, REVIEW, LABEL_STUDIO)  # in the order in which they're done
 MOST_SAMPLED = 10_000  # images of a study
+
+
+class WriteBack(Wire, frozen=True, kw_only=True):
+    """Predictions for tasks of Label Studio, whose ids are those of the job's items.
+
+    `labels` are the names that classes have there, where they have others; null leaves a class out.
+    """
+
+    url: Name  # of the server that is meant: a worker writes to no other than its own
+    project: Annotated[int, Meta(ge=1)]
+    config: Annotated[str, Meta(max_length=2**20)]  # the project's label config
+    shape: Literal["box", "polygon", "rle"] | None
+    heat: bool
+    version: Name  # of the predictions
+    labels: dict[str, str | None]
 
 
 class FollowUps(Wire, frozen=True, kw_only=True):
@@ -20,12 +37,12 @@ class FollowUps(Wire, frozen=True, kw_only=True):
     place: Name | None = None  # s3://bucket/prefix of the report; null: the job's own folder
     faithfulness: Annotated[int, Meta(ge=1, le=MOST_SAMPLED)] | None = None  # images of the sample
     review: Name | None = None  # the review whose run the job is
+    label_studio: WriteBack | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Return what is asked for, in the order in which it's done: the report shows the study."""
-        asked = {FAITHFULNESS: self.faithfulness, REPORT: self.report, REVIEW: self.review}
-        return tuple(kind for kind, wanted in asked.items() if wanted)
+        return tuple(kind for kind in KINDS if getattr(self, kind))
 
 
 class FollowUp(Wire, frozen=True, kw_only=True):
@@ -48,3 +65,4 @@ class FollowedUp(Document, frozen=True, kw_only=True):
     report: FollowUp | None = None
     faithfulness: FollowUp | None = None
     review: FollowUp | None = None
+    label_studio: FollowUp | None = None

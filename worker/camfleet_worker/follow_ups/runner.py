@@ -15,7 +15,14 @@ from camfleet.broker.due import LEASE_SECONDS, Held
 from camfleet.broker.follow_ups_due import FollowUpsDue, note_of
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.progress import Progress
-from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW, FollowedUp, FollowUp
+from camfleet.contract.follow_ups import (
+    FAITHFULNESS,
+    LABEL_STUDIO,
+    REPORT,
+    REVIEW,
+    FollowedUp,
+    FollowUp,
+)
 from camfleet.contract.records import JobRecord
 from camfleet.errors import (
     BrokerUnavailable,
@@ -27,6 +34,7 @@ from camfleet.errors import (
 )
 from camfleet.jobstore.follow_ups import write_followed_up
 from camfleet.jobstore.records import read_record
+from camfleet.label_studio.api import LabelStudioUnavailable
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 from camfleet_worker.process.due import POLL_SECONDS, DueThread, Hold, HoldLost
@@ -134,6 +142,7 @@ class FollowUpRunner:
                 report=found.get(REPORT),
                 faithfulness=found.get(FAITHFULNESS),
                 review=found.get(REVIEW),
+                label_studio=found.get(LABEL_STUDIO),
             )
             hold.check()
             self._write(followed, list(found))
@@ -186,7 +195,7 @@ class FollowUpRunner:
         except WorkerStops as error:
             self._follow_ups.count(record.job_id, kind, -1)
             raise _Later(kind, 0, "its worker stopped") from error
-        except (BrokerUnavailable, StorageUnavailable) as error:
+        except (BrokerUnavailable, StorageUnavailable, LabelStudioUnavailable) as error:
             self._follow_ups.count(record.job_id, kind, -1)
             raise _Later(kind, _OUTAGE_PAUSE * self._unit, str(error)) from error
         except Exception as error:
@@ -235,4 +244,5 @@ def _all_failed(progress: Progress, error: Exception) -> FollowedUp:
         report=progress.report and failed,
         faithfulness=progress.faithfulness and failed,
         review=progress.review and failed,
+        label_studio=progress.label_studio and failed,
     )

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.contract.errands import ComparisonErrand, GalleryErrand, ReportErrand
-from camfleet.contract.follow_ups import FAITHFULNESS, REPORT, REVIEW
+from camfleet.contract.follow_ups import FAITHFULNESS, LABEL_STUDIO, REPORT, REVIEW
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobstore.s3_roots import ReportRoots
+from camfleet.label_studio.api import Api
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 from camfleet_worker.follow_ups.errands import ErrandRunner
+from camfleet_worker.follow_ups.label_studio import PredictionMaker
 from camfleet_worker.follow_ups.later import LaterMaker
 from camfleet_worker.follow_ups.report import ReportMaker
 from camfleet_worker.follow_ups.review import ReviewMaker
@@ -49,6 +51,7 @@ class FollowUpThreads:
                 FAITHFULNESS: StudyMaker(storage, studies.make).make,
                 REPORT: reports.make,
                 REVIEW: ReviewMaker(storage, ask, board, reach).make,
+                LABEL_STUDIO: PredictionMaker(storage, Api.of(settings), reach).make,
             },
             shutdown=shutdown,
             reach=reach,

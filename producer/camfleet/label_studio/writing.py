@@ -1,0 +1,144 @@
+"""Predictions and tasks are written to Label Studio in slices, each of them once.
+
+Its imports can't be repeated: it would store all of them again. So what a slice holds is looked for
+before it's sent, and whoever is told twice, by a process that died or by an answer that got lost,
+goes on where it ended.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from camfleet.errors import InvalidRequest
+from camfleet.label_studio.api import Api
+
+SLICE = 200  # tasks that are sent at once
+SLICE_BYTES = 2**23
+_ENCODE = msgspec.json.Encoder().encode
+T = TypeVar("T")
+
+
+class Check(Protocol):
+    def __call__(self) -> object:
+        """Return, or raise where the work must end."""
+
+
+@dataclass
+class Written:
+    """What became of predictions, counted by tasks."""
+
+    written: int = 0
+    there: int = 0  # which had one of this version
+    gone: int = 0  # which Label Studio has no more
+    doubled: int = 0  # predictions that were there twice, and were taken out
+
+
+@dataclass
+class _Slice(Generic[T]):
+    members: list[T] = field(default_factory=list)
+    bytes: int = 0
+
+
+def slices(
+    found: Iterable[T], most: int = SLICE, most_bytes: int = SLICE_BYTES
+) -> Iterator[list[T]]:
+    """Yield what was found in lists of so many members and bytes as JSON, at most; one at least."""
+    now: _Slice[T] = _Slice()
+    for member in found:
+        size = len(_ENCODE(member))
+        if now.members and (len(now.members) == most or now.bytes + size > most_bytes):
+            yield now.members
+            now = _Slice()
+        now.members.append(member)
+        now.bytes += size
+    if now.members:
+        yield now.members
+
+
+class PredictionWriter:
+    """Gives tasks of one project predictions of one version, unless they have one."""
+
+    def __init__(
+        self,
+        api: Api,
+        project: int,
+        version: str,
+        *,
+        check: Check = lambda: None,
+        reach: Callable[[str], object] = lambda _place: None,
+        on_tasks: Callable[[int], object] = lambda _count: None,
+    ) -> None:
+        """`check` is called before each request, `on_tasks` with how many tasks are settled."""
+        self.count = Written()
+        self._api = api
+        self._project = project
+        self._version = version
+        self._check = check
+        self._reach = reach
+        self._on_tasks = on_tasks
+        self._sent: list[tuple[int, int]] = []  # first and last task of each slice
+
+    def write(self, predictions: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+        """Write predictions by the ids of their tasks.
+
+        Raises `LabelStudioUnavailable`, `ConfigurationError` and `InvalidRequest`, with what was
+        written until then.
+        """
+        for found in slices({"task": task, **prediction} for task, prediction in predictions):
+            self._write(found)
+        if self.count.there:  # somebody wrote before, and may have been cut off in the middle
+            self._take_out_doubles()
+
+    def _write(self, found: list[dict[str, Any]]) -> None:
+        ids = [one["task"] for one in found]
+        self._check()
+        there = self._with_version(ids)
+        missing = [one for one in found if one["task"] not in there]
+        if missing:
+            self._check()
+            missing = self._send(missing, ids)
+            self._reach("label-studio-sent")
+        self._sent.append((min(ids), max(ids)))
+        self.count.there += len(there)
+        self.count.written += len(missing)
+        self._on_tasks(len(found))
+
+    def _send(self, missing: list[dict[str, Any]], ids: list[int]) -> list[dict[str, Any]]:
+        """Send predictions; return those whose tasks exist."""
+        try:
+            self._api.import_predictions(self._project, missing)
+        except InvalidRequest:
+            # It takes all or none, and may refuse them because of a task that was deleted.
+            known = {task.id for task in self._api.tasks(self._project, ids=ids)}
+            kept = [one for one in missing if one["task"] in known]
+            if len(kept) == len(missing):
+                raise
+            self.count.gone += len(missing) - len(kept)
+            if kept:
+                self._check()
+                self._api.import_predictions(self._project, kept)
+            return kept
+        return missing
+
+    def _with_version(self, ids: list[int]) -> set[int]:
+        wanted = set(ids)
+        listed = self._api.tasks(self._project, version=self._version, ids=ids)
+        return {
+            task.id
+            for task in listed
+            if task.id in wanted and self._api.has_version(task, self._version)
+        }
+
+    def _take_out_doubles(self) -> None:
+        """Delete what two writers at once have written twice: all but the oldest."""
+        for ids in self._sent:
+            self._check()
+            for task in self._api.tasks(self._project, version=self._version, ids=ids):
+                if task.total_predictions < 2:
+                    continue
+                for number in self._api.predictions(task.id, self._version)[1:]:
+                    self._check()
+                    self._api.delete_prediction(number)
+                    self.count.doubled += 1
