@@ -187,3 +187,49 @@ def test_the_ceiling_is_the_same_in_any_order_and_of_a_bounded_number_of_classes
         found.append(made.distances()[0])
     assert found[0].shape == (512 * 32, 2)
     assert np.array_equal(*found)
+
+
+def flipped(one, other):
+    """Return the counts and what `Measured` says of answers that became right or wrong."""
+    with Measured() as measured:
+        comparer = Comparer(measured, by_name=True)
+        comparer.compare(side(one), side(other))
+        return comparer.counts, measured.turns()
+
+
+def answered(name, at, label, **changed):
+    return row(name, heat(), at, label=label, **changed)
+
+
+def test_an_image_with_several_labels_is_neither_right_nor_wrong():
+    before = [
+        *(answered("a", 1, label) for label in ("class 1", "class 2")),  # two on one side
+        answered("b", 1, "class 1"),  # another one on the other side
+        answered("c", 1, "class 1"),
+        answered("d", 1, None),
+        *(answered("e", 1, label) for label in ("class 1", None)),
+    ]
+    after = [
+        *(answered("a", 2, label) for label in ("class 1", "class 2")),
+        answered("b", 2, "class 2"),
+        answered("c", 2, "class 1"),
+        answered("d", 2, "class 2"),  # known to one side
+        answered("e", 1, "class 1"),
+    ]
+    for order in (before, before[::-1]):
+        counts, turns = flipped(order, after)
+        assert (counts.answers, counts.differ, counts.several_labels) == (5, 4, 2)
+        assert (counts.both_right, counts.lost, counts.gained, counts.both_wrong) == (1, 1, 1, 0)
+        assert turns == (1, 1)
+
+
+def test_answers_of_one_group_that_turn_count_as_one():
+    before = [answered(n, 1, "class 1", group="video" if n < 6 else None) for n in range(9)]
+    after = [answered(n, 2, "class 1") for n in range(9)]
+    after[0] = answered(0, 1, "class 1")
+    counts, turns = flipped(before, after)
+    assert (counts.lost, turns) == (8, (4, 0))
+    rights = [answered(n, 2, "class 2" if n % 2 else "class 1", group="video") for n in range(4)]
+    wrongs = [answered(n, 1, None) for n in range(4)]
+    counts, turns = flipped(rights, wrongs)
+    assert (counts.lost, counts.gained, turns) == (2, 2, (0, 0))

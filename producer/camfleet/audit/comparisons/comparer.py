@@ -64,6 +64,10 @@ class Comparer:
         numbers = self._number(pairs.names)
         classes = numbers[pairs.classes]
         self._measured.flip(*(numbers[answers] for answers in pairs.flips))
+        turns = pairs.turns
+        self._measured.add("turn", turns.signs)
+        turned = _groups(one.take(turns.one), other.take(turns.other))
+        self._measured.add("turned", turned)
         marks = _marks(own, pairs)
         groups = _groups(own, others)
         outcomes = self._measure(own, others, values, _Kept(classes, marks, groups))

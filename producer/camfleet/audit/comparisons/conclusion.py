@@ -193,7 +193,8 @@ class Conclusion:
             lost=counts.lost,
             gained=counts.gained,
             both_wrong=counts.both_wrong,
-            chance=round(movement.mcnemar(counts.lost, counts.gained), _DIGITS),
+            several_labels=counts.several_labels,
+            chance=round(movement.mcnemar(*self._measured.turns()), _DIGITS),
         )
 
     @cached_property

@@ -86,7 +86,11 @@ class Movement(Wire, frozen=True, kw_only=True):
 
 
 class Flips(Wire, frozen=True, kw_only=True):
-    """First answers to the same images that differ, and where labels are known, which are right."""
+    """First answers to the same images that differ, and where labels are known, which are right.
+
+    Images with several labels are neither right nor wrong. `chance` is that of flips as uneven as
+    these, were both models equally good; images of one group count as one.
+    """
 
     answers: int
     differ: int
@@ -95,7 +99,8 @@ class Flips(Wire, frozen=True, kw_only=True):
     lost: int
     gained: int
     both_wrong: int
-    chance: float  # of flips as uneven as these, were both models equally good
+    several_labels: int
+    chance: float
 
 
 class ComparedClass(Wire, frozen=True, kw_only=True):

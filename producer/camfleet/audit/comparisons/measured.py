@@ -11,7 +11,7 @@ from camfleet.audit.heat import Ints
 
 MEASURES = ("distance", "similarity", "centre", "transport", "entropy", "probability", "unseen")
 _TYPES = {**dict.fromkeys(MEASURES, np.float32), "class": np.int32, "group": np.uint64}
-_TYPES |= {"flip": np.int64}
+_TYPES |= {"flip": np.int64, "turn": np.int8, "turned": np.uint64}
 _NUMBER_BITS = 32
 
 
@@ -42,6 +42,12 @@ class Measured:
     def flip(self, old: Ints, new: Ints) -> None:
         """Add first answers that differ, by their numbers."""
         self.add("flip", (old << _NUMBER_BITS) | new)
+
+    def turns(self) -> tuple[int, int]:
+        """Return in how many groups more answers became wrong than right, and the other way."""
+        _, groups = np.unique(self.read("turned"), return_inverse=True)
+        nets = np.bincount(groups.ravel(), self.read("turn"))
+        return int((nets < 0).sum()), int((nets > 0).sum())
 
     def flips(self) -> tuple[Ints, Ints, Ints]:
         """Return which answers became which others and how often, (N,) each."""

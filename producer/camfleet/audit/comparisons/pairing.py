@@ -1,5 +1,6 @@
 """Rows of the same image and class, taken together; and what becomes of the others."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ class Pairs(NamedTuple):
     """Rows of two tables, by their places in them, (N,) each, and their class among `names`.
 
     `flips` are the first answers to images that differ, before and after, (M,) each, among `names`
-    too.
+    too. `turns` are those that became right or wrong.
     """
 
     one: Ints
@@ -25,6 +26,15 @@ class Pairs(NamedTuple):
     classes: Ints
     names: list[str]
     flips: tuple[Ints, Ints]
+    turns: "Turns"
+
+
+class Turns(NamedTuple):
+    """First answers that became right (1) or wrong (-1), and their rows in both tables, (M,)."""
+
+    one: Ints
+    other: Ints
+    signs: Ints
 
 
 @dataclass
@@ -45,6 +55,7 @@ class Counts:
     lost: int = 0  # right before, wrong now
     gained: int = 0
     both_wrong: int = 0
+    several_labels: int = 0  # images with more than one: their answers are neither right nor wrong
 
 
 def count_alone(counts: Counts, one: pa.Table | None, other: pa.Table | None) -> None:
@@ -61,13 +72,13 @@ def pair(counts: Counts, one: pa.Table, other: pa.Table, *, by_name: bool) -> Pa
     Classes are the same by their name, or else by their index.
     """
     images = _numbered(one[KEY], other[KEY])
-    etags = _numbered(one["image_etag"], other["image_etag"])
+    etags, labels = (_numbered(one[name], other[name]) for name in ("image_etag", "label"))
     kind = "name" if by_name else "index"
     texts = [table[f"class_{kind}"].cast(pa.string()) for table in (one, other)]
     classes = _numbered(*texts, *(_first(table, kind) for table in (one, other)))
     sides = (
-        _Side(one, images.own[0], etags.own[0], classes.own[0], classes.own[2]),
-        _Side(other, images.own[1], etags.own[1], classes.own[1], classes.own[3]),
+        _Side(one, images.own[0], etags.own[0], labels.own[0], classes.own[0], classes.own[2]),
+        _Side(other, images.own[1], etags.own[1], labels.own[1], classes.own[1], classes.own[3]),
     )
     usable = _usable(counts, len(images.names), sides)
     counts.against += sum(int((side.against & usable[side.images]).sum()) for side in sides)
@@ -82,7 +93,7 @@ def pair(counts: Counts, one: pa.Table, other: pa.Table, *, by_name: bool) -> Pa
         partners[order],
         sides[0].classes[places[order]],
         classes.names,
-        _count_answers(counts, sides, usable),
+        *_count_answers(counts, sides, usable, labels.names),
     )
 
 
@@ -123,14 +134,21 @@ class _Rows(NamedTuple):
 
 
 class _Side:
-    """A table's rows, with the numbers of their image, ETag, class and first answer."""
+    """A table's rows, with the numbers of their image, ETag, label, class and first answer."""
 
     def __init__(
-        self, table: pa.Table, images: Ints, etags: Ints, classes: Ints, firsts: Ints
+        self,
+        table: pa.Table,
+        images: Ints,
+        etags: Ints,
+        labels: Ints,
+        classes: Ints,
+        firsts: Ints,
     ) -> None:
         self.table = table
         self.images = images
         self.etags = etags
+        self.labels = labels
         self.classes = classes
         self.firsts = firsts
         self.against: Flags = _flags(pc.starts_with(table["target"], AGAINST))
@@ -158,12 +176,11 @@ class _Side:
         found[self.images[rows]] = rows
         return found
 
-    def right(self, rows: Ints, labels: pa.ChunkedArray) -> Flags:
+    def right(self, rows: Ints, labels: pa.Array) -> Flags:
         """Return of which rows the first answer is the class that a label names, (N,)."""
         own = self.table.take(rows)
-        return _flags(pc.equal(labels, _first(own, "name"))) | _flags(
-            pc.equal(labels, _first(own, "index"))
-        )
+        named, numbered = (_flags(pc.equal(labels, _first(own, of))) for of in ("name", "index"))
+        return np.asarray(named | numbered)
 
 
 def _flags(values: pa.ChunkedArray) -> Flags:
@@ -174,23 +191,34 @@ def _flags(values: pa.ChunkedArray) -> Flags:
 def _usable(counts: Counts, count: int, sides: tuple[_Side, _Side]) -> Flags:
     """Count the images, and return which of them can be compared, (count,)."""
     failed = sides[0].failed(count) | sides[1].failed(count)
-    known = [side.etags >= 0 for side in sides]
-    images = np.concatenate([side.images[one] for side, one in zip(sides, known, strict=True)])
-    etags = np.concatenate([side.etags[one] for side, one in zip(sides, known, strict=True)])
-    least, most = np.full(count, etags.max(initial=0)), np.zeros(count, np.int64)
-    np.minimum.at(least, images, etags)
-    np.maximum.at(most, images, etags)
-    changed = np.zeros(count, bool)
-    changed[images] = (least != most)[images]
-    changed &= ~failed
+    least, most = _range(count, [(side.images, side.etags) for side in sides])
+    changed = (least != most) & ~failed
     counts.images += count
     counts.failed += int(failed.sum())
     counts.changed += int(changed.sum())
     return ~(failed | changed)
 
 
-def _count_answers(counts: Counts, sides: tuple[_Side, _Side], usable: Flags) -> tuple[Ints, Ints]:
-    """Count first answers, and where labels are known which are right; return those that differ."""
+def _range(count: int, given: Iterable[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+    """Return the smallest and the largest number of each image, (count,): -1 where it has none.
+
+    They're `given` with their images, row by row, -1 where a row has none.
+    """
+    images, numbers = (np.concatenate(column) for column in zip(*given, strict=True))
+    known = numbers >= 0
+    least, most = np.full(count, numbers.max(initial=0)), np.full(count, -1)
+    np.minimum.at(least, images[known], numbers[known])
+    np.maximum.at(most, images[known], numbers[known])
+    return np.minimum(least, most), most
+
+
+def _count_answers(
+    counts: Counts, sides: tuple[_Side, _Side], usable: Flags, names: list[str]
+) -> tuple[tuple[Ints, Ints], Turns]:
+    """Count first answers, and where labels are known which are right; `names` are labels.
+
+    Return those that differ, and those that became right or wrong.
+    """
     before, after = (side.answers(len(usable)) for side in sides)
     both = np.flatnonzero(usable & (before >= 0) & (after >= 0))
     rows = before[both], after[both]
@@ -198,12 +226,17 @@ def _count_answers(counts: Counts, sides: tuple[_Side, _Side], usable: Flags) ->
     differ = own != others
     counts.answers += len(both)
     counts.differ += int(differ.sum())
-    labels = [side.table["label"].take(at) for side, at in zip(sides, rows, strict=True)]
-    given = pc.coalesce(*labels)
-    known = _flags(given.is_valid())
+    least, labels = _range(len(usable), [(side.images, side.labels) for side in sides])
+    several = (least != labels)[both]
+    known = (labels[both] >= 0) & ~several
+    counts.several_labels += int(several.sum())
+    given = pa.array(names, pa.string()).take(pa.array(labels[both], mask=~known))
     right = [side.right(at, given) for side, at in zip(sides, rows, strict=True)]
+    signs = right[1].astype(np.int64) - right[0]
     counts.both_right += int((right[0] & right[1]).sum())
-    counts.lost += int((right[0] & ~right[1]).sum())
-    counts.gained += int((~right[0] & right[1]).sum())
+    counts.lost += int((signs < 0).sum())
+    counts.gained += int((signs > 0).sum())
     counts.both_wrong += int((known & ~right[0] & ~right[1]).sum())
-    return own[differ], others[differ]
+    turned = signs != 0
+    turns = Turns(rows[0][turned], rows[1][turned], signs[turned])
+    return (own[differ], others[differ]), turns
