@@ -5,6 +5,8 @@ from contextlib import closing
 
 import pytest
 
+from camfleet.broker.quotas import Quotas
+from camfleet.contract.tokens import Limits
 from camfleet.gateway.tokens import Tokens
 from helpers.gateway import Stream, gateway
 
@@ -135,3 +137,32 @@ def test_failed_images_are_retried_and_a_complete_job_resumed(web, model, images
     assert wait_for_end(web, made["job"]["job_id"])["retry"] == 1
     assert web.ask("POST", f"{place}/resume").json["state"] == "complete"
     assert web.ask("POST", f"{place}/cancel").json["state"] == "complete"
+
+
+def test_a_job_is_let_in_as_long_as_its_token_has_few(web, model, images, tokens, client):
+    limits = Limits(jobs=1, images=2)
+    token, record = tokens.create("pat", ("jobs:read", "jobs:write"), 1, limits)
+    body = {"models": model.id, "pictures": [], "images": [{"image": uri} for uri in images]}
+
+    def submit(key, count):
+        asked = {**body, "images": body["images"][:count]}
+        return web.ask("POST", "/v1/jobs", asked, token, Idempotency_Key=key)
+
+    for _ in range(2):  # what was refused takes no place
+        refused = submit("large", 3)
+        assert (refused.status, refused.json["code"]) == (422, "job_too_large"), refused.body
+    made = submit("small", 2)
+    assert made.status == 201, made.body
+    own = made.json["job"]["job_id"]
+    with closing(Stream(web, own, token=token)) as stream:
+        while event := stream.next():
+            assert event[0] in ("progress", "end")
+    with closing(Quotas(client.settings)) as quotas:
+        quotas.reserve(record.id, "in-work", 1, (1, 2), once=False)
+        refused = submit("next", 2)
+        assert (refused.status, refused.json["code"]) == (429, "too_many_jobs")
+        assert refused.headers["retry-after"] == "30"
+        assert submit("small", 2).status == 200
+        assert web.ask("POST", f"/v1/jobs/{own}/retry", {}, token).status == 429
+        quotas.give_back(record.id, "in-work")
+    assert submit("next", 2).status == 201
