@@ -123,7 +123,7 @@ HOMES = {
     "pycocotools": {"camfleet_worker/pictures/regions.py"},
     "h5py": {"camfleet_worker/models/files/hdf5.py"},
     "urllib3": {
-        "camfleet/label_studio/api.py",
+        "camfleet/label_studio/connection.py",
         "camfleet_worker/web/client.py",
         "camfleet_worker/web/guard.py",
     },

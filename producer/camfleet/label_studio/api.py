@@ -1,43 +1,23 @@
-"""Label Studio's API: tasks and predictions are listed and written, images are read.
-
-The server and the token are the operator's own, so private addresses are as good as any. The
-token goes to no other server, and into no message.
-"""
+"""Label Studio's API: tasks and predictions are listed and written, images are read."""
 
 import json
-import re
-import ssl
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
-from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
-from urllib3 import exceptions as broken
 
-from camfleet.errors import ConfigurationError, InvalidRequest, ServiceError, SourceUnreachable
-from camfleet.foreign import visible
+from camfleet.errors import InvalidRequest
+from camfleet.label_studio.connection import Answer, Connection
 from camfleet.label_studio.places import TOKEN, Server
 from camfleet.settings import Settings
 
 WRITE_SECONDS = 600.0  # Label Studio is slow, and what it's writing mustn't be sent again
 READ_SECONDS = 120.0
-_CONNECT_SECONDS = 10.0
 _PAGE = 500  # tasks
 _MOST_BYTES = 2**28  # of an answer
-_BLOCK = 2**16
-_AWAY = (408, 425, 429, 502, 503, 504)
-_LEGACY = re.compile(r"[0-9a-f]{40}")
-_SPARE_SECONDS = 30.0  # of a bearer's life, which Label Studio makes 5 minutes long
-_BEARER_SECONDS = 300.0
 _LISTED = 500  # characters: where it cuts off a list of versions
-
-
-class LabelStudioUnavailable(SourceUnreachable):
-    """It doesn't answer, or says that it can't now."""
 
 
 class ProjectInfo(Struct):
@@ -67,20 +47,6 @@ class _Prediction(Struct):
     model_version: str | None = None
 
 
-class _Access(Struct):
-    access: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer whose body isn't JSON: an image."""
-
-    status: int
-    body: bytes | None  # None: it's longer than the limit
-    etag: str
-    location: str | None  # absolute, of a redirect
-
-
 class Api:
     """One server of Label Studio, asked as one of its users. Safe to share by threads.
 
@@ -90,13 +56,7 @@ class Api:
 
     def __init__(self, url: str, secret: str, *, ca_file: str = "", setting: str = TOKEN) -> None:
         self.server = Server(url)
-        self.setting = setting
-        self._secret = secret
-        self._bearer, self._bearer_until = "", 0.0
-        trust = ssl.create_default_context()
-        if ca_file:
-            trust.load_verify_locations(ca_file)
-        self._pool = PoolManager(maxsize=8, ssl_context=trust, retries=Retry(False))
+        self._connection = Connection(url, secret, ca_file=ca_file, setting=setting)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -161,128 +121,26 @@ class Api:
 
         Raises `LabelStudioUnavailable`, and `ConfigurationError` where it refuses the token.
         """
-        answer = self._send("GET", uri, None, seconds)
-        try:
-            self._refuse_token(answer)
-            body = _body(answer, limit)
-        finally:
-            answer.release_conn()
-        target = answer.get_redirect_location()
-        location = urljoin(uri, target) if target else None
-        return Answer(answer.status, body, answer.headers.get("ETag", ""), location)
+        return self._connection.ask("GET", uri, limit=limit, seconds=seconds)
 
     def _ask(self, verb: str, path: str, kind: Any, body: Any = None) -> Any:
         """Return the JSON answer as `kind`; None: whatever it is."""
         seconds = READ_SECONDS if verb == "GET" else WRITE_SECONDS
         data = None if body is None else msgspec.json.encode(body)
-        answer = self._send(verb, self.server.url + path, data, seconds)
-        try:
-            self._refuse_token(answer)
-            content = _body(answer, _MOST_BYTES) or b""
-        finally:
-            answer.release_conn()
-        if answer.status >= 400 or answer.status in range(300, 400):
-            raise self._error(answer.status, path, content)
+        answer = self._connection.ask(
+            verb, self.server.url + path, body=data, limit=_MOST_BYTES, seconds=seconds
+        )
+        if not 200 <= answer.status < 300:
+            raise self._connection.error(answer, path)
         if kind is None:
             return None
         try:
-            return msgspec.json.decode(content, type=kind)
+            return msgspec.json.decode(answer.body or b"", type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRequest(
-                f"{self._shown(path)} doesn't answer as Label Studio does: {error}"
+                f"{self.server.url}{path.partition('?')[0]} doesn't answer as Label Studio does: "
+                f"{error}"
             ) from error
-
-    def _send(self, verb: str, uri: str, body: bytes | None, seconds: float) -> BaseHTTPResponse:
-        headers = {"Authorization": self._authorization(), "User-Agent": "camfleet"}
-        return self._request(verb, uri, body, headers, seconds)
-
-    def _request(
-        self, verb: str, uri: str, body: bytes | None, headers: Mapping[str, str], seconds: float
-    ) -> BaseHTTPResponse:
-        # A kept connection may have ended, and then nobody knows whether a POST arrived.
-        kind = {"Connection": "close", "Accept-Encoding": "identity"}
-        if body is not None:
-            kind["Content-Type"] = "application/json"
-        try:
-            return self._pool.request(
-                verb,
-                uri,
-                body=body,
-                headers={**headers, **kind},
-                redirect=False,
-                preload_content=False,
-                timeout=Timeout(connect=_CONNECT_SECONDS, read=seconds),
-            )
-        except (broken.HTTPError, OSError) as error:
-            raise self._unreachable(error) from error
-
-    def _authorization(self) -> str:
-        if not self._secret:
-            raise ConfigurationError(
-                f"there's no token for Label Studio at {self.server.url}: set {self.setting} to an "
-                "access token of one of its users (Account & Settings)"
-            )
-        if _LEGACY.fullmatch(self._secret):
-            return f"Token {self._secret}"
-        if time.monotonic() >= self._bearer_until:
-            self._renew()
-        return f"Bearer {self._bearer}"
-
-    def _renew(self) -> None:
-        """Get a token that lives for minutes for the personal one."""
-        body = msgspec.json.encode({"refresh": self._secret})
-        answer = self._request(
-            "POST", f"{self.server.url}/api/token/refresh/", body, {}, READ_SECONDS
-        )
-        try:
-            self._refuse_token(answer)
-            content = _body(answer, _BLOCK) or b""
-        finally:
-            answer.release_conn()
-        try:
-            self._bearer = msgspec.json.decode(content, type=_Access).access
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise self._error(answer.status, "/api/token/refresh/", content) from None
-        self._bearer_until = time.monotonic() + _BEARER_SECONDS - _SPARE_SECONDS
-
-    def _refuse_token(self, answer: BaseHTTPResponse) -> None:
-        """Raise `ConfigurationError` where the user isn't let in."""
-        target = answer.get_redirect_location()
-        if answer.status == 401 or (target and "/user/login" in target):
-            self._bearer_until = 0.0
-            raise ConfigurationError(
-                f"Label Studio at {self.server.url} refuses the token: set {self.setting} to an "
-                "access token of one of its users (Account & Settings) that is still valid"
-            )
-
-    def _error(self, status: int, path: str, content: bytes) -> Exception:
-        if status in _AWAY:
-            return LabelStudioUnavailable(f"{self._shown(path)} answers {status}")
-        if status == 403:
-            return ConfigurationError(
-                f"{self._shown(path)} answers 403: the user of {self.setting} may not do that"
-            )
-        if status == 404:
-            return InvalidRequest(
-                f"{self._shown(path)} answers 404: there's no such project, or the user of "
-                f"{self.setting} doesn't see it"
-            )
-        if status >= 500:
-            return ServiceError(f"{self._shown(path)} answers {status}: its log says why")
-        if status in range(300, 400):
-            return InvalidRequest(
-                f"{self._shown(path)} redirects: give the address to which it leads"
-            )
-        return InvalidRequest(f"{self._shown(path)} answers {status}: {_reasons(content)}")
-
-    def _unreachable(self, error: Exception) -> LabelStudioUnavailable:
-        return LabelStudioUnavailable(
-            f"Label Studio at {self.server.url} doesn't answer: {type(error).__name__}, "
-            f"{str(error)[:200]}"
-        )
-
-    def _shown(self, path: str) -> str:
-        return f"Label Studio at {self.server.url}, {path.partition('?')[0]},"
 
 
 def _filter(name: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
@@ -292,31 +150,3 @@ def _filter(name: str, operator: str, kind: str, value: Any) -> dict[str, Any]:
         "type": kind,
         "value": value,
     }
-
-
-def _body(answer: BaseHTTPResponse, limit: int) -> bytes | None:
-    """Return a body, None if it's longer than the limit."""
-    data = bytearray()
-    try:
-        for block in answer.stream(_BLOCK, decode_content=True):
-            data += block
-            if len(data) > limit:
-                answer.close()
-                return None
-    except (broken.HTTPError, OSError) as error:
-        raise LabelStudioUnavailable(
-            f"Label Studio's answer is cut off: {type(error).__name__}"
-        ) from error
-    return bytes(data)
-
-
-def _reasons(content: bytes) -> str:
-    """Return what Label Studio says of what it refuses, in short."""
-    try:
-        found = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "it doesn't say why"
-    found = found if isinstance(found, dict) else {}
-    told = found.get("validation_errors") or found.get("detail") or "it doesn't say why"
-    text = msgspec.json.encode(told).decode() if not isinstance(told, str) else told
-    return visible(text[:500])

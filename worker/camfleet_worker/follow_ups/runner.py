@@ -34,7 +34,7 @@ from camfleet.errors import (
 )
 from camfleet.jobstore.follow_ups import write_followed_up
 from camfleet.jobstore.records import read_record
-from camfleet.label_studio.api import LabelStudioUnavailable
+from camfleet.label_studio.connection import LabelStudioUnavailable
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 from camfleet_worker.process.due import POLL_SECONDS, DueThread, Hold, HoldLost

@@ -9,7 +9,8 @@ from camfleet.errors import (
     SourceForbidden,
     SourceUnreachable,
 )
-from camfleet.label_studio.api import Answer, Api
+from camfleet.label_studio.api import Api
+from camfleet.label_studio.connection import Answer
 from camfleet.label_studio.places import TOKEN, URL
 from camfleet_worker.sources.fetch import Reader
 
