@@ -97,11 +97,11 @@ def quota_jobs(token_id: str) -> str:
     return _QUOTA_JOBS % token_id
 
 
-def alive(owner: str) -> str:
 def session(digest: str) -> str:
     return _SESSION % digest
 
 
+def alive(owner: str) -> str:
     return _ALIVE % owner
 
 
