@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from camfleet.broker import keys
+from camfleet.broker import gateway_keys, keys
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.quotas import Quotas, Reserved
 from camfleet.broker.redis import redis_client
@@ -106,7 +106,7 @@ def test_what_fails_before_it_is_sent_takes_no_place(web, tokens):
 def test_a_place_is_free_again_some_time_after_its_gateway_has_died(held, redis):
     place = held.ask("killed", 1)
     assert held.ask("killed", 1) is None
-    redis.zadd(keys.quota_requests("killed"), {place: 1}, xx=True)
+    redis.zadd(gateway_keys.quota_requests("killed"), {place: 1}, xx=True)
     assert held.ask("killed", 1)
 
 
@@ -173,13 +173,13 @@ def test_where_no_image_is_left_a_job_is_refused_and_one_that_was_made_is_not(le
 def test_a_job_that_nobody_goes_on_submitting_counts_no_longer(held, redis):
     assert held.reserve("v", "dead", 9, (1, 9), once=False) == Reserved(images=9)
     assert held.reserve("v", "new", 9, (1, 9), once=False) == Reserved(other_jobs=1)
-    redis.hset(keys.quota_jobs("v"), "dead", "9 1.000")
+    redis.hset(gateway_keys.quota_jobs("v"), "dead", "9 1.000")
     assert held.reserve("v", "new", 9, (1, 9), once=False) == Reserved(images=9)
 
 
 def test_what_camfleet_did_not_write_there_lets_nobody_in_for_ever(held, redis):
-    redis.hset(keys.quota_jobs("w"), mapping={"x": "y", "z": "", "é%s": "9e9 1"})
+    redis.hset(gateway_keys.quota_jobs("w"), mapping={"x": "y", "z": "", "é%s": "9e9 1"})
     redis.set(keys.job("spoilt"), "text")
-    redis.hset(keys.quota_jobs("w"), "spoilt", "5 1.0")
+    redis.hset(gateway_keys.quota_jobs("w"), "spoilt", "5 1.0")
     assert held.reserve("w", "new", 9, (1, 9), once=False) == Reserved(images=9)
-    assert redis.hkeys(keys.quota_jobs("w")) == ["new"]
+    assert redis.hkeys(gateway_keys.quota_jobs("w")) == ["new"]

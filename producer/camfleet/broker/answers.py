@@ -1,6 +1,6 @@
 """Whose an interactive answer is, for gateways: any of them may be asked for it."""
 
-from camfleet.broker import keys
+from camfleet.broker import gateway_keys
 from camfleet.broker.redis import Redis
 from camfleet.settings import Settings
 
@@ -13,11 +13,11 @@ class AnswerOwners:
         self._seconds = settings.answer_expires
 
     def note(self, answer_id: str, owner: str) -> None:
-        self._redis.run("SET", keys.answer_owner(answer_id), owner, "EX", self._seconds)
+        self._redis.run("SET", gateway_keys.answer_owner(answer_id), owner, "EX", self._seconds)
 
     def owner_of(self, answer_id: str) -> str | None:
         """Return whose an answer is, None where nobody asked for it, or too long ago."""
-        found: str | None = self._redis.run("GET", keys.answer_owner(answer_id))
+        found: str | None = self._redis.run("GET", gateway_keys.answer_owner(answer_id))
         return found
 
     def close(self) -> None:

@@ -1,12 +1,11 @@
 """Every key in Redis. `TABLE` says what each holds and how long it lives.
 
-No other module spells a key. Losing all of them loses no results: `camfleet resume` rebuilds a
-job's keys from object storage.
+No other module spells a key, but `gateway_keys`. Losing all of them loses no results:
+`camfleet resume` rebuilds a job's keys from object storage.
 """
 
-from enum import Enum
-from typing import Literal, NamedTuple
-
+from camfleet.broker import gateway_keys
+from camfleet.broker.expiry import Expiry, Key
 from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE, queues_of
 
 _JOB = "camfleet:job:{%s}"  # in braces: on a cluster all keys of a job lie on one node
@@ -14,10 +13,6 @@ _CLAIM = "camfleet:claim:%s"
 _WORKER = "camfleet:worker:%s"
 _ABOUT = "camfleet:about:%s"
 _ALIVE = "camfleet:alive:%s"
-_ANSWER_OWNER = "camfleet:answer-owner:%s"
-_SESSION = "camfleet:session:%s"
-_QUOTA_REQUESTS = "camfleet:quota:%s:requests"
-_QUOTA_JOBS = "camfleet:quota:%s:jobs"
 
 JOBS = "camfleet:jobs"
 CALLBACKS = "camfleet:callbacks"
@@ -85,42 +80,8 @@ def answer(request_id: str) -> str:
     return f"celery-task-meta-{request_id}"
 
 
-def answer_owner(request_id: str) -> str:
-    return _ANSWER_OWNER % request_id
-
-
-def quota_requests(token_id: str) -> str:
-    return _QUOTA_REQUESTS % token_id
-
-
-def quota_jobs(token_id: str) -> str:
-    return _QUOTA_JOBS % token_id
-
-
-def session(digest: str) -> str:
-    return _SESSION % digest
-
-
 def alive(owner: str) -> str:
     return _ALIVE % owner
-
-
-class Expiry(Enum):
-    """Whether a key has a time to live."""
-
-    ALWAYS = "from its first write on"
-    AT_END = "once the job has ended"
-    NEVER = "never"
-
-
-class Key(NamedTuple):
-    """One row of the table: `pattern` as SCAN takes it; `owner` is the module that uses the key."""
-
-    pattern: str
-    type: Literal["string", "list", "hash", "set", "zset", "stream"]
-    owner: str
-    expiry: Expiry
-    life: str
 
 
 _AT_END = "expires CAMFLEET_JOB_EXPIRES after the job ended or was cancelled; a retry persists it"
@@ -185,38 +146,8 @@ TABLE = (
         Expiry.ALWAYS,
         "expires after some seconds; whoever sets it looks for requests of dead workers",
     ),
-    Key(
-        answer_owner("*"),
-        "string",
-        "answers",
-        Expiry.ALWAYS,
-        "who asked a gateway for an answer; expires after CAMFLEET_ANSWER_EXPIRES",
-    ),
-    Key(
-        quota_requests("*"),
-        "zset",
-        "quotas",
-        Expiry.ALWAYS,
-        "interactive requests of a gateway's token, by the time at which they count no longer; "
-        "expires with the last",
-    ),
-    Key(
-        quota_jobs("*"),
-        "hash",
-        "quotas",
-        Expiry.ALWAYS,
-        "jobs of a gateway's token with the images reserved for each, and when; expires "
-        "CAMFLEET_JOB_EXPIRES after the last",
-    ),
+    *gateway_keys.TABLE,
     # what follows a job's end
-    Key(
-        session("*"),
-        "string",
-        "sessions",
-        Expiry.ALWAYS,
-        "the id of the token with which a browser signed in, by the digest of its cookie; expires "
-        "after 12 h, or with the token",
-    ),
     Key(
         CALLBACKS,
         "zset",

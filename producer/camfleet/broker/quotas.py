@@ -3,7 +3,7 @@
 from typing import NamedTuple
 from uuid import uuid4
 
-from camfleet.broker import keys
+from camfleet.broker import gateway_keys, keys
 from camfleet.broker.redis import Redis
 from camfleet.settings import Settings
 
@@ -41,7 +41,7 @@ class Quotas:
 
     def leave(self, token_id: str, place: str) -> None:
         """Count a request no longer."""
-        self._redis.run("ZREM", keys.quota_requests(token_id), place)
+        self._redis.run("ZREM", gateway_keys.quota_requests(token_id), place)
 
     def reserve(
         self,
@@ -57,7 +57,7 @@ class Quotas:
         `most` are jobs and images. With `once` a job that was made already needs none.
         """
         args = [job_id, images, *most, keys.job("%"), _UNMADE_SECONDS, self._job_seconds]
-        verdict, count = self._submit([keys.quota_jobs(token_id)], [*args, int(once)])
+        verdict, count = self._submit([gateway_keys.quota_jobs(token_id)], [*args, int(once)])
         if verdict == 0:
             return Reserved(other_jobs=count)
         return Reserved(images=count) if verdict > 0 else Reserved(other_images=count)
@@ -65,13 +65,13 @@ class Quotas:
     def give_back(self, token_id: str, job_id: str) -> None:
         """Count a job no longer that wasn't made."""
         if not self._redis.run("EXISTS", keys.job(job_id)):
-            self._redis.run("HDEL", keys.quota_jobs(token_id), job_id)
+            self._redis.run("HDEL", gateway_keys.quota_jobs(token_id), job_id)
 
     def _count(
         self, token_id: str, place: str, most: int, seconds: int, instead_of: str = ""
     ) -> bool:
         args = [place, most, seconds, keys.answer("%"), instead_of]
-        return bool(self._ask([keys.quota_requests(token_id)], args))
+        return bool(self._ask([gateway_keys.quota_requests(token_id)], args))
 
     def close(self) -> None:
         self._redis.close()

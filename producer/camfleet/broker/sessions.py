@@ -2,7 +2,7 @@
 
 import hashlib
 
-from camfleet.broker import keys
+from camfleet.broker import gateway_keys
 from camfleet.broker.redis import Redis
 from camfleet.settings import Settings
 
@@ -32,4 +32,4 @@ class Sessions:
 
 
 def _key(secret: str) -> str:
-    return keys.session(hashlib.sha256(secret.encode()).hexdigest())
+    return gateway_keys.session(hashlib.sha256(secret.encode()).hexdigest())

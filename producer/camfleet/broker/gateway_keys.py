@@ -1,0 +1,59 @@
+"""The keys in Redis that only HTTP gateways use; `TABLE` is a part of that in `keys`."""
+
+from camfleet.broker.expiry import Expiry, Key
+
+_ANSWER_OWNER = "camfleet:answer-owner:%s"
+_SESSION = "camfleet:session:%s"
+_QUOTA_REQUESTS = "camfleet:quota:%s:requests"
+_QUOTA_JOBS = "camfleet:quota:%s:jobs"
+
+
+def answer_owner(request_id: str) -> str:
+    return _ANSWER_OWNER % request_id
+
+
+def session(digest: str) -> str:
+    return _SESSION % digest
+
+
+def quota_requests(token_id: str) -> str:
+    return _QUOTA_REQUESTS % token_id
+
+
+def quota_jobs(token_id: str) -> str:
+    return _QUOTA_JOBS % token_id
+
+
+TABLE = (
+    Key(
+        answer_owner("*"),
+        "string",
+        "answers",
+        Expiry.ALWAYS,
+        "who asked a gateway for an answer; expires after CAMFLEET_ANSWER_EXPIRES",
+    ),
+    Key(
+        session("*"),
+        "string",
+        "sessions",
+        Expiry.ALWAYS,
+        "the id of the token with which a browser signed in, by the digest of its cookie; expires "
+        "after 12 h, or with the token",
+    ),
+    Key(
+        quota_requests("*"),
+        "zset",
+        "quotas",
+        Expiry.ALWAYS,
+        "interactive requests of a gateway's token, by the time at which they count no longer; "
+        "expires with the last",
+    ),
+    Key(
+        quota_jobs("*"),
+        "hash",
+        "quotas",
+        Expiry.ALWAYS,
+        "jobs of a gateway's token with the images reserved for each, and when; expires "
+        "CAMFLEET_JOB_EXPIRES after the last",
+    ),
+)
