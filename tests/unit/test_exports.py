@@ -534,8 +534,6 @@ def test_a_folder_that_is_there_stays_as_it_is(tmp_path, monkeypatch):
     "changed",
     [
         {"left": -1}, {"width": 101}, {"top": 39}, {"height": 0}, {"area": 10_000},
-        {"polygon": ((0.0, 0.0, 101.0, 0.0, 5.0, 5.0),)}, {"polygon": ((1.0, 2.0, 3.0),)},
-        {"polygon": ((float("nan"),) * 6,)},
     ],
 )  # fmt: skip
 @EVERY_FORMAT
@@ -545,6 +543,36 @@ def test_a_strangers_region_outside_its_image_is_refused(tmp_path, monkeypatch, 
     row = msgspec.structs.replace(row, regions=(region,))
     with pytest.raises(ObjectDamaged, match="item 'a'"):
         written(monkeypatch, tmp_path / "out", [[row]], form)
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        (0.0, 0.0, 101.0, 0.0, 5.0, 5.0),
+        (0.0, 41.0, 5.0, 0.0, 5.0, 5.0),
+        (0.0, -1.0, 5.0, 0.0, 5.0, 5.0),
+        (1.0, 2.0, 3.0),
+        (1.0, 2.0, 3.0, 4.0),
+        (1.0, 1.0, 2.0, 2.0, 3.0, float("nan")),
+        (float("nan"), 1.0, 2.0, 2.0, 3.0, 3.0),
+        (1.0, 1.0, 2.0, 2.0, 3.0, float("inf")),
+    ],
+)
+@pytest.mark.parametrize("form", ["coco", "label-studio", "yolo", "cvat", "fiftyone"])
+def test_a_strangers_outline_outside_its_image_is_refused(tmp_path, monkeypatch, form, outline):
+    row = seen("a", LEFT)
+    region = msgspec.structs.replace(row.regions[0], polygon=(outline,))
+    row = msgspec.structs.replace(row, regions=(region,))
+    with pytest.raises(ObjectDamaged, match="item 'a'"):
+        written(monkeypatch, tmp_path / "out", [[row]], form, shape="polygon")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("form", ["label-studio", "fiftyone"])
+def test_a_strangers_map_that_is_no_heat_is_refused(tmp_path, monkeypatch, form, number):
+    row = msgspec.structs.replace(seen("a", LEFT), map=(1.0, number, 0.0, 0.0))
+    with pytest.raises(ObjectDamaged, match="a map of 4 values"):
+        written(monkeypatch, tmp_path / "out", [[row]], form, heat=True)
 
 
 @pytest.mark.parametrize("form", ["coco", "coco-results", "label-studio", "cvat"])

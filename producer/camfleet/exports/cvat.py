@@ -9,7 +9,7 @@ from typing import IO
 
 from camfleet.exports.files import new_file, xml
 from camfleet.exports.images import Found, Image, Region
-from camfleet.exports.masks import coco_counts, cvat_counts, rows_in_box, runs
+from camfleet.exports.masks import coco_counts, cvat_counts, rows_in_box
 from camfleet.exports.writer import NOTICE, Plan
 
 _ATTRIBUTES = ("score", "rank", "heat")
@@ -89,7 +89,7 @@ class Cvat:
         else:
             counts = coco_counts(region.rle or "", image.height * image.width)
             rows = rows_in_box(counts, image.size, region.box)
-            text = ", ".join(map(str, cvat_counts(runs(rows))))
+            text = ", ".join(map(str, cvat_counts(rows)))
             place = f'left="{left}" top="{top}" width="{width}" height="{height}"'
             yield "mask", f'rle="{text}" {place}'
 

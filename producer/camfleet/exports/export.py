@@ -22,6 +22,7 @@ from camfleet.exports.yolo import Yolo
 from camfleet.foreign import without_secrets
 from camfleet.jobstore.parquet import Table
 from camfleet.registry.registry import Registry
+from camfleet.results.narrow import without_fields
 from camfleet.results.query import Selection
 from camfleet.storage.storage import Storage
 
@@ -122,8 +123,10 @@ class Export:
                 heat=options.heat,
                 config=self._config,
             )
+            unread = {"polygon", "rle"} - {self.shape}
+            narrow = (without_fields(table, "regions", unread) for table in tables)
             with closing(self._format.writer(plan)) as writer:
-                _write(images(tables, self._labels, options.places, count), writer, folder)
+                _write(images(narrow, self._labels, options.places, count), writer, folder)
                 writer.finish()
             self._tell(plan)
         return count

@@ -21,9 +21,10 @@ _STRIP = 2**20  # pixels that are made at a time
 def brush_levels(image: Image, heat: Heat) -> Iterator[tuple[int, int]]:
     """Yield the runs of the image's pixels, row by row, as alphas of `LEVELS` levels, 0 to 255."""
     alphas = np.rint(np.arange(LEVELS) * 255 / (LEVELS - 1)).astype(int)
-    for strip in _strips(heat, image.size, image.size):
-        flat = np.rint(strip * (LEVELS - 1)).astype(np.int8).ravel()
-        ends = np.append(np.flatnonzero(np.diff(flat)) + 1, len(flat))
+    for strip in _strips(heat, image.size, image.size, LEVELS - 1):
+        flat = strip.ravel()
+        starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+        ends = np.append(starts, len(flat))
         lengths = np.diff(ends, prepend=0)
         yield from zip(alphas[flat[ends - 1]].tolist(), lengths.tolist(), strict=True)
 
@@ -32,8 +33,8 @@ def png(image: Image, heat: Heat, side: int) -> bytes:
     """Return a gray PNG of the whole image's heat, 0 to 255, of at most `side` pixels a side."""
     scale = min(1, side / max(image.size))
     height, width = (max(1, round(pixels * scale)) for pixels in image.size)
-    rows = np.concatenate(list(_strips(heat, (height, width), image.size)))
-    gray = np.pad(np.rint(rows * 255).astype(np.uint8), ((0, 0), (1, 0)))  # filter 0 of each row
+    rows = np.concatenate(list(_strips(heat, (height, width), image.size, 255)))
+    gray = np.pad(rows, ((0, 0), (1, 0)))  # filter 0 of each row
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(gray.tobytes())), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -43,18 +44,23 @@ def png(image: Image, heat: Heat, side: int) -> bytes:
 
 
 def _strips(
-    heat: Heat, size: tuple[int, int], image: tuple[int, int]
-) -> Iterator[NDArray[np.float32]]:
-    """Yield strips of rows of the heat, 0 to 1, of an image drawn in another size."""
+    heat: Heat, size: tuple[int, int], image: tuple[int, int], most: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield strips of rows of the heat, in whole steps of 0 to `most`, of an image in another size.
+
+    Few passes over the pixels are what makes it fast: the product of the shares gives the heat and
+    the half by which cutting off the fraction rounds.
+    """
     values = np.maximum(np.array(heat.values, np.float32).reshape(heat.grid), 0)
-    values /= values.max() or 1
+    values *= most / (values.max() or 1)
     left, top, right, bottom = heat.rectangle
     down = _shares(heat.grid[0], top / image[0], bottom / image[0], size[0])
     across = _shares(heat.grid[1], left / image[1], right / image[1], size[1])
+    half = np.vstack((values @ across.T, np.full(size[1], 0.5, np.float32)))
+    down = np.hstack((down, np.ones((size[0], 1), np.float32)))
     rows = max(1, _STRIP // size[1])
-    half = values @ across.T
     for first in range(0, size[0], rows):
-        yield np.clip(down[first : first + rows] @ half, 0, 1)
+        yield (down[first : first + rows] @ half).astype(np.uint8)
 
 
 def _shares(cells: int, start: float, stop: float, pixels: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
+from math import isfinite, isnan
 from typing import Any
 
 from camfleet.contract.results import Status
@@ -205,7 +206,7 @@ def _region(row: Mapping[str, Any], region: Mapping[str, Any], size: tuple[int, 
     inside = min(left, top) >= 0 and left + width <= size[1] and top + height <= size[0]
     if not inside or min(width, height) < 1 or not 1 <= region["area"] <= width * height:
         raise _damaged(row, f"a region {box} of {region['area']} pixels")
-    outlines = tuple(map(tuple, region["polygon"] or ()))
+    outlines = tuple(map(tuple, region.get("polygon") or ()))
     for outline in outlines:
         xs, ys = outline[::2], outline[1::2]
         if (
@@ -216,17 +217,17 @@ def _region(row: Mapping[str, Any], region: Mapping[str, Any], size: tuple[int, 
         ):
             raise _damaged(row, "an outline that isn't one of the image")
     return Region(
-        (left, top, width, height), region["area"], region["heat"], region["rle"], outlines
+        (left, top, width, height), region["area"], region["heat"], region.get("rle"), outlines
     )
 
 
 def _within(places: tuple[float, ...], most: int) -> bool:
-    return all(0 <= place <= most for place in places)
+    return min(places) >= 0 and max(places) <= most and not isnan(sum(places))
 
 
 def _heat(row: Mapping[str, Any]) -> Heat:
     grid = row["grid_height"] or 0, row["grid_width"] or 0
-    if min(grid) < 1 or len(row["map"]) != grid[0] * grid[1]:
+    if min(grid) < 1 or len(row["map"]) != grid[0] * grid[1] or not isfinite(sum(row["map"])):
         raise _damaged(row, f"a map of {len(row['map'])} values on a grid of {grid}")
     sides = row["geometry"]
     rectangle = sides["left"], sides["top"], sides["right"], sides["bottom"]

@@ -5,8 +5,10 @@ the mask's box, Label Studio along the rows of the whole image, in bits, four eq
 Runs are (value, pixels).
 """
 
+import re
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from functools import lru_cache
+from itertools import accumulate, cycle
 from typing import TypeAlias
 
 from camfleet.errors import ObjectDamaged
@@ -14,9 +16,11 @@ from camfleet.errors import ObjectDamaged
 Runs: TypeAlias = Iterable[tuple[int, int]]
 
 MOST_PIXELS = 2**28  # of a mask that is turned from columns to rows
-_MOST_DIGITS = 13  # of COCO's code in a count: 5 bits each
+# A number of COCO's code: all digits but the last say that there are more, 13 are 65 bits.
+_NUMBER = re.compile(rb"[P-o]{0,12}[0-O]")
 _BIT_SIZES = (3, 4, 8, 16)  # of lengths in Label Studio's code, as its own encoder has them
 _LONGEST = 2**16  # numbers in one of its chunks
+_REMEMBERED = 2**12  # numbers and runs, of which many are alike
 
 
 def coco_counts(text: str, pixels: int) -> list[int]:
@@ -25,28 +29,29 @@ def coco_counts(text: str, pixels: int) -> list[int]:
     Raises `ObjectDamaged` unless they're the runs of an image of so many pixels. The code is that
     of `rleFrString` in pycocotools' maskApi.c.
     """
-    counts: list[int] = []
-    number, digits = 0, 0
-    for sign in text.encode():
-        digit = sign - 48
-        if not 0 <= digit < 64 or digits == _MOST_DIGITS:
-            raise ObjectDamaged("a region's rle is not COCO's compressed code")
-        number |= (digit & 31) << 5 * digits
-        digits += 1
-        if digit & 32:
-            continue
-        if digit & 16:
-            number -= 1 << 5 * digits
-        counts.append(number + counts[-2] if len(counts) > 2 else number)
-        number, digits = 0, 0
-    if digits or sum(counts) != pixels or min(counts, default=0) < 0:
+    data = text.encode()
+    numbers = _NUMBER.findall(data)
+    if sum(map(len, numbers)) != len(data):
+        raise ObjectDamaged("a region's rle is not COCO's compressed code")
+    counts = list(map(_number, numbers))
+    # From the fourth on, a count is written as what it is more than the one before the last.
+    counts[1::2] = accumulate(counts[1::2])
+    counts[2::2] = accumulate(counts[2::2])
+    if sum(counts) != pixels or min(counts, default=0) < 0:
         raise ObjectDamaged(f"a region's rle is not one of {pixels} pixels")
     return counts
 
 
+@lru_cache(_REMEMBERED)
+def _number(digits: bytes) -> int:
+    """Return a number of COCO's code, 5 bits a digit, the lowest first; the last has the sign."""
+    number = sum((digit - 48 & 31) << 5 * place for place, digit in enumerate(digits))
+    return number - (1 << 5 * len(digits)) if digits[-1] - 48 & 16 else number
+
+
 def rows_in_box(
     counts: Iterable[int], size: tuple[int, int], box: tuple[int, int, int, int]
-) -> Iterator[bytes]:
+) -> Iterator[bytearray]:
     """Yield the mask's rows within a box, a byte of 0 or 1 for each pixel.
 
     `counts` go down the columns of an image of `size` (height, width); `box` is left, top, width,
@@ -57,21 +62,17 @@ def rows_in_box(
     if height * wide > MOST_PIXELS:
         raise ObjectDamaged(f"a region's box has columns of more than {MOST_PIXELS} pixels")
     columns = bytearray(height * wide)
-    place = -left * height
+    place, end = -left * height, len(columns)
     ones = False
     for count in counts:
-        if ones and place + count > 0 and place < len(columns):
-            first, last = max(place, 0), min(place + count, len(columns))
+        after = place + count
+        if ones and after > 0 and place < end:
+            first, last = max(0, place), min(end, after)
             columns[first:last] = b"\1" * (last - first)
-        place += count
+        place = after
         ones = not ones
     for row in range(top, top + high):
-        yield bytes(columns[row::height])
-
-
-def runs(rows: Iterable[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield the runs of rows that follow one another, each (value, pixels)."""
-    return joined(found for row in rows for found in _runs_of_row(row))
+        yield columns[row::height]
 
 
 def joined(found: Runs) -> Iterator[tuple[int, int]]:
@@ -88,36 +89,37 @@ def joined(found: Runs) -> Iterator[tuple[int, int]]:
         yield value, length
 
 
-def cvat_counts(found: Runs) -> list[int]:
-    """Return CVAT's counts of the runs of a box: zeros and ones in turn, zeros first."""
-    counts: list[int] = []
-    for value, length in joined(found):
-        if value and not counts:
-            counts.append(0)
-        counts.append(length)
-    return counts
+def cvat_counts(rows: Iterable[bytearray]) -> list[int]:
+    """Return CVAT's counts of a box's rows of 0 and 1: zeros and ones in turn, zeros first."""
+    return _counts(b"".join(rows))
 
 
 def in_image(
-    rows: Iterable[bytes], size: tuple[int, int], box: tuple[int, int, int, int]
-) -> Iterator[tuple[int, int]]:
-    """Yield the runs of 0 and 255 along the rows of an image of `size`, of a box's rows of 0 and 1.
+    rows: Iterable[bytearray], size: tuple[int, int], box: tuple[int, int, int, int]
+) -> Runs:
+    """Return the runs of 0 and 255 along an image's rows, of the rows of 0 and 1 of a box in it.
 
     What is outside the box is 0.
     """
     height, width = size
     left, top, wide, high = box
+    between = bytes(width - wide)  # from the end of a row of the box to the beginning of the next
+    counts = _counts(between.join(rows))
+    counts[0] += top * width + left
+    if len(counts) % 2 == 0:
+        counts.append(0)
+    counts[-1] += (height - top - high) * width + width - left - wide
+    return zip(cycle((0, 255)), counts, strict=False)  # the values have no end
 
-    def parts() -> Iterator[tuple[int, int]]:
-        yield 0, top * width
-        for row in rows:
-            yield 0, left
-            for value, length in _runs_of_row(row):
-                yield value * 255, length
-            yield 0, width - left - wide
-        yield 0, (height - top - high) * width
 
-    return joined(parts())
+def _counts(flat: bytes) -> list[int]:
+    """Return how many zeros and ones there are in turn, zeros first, by searches for the next."""
+    counts: list[int] = []
+    place, sought = 0, 1
+    while (end := flat.find(sought, place)) >= 0:
+        counts.append(end - place)
+        place, sought = end, 1 - sought
+    return [*counts, len(flat) - place]
 
 
 def brush(found: Runs, pixels: int) -> list[int]:
@@ -129,24 +131,23 @@ def brush(found: Runs, pixels: int) -> list[int]:
     (2), its length less 1, and the byte. The last byte is filled up with zeros.
     """
     bits = [f"{pixels * 4:032b}", f"{7:05b}", *(f"{size - 1:04b}" for size in _BIT_SIZES)]
-    for value, length in found:
-        left = length * 4
-        while left:
-            count = min(left, _LONGEST)
-            number = next(n for n, size in enumerate(_BIT_SIZES) if count <= 1 << size)
-            bits.append(f"1{number:02b}{count - 1:0{_BIT_SIZES[number]}b}{value:08b}")
-            left -= count
+    bits += [
+        _brush_chunk(value, length * 4) if length <= _LONGEST // 4 else _brush_chunks(value, length)
+        for value, length in joined(found)
+        if length
+    ]
     text = "".join(bits)
     text += "0" * (-len(text) % 8)
     return list(int(text, 2).to_bytes(len(text) // 8, "big"))
 
 
-def _runs_of_row(row: bytes) -> Iterator[tuple[int, int]]:
-    """Yield a row's runs: quickly where it's one of zeros and ones, which most rows are."""
-    ones = row.count(1)
-    first = row.find(1)
-    if row.find(0, max(first, 0)) in (-1, first + ones) and row.rfind(1) == first + ones - 1:
-        yield from ((0, max(first, 0)), (1, ones), (0, len(row) - max(first, 0) - ones))
-        return
-    for value, group in groupby(row):
-        yield value, sum(1 for _ in group)
+def _brush_chunks(value: int, pixels: int) -> str:
+    """Return a long run's chunks in Label Studio's code, as bits."""
+    whole, rest = divmod(pixels * 4, _LONGEST)
+    return _brush_chunk(value, _LONGEST) * whole + (_brush_chunk(value, rest) if rest else "")
+
+
+@lru_cache(_REMEMBERED)
+def _brush_chunk(value: int, count: int) -> str:
+    number = next(n for n, size in enumerate(_BIT_SIZES) if count <= 1 << size)
+    return f"1{number:02b}{count - 1:0{_BIT_SIZES[number]}b}{value:08b}"
