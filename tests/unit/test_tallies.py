@@ -107,9 +107,25 @@ def test_peaks_that_lie_anywhere_alike_flag_no_cell_of_all_classes():
         tally = Tally(16, 16)
         tally.grow(1)
         cells = np.random.default_rng(seed).integers(0, 256, 300)
-        tally.peaks[0] = np.bincount(cells, minlength=256)
+        tally.peaks[0] = tally.firsts[0] = np.bincount(cells, minlength=256)
         flagged += bool(places.common(tally))
     assert flagged <= 10
+
+
+def test_maps_of_one_image_that_peak_alike_are_no_habit_of_all():
+    flagged = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        peaks = rng.integers(0, 7, (60, 2)).tolist()  # of an image, for each of three classes
+        made = [
+            row(number, blob(rng, GRID, peak), (number + rank) % 9, rank=rank, target="top:3")
+            for number, peak in enumerate(peaks)
+            for rank in range(3)
+        ]
+        (tally,) = collected([(0, made)]).tallies.values()
+        assert (tally.firsts.sum(), tally.peaks.sum()) == (60, 180)
+        flagged += bool(places.common(tally))
+    assert flagged <= 3
 
 
 def test_a_cell_of_one_class_alone_is_no_habit_of_all():

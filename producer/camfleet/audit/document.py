@@ -55,7 +55,10 @@ class Sample(Wire, frozen=True, kw_only=True):
 
 
 class FlaggedCell(Wire, frozen=True, kw_only=True):
-    """A cell in which a class, or all classes together, peak suspiciously often."""
+    """A cell in which a class, or all classes together, peak suspiciously often.
+
+    `peaks` of `of` maps lie there; of all classes together those of the first row of each image.
+    """
 
     class_index: int | None  # null: all classes together
     class_name: str | None

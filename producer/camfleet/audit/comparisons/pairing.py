@@ -180,7 +180,8 @@ class _Side:
         """Return of which rows the first answer is the class that a label names, (N,)."""
         own = self.table.take(rows)
         named, numbered = (_flags(pc.equal(labels, _first(own, of))) for of in ("name", "index"))
-        return np.asarray(named | numbered)
+        found: Flags = named | numbered
+        return found
 
 
 def _flags(values: pa.ChunkedArray) -> Flags:
@@ -196,7 +197,8 @@ def _usable(counts: Counts, count: int, sides: tuple[_Side, _Side]) -> Flags:
     counts.images += count
     counts.failed += int(failed.sum())
     counts.changed += int(changed.sum())
-    return ~(failed | changed)
+    usable: Flags = ~(failed | changed)
+    return usable
 
 
 def _range(count: int, given: Iterable[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:

@@ -196,6 +196,7 @@ class Collected:
                     hashes=marks.hashes[at],
                     refs=marks.refs[at],
                     right=right[at],
+                    first=marks.firsts[at],
                 )
             )
 
@@ -226,13 +227,14 @@ class _Marks(NamedTuple):
     borders: Doubles  # NaN too
     places: Doubles  # (N, 4), see `tally.Rows`; NaN as well
     against: Flags  # the map speaks against its class
+    firsts: Flags  # the image's first row
     answers: Flags  # the model's first answer to an image that was asked for its top classes
 
     @classmethod
     def of(cls, chunk: int, table: pa.Table) -> "_Marks":
-        ranks = table["rank"].to_pylist()
+        ranks = table["rank"].to_numpy()
         items, images = (table[name].to_pylist() for name in ("item_id", "image_uri"))
-        rows = zip(items, images, ranks, strict=True)
+        rows = zip(items, images, ranks.tolist(), strict=True)
         names = [f"{item}\n{image}\n{rank}" for item, image, rank in rows]
         asked = pc.match_substring_regex(table["target"], f"^({TOP.pattern})$").to_numpy(
             zero_copy_only=False
@@ -246,7 +248,8 @@ class _Marks(NamedTuple):
             borders=heat.numbers(pc.struct_field(table["focus"], "border_share")),
             places=heat.covers(table["geometry"]).clip(-_FARTHEST, _FARTHEST),
             against=pc.starts_with(table["target"], AGAINST).to_numpy(zero_copy_only=False),
-            answers=asked & (np.array(ranks) == 0) & (classes >= 0),
+            firsts=ranks == 0,
+            answers=asked & (ranks == 0) & (classes >= 0),
         )
 
 

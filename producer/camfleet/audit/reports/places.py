@@ -93,14 +93,15 @@ def common(tally: Tally, detached: Mapping[int, Sequence[Place]] = _NONE) -> lis
     """Return the cells in which all classes together peak far more often than in their ring.
 
     A ring are the cells as far from the grid's edge. Padding, borders and banners look like that.
-    What classes with that cell among their `detached` ones bring about is no habit of all.
+    What classes with that cell among their `detached` ones bring about is no habit of all. Of each
+    image its first row counts: maps of one image for several classes are alike.
     """
-    counts = tally.peaks.sum(axis=0).reshape(tally.height, tally.width)
+    counts = tally.firsts.sum(axis=0).reshape(tally.height, tally.width)
     total, found = int(counts.sum()), list[Place]()
     own = np.zeros_like(counts)
-    for places in detached.values():
-        for place in places:
-            own[place.row, place.column] += place.peaks
+    for index, places in detached.items():
+        for row, column, *_ in places:
+            own[row, column] += tally.firsts[index, row * tally.width + column]
     if total < FEWEST:
         return found
     for ring in _rings(tally.height, tally.width):

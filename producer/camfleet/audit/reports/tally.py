@@ -25,8 +25,8 @@ class Rows(NamedTuple):
 
     `classes` are indices, `shares` (N, h, w) sum to 1, `ranges` (N, 4) holds what `RANGES` names
     (NaN where there's none), `places` (N, 4) left, top, right and bottom of what the map covers as
-    parts of the image (NaN too), `hashes` and `refs` say which rows they are, and `right` whether
-    the class is the row's label.
+    parts of the image (NaN too), `hashes` and `refs` say which rows they are, `right` whether the
+    class is the row's label, and `first` whether it's the first row of its image.
     """
 
     classes: Ints
@@ -36,6 +36,7 @@ class Rows(NamedTuple):
     hashes: Hashes
     refs: Ints
     right: Flags
+    first: Flags
 
 
 RANGES = ("probability", "entropy", "border_share", "corner_share")
@@ -66,10 +67,11 @@ class Tally:
     """Counts by class, of `classes` classes on a (height, width) grid.
 
     `sums` (classes, cells) are shares of heat in units, `peaks` counts of hottest cells, `right`
-    those of rows whose class is their label, `ranges` (classes, 4, BINS) histograms from 0 to 1,
-    `lows` and `highs` (classes, 4) the smallest and largest of their values, `places` (classes, 4)
-    sums of the places in units of the `located` rows that have one, `samples` and `refs`
-    (classes, cells, SAMPLES) the rows with the smallest hashes by the cell of their peak.
+    those of rows whose class is their label, `firsts` those of the first row of each image,
+    `ranges` (classes, 4, BINS) histograms from 0 to 1, `lows` and `highs` (classes, 4) the smallest
+    and largest of their values, `places` (classes, 4) sums of the places in units of the `located`
+    rows that have one, `samples` and `refs` (classes, cells, SAMPLES) the rows with the smallest
+    hashes by the cell of their peak.
     """
 
     height: int
@@ -78,6 +80,7 @@ class Tally:
     sums: Ints = field(init=False)
     peaks: Ints = field(init=False)
     right: Ints = field(init=False)
+    firsts: Ints = field(init=False)
     ranges: Ints = field(init=False)
     lows: Doubles = field(init=False)
     highs: Doubles = field(init=False)
@@ -88,7 +91,8 @@ class Tally:
 
     def __post_init__(self) -> None:
         cells = self.height * self.width
-        self.sums, self.peaks, self.right = (np.zeros((0, cells), np.int64) for _ in range(3))
+        for name in ("sums", "peaks", "right", "firsts"):
+            setattr(self, name, np.zeros((0, cells), np.int64))
         self.ranges = np.zeros((0, len(RANGES), BINS), np.int64)
         self.lows, self.highs = (np.zeros((0, len(RANGES))) for _ in range(2))
         self.places = np.zeros((0, 4), np.int64)
@@ -114,7 +118,8 @@ class Tally:
         by_class.extend(self.highs, given.ranges, np.fmax)
         self.rows += np.bincount(given.classes, minlength=self.classes)
         np.add.at(self.peaks, (given.classes, peaks), 1)
-        np.add.at(self.right, (given.classes[given.right], peaks[given.right]), 1)
+        for counts, which in ((self.right, given.right), (self.firsts, given.first)):
+            np.add.at(counts, (given.classes[which], peaks[which]), 1)
         for number in range(len(RANGES)):
             values = given.ranges[:, number]
             known = np.isfinite(values)
@@ -125,7 +130,7 @@ class Tally:
     def merge(self, other: Self) -> None:
         """Add another tally of the same grid."""
         self.grow(other.classes)
-        for name in ("rows", "sums", "peaks", "right", "ranges", "located", "places"):
+        for name in ("rows", "sums", "peaks", "right", "firsts", "ranges", "located", "places"):
             getattr(self, name)[: other.classes] += getattr(other, name)
         for name, closer in (("lows", np.fmin), ("highs", np.fmax)):
             own = getattr(self, name)[: other.classes]
