@@ -128,7 +128,7 @@ HOMES = {
         "camfleet_worker/web/guard.py",
     },
     "standardwebhooks": {"camfleet_worker/webhooks.py"},
-    "prometheus_client": {"camfleet_worker/prometheus.py"},
+    "prometheus_client": {"camfleet/gateway/prometheus.py", "camfleet_worker/prometheus.py"},
     "boto3": {"camfleet/storage/boto.py", "camfleet/storage/errors.py"},
     "botocore": {
         "camfleet/local/servers.py",
@@ -148,6 +148,7 @@ HOMES = {
         "camfleet/gateway/problems.py",
         "camfleet/gateway/results.py",
         "camfleet/gateway/sessions.py",
+        "camfleet/gateway/server.py",
         "camfleet/gateway/watching.py",
     },
     "uvicorn": {"camfleet/gateway/server.py"},

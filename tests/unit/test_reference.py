@@ -16,6 +16,7 @@ from camfleet.broker.progress import Progress
 from camfleet.cli import explain, group
 from camfleet.contract.outputs import PICTURES
 from camfleet.contract.results import LayerMap, Pack, Region, Result, Status
+from camfleet.gateway.prometheus import Metrics
 from camfleet.jobstore.parquet import RESULTS
 from camfleet.registry import cards
 from camfleet.settings import Settings, variable
@@ -210,13 +211,26 @@ def test_operating_md_names_metrics_that_exist():
     source = (architecture.WORKER / "prometheus.py").read_text()
     named = [
         name
-        for row in tables(DOCS / "operating.md")["Metrics"][1:]
+        for row in tables(DOCS / "operating.md")["Of a worker"][1:]
         for name in re.findall(r"`camfleet_(\w+)", row[0])
     ]
     assert len(named) > 10
     for name in named:
         parts = (name, re.sub(r"model_cache_(\w+)_total", r"\1", name))
         assert any(f'{part}"' in source for part in parts), name
+
+
+def test_operating_md_names_every_metric_of_a_gateway():
+    named = {
+        name
+        for row in tables(DOCS / "operating.md")["Of a gateway"][1:]
+        for name in re.findall(r"`(camfleet_\w+)", row[0])
+    }
+    found = {
+        f"{metric.name}_total" if metric.type == "counter" else metric.name
+        for metric in Metrics().registry.collect()
+    }
+    assert named == {name for name in found if name.startswith("camfleet_")}
 
 
 def _columns():

@@ -13,6 +13,7 @@ from camfleet.settings import Settings
 
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _BACKLOG = 2048
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(:\d{1,5})?")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,64}){0,8}")
 
 
@@ -38,8 +39,30 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,64}){0,8}")
     metavar="PATH",
     help="A prefix that the proxy in front takes off, as in /camfleet.",
 )
+@click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Whose pages may read answers, as https://app.example, or * for all; repeat for several. "
+    "They need a token of their own.  [default: none]",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    help="Port on which it answers Prometheus.  [default: none]",
+)
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Its address.")
 def serve(
-    *, host: str, port: int, names: tuple[str, ...], behind_tls: bool, root_path: str
+    *,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    behind_tls: bool,
+    root_path: str,
+    origins: tuple[str, ...],
+    metrics_port: int | None,
+    metrics_host: str,
 ) -> None:
     """Serve the HTTP gateway and the web page, until SIGTERM or Ctrl-C.
 
@@ -55,14 +78,17 @@ def serve(
         ) from error
     _refuse_clear_text(host, behind_tls=behind_tls)
     _check_prefix(root_path)
+    _check_origins(origins)
     settings = Settings.from_environ(os.environ)
     ear = _listen(host, port)
     port = ear.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     hosts = (*_LOCAL_NAMES, shown, *names)
     with open_services(settings, hosts, root_path=root_path, behind_tls=behind_tls) as services:
+        if metrics_port:
+            services.metrics.serve(metrics_host, metrics_port)
         output.say(f"serving on http://{shown}:{port}, with SIGTERM or Ctrl-C as the end")
-        server.serve(services, [ear])
+        server.serve(services, [ear], origins)
 
 
 def _refuse_clear_text(host: str, *, behind_tls: bool) -> None:
@@ -83,6 +109,15 @@ def _check_prefix(path: str) -> None:
             f"--root-path {path}: give a path as in /camfleet or /tools/camfleet, without a slash "
             "at its end"
         )
+
+
+def _check_origins(origins: tuple[str, ...]) -> None:
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise InvalidRequest(
+                f"--allow-origin {origin}: give scheme and host in lower case, with a port other "
+                "than the usual one and without a slash at the end, as https://app.example"
+            )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 """The application: one table of routes, served under what `guard` checks."""
 
 import logging
+import time
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
@@ -23,6 +24,7 @@ from camfleet.gateway import (
 from camfleet.gateway.calls import Call, Route, Services, reply
 from camfleet.gateway.page import Page
 from camfleet.gateway.problems import Problem, answer_to
+from camfleet.gateway.prometheus import Seen
 
 logger = logging.getLogger(__name__)
 
@@ -61,22 +63,27 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway speaks HTTP, not {scope['type']}")
-        try:
-            response = await self._answer(scope, Request(scope, receive))
-        except Exception as error:  # the caller is told, whatever it was
-            response = answer_to(error)
-            if response.status_code == 500:
-                logger.exception("%s %r failed", scope["method"], scope["path"])
-        for name, value in guard.HEADERS.items():
-            response.headers.setdefault(name, value)
-        await response(scope, receive, send)
+        with self._services.metrics.request(scope["method"]) as seen:
+            try:
+                response = await self._answer(scope, Request(scope, receive), seen)
+            except Exception as error:  # the caller is told, whatever it was
+                response = answer_to(error)
+                self._services.metrics.problem(error)
+                if response.status_code == 500:
+                    logger.exception("%s %r failed", scope["method"], scope["path"])
+            for name, value in guard.HEADERS.items():
+                response.headers.setdefault(name, value)
+            seen.status, seen.began = response.status_code, time.monotonic()
+            await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, request: Request) -> Response:
+    async def _answer(self, scope: Scope, request: Request, seen: Seen) -> Response:
         headers = Headers(scope=scope)
         guard.check_host(headers, self._services)
         if page := self._page.answer(scope["method"], scope["path"], headers):
+            seen.route = "page"
             return page
         route, parameters = self._find(scope)
+        seen.route = route.path if route else "none"
         if route and route.public:
             return await route.handler(Call(request, self._services, None))
         method, services = scope["method"], self._services

@@ -25,6 +25,7 @@ from camfleet.gateway.owners import JobOwners
 from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
 from camfleet.gateway.problems import Problem
+from camfleet.gateway.prometheus import Metrics
 from camfleet.gateway.tokens import TokenChecker
 
 JSON_BYTES = 8 * 2**20
@@ -47,6 +48,7 @@ class Services:
     owners: JobOwners
     listing: JobListing
     admission: Admission
+    metrics: Metrics
     following: Following
     probe: Probe
     image_bytes: int  # of an upload, at most

@@ -46,6 +46,16 @@ class Following:
         self._jobs: dict[str, Followed] = {}
         self._reader: asyncio.Task[None] | None = None
 
+    @property
+    def jobs(self) -> int:
+        """Return how many jobs are followed; also other threads may ask."""
+        return len(self._jobs)
+
+    @property
+    def followers(self) -> int:
+        """Return how many follow them, likewise."""
+        return sum(followed.followers for followed in list(self._jobs.values()))
+
     @asynccontextmanager
     async def follow(self, job_id: str) -> AsyncIterator[Followed]:
         """Follow a job for a block; raise `UnknownJob`, or `BrokerUnavailable` at its start."""

@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 import h11
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from camfleet.gateway.app import App
@@ -16,6 +18,12 @@ from camfleet.gateway.guard import HEADER_BYTES
 HEAD_SECONDS = 10.0
 MOST_CONNECTIONS = 2000
 STOP_SECONDS = 10
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+_MAY_SEND = (
+    *("Authorization", "Idempotency-Key", "Prefer"),
+    *("If-None-Match", "If-Match", "Last-Event-ID"),
+)
+_MAY_READ = ("Location", "Link", "ETag", "Retry-After", "Camfleet-Job-State")
 
 
 class _Protocol(H11Protocol):
@@ -66,8 +74,20 @@ class _Server(uvicorn.Server):
         self._captured_signals.clear()  # a stop that was asked for is no failure
 
 
-def serve(services: Services, ears: list[socket.socket]) -> None:
-    """Serve on sockets that listen until SIGTERM or SIGINT."""
+def serve(services: Services, ears: list[socket.socket], origins: Sequence[str] = ()) -> None:
+    """Serve on sockets that listen until SIGTERM or SIGINT.
+
+    Pages of other `origins` may read answers, with a token of theirs; of all for `*`.
+    """
+    app: Any = App(services)
+    if origins:  # cookies stay out: no credentials are allowed
+        app = CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=_METHODS,
+            allow_headers=_MAY_SEND,
+            expose_headers=_MAY_READ,
+        )
     options: dict[str, Any] = {
         "http": _Protocol,
         "ws": "none",
@@ -80,5 +100,5 @@ def serve(services: Services, ears: list[socket.socket]) -> None:
         "limit_concurrency": MOST_CONNECTIONS,
         "timeout_graceful_shutdown": STOP_SECONDS,
     }
-    server = _Server(uvicorn.Config(App(services), **options), services)
+    server = _Server(uvicorn.Config(app, **options), services)
     asyncio.run(server.serve(sockets=ears))

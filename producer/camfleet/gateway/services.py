@@ -20,6 +20,7 @@ from camfleet.gateway.limits import Admission
 from camfleet.gateway.owners import JobOwners
 from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
+from camfleet.gateway.prometheus import Metrics
 from camfleet.gateway.tokens import TokenChecker, Tokens
 from camfleet.settings import Settings
 
@@ -49,6 +50,7 @@ def open_services(
             owners=JobOwners(blocking.storage),
             listing=listing,
             admission=Admission(quotas, threads, limits),
+            metrics=Metrics(),
             following=Following(client, events, threads),
             threads=threads,
             tokens=TokenChecker(Tokens(blocking.storage)),
@@ -61,6 +63,7 @@ def open_services(
             root_path=root_path,
             behind_tls=behind_tls,
         )
+        services.metrics.watch(services.following)
         try:
             yield services
         finally:
@@ -70,4 +73,5 @@ def open_services(
             listing.close()
             answers.close()
             sessions.close()
+            services.metrics.close()
             quotas.close()
