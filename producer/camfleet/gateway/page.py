@@ -1,7 +1,10 @@
 """The page's files: a fixed table, read once from the package, each with its digest as ETag."""
 
+import gzip
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -36,34 +39,57 @@ _HEADERS = {
 }
 
 
+@dataclass(frozen=True)
+class File:
+    """A file of the page, plain and compressed."""
+
+    content: bytes
+    packed: bytes
+    kind: str
+
+    @cached_property
+    def tag(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()[:32]
+
+
 class Page:
     """The page's files by path: `/` and `/page/...`; no other path leads to a file."""
 
     def __init__(self) -> None:
-        self._files = dict(_table())
+        self.files = dict(_table())
 
     def answer(self, method: str, path: str, headers: Headers) -> Response | None:
         """Return a file, None for what is none."""
-        if method not in ("GET", "HEAD") or path not in self._files:
+        file = self.files.get(path)
+        if method not in ("GET", "HEAD") or file is None:
             return None
-        content, kind, tag = self._files[path]
-        told: Mapping[str, str] = {**_HEADERS, "ETag": tag}
+        packed = "gzip" in headers.get("accept-encoding", "")
+        tag = f'"{file.tag}-gzip"' if packed else f'"{file.tag}"'
+        told = {**_HEADERS, "ETag": tag, "Vary": "Accept-Encoding"}
         if tag in headers.get("if-none-match", ""):
             return Response(status_code=304, headers=told)
-        return Response(content, headers=told, media_type=kind)
+        if packed:
+            return Response(
+                file.packed, headers={**told, "Content-Encoding": "gzip"}, media_type=file.kind
+            )
+        return Response(file.content, headers=told, media_type=file.kind)
 
 
-def _table() -> Iterator[tuple[str, tuple[bytes, str, str]]]:
+def _table() -> Iterator[tuple[str, File]]:
     for path, file in _files(files("camfleet.gateway") / "page", "/page/"):
         content = file.read_bytes()
-        tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-        kind = _TYPES[f".{file.name.rpartition('.')[2]}"]
-        yield "/" if path == "/page/index.html" else path, (content, kind, tag)
+        packed = gzip.compress(content, mtime=0)
+        kind = _TYPES[_suffix(file)]
+        yield "/" if path == "/page/index.html" else path, File(content, packed, kind)
 
 
 def _files(folder: Traversable, path: str) -> Iterator[tuple[str, Traversable]]:
     for one in folder.iterdir():
         if one.is_dir():
             yield from _files(one, f"{path}{one.name}/")
-        elif f".{one.name.rpartition('.')[2]}" in _TYPES:
+        elif _suffix(one) in _TYPES:
             yield path + one.name, one
+
+
+def _suffix(file: Traversable) -> str:
+    return f".{file.name.rpartition('.')[2]}"

@@ -125,8 +125,8 @@ export function follow(job, told, lost = () => {}) {
       return;
     }
     lost(mine.readyState === EventSource.CLOSED ? "The job can't be followed any more." : "The connection broke; trying again.");
-    // An EventSource doesn't say why: a session that ended shows in any other request.
-    if (mine.readyState === EventSource.CLOSED) request("GET", "v1/session").catch(() => {});
+    // An EventSource doesn't say why: it may be that the session has ended.
+    if (mine.readyState === EventSource.CLOSED) get("v1/session").then((session) => session || sessionEnded(), () => {});
   });
   return () => mine.close();
 }

@@ -198,8 +198,8 @@ api.onSessionEnd(() => app.session && ended());
 
 try {
   app.session = await api.get("v1/session");
-  start();
+  if (app.session) start();
+  else ended();
 } catch (error) {
-  if (error.status === 401) ended();
-  else replace(main, failed(error, () => location.reload()));
+  replace(main, failed(error, () => location.reload()));
 }

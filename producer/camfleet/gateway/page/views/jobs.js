@@ -1,0 +1,120 @@
+// All jobs that the token may see: a table that keeps itself up to date.
+
+import * as api from "../api.js";
+import { ago, append, empty, h, name, number, replace } from "../dom.js";
+import { done, ended, left, meter, rate, state } from "../progress.js";
+
+const PAGE = 100;
+const BUSY_MS = 2000; // between two looks while a job runs
+const IDLE_MS = 15000;
+const HEADS = [["Job"], ["State"], ["Model"], ["Images", "right"], ["", "wide"], ["Failed", "right"], ["Rate", "right"], ["Time left", "right"], ["Submitted", "right"], ["Owner"]];
+
+export async function show(root, route, app) {
+  app.title("Jobs");
+  const jobs = new Map(); // by id, the newest first
+  const rows = new Map(); // job id -> [what it shows as JSON, row]
+  let next = null;
+  let timer = 0;
+  const filter = { state: route.query.get("state") ?? "", q: route.query.get("q") ?? "" };
+
+  const body = h("tbody", {});
+  const told = h("p", { class: "dim count", role: "status" });
+  const below = h("div", { class: "below" });
+  const note = h("div", {});
+  const changed = () => {
+    app.replace(Object.fromEntries(Object.entries(filter).filter(([, value]) => value)));
+    draw();
+  };
+  const states = h("select", { id: "state", on: { change: () => { filter.state = states.value; changed(); } } },
+    ["", "queued", "running", "complete", "cancelled", "with failures"].map((text) => h("option", { value: text, selected: text === filter.state }, text || "all states")));
+  const words = h("input", { id: "q", type: "search", value: filter.q, placeholder: "job, model or owner", on: { input: () => { filter.q = words.value; changed(); } } });
+  const table = h("div", { class: "panel" }, h("div", { class: "scroll" }, h("table", { class: "jobs" },
+    h("thead", {}, h("tr", {}, HEADS.map(([text, kind]) => h("th", { scope: "col", class: kind }, text || h("span", { class: "unseen" }, "Progress"))))), body)));
+  const shown = h("div", {});
+
+  replace(root,
+    h("div", { class: "head" }, h("h1", {}, "Jobs"), told,
+      h("div", { class: "actions" },
+        h("label", { class: "unseen", for: "q" }, "Search"), words, h("label", { class: "unseen", for: "state" }, "State"), states,
+        app.may("jobs:write") && h("a", { class: "button main", href: "#/submit" }, "New job"))),
+    note, shown, below);
+
+  const fits = (job) => {
+    const text = `${job.job_id} ${job.models.join(" ")} ${job.owner ?? ""}`.toLowerCase();
+    const wanted = filter.state === "with failures" ? job.failed > 0 : !filter.state || job.state === filter.state;
+    return wanted && text.includes(filter.q.toLowerCase());
+  };
+
+  function draw() {
+    const found = [...jobs.values()].filter(fits);
+    replace(told, `${number(found.length)}${found.length < jobs.size ? ` of ${number(jobs.size)}` : ""}${next ? ", and older ones" : ""}`);
+    if (!jobs.size) {
+      replace(shown, empty("No jobs yet", "A job explains all images below a prefix, of a list, or that you upload.",
+        app.may("jobs:write") && h("a", { class: "button main", href: "#/submit" }, "Submit the first one")));
+    } else if (!found.length) {
+      replace(shown, empty("No job fits", next ? "There are older ones that aren't loaded yet." : "Change the filter.", h("button", { on: { click: () => { filter.q = filter.state = words.value = states.value = ""; changed(); } } }, "Show all")));
+    } else if (table.parentElement !== shown) {
+      replace(shown, table);
+    }
+    const wanted = found.map(row);
+    wanted.forEach((one, i) => body.children[i] !== one && body.insertBefore(one, body.children[i] ?? null));
+    while (body.children.length > wanted.length) body.lastChild.remove();
+    replace(below, next && h("button", { on: { click: older } }, "Show older jobs"));
+  }
+
+  function row(job) {
+    const text = JSON.stringify(job);
+    const [before, old] = rows.get(job.job_id) ?? [];
+    if (before === text) return old;
+    const made = old ?? h("tr", {});
+    const more = job.models.length > 1 ? ` and ${job.models.length - 1} more` : "";
+    replace(made,
+      h("th", { scope: "row" }, h("a", { href: app.address("/jobs/:job", { job: job.job_id }) }, name(job.job_id))),
+      h("td", {}, state(job)),
+      h("td", { title: job.models.join(", ") }, job.models.length ? name(job.models[0]) : "–", more),
+      h("td", { class: "right" }, done(job) === job.total ? number(job.total) : `${number(done(job))} / ${number(job.total)}`),
+      h("td", { class: "wide" }, meter(job)),
+      h("td", { class: `right ${job.failed ? "bad" : "dim"}` }, number(job.failed)),
+      h("td", { class: "right" }, rate(job)),
+      h("td", { class: "right" }, left(job)),
+      h("td", { class: "right" }, ago(job.submitted_at)),
+      h("td", {}, job.owner ? name(job.owner) : h("span", { class: "dim", title: "From the command line or Python" }, "–")));
+    rows.set(job.job_id, [text, made]);
+    return made;
+  }
+
+  function take(page, first) {
+    const older = first ? [...jobs.values()] : [];
+    if (first) jobs.clear();
+    for (const job of page.jobs) jobs.set(job.job_id, job);
+    // What lies behind the first page stays as it was seen.
+    const last = page.jobs.at(-1);
+    if (first && page.next && last) {
+      for (const job of older) if (!jobs.has(job.job_id) && job.submitted_at <= last.submitted_at) jobs.set(job.job_id, job);
+    }
+    if (!first || jobs.size <= PAGE) next = page.next;
+  }
+
+  async function older() {
+    take(await api.get("v1/jobs", { limit: PAGE, cursor: next }, { signal: route.signal }), false);
+    draw();
+  }
+
+  async function look() {
+    try {
+      if (!document.hidden) {
+        take(await api.get("v1/jobs", { limit: PAGE }, { signal: route.signal }), true);
+        replace(note);
+        draw();
+      }
+    } catch (error) {
+      if (route.signal.aborted) return;
+      if (!jobs.size) throw error;
+      replace(note, h("p", { class: "note bad", role: "status" }, `Not up to date: ${error.message}`));
+    }
+    timer = setTimeout(look, [...jobs.values()].every(ended) ? IDLE_MS : BUSY_MS);
+  }
+
+  await look();
+  return () => clearTimeout(timer);
+}
