@@ -1,5 +1,6 @@
 """What strangers send to a gateway: without a token, under other names, too much, too slowly."""
 
+import re
 import socket
 import time
 from contextlib import closing, suppress
@@ -7,13 +8,18 @@ from http.client import HTTPConnection
 
 import pytest
 
+from camfleet.contract.tokens import SCOPES
 from camfleet.gateway.app import ROUTES
 from camfleet.gateway.guard import HEADER_BYTES, MOST_HEADERS
 from camfleet.gateway.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway
 
-PUBLIC = {"/livez", "/readyz"}
+NO_TOKEN = {"GET /livez", "GET /readyz"}
+NO_TOKEN |= {f"{method} /v1/session" for method in ("GET", "POST", "DELETE")}
+ANY_TOKEN = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/workers", "GET /openapi.json"}
+CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+CHANGES = {"explain", "jobs:write", "admin"}  # scopes that let somebody change something
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +55,50 @@ def head(web, *lines, first="GET /v1/models HTTP/1.1", host=None):
     return "\r\n".join([first, *named, "Connection: close", *lines, "", ""]).encode("latin-1")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [(route.method, route.path) for route in ROUTES if route.path not in PUBLIC]
-)
-def test_every_path_but_the_probes_needs_a_token(web, method, path):
-    answered = web.ask(method, path, token=None)
+def named(route):
+    return f"{route.method} {route.path}"
+
+
+def path_of(route):
+    return re.sub(r"\{\w+\}", "x", route.path)
+
+
+NEED_TOKENS = [route for route in ROUTES if named(route) not in NO_TOKEN]
+
+
+def test_what_opens_without_a_token_or_with_any_is_listed_here():
+    """A new endpoint needs a scope, or its place in one of these lists, and a reason for it."""
+    assert {named(route) for route in ROUTES if route.public} == NO_TOKEN
+    assert {named(route) for route in NEED_TOKENS if not route.scopes} <= ANY_TOKEN
+    for route in NEED_TOKENS:
+        assert route.method in ("GET", *CHANGING) or named(route) in ANY_TOKEN
+        if route.method in CHANGING:
+            assert set(route.scopes) <= CHANGES, named(route)
+
+
+@pytest.mark.parametrize("route", NEED_TOKENS, ids=named)
+def test_every_path_but_these_needs_a_token(web, route):
+    answered = web.ask(route.method, path_of(route), token=None)
     assert (answered.status, answered.json["code"]) == (401, "unauthorized")
-    assert answered.headers["www-authenticate"].startswith("Bearer")
+    assert answered.headers["www-authenticate"].startswith(("Bearer", "Basic"))
+
+
+@pytest.fixture(scope="module")
+def by_scope(tokens):
+    return {scope: tokens.create("ann", (scope,), 1)[0] for scope in SCOPES}
+
+
+@pytest.mark.parametrize("route", [route for route in NEED_TOKENS if route.scopes], ids=named)
+def test_a_path_opens_for_its_scopes_and_for_no_others(web, by_scope, route):
+    for scope, token in by_scope.items():
+        answered = web.ask(route.method, path_of(route), token=token)
+        forbidden = answered.status == 403 and answered.json["code"] == "forbidden"
+        assert forbidden == (scope not in {*route.scopes, "admin"}), (scope, answered.body)
+        assert answered.status < 500, answered.body
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "HEAD", "BREW"])
-@pytest.mark.parametrize("path", ["/v1/models", "/", "/livez/", "/v1/nothing"])
+@pytest.mark.parametrize("path", ["/v1/models", "/livez/", "/v1/nothing", "//", "/v1"])
 def test_every_method_and_every_other_path_needs_one_too(web, method, path):
     assert web.ask(method, path, token=None).status == 401
 
