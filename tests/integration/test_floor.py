@@ -94,7 +94,9 @@ def test_distances_are_those_of_copies_that_are_explained_as_images(
 ):
     paths, record, rows = explained("oracle")
     first = {row.image_uri: row for row in rows if row.rank == 0}
-    found = floor.measure(record, 0, 100, client.storage, worker.studies.make)
+    parts = []
+    found = floor.measure(record, 0, 100, client.storage, worker.studies.make, on_part=parts.append)
+    assert sum(parts) == record.parts
     warm = [str(path) for path in paths if first[str(path)].status == "ok"]
     assert found.explained == len(warm)
     assert found.again < 1e-3

@@ -83,17 +83,30 @@ class Reporter:
         return files.fetch(self._storage, record, folder)
 
     def measure_floor(
-        self, side: Side, images: int = floor.IMAGES, on_image: OnStep = _ignore
+        self,
+        side: Side,
+        images: int = floor.IMAGES,
+        on_image: OnStep = _ignore,
+        on_part: OnStep = _ignore,
     ) -> FloorRecord:
         """Have workers measure what noise does to a side's maps, and keep it with its job.
 
         On so many images, or all if there are fewer; what was measured before is returned as it is.
+        `on_part` is told of each results part that's read to choose them.
         `compare` finds it for its first side. Raises `AnswerTimeout` where no worker answers, and
         `ModelRefused`; what was answered until then isn't asked for again.
         """
         if self._study is None:
             raise InvalidRequest("nobody can be asked here to measure a floor")
-        return floor.measure(side.record, side.model, images, self._storage, self._study, on_image)
+        return floor.measure(
+            side.record,
+            side.model,
+            images,
+            self._storage,
+            self._study,
+            on_image=on_image,
+            on_part=on_part,
+        )
 
     def faithfulness(
         self,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from camfleet.cli import options, output, values
+from camfleet.cli.study_bars import StudyBars
 from camfleet.cli.terminal import clean
 from camfleet.errors import InvalidRequest
 
@@ -107,8 +108,9 @@ def _measure(client: "Client", reporter: "Reporter", side: "Side", images: int) 
     """Have workers measure the noise floor of a side."""
     if not client.workers():
         output.say("no worker is alive: this waits until one starts")
-    with output.bar(images, "measuring noise", "image") as bar:
-        reporter.measure_floor(side, images, bar.update)
+    record = side.record
+    with StudyBars(record.parts, min(images, record.items), "measuring noise") as bars:
+        reporter.measure_floor(side, images, bars.on_row, bars.on_part)
 
 
 def _sides(reporter: "Reporter", one: str, other: str | None) -> "tuple[Side, Side]":

@@ -1,12 +1,12 @@
 """camfleet faithfulness: whether what maps show matters to the model, on a sample of a job."""
 
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from camfleet.cli import options, output
+from camfleet.cli.study_bars import StudyBars
 from camfleet.cli.terminal import clean
 from camfleet.contract.follow_ups import MOST_SAMPLED
 from camfleet.errors import InvalidRequest
@@ -55,7 +55,8 @@ def faithfulness(
         if not client.workers():
             output.say("no worker is alive: this waits until one starts")
         larger: list[ModelFaithfulness] = []
-        with closing(_Bars(record.parts * len(chosen), sample * len(chosen))) as bars:
+        rows = min(sample, record.items) * len(chosen)
+        with StudyBars(record.parts * len(chosen), rows, "measuring") as bars:
             found = reporter.faithfulness(
                 record,
                 sample,
@@ -90,29 +91,6 @@ def _chosen(record: "JobRecord", names: tuple[str, ...]) -> list[int]:
             ways = ", ".join(f"{ref.id}@{ref.version}" for ref in record.models)
             raise InvalidRequest(f"job {record.job_id} has no model {name!r}; it has {ways}")
     return sorted(found)
-
-
-class _Bars:
-    """The bar of what is read, and then that of what is measured."""
-
-    def __init__(self, parts: int, rows: int) -> None:
-        self._rows = rows
-        self._reading = output.bar(parts, "reading", "part")
-        self._measuring: Any = None
-
-    def on_part(self, count: int) -> None:
-        self._reading.update(count)
-
-    def on_row(self, count: int) -> None:
-        if self._measuring is None:
-            self._reading.close()
-            self._measuring = output.bar(self._rows, "measuring")
-        self._measuring.update(count)
-
-    def close(self) -> None:
-        for bar in (self._reading, self._measuring):
-            if bar is not None:
-                bar.close()
 
 
 def _say_larger(kept: "Iterable[ModelFaithfulness]") -> None:

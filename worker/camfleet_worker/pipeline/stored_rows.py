@@ -2,7 +2,9 @@
 
 import hashlib
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.contract.results import Result
@@ -10,16 +12,20 @@ from camfleet.errors import InvalidRequest, ObjectChanged
 from camfleet.jobstore import keys, objects, parquet
 from camfleet.storage.storage import Storage
 
-_KEPT_BYTES = 2**26  # of a part, for the next request
+_KEPT_BYTES = 2**26  # of parts, for the next requests
 
 
 class StoredRows:
-    """Reads rows of results parts, and keeps the part that was read last. Safe to share."""
+    """Reads rows of results parts, and keeps the parts that were read last. Safe to share.
+
+    Requests for rows of one part come together, from several slots: it's read for all of them once.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._lock = threading.Lock()
-        self._last: tuple[str, str, parquet.Table] | None = None
+        self._kept: OrderedDict[tuple[str, str], parquet.Table] = OrderedDict()
+        self._turns: WeakValueDictionary[tuple[str, str], _Turn] = WeakValueDictionary()
 
     def read(
         self, record: JobRecord, chunk: ChunkRef, digest: str, rows: Sequence[int]
@@ -29,25 +35,39 @@ class StoredRows:
         Raises `ObjectChanged` where the part is another one by now, and `InvalidRequest` for a row
         that it doesn't have.
         """
-        table = self._table(record, chunk, digest)
+        if chunk.model >= len(record.models) or chunk.part >= record.parts:
+            raise InvalidRequest(f"job {record.job_id} has no {chunk}")
+        table = self._table(keys.results_part(record, chunk), digest)
         if any(row >= table.num_rows for row in rows):
             raise InvalidRequest(f"{chunk} has no more than {table.num_rows} rows")
         return parquet.to_results(table.take(list(rows)))
 
-    def _table(self, record: JobRecord, chunk: ChunkRef, digest: str) -> parquet.Table:
-        if chunk.model >= len(record.models) or chunk.part >= record.parts:
-            raise InvalidRequest(f"job {record.job_id} has no {chunk}")
-        key = keys.results_part(record, chunk)
+    def _table(self, key: str, digest: str) -> parquet.Table:
         with self._lock:
-            if self._last and self._last[:2] == (key, digest):
-                return self._last[2]
+            turn = self._turns.setdefault((key, digest), _Turn())
+        with turn.lock:
+            with self._lock:
+                if (kept := self._kept.get((key, digest))) is not None:
+                    self._kept.move_to_end((key, digest))
+                    return kept
+            table = self._read(key, digest)
+            with self._lock:
+                self._kept[key, digest] = table
+                while self._kept and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
+                    self._kept.popitem(last=False)
+            return table
+
+    def _read(self, key: str, digest: str) -> parquet.Table:
         with objects.naming(key):
             data = objects.read_part(self._storage, key).data
             if hashlib.sha256(data).hexdigest() != digest:
                 raise ObjectChanged(f"{key} was written anew meanwhile: ask again")
             with parquet.open_results(data) as file:
-                table = file.read()
-        if table.nbytes <= _KEPT_BYTES:
-            with self._lock:
-                self._last = key, digest, table
-        return table
+                return file.read()
+
+
+class _Turn:
+    """Whose turn it is to read a part."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()

@@ -59,7 +59,9 @@ def measure(
     count: int,
     storage: Storage,
     ask: Ask,
+    *,
     on_image: Callable[[int], object] = lambda _count: None,
+    on_part: Callable[[int], object] = lambda _count: None,
 ) -> FloorRecord:
     """Have workers measure the floor on `count` images, or all if there are fewer, and keep it.
 
@@ -68,7 +70,9 @@ def measure(
     known = _known(record, model, count, storage)
     if known is not None:
         return known
-    chosen = choose(record, storage, model, count, columns=_COLUMNS, wanted=_wanted)
+    chosen = choose(
+        record, storage, model, count, columns=_COLUMNS, wanted=_wanted, on_part=on_part
+    )
     asked = requests(chosen, FloorStudy())
     uris = {(one.chunk, one.row): str(one.columns["image_uri"]) for one in chosen}
     collected = _Collected(uris)
