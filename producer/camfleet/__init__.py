@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         WorkerBusy,
         WorkerKilled,
     )
+    from camfleet.exports.job import Exported, ExportOptions
     from camfleet.interactive.answer import Answer
     from camfleet.jobs.dry_run import DryRun
     from camfleet.jobs.forgotten import ForgottenJob
@@ -134,6 +135,7 @@ _HOMES = {
         "WorkerBusy",
         "WorkerKilled",
     ),
+    "exports.job": ("ExportOptions", "Exported"),
     "interactive.answer": ("Answer",),
     "jobs.dry_run": ("DryRun",),
     "jobs.forgotten": ("ForgottenJob",),
@@ -173,6 +175,8 @@ __all__ = [
     "Drawing",
     "DryRun",
     "ExplainOptions",
+    "ExportOptions",
+    "Exported",
     "Filters",
     "Focus",
     "FollowUp",

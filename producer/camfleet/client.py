@@ -13,6 +13,7 @@ from camfleet.contract.codec import decode
 from camfleet.contract.messages import ExplainRequest
 from camfleet.contract.results import Result
 from camfleet.contract.targets import inputs_text, parse_inputs
+from camfleet.exports.verbs import Exporting
 from camfleet.interactive.answer import Answer, results_of
 from camfleet.interactive.connections import Connections
 from camfleet.interactive.register import Models
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from camfleet.jobs.forgotten import ForgottenJob
 
 
-class Client(Connections, Retiring):
+class Client(Connections, Retiring, Exporting):
     """The producer's side of camfleet. Safe to share by threads; close it at the end.
 
     After a fork the child uses it, and what it returned, with connections of its own.

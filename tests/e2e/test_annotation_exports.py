@@ -1,5 +1,6 @@
 """camfleet export of a real job: photographs that are turned, cropped, padded, and one broken."""
 
+import asyncio
 import json
 
 import numpy as np
@@ -7,10 +8,22 @@ import pytest
 from PIL import Image, ImageOps
 from pycocotools.coco import COCO
 
+from camfleet import AsyncClient, InvalidRequest, ObjectMissing
+from camfleet.jobstore import keys
 from helpers.brushes import unpacked
 from helpers.samples import write_card
 
-TURNS = (1, 3, 6, 8)
+STORED = {  # how a photograph is stored that each EXIF orientation turns upright
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+TURNS = tuple(STORED)
 ORIENTATION = 0x0112  # of EXIF
 PATCH = (12, 40)  # row and column of its centre in the upright photographs
 SIZE = (60, 90)
@@ -27,18 +40,14 @@ def turned(folder):
     paths = []
     for turn in TURNS:
         photograph = Image.fromarray(pixels)
-        stored = {
-            1: photograph,
-            3: photograph.transpose(Image.Transpose.ROTATE_180),
-            6: photograph.transpose(Image.Transpose.ROTATE_90),
-            8: photograph.transpose(Image.Transpose.ROTATE_270),
-        }[turn]
+        way = STORED[turn]
+        stored = photograph if way is None else photograph.transpose(way)
         exif = Image.Exif()
         exif[ORIENTATION] = turn
         path = place / f"turn-{turn}.jpg"
         stored.save(path, exif=exif, quality=95)
         with Image.open(path) as again:
-            assert ImageOps.exif_transpose(again).size == (SIZE[1], SIZE[0])
+            assert np.asarray(ImageOps.exif_transpose(again))[PATCH].min() > 200
         paths.append(path)
     return paths
 
@@ -116,3 +125,110 @@ def test_a_misspelt_class_a_used_folder_and_a_missing_shape_are_refused(job, run
     (tmp_path / "out" / "mine").write_text("mine")
     assert "is there already" in refused()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def everything(folder):
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def test_the_client_writes_what_the_command_does_again_and_again(
+    job, run, client, worker_environ, tmp_path
+):
+    names = tmp_path / "names.toml"
+    names.write_text('"bright" = "lamp"\n')
+    words = ["--shape", "rle", "--heat", "--rank", "0", "--labels", names, "--per-file", "3"]
+    run("export", job.id, "--format", "label-studio", "--output", tmp_path / "cli", *words)
+    parts = []
+    options = {"shape": "rle", "heat": True, "rank": 0, "per_file": 3}
+    done = client.export(
+        job.id,
+        "label-studio",
+        tmp_path / "python",
+        labels={"bright": "lamp"},
+        on_progress=parts.append,
+        **options,
+    )
+    assert parts == list(range(1, job.record().parts + 1))
+    assert (done.count.images, done.count.failed, done.shape) == (len(TURNS), 1, "rle")
+    assert done.coverage.whole
+    assert done.coverage.failed
+    assert everything(tmp_path / "python") == everything(tmp_path / "cli")
+
+    async def export():
+        async with AsyncClient.from_environ(worker_environ) as awaited:
+            return await awaited.export(
+                job.id, "label-studio", str(tmp_path / "async"), labels=str(names), **options
+            )
+
+    assert asyncio.run(export()).count == done.count
+    assert everything(tmp_path / "async") == everything(tmp_path / "cli")
+
+
+def test_what_is_interrupted_leaves_nothing_and_can_be_repeated(job, client, tmp_path):
+    def interrupt(_count):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        client.export(job.id, "yolo", tmp_path / "yolo", on_progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
+    assert client.export(job.id, "yolo", tmp_path / "yolo").count.images == len(TURNS)
+
+
+@pytest.mark.parametrize(
+    ("form", "options", "message"),
+    [
+        ("coc", {}, "no format 'coc'; the formats are coco, "),
+        ("coco", {"prefix": "x"}, "--prefix is for names below a --root"),
+        ("coco", {"per_file": 0}, "--per-file 0 is not a number of images"),
+        ("coco", {"labels": {"brigt": "x"}}, "labels: .*no class 'brigt'; did you mean 'bright'"),
+        ("coco", {"labels": 3}, "labels is neither a dict"),
+        ("coco", {"colour": "red"}, "no filter 'colour'"),
+        ("coco", {"class_": "brigt"}, "did you mean 'bright'"),
+        ("voc", {"shape": "rle"}, "--format voc takes --shape box"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_named(job, client, tmp_path, form, options, message):
+    with pytest.raises(InvalidRequest, match=message):
+        client.export(job.id, form, tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def of_two(client, folder, turned):
+    """Give a job of two models, with several targets of each image and packed pictures."""
+    models = ["exported-one", "exported-two"]
+    for name in models:
+        client.models.add(write_card(folder / name, name), timeout=60)
+    made = client.submit(
+        turned, models=models, target="top:2", shapes=["box"], pictures=["heatmap"], pack=True
+    )
+    assert made.wait(timeout=120).ok == 2 * len(TURNS)
+    return made
+
+
+def test_of_several_models_one_is_exported_with_all_of_its_targets(of_two, client, tmp_path):
+    with pytest.raises(InvalidRequest, match="choose one of exported-one@1, exported-two@1"):
+        client.export(of_two.id, "coco", tmp_path / "out")
+    done = client.export(of_two.id, "coco", tmp_path / "out", model="exported-two")
+    data = json.loads((tmp_path / "out" / "annotations-00001.json").read_text())
+    assert done.count.images == len(TURNS)
+    assert {len(image["camfleet_classes"]) for image in data["images"]} == {2}
+    ranks = {(one["image_id"], one["attributes"]["rank"]) for one in data["annotations"]}
+    assert len(ranks) == 2 * len(TURNS) - done.count.without_evidence
+    assert data["info"]["model"].startswith("exported-two@1")
+
+
+def test_results_that_are_gone_are_named_and_the_others_are_there(of_two, client, tmp_path):
+    record = of_two.record()
+    ref = next(ref for ref in record.refs() if ref.model == 1)
+    key = keys.results_part(record, ref)
+    data = client.storage.get(key).data
+    client.storage.delete([key])
+    try:
+        with pytest.raises(ObjectMissing, match="results parts are missing"):
+            client.export(of_two.id, "coco", tmp_path / "out", model="exported-two")
+    finally:
+        client.storage.put(key, data, "application/x-parquet")
+    data = json.loads((tmp_path / "out" / "annotations-00001.json").read_text())
+    assert 0 < len(data["images"]) < len(TURNS)

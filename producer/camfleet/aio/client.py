@@ -123,6 +123,7 @@ class AsyncClient(Awaited):
     upload = long(Client.upload)
     delete = long(Client.delete)
     prune = long(Client.prune)
+    export = long(Client.export)
     workers = quick(Client.workers)
     ping = quick(Client.ping)
 

@@ -1,6 +1,5 @@
 """camfleet export: a job's results for annotation tools."""
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,7 @@ from camfleet.cli.terminal import count as words
 from camfleet.errors import ObjectMissing
 
 if TYPE_CHECKING:
-    from camfleet.exports.images import Count
-    from camfleet.results.coverage import Coverage
+    from camfleet.exports.job import Exported
 
 EXPORT_FORMATS = ("coco", "coco-results", "label-studio", "voc", "yolo", "cvat", "fiftyone")
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -76,7 +74,8 @@ def export(ctx: click.Context, /, job_id: str, **given: Any) -> None:
 
     Exit code 1 if results are missing or the job hasn't ended, 3 if images failed.
     """
-    found, coverage, shape = _export(job_id, given)
+    done = _export(job_id, given)
+    found, coverage, shape = done.count, done.coverage, done.shape
     if given["as_json"]:
         output.dump(
             {
@@ -110,33 +109,16 @@ def export(ctx: click.Context, /, job_id: str, **given: Any) -> None:
         ctx.exit(EXIT_FAILED_IMAGES)
 
 
-def _export(job_id: str, given: dict[str, Any]) -> "tuple[Count, Coverage, str | None]":
-    from camfleet.exports.export import Export, Options
-    from camfleet.exports.images import Places
-    from camfleet.results import classes
-    from camfleet.results.coverage import Reading
+def _export(job_id: str, given: dict[str, Any]) -> "Exported":
+    from camfleet.exports.job import export_job, options_of
 
     if given["prefix"] and not given["root"]:
         raise click.UsageError("--prefix is for names below a --root")
+    names = ("shape", "heat", "labels", "config", "root", "prefix", "per_file")
+    asked, _ = options_of(given["form"], {name: given[name] for name in names})
     wanted = filters.of(given)
-    asked = Options(
-        form=given["form"],
-        shape=given["shape"],
-        labels=given["labels"],
-        config=given["config"],
-        places=Places(given["root"], given["prefix"]),
-        per_file=given["per_file"],
-        heat=given["heat"],
-    )
     with output.client() as client:
         job = client.job(job_id)
-        record = job.record()
-        made = Export(record, client.storage, asked, wanted)
-        classes.refuse_unknown(record, client.storage, made.selection, given["class_"] or None)
-        reading = Reading(record, client.storage, made.selection)
-        with (
-            output.bar(reading.parts, "exporting", "part") as bar,
-            closing(reading.tables(bar.update)) as tables,
-        ):
-            count = made.write(tables, given["output"])
-        return count, reading.coverage(job), made.shape
+        with output.bar(job.record().parts, "exporting", "part") as bar:
+            path: Path = given["output"]
+            return export_job(job, client.storage, asked, wanted, path, lambda _: bar.update())

@@ -15,7 +15,7 @@ from camfleet.exports.fiftyone import FiftyOne
 from camfleet.exports.files import encode, new_file, whole_folder
 from camfleet.exports.images import COLUMNS, HEAT_COLUMNS, Count, Failure, Places, images
 from camfleet.exports.label_studio import LabelStudio
-from camfleet.exports.labels import Labels, classes_of, read_mapping
+from camfleet.exports.labels import Labels, classes_of, mapping_of
 from camfleet.exports.voc import Voc
 from camfleet.exports.writer import NOTICE, ExportShape, Plan, Writer
 from camfleet.exports.yolo import Yolo
@@ -69,7 +69,7 @@ class Options:
 
     form: str
     shape: ExportShape | None = None
-    labels: Path | None = None
+    labels: Path | Mapping[str, Any] | None = None
     config: Path | None = None
     places: Places = field(default_factory=Places)
     per_file: int = PER_FILE
@@ -103,9 +103,7 @@ class Export:
             self._config = form.config(options.config)
         self.shape = self._shape()
         classes = classes_of(Registry(storage), self._model)
-        self._labels = Labels(
-            classes, read_mapping(options.labels, classes) if options.labels else {}
-        )
+        self._labels = Labels(classes, mapping_of(options.labels or {}, classes))
 
     def write(self, tables: Iterable[Table], path: Path) -> Count:
         """Write the tables of the selected rows into a new folder; return what was met."""

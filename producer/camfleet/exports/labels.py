@@ -4,6 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from camfleet.contract.records import ModelRef
 from camfleet.errors import InvalidRequest, ObjectDamaged
@@ -51,28 +52,34 @@ def classes_of(registry: Registry, model: ModelRef) -> list[str]:
     return [card.class_name(index) for index in range(count)]
 
 
-def read_mapping(path: Path, classes: Sequence[str]) -> dict[str, str | None]:
-    """Return what a TOML file of `"class" = "label"` says; false leaves a class out.
+def mapping_of(given: Path | Mapping[str, Any], classes: Sequence[str]) -> dict[str, str | None]:
+    """Return what a dict, or a TOML file, of `"class" = "label"` says; false leaves a class out.
 
     Raises `InvalidRequest` for a class that the model doesn't have, and for anything else.
     """
-    data = read_small(path)
-    try:
-        found = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{path} is not TOML: {error}") from error
+    found = _read_toml(given) if isinstance(given, Path) else given
+    where = given if isinstance(given, Path) else "labels"
+    if not isinstance(found, Mapping):
+        raise InvalidRequest("labels is neither a dict of names nor the path of a TOML file")
     mapping: dict[str, str | None] = {}
     for name, label in found.items():
         if name not in classes:
-            near = difflib.get_close_matches(name, classes, n=1)
+            near = difflib.get_close_matches(str(name), classes, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InvalidRequest(f"{path}: the model has no class {name!r}{hint}")
+            raise InvalidRequest(f"{where}: the model has no class {name!r}{hint}")
         if label is not False and (not isinstance(label, str) or not label.strip()):
             raise InvalidRequest(
-                f"{path}: the label of {name!r} is neither a text nor false, which leaves it out"
+                f"{where}: the label of {name!r} is neither a text nor false, which leaves it out"
             )
         mapping[name] = label or None
     return mapping
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_small(path).decode())
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{path} is not TOML: {error}") from error
 
 
 def read_small(path: Path, most: int = _MOST_BYTES) -> bytes:

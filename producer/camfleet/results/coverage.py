@@ -39,6 +39,11 @@ class Coverage:
     lost: bool
     failed: bool
 
+    def refuse_losses(self) -> None:
+        """Raise `ObjectMissing` naming what is lost."""
+        if self.lost:
+            raise ObjectMissing(self.notes[-1])
+
 
 class Reading:
     """Reads the selected rows of a job, part by part, and counts what it meets."""
