@@ -292,4 +292,4 @@ class Client(Connections, Retiring, Exporting):
 
     @cached_property
     def _submitter(self) -> Submitter:
-        return Submitter(self.settings, self._sender, self.storage, self._ledger)
+        return Submitter(self.settings, self.storage, self._ledger)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.faults
 
 IMAGES = 3 * CHUNK
 UNKNOWN = ("manifest-written", "record-written")  # to workers: nothing of the job runs
-KNOWN = ("ledger-open", "message-sent", "published")
+KNOWN = ("ledger-open", "published")
 WAIT = 150  # for the claim of a dead producer to run out, which takes a minute
 
 
@@ -57,7 +57,7 @@ def test_the_same_submit_completes_what_a_dead_one_began(fleet, survivor, dead, 
 
 
 @pytest.mark.parametrize("point", KNOWN)
-def test_workers_complete_a_job_whose_messages_were_never_sent(fleet, survivor, dead, point):
+def test_workers_run_a_job_whose_producer_died_once_redis_knew_it(fleet, survivor, dead, point):
     order = dead[f"{point} alone"]
     order.check(timeout=WAIT)
     assert fleet.times(order) == [1] * IMAGES
@@ -83,7 +83,7 @@ def test_of_two_producers_of_one_job_one_submits_it(fleet, survivor):
 
 @pytest.mark.parametrize(
     ("point", "by", "number"),
-    [("retry-written", "retry", 2), ("retry-written", "resume", 1), ("message-sent", None, 1)],
+    [("retry-written", "retry", 2), ("retry-written", "resume", 1), ("reopened", None, 1)],
 )
 def test_a_retry_whose_producer_died_is_done_all_the_same(fleet, survivor, point, by, number):
     order = fleet.incomplete(IMAGES)

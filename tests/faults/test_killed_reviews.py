@@ -17,6 +17,7 @@ from camfleet.storage.storage import Storage
 from helpers import reviews as made_up
 from helpers.databases import on_database
 from helpers.processes import Process
+from helpers.producers import drain
 from helpers.waiting import wait_until
 
 POINTS = (
@@ -28,11 +29,10 @@ POINTS = (
     "review-started",
     "schedule-done",
 )
-# A worker's threads, for one review; what they send is a list in Redis.
+# A worker's threads, for one review.
 THREADS = """
 import os, sys, threading
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import redis_client
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.faultpoints import FaultPoints
 from camfleet.registry.names import Names
@@ -44,10 +44,8 @@ from camfleet_worker.reviews import ReviewPlan
 from camfleet_worker.schedules import ScheduleRunner
 
 settings, name = Settings.from_environ(os.environ), sys.argv[1]
-redis = redis_client(settings)
-send = lambda ref, _form: redis.rpush("sent", ref.part)
 plan = ReviewPlan(
-    Runs(Storage(settings), Ledger(settings), send, settings.fault_dir), ReviewBoard(settings)
+    Runs(Storage(settings), Ledger(settings), settings.fault_dir), ReviewBoard(settings)
 )
 plan.names = lambda: [name]
 runner = ScheduleRunner(
@@ -126,7 +124,7 @@ def test_what_a_killed_worker_had_begun_is_one_job_in_the_end(
         wait_until(lambda: ledger.is_published(run.job_id), 20)
         progress = ledger.progress(run.job_id)
     assert (progress.total, progress.chunks) == (made_up.COUNT, 3)
-    assert {int(part) for part in redis.lrange("sent", 0, -1)} == {0, 1, 2}
+    assert {ref.part for ref in drain(redis, 2)} == {0, 1, 2}
     assert read_record(storage, run.job_id).items == made_up.COUNT
     jobs = [key for key in storage.folders("jobs/") if f"review-{review.name}-" in key]
     assert len(jobs) == 2  # the baseline's, and the run's

@@ -3,16 +3,18 @@
 import base64
 import json
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from camfleet import Client
+from camfleet.broker import dispatch, keys
 from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import decode
-from camfleet.contract.messages import BULK_QUEUE
 from camfleet.contract.records import ChunkRef, Item
 from camfleet.contract.results import Result, Status
 from helpers.databases import on_database
 
 _CARD = 'artifact = "net.keras"\nlabels = ["a", "b"]\n[input]\nheight = 8\nwidth = 8\n'
+SCRIPT = Path(dispatch.__file__).with_name("lua") / "dispatch.lua"
 _EMPTY = {**dict.fromkeys(Result.__struct_fields__), "rank": 0}
 
 
@@ -43,9 +45,30 @@ def row(item_id, end):
     return Result(**{**_EMPTY, "item_id": item_id, "status": status, "error_code": code})
 
 
-def drain(redis):
-    """Take all messages out of the bulk queue and return their chunks, as workers get them."""
-    bodies = [json.loads(message)["body"] for message in redis.lrange(BULK_QUEUE, 0, -1)]
-    redis.delete(BULK_QUEUE)
-    refs = [decode(json.loads(base64.b64decode(body))[1]["ref"], ChunkRef) for body in bodies]
-    return refs[::-1]
+def drain(redis, form=1):
+    """Take all chunks out of the queues, sending the next ones as workers do; return them."""
+    send_next = redis.register_script(SCRIPT.read_text())
+    queues = [keys.FIRST_QUEUES[form - 1], keys.BULK_QUEUES[form - 1]]
+    refs = []
+    while taken := [text for queue in queues for text in redis.rpop(queue, 1000) or ()]:
+        refs += map(ref_of, taken)
+        send_next(keys=dispatch._KEYS, args=dispatch._WORDS)
+    return refs
+
+
+def ref_of(message):
+    """Return the chunk that a message is about, as workers read it."""
+    body = json.loads(base64.b64decode(json.loads(message)["body"]))
+    return decode(body[1]["ref"], ChunkRef)
+
+
+class Sent:
+    """The chunks that have been sent, when it's called."""
+
+    def __init__(self, redis, form=1):
+        self._redis, self._form = redis, form
+        self._refs = []
+
+    def __call__(self):
+        self._refs += drain(self._redis, self._form)
+        return self._refs

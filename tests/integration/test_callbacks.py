@@ -332,7 +332,7 @@ def test_a_job_that_runs_again_or_is_forgotten_is_not_told_of(
 ):
     forgotten, again = job(receiver.url()), job(receiver.url())
     redis.delete(f"camfleet:job:{{{forgotten}}}")
-    ledger.reopen(again, 1, [0])
+    ledger.reopen(decode_json(storage.get(keys.job(again)).data, JobRecord), 1, [0])
     assert redis.zcard(CALLBACKS) == 2
     start()
     wait_until(lambda: redis.zcard(CALLBACKS) == 0, 10)

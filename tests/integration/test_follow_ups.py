@@ -219,7 +219,7 @@ def test_a_retry_has_it_written_anew_to_the_same_place(start, job, ledger, stora
         data = [rows.row(n, rows.blob(rng, (7, 7)), n % 5) for n in range(20)]
         part = rows.parquet.write_results(data, 1, 2)
         storage.put(keys.results_part(record, ref), part, "application/octet-stream")
-    ledger.reopen(record.job_id, 1, range(record.chunks))
+    ledger.reopen(record, 1, range(record.chunks))
     assert ledger.progress(record.job_id).report == FollowUp(state="waiting")
     run(ledger, storage, record, retry=1)
     assert "failed" not in followed(ledger, record).note
@@ -483,7 +483,7 @@ def test_a_job_that_runs_again_meanwhile_stops_the_work_on_its_old_report(
         def work(record, check):
             seen.append(record.job_id)
             if len(seen) == 1:
-                ledger.reopen(record.job_id, 1, range(record.chunks))
+                ledger.reopen(record, 1, range(record.chunks))
                 wait_until(check, 10)  # raises as soon as the lease is to be renewed
             return make(record, check)
 

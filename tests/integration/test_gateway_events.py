@@ -15,6 +15,7 @@ from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore import keys
+from camfleet.jobstore.records import read_record
 from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.storage import Storage
 from helpers.gateway import Stream, gateway
@@ -100,7 +101,7 @@ def test_each_follower_sees_the_progress_until_the_end(web, ledger, job):
             assert stream.next() is None
 
 
-def test_who_comes_back_gets_what_was_missed_and_nothing_twice(web, ledger, job):
+def test_who_comes_back_gets_what_was_missed_and_nothing_twice(web, ledger, storage, job):
     ledger.commit(job, 0, ONE)
     with closing(Stream(web, job)) as stream:
         _, seen, _ = stream.next()
@@ -113,7 +114,7 @@ def test_who_comes_back_gets_what_was_missed_and_nothing_twice(web, ledger, job)
         assert stream.status == 204
     with closing(Stream(web, job, "0-1")) as stream:
         assert stream.next()[0] == "end"
-    ledger.reopen(job, 1, [0])
+    ledger.reopen(read_record(storage, job), 1, [0])
     with closing(Stream(web, job, last)) as stream:
         assert stream.next()[0] == "progress"
 

@@ -188,6 +188,7 @@ class Fleet(RuleBasedStateMachine):
         self.rebuilt({**self.parts, **({run.number: there.get(run.number)} if late else {})})
         self.published = False
         assert {self.record.number(ref) for ref in missing} == set(range(CHUNKS)) - self.counted
+        self.sent(set(range(CHUNKS)) - self.counted)
 
     def submit_again(self):
         """Let somebody submit the same id, as after a submit that was cut off."""

@@ -46,6 +46,7 @@ WORKER = WorkerState(
     images=0,
     images_per_second=0.0,
     trouble=None,
+    slots=4,
 )
 
 
@@ -89,7 +90,7 @@ def day(own, redis):
             run(ledger, leases, job_id, 0)
         run(ledger, leases, "complete", 1)
         run(ledger, leases, "retried", 1)
-        ledger.reopen("retried", 1, [1])
+        ledger.reopen(record("retried"), 1, [1])
         leases.take(record("retried").chunk(1, 1))
         ledger.note_work("retried", 1, 1)
         ledger.cancel("cancelled")

@@ -29,6 +29,7 @@ from camfleet_worker.reviews import ReviewPlan
 from camfleet_worker.schedules import ScheduleRunner
 from helpers import reviews as made_up
 from helpers.databases import on_database
+from helpers.producers import Sent
 from helpers.waiting import wait_until
 
 YEARLY = Schedule(cron="0 0 1 1 *")
@@ -60,13 +61,13 @@ def ledger(own, redis):
 
 
 @pytest.fixture
-def sent():
-    return []
+def sent(redis):
+    return Sent(redis, 2)
 
 
 @pytest.fixture
-def runs(storage, ledger, sent):
-    return Runs(storage, ledger, lambda ref, _form: sent.append(ref))
+def runs(storage, ledger):
+    return Runs(storage, ledger)
 
 
 @pytest.fixture
@@ -122,12 +123,12 @@ def test_images_that_the_baseline_could_not_explain_are_left_out(storage, name, 
 def test_a_run_is_one_job_however_often_it_is_started(storage, runs, review, new, sent, redis):
     first = runs.start(review, new)
     assert runs.start(review, new).job_id == first.job_id
-    assert [ref.part for ref in sent] == [0, 1, 2]
+    assert [ref.part for ref in sent()] == [0, 1, 2]
     record = read_record(storage, first.job_id)
     assert (record.items, record.models, record.follow_ups.review) == (240, (new,), review.name)
     redis.flushdb()
     runs.start(review, new)
-    assert [ref.part for ref in sent] == [0, 1, 2] * 2
+    assert [ref.part for ref in sent()] == [0, 1, 2] * 2
     assert ReviewStore(storage).state(review).run.job_id == first.job_id
 
 
@@ -263,14 +264,14 @@ def test_jobs_that_reviews_need_are_protected(storage, runs, review, new):
 
 
 @pytest.fixture
-def start(own, storage, redis, sent, review):
+def start(own, storage, redis, review):
     """Give a function that starts the threads of a worker that knows this review alone."""
     with ExitStack() as stack:
 
         def start():
             ledger = stack.enter_context(closing(Ledger(own)))
             board = stack.enter_context(closing(ReviewBoard(own)))
-            plan = ReviewPlan(Runs(storage, ledger, lambda ref, _form: sent.append(ref)), board)
+            plan = ReviewPlan(Runs(storage, ledger), board)
             plan.names = lambda: [review.name]
             made = ScheduleRunner(
                 own,
@@ -298,8 +299,8 @@ def test_two_workers_and_one_due_time_make_one_job(storage, review, new, start, 
         start()
     store = ReviewStore(storage)
     wait_until(lambda: store.state(asked).last > 1e9, 20)
-    assert sorted(ref.part for ref in sent) == [0, 1, 2]
-    assert {ref.job_id for ref in sent} == {run_of(asked, new).job_id}
+    assert sorted(ref.part for ref in sent()) == [0, 1, 2]
+    assert {ref.job_id for ref in sent()} == {run_of(asked, new).job_id}
     jobs = [key for key in storage.folders("jobs/") if f"review-{review.name}-" in key]
     assert len(jobs) == 2  # the baseline's, and the run's
 
@@ -310,19 +311,19 @@ def test_after_redis_is_emptied_the_schedule_and_the_run_come_back(
     asked = schedule(storage, review, schedule=YEARLY)
     start()
     wait_until(lambda: ReviewStore(storage).state(asked).last > 1e9, 20)
-    del sent[:]
+    sent().clear()
     last = ReviewStore(storage).state(asked)
     ReviewStore(storage).note(asked, last=last.last - 3600)  # since then it's been an hour
     redis.flushdb()
-    wait_until(lambda: len(sent) == 3, 20)
+    wait_until(lambda: len(sent()) == 3, 20)
     wait_until(lambda: redis.zscore(SCHEDULES, review.name) is not None, 20)
-    assert {ref.job_id for ref in sent} == {last.run.job_id}
+    assert {ref.job_id for ref in sent()} == {last.run.job_id}
 
 
 def test_a_version_that_is_added_is_found_though_nobody_told(storage, review, new, start, sent):
     schedule(storage, review, on_register=True)
     start()
-    wait_until(lambda: len(sent) == 3, 20)
+    wait_until(lambda: len(sent()) == 3, 20)
 
 
 def test_what_is_paused_does_not_run(storage, review, new, start, sent, redis):
@@ -330,7 +331,7 @@ def test_what_is_paused_does_not_run(storage, review, new, start, sent, redis):
     redis.zadd(SCHEDULES, {review.name: 1})
     start()
     wait_until(lambda: redis.zscore(SCHEDULES, review.name) is None, 20)
-    assert not sent
+    assert not sent()
     assert ReviewStore(storage).state(asked).run is None
 
 

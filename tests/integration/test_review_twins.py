@@ -61,7 +61,7 @@ def judge(own, storage, review):
 
         def command(version, model):
             ref = made_up.version(storage, NAME, version)
-            run = Runs(storage, ledger, lambda _ref, _form: None).start(review, ref)
+            run = Runs(storage, ledger).start(review, ref)
             made_up.write_results(storage, run, made_up.parts(list(rows(ref, model))))
             judged = Judge(storage, lambda: Reporter(storage, made_up.no_pictures))
             return judged.judge(review, run)

@@ -51,9 +51,11 @@ app = make_app(settings)
 admission = Admission(
     {
         messages.INTERACTIVE_QUEUE: settings.interactive_concurrency,
+        messages.FIRST_QUEUE: 1,
         messages.BULK_QUEUE: settings.concurrency,
     },
     in_work,
+    guests={messages.FIRST_QUEUE: messages.BULK_QUEUE},
     room={messages.INTERACTIVE_QUEUE: 2 * settings.interactive_concurrency},
     most_aside=MOST_WAITING,
 )

@@ -24,9 +24,9 @@ class Heartbeat:
 
     `interactive` returns how many interactive requests are in work, `trouble` why the worker
     takes no work, if so, `waits_for` what keeps it waiting. `owner` is the process as its leases
-    name it. `file_roots`, `s3_roots`, `signs_callbacks` and `report_roots` are for producers, see
-    `WorkerState`. `find_lacks` returns what that has as `lacks`; it takes a moment, so the first
-    heartbeat doesn't wait for it.
+    name it. `file_roots`, `s3_roots`, `signs_callbacks`, `report_roots` and `slots` are for
+    producers, see `WorkerState`. `find_lacks` returns what that has as `lacks`; it takes a moment,
+    so the first heartbeat doesn't wait for it.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Heartbeat:
         s3_roots: tuple[str, ...] | None = None,
         signs_callbacks: bool | None = None,
         report_roots: tuple[str, ...] | None = None,
+        slots: int | None = None,
         find_lacks: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._heartbeats = heartbeats
@@ -64,6 +65,7 @@ class Heartbeat:
         self._s3_roots = s3_roots
         self._signs_callbacks = signs_callbacks
         self._report_roots = report_roots
+        self._slots = slots
         self._find_lacks = find_lacks
         self._lacks: tuple[str, ...] | None = None
         self._started = time.time()
@@ -115,6 +117,7 @@ class Heartbeat:
             s3_roots=self._s3_roots,
             signs_callbacks=self._signs_callbacks,
             report_roots=self._report_roots,
+            slots=self._slots,
             lacks=self._lacks,
         )
 

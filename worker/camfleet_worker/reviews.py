@@ -9,7 +9,7 @@ from camfleet.broker.reviews import ReviewBoard
 from camfleet.contract.reviews import Review
 from camfleet.contract.schedules import Schedule
 from camfleet.faultpoints import FaultPoints
-from camfleet.reviews.runs import Runs, Send
+from camfleet.reviews.runs import Runs
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 from camfleet_worker.process.shutdown import Shutdown
@@ -84,7 +84,6 @@ class ScheduledReviews:
         settings: Settings,
         storage: Storage,
         ledger: Ledger,
-        send: Send,
         shutdown: Shutdown,
         scrape_timeout: float,
     ) -> None:
@@ -92,7 +91,7 @@ class ScheduledReviews:
         self.scraped = ReviewBoard(settings, scrape_timeout)
         self._runner = ScheduleRunner(
             settings,
-            ReviewPlan(Runs(storage, ledger, send, settings.fault_dir), self.board),
+            ReviewPlan(Runs(storage, ledger, settings.fault_dir), self.board),
             shutdown=shutdown,
             reach=FaultPoints(settings.fault_dir).reach,
             lease_seconds=settings.lease_seconds,

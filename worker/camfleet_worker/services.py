@@ -12,7 +12,7 @@ from camfleet.broker.heartbeats import Heartbeats
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import HeldRequest, Requests
-from camfleet.contract.messages import BULK_TASKS, INTERACTIVE_QUEUE, queues_of
+from camfleet.contract.messages import BULK_TASKS, FIRST_TASK, INTERACTIVE_QUEUE, queues_of
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerDamaged, BrokerUnavailable
 from camfleet.faultpoints import FaultPoints
@@ -150,6 +150,7 @@ class Services:
             s3_roots=settings.s3_roots,
             signs_callbacks=bool(settings.webhook_secret),
             report_roots=settings.report_roots if report.can_write() else None,
+            slots=settings.concurrency,
             find_lacks=lambda: (*missing_fixes(), *confined.missing()),
         )
         self.thumbnailer = Thumbnailer(
@@ -180,7 +181,7 @@ class Services:
         )
         admission.watch(self._progress, self._waiting)
         self.reviews = ScheduledReviews(
-            settings, self.storage, self.ledger, broker.send_chunk, shutdown, SCRAPE_TIMEOUT
+            settings, self.storage, self.ledger, shutdown, SCRAPE_TIMEOUT
         )
         self.metrics.watch_reviews(self.reviews.scraped)
         self.sender = Sender(settings, storage=self.storage, ledger=self.ledger, web=self.web)
@@ -217,7 +218,7 @@ class Services:
     def _progress(self, kind: str) -> int:
         """Return a number that grows while messages of a kind are worked on."""
         tasks = ended()
-        ended_bulk = sum(tasks.pop(task, 0) for task in BULK_TASKS)
+        ended_bulk = sum(tasks.pop(task, 0) for task in (*BULK_TASKS, FIRST_TASK))
         bulk = ended_bulk + self.metrics.explained + self.decoders.decoded + self.studies.batches
         return tasks.total() if kind == INTERACTIVE_QUEUE else bulk
 

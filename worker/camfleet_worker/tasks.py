@@ -44,7 +44,6 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
     for name, (answer, refuse) in _QUESTIONS.items():
         _register_question(app, services, name, answer, refuse)
 
-    @app.task(name=messages.CHUNK_TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def chunk(**message: Any) -> None:
         """Explain one chunk of a job, store its results part, then count it."""
         try:
@@ -53,6 +52,9 @@ def register(app: Celery, services: Callable[[], "Services"]) -> None:
             raise Reject("the worker stops", requeue=True) from error
         except CallerError as error:
             logger.error("chunk refused: %s (%s)", error, error.code)  # noqa: TRY400
+
+    for name in (messages.CHUNK_TASK, messages.FIRST_TASK):
+        app.task(name=name, ignore_result=True)(chunk)
 
 
 def refusal(task: str, error: CamfleetError) -> dict[str, Any]:
@@ -86,6 +88,8 @@ def _register_question(
         if delivery.get("redelivered") and services().requests.is_answered(held.id):
             logger.info("request %s was answered before", held.id)
             return
+        if messages.kind_of(name) == messages.BULK_QUEUE:
+            services().chunks.send_next()
         crowd = services().admission.crowd(messages.kind_of(name), _subject(name, message))
         with crowd, services().requests.hold(held):
             try:

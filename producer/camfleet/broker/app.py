@@ -15,8 +15,6 @@ from camfleet.contract.codec import encode
 from camfleet.contract.records import ChunkRef
 from camfleet.settings import Settings
 
-SENT_HEADER = "camfleet_sent"  # header of a message: seconds since the epoch when it was sent
-
 
 def make_app(settings: Settings, *, keep_results: bool = True) -> Celery:
     """Return a Celery application whose settings are right for both sides.
@@ -104,7 +102,7 @@ def _queue(name: str) -> Any:
 
 def time_headers() -> dict[str, float]:
     """Return the headers of a message that is sent now; `backlog` reads its age from them."""
-    return {SENT_HEADER: time.time()}
+    return {messages.SENT_HEADER: time.time()}
 
 
 def send_chunk(app: Celery, ref: ChunkRef, form: int, producer: Any = None) -> None:

@@ -5,9 +5,9 @@ import time
 from typing import Any
 
 from camfleet.broker import keys
-from camfleet.broker.app import SENT_HEADER
 from camfleet.broker.redis import Redis
 from camfleet.contract.codec import Wire
+from camfleet.contract.messages import SENT_HEADER
 from camfleet.settings import Settings
 
 

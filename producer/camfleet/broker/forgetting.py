@@ -25,7 +25,7 @@ def pending(redis: Redis, job_id: str) -> str | None:
 def forget(redis: Redis, job_id: str) -> None:
     """Forget a job, and what would have followed its end, in one step."""
     with redis.pipeline() as pipe:
-        for due in (keys.FOLLOW_UPS, keys.CALLBACKS, keys.JOBS):
+        for due in (keys.FOLLOW_UPS, keys.CALLBACKS, keys.TURNS, keys.JOBS):
             pipe.zrem(due, job_id)
         pipe.delete(*keys.of_job(job_id), keys.attempts(job_id))
         pipe.execute()

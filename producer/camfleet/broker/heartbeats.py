@@ -65,6 +65,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     s3_roots: tuple[str, ...] | None = None
     lacks: tuple[str, ...] | None = None
     report_roots: tuple[str, ...] | None = None
+    slots: int | None = None
 
 
 class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
@@ -78,7 +79,8 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     it has a secret to sign them with, `lacks` in words what its machine lacks for safety: parts of
     the confinement in which models are loaded, fixes of Python. None where it doesn't say, `()`
     where nothing is missing. `report_roots`
-    are the places besides jobs' folders where it writes reports, None where it writes none.
+    are the places besides jobs' folders where it writes reports, None where it writes none. `slots`
+    is how many chunks it runs side by side, None for workers of 0.1.0.
     """
 
     version: str | None = None
@@ -89,6 +91,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     s3_roots: tuple[str, ...] | None = None
     lacks: tuple[str, ...] | None = None
     report_roots: tuple[str, ...] | None = None
+    slots: int | None = None
 
 
 class Heartbeats:
@@ -112,12 +115,15 @@ class Heartbeats:
             s3_roots=fields.pop("s3_roots"),
             lacks=fields.pop("lacks"),
             report_roots=fields.pop("report_roots"),
+            slots=fields.pop("slots"),
         )
         document = encode_json(HeartbeatDocument(**fields))
         with self._redis.pipeline() as pipe:
             pipe.set(keys.worker(state.name), document, ex=_KEPT_SECONDS)
             pipe.set(keys.about(state.name), msgspec.json.encode(about), ex=_KEPT_SECONDS)
             pipe.set(keys.alive(owner), 1, ex=_KEPT_SECONDS)
+            if state.slots and not state.trouble:
+                pipe.set(keys.TAKES_FIRST, 1, ex=_KEPT_SECONDS)
             pipe.execute()
 
     def forget(self, name: str, owner: str) -> None:
@@ -182,6 +188,7 @@ def _merge(document: str, about: str | None) -> WorkerState | None:
         s3_roots=beside.s3_roots,
         lacks=beside.lacks,
         report_roots=beside.report_roots,
+        slots=beside.slots,
     )
 
 

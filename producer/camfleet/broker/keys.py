@@ -6,7 +6,7 @@ No other module spells a key, but `gateway_keys`. Losing all of them loses no re
 
 from camfleet.broker import gateway_keys
 from camfleet.broker.expiry import Expiry, Key
-from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE, queues_of
+from camfleet.contract.messages import BULK_QUEUE, FIRST_QUEUE, INTERACTIVE_QUEUE, queues_of
 
 _JOB = "camfleet:job:{%s}"  # in braces: on a cluster all keys of a job lie on one node
 _CLAIM = "camfleet:claim:%s"
@@ -15,6 +15,8 @@ _ABOUT = "camfleet:about:%s"
 _ALIVE = "camfleet:alive:%s"
 
 JOBS = "camfleet:jobs"
+TURNS = "camfleet:turns"
+TAKES_FIRST = "camfleet:takes-first"
 CALLBACKS = "camfleet:callbacks"
 FOLLOW_UPS = "camfleet:follow-ups"
 SCHEDULES = "camfleet:schedules"
@@ -31,7 +33,10 @@ HELD_REQUESTS = "camfleet:requests:held"
 RESCUER = "camfleet:rescuer"
 BULK_QUEUES = queues_of(BULK_QUEUE)
 QUEUES = tuple(
-    queue for form in zip(queues_of(INTERACTIVE_QUEUE), BULK_QUEUES, strict=True) for queue in form
+FIRST_QUEUES = queues_of(FIRST_QUEUE)
+    queue
+    for form in zip(queues_of(INTERACTIVE_QUEUE), FIRST_QUEUES, BULK_QUEUES, strict=True)
+    for queue in form
 )
 
 
@@ -116,6 +121,21 @@ TABLE = (
         "expires after 60 s, renewed while a producer works on the job",
     ),
     # chunks in work
+    # whose chunks are sent next
+    Key(
+        TURNS,
+        "zset",
+        "dispatch",
+        Expiry.NEVER,
+        "jobs of which chunks are still to be sent, by whose turn it is",
+    ),
+    Key(
+        TAKES_FIRST,
+        "string",
+        "heartbeats",
+        Expiry.ALWAYS,
+        "expires after 15 s; there as long as a worker lives that takes first chunks",
+    ),
     Key(LEASES, "zset", "leases", Expiry.NEVER, "chunks by the time their lease runs out"),
     Key(
         attempts("*"),

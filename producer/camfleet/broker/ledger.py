@@ -11,6 +11,7 @@ from typing import Any
 
 from camfleet.broker import keys
 from camfleet.broker.claims import hold_claim
+from camfleet.broker.dispatch import Dispatch
 from camfleet.broker.entry import NOT_FOLLOWED, bits, entry
 from camfleet.broker.forgetting import forget, pending
 from camfleet.broker.listing import ProgressReader, damaged
@@ -25,9 +26,7 @@ from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.totals import Totals
 from camfleet.settings import Settings
 
-_PAGE = 1000  # messages that Redis looks at in one go: some milliseconds
 _MOST_EVENTS = 20_000  # commit.lua keeps about half as many
-_SUSPECTS = 100  # jobs whose messages are looked for at a time
 
 
 class Ledger:
@@ -36,11 +35,10 @@ class Ledger:
     def __init__(self, settings: Settings) -> None:
         self._job_expires = settings.job_expires
         self._redis = Redis(settings)
+        self._dispatch = Dispatch(self._redis)
         self._commit = self._redis.script("commit")
         self._reader = ProgressReader(self._redis)
         self._cancel = self._redis.script("cancel")
-        self._stalled = self._redis.script("stalled")
-        self._queued = self._redis.script("queued")
         self._not_done = self._redis.script("not_done")
         self._note_once = self._redis.script("note_once")
         self._note_trouble = self._redis.script("note_trouble")
@@ -65,7 +63,7 @@ class Ledger:
         held: Totals | None = None,
         followed: FollowedUp | None = None,
     ) -> None:
-        """Enter a job whose record and manifest are in storage, before its first message.
+        """Enter a job whose record and manifest are in storage; its chunks are sent from now on.
 
         What Redis knew of it is forgotten, in the same step. Of a job that is rebuilt, `retry` is
         the number of its latest retry, `done` are the chunks that needn't run, and `held` is what
@@ -84,10 +82,12 @@ class Ledger:
             if done:  # the last one is counted by the script as always: it may end the job
                 pipe.set(keys.done(job.job_id), bits(done[:-1]))
                 self._commit.queue(pipe, *self._commit_of(job.job_id, done[-1], Totals(), retry))
+            self._dispatch.enter(pipe, job)
             pipe.execute()
 
-    def reopen(self, job_id: str, retry: int, chunks: Iterable[int]) -> None:
+    def reopen(self, job: JobRecord, retry: int, chunks: Iterable[int]) -> None:
         """Let a complete job run some chunks again: its totals stay until these are counted."""
+        job_id = job.job_id
         numbers, total = list(chunks), self.progress(job_id).total
         with self._redis.pipeline() as pipe:
             for number in numbers:
@@ -101,7 +101,18 @@ class Ledger:
             pipe.xadd(keys.events(job_id), {"event": "retry", "retry": retry})
             for key in keys.of_job(job_id):
                 pipe.persist(key)
+            self._dispatch.enter(pipe, job)
             pipe.execute()
+
+    def enter_again(self, job: JobRecord) -> None:
+        """Let a job's chunks that aren't counted be sent again: their messages got lost."""
+        with self._redis.pipeline() as pipe:
+            self._dispatch.enter(pipe, job)
+            pipe.execute()
+
+    def fill_queues(self) -> None:
+        """Send the chunks whose turn it is, of all jobs, unless enough wait for workers."""
+        self._dispatch.fill()
 
     def mark_published(self, job_id: str) -> None:
         """Note that all messages of a job have been sent."""
@@ -177,27 +188,8 @@ class Ledger:
         return found
 
     def stalled(self, seconds: float) -> list[str]:
-        """Return the jobs that have chunks to run, but no message or lease of any.
-
-        No message of theirs waits, no worker holds one of their chunks, none was counted within
-        `seconds`, and no producer is at it. Other jobs' messages don't matter.
-        """
-        found: list[str] = self._stalled(
-            [keys.JOBS, keys.LEASES], [seconds, keys.job("%"), keys.claim("%")]
-        )
-        quiet = found[:_SUSPECTS]
-        for queue in keys.BULK_QUEUES:
-            quiet = self._without_messages(quiet, queue)
-        return quiet
-
-    def _without_messages(self, job_ids: list[str], queue: str) -> list[str]:
-        """Return those of the jobs that have no message in a queue, read a page at a time."""
-        left, first, read = list(job_ids), 0, _PAGE
-        while left and read == _PAGE:
-            read, found = self._queued([queue], [first, first + _PAGE - 1, *left])
-            left = [job_id for job_id in left if job_id not in found]
-            first += read
-        return left
+        """Return the jobs that have chunks to run, but no turn, message or lease of any."""
+        return self._dispatch.stalled(seconds)
 
     def commit(self, job_id: str, chunk: int, totals: Totals, *, retry: int = 0) -> bool:
         """Count a chunk whose results are in storage; return False if it was counted before.

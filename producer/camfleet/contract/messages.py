@@ -20,10 +20,14 @@ from camfleet.contract.records import DIGEST, ChunkRef
 from camfleet.contract.results import Result
 
 INTERACTIVE_QUEUE = "camfleet.interactive"
-BULK_QUEUE = "camfleet.bulk"  # both in form 1
+BULK_QUEUE = "camfleet.bulk"
+FIRST_QUEUE = "camfleet.first"  # first chunks of jobs; all three in form 1
+
+SENT_HEADER = "camfleet_sent"  # of a message: seconds since the epoch when it was sent
 
 EXPLAIN_TASK = "camfleet.explain"
 CHUNK_TASK = "camfleet.chunk"
+FIRST_TASK = "camfleet.first_chunk"  # the same, taken by a worker whose slots may all be in use
 CHECK_TASK = "camfleet.check"
 PROBE_TASK = "camfleet.probe"
 THUMBNAILS_TASK = "camfleet.thumbnails"
@@ -50,6 +54,8 @@ for _ in range(_LEVELS):
 
 def kind_of(task: str) -> str:
     """Return the kind of a task's messages, named by its queue of form 1."""
+    if task == FIRST_TASK:
+        return FIRST_QUEUE
     return BULK_QUEUE if task in BULK_TASKS else INTERACTIVE_QUEUE
 
 

@@ -18,6 +18,7 @@ DIGEST = r"^[0-9a-f]{64}\Z"
 Count = Annotated[int, Meta(ge=0)]
 _MOST_CHUNKS = 2**26
 MOST_MODELS = 256  # of a job
+DEFAULT_PRIORITY, MOST_PRIORITY = 10, 100
 _MOST_ITEMS = 2**27  # of a part: more rows than can be read of one
 
 
@@ -84,6 +85,7 @@ class JobRecord(Document, frozen=True, kw_only=True):
     deleted_at: Annotated[float | None, Added(2)] = None  # all of it is being deleted since
     owner: Annotated[str | None, Added(2)] = None  # whose it is, if it came through a gateway
     asked: Annotated[str | None, Added(2)] = None  # digest of what was asked of the gateway
+    priority: Annotated[int, Meta(ge=1, le=MOST_PRIORITY), Added(2)] = DEFAULT_PRIORITY  # its share
 
     @property
     def images(self) -> int:

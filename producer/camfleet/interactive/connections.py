@@ -69,7 +69,7 @@ class Connections:
 
     @cached_property
     def _runs(self) -> Runs:
-        return Runs(self.storage, self._ledger, self._sender.send_chunk, self.settings.fault_dir)
+        return Runs(self.storage, self._ledger, self.settings.fault_dir)
 
     def _parts(self, *verbs: Any) -> Parts:
         """Return what reviews are made of: with the client's reporter, submit, retry and job."""

@@ -1,8 +1,8 @@
 """Submit, resume and retry: what a producer writes and sends for a job, and in which order.
 
 A job is made in steps, and a producer may die after any of them: manifest parts, `job.json`
-(without it there is no job), the ledger, the messages. Submitting the same id again completes
-what is missing, and workers resend messages that were never sent. A claim on the job's id keeps
+(without it there is no job), the ledger. Submitting the same id again completes what is missing;
+once the ledger knows the job, workers send its chunks. A claim on the job's id keeps
 other producers out meanwhile.
 """
 
@@ -14,9 +14,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.sender import Sender
 from camfleet.contract.codec import decode, encode_json, sealed
-from camfleet.contract.records import ChunkRef, Item, JobRecord, LeftOut, RetryRecord
+from camfleet.contract.records import Item, JobRecord, LeftOut, RetryRecord
 from camfleet.errors import (
     InvalidRequest,
     ObjectChanged,
@@ -36,7 +35,6 @@ from camfleet.registry.names import Names
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 
-_BATCH = 500  # messages
 _JSON = "application/json"
 _BEFORE = "was submitted before: nothing was done"
 _COMPLETED = "was submitted before, but not to the end: what was missing is queued now"
@@ -45,11 +43,8 @@ _COMPLETED = "was submitted before, but not to the end: what was missing is queu
 class Submitter:
     """The writing side of jobs."""
 
-    def __init__(
-        self, settings: Settings, sender: Sender, storage: Storage, ledger: Ledger
-    ) -> None:
+    def __init__(self, settings: Settings, storage: Storage, ledger: Ledger) -> None:
         self._settings = settings
-        self._sender = sender
         self._storage = storage
         self._ledger = ledger
         self._names = Names(storage)
@@ -87,9 +82,7 @@ class Submitter:
             self._reach("record-written")
             self._ledger.open(record)
             self._reach("ledger-open")
-            self._publish(record, record.refs(), claim)
-            self._reach("published")
-            self._ledger.mark_published(job_id)
+            self._publish(job_id)
             return Job(job_id, self._storage, self._ledger)
 
     def resume(self, job_id: str) -> Job:
@@ -132,14 +125,11 @@ class Submitter:
                 self._start_retry(record, retry, claim, lost=found.lost)
         return Job(job_id, self._storage, self._ledger), found.images
 
-    def _publish(self, record: JobRecord, refs: Iterable[ChunkRef], claim: Claim) -> None:
-        """Send the messages of a job's chunks, in batches."""
-        with self._sender.batch(_BATCH) as send:
-            for place, ref in enumerate(refs):
-                if place % _BATCH == 0:
-                    claim.renew()
-                send(ref, record.schema_version)
-                self._reach("message-sent")
+    def _publish(self, job_id: str) -> None:
+        """Send what of the job is due now; whoever takes a chunk sends the next one."""
+        self._ledger.fill_queues()
+        self._reach("published")
+        self._ledger.mark_published(job_id)
 
     def _write(
         self,
@@ -206,9 +196,8 @@ class Submitter:
         return Job(job_id, self._storage, self._ledger, note=_COMPLETED)
 
     def _rebuild(self, record: JobRecord, claim: Claim) -> None:
-        missing = recovery.rebuild(record, self._storage, self._ledger, claim)
-        self._publish(record, missing, claim)
-        self._ledger.mark_published(record.job_id)
+        recovery.rebuild(record, self._storage, self._ledger, claim)
+        self._publish(record.job_id)
 
     def _must_be_complete(self, record: JobRecord, claim: Claim) -> None:
         try:
@@ -250,8 +239,9 @@ class Submitter:
             self._rebuild(record, claim)
             return
         numbers = [record.number(ref) for ref in retry.refs()]
-        self._ledger.reopen(retry.job_id, retry.number, numbers)
-        self._publish(record, retry.refs(), claim)
+        self._ledger.reopen(record, retry.number, numbers)
+        self._reach("reopened")
+        self._ledger.fill_queues()
 
 
 @dataclass

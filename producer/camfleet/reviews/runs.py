@@ -2,13 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import Callable
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.outputs import Outputs
-from camfleet.contract.records import ChunkRef, JobRecord, ModelRef
+from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.reviews import Review, StartedRun
 from camfleet.errors import ObjectChanged, UnknownJob, UnknownModel
 from camfleet.faultpoints import FaultPoints
@@ -22,7 +21,6 @@ from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
 
 _JSON = "application/json"
-Send = Callable[[ChunkRef, int], None]
 
 
 def run_of(review: Review, model: ModelRef) -> StartedRun:
@@ -50,12 +48,11 @@ def reviewed(review: Review, names: Names, model: str | None = None) -> ModelRef
 
 
 class Runs:
-    """Starts runs; `send` puts the message of a chunk into its queue."""
+    """Starts runs."""
 
-    def __init__(self, storage: Storage, ledger: Ledger, send: Send, fault_dir: str = "") -> None:
+    def __init__(self, storage: Storage, ledger: Ledger, fault_dir: str = "") -> None:
         self._storage = storage
         self._ledger = ledger
-        self._send = send
         self._reach = FaultPoints(fault_dir).reach
         self._names = Names(storage)
         self.store = ReviewStore(storage)
@@ -74,13 +71,9 @@ class Runs:
         """
         run = run_of(review, model)
         with self._ledger.claim(run.job_id) as claim:
-            missing = self._open(review, run, claim, again=again)
-            if missing is not None:
-                record, refs = missing
-                for ref in refs:
-                    claim.renew()
-                    self._send(ref, record.schema_version)
-                    self._reach("review-sent")
+            if self._open(review, run, claim, again=again):
+                self._ledger.fill_queues()
+                self._reach("review-sent")
                 self._ledger.mark_published(run.job_id)
         before = self.store.state(review).run
         if before is None or before.run != run.run:
@@ -88,21 +81,20 @@ class Runs:
         self._reach("review-started")
         return run
 
-    def _open(
-        self, review: Review, run: StartedRun, claim: Claim, *, again: bool
-    ) -> tuple[JobRecord, list[ChunkRef]] | None:
-        """Enter a job into Redis, and return what is to be sent; None: all was sent before."""
+    def _open(self, review: Review, run: StartedRun, claim: Claim, *, again: bool) -> bool:
+        """Enter a job into Redis; return False where it was entered before."""
         try:
             record = read_record(self._storage, run.job_id, pruned_too=True)
         except UnknownJob:
             record = self._write(review, run, claim)
             self._ledger.open(record)
             self._reach("review-opened")
-            return record, list(record.refs())
+            return True
         sent = self._ledger.is_published(run.job_id)
         if record.pruned or (sent and not (again and self._ledger.is_cancelled(run.job_id))):
-            return None
-        return record, rebuild(record, self._storage, self._ledger, claim)
+            return False
+        rebuild(record, self._storage, self._ledger, claim)
+        return True
 
     def _write(self, review: Review, run: StartedRun, claim: Claim) -> JobRecord:
         assert review.set

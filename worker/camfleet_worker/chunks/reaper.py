@@ -17,7 +17,7 @@ _SETTLING_SECONDS = 5.0  # at least, from the start of Redis on
 
 
 class Reaper:
-    """A thread that puts such chunks back into the queue, by `publish`.
+    """A thread that puts such chunks back into the queue, by `publish`, and fills the queues.
 
     A lease lasts `seconds`. Every worker has a reaper; Redis lets one of them work at a time. After
     an outage of Redis it waits until the other workers had time to come back.
@@ -53,6 +53,7 @@ class Reaper:
                 self._put_back(ref)
         if self._leases.is_sweeper():
             self._sweep()
+        self._ledger.fill_queues()  # in case nobody is left who takes chunks
 
     def _put_back(self, ref: ChunkRef) -> None:
         """Put the chunk of a dead worker back into the queue, if anybody still wants it."""
@@ -77,8 +78,6 @@ class Reaper:
 
     def _resend(self, job_id: str) -> None:
         record = self._records.job(job_id)
-        retry = self._ledger.progress(job_id).retry
-        missing = [record.chunk(number, retry) for number in self._ledger.not_done(record)]
+        missing = self._ledger.not_done(record)
         logger.warning("job %s: %d chunks have no message; sent again", job_id, len(missing))
-        for ref in missing:
-            self._publish(ref)
+        self._ledger.enter_again(record)

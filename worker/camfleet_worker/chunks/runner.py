@@ -60,6 +60,7 @@ class ChunkRunner:
         where the chunk can't go back, or wasn't begun.
         """
         with logs.context(job=ref.job_id, chunk=f"{ref.model}:{ref.part}"):
+            self.send_next()
             attempt = self._insist(partial(self._stores.leases.take, ref))
             if not attempt:
                 logger.info("%s is another worker's", ref)
@@ -74,6 +75,13 @@ class ChunkRunner:
                 if ending in _GOES_BACK:  # not before: whoever takes it would find it leased
                     self._insist(partial(self._publish, ref))
                 self._reach("given-back")
+
+    def send_next(self) -> None:
+        """Send the chunk that comes after a message that was taken; else the reaper does."""
+        self._reach("taken")
+        with suppress(CamfleetError):
+            self._stores.ledger.fill_queues()
+        self._reach("next-sent")
 
     def _run_leased(self, ref: ChunkRef, attempt: int, note: Callable[[int], None]) -> Ending:
         """Run a leased chunk and return how it ended."""

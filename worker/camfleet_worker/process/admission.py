@@ -34,7 +34,8 @@ class Admission:
 
     `slots` is the number of slots of each kind of messages, named by its queue of form 1, `room`
     how many messages of a kind may be in work without one, and `most_aside` how many of all kinds
-    may wait aside. `busy` returns how many messages of each
+    may wait aside. Messages of a kind in `guests` take slots of the other kind, too, once their own
+    are taken. `busy` returns how many messages of each
     kind are in work, `clock` the time in seconds.
     """
 
@@ -45,10 +46,12 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
         *,
         room: Mapping[str, int] = MappingProxyType({}),
+        guests: Mapping[str, str] = MappingProxyType({}),
         most_aside: int = 0,
     ) -> None:
         self._slots = dict(slots)
         self._room = Counter(room)
+        self._guests = dict(guests)
         self._aside: Counter[str] = Counter()
         self._most_aside = most_aside
         self._crowds: dict[str, Counter[Hashable]] = {kind: Counter() for kind in slots}
@@ -111,7 +114,8 @@ class Admission:
         asked = list(queues)
         ours = {queue: kind for kind in self._slots for queue in queues_of(kind)}
         held = {kind: busy[kind] - self._without_slot(kind) for kind in self._slots}
-        free = [queue for queue, kind in ours.items() if held[kind] < self._slots[kind]]
+        kinds = self._free(held)
+        free = [queue for queue, kind in ours.items() if kind in kinds]
         return [queue for queue in free if queue in asked] + [
             queue for queue in asked if queue not in ours
         ]
@@ -136,6 +140,14 @@ class Admission:
         if silent > _SILENT_SECONDS and self._busy().total() < self.size:
             return f"it has not asked the broker for work for {silent:.0f} s"
         return self._stuck()
+
+    def _free(self, held: Mapping[str, int]) -> set[str]:
+        """Return the kinds of which a message may be taken, when so many have a slot."""
+        left = {kind: slots - held[kind] for kind, slots in self._slots.items()}
+        for guest, host in self._guests.items():
+            left[host] += min(0, left[guest])
+        hosts = {kind for kind, slots in left.items() if slots > 0}
+        return hosts | {guest for guest, host in self._guests.items() if host in hosts}
 
     def _without_slot(self, kind: str) -> int:
         """Return how many messages in work hold no slot: they wait, or others are for the same."""

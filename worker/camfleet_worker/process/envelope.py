@@ -12,14 +12,16 @@ from uuid import uuid4
 import msgspec
 from msgspec import Meta, Struct, field
 
-from camfleet.broker.app import SENT_HEADER
 from camfleet.broker.requests import ATTEMPT_HEADER
 from camfleet.contract.messages import (
     BULK_QUEUE,
     CHUNK_TASK,
+    FIRST_QUEUE,
+    FIRST_TASK,
     INTERACTIVE_QUEUE,
     LARGEST_REQUEST,
     QUESTION_TASKS,
+    SENT_HEADER,
     Plain,
     kind_of,
     queues_of,
@@ -29,7 +31,7 @@ LARGEST = 2 * LARGEST_REQUEST  # bytes: a body is a third longer in base64, and 
 _WHY = 200  # characters of an error
 _MARKER = b'"__type__"'  # kombu makes objects of such values
 
-_QUEUES = (*queues_of(BULK_QUEUE), *queues_of(INTERACTIVE_QUEUE))
+_QUEUES = (*queues_of(BULK_QUEUE), *queues_of(FIRST_QUEUE), *queues_of(INTERACTIVE_QUEUE))
 
 Id = Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
 S = TypeVar("S")
@@ -92,7 +94,7 @@ class _Question(Struct, forbid_unknown_fields=True):
 _None = Annotated[list[None], Meta(max_length=0)]
 _BODIES: dict[str, msgspec.json.Decoder[Any]] = {
     **dict.fromkeys(QUESTION_TASKS, msgspec.json.Decoder(tuple[_None, _Question, _Embed])),
-    CHUNK_TASK: msgspec.json.Decoder(tuple[_None, _Chunk, _Embed]),
+    **dict.fromkeys((CHUNK_TASK, FIRST_TASK), msgspec.json.Decoder(tuple[_None, _Chunk, _Embed])),
 }
 
 

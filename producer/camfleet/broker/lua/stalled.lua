@@ -1,5 +1,5 @@
--- Find the jobs that have chunks to run, but no lease and no producer at work.
--- KEYS: jobs, leases
+-- Find the jobs that have chunks to run, but no turn, no lease and no producer at work.
+-- KEYS: jobs, leases, turns
 -- ARGV: seconds for which nothing was counted, then the keys of a job's hash and of its claim with
 --       % for the job
 -- Returns the ids of these jobs, of which some may have messages; drops jobs that Redis has forgotten.
@@ -17,7 +17,7 @@ for _, job in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   end
   if not row[1] then
     redis.call('ZREM', KEYS[1], job)
-  elseif not row[2] and not row[3] and not leased[job]
+  elseif not row[2] and not row[3] and not leased[job] and not redis.call('ZSCORE', KEYS[3], job)
       and redis.call('EXISTS', (ARGV[3]:gsub('%%', function() return job end))) == 0 then
     local last = redis.pcall('XREVRANGE', key .. ':events', '+', '-', 'COUNT', 1)[1]
     local since = last and tonumber(last[1]:match('%d+')) / 1000 or tonumber(row[4])

@@ -1,0 +1,117 @@
+-- Put the next chunks of jobs into the queues, in turn, as long as few messages wait there.
+-- A job's turn is the smallest number of KEYS[1]; each chunk adds 1 / priority to it. A job that
+-- enters begins at its first chunk that isn't counted, and with the smallest number of the others;
+-- its first chunk goes where every worker keeps a slot for it, unless another job's waits there.
+-- Chunks may be sent twice by this, after a job has entered again: whoever gets them finds them
+-- leased or counted.
+-- KEYS: turns, leases, sign of workers that take first chunks, queues of first chunks by form,
+--       queues of chunks by form
+-- ARGV: keys of a job's hash and of its done bitmap with % for the job, messages of a first chunk and
+--       of a chunk with @BODY@, @ID@, @SENT@, @QUEUE@ and @TAG@ in them, body of both with @REF@,
+--       then of a job that enters: its id, parts, form, priority
+-- Returns how many messages it has put into the queues.
+local JOB, DONE, FIRST, CHUNK, BODY = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local MOST, FORMS = 1000, (#KEYS - 3) / 2
+local DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
+local time = redis.call('TIME')
+
+local function first_queue(form) return KEYS[3 + form] end
+local function queue(form) return KEYS[3 + FORMS + form] end
+local function of(pattern, job) return (pattern:gsub('%%', function() return job end)) end
+
+local function base64(text)
+  local made = {}
+  for at = 1, #text, 3 do
+    local a, b, c = text:byte(at, at + 2)
+    local bits = a * 65536 + (b or 0) * 256 + (c or 0)
+    for place, worth in ipairs({262144, 4096, 64, 1}) do
+      local digit = math.floor(bits / worth) % 64 + 1
+      local empty = (place == 3 and not b) or (place == 4 and not c)
+      table.insert(made, empty and '=' or DIGITS:sub(digit, digit))
+    end
+  end
+  return table.concat(made)
+end
+
+local function message(text, words)
+  return (text:gsub('@(%u+)@', words))
+end
+
+local function next_chunk(job, from)  -- that isn't counted
+  local bits = 8 * redis.call('STRLEN', of(DONE, job.id))
+  if from < bits then
+    local found = redis.call('BITPOS', of(DONE, job.id), 0, from, bits - 1, 'BIT')
+    from = found >= 0 and found or bits
+  end
+  return from < job.chunks and from or nil
+end
+
+local function read(id)  -- nil for a job of which nobody could run anything
+  if not id:match('^%w[%w._-]*$') or #id > 100 then return nil end
+  local row = redis.pcall('HMGET', of(JOB, id), 'chunks', 'parts', 'form', 'priority', 'cursor',
+    'retry', 'finished_at', 'cancelled_at')
+  if row.err or row[7] or row[8] then return nil end
+  local job = {id = id}
+  for place, name in ipairs({'chunks', 'parts', 'form', 'priority', 'cursor', 'retry'}) do
+    if not (row[place] and row[place]:match('^%d+$')) then return nil end
+    job[name] = tonumber(row[place])
+  end
+  if job.parts < 1 or job.priority < 1 or job.chunks > 2 ^ 26 then return nil end
+  return job
+end
+
+local function send(job, text, into)  -- a chunk; the job leaves when it has no further one
+  local chunk = next_chunk(job, job.cursor)
+  if chunk then
+    local model = math.floor(chunk / job.parts)
+    local part = chunk % job.parts
+    local ref = string.format('{"job_id": "%s", "model": %d, "part": %d, "retry": %d}', job.id,
+      model, part, job.retry)
+    local id = string.format('%s-%d-%05d', job.id, model, part)
+    redis.call('LPUSH', into, message(text, {
+      BODY = base64(message(BODY, {REF = ref})), ID = id, QUEUE = into,
+      SENT = string.format('%d.%06d', time[1], time[2]),
+      TAG = string.format('%s-%d-%d%06d', id, job.retry, time[1], time[2]),
+    }))
+    job.cursor = chunk + 1
+    redis.call('HSET', of(JOB, job.id), 'cursor', job.cursor)
+    redis.call('ZINCRBY', KEYS[1], 1 / job.priority, job.id)
+  end
+  if not chunk or not next_chunk(job, job.cursor) then redis.call('ZREM', KEYS[1], job.id) end
+  return chunk and 1 or 0
+end
+
+local sent = 0
+if ARGV[6] and redis.call('HEXISTS', of(JOB, ARGV[6]), 'chunks') == 1 then
+  local front = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+  redis.call('HSET', of(JOB, ARGV[6]), 'parts', ARGV[7], 'form', ARGV[8], 'priority', ARGV[9],
+    'cursor', 0)
+  local job = read(ARGV[6])
+  if job then
+    redis.call('ZADD', KEYS[1], front[2] or 0, job.id)
+    if job.form <= FORMS and redis.call('EXISTS', KEYS[3]) == 1
+        and redis.call('LLEN', first_queue(job.form)) == 0 then
+      sent = sent + send(job, FIRST, first_queue(job.form))
+    end
+  end
+end
+
+local waiting = 0
+for form = 1, FORMS do waiting = waiting + redis.call('LLEN', queue(form)) end
+local room = 2 + math.floor(redis.call('ZCARD', KEYS[2]) / 8)
+local passed = 0  -- jobs that the caller can't read, and leaves to newer programs
+for _ = 1, MOST do
+  if waiting >= room then break end
+  local front = redis.call('ZRANGE', KEYS[1], passed, passed, 'WITHSCORES')
+  if not front[1] then break end
+  local turn, job = tonumber(front[2]), read(front[1])
+  if not job or not (math.abs(turn) < 1e15) then  -- else adding 1 would change nothing
+    redis.call('ZREM', KEYS[1], front[1])
+  elseif job.form < 1 or job.form > FORMS then
+    passed = passed + 1
+  else
+    local more = send(job, CHUNK, queue(job.form))
+    sent, waiting = sent + more, waiting + more
+  end
+end
+return sent
