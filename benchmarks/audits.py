@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.own_peak import peak_mib
 from benchmarks.peer_places import NotInstalled, Place
 from camfleet import Client
 from camfleet.contract.codec import encode_json
@@ -200,7 +201,7 @@ def main() -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     found |= {"seconds": round(time.perf_counter() - start, 2)}
     found |= {"cpu_seconds": round(used.ru_utime + used.ru_stime, 1)}
-    print(json.dumps({**found, "peak_rss_mib": used.ru_maxrss // 1024}))
+    print(json.dumps({**found, "peak_rss_mib": peak_mib()}))
 
 
 if __name__ == "__main__":

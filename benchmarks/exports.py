@@ -8,7 +8,6 @@ for more. Brushes of photographs of 12 megapixels are measured apart: millisecon
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.own_peak import peak_mib
 from camfleet import Client
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.geometry import Geometry
@@ -201,13 +201,6 @@ def _brushes() -> Iterator[dict[str, Any]]:
         yield {"name": f"brush_of_12_megapixels_{name}", "ms": milliseconds, "bytes": len(code)}
 
 
-def _peak_kib() -> int:
-    """Return this process's own peak: `ru_maxrss` is the parent's where that had more."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"))
-    assert found
-    return int(found[1])
-
-
 def main() -> None:
     form, shape, rows = sys.argv[1:]
     export.classes_of = lambda *_: [f"class {number}" for number in range(CLASSES)]
@@ -225,7 +218,7 @@ def main() -> None:
     found = {
         "rows": int(rows),
         "rows_per_second": round(int(rows) / seconds),
-        "peak_rss_mib": _peak_kib() // 1024,
+        "peak_rss_mib": peak_mib(),
         "bytes_per_row": round(size / int(rows)),
     }
     print(json.dumps(found))

@@ -7,6 +7,8 @@ import time
 
 import duckdb
 
+from benchmarks.own_peak import peak_mib
+
 QUERY = """
 with positive as (
     select class_index, list_transform(map, lambda x: greatest(x::double, 0)) as heat
@@ -29,7 +31,7 @@ def main() -> None:
                 "seconds": round(time.perf_counter() - start, 2),
                 "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
                 "cells": len(found),
-                "peak_rss_mib": used.ru_maxrss // 1024,
+                "peak_rss_mib": peak_mib(),
             }
         )
     )

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.own_peak import peak_mib
 from camfleet import Client
 from camfleet.broker.redis import redis_client
 from camfleet.interactive.register import Models
@@ -115,7 +116,7 @@ def submit(manifest: str) -> dict[str, Any]:
         "publish_seconds": round(end - written, 1),
         "items": record.items,
         "duplicates": record.duplicates,
-        "peak_rss_mib": used.ru_maxrss // 1024,
+        "peak_rss_mib": peak_mib(),
     }
 
 
