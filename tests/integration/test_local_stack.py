@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,7 +232,7 @@ def test_a_worker_that_does_not_start_is_quoted(tmp_path, monkeypatch):
 def test_up_runs_servers_and_a_worker_until_it_is_terminated(tmp_path, write, read):
     with up("--data", str(tmp_path / "data"), "--allow", str(tmp_path)) as running:
         told = json.loads(running.stdout.readline())  # printed once the worker has answered
-        assert set(told["pids"]) == {"valkey", "seaweedfs", "worker"}
+        assert set(told["pids"]) == {"valkey", "seaweedfs", "worker", "gateway"}
         assert all(map(alive, told["pids"].values()))
         assert told["file_roots"] == [str(tmp_path)]
         write(told["environment"])
@@ -239,6 +240,35 @@ def test_up_runs_servers_and_a_worker_until_it_is_terminated(tmp_path, write, re
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 0
     assert not any(map(alive, told["pids"].values()))
+
+
+def test_up_serves_the_page_and_its_token_is_the_same_after_a_restart(tmp_path):
+    for _ in range(2):
+        with up("--no-worker", "--data", str(tmp_path)) as running:
+            told = json.loads(running.stdout.readline())
+            asked = urllib.request.Request(
+                told["gateway"] + "/v1/session",
+                headers={"Authorization": "Bearer " + told["token"]},
+            )
+            session = json.load(urllib.request.urlopen(asked, timeout=10))
+            page = urllib.request.urlopen(told["gateway"], timeout=10).read()
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(30) == 0
+        assert session["scopes"] == ["admin"]
+        assert b"app.js" in page
+        assert (tmp_path / "token").read_text() == told["token"]
+        assert (tmp_path / "token").stat().st_mode & 0o77 == 0
+
+
+def test_a_gateway_that_dies_is_replaced(tmp_path):
+    with up("--no-worker", "--data", str(tmp_path)) as running:
+        told = json.loads(running.stdout.readline())
+        os.kill(told["pids"]["gateway"], signal.SIGKILL)
+        wait_until(lambda: "starting another" in running.stderr.readline(), 20)
+        wait_until(lambda: "the gateway is ready" in running.stderr.readline(), 20)
+        assert urllib.request.urlopen(told["gateway"], timeout=10).status == 200
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 0
 
 
 def test_up_names_the_file_of_the_environment_and_shows_no_password(tmp_path):

@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from camfleet.local.stack import LocalStack
 
 _WORKER_SECONDS = 180
+_CREATE = (
+    *("-P", "-c", "from camfleet.cli import main; main()"),
+    *("tokens", "create", "--owner", "local", "--scope", "admin", "--days", "365", "--json"),
+)
 _WATCH_SECONDS = 0.5
-_WORKER_DEATHS = 3  # within a minute: then everything stops
+_DEATHS = 3  # within a minute: then everything stops
 
 
 @click.command()
@@ -28,13 +32,17 @@ _WORKER_DEATHS = 3  # within a minute: then everything stops
     type=click.Path(exists=True, file_okay=False),
     help="Folder that the worker may read images from; repeatable.  [default: this folder]",
 )
-@click.option("--no-worker", is_flag=True, help="Start the servers only.")
+@click.option("--no-worker", is_flag=True, help="Start no worker.")
+@click.option("--no-gateway", is_flag=True, help="Start no HTTP gateway.")
 @options.as_json
-def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> None:
+def up(
+    *, data: str, allow: tuple[str, ...], no_worker: bool, no_gateway: bool, as_json: bool
+) -> None:
     """Start Valkey, SeaweedFS and a worker on this machine and keep them until Ctrl-C.
 
-    Everything listens on loopback only. The environment that producers need is in DATA/env as long
-    as the stack runs; --json prints it.
+    With the extra gateway also the HTTP gateway with its web page: its address is printed, with a
+    token. Everything listens on loopback only. The environment that producers need is in DATA/env
+    as long as the stack runs; --json prints it.
     """
     import signal
     import sys
@@ -49,8 +57,9 @@ def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> 
     with stack:
         if not no_worker:
             stack.wait_for_worker(_WORKER_SECONDS)
+        token = None if no_gateway else _serve(stack)
         try:
-            output.dump(_facts(stack)) if as_json else click.echo(_text(stack))
+            output.dump(_facts(stack, token)) if as_json else click.echo(_text(stack, token))
             sys.stdout.flush()
             _watch(stack)
         except KeyboardInterrupt:
@@ -59,26 +68,65 @@ def up(*, data: str, allow: tuple[str, ...], no_worker: bool, as_json: bool) -> 
 
 
 def _watch(stack: "LocalStack") -> NoReturn:
-    """Restart a worker that dies; raise `StackError` if a server does, or workers often."""
+    """Restart a worker or gateway that dies; raise `StackError` for a server, or many deaths."""
     import time
 
     deaths: list[float] = []
     while True:
-        if stack.poll() == "worker" and len(deaths) < _WORKER_DEATHS:
+        name = stack.poll()
+        if name in ("worker", "gateway") and len(deaths) < _DEATHS:
             deaths = [death for death in deaths if death > time.monotonic() - 60]
             deaths.append(time.monotonic())
-            _say("the worker died (its log says why); starting another")
-            stack.restart_worker()
+            _say(f"the {name} died (its log says why); starting another")
+            stack.restart(name)
         stack.check()
         time.sleep(_WATCH_SECONDS)
+
+
+def _serve(stack: "LocalStack") -> str | None:
+    """Start the gateway, if it's installed; return a token for it that opens everything."""
+    from importlib.util import find_spec
+
+    if find_spec("starlette") is None or find_spec("uvicorn") is None:
+        return None
+    stack.start_gateway()
+    return _token(stack)
+
+
+def _token(stack: "LocalStack") -> str:
+    """Return the token of the folder, a new one where that opens nothing any more."""
+    import json
+    import subprocess
+    import sys
+
+    from camfleet.errors import StackError
+    from camfleet.local import private
+
+    path = stack.data / "token"
+    kept = path.read_text() if path.exists() else ""
+    if kept and stack.has_token(kept):
+        return kept
+    made = subprocess.run(  # noqa: S603  # this program, which finds the stack in its environment
+        [sys.executable, *_CREATE],
+        check=False,
+        env=stack.child_environ(),
+        capture_output=True,
+        text=True,
+    )
+    if made.returncode:
+        raise StackError(f"no token for the gateway: {made.stderr.strip()}")
+    token: str = json.loads(made.stdout)["token"]
+    private.write(path, token)
+    return token
 
 
 def _say(text: str) -> None:
     click.echo(f"camfleet: {text}", err=True)
 
 
-def _facts(stack: "LocalStack") -> dict[str, Any]:
+def _facts(stack: "LocalStack", token: str | None) -> dict[str, Any]:
     return {
+        **({"gateway": stack.gateway, "token": token} if token else {}),
         "data": str(stack.data),
         "redis": stack.settings.redis_url,
         "s3_endpoint": stack.settings.s3_endpoint,
@@ -89,7 +137,7 @@ def _facts(stack: "LocalStack") -> dict[str, Any]:
     }
 
 
-def _text(stack: "LocalStack") -> str:
+def _text(stack: "LocalStack", token: str | None) -> str:
     import shlex
 
     from camfleet import addresses
@@ -104,6 +152,11 @@ def _text(stack: "LocalStack") -> str:
             f"  object store      {settings.s3_endpoint}, bucket {settings.bucket}",
             f"  worker's log      {worker}",
             f"  readable folders  {', '.join(map(str, settings.file_roots))}",
+            *(
+                [f"  web page, HTTP    {stack.gateway}", f"  token for it      {token}"]
+                if token
+                else []
+            ),
             "",
             "The environment, with passwords, is in a file; for another terminal:",
             "",

@@ -6,6 +6,7 @@
 - `valkey/`, `s3/`, `models/`: the data of Valkey, SeaweedFS and the worker
 - `logs/`: one log per child, of the last run
 - `env`: the variables to export while the stack runs, private
+- `token`: a token for the gateway, private
 - `lock`: held while the stack runs
 """
 
@@ -26,6 +27,7 @@ from camfleet.local import private
 
 HOST = "127.0.0.1"
 _GRPC = 10_000  # SeaweedFS listens for gRPC at each of its ports plus this
+_GATEWAY = range(8100, 8200)
 _LOWEST, _HIGHEST = 10_000, 22_000  # port and gRPC port lie below those for outgoing connections
 
 T = TypeVar("T")
@@ -116,6 +118,14 @@ def _is_free(port: int) -> bool:
             except OSError:
                 return False
     return True
+
+
+def gateway_port() -> int:
+    """Return the first port from 8100 on that is free."""
+    port = next(filter(_is_free, _GATEWAY), None)
+    if port is None:
+        raise StackError(f"ports {_GATEWAY[0]} to {_GATEWAY[-1]} on {HOST} are all taken")
+    return port
 
 
 def hold(data: Path) -> TextIOWrapper:

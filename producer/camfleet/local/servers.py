@@ -1,5 +1,6 @@
 """The servers of the local stack: their programs and configuration, and whether they answer."""
 
+import http.client
 import importlib.util
 import os
 import shutil
@@ -7,6 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,31 @@ def ping_worker(settings: Settings) -> None:
             raise NotYet(str(error)) from error
     if not replies:
         raise NotYet("no answer to a ping")
+
+
+def ping_gateway(port: int) -> None:
+    """Raise `NotYet` until a gateway answers at the port."""
+    try:
+        status = _status(port, "/livez")
+    except (OSError, http.client.HTTPException) as error:
+        raise NotYet(f"{type(error).__name__}: {error}") from error
+    if status != HTTPStatus.OK:
+        raise NotYet(f"status {status}")
+
+
+def is_token(port: int, token: str) -> bool:
+    """Return whether a token opens anything at the gateway at the port."""
+    return _status(port, "/v1/session", token) == HTTPStatus.OK
+
+
+def _status(port: int, path: str, token: str = "") -> int:
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def _tls(settings: Settings) -> dict[str, Any]:

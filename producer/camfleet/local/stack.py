@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from camfleet.errors import StackError
 from camfleet.local import private, process, seaweedfs_tls, servers
-from camfleet.local.folder import HOST, Credentials, Ports, hold
+from camfleet.local.folder import HOST, Credentials, Ports, gateway_port, hold
 from camfleet.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,8 +30,15 @@ _START_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 _STOP_SERVERS = ((SIGTERM, 3.0),)  # killed, they'd still keep what they acknowledged
 _STOP_WORKER = ((SIGTERM, 3.0), (SIGQUIT, 45.0))  # QUIT: running chunks may finish, or are returned
-_TITLES = {"valkey": "Valkey", "seaweedfs": "SeaweedFS", "worker": "the worker"}
+_STOP_GATEWAY = ((SIGTERM, 12.0),)  # requests in work have 10 s
+_TITLES = {
+    "valkey": "Valkey",
+    "seaweedfs": "SeaweedFS",
+    "worker": "the worker",
+    "gateway": "the gateway",
+}
 _WORKER = ("-P", "-m", "celery", "-A", "camfleet_worker", "worker", "--loglevel", "INFO")
+_GATEWAY = ("-P", "-c", "from camfleet.cli import main; main()", "serve", "--port")
 
 
 class LocalStack:
@@ -63,6 +70,7 @@ class LocalStack:
         self._say = say
         self._lock: TextIOWrapper | None = None
         self._ports: Ports | None = None
+        self._port = 0  # of the gateway
         self._started = 0.0
 
     def start(self) -> None:
@@ -84,11 +92,12 @@ class LocalStack:
             raise
 
     def stop(self) -> None:
-        """Stop the worker, then the servers; interrupted on the way, kill them all.
+        """Stop gateway and worker, then the servers; interrupted on the way, kill them all.
 
         A worker has 30 s to finish its chunks and returns the others to the queue.
         """
         try:
+            process.stop(self._children("gateway"), *_STOP_GATEWAY)
             process.stop(self._children("worker"), *_STOP_WORKER)
             process.stop(self._children("seaweedfs", "valkey"), *_STOP_SERVERS)
         finally:
@@ -102,10 +111,30 @@ class LocalStack:
         ended = (name for name, child in self.processes.items() if child.poll() is not None)
         return next(ended, None)
 
-    def restart_worker(self) -> None:
-        """Start a new worker to replace one that has ended."""
-        self.processes.pop("worker", None)
-        self._start_worker()
+    def restart(self, name: str) -> None:
+        """Start a new worker, or gateway, to replace one that has ended."""
+        self.processes.pop(name, None)
+        if name == "worker":
+            self._start_worker()
+        else:
+            self.start_gateway()
+
+    def start_gateway(self) -> None:
+        """Start the HTTP gateway, which needs the extra `gateway`, and wait until it answers."""
+        self._say("starting the gateway")
+        self._port = gateway_port()
+        command = [sys.executable, *_GATEWAY, str(self._port)]
+        self._spawn("gateway", command, self.data, self.child_environ())
+        self._wait_for("gateway", partial(servers.ping_gateway, self._port), _START_SECONDS)
+
+    @property
+    def gateway(self) -> str:
+        """Return the address of the gateway that was started."""
+        return f"http://{HOST}:{self._port}"
+
+    def has_token(self, token: str) -> bool:
+        """Return whether a token opens anything at the gateway."""
+        return servers.is_token(self._port, token)
 
     def check(self) -> None:
         """Raise `StackError` with the end of its log if a child has ended."""
@@ -167,12 +196,15 @@ class LocalStack:
 
         That may be one where another user has put a file of the right name.
         """
+        self._say("starting the worker")
+        self._spawn("worker", [sys.executable, *_WORKER], self.data, self.child_environ())
+
+    def child_environ(self) -> dict[str, str]:
+        """Return the environment of a process that uses the stack, with what else is in ours."""
         inherited = {name: text for name, text in os.environ.items() if not name.startswith("AWS_")}
         paths = [path for path in inherited.get("PYTHONPATH", "").split(os.pathsep) if path]
         inherited["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths))
-        environ = {**inherited, **self.environ, "PYTHONUNBUFFERED": "1"}
-        self._say("starting the worker")
-        self._spawn("worker", [sys.executable, *_WORKER], self.data, environ)
+        return {**inherited, **self.environ, "PYTHONUNBUFFERED": "1"}
 
     def _variables(self, credentials: Credentials, ports: Ports) -> dict[str, str]:
         roots = [str(root) for root in self._file_roots]
