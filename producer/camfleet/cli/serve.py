@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 import socket
+from pathlib import Path
 
 import click
 
@@ -53,6 +54,13 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,64}){0,8}")
     help="Port on which it answers Prometheus.  [default: none]",
 )
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Its address.")
+@click.option(
+    "--labels",
+    multiple=True,
+    metavar="MODEL=FILE",
+    help="Names for a model's classes in Label Studio, as --labels of camfleet export has them; "
+    "repeat for several models.",
+)
 def serve(
     *,
     host: str,
@@ -63,6 +71,7 @@ def serve(
     origins: tuple[str, ...],
     metrics_port: int | None,
     metrics_host: str,
+    labels: tuple[str, ...],
 ) -> None:
     """Serve the HTTP gateway and the web page, until SIGTERM or Ctrl-C.
 
@@ -79,12 +88,15 @@ def serve(
     _refuse_clear_text(host, behind_tls=behind_tls)
     _check_prefix(root_path)
     _check_origins(origins)
+    files = _files(labels)
     settings = Settings.from_environ(os.environ)
     ear = _listen(host, port)
     port = ear.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     hosts = (*_LOCAL_NAMES, shown, *names)
-    with open_services(settings, hosts, root_path=root_path, behind_tls=behind_tls) as services:
+    with open_services(
+        settings, hosts, root_path=root_path, behind_tls=behind_tls, labels=files
+    ) as services:
         if metrics_port:
             services.metrics.serve(metrics_host, metrics_port)
         output.say(f"serving on http://{shown}:{port}, with SIGTERM or Ctrl-C as the end")
@@ -109,6 +121,21 @@ def _check_prefix(path: str) -> None:
             f"--root-path {path}: give a path as in /camfleet or /tools/camfleet, without a slash "
             "at its end"
         )
+
+
+def _files(labels: tuple[str, ...]) -> dict[str, Path]:
+    """Return the files of names by the model's id; raise `InvalidRequest`."""
+    found: dict[str, Path] = {}
+    for word in labels:
+        model, sign, name = word.partition("=")
+        if not sign or not model or "@" in model or model in found:
+            raise InvalidRequest(
+                f"--labels {word}: give MODEL=FILE, once for a model, whose id has no version"
+            )
+        if not Path(name).is_file():
+            raise InvalidRequest(f"--labels {word}: there's no file {name!r}")
+        found[model] = Path(name)
+    return found
 
 
 def _check_origins(origins: tuple[str, ...]) -> None:

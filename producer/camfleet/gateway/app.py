@@ -22,6 +22,7 @@ from camfleet.gateway import (
     watching,
 )
 from camfleet.gateway.calls import Call, Route, Services, reply
+from camfleet.gateway.label_studio import backend
 from camfleet.gateway.page import Page
 from camfleet.gateway.problems import Problem, answer_to
 from camfleet.gateway.prometheus import Seen
@@ -41,6 +42,7 @@ ROUTES: tuple[Route, ...] = (
     *results.ROUTES,
     *fleet.ROUTES,
     *sessions.ROUTES,
+    *backend.ROUTES,
     Route(
         method="GET",
         path="/openapi.json",
@@ -87,7 +89,10 @@ class App:
         if route and route.public:
             return await route.handler(Call(request, self._services, None))
         method, services = scope["method"], self._services
-        token, session = await sessions.authenticate(method, headers, services)
+        if route and route.basic:
+            token, session = await guard.check_basic(headers, services), None
+        else:
+            token, session = await sessions.authenticate(method, headers, services)
         if route is None:  # who has no token needn't know which paths there are
             raise self._no_route(scope["path"])
         guard.check_scopes(route, token)

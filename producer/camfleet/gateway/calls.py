@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -27,6 +27,9 @@ from camfleet.gateway.probe import Probe
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.prometheus import Metrics
 from camfleet.gateway.tokens import TokenChecker
+
+if TYPE_CHECKING:
+    from camfleet.gateway.label_studio.backend import Backend
 
 JSON_BYTES = 8 * 2**20
 IDLE_SECONDS = 15.0  # between two pieces of a body
@@ -57,6 +60,7 @@ class Services:
     behind_tls: bool
     threads: Threads
     downloads: Executor
+    label_studio: "Backend"
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -166,6 +170,7 @@ class Route:
     answers: Mapping[int, Any]
     scopes: tuple[Scope, ...] = ()
     public: bool = False
+    basic: bool = False  # the token may come as the password of Basic authentication
     query: type[Struct] | None = None
     body: type[Struct] | None = None
     uploads: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """What every request passes before its handler: the host's name, the token, and its scopes."""
 
 import re
+from base64 import b64decode
 
 from starlette.datastructures import Headers
 
@@ -49,6 +50,30 @@ async def check_token(headers: Headers, services: Services) -> TokenRecord:
             401,
             "unauthorized",
             "no valid token: send Authorization: Bearer TOKEN; camfleet tokens create makes one",
+            _CHALLENGE,
+        )
+    return token
+
+
+async def check_basic(headers: Headers, services: Services) -> TokenRecord:
+    """Return the token that is the password of Basic authentication, or as `check_token` does.
+
+    For programs that know no other way; browsers would send it to us for any page.
+    """
+    given = headers.getlist("authorization")
+    scheme, _, text = (given[0] if len(given) == 1 else "").partition(" ")
+    if scheme.lower() != "basic":
+        return await check_token(headers, services)
+    try:
+        password = b64decode(text, validate=True).decode("ascii").partition(":")[2]
+    except ValueError:
+        password = ""
+    token = await services.threads.quick(lambda: services.tokens.check(password))
+    if token is None:
+        raise Problem(
+            401,
+            "unauthorized",
+            "no valid token: give one as the password; camfleet tokens create makes one",
             _CHALLENGE,
         )
     return token

@@ -27,7 +27,10 @@ def describe(routes: Sequence[Route]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "password": {"type": "http", "scheme": "basic"},
+            },
         },
     }
 
@@ -52,6 +55,8 @@ def _operation(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     }
     if route.public:
         operation["security"] = []
+    if route.basic:
+        operation["security"] = [{"token": []}, {"password": []}]
     if route.scopes:
         operation["description"] = f"A token needs the scope {' or '.join(route.scopes)}."
     content: dict[str, Any] = {kind: {} for kind in route.uploads}

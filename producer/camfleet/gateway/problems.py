@@ -1,5 +1,6 @@
 """What went wrong, as statuses of HTTP and problem documents (RFC 9457)."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -10,6 +11,9 @@ from camfleet import errors
 from camfleet.errors import CamfleetError
 
 RETRY_SECONDS = 5
+REASON = "camfleet-reason"  # the server makes the phrase behind the status of it
+_LONGEST_REASON = 500
+_UNFIT = re.compile(r"[^ -~]+")
 
 # By class: the nearest one above an error counts.
 STATUSES: dict[type[CamfleetError], int] = {
@@ -66,6 +70,14 @@ def answer_to(error: Exception) -> Response:
         return _document(status_of(error), error.code, error.message, {})
     bug = errors.InternalError("the gateway has a bug; its log says where")
     return _document(500, bug.code, bug.message, {})
+
+
+def with_reason(answer: Response, error: Exception) -> Response:
+    """Let an answer's first line say what went wrong, in place of the status' name."""
+    told = error if isinstance(error, Problem | CamfleetError) else "the gateway has a bug"
+    text = str(told)[:_LONGEST_REASON].encode("ascii", "replace").decode()
+    answer.headers[REASON] = _UNFIT.sub(" ", text)
+    return answer
 
 
 def _document(status: int, code: str, detail: str, headers: dict[str, str]) -> Response:

@@ -14,10 +14,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from camfleet.gateway.app import App
 from camfleet.gateway.calls import Services
 from camfleet.gateway.guard import HEADER_BYTES
+from camfleet.gateway.problems import REASON
 
 HEAD_SECONDS = 10.0
 MOST_CONNECTIONS = 2000
 STOP_SECONDS = 10
+_REASON = REASON.encode()
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _MAY_SEND = (
     *("Authorization", "Idempotency-Key", "Prefer"),
@@ -26,10 +28,26 @@ _MAY_SEND = (
 _MAY_READ = ("Location", "Link", "ETag", "Retry-After", "Camfleet-Job-State")
 
 
+class _Connection(h11.Connection):
+    """Says what a handler has to say behind the status: some programs show nothing else."""
+
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        if isinstance(event, h11.Response):
+            headers = [(name, value) for name, value in event.headers if name != _REASON]
+            said = [value for name, value in event.headers if name == _REASON]
+            if said:
+                event = h11.Response(status_code=event.status_code, headers=headers, reason=said[0])
+        return super().send_with_data_passthrough(event)
+
+
 class _Protocol(H11Protocol):
     """Closes a connection whose request's head doesn't arrive in time."""
 
     _late: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = _Connection(h11.SERVER, HEADER_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -1,9 +1,10 @@
 """The wiring: what all requests share, made once for a process."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 from camfleet.aio.client import AsyncClient
 from camfleet.aio.threads import Threads
@@ -16,6 +17,7 @@ from camfleet.client import Client
 from camfleet.contract.tokens import Limits
 from camfleet.gateway.calls import Services
 from camfleet.gateway.following import Following
+from camfleet.gateway.label_studio.backend import Backend
 from camfleet.gateway.limits import Admission
 from camfleet.gateway.owners import JobOwners
 from camfleet.gateway.policy import SourcePolicy
@@ -29,11 +31,17 @@ _DOWNLOADS = 16  # of results at a time; more wait
 
 @contextmanager
 def open_services(
-    settings: Settings, hosts: Iterable[str], *, root_path: str = "", behind_tls: bool = False
+    settings: Settings,
+    hosts: Iterable[str],
+    *,
+    root_path: str = "",
+    behind_tls: bool = False,
+    labels: Mapping[str, Path] | None = None,
 ) -> Iterator[Services]:
     """Yield the services of a gateway that is reached by the names `hosts`.
 
-    A proxy in front takes off the `root_path`.
+    A proxy in front takes off the `root_path`. `labels` are files of names for the classes of
+    models, by the model's id, which annotation tools get.
     """
     answers, events, threads = AnswerOwners(settings), Events(settings), Threads()
     sessions, quotas = Sessions(settings), Quotas(settings)
@@ -62,6 +70,7 @@ def open_services(
             hosts=frozenset(name.lower() for name in hosts),
             root_path=root_path,
             behind_tls=behind_tls,
+            label_studio=Backend(settings, blocking.storage, labels or {}),
         )
         services.metrics.watch(services.following)
         try:

@@ -1,0 +1,1 @@
+"""Label Studio's ML backend: what it asks of one, answered by workers."""

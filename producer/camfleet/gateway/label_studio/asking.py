@@ -1,0 +1,138 @@
+"""Tasks that are explained while Label Studio waits: as images are for anybody else."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from camfleet.contract.results import Result
+from camfleet.errors import AnswerTimeout
+from camfleet.exports.images import Count, Image, Places, image_of
+from camfleet.gateway.calls import Call
+from camfleet.gateway.label_studio.plans import Plan
+from camfleet.gateway.problems import Problem
+from camfleet.interactive.answer import Answer
+
+IN_WORK = 16  # images of one selection at a time
+KEPT_SECONDS = 60.0  # for which an answer is given again: Label Studio repeats what was cut off
+_MOST_KEPT = 2000
+_ANSWER_SECONDS = 120.0
+_PAUSE = 0.2  # seconds until a token that has too much in work is asked again
+_TOO_MANY = 429
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The rows of an image, and the raw map of the first one, as a file of NumPy."""
+
+    rows: tuple[Result, ...]
+    raw: bytes | None
+
+
+class Recent:
+    """Answers of the last minute, and those to come: whoever asks again gets the same one."""
+
+    def __init__(self, seconds: float = KEPT_SECONDS) -> None:
+        self._seconds = seconds
+        self._found: OrderedDict[Any, tuple[float, asyncio.Task[Explained]]] = OrderedDict()
+
+    async def get(self, key: Any, ask: Callable[[], Awaitable[Explained]]) -> Explained:
+        """Return the answer; what went wrong isn't kept."""
+        self._forget()
+        kept = self._found.get(key)
+        if kept is None or (kept[1].done() and (kept[1].cancelled() or kept[1].exception())):
+            task = asyncio.ensure_future(ask())
+            self._found[key] = time.monotonic() + self._seconds, task
+            self._found.move_to_end(key)
+        task = self._found[key][1]
+        return await asyncio.shield(task)
+
+    def _forget(self) -> None:
+        now = time.monotonic()
+        while self._found:
+            until, task = next(iter(self._found.values()))
+            if until > now and len(self._found) <= _MOST_KEPT:
+                return
+            _, (_, task) = self._found.popitem(last=False)
+            if task.done() and not task.cancelled():
+                task.exception()  # it was told to whoever asked
+
+
+async def predict(
+    call: Call, plan: Plan, uri: str, recent: Recent, turns: asyncio.Semaphore
+) -> dict[str, Any] | None:
+    """Return the prediction of one image, None where there's nothing to show.
+
+    Raises what is wrong with the image, and `Problem`.
+    """
+    key = (call.owner, plan.model.digest, plan.version, _frozen(plan.asked), uri)
+
+    async def ask() -> Explained:
+        async with turns:
+            return await _explain(call, plan, uri)
+
+    found = await recent.get(key, ask)
+    return await call.services.threads.long(lambda: _prediction(plan, found))
+
+
+async def _explain(call: Call, plan: Plan, uri: str) -> Explained:
+    sent = await _send(call, plan, uri)
+    waiting = asyncio.wrap_future(sent.expect())
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            rows = sent.read(await waiting)
+    except TimeoutError:
+        raise AnswerTimeout(f"no answer within {_ANSWER_SECONDS:g} s") from None
+    finally:
+        waiting.cancel()
+    raw = None
+    if rows[0].raw_uri:
+        raw = await call.services.threads.quick(lambda: _raw(call, rows[0]))
+    return Explained(rows, raw)
+
+
+async def _send(call: Call, plan: Plan, uri: str) -> Answer:
+    """Send the question once the token has room for it."""
+    asked = {**plan.asked, "pictures": ["raw"] if plan.predictions.heat else []}
+    while True:
+        try:
+            async with call.services.admission.request(call.whose) as place:
+                answer = call.client.explain(uri, model=plan.model, **asked)
+                sent = await answer.sent()
+                await call.services.threads.quick(partial(place.sent, sent.id))
+                return sent
+        except Problem as problem:
+            if problem.status != _TOO_MANY:
+                raise
+        await asyncio.sleep(_PAUSE)
+
+
+def _raw(call: Call, row: Result) -> bytes:
+    from camfleet.exports.raw_map import most_bytes
+
+    assert row.raw_uri
+    limit = most_bytes((row.grid_height or 0, row.grid_width or 0))
+    return call.services.blocking.storage.get(row.raw_uri, limit=limit).data
+
+
+def _prediction(plan: Plan, found: Explained) -> dict[str, Any] | None:
+    rows = [msgspec.to_builtins(row) for row in found.rows]
+    if found.raw is not None:
+        from camfleet.exports.raw_map import read_raw
+
+        grid = rows[0]["grid_height"] or 0, rows[0]["grid_width"] or 0
+        rows[0]["map"] = read_raw(found.raw, grid)
+    image = image_of(rows, plan.labels, Places(), Count())
+    return plan.predictions.of(image) if isinstance(image, Image) else None
+
+
+def _frozen(asked: Mapping[str, Any]) -> str:
+    with suppress(TypeError):
+        return msgspec.json.encode(dict(asked), order="deterministic").decode()
+    return repr(asked)

@@ -1,0 +1,225 @@
+"""The endpoints of the backend. Only `predict` asks workers: Label Studio waits 1 s for health.
+
+The address holds the model and the options, because Label Studio drops a query.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from starlette.responses import Response
+
+from camfleet.errors import CamfleetError, InvalidRequest
+from camfleet.foreign import visible
+from camfleet.gateway.calls import Call, Handler, Route, reply
+from camfleet.gateway.label_studio import asking, selections, words
+from camfleet.gateway.label_studio.plans import Plan, Planner, parse_options
+from camfleet.gateway.problems import Problem, answer_to, with_reason
+from camfleet.label_studio.places import Server, TaskImages, origins_of
+from camfleet.registry.registry import Registry
+from camfleet.settings import Settings
+from camfleet.storage.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 200  # tasks that are answered while Label Studio waits; more become a job
+WAIT_SECONDS = 75.0  # it waits for 100
+SELECTION_BYTES = 2**28  # 250,000 tasks; those with masks are larger
+_LARGE = 2  # bodies at a time
+_LOGGED = 3  # failed tasks of a selection
+
+
+class Backend:
+    """What all requests of Label Studio share."""
+
+    def __init__(self, settings: Settings, storage: Storage, labels: Mapping[str, Path]) -> None:
+        self.url = settings.label_studio_url
+        self.planner = Planner(Registry(storage), labels)
+        origins = filter(None, map(str.strip, settings.label_studio_origins.split(",")))
+        self.images = TaskImages(Server(self.url), origins_of(origins))
+        self.recent = asking.Recent()
+        self.bodies = asyncio.Semaphore(_LARGE)
+
+
+async def health(_call: Call) -> Response:
+    return reply(words.Up())
+
+
+async def setup(call: Call) -> Response:
+    asked = await call.json(words.Setup)
+    plan = await _plan(call, asked.schema)
+    return reply(words.Ready(model_version=plan.version))
+
+
+async def predict(call: Call) -> Response:
+    async with call.services.label_studio.bodies:
+        asked = await call.json(words.Selection, SELECTION_BYTES)
+    plan = await _plan(call, asked.label_config)
+    found = [_find(call, plan, task) for task in asked.tasks]
+    if len(found) > AT_ONCE:
+        return await _as_job(call, plan, asked, found)
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            results = await _ask(call, plan, found)
+    except TimeoutError:
+        if call.services.label_studio.url:
+            return await _as_job(call, plan, asked, found)
+        raise Problem(
+            503, "answer_timeout", f"no worker answered for all tasks within {WAIT_SECONDS:g} s"
+        ) from None
+    return reply(words.Predicted(results=_told(asked, found, results)))
+
+
+async def webhook(_call: Call) -> Response:
+    """Say that it's heard: Label Studio tells of everything, and sends no password with it."""
+    return reply(words.Heard())
+
+
+async def _plan(call: Call, config: str) -> Plan:
+    options = parse_options(call.request.path_params.get("options", ""))
+    planner, model = call.services.label_studio.planner, call.path("model")
+    return await call.services.threads.quick(lambda: planner.plan(model, options, config))
+
+
+def _find(call: Call, plan: Plan, task: words.Task) -> str | CamfleetError:
+    """Return the URI of a task's image, or why there's none that may be read."""
+    key = plan.config.key
+    try:
+        if key not in task.data:
+            raise InvalidRequest(f"the task's data has no {key!r}, which the label config shows")
+        uri = call.services.label_studio.images.find(task.data[key])
+        call.services.policy.check_image(uri)
+    except CamfleetError as error:
+        return error
+    return uri
+
+
+async def _ask(
+    call: Call, plan: Plan, found: Sequence[str | CamfleetError]
+) -> list[dict[str, Any] | CamfleetError | None]:
+    """Return what each image gives, in order."""
+    backend, turns = call.services.label_studio, asyncio.Semaphore(asking.IN_WORK)
+
+    async def one(uri: str | CamfleetError) -> dict[str, Any] | CamfleetError | None:
+        if isinstance(uri, CamfleetError):
+            return uri
+        try:
+            return await asking.predict(call, plan, uri, backend.recent, turns)
+        except CamfleetError as error:
+            return error
+
+    return list(await asyncio.gather(*map(one, found)))
+
+
+async def _as_job(
+    call: Call, plan: Plan, asked: words.Selection, found: Sequence[str | CamfleetError]
+) -> Response:
+    """Let a job do it, and say for each task that there's no prediction yet."""
+    pairs = list(zip(asked.tasks, found, strict=True))
+    tasks = [(task.id, uri) for task, uri in pairs if task.id is not None and isinstance(uri, str)]
+    _told(asked, found, [uri if isinstance(uri, CamfleetError) else None for uri in found])
+    url = call.services.label_studio.url
+    job_id = await selections.write_back(call, plan, asked.project_id, tasks, url)
+    logger.info("project %s: %d tasks became job %s", asked.project_id, len(tasks), job_id)
+    return reply(words.Predicted(results=[[] for _ in asked.tasks]))
+
+
+def _told(
+    asked: words.Selection,
+    found: Sequence[str | CamfleetError],
+    results: Sequence[dict[str, Any] | CamfleetError | None],
+) -> list[Any]:
+    """Return the results as Label Studio takes them; log why some failed, raise if all did."""
+    failed = [
+        (task, error)
+        for task, error in zip(asked.tasks, results, strict=True)
+        if isinstance(error, CamfleetError)
+    ]
+    for task, error in failed[:_LOGGED]:
+        logger.warning(
+            "project %s, task %s: %s (%s)",
+            asked.project_id,
+            task.id,
+            visible(str(error)),
+            error.code,
+        )
+    if len(failed) > _LOGGED:
+        codes = Counter(error.code for _, error in failed)
+        logger.warning(
+            "project %s: %d of %d tasks failed: %s",
+            asked.project_id,
+            len(failed),
+            len(found),
+            ", ".join(f"{number} {code}" for code, number in codes.most_common()),
+        )
+    if failed and len(failed) == len(results):
+        raise failed[0][1]
+    return [[] if one is None or isinstance(one, CamfleetError) else one for one in results]
+
+
+def _reasoned(handler: Handler) -> Handler:
+    """Let errors stand in the answer's first line: it's all that Label Studio shows of them."""
+
+    async def handle(call: Call) -> Response:
+        try:
+            return await handler(call)
+        except Exception as error:
+            answer = answer_to(error)
+            if answer.status_code == 500:
+                logger.exception("%s failed", call.request.url.path)
+            return with_reason(answer, error)
+
+    return handle
+
+
+def _routes() -> list[Route]:
+    found = []
+    for below in ("", "/{options}"):
+        start = f"/integrations/label-studio/{{model}}{below}"
+        which = ", with options" if below else ""
+        found += [
+            Route(
+                method="GET",
+                path=f"{start}/health",
+                summary=f"Label Studio's backend{which}: whether it's there",
+                handler=_reasoned(health),
+                scopes=("explain",),
+                basic=True,
+                answers={200: words.Up},
+            ),
+            Route(
+                method="POST",
+                path=f"{start}/setup",
+                summary=f"Label Studio's backend{which}: checks a label config",
+                handler=_reasoned(setup),
+                scopes=("explain",),
+                basic=True,
+                body=words.Setup,
+                answers={200: words.Ready},
+            ),
+            Route(
+                method="POST",
+                path=f"{start}/predict",
+                summary=f"Label Studio's backend{which}: predictions of tasks",
+                handler=_reasoned(predict),
+                scopes=("explain",),
+                basic=True,
+                body=words.Selection,
+                answers={200: words.Predicted},
+            ),
+            Route(
+                method="POST",
+                path=f"{start}/webhook",
+                summary=f"Label Studio's backend{which}: takes notice of nothing",
+                handler=webhook,
+                public=True,
+                answers={200: words.Heard},
+            ),
+        ]
+    return found
+
+
+ROUTES = tuple(_routes())
