@@ -18,7 +18,7 @@ from camfleet.interactive.answer import Answer, results_of
 from camfleet.interactive.connections import Connections
 from camfleet.interactive.register import Models
 from camfleet.jobs import job
-from camfleet.jobs.caller import Caller
+from camfleet.jobs.caller import Caller, checked
 from camfleet.jobs.fleet import Fleet
 from camfleet.jobs.inspection import Inspection
 from camfleet.jobs.job import Job
@@ -68,7 +68,11 @@ class Client(Connections, Retiring, Exporting):
     @cached_property
     def reviews(self) -> Reviews:
         """Reviews of new versions of models, by a frozen set of images."""
-        return Reviews(self._parts(self.reporter, self.submit, self.retry, self.job))
+        return self.reviews_of(self.settings.user)
+
+    def reviews_of(self, user: str) -> Reviews:
+        """Return the reviews for a user of a program: whose name their history shows."""
+        return Reviews(self._parts(user, self.reporter, self.submit, self.retry, self.job))
 
     @cached_property
     def pictures(self) -> Pictures:
@@ -190,6 +194,7 @@ class Client(Connections, Retiring, Exporting):
         keep_duplicates: bool = False,
         keep_columns: Sequence[str] = (),
         sample: bool = True,
+        check: Callable[[str], None] | None = None,
         on_progress: Callable[[int], None] = lambda _count: None,
         timeout: float = 120,
         **options: Unpack[JobOptions],
@@ -198,7 +203,7 @@ class Client(Connections, Retiring, Exporting):
 
         A worker loads the models and, with `sample`, tries to read some of the images. Broken
         lines of manifests are counted, not raised; and what nobody could find out, such as without
-        a worker or within `timeout` seconds, is said.
+        a worker or within `timeout` seconds, is said. `check` raises for URIs that aren't allowed.
         """
         from camfleet.jobs.dry_run import DryRunner
 
@@ -208,7 +213,7 @@ class Client(Connections, Retiring, Exporting):
             order, models_of(self.models, order), fleet, self._rpc, timeout, sample=sample
         )
         return runner.run(
-            runner.stream(source, self.storage, keep_columns),
+            checked(runner.stream(source, self.storage, keep_columns), check),
             chunk_size=self.settings.chunk_size,
             keep_duplicates=keep_duplicates,
             on_progress=on_progress,

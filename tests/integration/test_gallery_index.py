@@ -12,9 +12,10 @@ from camfleet.contract.records import ModelRef
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobstore import later_keys
-from camfleet.results.gallery import build, document, query
-from camfleet.results.gallery.query import Found, Wanted, facets
+from camfleet.results.gallery import build, document
+from camfleet.results.gallery.query import Found, facets
 from camfleet.results.gallery.read import Files, Gallery
+from camfleet.results.gallery.wanted import Count, Wanted
 from camfleet.storage.storage import Storage
 from helpers import rows
 
@@ -184,7 +185,7 @@ def test_names_beyond_what_there_is_room_for_are_counted_together(storage, monke
         *((f"label {n}", 1) for n in range(3)),
         (None, 9),
     ]
-    assert found.classes[-1] == query.Count(name=None, rows=6)
+    assert found.classes[-1] == Count(name=None, rows=6)
 
 
 def test_more_rows_than_an_index_takes_are_refused(storage, monkeypatch):

@@ -85,7 +85,9 @@ def read_report(storage: Storage, record: JobRecord) -> Report:
 
     Raises `ObjectMissing`, and `InvalidRequest` where it isn't a report of this version.
     """
-    return objects.read_json(storage, f"{_stored(storage, record)}/{_REPORT}", Report, _MOST_REPORT)
+    return objects.read_json(
+        storage, f"{stored_at(storage, record)}/{_REPORT}", Report, _MOST_REPORT
+    )
 
 
 def fetch(storage: Storage, record: JobRecord, place: str) -> str:
@@ -94,7 +96,7 @@ def fetch(storage: Storage, record: JobRecord, place: str) -> str:
     Raises `ObjectMissing` where there's none, `ObjectDamaged` for what is larger than any report,
     and `InvalidRequest` where the folder can't be written.
     """
-    stored, found = _stored(storage, record), dict[str, bytes]()
+    stored, found = stored_at(storage, record), dict[str, bytes]()
     for name in (*STORED, PAGE):
         try:
             found[name] = objects.read(storage, f"{stored}/{name}", _MOST_REPORT).data
@@ -107,7 +109,7 @@ def fetch(storage: Storage, record: JobRecord, place: str) -> str:
     return write(storage, found, place)
 
 
-def _stored(storage: Storage, record: JobRecord) -> str:
+def stored_at(storage: Storage, record: JobRecord) -> str:
     """Return where a worker writes a job's report."""
     asked = record.follow_ups.place if record.follow_ups else None
     return (asked or storage.uri(keys.report_folder(record.job_id))).rstrip("/")

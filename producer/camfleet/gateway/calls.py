@@ -14,6 +14,7 @@ from starlette.responses import Response
 from camfleet.aio.client import AsyncClient
 from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
+from camfleet.broker.errands_due import ErrandsDue
 from camfleet.broker.listing import JobListing
 from camfleet.broker.sessions import Sessions
 from camfleet.client import Client
@@ -26,6 +27,7 @@ from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.prometheus import Metrics
+from camfleet.gateway.reading import Reading
 from camfleet.gateway.tokens import TokenChecker
 
 if TYPE_CHECKING:
@@ -60,7 +62,10 @@ class Services:
     behind_tls: bool
     threads: Threads
     downloads: Executor
+    reading: Reading
+    errands: ErrandsDue
     label_studio: "Backend"
+    accepting: dict[str, tuple[Struct, asyncio.Future[Any]]] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -53,12 +53,6 @@ class Pending(Struct, kw_only=True):
     state: str = "pending"
 
 
-class Uploaded(Struct, kw_only=True):
-    """Where an upload lies: name it as an image, or as the source of a job."""
-
-    uri: str
-
-
 async def explain(call: Call) -> Response:
     wait = _wait(call.request.headers.get("prefer", ""))
     async with call.services.admission.request(call.whose) as place:
@@ -140,11 +134,6 @@ async def _results(call: Call) -> tuple[Result, ...] | None:
     return None if found is None else tuple(found)
 
 
-async def upload(call: Call) -> Response:
-    async with call.services.admission.request(call.whose):
-        return reply(Uploaded(uri=await received.store(call)), 201)
-
-
 def _wait(prefer: str) -> float:
     """Return how many seconds a caller prefers to wait (RFC 7240), 0 for not at all."""
     words = [word.strip().lower() for word in prefer.split(",")]
@@ -189,14 +178,5 @@ ROUTES = (
         handler=picture,
         scopes=("explain",),
         answers={200: tuple(dict.fromkeys(kind for _, kind in keys.PICTURES.values()))},
-    ),
-    Route(
-        method="POST",
-        path="/v1/uploads",
-        summary="Upload an image, or a manifest for a job, as the body",
-        handler=upload,
-        scopes=("explain", "jobs:write"),
-        uploads=(*received.IMAGES, *received.MANIFESTS),
-        answers={201: Uploaded},
     ),
 )

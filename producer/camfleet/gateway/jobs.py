@@ -130,7 +130,7 @@ async def submit(call: Call) -> Response:
 
 async def _submit(call: Call, asked: JobRequest, job_id: str) -> AsyncJob:
     """Submit the job that is asked for, as far as its token has room for it."""
-    services, source = call.services, _source(call, asked)
+    services, source = call.services, source_of(call, asked)
     async with services.admission.job(call.whose, job_id, once=True) as admission:
         models = 1 if isinstance(asked.models, str) else len(asked.models)
         check = admission.counting(services.policy.check_image, models)
@@ -176,7 +176,7 @@ async def retry(call: Call) -> Response:
     return reply(Retried(job=await again.status(), images=images), 202)
 
 
-def _source(call: Call, asked: JobRequest) -> Any:
+def source_of(call: Call, asked: JobRequest) -> Any:
     """Return what to submit; raise `InvalidRequest`, or `SourceForbidden`."""
     if (asked.source is None) == (asked.images is None):
         raise InvalidRequest("a job has either a source or images: name one of them")

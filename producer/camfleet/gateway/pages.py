@@ -2,7 +2,7 @@
 
 import re
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from camfleet.contract.records import JobRecord
@@ -40,10 +40,14 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Page:
-    """Some rows, and where the next ones are; None: there will be none."""
+    """Some rows, and where the next ones are; None: there will be none.
+
+    `places` has for each table the number of its part, and those of its rows there.
+    """
 
     tables: "list[Table]"
     next: Cursor | None
+    places: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
 
 
 def read_page(
@@ -63,28 +67,32 @@ def read_page(
     from camfleet.results.read import read_parts
 
     tables: list[Table] = []
+    places: list[tuple[int, tuple[int, ...]]] = []
     left = limit
     parts = read_parts(record, storage, selection, numbered=True, start=start.chunk)
     with closing(parts):
         for read, part in enumerate(parts):
             number = record.number(part.ref)
             if read == _MOST_PARTS:
-                return Page(tables, Cursor(number, 0))
+                return Page(tables, Cursor(number, 0), places)
             if part.table is None:
                 if _will_come(job, record, storage, number):
-                    return Page(tables, Cursor(number, 0))
+                    return Page(tables, Cursor(number, 0), places)
                 continue
             first = start.row if number == start.chunk else 0
             skipped = sum(row < first for row in part.numbers)
             taken = part.table.slice(skipped, left)
             tables.append(taken)
+            places.append((number, part.numbers[skipped : skipped + taken.num_rows]))
             left -= taken.num_rows
             if skipped + taken.num_rows < part.table.num_rows:
-                return Page(tables, Cursor(number, part.numbers[skipped + taken.num_rows]))
+                following = part.numbers[skipped + taken.num_rows]
+                return Page(tables, Cursor(number, following), places)
             if not left:
                 after = number + 1
-                return Page(tables, Cursor(after, 0) if after < record.chunks else None)
-    return Page(tables, None)
+                more = Cursor(after, 0) if after < record.chunks else None
+                return Page(tables, more, places)
+    return Page(tables, None, places)
 
 
 def _will_come(job: Job, record: JobRecord, storage: Storage, number: int) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from camfleet.aio.client import AsyncClient
 from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
+from camfleet.broker.errands_due import ErrandsDue
 from camfleet.broker.events import Events
 from camfleet.broker.listing import JobListing
 from camfleet.broker.quotas import Quotas
@@ -23,6 +24,7 @@ from camfleet.gateway.owners import JobOwners
 from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
 from camfleet.gateway.prometheus import Metrics
+from camfleet.gateway.reading import Reading
 from camfleet.gateway.tokens import TokenChecker, Tokens
 from camfleet.settings import Settings
 
@@ -48,13 +50,15 @@ def open_services(
     limits = Limits(
         requests=settings.token_requests, jobs=settings.token_jobs, images=settings.token_images
     )
-    listing = JobListing(settings)
+    listing, errands = JobListing(settings), ErrandsDue(settings)
     with Client(settings) as blocking, ThreadPoolExecutor(_DOWNLOADS) as downloads:
         client = AsyncClient(settings)
         services = Services(
             client=client,
             blocking=blocking,
             downloads=downloads,
+            reading=Reading(blocking),
+            errands=errands,
             owners=JobOwners(blocking.storage),
             listing=listing,
             admission=Admission(quotas, threads, limits),
@@ -80,6 +84,7 @@ def open_services(
             threads.close()
             events.close()
             listing.close()
+            errands.close()
             answers.close()
             sessions.close()
             services.metrics.close()

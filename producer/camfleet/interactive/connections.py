@@ -26,6 +26,11 @@ class Connections:
     def storage(self) -> Storage:
         return Storage(self.settings)
 
+    @property
+    def questions(self) -> Rpc:
+        """Return what asks workers for pictures, in batches that a caller makes."""
+        return self._rpc
+
     def ping(self) -> None:
         """Connect to Redis in each way that camfleet does; raise `BrokerUnavailable`."""
         self._ledger.ping()
@@ -71,7 +76,7 @@ class Connections:
     def _runs(self) -> Runs:
         return Runs(self.storage, self._ledger, self.settings.fault_dir)
 
-    def _parts(self, *verbs: Any) -> Parts:
+    def _parts(self, user: str, *verbs: Any) -> Parts:
         """Return what reviews are made of: with the client's reporter, submit, retry and job."""
-        own = self.settings.user, self.storage, self._schedules, self._board, self._runs
+        own = user, self.storage, self._schedules, self._board, self._runs
         return Parts(*own, *verbs)

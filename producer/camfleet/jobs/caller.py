@@ -29,6 +29,12 @@ class Caller:
         return {**found, "follow_ups": encode(self.follow_ups)} if self.follow_ups else found
 
     def checked(self, items: Iterable[Item]) -> Iterator[Item]:
-        for item in items:
-            self.check(item.image_uri)
-            yield item
+        return checked(items, self.check)
+
+
+def checked(items: Iterable[Item], check: Callable[[str], None] | None) -> Iterator[Item]:
+    """Yield items; raise what `check`, if there is one, raises for the URI of an image."""
+    for item in items:
+        if check:
+            check(item.image_uri)
+        yield item

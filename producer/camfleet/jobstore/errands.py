@@ -35,11 +35,18 @@ def write_errand(storage: Storage, record: ErrandRecord) -> ErrandRecord:
     return record
 
 
-def ask(storage: Storage, job_id: str, errand: Errand, owner: str | None) -> ErrandRecord:
-    """Write down that something is to be made, unless it was; what failed is tried again."""
+def ask(
+    storage: Storage, job_id: str, errand: Errand, owner: str | None, *, again: bool = False
+) -> ErrandRecord:
+    """Write down that something is to be made; what failed is tried again.
+
+    What was made stays, unless it's to be made `again`.
+    """
     before = read_errand(storage, job_id, id_of(errand))
-    if before and before.outcome.state != "failed":
-        return before
+    if before:
+        stays = before.outcome.state in ("waiting", "in_work")
+        if stays or (before.outcome.state == "done" and not again):
+            return before
     asked = ErrandRecord(
         schema_version=_FORM,
         job_id=job_id,

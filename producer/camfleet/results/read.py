@@ -52,6 +52,11 @@ def read_parts(
     yield from in_order(work, refs, threads=_AHEAD, ahead=_AHEAD)
 
 
+def read_part(record: JobRecord, storage: Storage, ref: ChunkRef) -> Part:
+    """Return a whole results part, with what it takes to name its rows to a worker."""
+    return _read(record, storage, Selection.of(record, None, {}), True, ref)
+
+
 def _read(
     record: JobRecord, storage: Storage, selection: Selection, numbered: bool, ref: ChunkRef
 ) -> Part:

@@ -93,12 +93,21 @@ class BotoBackend:
             check_size(place, found["ContentLength"], limit)
         self.client().download_file(place.bucket, place.key, path, Callback=_counter(place, limit))
 
-    def presign(self, place: Place, seconds: int) -> str:
+    def presign(self, place: Place, seconds: int, content_type: str | None = None) -> str:
         """Return a URL that reads an object without credentials, for so many seconds."""
+        as_type = {"ResponseContentType": content_type} if content_type else {}
+        return self._presign("get_object", place, seconds, as_type)
+
+    def presign_put(self, place: Place, seconds: int, content_type: str, nbytes: int) -> str:
+        """Return a URL that writes an object without credentials, for so many seconds."""
+        signed = {"ContentType": content_type, "ContentLength": nbytes, "IfNoneMatch": "*"}
+        return self._presign("put_object", place, seconds, signed)
+
+    def _presign(self, verb: str, place: Place, seconds: int, more: dict[str, Any]) -> str:
         with boto_errors(place):
             signer = self._own.get().client(_TRIES, "s3v4")  # or botocore would take version 2
-            params = {"Bucket": place.bucket, "Key": place.key}
-            url: str = signer.generate_presigned_url("get_object", params, seconds)
+            params = {"Bucket": place.bucket, "Key": place.key, **more}
+            url: str = signer.generate_presigned_url(verb, params, seconds)
             return url
 
     def check(self, place: Place) -> None:

@@ -126,11 +126,12 @@ class Storage:
             return True
         return True
 
-    def presign(self, key_or_uri: str, seconds: int) -> str:
+    def presign(self, key_or_uri: str, seconds: int, *, content_type: str | None = None) -> str:
         """Return an https URL that reads an object of our bucket without credentials for a while.
 
-        Nobody asks whether the object is there. Raises `InvalidRequest` for other buckets, and for
-        a time that isn't 1 second to 7 days.
+        With a `content_type` the store calls it that, whatever was said when it was written. Nobody
+        asks whether the object is there. Raises `InvalidRequest` for other buckets, and for a time
+        that isn't 1 second to 7 days.
         """
         if not 1 <= seconds <= LONGEST_URL:
             raise InvalidRequest(
@@ -141,7 +142,14 @@ class Storage:
             raise InvalidRequest(
                 f"{key_or_uri} is no object of {self.uri('')}: only those have presigned URLs"
             )
-        return self._boto.presign(place, seconds)
+        return self._boto.presign(place, seconds, content_type)
+
+    def presign_put(self, key: str, seconds: int, content_type: str, nbytes: int) -> str:
+        """Return a URL that writes a new object of our bucket without credentials for a while.
+
+        It must be sent with these as Content-Type and Content-Length, and with If-None-Match: *.
+        """
+        return self._boto.presign_put(self._mine(key), seconds, content_type, nbytes)
 
     def keys(self, key_or_uri: str) -> Iterator[str]:
         """Yield the keys below a prefix, in order, a page at a time."""

@@ -143,6 +143,10 @@ class Reviews:
         self._board.tell(review, verdict)
         return verdict
 
+    def names(self) -> frozenset[str]:
+        """Return the names of all reviews, also of those that aren't complete."""
+        return frozenset(self._store.names())
+
     def list(self) -> list[ReviewStatus]:
         """Return all reviews, by name; one that can't be read is logged and left out."""
         due, found = self._schedules.times(), []

@@ -1,0 +1,253 @@
+"""Pictures of a job's rows: as they were stored, or made by a worker; nothing is decoded here."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Meta, Struct
+from starlette.responses import Response, StreamingResponse
+
+from camfleet.contract.codec import decode, encode
+from camfleet.contract.messages import ErrorInfo, RenderRequest, Thumbnail, ThumbnailsRequest
+from camfleet.contract.outputs import Colormap, Components, Drawing, Drawn
+from camfleet.contract.records import JobRecord
+from camfleet.errors import InvalidRequest, ObjectMissing, from_code
+from camfleet.gateway import served
+from camfleet.gateway.calls import Call, Route
+from camfleet.gateway.jobs import own_job
+from camfleet.gateway.problems import Problem
+from camfleet.gateway.reading import PartRows
+from camfleet.jobstore import keys
+from camfleet.pictures import stored
+from camfleet.storage.storage import Storage
+
+Stored = Literal["overlay", "heatmap", "thumbnail"]
+WORKER_SECONDS = 20.0  # that a worker may take
+_URL_SECONDS = 300
+_MOST_BYTES = 2**28
+_PIECE = 2**18
+_START = 32  # bytes that tell what a file is
+
+
+class PictureQuery(Struct, kw_only=True):
+    """With `stream` the bytes themselves come, also where the bucket has a URL for them."""
+
+    stream: bool = False
+
+
+class PhotoQuery(Struct, kw_only=True):
+    """Pixels of the longest side, at most."""
+
+    side: Literal[160, 256, 512, 1024] = 256
+
+
+class DrawingQuery(Struct, kw_only=True):
+    """How a map is drawn: see `camfleet render`."""
+
+    picture: Drawn = "overlay"
+    colormap: Colormap | None = None
+    opacity: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    max_side: Annotated[int, Meta(ge=0, le=65_536)] | None = None
+    threshold: str = "0.5"  # or otsu
+    components: Components = "largest"
+
+    def drawing(self) -> Drawing:
+        """Return it as workers take it; raise `InvalidRequest`."""
+        words = {name: getattr(self, name) for name in self.__struct_fields__}
+        if self.threshold != "otsu":
+            try:
+                words["threshold"] = float(self.threshold)
+            except ValueError as error:
+                raise InvalidRequest("threshold: a number above 0 up to 1, or otsu") from error
+        return decode(encode(decode(words, Drawing)), Drawing)
+
+
+async def picture(call: Call) -> Response:
+    """Give a picture that the job stored: a URL of the bucket, or the bytes."""
+    asked, kind = call.query(PictureQuery), call.path("kind")
+    if kind not in ("overlay", "heatmap", "thumbnail"):
+        raise Problem(404, "not_found", "pictures are overlay, heatmap, thumbnail, photo, original")
+    job_id = (await own_job(call)).id
+    storage = call.services.blocking.storage
+
+    def read() -> Response:
+        _, part, row = _row(call, job_id)
+        plain = part.plain(row)
+        found = stored.find(plain, kind)
+        if found is None:
+            raise Problem(404, "not_found", f"the job wrote no {kind} of this row")
+        if found.span is None:
+            # Rows lie in the bucket, so somebody may have them name any object there.
+            if not found.uri.startswith(storage.uri(keys.pictures(plain["model_digest"]))):
+                raise Problem(404, "not_found", f"the row names no {kind} of its own")
+            if not asked.stream:
+                return _redirect(storage.presign(found.uri, _URL_SECONDS))
+        return served.picture(found.read(storage, job_id), _name(call, kind))
+
+    return await call.services.threads.long(read)
+
+
+async def photo(call: Call) -> Response:
+    """Give a small copy of the photograph, upright, which a worker makes once."""
+    asked = call.query(PhotoQuery)
+    job_id = (await own_job(call)).id
+
+    def find() -> _Wanted:
+        _, part, row = _row(call, job_id)
+        plain = part.plain(row)
+        if plain["status"] == "failed":
+            raise Problem(404, "not_found", "this image failed: there's no picture of it")
+        wanted = Thumbnail(image_uri=plain["image_uri"], image_etag=plain["image_etag"])
+        request = ThumbnailsRequest(job_id=job_id, side=asked.side, images=(wanted,))
+        ask = partial(call.services.blocking.questions.thumbnails, request, WORKER_SECONDS)
+        return _Wanted(keys.thumbnail(job_id, wanted, asked.side), ask)
+
+    return served.picture(await _made(call, find), _name(call, "photo"))
+
+
+async def drawing(call: Call) -> Response:
+    """Give a row's map drawn anew by a worker, once for each way of drawing."""
+    how = call.query(DrawingQuery).drawing()
+    job_id = (await own_job(call)).id
+
+    def find() -> _Wanted:
+        _, part, row = _row(call, job_id)
+        if part.plain(row)["grid_height"] is None:
+            raise Problem(404, "not_found", "this row has no map")
+        request = RenderRequest(chunk=part.ref, digest=part.digest, drawing=how, rows=(row,))
+        ask = partial(call.services.blocking.questions.render, request, WORKER_SECONDS)
+        return _Wanted(keys.render(part.ref, part.digest, row, how), ask)
+
+    return served.picture(await _made(call, find), _name(call, how.picture))
+
+
+async def original(call: Call) -> Response:
+    """Give the photograph itself: a URL of the bucket, or its bytes as they lie there."""
+    asked = call.query(PictureQuery)
+    job_id = (await own_job(call)).id
+    services, storage = call.services, call.services.blocking.storage
+
+    def find() -> tuple[str, str]:
+        _, part, row = _row(call, job_id)
+        uri = part.plain(row)["image_uri"]
+        if not uri.startswith("s3://"):
+            raise InvalidRequest("this photograph lies elsewhere: the row has its URI")
+        services.policy.check_image(uri)
+        return uri, served.type_of(_start(storage, uri), "the photograph")
+
+    uri, kind = await services.threads.long(find)
+    own = uri.startswith(storage.uri(""))
+    if own and not asked.stream:
+        url = await services.threads.quick(
+            lambda: storage.presign(uri, _URL_SECONDS, content_type=kind)
+        )
+        return _redirect(url)
+    pieces = _pieces(call, storage, uri)
+    first = await anext(pieces)  # what is wrong at once is told as a problem
+    return StreamingResponse(
+        _rest(first, pieces), headers=served.headers_of(_name(call, "original")), media_type=kind
+    )
+
+
+async def _pieces(call: Call, storage: Storage, uri: str) -> AsyncIterator[bytes]:
+    """Yield an object by way of a file: memory stays flat."""
+    limit, loop = call.services.image_bytes, asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory(prefix="camfleet-") as folder:
+        path = Path(folder, "original")
+        download = partial(storage.download, uri, str(path), limit=limit)
+        await loop.run_in_executor(call.services.downloads, download)
+        with path.open("rb") as file:  # noqa: ASYNC230  # pieces are small
+            while piece := file.read(_PIECE):
+                yield piece
+
+
+async def _rest(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
+
+
+def _row(call: Call, job_id: str) -> tuple[JobRecord, PartRows, int]:
+    reading = call.services.reading
+    record = reading.record(job_id)
+    return record, *reading.row(record, call.path("row"))
+
+
+class _Wanted(NamedTuple):
+    """A picture that a worker makes, and how it's asked for: why there's none, or None."""
+
+    key: str
+    ask: Callable[[], tuple[ErrorInfo | None, ...]]
+
+
+async def _made(call: Call, find: Callable[[], _Wanted]) -> bytes:
+    """Return a picture that a worker makes, unless it has; raise why there's none."""
+    services, storage = call.services, call.services.blocking.storage
+
+    def read() -> tuple[_Wanted, bytes | None]:
+        wanted = find()
+        try:
+            return wanted, storage.get(wanted.key, limit=_MOST_BYTES).data
+        except ObjectMissing:
+            return wanted, None
+
+    def make() -> bytes:
+        (error,) = wanted.ask()
+        if error:
+            raise from_code(error.code, error.message)
+        return storage.get(wanted.key, limit=_MOST_BYTES).data
+
+    wanted, data = await services.threads.long(read)
+    if data is not None:
+        return data
+    async with services.admission.request(call.whose):
+        return await services.threads.long(make)
+
+
+def _start(storage: Storage, uri: str) -> bytes:
+    return storage.get_range(uri, 0, _START)
+
+
+def _name(call: Call, kind: str) -> str:
+    return f"{call.path('job')}-{call.path('row').replace(':', '-')}-{kind}"
+
+
+def _redirect(url: str) -> Response:
+    return Response(status_code=302, headers={"Location": url})
+
+
+_READ = partial(Route, method="GET", scopes=("jobs:read",))
+
+ROUTES = (
+    _READ(
+        path="/v1/jobs/{job}/rows/{row}/photo",
+        summary="A small upright copy of a row's photograph, made by a worker",
+        handler=photo,
+        query=PhotoQuery,
+        answers={200: ("image/jpeg",)},
+    ),
+    _READ(
+        path="/v1/jobs/{job}/rows/{row}/drawing",
+        summary="A row's map drawn anew by a worker: over the photograph, alone, or as outlines",
+        handler=drawing,
+        query=DrawingQuery,
+        answers={200: ("image/jpeg", "image/png")},
+    ),
+    _READ(
+        path="/v1/jobs/{job}/rows/{row}/original",
+        summary="A row's photograph, where it's in object storage: a URL, or with stream its bytes",
+        handler=original,
+        query=PictureQuery,
+        answers={200: served.PICTURES, 302: None},
+    ),
+    _READ(
+        path="/v1/jobs/{job}/rows/{row}/{kind}",
+        summary="A picture that the job wrote: overlay, heatmap or thumbnail; a URL, or its bytes",
+        handler=picture,
+        query=PictureQuery,
+        answers={200: ("image/jpeg", "image/png"), 302: None},
+    ),
+)
