@@ -27,6 +27,7 @@ _COMMANDS = {
     "watch": "camfleet.cli.watch:watch",
     "results": "camfleet.cli.results:results",
     "export": "camfleet.cli.export:export",
+    "push": "camfleet.cli.push:push",
     "get": "camfleet.cli.pictures:get",
     "render": "camfleet.cli.pictures:render",
     "gallery": "camfleet.cli.pictures:gallery",

@@ -1,6 +1,6 @@
 """Writes a job's results into a folder, in the format of an annotation tool."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,19 @@ from camfleet.exports.coco import Coco, CocoResults
 from camfleet.exports.cvat import Cvat
 from camfleet.exports.fiftyone import FiftyOne
 from camfleet.exports.files import encode, new_file, whole_folder
-from camfleet.exports.images import COLUMNS, HEAT_COLUMNS, Count, Failure, Places, images
+from camfleet.exports.images import COLUMNS, HEAT_COLUMNS, Count, Failure, Image, Places, images
 from camfleet.exports.label_studio import LabelStudio
 from camfleet.exports.labels import Labels, classes_of, mapping_of
+from camfleet.exports.predictions import Predictions
 from camfleet.exports.voc import Voc
-from camfleet.exports.writer import NOTICE, ExportShape, Plan, Writer
+from camfleet.exports.writer import (
+    NOTICE,
+    ExportShape,
+    Plan,
+    Writer,
+    full_version,
+    version_of,
+)
 from camfleet.exports.yolo import Yolo
 from camfleet.foreign import without_secrets
 from camfleet.jobstore.parquet import Table
@@ -70,7 +78,7 @@ class Options:
     form: str
     shape: ExportShape | None = None
     labels: Path | Mapping[str, Any] | None = None
-    config: Path | None = None
+    config: Path | label_config.LabelConfig | None = None
     places: Places = field(default_factory=Places)
     per_file: int = PER_FILE
     heat: bool = False
@@ -100,10 +108,31 @@ class Export:
         if options.config:
             if not form.config:
                 raise InvalidRequest(f"--config is not for --format {options.form}")
-            self._config = form.config(options.config)
+            given = options.config
+            self._config = form.config(given) if isinstance(given, Path) else given
         self.shape = self._shape()
         classes = classes_of(Registry(storage), self._model)
         self._labels = Labels(classes, mapping_of(options.labels or {}, classes))
+
+    @property
+    def version(self) -> str:
+        """Return what tells Label Studio's predictions from others."""
+        record = self._record
+        version = version_of(
+            self._model, record.method, record.layer, record.target, record.outputs
+        )
+        return full_version(version, self.shape, heat=self._options.heat)
+
+    def predictions(
+        self, tables: Iterable[Table], count: Count
+    ) -> Iterator[tuple[Image | Failure, dict[str, Any] | None]]:
+        """Yield the images of tables with their predictions for Label Studio, if they have one."""
+        config = self._config
+        assert isinstance(config, label_config.LabelConfig)
+        config.refuse_lacks(self.shape, heat=self._options.heat)
+        make = Predictions(config, self.shape, self._options.heat, self.version)
+        for image in images(tables, self._labels, self._options.places, count):
+            yield image, make.of(image) if isinstance(image, Image) else None
 
     def write(self, tables: Iterable[Table], path: Path) -> Count:
         """Write the tables of the selected rows into a new folder; return what was met."""

@@ -5,8 +5,8 @@ before it's sent, and whoever is told twice, by a process that died or by an ans
 goes on where it ended.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -35,26 +35,29 @@ class Written:
     doubled: int = 0  # predictions that were there twice, and were taken out
 
 
-@dataclass
-class _Slice(Generic[T]):
-    members: list[T] = field(default_factory=list)
-    bytes: int = 0
+class Batch(Generic[T]):
+    """Members that are sent together: so many and of so many bytes as JSON, at most; one at least.
 
+    `add` and `rest` return those that are to be sent now, or none.
+    """
 
-def slices(
-    found: Iterable[T], most: int = SLICE, most_bytes: int = SLICE_BYTES
-) -> Iterator[list[T]]:
-    """Yield what was found in lists of so many members and bytes as JSON, at most; one at least."""
-    now: _Slice[T] = _Slice()
-    for member in found:
+    def __init__(self, most: int = SLICE, most_bytes: int = SLICE_BYTES) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        self._members: list[T] = []
+        self._bytes = 0
+
+    def add(self, member: T) -> list[T]:
         size = len(_ENCODE(member))
-        if now.members and (len(now.members) == most or now.bytes + size > most_bytes):
-            yield now.members
-            now = _Slice()
-        now.members.append(member)
-        now.bytes += size
-    if now.members:
-        yield now.members
+        full = len(self._members) == self._most or self._bytes + size > self._most_bytes
+        ready = self.rest() if full else []
+        self._members.append(member)
+        self._bytes += size
+        return ready
+
+    def rest(self) -> list[T]:
+        found, self._members, self._bytes = self._members, [], 0
+        return found
 
 
 class PredictionWriter:
@@ -86,12 +89,31 @@ class PredictionWriter:
         Raises `LabelStudioUnavailable`, `ConfigurationError` and `InvalidRequest`, with what was
         written until then.
         """
-        for found in slices({"task": task, **prediction} for task, prediction in predictions):
-            self._write(found)
-        if self.count.there:  # somebody wrote before, and may have been cut off in the middle
-            self._take_out_doubles()
+        batch: Batch[dict[str, Any]] = Batch()
+        for task, prediction in predictions:
+            self._write(batch.add({"task": task, **prediction}))
+        self._write(batch.rest())
+
+    def finish(self) -> None:
+        """Delete what two writers at once have written twice: all but the oldest.
+
+        That there were two shows by tasks that had a prediction.
+        """
+        if not self.count.there:
+            return
+        for ids in self._sent:
+            self._check()
+            for task in self._api.tasks(self._project, version=self._version, ids=ids):
+                if task.total_predictions < 2:
+                    continue
+                for number in self._api.predictions(task.id, self._version)[1:]:
+                    self._check()
+                    self._api.delete_prediction(number)
+                    self.count.doubled += 1
 
     def _write(self, found: list[dict[str, Any]]) -> None:
+        if not found:
+            return
         ids = [one["task"] for one in found]
         self._check()
         there = self._with_version(ids)
@@ -130,15 +152,3 @@ class PredictionWriter:
             for task in listed
             if task.id in wanted and self._api.has_version(task, self._version)
         }
-
-    def _take_out_doubles(self) -> None:
-        """Delete what two writers at once have written twice: all but the oldest."""
-        for ids in self._sent:
-            self._check()
-            for task in self._api.tasks(self._project, version=self._version, ids=ids):
-                if task.total_predictions < 2:
-                    continue
-                for number in self._api.predictions(task.id, self._version)[1:]:
-                    self._check()
-                    self._api.delete_prediction(number)
-                    self.count.doubled += 1

@@ -37,6 +37,7 @@ class PredictionMaker:
         )
         count = Count()
         writer.write(task_predictions(record, self._storage, wanted, count, check))
+        writer.finish()
         return FollowUp(
             state="done",
             uri=f"{wanted.url}/projects/{wanted.project}/data",
