@@ -29,9 +29,10 @@ corpora: $(VENV)/ready .corpora/fetched
 .corpora/fetched: tests/corpora/fetch.sh
 	tests/corpora/fetch.sh .corpora $(abspath $(BIN))/python
 
-# What annotation tools themselves read of exports; each tool has an environment of its own (1.1 GB).
-tools: $(VENV)/ready .tools/datumaro/ready .tools/label-studio-sdk/ready
-	$(BIN)/python -m pytest -m "tools or not tools" tests/tools
+# What annotation tools themselves read of exports, and what Schemathesis says of the gateway; each
+# tool has an environment of its own (1.2 GB).
+tools: $(VENV)/ready .tools/datumaro/ready .tools/label-studio-sdk/ready .tools/schemathesis/ready
+	$(BIN)/python -m pytest -m "tools or not tools" tests/tools tests/e2e/test_gateway_schema.py
 
 .tools/%/ready: tests/tools/%.txt
 	$(PYTHON) -m venv .tools/$*
