@@ -49,6 +49,7 @@ class Comparer:
         self.ceiling = Ceiling()
         self._by_name = by_name
         self._measured = measured
+        self._has_groups = False  # as far as one can see: then it takes memory to know
 
     def alone(self, one: pa.Table | None, other: pa.Table | None) -> None:
         """Count images that one side alone has."""
@@ -78,7 +79,7 @@ class Comparer:
         self._measured.add("class", classes[compared])
         mask = pa.array(compared)
         self.counts.measured += len(own[KEY].filter(mask).unique())
-        self._measured.add("group", groups[compared])
+        self._group(groups[compared], own[MARK].to_numpy()[compared])
         self._rank(own, others, values[:, 0], marks, compared)
         return _table(own, pairs, outcomes, values)
 
@@ -87,6 +88,8 @@ class Comparer:
 
         Pairs of one image, for several classes, are no more independent than those of a patient.
         """
+        if not self._has_groups:
+            return None
         groups, numbers = np.unique(self._measured.read("group"), return_inverse=True)
         return None if len(groups) == len(numbers) else np.asarray(numbers.ravel(), np.int64)
 
@@ -114,6 +117,14 @@ class Comparer:
             own_kept = _Kept(kept.classes[at], kept.marks[at], kept.groups[at])
             self.ceiling.offer(*own_kept, [images[place] for place in at.tolist()], p, q)
         return outcomes
+
+    def _group(self, groups: Hashes, images: Hashes) -> None:
+        """Note which groups pairs belong to, and whether one may have several.
+
+        Where a group is an image its pairs come together.
+        """
+        self._measured.add("group", groups)
+        self._has_groups |= bool((groups != images).any()) or len(np.unique(groups)) < len(groups)
 
     def _rank(
         self, own: pa.Table, others: pa.Table, moved: Doubles, marks: Hashes, compared: Flags
