@@ -1,8 +1,10 @@
 """What strangers send to a gateway: without a token, under other names, too much, too slowly."""
 
 import re
+import select
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http.client import HTTPConnection
 
@@ -165,6 +167,44 @@ def test_a_flood_of_header_fields_is_refused(web):
     for size in (HEADER_BYTES, 70_000, 10**6):  # the server itself may see the flood first
         first = raw(web, head(web, f"X: {'a' * size}")).split(b"\r\n")[0]
         assert first == b"" or b" 431 " in first or b" 400 " in first, size
+
+
+def trickle(web):
+    """Send a byte of an image a second; return what comes back at last, and after how long."""
+    start = time.monotonic()
+    auth = (f"Authorization: Bearer {web.token}", "Content-Type: image/jpeg")
+    first = "POST /v1/uploads HTTP/1.1"
+    with socket.create_connection(("127.0.0.1", web.port), 1) as connection:
+        connection.sendall(head(web, *auth, "Content-Length: 100000", first=first))
+        while time.monotonic() - start < 60:
+            try:
+                return connection.recv(65536), time.monotonic() - start
+            except TimeoutError:
+                connection.sendall(b"\xff")
+    return b"", time.monotonic() - start
+
+
+def take_nothing(web):
+    """Ask for many answers and take none; return after how many seconds that ends."""
+    start = time.monotonic()
+    asked = head(web, f"Authorization: Bearer {web.token}", first="GET /openapi.json HTTP/1.1")
+    asked = asked.replace(b"Connection: close\r\n", b"")
+    with socket.create_connection(("127.0.0.1", web.port), 1) as connection:
+        with suppress(TimeoutError):
+            connection.sendall(asked * 2000)
+        ends = select.poll()
+        ends.register(connection, select.POLLHUP | select.POLLERR)
+        assert ends.poll(60_000) != []
+    return time.monotonic() - start
+
+
+def test_who_is_slow_to_send_or_to_take_is_cut_off(web):
+    with ThreadPoolExecutor() as pool:
+        takes, sends = pool.submit(take_nothing, web), pool.submit(trickle, web)
+        answered, seconds = sends.result()
+        assert b" 408 " in answered.split(b"\r\n")[0]
+        assert 25 < seconds < 45
+        assert 25 < takes.result() < 50
 
 
 def test_who_is_slow_is_not_waited_for(web):

@@ -1,6 +1,7 @@
 """A request as handlers see it: whose it is, and its parts, checked and bounded."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 JSON_BYTES = 8 * 2**20
 IDLE_SECONDS = 15.0  # between two pieces of a body
 JSON_SECONDS = 30.0  # for all of a JSON body
+LEISURE_SECONDS = 30.0  # after which a body must have come at some rate
+LEAST_RATE = 8 * 2**10  # bytes per second
 
 S = TypeVar("S", bound=Struct)
 
@@ -135,8 +138,10 @@ class Call:
         said = self.request.headers.get("content-length", "0")
         if not said.isdecimal() or int(said[:20]) > limit:
             raise _too_large(limit)
-        size, stream = 0, self.request.stream()
+        size, stream, start = 0, self.request.stream(), time.monotonic()
         while True:
+            if time.monotonic() - start > LEISURE_SECONDS + size / LEAST_RATE:
+                raise _too_slow()
             try:
                 async with asyncio.timeout(IDLE_SECONDS):
                     piece = await anext(stream)

@@ -17,6 +17,7 @@ from camfleet.gateway.guard import HEADER_BYTES
 from camfleet.gateway.problems import REASON
 
 HEAD_SECONDS = 10.0
+TAKE_SECONDS = 30.0  # in which a reader must take something
 MOST_CONNECTIONS = 2000
 STOP_SECONDS = 10
 _REASON = REASON.encode()
@@ -41,9 +42,10 @@ class _Connection(h11.Connection):
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection whose request's head doesn't arrive in time."""
+    """Closes a connection whose request's head doesn't arrive in time, or that takes no answer."""
 
     _late: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,7 +64,32 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._settle()
+        self._unstick()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look_later()
+
+    def resume_writing(self) -> None:
+        self._unstick()
+        super().resume_writing()
+
+    def _look_later(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._stuck = self.loop.call_later(TAKE_SECONDS, self._look, left)
+
+    def _look(self, before: int) -> None:
+        """Cut off who has taken nothing since: what waits here takes memory."""
+        if self.transport.get_write_buffer_size() < before:
+            self._look_later()
+        else:
+            self.transport.abort()
+
+    def _unstick(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def _watch(self) -> None:
         if self.conn.their_state is not h11.IDLE:
