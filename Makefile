@@ -1,9 +1,9 @@
-# make demo | test | zoo | faults | corpora | tools | fuzz | audit | lint | bench | clean
+# make demo | test | zoo | faults | corpora | tools | browser | fuzz | audit | lint | bench | clean
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test zoo faults corpora tools fuzz audit lint format bench clean
+.PHONY: demo test zoo faults corpora tools browser fuzz audit lint format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
@@ -37,6 +37,17 @@ tools: $(VENV)/ready .tools/datumaro/ready .tools/label-studio-sdk/ready .tools/
 .tools/%/ready: tests/tools/%.txt
 	$(PYTHON) -m venv .tools/$*
 	.tools/$*/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+# The web page in the system's Chromium, with axe, and behind the system's nginx: install both.
+browser: $(VENV)/ready .tools/browser/ready
+	$(BIN)/python -m pytest -m "browser or not browser" tests/browser
+
+.tools/browser/ready: tests/browser/requirements.txt tests/browser/package.json
+	$(PYTHON) -m venv .tools/browser
+	.tools/browser/bin/python -m pip install --quiet --requirement $<
+	cp tests/browser/package.json .tools/browser/
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix .tools/browser
 	touch $@
 
 zoo: $(VENV)/ready

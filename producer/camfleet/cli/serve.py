@@ -38,7 +38,7 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,64}){0,8}")
     "--root-path",
     default="",
     metavar="PATH",
-    help="A prefix that the proxy in front takes off, as in /camfleet.",
+    help="The prefix below which a proxy in front serves it, as in /camfleet.",
 )
 @click.option(
     "--allow-origin",

@@ -81,6 +81,9 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway speaks HTTP, not {scope['type']}")
+        prefix = self._services.root_path
+        if prefix and scope["path"].startswith(f"{prefix}/"):  # unless the proxy took it off
+            scope = {**scope, "path": scope["path"][len(prefix) :]}
         with self._services.metrics.request(scope["method"]) as seen:
             try:
                 response = await self._answer(scope, Request(scope, receive), seen)

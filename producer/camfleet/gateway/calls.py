@@ -61,7 +61,7 @@ class Services:
     probe: Probe
     image_bytes: int  # of an upload, at most
     hosts: frozenset[str]  # that callers may ask for, in lower case
-    root_path: str  # that a proxy in front takes off: "/camfleet", or nothing
+    root_path: str  # below which a proxy in front serves us: "/camfleet", or nothing
     behind_tls: bool
     threads: Threads
     downloads: Executor

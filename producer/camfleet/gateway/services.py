@@ -42,7 +42,7 @@ def open_services(
 ) -> Iterator[Services]:
     """Yield the services of a gateway that is reached by the names `hosts`.
 
-    A proxy in front takes off the `root_path`. `labels` are files of names for the classes of
+    A proxy in front serves them below the `root_path`. `labels` are files of names for the classes of
     models, by the model's id, which annotation tools get.
     """
     answers, events, threads = AnswerOwners(settings), Events(settings), Threads()

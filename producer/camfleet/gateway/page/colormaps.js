@@ -22,7 +22,7 @@ function diverging(level) {
 }
 
 export const NAMES = ["turbo", "viridis", "inferno", "gray"];
-export const SIGNED = "blue–white–red";
+export const SIGNED = "blue-white-red";
 const COLOURS = {
   ...Object.fromEntries(Object.entries(BYTES).map(([name, text]) => [name, from64(text)])),
   gray: made((level) => [level, level, level]),
