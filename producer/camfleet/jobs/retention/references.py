@@ -8,7 +8,9 @@ say that.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 from camfleet.contract.records import ChunkRef, Item, JobRecord
@@ -19,8 +21,8 @@ from camfleet.jobstore.records import read_any_record
 from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
 
-_THREADS = 8
-_AHEAD = 16  # parts, or records
+_THREADS = 16
+_AHEAD = 16  # parts, or jobs
 _URIS = ("heatmap_uri", "overlay_uri", "raw_uri", "thumbnail_uri")
 
 
@@ -43,17 +45,13 @@ def keep_referenced(
     knows: then nothing that jobs share should go.
     """
     marked = Marked(set(), [])
+    marking = _Marking(storage, candidates, marked)
     there = (job_id for folder in storage.folders(keys.jobs()) if (job_id := keys.job_of(folder)))
     staying = (job_id for job_id in there if not is_doomed(job_id))
-    look = partial(_look, storage)
-    seen = enumerate(in_order(look, staying, threads=_THREADS, ahead=_AHEAD), 1)
-    for number, (job_id, record, reason) in seen:
-        on_job(number)
-        if reason:
-            marked.unreadable.append(reason)
-        elif record is None or (record.pruned is None and record.deleted_at is None):
-            marked.digests.update(ref.digest for ref in (record.models if record else ()))
-            marked.unreadable.extend(_keep_of(storage, candidates, job_id, record))
+    looked = in_order(partial(_look, storage), staying, threads=_THREADS, ahead=_AHEAD)
+    readings = chain.from_iterable(map(marking.readings, _counted(looked, on_job)))
+    for part in in_order(partial(_read, storage), readings, threads=_THREADS, ahead=_AHEAD):
+        marking.keep(part)
     marked.unreadable.extend(_keep_of_reviews(storage, candidates))
     return marked
 
@@ -63,45 +61,116 @@ def needed_by(storage: Storage, job_id: str) -> Iterator[str]:
 
     For a job that's to be deleted.
     """
-    for _, named in _stored(storage, job_id):
-        if not isinstance(named, InvalidRequest):
-            yield from named or ()
-    for _, items in _manifest(storage, job_id):
+    for prefix in (keys.results(job_id), keys.history(job_id)):
+        parts = storage.keys(prefix)
+        for _, named in in_order(partial(_named, storage), parts, threads=_THREADS, ahead=_AHEAD):
+            if not isinstance(named, InvalidRequest):
+                yield from named or ()
+    parts = storage.keys(keys.manifest(job_id))
+    for _, items in in_order(partial(_items, storage), parts, threads=_THREADS, ahead=_AHEAD):
         if not isinstance(items, InvalidRequest):
             yield from _uploads(storage, items)
 
 
-def _look(storage: Storage, job_id: str) -> tuple[str, JobRecord | None, str]:
-    """Return a job's record, None where there's none, or why it can't be read."""
+@dataclass
+class _Staying:
+    """A job that stays: its record, None where there's none, or why that can't be read.
+
+    And the keys of its parts: results, those before retries, its manifest.
+    """
+
+    job_id: str
+    record: JobRecord | None = None
+    reason: str = ""
+    stored: set[str] = field(default_factory=set)
+    history: Sequence[str] = ()
+    manifest: Sequence[str] = ()
+
+
+class _Part(NamedTuple):
+    """A part of a job that stays, and what it names: None where nobody can read that.
+
+    `items` are those of a manifest's part.
+    """
+
+    job: _Staying
+    key: str
+    is_manifest: bool
+    named: Sequence[str] | None = None
+    items: Sequence[Item] = ()
+    number: int = 0
+    reason: str = ""
+
+
+def _look(storage: Storage, job_id: str) -> _Staying:
     try:
-        return job_id, read_any_record(storage, job_id), ""
+        record = read_any_record(storage, job_id)
     except UnknownJob:  # it's being submitted, or was never submitted to the end
-        return job_id, None, ""
+        record = None
     except InvalidRequest as error:
-        return job_id, None, str(error)
+        return _Staying(job_id, reason=str(error))
+    if record and (record.pruned or record.deleted_at is not None):
+        return _Staying(job_id)  # it needs nothing
+    return _Staying(
+        job_id,
+        record,
+        stored=set(storage.keys(keys.results(job_id))) if record else set(),
+        history=tuple(storage.keys(keys.history(job_id))) if record else (),
+        manifest=tuple(storage.keys(keys.manifest(job_id))),
+    )
 
 
-def _keep_of(
-    storage: Storage, candidates: Candidates, job_id: str, record: JobRecord | None
-) -> Iterator[str]:
-    """Take out what one job needs; yield what of it can't be read."""
-    shares = record and any(candidates.next(keys.pictures(model.digest)) for model in record.models)
-    stored: set[str] = set()
-    for key, named in _stored(storage, job_id) if shares else ():
+def _read(storage: Storage, part: _Part) -> _Part:
+    if not part.is_manifest:
+        _, named = _named(storage, part.key)
         if isinstance(named, InvalidRequest):
-            yield str(named)
-        elif named is not None:
-            candidates.keep(named)
-            stored.add(key)
-    if not shares and candidates.next(keys.uploads()) is None:
-        return
-    for part, items in _manifest(storage, job_id):
-        if isinstance(items, InvalidRequest):
-            yield str(items)
-            continue
-        candidates.keep(_uploads(storage, items))
-        for prefix in _to_come(record, part, items, stored) if record and shares else ():
-            candidates.keep_below(prefix)
+            return part._replace(reason=str(named))
+        return part._replace(named=named)
+    number, items = _items(storage, part.key)
+    if isinstance(items, InvalidRequest):
+        return part._replace(reason=str(items))
+    return part._replace(number=number, items=items, named=[*_uploads(storage, items)])
+
+
+class _Marking(NamedTuple):
+    """Takes out of the candidates what jobs need, part by part."""
+
+    storage: Storage
+    candidates: Candidates
+    marked: Marked
+
+    def readings(self, job: _Staying) -> Iterator[_Part]:
+        """Yield the parts of a job that have to be read, those of its results first."""
+        record = job.record
+        if job.reason:
+            self.marked.unreadable.append(job.reason)
+        models = record.models if record else ()
+        self.marked.digests.update(ref.digest for ref in models)
+        shares = any(self.candidates.next(keys.pictures(ref.digest)) for ref in models)
+        for key in (*sorted(job.stored), *job.history) if shares else ():
+            yield _Part(job, key, is_manifest=False)
+        if shares or (job.manifest and self.candidates.next(keys.uploads()) is not None):
+            for key in job.manifest:
+                yield _Part(job, key, is_manifest=True)
+
+    def keep(self, part: _Part) -> None:
+        """Take out what a part names, or what's still to come of a chunk without results."""
+        if part.reason:
+            self.marked.unreadable.append(part.reason)
+            return
+        if part.named is None:  # it's damaged, and so to come
+            part.job.stored.discard(part.key)
+            return
+        self.candidates.keep(part.named)
+        record = part.job.record if part.is_manifest else None
+        for prefix in _to_come(record, part.number, part.items, part.job.stored) if record else ():
+            self.candidates.keep_below(prefix)
+
+
+def _counted(jobs: Iterable[_Staying], on_job: Callable[[int], object]) -> Iterator[_Staying]:
+    for number, job in enumerate(jobs, 1):
+        on_job(number)
+        yield job
 
 
 def _keep_of_reviews(storage: Storage, candidates: Candidates) -> Iterator[str]:
@@ -137,20 +206,11 @@ def _to_come(
             )
 
 
-def _stored(
-    storage: Storage, job_id: str
-) -> Iterator[tuple[str, list[str] | InvalidRequest | None]]:
-    """Yield a job's results parts and what their rows name; of a damaged one None.
-
-    And of one that another version wrote, why it can't be read.
-    """
-    for prefix in (keys.results(job_id), keys.history(job_id)):
-        parts = storage.keys(prefix)
-        yield from in_order(partial(_named, storage), parts, threads=_THREADS, ahead=_AHEAD)
-
-
 def _named(storage: Storage, key: str) -> tuple[str, list[str] | InvalidRequest | None]:
-    """Return the keys of the pictures that a results part names; those of packs aren't shared."""
+    """Return the keys of the pictures that a results part names; those of packs aren't shared.
+
+    None if it's damaged or gone; of one that another version wrote, why it can't be read.
+    """
     from camfleet.jobstore import parquet
 
     try:
@@ -163,14 +223,6 @@ def _named(storage: Storage, key: str) -> tuple[str, list[str] | InvalidRequest 
         return key, InvalidRequest(f"{key} can't be read ({error})")
     uris = (uri for column in table.columns for uri in column.to_pylist() if uri)
     return key, [*_keys(storage, uris, keys.pictures())]
-
-
-def _manifest(
-    storage: Storage, job_id: str
-) -> Iterator[tuple[int, Sequence[Item] | InvalidRequest]]:
-    """Yield the numbers of the parts of a job's manifest, and their items."""
-    parts = storage.keys(keys.manifest(job_id))
-    yield from in_order(partial(_items, storage), parts, threads=_THREADS, ahead=_AHEAD)
 
 
 def _items(storage: Storage, key: str) -> tuple[int, Sequence[Item] | InvalidRequest]:

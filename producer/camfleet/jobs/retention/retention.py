@@ -6,9 +6,10 @@ written has young pictures, and so nothing of it goes.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from camfleet.audit.files import PAGE
 from camfleet.broker.ledger import Ledger
@@ -29,9 +30,12 @@ from camfleet.registry.names import Names
 from camfleet.storage.storage import Listed, Storage
 
 GRACE = 24 * 3600.0  # seconds: younger objects may be those of a job that is being written
-_THREADS = 16
+_THREADS = 16  # of which each has a job
 _AHEAD = 64  # jobs
 _SHOWN = 5  # of the reasons why nothing that jobs share goes
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class _Found(NamedTuple):
@@ -83,8 +87,8 @@ class Retention:
                     deleter.mark(job_id, now)
                 candidates.add(needed_by(self._storage, job_id))
             self._sweep_shared(candidates, doomed, now - GRACE)
-        for job_id in doomed:
-            self._remove(deleter, job_id)
+        remove = partial(self._remove, deleter, keeps=False)
+        self._note_removed(_at_once(lambda one: (one, False, remove(one)), doomed))
         return self._retired
 
     def prune(self, older_than: float, *, keep_report: bool = False) -> Retired:
@@ -98,11 +102,14 @@ class Retention:
         deleter = Deleter(self._storage, self._ledger, protected_jobs(self._storage))
         now = self._storage.now()
         doomed: dict[str, bool] = {}  # whether its report stays
-        for found in self._jobs():
-            before = now - older_than
-            ends = self._retire(deleter, found, before, now, keep_report=keep_report)
-            if ends is not None:
-                doomed[found.job_id] = ends
+        retire = partial(
+            self._retire, deleter, before=now - older_than, now=now, keep_report=keep_report
+        )
+        for found, keeps, reason in _at_once(retire, self._jobs()):
+            if keeps is not None:
+                doomed[found.job_id] = keeps
+            elif reason:
+                self._retired.kept.append(reason)
         before = now - max(older_than, GRACE)
         with Candidates() as candidates:
             for prefix in (keys.pictures(), keys.uploads()):
@@ -111,33 +118,31 @@ class Retention:
             digests = self._sweep_shared(candidates, doomed, before)
         if digests is not None:
             self._sweeper.delete(self._converted(digests, before))
-        for job_id, keeps in doomed.items():
-            if keeps:
-                self._retired.pruned.append(job_id)
-                deleter.remove_results(job_id, self._sweeper)
-            else:
-                self._remove(deleter, job_id)
+        remove = partial(self._remove, deleter)
+        self._note_removed(_at_once(lambda one: (*one, remove(*one)), doomed.items()))
         return self._retired
 
     def _retire(
-        self, deleter: Deleter, found: _Found, before: float, now: float, *, keep_report: bool
-    ) -> bool | None:
-        """Mark a job that is to go; return whether its report stays, or None: all of it stays."""
+        self, deleter: Deleter, found: _Found, *, before: float, now: float, keep_report: bool
+    ) -> tuple[_Found, bool | None, str]:
+        """Mark a job that is to go; return whether its report stays, or None: all of it stays.
+
+        And why it stays, unless that's its age.
+        """
         record = found.record
         if record and record.deleted_at is not None:
-            return False
+            return found, False, ""
         is_old = found.ended_at < before
         if record and record.pruned and (keep_report or not is_old):
-            return True if found.has_results else None  # an earlier call was killed
+            return found, True if found.has_results else None, ""  # an earlier call was killed
         if not is_old or deleter.ended_at(found.job_id) >= before:
-            return None
+            return found, None, ""
         keeps = record is not None and keep_report
         try:
             self._mark(deleter, found, now, keeps=keeps)
         except (InvalidRequest, UnknownJob) as error:
-            self._retired.kept.append(str(error))
-            return None
-        return keeps
+            return found, None, str(error)
+        return found, keeps, ""
 
     def _mark(self, deleter: Deleter, found: _Found, now: float, *, keeps: bool) -> None:
         if found.reason:
@@ -166,18 +171,26 @@ class Retention:
         except CallerError:  # nobody may look there now
             return False
 
-    def _remove(self, deleter: Deleter, job_id: str) -> None:
+    def _remove(self, deleter: Deleter, job_id: str, keeps: bool) -> str | None:
+        """Delete what is a job's own; return why it stays, None for one that came anew, else ""."""
+        if keeps:
+            deleter.remove_results(job_id, self._sweeper)
+            return ""
         if self._dry_run:
             self._sweeper.delete(self._storage.objects(keys.folder(job_id)))
-            self._retired.jobs.append(job_id)
-            return
+            return ""
         try:
-            is_gone = deleter.remove(job_id, self._sweeper)
+            return "" if deleter.remove(job_id, self._sweeper) else None
         except InvalidRequest as error:
-            self._retired.kept.append(str(error))
-            return
-        if is_gone:
-            self._retired.jobs.append(job_id)
+            return str(error)
+
+    def _note_removed(self, removed: Iterable[tuple[str, bool, str | None]]) -> None:
+        """Note what became of jobs: id, whether its report stays, and what `_remove` says."""
+        for job_id, keeps, reason in removed:
+            if reason:
+                self._retired.kept.append(reason)
+            elif reason == "":
+                (self._retired.pruned if keeps else self._retired.jobs).append(job_id)
 
     def _sweep_shared(
         self, candidates: Candidates, doomed: dict[str, bool] | dict[str, None], before: float
@@ -216,9 +229,7 @@ class Retention:
     def _jobs(self) -> Iterator[_Found]:
         folders = self._storage.folders(keys.jobs())
         there = (job_id for folder in folders if (job_id := keys.job_of(folder)))
-        for number, found in enumerate(
-            in_order(self._look, there, threads=_THREADS, ahead=_AHEAD), 1
-        ):
+        for number, found in enumerate(_at_once(self._look, there), 1):
             self._on_progress("jobs", number)
             if found:
                 yield found
@@ -245,3 +256,8 @@ class Retention:
         if record.pruned:
             ended_at = record.pruned.ended_at
         return _Found(job_id, record, "", ended_at, has_results, has_report)
+
+
+def _at_once(work: Callable[[T], R], jobs: Iterable[T]) -> Iterator[R]:
+    """Yield what becomes of jobs, of several at a time: each takes some answers of the store."""
+    return in_order(work, jobs, threads=_THREADS, ahead=_AHEAD)

@@ -1,5 +1,6 @@
 """Deleting objects: what is listed is deleted at once, a thousand at a time."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
@@ -12,7 +13,7 @@ PAGE = 1000  # objects that a store lists, or deletes, in one go
 
 
 class Sweeper:
-    """Deletes objects, unless `dry_run`, and counts them in `retired`.
+    """Deletes objects, unless `dry_run`, and counts them in `retired`. Safe to share by threads.
 
     `on_progress` is told how many have been deleted so far.
     """
@@ -29,6 +30,7 @@ class Sweeper:
         self._retired = retired
         self._on_progress = on_progress
         self._dry_run = dry_run
+        self._lock = threading.Lock()
 
     def delete(self, found: Iterable[Listed]) -> None:
         """Delete objects as they come."""
@@ -36,8 +38,9 @@ class Sweeper:
         while batch := list(islice(stream, PAGE)):
             if not self._dry_run:
                 self._storage.delete([each.key for each in batch])
-            self._retired.add(batch)
-            self._on_progress(self._retired.objects)
+            with self._lock:
+                self._retired.add(batch)
+                self._on_progress(self._retired.objects)
 
     def delete_candidates(self, candidates: Candidates, before: float) -> None:
         """Delete the candidates that are older than a time, by the store's clock.
