@@ -1,6 +1,7 @@
 """The server: uvicorn, with a bound on the time that a request's head takes, and a polite end."""
 
 import asyncio
+import resource
 import socket
 from collections.abc import Sequence
 from types import FrameType
@@ -17,6 +18,7 @@ from camfleet.gateway.guard import HEADER_BYTES
 from camfleet.gateway.problems import REASON
 
 HEAD_SECONDS = 10.0
+IDLE_SECONDS = 75  # between requests: longer than proxies keep a connection that they may use
 TAKE_SECONDS = 30.0  # in which a reader must take something
 MOST_CONNECTIONS = 2000
 STOP_SECONDS = 10
@@ -119,11 +121,20 @@ class _Server(uvicorn.Server):
         self._captured_signals.clear()  # a stop that was asked for is no failure
 
 
+def _open_more_files() -> None:
+    """Let this process have a file for each connection, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 2 * MOST_CONNECTIONS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def serve(services: Services, ears: list[socket.socket], origins: Sequence[str] = ()) -> None:
     """Serve on sockets that listen until SIGTERM or SIGINT.
 
     Pages of other `origins` may read answers, with a token of theirs; of all for `*`.
     """
+    _open_more_files()
     app: Any = App(services)
     if origins:  # cookies stay out: no credentials are allowed
         app = CORSMiddleware(
@@ -143,6 +154,7 @@ def serve(services: Services, ears: list[socket.socket], origins: Sequence[str] 
         "server_header": False,
         "h11_max_incomplete_event_size": HEADER_BYTES,
         "limit_concurrency": MOST_CONNECTIONS,
+        "timeout_keep_alive": IDLE_SECONDS,
         "timeout_graceful_shutdown": STOP_SECONDS,
     }
     server = _Server(uvicorn.Config(app, **options), services)
