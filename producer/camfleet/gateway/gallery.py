@@ -10,7 +10,6 @@ from starlette.responses import Response
 from camfleet.broker.progress import Progress
 from camfleet.contract.errands import GalleryErrand, id_of
 from camfleet.contract.records import JobRecord
-from camfleet.errors import InvalidRequest
 from camfleet.gateway import later
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.jobs import own_job
@@ -34,7 +33,7 @@ _ONLY_INDEXED = ("label", "min_border_share", "max_border_share", "sort", "first
 class GalleryQuery(Wanted, frozen=True, kw_only=True):
     """Which rows, in which order, from the `first` on, counted from 0.
 
-    Before there's an index, pages come by `cursor`.
+    Before there's an index, pages come by `cursor`: whoever has begun so may go on to the end.
     """
 
     sort: Sort | None = None
@@ -84,7 +83,9 @@ async def page(call: Call) -> Response:
         job = call.services.blocking.job(job_id)
         record = call.services.reading.record(job_id)
         state, gallery = _find(call, record, job.status())
-        return _indexed(gallery, asked) if gallery else _so_far(call, job, record, state, asked)
+        if gallery and asked.cursor is None:
+            return _indexed(gallery, asked)
+        return _so_far(call, job, record, state, asked)
 
     return reply(await call.services.threads.long(read))
 
@@ -141,8 +142,6 @@ def _indexed(gallery: "Gallery", asked: GalleryQuery) -> GalleryPage:
     from camfleet.results.gallery.query import Found
     from camfleet.results.gallery.read import name_of
 
-    if asked.cursor:
-        raise InvalidRequest("cursor: with an index pages are asked for by `first`")
     found = Found(gallery, asked, asked.sort)
     numbers = found.page(asked.first, asked.limit)
     head, models = gallery.head, gallery.record.models

@@ -12,6 +12,7 @@ const PAGE = 100; // rows of a request
 const GAP = 8;
 const CAPTION = 40;
 const WINDOW = 2_000_000; // pixels
+const AT_ONCE = 5; // tiles whose pictures are loaded
 const SETTLED = 90; // milliseconds without scrolling
 const SIZES = { small: 128, medium: 192, large: 288 };
 const SORTS = [["", "as submitted"], ["-probability", "most probable first"], ["probability", "least probable first"],
@@ -43,6 +44,8 @@ class Gallery {
     this.at = Number(given("at", 0)) || 0; // the tile that has, or would have, the focus
     this.base = 0; // where the window begins, in pixels of the whole
     this.tiles = new Map();
+    this.waiting = [];
+    this.busyTiles = 0;
   }
 
   async begin() {
@@ -100,13 +103,13 @@ class Gallery {
     const token = (this.token = {});
     try {
       const first = Math.floor(this.at / PAGE) * PAGE;
-      const page = await this.#ask({ limit: PAGE, first: first || null }).catch((error) => {
-        if (error.code !== "gallery_not_ready") throw error;
-        return this.#ask({ limit: PAGE }, this.#plain());
-      });
+      let page = await this.#ask({ limit: first ? 1 : PAGE }, this.#plain());
+      this.indexed = page.index === "done";
+      const facets = this.#facets();
+      if (this.indexed && (first || Object.keys(this.#plain()).length < Object.keys(this.asked).length)) page = await this.#ask({ limit: PAGE, first });
       if (this.token !== token) return;
       this.#took(page, first / PAGE);
-      await this.#facets();
+      await facets;
     } catch (error) {
       if (error.name !== "AbortError") replace(this.inner, failed(error, () => this.#load()));
     }
@@ -134,7 +137,7 @@ class Gallery {
 
   // See whether there's an index by now, or more images.
   async #again() {
-    const page = await this.#ask({ limit: PAGE, cursor: this.cursor }, this.#plain()).catch((error) => (error.status === 422 ? { index: "done" } : null));
+    const page = await this.#ask({ limit: PAGE, cursor: this.cursor }, this.#plain()).catch(() => null);
     if (this.route.signal.aborted) return;
     if (page?.index === "done") return void this.#load();
     if (page && this.cursor && this.#nearEnd()) this.#more(page);
@@ -280,7 +283,7 @@ class Gallery {
   #layout() {
     const wide = this.inner.clientWidth;
     if (!wide || this.count === undefined) return;
-    this.columns = Math.max(1, Math.floor((wide + GAP) / (SIZES[this.look.size] + GAP)));
+    this.columns = Math.max(wide > 260 ? 2 : 1, Math.floor((wide + GAP) / (SIZES[this.look.size] + GAP)));
     this.side = (wide - GAP * (this.columns - 1)) / this.columns;
     this.line = this.side + CAPTION + GAP;
     this.tall = Math.ceil(this.count / this.columns) * this.line;
@@ -364,7 +367,15 @@ class Gallery {
     this.rail.value = first;
     if (this.at < first || this.at > last) { this.at = first; this.#draw(); }
     this.#address();
-    for (const [index, tile] of this.tiles) if (index >= first && index <= last) this.#picture(tile);
+    this.waiting = [...this.tiles].filter(([index]) => index >= first && index <= last).sort(([a], [b]) => a - b).map(([, tile]) => tile);
+    for (let free = AT_ONCE - this.busyTiles; free > 0; free--) this.#work();
+  }
+
+  // Load the waiting tiles, a few at a time: each with its photograph and its map.
+  async #work() {
+    this.busyTiles++;
+    for (let tile = this.waiting.shift(); tile; tile = this.waiting.shift()) if (tile.isConnected) await this.#picture(tile);
+    this.busyTiles--;
   }
 
   #tile(index, row) {
@@ -376,7 +387,7 @@ class Gallery {
       h("a", { href: row ? this.#link(index, row) : null, tabindex: -1, "aria-label": words.filter(Boolean).join(", "), title: row?.item_id, data: { index }, on: { focus: () => { this.at = index; } } },
         h("span", { class: "tile-picture" }, failedRow && h("span", { class: "bad" }, "failed")),
         h("span", { class: "tile-caption" }, h("span", { class: "spread" }, h("span", { class: "cut-off", dir: "auto" }, title || (failedRow ? "" : " ")), h("b", { class: failedRow ? "bad" : "" }, value ?? "")),
-          h("span", { class: "dim cut-off", dir: "auto" }, row?.item_id ?? row?.row ?? " "))));
+          h("span", { class: "dim cut-off", dir: "auto" }, row?.item_id?.replace(/^.*\/(?=.)/, "") ?? row?.row ?? " "))));
     tile.row = row;
     return tile;
   }
@@ -396,18 +407,22 @@ class Gallery {
     const image = h("img", { alt: "", decoding: "async", draggable: "false" });
     const frame = h("span", { class: "tile-frame" }, image, canvas);
     tile.heat = () => {};
-    load(image, sources(this.job, row.row, this.side > 200 ? 512 : 256), () => replace(home, h("span", { class: "dim" }, "no picture")));
+    const loaded = new Promise((done) => {
+      image.addEventListener("load", done);
+      load(image, sources(this.job, row.row, this.side > 200 ? 512 : 256), () => { replace(home, h("span", { class: "dim" }, "no picture")); done(); });
+    });
     const shape = (aspect) => { frame.style.width = `${Math.min(1, aspect) * 100}%`; frame.style.height = `${Math.min(1, 1 / aspect) * 100}%`; };
     image.addEventListener("load", () => shape(image.naturalWidth / image.naturalHeight));
     append(home, frame);
     const map = await mapOf(this.job, row.row).catch(() => null);
-    if (!map?.geometry) return;
+    if (!map?.geometry) return loaded;
     const { image_width: width, image_height: height } = map.geometry;
     shape(width / height);
     tile.heat = () => draw(canvas, map, { width, height, colormap: this.look.colormap, longest: 160 });
     tile.heat();
     const { x, y } = map.hottest;
     if (map.peak > 0) append(frame, h("i", { class: "ring small", style: { left: `${x * 100}%`, top: `${y * 100}%` } }));
+    return loaded;
   }
 
   // Keys -----------------------------------------------------------------------------------------

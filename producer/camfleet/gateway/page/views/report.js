@@ -57,7 +57,6 @@ class Report {
     replace(this.body,
       h("section", { class: "panel" }, h("h2", {}, "Findings"), this.list),
       h("section", { class: "panel" }, h("h2", {}, "Compare"), await this.#compare()),
-      h("p", {}, " "),
       h("iframe", { class: "report-frame", src: `${this.path}/index.html`, sandbox: "", title: `The report on ${this.job}` }));
     this.#findings(await api.get(api.path("v1/jobs", this.job, "findings"), {}, { signal: this.route.signal }));
   }
