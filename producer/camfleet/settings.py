@@ -169,6 +169,12 @@ class WorkerSettings:
     )
     batch_size: int = _setting("images per forward pass in a job", 16)
     concurrency: int = _setting("chunks that one worker process runs side by side", 4)
+    first_concurrency: int = _setting(
+        "chunks that one worker process runs in addition, each the first of its job, so that no "
+        "job waits for others' chunks to begin",
+        1,
+        least=0,
+    )
     interactive_concurrency: int = _setting(
         "interactive requests that one worker process runs side by side", 16
     )

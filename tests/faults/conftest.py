@@ -48,6 +48,7 @@ def fleet(own, own_client, album, tmp_path_factory):
         "CAMFLEET_ALLOW_PRIVATE_HOSTS": "1",
         "CAMFLEET_LEASE_SECONDS": str(LEASE_SECONDS),
         "CAMFLEET_CONCURRENCY": "1",
+        "CAMFLEET_FIRST_CONCURRENCY": "0",
         "CAMFLEET_BATCH_SIZE": "2",
         "CAMFLEET_CHUNK_SIZE": str(CHUNK),
         "CAMFLEET_IO_THREADS": "2",

@@ -84,12 +84,12 @@ def row(status, *, rank=0, **timings):
 
 
 def test_a_message_counts_with_its_age_as_soon_as_it_is_sent(app, queues):
-    interactive, bulk, *_ = queues.read().queues
+    interactive, _, bulk, *_ = queues.read().queues
     assert (interactive.depth, interactive.oldest_seconds) == (0, 0)
     start = time.time()
     send_chunk(app, ref(0), 1)
     send_chunk(app, ref(1), 1)
-    interactive, bulk, *_ = queues.read().queues
+    interactive, _, bulk, *_ = queues.read().queues
     assert (interactive.name, interactive.depth) == (INTERACTIVE_QUEUE, 0)
     assert (bulk.name, bulk.depth) == (BULK_QUEUE, 2)
     assert 0 < bulk.oldest_seconds <= time.time() - start
@@ -99,15 +99,15 @@ def test_the_oldest_message_is_the_one_that_is_taken_next(app, queues, redis):
     hour_ago = {name: sent - 3600 for name, sent in time_headers().items()}
     app.send_task(CHUNK_TASK, queue=BULK_QUEUE, headers=hour_ago, task_id="first")
     send_chunk(app, ref(0), 1)
-    assert queues.read().queues[1].oldest_seconds == pytest.approx(3600, abs=60)
+    assert queues.read().queues[2].oldest_seconds == pytest.approx(3600, abs=60)
     assert "first" in redis.brpop(BULK_QUEUE)[1]
-    assert queues.read().queues[1].oldest_seconds < 60
+    assert queues.read().queues[2].oldest_seconds < 60
 
 
 @pytest.mark.parametrize("foreign", ["no JSON", "{}", '{"headers": {"camfleet_sent": "noon"}}'])
 def test_a_message_without_a_time_counts_without_an_age(queues, redis, foreign):
     redis.lpush(BULK_QUEUE, foreign)
-    bulk = queues.read().queues[1]
+    bulk = queues.read().queues[2]
     assert (bulk.depth, bulk.oldest_seconds) == (1, None)
 
 

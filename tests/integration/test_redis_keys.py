@@ -46,7 +46,6 @@ WORKER = WorkerState(
     images=0,
     images_per_second=0.0,
     trouble=None,
-    slots=4,
 )
 
 
@@ -104,7 +103,7 @@ def day(own, redis):
         assert quotas.reserve("a-token", "new", 1, (1, 1), once=True) == Reserved(images=1)
         requests.hold(HeldRequest(id="r", task="t", request={}, queue="q", attempt=1))
         assert requests.overdue() == []
-        heartbeats.publish(WORKER, "celery@a:1:f00d")
+        heartbeats.publish(WORKER, "celery@a:1:f00d", takes_first=True)
         pass_messages(app, stack.enter_context(app.connection_for_read()))
         yield {name: (redis.type(name), redis.ttl(name)) for name in redis.scan_iter("*")}
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace as changed
 
 from camfleet.broker import keys
 from camfleet.broker.app import close_app, make_app, send_chunk
+from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
@@ -94,6 +95,18 @@ def test_a_job_of_ten_million_images_takes_no_more_of_redis_than_one_of_ten(redi
         ledger.open(record("large", parts=parts))
         used.append(sum(redis.memory_usage(key, samples=0) for key in redis.keys("*")))
     assert used[1] < used[0] + 100
+
+
+def test_all_that_nobody_works_on_counts_whether_it_is_sent_or_not(redis, ledger, own):
+    with closing(BacklogReader(own)) as queues:
+        ledger.open(record("large", parts=70))
+        assert {queue.name: queue.depth for queue in queues.read().queues}[QUEUE] == 2
+        assert queues.read().chunks == 70
+        redis.brpop(QUEUE)
+        ledger.fill_queues()
+        assert queues.read().chunks == 69
+        redis.hset(keys.job("large"), "cursor", "forged")
+        assert queues.read().chunks == 2
 
 
 def test_the_more_is_in_work_the_more_waits(redis, ledger, own):

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE
+from camfleet.contract.messages import BULK_QUEUE, FIRST_QUEUE, INTERACTIVE_QUEUE
 from camfleet_worker.process.admission import Admission, queue_cycle
 
 BOTH = [BULK_QUEUE, INTERACTIVE_QUEUE]
@@ -129,3 +129,44 @@ def test_messages_that_wait_aside_hold_no_slot_as_far_as_there_is_room(now):
     assert admission.open_queues(BOTH) == [BULK_QUEUE]
     now.busy[INTERACTIVE_QUEUE] = 1
     assert admission.open_queues(BOTH) == [INTERACTIVE_QUEUE, BULK_QUEUE]
+
+
+@pytest.mark.parametrize(
+    ("first", "bulk", "asked"),
+    [
+        (0, 0, [FIRST_QUEUE, BULK_QUEUE]),
+        (1, 1, [FIRST_QUEUE, BULK_QUEUE]),
+        (0, 2, [FIRST_QUEUE]),
+        (1, 2, []),
+        (2, 1, []),
+        (3, 0, []),
+        (2, 0, [FIRST_QUEUE, BULK_QUEUE]),
+    ],
+)
+def test_a_jobs_first_chunk_has_a_slot_of_its_own_or_takes_a_common_one(now, first, bulk, asked):
+    slots = {FIRST_QUEUE: 1, BULK_QUEUE: 2}
+    admission = Admission(slots, lambda: now.busy, guests={FIRST_QUEUE: BULK_QUEUE})
+    now.busy.update({FIRST_QUEUE: first, BULK_QUEUE: bulk})
+    assert admission.open_queues([BULK_QUEUE, FIRST_QUEUE]) == asked
+    assert admission.size == 3
+
+
+def test_where_no_slot_is_kept_for_first_chunks_they_take_common_ones(now):
+    slots = {FIRST_QUEUE: 0, BULK_QUEUE: 1}
+    admission = Admission(slots, lambda: now.busy, guests={FIRST_QUEUE: BULK_QUEUE})
+    assert admission.open_queues([BULK_QUEUE, FIRST_QUEUE]) == [FIRST_QUEUE, BULK_QUEUE]
+    now.busy[FIRST_QUEUE] = 1
+    assert admission.open_queues([BULK_QUEUE, FIRST_QUEUE]) == []
+
+
+def test_first_chunks_that_take_long_are_no_trouble_of_their_own(now):
+    slots = {FIRST_QUEUE: 1, BULK_QUEUE: 1}
+    admission = Admission(
+        slots, lambda: now.busy, lambda: now.seconds, guests={FIRST_QUEUE: BULK_QUEUE}
+    )
+    admission.watch(lambda _kind: 7, lambda kind: kind == FIRST_QUEUE)
+    now.busy[FIRST_QUEUE] = 1
+    for _ in range(2):
+        now.seconds += 301
+        admission.open_queues([BULK_QUEUE])
+        assert admission.trouble is None

@@ -51,7 +51,7 @@ app = make_app(settings)
 admission = Admission(
     {
         messages.INTERACTIVE_QUEUE: settings.interactive_concurrency,
-        messages.FIRST_QUEUE: 1,
+        messages.FIRST_QUEUE: settings.first_concurrency,
         messages.BULK_QUEUE: settings.concurrency,
     },
     in_work,

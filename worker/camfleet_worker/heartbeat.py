@@ -25,8 +25,8 @@ class Heartbeat:
     `interactive` returns how many interactive requests are in work, `trouble` why the worker
     takes no work, if so, `waits_for` what keeps it waiting. `owner` is the process as its leases
     name it. `file_roots`, `s3_roots`, `signs_callbacks`, `report_roots` and `slots` are for
-    producers, see `WorkerState`. `find_lacks` returns what that has as `lacks`; it takes a moment,
-    so the first heartbeat doesn't wait for it.
+    producers, see `WorkerState`, and `takes_first` for `Heartbeats.publish`. `find_lacks` returns
+    what `WorkerState` has as `lacks`: it takes a moment, so the first heartbeat doesn't wait.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Heartbeat:
         signs_callbacks: bool | None = None,
         report_roots: tuple[str, ...] | None = None,
         slots: int | None = None,
+        takes_first: bool = False,
         find_lacks: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._heartbeats = heartbeats
@@ -66,6 +67,7 @@ class Heartbeat:
         self._signs_callbacks = signs_callbacks
         self._report_roots = report_roots
         self._slots = slots
+        self._takes_first = takes_first
         self._find_lacks = find_lacks
         self._lacks: tuple[str, ...] | None = None
         self._started = time.time()
@@ -81,7 +83,7 @@ class Heartbeat:
     def _run(self) -> None:
         while True:
             try:
-                self._heartbeats.publish(self._state(), self._owner)
+                self._heartbeats.publish(self._state(), self._owner, takes_first=self._takes_first)
             except ServiceError as error:
                 logger.warning("can't publish this worker's heartbeat: %s", error)
             except Exception:

@@ -169,6 +169,7 @@ class _Broker(Collector):
             return
         yield _gauge("broker_up", "Whether Redis answers", 1)
         yield from _queues(backlog)
+        yield _gauge("chunks_to_run", "Chunks of all jobs that nobody works on", backlog.chunks)
         yield _gauge("leases", "Chunks in work, of all workers", backlog.leases)
         yield _gauge("leases_overdue", "Chunks whose worker is gone", backlog.leases_overdue)
 

@@ -151,6 +151,7 @@ class Services:
             signs_callbacks=bool(settings.webhook_secret),
             report_roots=settings.report_roots if report.can_write() else None,
             slots=settings.concurrency,
+            takes_first=settings.first_concurrency > 0,
             find_lacks=lambda: (*missing_fixes(), *confined.missing()),
         )
         self.thumbnailer = Thumbnailer(

@@ -10,6 +10,9 @@ from camfleet.contract.codec import Wire
 from camfleet.contract.messages import SENT_HEADER
 from camfleet.settings import Settings
 
+_MOST_JOBS = 1000
+_CHUNKS = (*keys.FIRST_QUEUES, *keys.BULK_QUEUES)
+
 
 class QueueState(Wire, frozen=True, kw_only=True):
     """One queue. `oldest_seconds` is 0 if it's empty, None if its oldest message has no time."""
@@ -20,11 +23,15 @@ class QueueState(Wire, frozen=True, kw_only=True):
 
 
 class Backlog(Wire, frozen=True, kw_only=True):
-    """All that waits, and how many chunks are leased, overdue ones by workers that are dead."""
+    """All that waits, and how many chunks are leased, overdue ones by workers that are dead.
+
+    `chunks` are those that are to run and aren't leased: what more workers could do.
+    """
 
     queues: tuple[QueueState, ...]
     leases: int
     leases_overdue: int
+    chunks: int
 
 
 class BacklogReader:
@@ -46,11 +53,18 @@ class BacklogReader:
             (seconds, micros), *pairs = pipe.execute()
             pipe.zcard(keys.LEASES)
             pipe.zcount(keys.LEASES, 0, seconds + micros / 1e6)
-            leases, overdue = pipe.execute()
+            pipe.zrevrange(keys.TURNS, 0, _MOST_JOBS)
+            leases, overdue, jobs = pipe.execute()
+            for job_id in jobs:
+                pipe.hmget(keys.job(job_id), "chunks", "cursor")
+            unsent = sum(map(_unsent, pipe.execute(raise_on_error=False)))
+        queues = tuple(map(_state, keys.QUEUES, pairs[::2], pairs[1::2]))
+        sent = sum(queue.depth for queue in queues if queue.name in _CHUNKS)
         return Backlog(
-            queues=tuple(map(_state, keys.QUEUES, pairs[::2], pairs[1::2])),
+            queues=queues,
             leases=leases,
             leases_overdue=overdue,
+            chunks=sent + unsent,
         )
 
     def close(self) -> None:
@@ -59,6 +73,15 @@ class BacklogReader:
 
 def _state(name: str, depth: int, oldest: str | None) -> QueueState:
     return QueueState(name=name, depth=depth, oldest_seconds=_age(oldest) if oldest else 0.0)
+
+
+def _unsent(found: Any) -> int:
+    """Return how many chunks of a job are still to be sent; about, where some were counted."""
+    try:
+        chunks, cursor = found
+        return max(0, int(chunks) - int(cursor))
+    except (ValueError, TypeError):  # forgotten, or nothing that camfleet wrote
+        return 0
 
 
 def _age(message: str) -> float | None:

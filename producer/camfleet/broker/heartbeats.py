@@ -100,10 +100,11 @@ class Heartbeats:
     def __init__(self, settings: Settings) -> None:
         self._redis = Redis(settings, HEARTBEAT_SECONDS)
 
-    def publish(self, state: WorkerState, owner: str) -> None:
+    def publish(self, state: WorkerState, owner: str, *, takes_first: bool = False) -> None:
         """Publish a worker's state, which expires after some seconds.
 
-        `owner` is the process as its leases name it.
+        `owner` is the process as its leases name it; `takes_first` says whether it keeps a slot for
+        first chunks of jobs.
         """
         fields = asdict(state)
         about = _About(
@@ -122,7 +123,7 @@ class Heartbeats:
             pipe.set(keys.worker(state.name), document, ex=_KEPT_SECONDS)
             pipe.set(keys.about(state.name), msgspec.json.encode(about), ex=_KEPT_SECONDS)
             pipe.set(keys.alive(owner), 1, ex=_KEPT_SECONDS)
-            if state.slots and not state.trouble:
+            if takes_first and not state.trouble:
                 pipe.set(keys.TAKES_FIRST, 1, ex=_KEPT_SECONDS)
             pipe.execute()
 

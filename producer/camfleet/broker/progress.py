@@ -20,7 +20,7 @@ from camfleet.contract.follow_ups import (
     FollowedUp,
     FollowUp,
 )
-from camfleet.contract.records import JobRecord, Pruned
+from camfleet.contract.records import DEFAULT_PRIORITY, JobRecord, Pruned
 
 RATE_EVENTS = 32
 _RATE_SECONDS = 10.0
@@ -64,6 +64,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None  # when it was complete or cancelled
     owner: str | None = None  # whose it is, if a gateway submitted it
     models: tuple[str, ...] = ()  # as id@version
+    priority: int = DEFAULT_PRIORITY  # its share of the fleet, 1 to 100
 
     @property
     def done(self) -> int:
@@ -117,6 +118,7 @@ def progress_of_pruned(record: JobRecord, pruned: Pruned, followed: FollowedUp |
         ended_at=_at(pruned.ended_at),
         owner=record.owner,
         models=record.model_names,
+        priority=record.priority,
     )
 
 
@@ -176,6 +178,7 @@ def progress_of(
         pruned_at=None,
         owner=row.get("owner"),
         models=_models(row),
+        priority=_count(row.get("priority", str(DEFAULT_PRIORITY))),
         **counts,
     )
 

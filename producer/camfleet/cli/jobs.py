@@ -61,11 +61,13 @@ def jobs(*, redis_only: bool, as_json: bool) -> None:
 @click.pass_context
 def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
     """Print how far a job is, and why images failed. Exit code 3 if it's complete and some did."""
+    from camfleet.jobs.waiting import waits_for
+
     with output.client() as client:
         job = client.job(job_id)
         now = job.status()
         messages = progress.first_failures(job, now)
-        waits = [] if now.followed else progress.waits(client.workers(), now)
+        waits = [] if now.followed else waits_for(job, now, client.workers())
     if as_json:
         output.dump({**progress.fields(now), "failure_messages": messages, "waits": waits})
     else:

@@ -7,12 +7,12 @@ import click
 
 from camfleet.cli import terminal
 from camfleet.cli.terminal import duration, moment
+from camfleet.contract.records import DEFAULT_PRIORITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from camfleet import ForgottenJob, Job, Progress
-    from camfleet.broker.heartbeats import WorkerState
     from camfleet.contract.follow_ups import FollowUp
 
 _INDENT = 14
@@ -41,23 +41,6 @@ def first_failures(job: "Job", progress: "Progress") -> dict[str, str]:
         return {}
 
 
-def waits(workers: "list[WorkerState]", now: "Progress") -> list[str]:
-    """Return which of the workers that have chunks of a job only wait, and for what.
-
-    Of a job that has ended: whether there's nobody to write its report.
-    """
-    from camfleet.jobs.fleet import NO_REPORTS
-
-    if now.ended:
-        writers = [worker for worker in workers if worker.report_roots is not None]
-        return [] if now.followed or writers else [f"what follows its end waits: {NO_REPORTS}"]
-    return [
-        f"{worker.name} waits: {worker.waits_for}"
-        for worker in workers
-        if worker.waits_for and any(chunk.job_id == now.job_id for chunk in worker.chunks)
-    ]
-
-
 def show(progress: "Progress", messages: dict[str, str], waiting: "Sequence[str]" = ()) -> None:
     """Print a job's progress for people."""
     lines = [
@@ -78,6 +61,7 @@ def show(progress: "Progress", messages: dict[str, str], waiting: "Sequence[str]
             ("ran" if progress.ended else "running", _running(progress)),
             ("time left", f"about {duration(left)}" if left else None),
             ("retries", progress.retry or None),
+            ("priority", progress.priority if progress.priority != DEFAULT_PRIORITY else None),
             ("callback", _callback(progress)),
             *_follow_up("faithfulness", progress.faithfulness, progress),
             *_follow_up("review", progress.review, progress),
@@ -86,8 +70,9 @@ def show(progress: "Progress", messages: dict[str, str], waiting: "Sequence[str]
         ]
     )
     room = terminal.width(sys.stdout)
-    for trouble in (*progress.troubles, *waiting):
-        click.echo(f"{'trouble':{_INDENT}}{terminal.wrap(trouble, _INDENT, room, lines=6)}")
+    said = [("trouble", text) for text in progress.troubles] + [("waits", text) for text in waiting]
+    for name, text in said:
+        click.echo(f"{name:{_INDENT}}{terminal.wrap(text, _INDENT, room, lines=6)}")
 
 
 def line(progress: "Progress") -> str:

@@ -8,6 +8,7 @@ from camfleet.cli import options, output, terminal, values
 from camfleet.cli.left_out import say_left_out
 from camfleet.cli.watch import watch
 from camfleet.contract.follow_ups import MOST_SAMPLED
+from camfleet.contract.records import DEFAULT_PRIORITY, MOST_PRIORITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="Have workers measure on N images, at the job's end, how faithful the maps are.",
 )
+@click.option(
+    "--priority",
+    type=click.IntRange(1, MOST_PRIORITY),
+    default=DEFAULT_PRIORITY,
+    show_default=True,
+    metavar="N",
+    help="Share of the fleet, 1 to 100: of 20 the job gets two chunks for each of a job of 10.",
+)
 @click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
 @click.option(
     "--timeout",
@@ -93,6 +102,7 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
         "pack": given["pack"],
         "report": given["report_to"] or given["report"],
         "faithfulness": given["faithfulness"],
+        "priority": given["priority"],
         "keep_duplicates": given["keep_duplicates"],
         "keep_columns": given["keep_columns"],
     }

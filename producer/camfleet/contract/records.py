@@ -93,11 +93,11 @@ class JobRecord(Document, frozen=True, kw_only=True):
         return self.items * len(self.models)
 
     @property
-    def chunks(self) -> int:
-    @property
     def model_names(self) -> tuple[str, ...]:
         return tuple(f"{model.id}@{model.version}" for model in self.models)
 
+    @property
+    def chunks(self) -> int:
         return self.parts * len(self.models)
 
     @property

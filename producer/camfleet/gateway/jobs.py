@@ -11,7 +11,7 @@ from starlette.responses import Response
 from camfleet.aio.job import AsyncJob
 from camfleet.broker.listing import Place
 from camfleet.broker.progress import Progress
-from camfleet.contract.records import MOST_MODELS, Item
+from camfleet.contract.records import DEFAULT_PRIORITY, MOST_MODELS, Item
 from camfleet.contract.targets import inputs_text
 from camfleet.errors import InvalidRequest
 from camfleet.gateway.calls import Call, Route, reply
@@ -59,10 +59,11 @@ class JobRequest(Options, kw_only=True):
     pack: bool | None = None
     report: bool | None = None
     faithfulness: int | None = None
+    priority: Annotated[int, Meta(ge=1, le=DEFAULT_PRIORITY)] | None = None
 
     def options(self) -> dict[str, Any]:
         """Return the keywords of `Client.submit` that say what to do with each image."""
-        names = ("callback", "pack", "report", "faithfulness")
+        names = ("callback", "pack", "report", "faithfulness", "priority")
         own = {name: getattr(self, name) for name in names}
         return {**keywords(self), **{name: own[name] for name in names if own[name] is not None}}
 

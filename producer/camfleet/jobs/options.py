@@ -31,6 +31,7 @@ from camfleet.contract.outputs import (
     Regions,
     Shape,
 )
+from camfleet.contract.records import DEFAULT_PRIORITY, JobRecord
 from camfleet.contract.targets import parse_layers, parse_target
 from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest
@@ -67,13 +68,14 @@ class JobOptions(ExplainOptions, total=False):
     `pack` writes a chunk's pictures into one ZIP file instead of an object each. With `report` a
     worker writes the job's report once it's complete: True for the job's own folder, or
     "s3://bucket/prefix". `faithfulness` is the number of images on which it's measured before that
-    how well the maps say what the model looks at.
+    how well the maps say what the model looks at. `priority` (1 to 100, 10) weighs its share.
     """
 
     callback: str | None
     pack: bool | None
     report: bool | str | None
     faithfulness: int | None
+    priority: int | None
 
 
 _MAX_URL = 2048
@@ -90,10 +92,11 @@ def request_fields(options: ExplainOptions) -> dict[str, Any]:
 
 
 def job_fields(options: JobOptions) -> dict[str, Any]:
-    """Return the same as `request_fields`, the callback, and whether pictures are packed."""
+    """Return the same as `request_fields`, and those fields that only jobs have."""
     given = _given(options, JobOptions)
     callback, pack = given.pop("callback", None), given.pop("pack", False)
     follow_ups = _follow_ups(given.pop("report", False), given.pop("faithfulness", None))
+    priority = _as_field_of(JobRecord)("priority", given.pop("priority", DEFAULT_PRIORITY))
     if callback is not None:
         check_callback(callback)
     fields = _request_fields(given)
@@ -101,7 +104,8 @@ def job_fields(options: JobOptions) -> dict[str, Any]:
         raise _wrong_type("pack", pack, "True or False")
     if pack and not decode(fields["outputs"], Outputs).pictures:
         raise InvalidRequest("pack without pictures: ask for some, or leave pack out")
-    return {**fields, "callback": callback, "pack": pack, "follow_ups": follow_ups}
+    own = {"priority": priority} if priority != DEFAULT_PRIORITY else {}
+    return {**fields, **own, "callback": callback, "pack": pack, "follow_ups": follow_ups}
 
 
 def check_callback(url: str) -> None:

@@ -162,6 +162,8 @@ class Admission:
             return None
         busy = self._busy()
         for kind, slots in self._slots.items():
+            if kind in self._guests:  # others' slots take them too
+                continue
             progress = self._progress(kind)
             before, since = self._moved[kind]
             if progress != before or busy[kind] < slots:
