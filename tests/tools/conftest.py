@@ -19,7 +19,7 @@ def worker_environ(environ, folder, studio):  # noqa: F811  # a fixture of that 
         "CAMFLEET_REDIS_URL": environ["CAMFLEET_REDIS_URL"].replace("/0", "/3"),
         "CAMFLEET_MODEL_DIR": str(folder / "models"),
         "CAMFLEET_CHUNK_SIZE": "100",
-        "CAMFLEET_LEASE_SECONDS": "2",
+        "CAMFLEET_LEASE_SECONDS": "5",
         "CAMFLEET_FAULT_DIR": str(folder / "faults"),
         "CAMFLEET_LABEL_STUDIO_URL": studio.url,
         "CAMFLEET_LABEL_STUDIO_TOKEN": studio.token,

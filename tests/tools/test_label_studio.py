@@ -1,10 +1,27 @@
 """Label Studio itself, with camfleet as its backend."""
 
-import pytest
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
 
+import numpy as np
+import pytest
+from PIL import Image
+
+from camfleet.errors import ImageNotFound, SourceForbidden
 from camfleet.gateway.tokens import Tokens
+from camfleet.label_studio.api import Api
+from camfleet_worker.pictures.heat import normalise, stretch
+from camfleet_worker.sources.label_studio import LabelStudioReader
+from helpers.brushes import unpacked
+from helpers.documents import ROOT
 from helpers.gateway import gateway
-from helpers.samples import write_photos
+from helpers.label_studio import PASSWORD, USER
+from helpers.samples import photo, write_photos
+from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.tools
 
@@ -118,3 +135,177 @@ def test_one_failed_image_spoils_no_other_and_the_order_stays(
     before = [task["predictions"] for task in studio.tasks(project)]
     studio.retrieve(project)
     assert [task["predictions"] for task in studio.tasks(project)] == before
+
+
+def looked_at(studio, project, task, picture):
+    """Return what the editor shows of a task, in Chromium."""
+    python = ROOT / ".tools" / "playwright" / "bin" / "python"
+    assert python.exists(), "make tools makes the environments"
+    script = ROOT / "tests" / "tools" / "look_label_studio.py"
+    words = [python, "-P", script, studio.url, USER, PASSWORD, str(project), str(task), picture]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def turned(pixels, orientation):
+    """Return a JPEG that is upright only once it's turned."""
+    sink, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(sink, "JPEG", quality=95, exif=exif)
+    return sink.getvalue()
+
+
+def test_the_editor_shows_class_box_and_heat_where_they_are_to_the_pixel(
+    studio, web, model, token, client, tmp_path
+):
+    upright = photo(70, 30, (120, 60))
+    data = turned(np.rot90(upright), 6)  # 6: turn it clockwise
+    file = tmp_path / "turned.jpg"
+    file.write_bytes(data)
+    project, _ = studio.project(CONFIG, [{"data": {"image": "s3://nowhere/none.jpg"}}])
+    studio.upload(project, file)
+    task = studio.tasks(project)[1]
+    studio.connect(project, backend(web, model, "/heat=1&target=bright"), token)
+    studio.retrieve(project, [task["id"]])
+    sent = prediction_of(studio.tasks(project)[1])["result"]
+    found = looked_at(studio, project, task["id"], tmp_path / "seen.png")
+    assert found["shown"][0] == {"from": "kind", "type": "choices", "value": ["bright"]}
+    (box,) = found["boxes"]
+    assert box["label"] == "bright"
+    assert box["place"] == {name: sent[1]["value"][name] for name in box["place"]}
+    brush, *others = found["brushes"]
+    assert others == [], [(one["width"], len(one["runs"])) for one in found["brushes"]]
+    assert (brush["width"], brush["height"]) == (60, 120)
+    values, lengths = zip(*brush["runs"], strict=True)
+    alphas = np.repeat(values, lengths).reshape(120, 60)
+    assert np.array_equal(
+        alphas, np.reshape(unpacked(sent[2]["value"]["rle"]), (120, 60, 4))[..., 3]
+    )
+    client.storage.put("label-studio/turned.jpg", data, "image/jpeg")
+    uri = client.storage.uri("label-studio/turned.jpg")
+    (row,) = client.explain(uri, model=model, target="bright", pictures=["raw"]).result()
+    raw = np.load(io.BytesIO(client.storage.get(row.raw_uri).data))
+    _, down = stretch(len(raw), 0, 120, 120)
+    _, across = stretch(len(raw[0]), 0, 60, 60)
+    expected = down @ normalise(raw) @ across.T
+    assert np.abs(alphas - expected * 255).max() <= 255 / 14 + 0.5
+    ys, xs = np.nonzero(alphas == 255)
+    assert abs(ys.mean() - 70) < 8
+    assert abs(xs.mean() - 30) < 8
+
+
+def test_a_selection_that_is_too_large_to_wait_for_is_written_back_once_whatever_dies(
+    studio, worker_environ, folder, model, token, stored, client, worker
+):
+    """The session's worker is held before its first step, and another one dies after the first."""
+    tasks = [{"data": {"image": stored[n % len(stored)]}} for n in range(230)]
+    project, ids = studio.project(CONFIG, tasks)
+    own, others = folder / "own-faults", folder / "faults"
+    own.mkdir()
+    others.mkdir(exist_ok=True)
+    (others / "follow-up-taken").touch()
+    (own / "label-studio-sent").touch()
+    before = {progress.job_id for progress in client.jobs()}
+    environ = {**worker_environ, "CAMFLEET_FAULT_DIR": str(own)}
+    words = [sys.executable, "-m", "celery", "-A", "camfleet_worker", "worker", "-n", "dies@x"]
+    with (folder / "dies.log").open("wb") as log:
+        victim = subprocess.Popen(
+            words, env=environ, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        with gateway(worker_environ, folder, token) as first:
+            studio.connect(project, backend(first, model), token)
+            studio.retrieve(project)
+        wait_until(lambda: any(own.glob("label-studio-sent.*")), 120)
+    finally:
+        os.killpg(victim.pid, signal.SIGKILL)
+        victim.wait(30)
+    with gateway(worker_environ, folder, token) as second:
+        body = {
+            "tasks": [{"id": task["id"], "data": task["data"]} for task in studio.tasks(project)],
+            "project": f"{project}.1",
+            "label_config": CONFIG,
+        }
+        path = f"/integrations/label-studio/{model.id}/predict"
+        assert second.ask("POST", path, body).json == {"results": [[]] * len(ids)}
+    (job_id,) = {progress.job_id for progress in client.jobs()} - before
+    (others / "follow-up-taken").unlink()
+    wait_until(lambda: client.job(job_id).status().followed, 120)
+    told = client.job(job_id).status().label_studio
+    assert told.state == "done", told
+    assert told.uri == f"{studio.url}/projects/{project}/data"
+    found = studio.tasks(project)
+    assert [len(task["predictions"]) for task in found] == [1] * len(ids)
+    assert all(prediction_of(task)["result"][0]["value"]["choices"] for task in found)
+
+
+def test_workers_read_what_label_studio_keeps_as_its_user_and_nobody_else(
+    studio, web, model, token, tmp_path
+):
+    class Elsewhere:
+        def read(self, uri, _limit):
+            raise SourceForbidden(f"{uri} is elsewhere")
+
+    project, _ = studio.project(CONFIG, [{"data": {"image": "s3://nowhere/none.jpg"}}])
+    (path,) = write_photos(tmp_path, 1)
+    studio.upload(project, path)
+    place = studio.url + studio.tasks(project)[1]["data"]["image"]
+    personal = studio.ask("POST", "/api/token/", status=201)["token"]
+    for secret in (studio.token, personal):
+        reader = LabelStudioReader(Api(studio.url, secret), Elsewhere(), 20)
+        assert reader.read(place, 2**20)[0] == path.read_bytes()
+    with pytest.raises(ImageNotFound, match="LOCAL_FILES_SERVING_ENABLED"):
+        reader.read(f"{studio.url}/data/local-files/?d=none.png", 2**20)
+    for secret in ("f" * 40, "eyJ.none.of.ours", ""):
+        reader = LabelStudioReader(Api(studio.url, secret), Elsewhere(), 20)
+        with pytest.raises(SourceForbidden, match="CAMFLEET_LABEL_STUDIO_TOKEN") as caught:
+            reader.read(place, 2**20)
+        assert not secret or secret not in str(caught.value)
+    with pytest.raises(SourceForbidden, match=r"elsewhere.*set CAMFLEET_LABEL_STUDIO_URL"):
+        LabelStudioReader(Api("", ""), Elsewhere(), 20).read(place, 2**20)
+
+
+def test_a_folder_that_label_studio_serves_is_read_by_way_of_it(
+    studio, web, model, token, tmp_path
+):
+    photos = studio.folder / "files" / "photos"
+    (path,) = write_photos(photos, 1)
+    image = f"/data/local-files/?d=photos/{path.name}"
+    project, _ = studio.project(CONFIG, [{"data": {"image": image}}])
+    storage = {"project": project, "path": str(photos), "use_blob_urls": True}
+    studio.ask("POST", "/api/storages/localfiles", storage, status=201)
+    studio.connect(project, backend(web, model), token)
+    studio.retrieve(project)
+    assert prediction_of(studio.tasks(project)[0])["score"] > 0.5
+
+
+def test_a_push_makes_tasks_once_and_gives_those_that_are_there_a_prediction(
+    studio, model, client, stored, run, worker_environ
+):
+    project, ids = studio.project(CONFIG, [{"data": {"image": uri}} for uri in stored[:3]])
+    job = client.submit(stored, models=model, shapes=["box"], pictures=[], job_id="ls-push")
+    wait_until(lambda: job.status().complete, 60)
+    first = run("push", "label-studio", job.id, "--project", project, "--heat", "--json")
+    assert first.returncode == 0, first.stderr
+    made, written = len(stored) - 3, 3
+    assert {**json.loads(first.stdout), "job_id": 0} == {
+        "job_id": 0, "project": project, "made": made, "written": written, "there": 0, "failed": 0,
+    }  # fmt: skip
+    found = studio.tasks(project)
+    assert [task["data"]["image"] for task in found] == stored
+    again = run("push", "label-studio", job.id, "--project", project, "--heat", "--json")
+    assert json.loads(again.stdout)["there"] == len(stored)
+    assert [task["predictions"] for task in studio.tasks(project)] == [
+        task["predictions"] for task in found
+    ]
+    studio.ask("DELETE", f"/api/tasks/{ids[1]}")
+    third = run("push", "label-studio", job.id, "--project", project, "--heat", "--json")
+    assert (json.loads(third.stdout)["made"], json.loads(third.stdout)["there"]) == (1, 11)
+    lost = {**worker_environ, "SECRET": "0" * 40}
+    words = ("push", "label-studio", job.id, "--project", project, "--token-from-env", "SECRET")
+    refused = run(*words, environ=lost)
+    assert refused.returncode == 1
+    assert "set SECRET to an access token" in refused.stderr
+    nowhere = run("push", "label-studio", job.id, "--project", 999_999)
+    assert "no such project" in nowhere.stderr
