@@ -22,6 +22,7 @@ MODULES = (
     "ledger",
     "submit",
     "audits",
+    "gallery",
     "exports",
     "faithfulness",
 )
