@@ -321,6 +321,24 @@ def test_pairs_of_few_groups_decide_nothing(store, compare, groups, decided):
     assert any(f"of {groups} images or groups" in one for one in found.reasons) != decided
 
 
+@pytest.mark.parametrize("shift", [(0, 0), (1, 2), (3, 3)])
+@pytest.mark.parametrize("group", [None, 5])
+def test_movement_lies_within_its_interval_also_where_two_ways_differ(store, compare, shift, group):
+    def made(found):
+        return [
+            changed(one, group=None if group is None else f"{at // group}")
+            for at, one in enumerate(rows(found * 2))
+        ]
+
+    name = f"within-{shift[0]}-{group}"
+    before = [one + (number % 7) * np.eye(7) / 7 for number, one in enumerate(maps())]
+    after = [np.roll(one, shift, axis=(0, 1)) for one in before]
+    one, other = store(name, made(before)), store(f"{name}b", made(after), digest="1")
+    for pair in ((one, other), (other, one)):
+        moved = compare(*pair).movement
+        assert moved.low <= moved.value <= moved.high
+
+
 def test_three_answers_to_an_image_are_no_three_images(store, compare):
     def thrice(found):
         return [

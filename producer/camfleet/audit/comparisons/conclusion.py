@@ -107,7 +107,7 @@ class Conclusion:
         if not len(found):
             return None
         # Both ways of a pair are hardly two observations.
-        low, high = movement.interval_of(found.mean(axis=1), groups)
+        low, high = movement.grouped_interval(found.ravel(), np.repeat(groups, 2))
         return Ceiling(float(np.median(found)), low, high)
 
     @cached_property

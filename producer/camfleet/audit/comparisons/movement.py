@@ -90,7 +90,9 @@ def grouped_interval(values: Reals, groups: Ints) -> Interval:
     """Return the interval of a median of values that belong together in groups, at 95 %.
 
     By a bootstrap of groups with a fixed seed: images of one patient or video aren't independent.
+    The median itself always lies within.
     """
+    middle = float(np.median(values))
     order = np.argsort(values)
     values, groups = values[order], groups[order]
     count = int(groups.max()) + 1
@@ -101,7 +103,8 @@ def grouped_interval(values: Reals, groups: Ints) -> Interval:
         summed = np.cumsum(weights)
         medians.append(float(values[np.searchsorted(summed, summed[-1] / 2)]))
     edges = (1 - _CONFIDENCE) / 2
-    return Interval(float(np.quantile(medians, edges)), float(np.quantile(medians, 1 - edges)))
+    low, high = np.quantile(medians, [edges, 1 - edges]).tolist()
+    return Interval(min(low, middle), max(high, middle))
 
 
 def interval_of(values: Reals, groups: Ints | None) -> Interval:
