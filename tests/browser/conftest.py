@@ -3,8 +3,11 @@
 Every page that a test opens fails it on a console error, an exception or a violation of the policy.
 """
 
+import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -43,16 +46,27 @@ def worker_environ(environ, folder):  # noqa: F811  # a fixture of that name
 
 
 @pytest.fixture(scope="session")
-def chromium():
+def launch():
+    """Start a browser with further options of its command line."""
     sys.path.append(str(next(TOOLS.glob("lib/python*/site-packages"))))
     from playwright.sync_api import sync_playwright
 
     program = next(filter(None, map(shutil.which, NAMES)), None)
     assert program, f"install one of {', '.join(NAMES)}: the tests drive the system's browser"
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+
+        def launch(*options):
+            args = ["--no-sandbox", *options]
+            return driver.chromium.launch(executable_path=program, args=args)
+
+        yield launch
+
+
+@pytest.fixture(scope="session")
+def chromium(launch):
+    browser = launch()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -120,8 +134,8 @@ def opened(chromium, web):
     """Open windows: `opened()`, `opened(base, viewport=...)`; each is a browser of its own."""
     windows = []
 
-    def open_window(base=None, **options):
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    def open_window(base=None, browser=chromium, **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         context.set_default_timeout(20_000)
         context.add_init_script(WATCH)
         window = Window(context.new_page(), base or f"http://127.0.0.1:{web.port}/")
@@ -143,3 +157,15 @@ def window(opened, token, model):  # noqa: F811
     made = opened()
     made.sign_in(token)
     return made
+
+
+@pytest.fixture
+def run_copied(token):
+    """Run a copied curl command in a shell, with the token as the text says; return its JSON."""
+
+    def run(text):
+        environ = {**os.environ, "TOKEN": token}
+        done = subprocess.run(["sh", "-c", text], env=environ, capture_output=True, check=True)
+        return json.loads(done.stdout)
+
+    return run

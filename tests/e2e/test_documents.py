@@ -67,6 +67,7 @@ ELSEWHERE = [
 ]
 SHOWN = ("text", "json")  # languages of blocks that are no programs
 PAGES = [page for page in documents.PAGES if any(documents.blocks(page))]
+BROWSER = ROOT / "tests" / "browser" / "test_documents.py"  # which runs blocks of JavaScript
 SECONDS = 120
 MARK = "camfleet-test-mark"
 JOB = re.compile(r"\b(?:\d{8}-\d{6}-[0-9a-f]{6}|weekly-2026-48)\b")
@@ -259,6 +260,8 @@ def test_a_page_can_be_followed_to_its_end(page, reader):
             exec(compile(reader.bound(block.text), place, "exec"), reader.python)
         elif block.language == "toml":
             _use_toml(block, reader.place)
+        elif block.language == "js":
+            assert f'"{page.name}"' in BROWSER.read_text(), place
         else:
             assert block.language in SHOWN, place
 

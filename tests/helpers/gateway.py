@@ -54,9 +54,9 @@ class Gateway:
 
 
 @contextmanager
-def gateway(environ, folder, token, *options):
+def gateway(environ, folder, token, *options, port=0):
     """Start a gateway; stop it as operators do at the end."""
-    port = free_port()
+    port = port or free_port()
     log = folder / f"gateway-{port}.log"
     words = [*_COMMAND, "serve", "--port", str(port), *options]
     with log.open("wb") as output:

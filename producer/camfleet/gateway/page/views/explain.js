@@ -80,7 +80,7 @@ class Explain {
       h("div", { class: "explain" },
         h("section", { class: "panel ask", "aria-label": "What to explain" }, this.#drop(), this.#form()),
         h("section", { class: "panel see", "aria-label": "The photograph with its heat" }, this.status, this.stage, this.probe, this.#sliders()),
-        h("section", { class: "panel tell", "aria-label": "Classes" }, this.bars, this.more)));
+        h("section", { class: "panel tell", "aria-label": "The answer" }, this.bars, this.more)));
     this.#nothing();
   }
 
