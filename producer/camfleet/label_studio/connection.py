@@ -84,7 +84,7 @@ class Connection:
             self._refuse_token(answer)
             content = _body(answer, limit)
         finally:
-            answer.release_conn()
+            answer.close()
         target = answer.get_redirect_location()
         location = urljoin(uri, target) if target else None
         return Answer(answer.status, content, answer.headers.get("ETag", ""), location)

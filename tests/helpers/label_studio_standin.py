@@ -1,0 +1,182 @@
+"""A stand-in for Label Studio, which answers as 1.23.2 was recorded to: see the fixture's folder.
+
+`make tools` compares the recording with Label Studio itself. It keeps tasks and predictions, and
+like Label Studio it stores whatever is sent twice twice.
+"""
+
+import json
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from urllib.parse import parse_qs, urlsplit
+
+from helpers.documents import ROOT
+
+RECORDED = ROOT / "tests" / "fixtures" / "label-studio-1.23.2"
+API = json.loads((RECORDED / "api.json").read_text())
+TOKEN = "a" * 40
+PERSONAL = "eyJhbGciOiJIUzI1NiJ9.cGVyc29uYWw.c2lnbg"
+CONFIG = API["project"]["body"]["label_config"]
+
+
+class StandIn:
+    """One server with one project, of number 1; `files` are what it keeps, by path."""
+
+    def __init__(self, url, prefix):
+        self.url = url + prefix
+        self.prefix = prefix
+        self.lock = Lock()
+        self.tasks = {}  # data by id
+        self.predictions = []  # with their ids
+        self.files = {}
+        self.asked = []  # verb and path of each request
+        self.cut_off = 0  # imports whose answer gets lost
+        self.away = 0  # requests that are answered with 503
+        self.redirect = None  # where the next file leads
+        self.config = CONFIG
+
+    def add(self, *images):
+        """Make tasks; return their ids."""
+        ids = [len(self.tasks) + number for number in range(1, len(images) + 1)]
+        self.tasks |= dict(zip(ids, ({"image": image} for image in images), strict=True))
+        return ids
+
+    def versions(self, task):
+        return [one["model_version"] for one in self.predictions if one["task"] == task]
+
+    def predict(self, task, prediction):
+        self.predictions.append({**prediction, "task": task, "id": len(self.predictions) + 1})
+
+    def answer(self, verb, path, query, body):
+        """Return status and body of an answer."""
+        start, *rest = path.strip("/").split("/")[1:]
+        if verb == "GET" and start == "projects":
+            found = {**API["project"]["body"], "label_config": self.config}
+            return self._known(rest) or (200, {**found, "task_number": len(self.tasks)})
+        if verb == "GET" and start == "tasks":
+            return 200, self._listed(query)
+        if start == "predictions":
+            return self._of_task(query) if verb == "GET" else self._delete(int(rest[0]))
+        return self._known(rest) or self._import(body, predictions=rest[-1] == "predictions")
+
+    def _known(self, rest):
+        return None if rest[0] == "1" else (404, API["unknown_project"]["body"])
+
+    def _of_task(self, query):
+        return 200, [one for one in self.predictions if one["task"] == int(query["task"][0])]
+
+    def _delete(self, number):
+        self.predictions = [one for one in self.predictions if one["id"] != number]
+        return 204, None
+
+    def _import(self, body, *, predictions):
+        if not predictions:
+            for one in body:
+                task = max(self.tasks, default=0) + 1
+                self.tasks[task] = one["data"]
+                for prediction in one["predictions"]:
+                    self.predict(task, prediction)
+            return 201, {**API["import_tasks"]["body"], "task_count": len(body)}
+        if any(one["task"] not in self.tasks for one in body):
+            return 400, API["import_predictions_unknown_task"]["body"]
+        for one in body:
+            self.predict(one["task"], one)
+        return 201, {"created": len(body)}
+
+    def _listed(self, query):
+        filters = json.loads(query["query"][0])["filters"]["items"]
+        found = sorted(self.tasks)
+        for one in filters:
+            if one["filter"].endswith("model_versions"):
+                found = [n for n in found if any(one["value"][0] in v for v in self.versions(n))]
+            else:
+                found = [n for n in found if one["value"]["min"] <= n <= one["value"]["max"]]
+        size, page = int(query["page_size"][0]), int(query["page"][0])
+        form = API["tasks"]["body"]["tasks"][0]
+        tasks = [
+            {
+                **form,
+                "id": number,
+                "data": self.tasks[number],
+                "total_predictions": len(self.versions(number)),
+                "predictions_model_versions": ", ".join(set(self.versions(number)))[:500],
+            }
+            for number in found[(page - 1) * size : page * size]
+        ]
+        return {**API["tasks"]["body"], "tasks": tasks, "total": len(found)}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    studio: StandIn
+
+    def do_GET(self):
+        size = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(size)) if size else None
+        parts = urlsplit(self.path)
+        path = parts.path.removeprefix(self.studio.prefix)
+        with self.studio.lock:
+            self.studio.asked.append((self.command, path))
+            self._answer(path, parts, body)
+
+    def do_POST(self):
+        self.do_GET()
+
+    def do_DELETE(self):
+        self.do_GET()
+
+    def _answer(self, path, parts, body):
+        studio = self.studio
+        if path == "/api/token/refresh/":
+            self._send(**API["refresh" if body == {"refresh": PERSONAL} else "refresh_wrong"])
+        elif self.headers["Authorization"] not in (f"Token {TOKEN}", "Bearer eyJ.access.sign"):
+            self._send(**API["wrong_token"])
+        elif studio.away:
+            studio.away -= 1
+            self._send(503, None)
+        elif path.startswith("/data/"):
+            self._send_file(path, parts)
+        else:
+            status, found = studio.answer(self.command, path, parse_qs(parts.query), body)
+            if "import" in path and studio.cut_off:
+                studio.cut_off -= 1
+                self.connection.close()
+            else:
+                self._send(status, found)
+
+    def _send_file(self, path, parts):
+        key = f"{path}?{parts.query}" if parts.query else path
+        data = self.studio.files.get(key)
+        status = 302 if self.studio.redirect else 404 if data is None else 200
+        self._raw(status, data or b"", "image/png", self.studio.redirect)
+
+    def _send(self, status, body):
+        data = b"" if body is None else json.dumps(body).encode()
+        self._raw(status, data, "application/json")
+
+    def _raw(self, status, data, kind, location=None):
+        self.send_response(status)
+        if location:
+            self.send_header("Location", location)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *words):
+        pass
+
+
+@contextmanager
+def standin(prefix=""):
+    """Serve a stand-in on loopback, below a prefix."""
+    handler = type("Handler", (_Handler,), {})
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    handler.studio = StandIn(f"http://127.0.0.1:{http.server_address[1]}", prefix)
+    thread = Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield handler.studio
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join(10)

@@ -1,0 +1,215 @@
+"""What is written to Label Studio is there once, whatever gets lost; its errors say what to set."""
+
+import pytest
+
+from camfleet.errors import (
+    ConfigurationError,
+    ImageNotFound,
+    InvalidRequest,
+    SourceForbidden,
+)
+from camfleet.exports.images import Failure, Image
+from camfleet.label_studio.api import Api
+from camfleet.label_studio.connection import LabelStudioUnavailable
+from camfleet.label_studio.pushing import Pusher
+from camfleet.label_studio.writing import SLICE, Batch, PredictionWriter
+from camfleet_worker.sources.label_studio import LabelStudioReader
+from helpers.label_studio_standin import PERSONAL, TOKEN, standin
+
+VERSION = "net@1 gradcam auto 0.5 box"
+PREDICTION = {"model_version": VERSION, "score": 0.9, "result": [{"id": "class"}]}
+
+
+@pytest.fixture
+def studio():
+    with standin() as server:
+        yield server
+
+
+@pytest.fixture
+def api(studio):
+    return Api(studio.url, TOKEN)
+
+
+def write(api, ids, **more):
+    writer = PredictionWriter(api, 1, VERSION, **more)
+    writer.write((number, PREDICTION) for number in ids)
+    writer.finish()
+    return writer.count
+
+
+def image(number, place=None):
+    place = place or f"s3://b/{number}.png"
+    return Image(str(number), place, "name", place, 10, 10, ())
+
+
+def test_predictions_are_written_in_slices_and_not_again(studio, api):
+    ids = studio.add(*map(str, range(2 * SLICE + 1)))
+    count = write(api, ids)
+    assert (count.written, count.there) == (len(ids), 0)
+    assert sum(verb == "POST" for verb, _ in studio.asked) == 3
+    assert write(api, ids).there == len(ids)
+    assert all(studio.versions(number) == [VERSION] for number in ids)
+
+
+def test_an_answer_that_gets_lost_writes_nothing_twice(studio, api):
+    ids = studio.add(*map(str, range(SLICE + 50)))
+    studio.cut_off = 1
+    with pytest.raises(LabelStudioUnavailable):
+        write(api, ids)
+    assert len(studio.predictions) == SLICE  # they were stored, and nobody was told
+    count = write(api, ids)
+    assert (count.there, count.written) == (SLICE, 50)
+    assert all(studio.versions(number) == [VERSION] for number in ids)
+
+
+def test_a_version_that_only_begins_alike_is_another(studio, api):
+    (number,) = studio.add("a")
+    studio.predict(number, {**PREDICTION, "model_version": f"{VERSION}5"})
+    assert write(api, [number]).written == 1
+
+
+def test_a_task_of_so_many_versions_that_the_list_is_cut_off_is_asked_itself(studio, api):
+    (number,) = studio.add("a")
+    for other in range(40):
+        studio.predict(number, {**PREDICTION, "model_version": f"{VERSION} and {other}"})
+    studio.predict(number, PREDICTION)
+    assert write(api, [number]).there == 1
+
+
+def test_what_two_writers_wrote_at_once_is_taken_out_but_for_the_oldest(studio, api):
+    ids = studio.add("a", "b", "c")
+    for number in (ids[0], ids[0], ids[1]):
+        studio.predict(number, PREDICTION)
+    studio.predict(ids[0], {**PREDICTION, "model_version": "another"})
+    oldest = studio.predictions[0]["id"]
+    assert write(api, ids).doubled == 1
+    assert studio.versions(ids[0]) == [VERSION, "another"]
+    assert studio.predictions[0]["id"] == oldest
+
+
+def test_tasks_that_were_deleted_meanwhile_keep_nobody_from_theirs(studio, api):
+    ids = studio.add("a", "b", "c")
+    del studio.tasks[ids[1]]
+    count = write(api, ids)
+    assert (count.written, count.gone) == (2, 1)
+
+
+def test_who_must_end_ends_before_the_next_request(studio, api):
+    class EndsNow(Exception):
+        pass
+
+    def check():
+        if any(verb == "POST" for verb, _ in studio.asked):
+            raise EndsNow
+
+    ids = studio.add(*map(str, range(2 * SLICE)))
+    with pytest.raises(EndsNow):
+        write(api, ids, check=check)
+    assert len(studio.predictions) == SLICE
+
+
+def test_a_personal_token_is_good_too(studio):
+    studio.add("a")
+    assert Api(studio.url, PERSONAL).project(1).task_number == 1
+
+
+@pytest.mark.parametrize("secret", ["b" * 40, "eyJ.not.ours", "a b", "a\nb"])
+def test_a_token_that_is_refused_is_named_by_its_setting_and_never_shown(studio, secret):
+    with pytest.raises(ConfigurationError, match="CAMFLEET_LABEL_STUDIO_TOKEN") as caught:
+        Api(studio.url, secret).project(1)
+    assert secret not in str(caught.value)
+
+
+def test_errors_say_what_and_where(studio, api):
+    with pytest.raises(InvalidRequest, match="there's no such project"):
+        api.project(9)
+    studio.away = 1
+    with pytest.raises(LabelStudioUnavailable, match="answers 503"):
+        api.project(1)
+    with pytest.raises(InvalidRequest, match="task ID 999999 - task not found"):
+        api.import_predictions(1, [{"task": 5, **PREDICTION}])
+    with pytest.raises(LabelStudioUnavailable, match="doesn't answer"):
+        Api("http://127.0.0.1:1", TOKEN).project(1)
+    with pytest.raises(ConfigurationError, match=r"no token.*CAMFLEET_LABEL_STUDIO_TOKEN"):
+        Api(studio.url, "").project(1)
+
+
+def push(api, found):
+    pusher = Pusher(api, 1, "image", VERSION)
+    pusher.look()
+    pusher.push(found)
+    return pusher.pushed
+
+
+def test_a_push_that_was_cut_off_goes_on_where_it_ended(studio, api):
+    found = [(image(number), PREDICTION) for number in range(1200)]
+    studio.add("s3://b/3.png")
+    studio.cut_off = 1
+    with pytest.raises(LabelStudioUnavailable):
+        push(api, found)
+    pushed = push(api, found)
+    assert (pushed.made, pushed.written, pushed.there) == (699, 1, 500)
+    assert len(studio.tasks) == 1200
+    assert all(studio.versions(number) == [VERSION] for number in studio.tasks)
+    assert push(api, found).there == 1200
+
+
+def test_items_of_one_image_have_a_task_each(studio, api):
+    found = [(image(number, "s3://b/same.png"), PREDICTION) for number in range(3)]
+    assert push(api, found).made == 3
+    assert push(api, found).there == 3
+    assert sorted(data["camfleet_item"] for data in studio.tasks.values()) == ["0", "1", "2"]
+
+
+def test_failed_images_are_counted_and_make_no_task(studio, api):
+    pushed = push(api, [(Failure("1", "s3://b/1", "gone", "why"), None), (image(2), None)])
+    assert (pushed.failed, pushed.made) == (1, 1)
+    assert not studio.predictions
+
+
+def test_a_batch_is_bounded_by_bytes_too():
+    batch = Batch(10, 100)
+    assert batch.add("a" * 90) == []
+    assert batch.add("b" * 200) == ["a" * 90]
+    assert batch.add("c") == ["b" * 200]
+    assert batch.rest() == ["c"]
+    assert batch.rest() == []
+
+
+class Web:
+    """Reads what isn't Label Studio's."""
+
+    def __init__(self):
+        self.read_uris = []
+
+    def read(self, uri, _limit):
+        self.read_uris.append(uri)
+        return b"elsewhere", None
+
+
+@pytest.mark.parametrize("prefix", ["", "/labels"])
+def test_images_are_read_with_the_token_below_a_prefix_too(prefix):
+    with standin(prefix) as studio:
+        studio.files = {"/data/upload/1/a b.png": b"", "/data/local-files/?d=x/a.png": b"two"}
+        studio.files["/data/upload/1/a.png"] = b"one"
+        reader = LabelStudioReader(Api(studio.url, TOKEN), Web(), 20)
+        assert reader.read(f"{studio.url}/data/upload/1/a.png", 9) == (b"one", None)
+        assert reader.read(f"{studio.url}/data/local-files/?d=x/a.png", 9)[0] == b"two"
+        with pytest.raises(ImageNotFound):
+            reader.read(f"{studio.url}/data/upload/1/none.png", 9)
+
+
+def test_a_redirect_leads_out_without_the_token(studio, api):
+    web = Web()
+    reader = LabelStudioReader(api, web, 20)
+    studio.redirect = "http://127.0.0.1:1/bucket/a.png?sign=1"
+    assert reader.read(f"{studio.url}/data/upload/1/a.png", 9) == (b"elsewhere", None)
+    studio.redirect = "/user/login/?next=/data/upload/1/a.png"
+    with pytest.raises(SourceForbidden, match="CAMFLEET_LABEL_STUDIO_TOKEN"):
+        reader.read(f"{studio.url}/data/upload/1/a.png", 9)
+    asked = len(studio.asked)
+    for path in ("/api/projects/1", "/data/upload/../../api/x", "/data/upload/%2e%2e/%252e%252e/x"):
+        reader.read(studio.url + path, 9)
+    assert len(studio.asked) == asked  # the token opens files, and nothing else
+    assert len(web.read_uris) == 4
