@@ -1,0 +1,200 @@
+"""Label Studio's backend: what addresses, label configs and tasks may say."""
+
+import pytest
+
+from camfleet.contract.outputs import Outputs, Regions
+from camfleet.contract.records import ModelRef
+from camfleet.errors import ConfigurationError, InvalidRequest, SourceForbidden
+from camfleet.exports.writer import full_version, version_of
+from camfleet.gateway.label_studio import plans
+from camfleet.gateway.label_studio.plans import Planner, parse_options
+from camfleet.gateway.label_studio.words import Selection
+from camfleet.label_studio.places import Server, TaskImages, origin_of, origins_of
+
+MODEL = ModelRef(id="net", version="1", digest="0" * 64)
+CLASSES = ["cat", "dog", "Zwerg & Söhne"]
+CHOICES = "".join(f'<Choice value="{name.replace("&", "&amp;")}"/>' for name in CLASSES)
+LABELS = CHOICES.replace("Choice", "Label")
+
+
+def config(*tags):
+    shapes = {
+        "box": f'<RectangleLabels name="b" toName="i">{LABELS}</RectangleLabels>',
+        "polygon": f'<PolygonLabels name="p" toName="i">{LABELS}</PolygonLabels>',
+        "rle": f'<BrushLabels name="m" toName="i">{LABELS}</BrushLabels>',
+        "heat": '<BrushLabels name="heat" toName="i"><Label value="heat"/></BrushLabels>',
+        "choices": f'<Choices name="c" toName="i">{CHOICES}</Choices>',
+    }
+    return f'<View><Image name="i" value="$image"/>{"".join(map(shapes.get, tags))}</View>'
+
+
+@pytest.fixture
+def planner(monkeypatch, tmp_path):
+    class Registry:
+        def find(self, _name):
+            return MODEL
+
+    monkeypatch.setattr(plans, "classes_of", lambda *_: CLASSES)
+    return Planner(Registry(), {})
+
+
+def plan(planner, text, address=""):
+    return planner.plan("net", parse_options(address), text)
+
+
+@pytest.mark.parametrize(
+    ("tags", "address", "shape", "version"),
+    [
+        (("choices",), "", None, "net@1 gradcam auto"),
+        (("choices", "box"), "", "box", "net@1 gradcam auto 0.5 box"),
+        (("rle",), "", "rle", "net@1 gradcam auto 0.5 rle"),
+        (("polygon", "box"), "", "box", "net@1 gradcam auto 0.5 box"),
+        (("polygon", "box"), "shape=polygon", "polygon", "net@1 gradcam auto 0.5 polygon"),
+        (("choices", "box"), "shape=none", None, "net@1 gradcam auto"),
+        (("box",), "threshold=0.25&components=all", "box", "net@1 gradcam auto 0.25 box"),
+        (("box",), "threshold=otsu", "box", "net@1 gradcam auto otsu box"),
+        (("box", "heat"), "heat=1", "box", "net@1 gradcam auto 0.5 box heat"),
+        (
+            ("box",),
+            "target=top:3&method=gradcam%2B%2B",
+            "box",
+            "net@1 gradcam++ auto 0.5 top:3 box",
+        ),
+        (("box",), "layer=a%2Fb,c", "box", "net@1 gradcam a/b+c 0.5 box"),
+    ],
+)
+def test_a_label_config_and_an_address_say_what_is_shown(planner, tags, address, shape, version):
+    made = plan(planner, config(*tags), address)
+    assert (made.predictions.shape, made.version) == (shape, version)
+
+
+def test_no_version_has_what_label_studio_separates_versions_with():
+    outputs = Outputs(regions=Regions())
+    text = version_of(MODEL, "gradcam", "a,b", 'a "good" [dog]', outputs)
+    assert full_version(text, "box", heat=False) == "net@1 gradcam a+b 0.5 a+good+dog+ box"
+
+
+@pytest.mark.parametrize(
+    ("tags", "address", "message"),
+    [
+        (("choices",), "shape=box", "no RectangleLabels, which the shape box needs"),
+        (("box",), "heat=1", 'no <BrushLabels name="heat"> with the label'),
+        (("box",), "shap=box", "option 'shap'; did you mean shape"),
+        (("box",), "shape", "say shape=VALUE, once"),
+        (("box",), "heat=1&heat=0", "say heat=VALUE, once"),
+        (("box",), "shape=circle", "Invalid enum value 'circle'"),
+        (("choices",), "threshold=0.2", "threshold and components are for regions"),
+        (("box",), "threshold=2", "threshold"),
+        (("box",), "target=not:", "target"),
+        ((), "", "none of Choices, RectangleLabels"),
+    ],
+)
+def test_what_does_not_fit_is_named(planner, tags, address, message):
+    with pytest.raises(InvalidRequest, match=message):
+        plan(planner, config(*tags), address)
+
+
+@pytest.mark.parametrize("text", ["", "<View", "<View><Text/></View>", "<a>" * 10**5])
+def test_what_is_no_label_config_is_refused(planner, text):
+    with pytest.raises(InvalidRequest, match="the label config"):
+        plan(planner, text)
+
+
+def test_labels_that_a_config_lacks_are_named_with_the_ways_out(planner):
+    text = config("choices", "box").replace('<Label value="dog"/>', "")
+    with pytest.raises(InvalidRequest, match=r"RectangleLabels 'b' lacks 1 of 3.*'dog'") as caught:
+        plan(planner, text)
+    for way in ("Add them there", "--labels net=FILE", "labels=known"):
+        assert way in str(caught.value)
+    assert plan(planner, text, "labels=known").labels.names == ["cat", CLASSES[2]]
+    with pytest.raises(InvalidRequest, match="no class of net has a label"):
+        plan(planner, text.replace("cat", "lynx").replace("Zwerg", "Ries"), "labels=known")
+
+
+def test_names_come_from_a_file_that_is_read_anew(planner, tmp_path, monkeypatch):
+    file = tmp_path / "names.toml"
+    monkeypatch.setattr(planner, "_files", {"net": file})
+    file.write_text('cat = "dog"\n"Zwerg & Söhne" = false\n')
+    text = config("choices").replace('<Choice value="cat"/>', "").replace("Zwerg", "Ries")
+    assert plan(planner, text).labels.names == ["dog"]
+    file.write_text('cta = "dog"\n')
+    with pytest.raises(InvalidRequest, match=r"names.toml.*no class 'cta'; did you mean 'cat'"):
+        plan(planner, text)
+
+
+IMAGES = TaskImages(Server("http://ls:8080"), origins_of(["https://b.s3.example"]))
+BELOW = TaskImages(Server("https://ls/labels"), ())
+
+
+@pytest.mark.parametrize(
+    ("images", "value", "uri"),
+    [
+        (IMAGES, "/data/upload/1/a b.png", "http://ls:8080/data/upload/1/a b.png"),
+        (IMAGES, "/data/local-files/?d=x/a.png", "http://ls:8080/data/local-files/?d=x/a.png"),
+        (IMAGES, "http://ls:8080/data/upload/1/a.png", "http://ls:8080/data/upload/1/a.png"),
+        (IMAGES, "s3://b/a.png", "s3://b/a.png"),
+        (IMAGES, "https://b.s3.example/a.png?X-Sig=1", "https://b.s3.example/a.png?X-Sig=1"),
+        (IMAGES, "https://B.s3.example:443/a.png", "https://B.s3.example:443/a.png"),
+        (BELOW, "/labels/data/upload/1/a.png", "https://ls/labels/data/upload/1/a.png"),
+        (BELOW, "/data/upload/1/a.png", "https://ls/labels/data/upload/1/a.png"),
+    ],
+)
+def test_an_image_is_found_where_a_task_says(images, value, uri):
+    assert images.find(value) == uri
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "/api/users/",
+        "/data/upload/../../api/users/",
+        "/data/upload/%2e%2e/%2E%2E/api/users/",
+        "/data/upload/%252e%252e/api",
+        "/data/upload/..\\..\\api",
+        "//evil/data/upload/a.png",
+        "http://ls:8080/api/users/",
+        "http://ls:8080@evil/data/upload/1/a.png",
+        "http://ls:80/data/upload/1/a.png",
+        "https://evil/data/upload/1/a.png",
+        "https://b.s3.example.evil/a.png",
+        "https://user@b.s3.example/a.png",
+        "http://b.s3.example/a.png",
+        "http://[::1/a.png",
+        "file:///etc/passwd",
+        "gs://b/a.png",
+        "data:image/png;base64,AA==",
+        "a.png",
+    ],
+)
+def test_what_a_task_may_not_name_is_refused(value):
+    with pytest.raises(SourceForbidden):
+        IMAGES.find(value)
+
+
+@pytest.mark.parametrize("value", [None, "", 7, ["s3://b/a.png"]])
+def test_what_names_no_image_is_told(value):
+    with pytest.raises(InvalidRequest, match="names no image"):
+        IMAGES.find(value)
+
+
+def test_errors_name_the_setting_that_is_missing():
+    with pytest.raises(
+        SourceForbidden, match=r"add https://c\.example to CAMFLEET_LABEL_STUDIO_OR"
+    ):
+        IMAGES.find("https://c.example/a.png?token=secret")
+    with pytest.raises(ConfigurationError, match="set CAMFLEET_LABEL_STUDIO_URL") as caught:
+        TaskImages(Server(""), ()).find("/data/upload/1/a.png")
+    assert "CAMFLEET_LABEL_STUDIO_TOKEN" in str(caught.value)
+
+
+def test_an_origin_is_scheme_host_and_port():
+    assert origin_of("HTTPS://Host:443/x?y") == "https://host"
+    assert origin_of("http://[::1]:8080/x") == "http://[::1]:8080"
+
+
+@pytest.mark.parametrize(
+    ("project", "number"),
+    [("1.1795960635", 1), (7, 7), ("", None), ("x.1", None), ("9" * 12, None)],
+)
+def test_the_number_of_a_project(project, number):
+    assert Selection(project=project).project_id == number
