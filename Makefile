@@ -32,7 +32,8 @@ corpora: $(VENV)/ready .corpora/fetched
 # What annotation tools themselves read of exports, and what Schemathesis says of the gateway; each
 # tool has an environment of its own (1.2 GB).
 tools: $(VENV)/ready .tools/datumaro/ready .tools/label-studio-sdk/ready .tools/schemathesis/ready \
-		.tools/label-studio/ready .tools/playwright/ready
+		.tools/label-studio/ready .tools/playwright/ready \
+		.tools/cvat/ready .tools/fiftyone/ready
 	$(BIN)/python -m pytest -m "tools or not tools" tests/tools tests/e2e/test_gateway_schema.py
 
 .tools/%/ready: tests/tools/%.txt

@@ -1,7 +1,7 @@
 """What camfleet exports, read by the tools it's for: each in an environment of its own.
 
-`make tools` makes these below `.tools`. Tools on their own machines (CVAT's server, FiftyOne's
-database) aren't among them.
+`make tools` makes these below `.tools`. CVAT's server, which has a machine of its own, isn't among
+them; test_fiftyone.py has FiftyOne, and test_decoders.py the codes of masks.
 """
 
 import json

@@ -7,44 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pycocotools import mask as coco
 
 from camfleet.errors import ObjectDamaged
 from camfleet.exports import masks
 from helpers.brushes import unpacked
+from helpers.masks import box_of, brush_of, pictures, points_of, turned
 
 # What Label Studio's own encoder makes of alphas, and CVAT's of a block.
 RECORDED = json.loads((Path(__file__).parents[1] / "fixtures" / "mask_codes.json").read_text())
-
-SIZES = st.tuples(st.integers(1, 30), st.integers(1, 30))
-
-
-@st.composite
-def pictures(draw):
-    """Return a mask, (height, width) uint8 of 0 and 1, noisy or of rectangles."""
-    height, width = draw(SIZES)
-    if draw(st.booleans()):
-        bits = draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
-        return np.array(bits, np.uint8).reshape(height, width)
-    mask = np.zeros((height, width), np.uint8)
-    for _ in range(draw(st.integers(0, 3))):
-        top, left = draw(st.integers(0, height - 1)), draw(st.integers(0, width - 1))
-        bottom, right = draw(st.integers(top, height)), draw(st.integers(left, width))
-        mask[top:bottom, left:right] = 1
-    return mask
-
-
-def turned(mask):
-    """Return a mask's counts, as COCO's own encoder has them, and its text."""
-    text = coco.encode(np.asfortranarray(mask))["counts"].decode()
-    return masks.coco_counts(text, mask.size)
-
-
-def box_of(mask):
-    rows, columns = np.nonzero(mask)
-    top, left = (int(rows.min()), int(columns.min())) if len(rows) else (0, 0)
-    high, wide = (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1) if len(rows) else mask.shape
-    return left, top, wide, high
 
 
 @given(pictures())
@@ -62,8 +32,8 @@ def test_a_masks_rows_come_out_of_its_columns(mask):
 
 @given(pictures())
 def test_cvats_counts_sum_to_the_box_and_begin_with_zeros(mask):
-    left, top, wide, high = box = box_of(mask)
-    counts = masks.cvat_counts(masks.rows_in_box(turned(mask), mask.shape, box))
+    left, top, wide, high = box_of(mask)
+    counts = points_of(mask)[:-4]
     assert sum(counts) == wide * high
     assert all(counts[1:])
     ones = [number % 2 for number, count in enumerate(counts) for _ in range(count)]
@@ -72,10 +42,7 @@ def test_cvats_counts_sum_to_the_box_and_begin_with_zeros(mask):
 
 @given(pictures())
 def test_a_brush_has_four_equal_bytes_for_each_pixel_of_the_image(mask):
-    box = box_of(mask)
-    rows = masks.rows_in_box(turned(mask), mask.shape, box)
-    numbers = masks.brush(masks.in_image(rows, mask.shape, box), mask.size)
-    assert unpacked(numbers) == np.repeat(mask.ravel() * 255, 4).tolist()
+    assert unpacked(brush_of(mask)) == np.repeat(mask.ravel() * 255, 4).tolist()
 
 
 @given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 40_000)), max_size=6))
@@ -94,8 +61,7 @@ def test_a_brush_is_what_label_studios_own_encoder_makes(case):
 def test_a_block_is_what_cvats_own_encoder_makes():
     mask = np.zeros((100, 100), np.uint8)
     mask[20:50, 30:60] = 1
-    rows = masks.rows_in_box(turned(mask), mask.shape, box_of(mask))
-    assert [*masks.cvat_counts(rows), 30, 20, 59, 49] == RECORDED["cvat_block"]
+    assert points_of(mask) == RECORDED["cvat_block"]
 
 
 @pytest.mark.parametrize(
