@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from typing import Any
 
 from msgspec import Struct
 from starlette.responses import Response
@@ -56,32 +57,29 @@ class Pending(Struct, kw_only=True):
 async def explain(call: Call) -> Response:
     wait = _wait(call.request.headers.get("prefer", ""))
     async with call.services.admission.request(call.whose) as place:
-        sent = await _send(call)
-        await call.services.threads.quick(lambda: _note(call, place, sent.id))
+        image, options = await _question(call)
+        sent = await call.services.threads.quick(lambda: _send(call, place, image, options))
     return await _answer(call, sent, wait)
 
 
-def _note(call: Call, place: Place, answer_id: str) -> None:
-    place.sent(answer_id)
-    call.services.answers.note(answer_id, call.owner)
-
-
-async def _send(call: Call) -> Answer:
-    """Send the question of a request to the workers."""
+async def _question(call: Call) -> tuple[str, dict[str, Any]]:
+    """Return the image that a request is about, and keywords of `Client.explain`."""
     if call.media_type == "application/json":
         asked = await call.json(Question, _BYTES)
         call.services.policy.check_image(asked.image)
-        answer = call.client.explain(
-            asked.image, model=asked.model, inputs=asked.inputs, **keywords(asked)
-        )
-    else:
-        if call.media_type in received.MANIFESTS:
-            raise Problem(415, "unsupported_media_type", "send an image, or JSON that names one")
-        about = call.query(PictureQuestion)
-        answer = call.client.explain(
-            await received.store(call), model=about.model, **keywords(about)
-        )
-    return await answer.sent()
+        return asked.image, {"model": asked.model, "inputs": asked.inputs, **keywords(asked)}
+    if call.media_type in received.MANIFESTS:
+        raise Problem(415, "unsupported_media_type", "send an image, or JSON that names one")
+    about = call.query(PictureQuestion)
+    return await received.store(call), {"model": about.model, **keywords(about)}
+
+
+def _send(call: Call, place: Place, image: str, options: dict[str, Any]) -> Answer:
+    """Send the question to the workers, and note whose it is."""
+    answer = call.services.blocking.explain(image, **options)
+    place.sent(answer.id)
+    call.services.answers.note(answer.id, call.owner)
+    return answer
 
 
 async def _answer(call: Call, sent: Answer, wait: float) -> Response:

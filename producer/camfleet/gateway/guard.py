@@ -44,7 +44,10 @@ async def check_token(headers: Headers, services: Services) -> TokenRecord:
     scheme, _, text = (given[0] if len(given) == 1 else "").partition(" ")
     token = None
     if scheme.lower() == "bearer":
-        token = await services.threads.quick(lambda: services.tokens.check(text.strip()))
+        text = text.strip()
+        token = services.tokens.recall(text)
+        if token is None:
+            token = await services.threads.quick(lambda: services.tokens.check(text))
     if token is None:
         raise Problem(
             401,

@@ -28,8 +28,7 @@ class Place:
         self.is_sent = True
 
     def leave(self) -> None:
-        if not self.is_sent:
-            self._quotas.leave(self._token_id, self._place)
+        self._quotas.leave(self._token_id, self._place)
 
 
 class Admission:
@@ -56,7 +55,8 @@ class Admission:
         try:
             yield place
         finally:
-            await self._threads.quick(place.leave)
+            if not place.is_sent:
+                await self._threads.quick(place.leave)
 
     @asynccontextmanager
     async def job(

@@ -108,11 +108,16 @@ class TokenChecker:
         Raises `StorageUnavailable` where it can't be told.
         """
         found = _TOKEN.fullmatch(text)
+        return _opened(self._look_up(found["id"]), found["secret"]) if found else None
+
+    def recall(self, text: str) -> TokenRecord | None:
+        """Return what `check` does, without waiting; None also for a token to be looked up."""
+        found = _TOKEN.fullmatch(text)
         if not found:
             return None
-        record = self._look_up(found["id"])
-        same = hmac.compare_digest(record.digest if record else _NOBODY, _digest(found["secret"]))
-        return record if record and same and record.is_valid(time.time()) else None
+        with self._lock:
+            until, record = self._known.get(found["id"], (0.0, None))
+        return _opened(record, found["secret"]) if time.monotonic() < until else None
 
     def by_id(self, token_id: str) -> TokenRecord | None:
         """Return the token of an id that its owner has shown to know, None unless it's valid."""
@@ -137,6 +142,12 @@ class TokenChecker:
             if len(self._known) > _MOST_KNOWN:
                 del self._known[next(iter(self._known))]
         return record
+
+
+def _opened(record: TokenRecord | None, secret: str) -> TokenRecord | None:
+    """Return a record that this is the secret of, and that is valid; None else, in as much time."""
+    same = hmac.compare_digest(record.digest if record else _NOBODY, _digest(secret))
+    return record if record and same and record.is_valid(time.time()) else None
 
 
 def _digest(secret: str) -> str:
