@@ -19,12 +19,13 @@ TURNS = "camfleet:turns"
 TAKES_FIRST = "camfleet:takes-first"
 CALLBACKS = "camfleet:callbacks"
 FOLLOW_UPS = "camfleet:follow-ups"
+ERRANDS = "camfleet:errands"
 SCHEDULES = "camfleet:schedules"
 SCHEDULES_IN_WORK = "camfleet:schedules:in-work"
+SCHEDULES_CLOCK = "camfleet:schedules:clock"
 SCHEDULER = "camfleet:scheduler"
 REVIEWS = "camfleet:reviews"
 LEASES = "camfleet:leases"
-SCHEDULES_CLOCK = "camfleet:schedules:clock"
 REAPER = "camfleet:reaper"
 SWEEPER = "camfleet:sweeper"
 PING = "camfleet:ping"
@@ -32,8 +33,8 @@ REQUESTS = "camfleet:requests"
 HELD_REQUESTS = "camfleet:requests:held"
 RESCUER = "camfleet:rescuer"
 BULK_QUEUES = queues_of(BULK_QUEUE)
-QUEUES = tuple(
 FIRST_QUEUES = queues_of(FIRST_QUEUE)
+QUEUES = tuple(
     queue
     for form in zip(queues_of(INTERACTIVE_QUEUE), FIRST_QUEUES, BULK_QUEUES, strict=True)
     for queue in form
@@ -120,7 +121,6 @@ TABLE = (
         Expiry.ALWAYS,
         "expires after 60 s, renewed while a producer works on the job",
     ),
-    # chunks in work
     # whose chunks are sent next
     Key(
         TURNS,
@@ -136,6 +136,7 @@ TABLE = (
         Expiry.ALWAYS,
         "expires after 15 s; there as long as a worker lives that takes first chunks",
     ),
+    # chunks in work
     Key(LEASES, "zset", "leases", Expiry.NEVER, "chunks by the time their lease runs out"),
     Key(
         attempts("*"),
@@ -183,6 +184,7 @@ TABLE = (
         "job ids by the time what follows their end is due; the ledger adds them, a worker "
         "removes them",
     ),
+    Key(ERRANDS, "zset", "errands_due", Expiry.NEVER, "JOB/ERRAND by the time they're due"),
     # schedules
     Key(SCHEDULES, "zset", "schedules_due", Expiry.NEVER, "names by the time they're due next"),
     Key(
@@ -191,6 +193,13 @@ TABLE = (
         "schedules_due",
         Expiry.NEVER,
         "the time for which each is being done, and the attempts at it",
+    ),
+    Key(
+        SCHEDULES_CLOCK,
+        "string",
+        "schedules_due",
+        Expiry.NEVER,
+        "what Redis' clock said last, so that it's noticed when it was set back",
     ),
     Key(
         SCHEDULER,
@@ -213,13 +222,6 @@ TABLE = (
         "heartbeats",
         Expiry.ALWAYS,
         "JSON that 0.1.0 reads too; expires after 15 s",
-    ),
-    Key(
-        SCHEDULES_CLOCK,
-        "string",
-        "schedules_due",
-        Expiry.NEVER,
-        "what Redis' clock said last, so that it's noticed when it was set back",
     ),
     Key(
         about("*"),
