@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from helpers.waiting import wait_until
 
@@ -18,6 +19,12 @@ SUBMIT = (
 )
 RETRY = _CLIENT + "print(client.retry(sys.argv[1])[1])"
 RESUME = _CLIENT + "client.resume(sys.argv[1])"
+
+
+def memory_of(pid):
+    """Return the resident memory of a process, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(status.partition("VmRSS:")[2].split()[0])
 
 
 class Points:
