@@ -6,7 +6,6 @@ tests kill and stop a whole worker.
 
 import itertools
 import signal
-import sys
 from contextlib import closing
 
 import numpy as np
@@ -17,25 +16,18 @@ from camfleet.audit import files
 from camfleet.audit.reporting import Reporter
 from camfleet.broker.keys import FOLLOW_UPS
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUps
 from camfleet.errors import ServiceError
 from camfleet.jobs import recovery
 from camfleet.jobstore import keys
-from camfleet.jobstore.results_parts import Outcomes
-from camfleet.jobstore.totals import Totals
 from camfleet.storage.storage import Storage
-from camfleet_worker.web.client import WebClient
-from camfleet_worker.webhooks import Sender
 from helpers import rows
-from helpers.callback_receiver import receiving
 from helpers.databases import on_database
 from helpers.fleet import CHUNK, MODEL
-from helpers.processes import Process
 from helpers.waiting import wait_until
+from helpers.worker_threads import SECRET, calling_back, count_chunks, emptied_redis, processes
 
-SECRET = "whsec_" + "c2VjcmV0" * 4
 POINTS = (
     "follow-up-taken",
     "report-made",
@@ -79,8 +71,7 @@ def quick(settings):
 
 @pytest.fixture
 def redis(quick):
-    with closing(redis_client(quick)) as made:
-        made.flushdb()
+    with emptied_redis(quick) as made:
         yield made
 
 
@@ -98,26 +89,15 @@ def ledger(quick, redis):
 
 @pytest.fixture
 def receiver(quick, ledger, storage):
-    with receiving() as made:
-        web = WebClient(quick)
-        with closing(Sender(quick, storage=storage, ledger=ledger, web=web, poll_seconds=0.02)):
-            yield made
+    with calling_back(quick, storage, ledger) as made:
+        yield made
 
 
 @pytest.fixture
 def start(quick, environ, tmp_path):
     """Give a function that starts a thread's process, armed at some points."""
-    started = []
-
-    def start(*armed):
-        folder = tmp_path / f"process{len(started)}"
-        command = [sys.executable, "-c", THREAD]
-        started.append(Process(command, {**environ, **quick.to_environ()}, folder, armed))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.close()
+    with processes(THREAD, settings=quick, environ=environ, folder=tmp_path) as start:
+        yield start
 
 
 @pytest.fixture
@@ -130,9 +110,7 @@ def job(ledger, storage, receiver):
     record = sealed(changed(made, follow_ups=follow_ups, callback=receiver.url()))
     storage.put(keys.job(record.job_id), encode_json(record), "application/json")
     ledger.open(record)
-    for ref in record.refs():
-        held = Totals.of(Outcomes(storage).find(record, ref).images)
-        ledger.commit(record.job_id, record.number(ref), held)
+    count_chunks(record, storage, ledger)
     return record
 
 

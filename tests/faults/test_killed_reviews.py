@@ -1,13 +1,11 @@
 """Workers that die at each step of a review that is due: its run is one job, whole and sent."""
 
 import itertools
-import sys
 from contextlib import closing
 
 import pytest
 
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import redis_client
 from camfleet.contract.schedules import Schedule
 from camfleet.jobstore.records import read_record
 from camfleet.registry.names import Names
@@ -16,9 +14,9 @@ from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
 from helpers import reviews as made_up
 from helpers.databases import on_database
-from helpers.processes import Process
 from helpers.producers import drain
 from helpers.waiting import wait_until
+from helpers.worker_threads import emptied_redis, processes
 
 POINTS = (
     "schedule-begun",
@@ -36,7 +34,6 @@ from camfleet.broker.ledger import Ledger
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.faultpoints import FaultPoints
 from camfleet.registry.names import Names
-from camfleet.reviews.runs import Runs
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 from camfleet_worker.process.shutdown import Shutdown
@@ -44,8 +41,8 @@ from camfleet_worker.reviews import ReviewPlan
 from camfleet_worker.schedules import ScheduleRunner
 
 settings, name = Settings.from_environ(os.environ), sys.argv[1]
-plan = ReviewPlan(
-    Runs(Storage(settings), Ledger(settings), settings.fault_dir), ReviewBoard(settings)
+plan = ReviewPlan.of(
+    Storage(settings), Ledger(settings), ReviewBoard(settings), settings.fault_dir
 )
 plan.names = lambda: [name]
 runner = ScheduleRunner(
@@ -64,8 +61,7 @@ def quick(settings):
 
 @pytest.fixture
 def redis(quick):
-    with closing(redis_client(quick)) as made:
-        made.flushdb()
+    with emptied_redis(quick) as made:
         yield made
 
 
@@ -91,17 +87,8 @@ def review(storage, name):
 @pytest.fixture
 def start(quick, environ, tmp_path, name):
     """Give a function that starts a process, armed at some points."""
-    started = []
-
-    def start(*armed):
-        folder = tmp_path / f"process{len(started)}"
-        command = [sys.executable, "-c", THREADS, name]
-        started.append(Process(command, {**environ, **quick.to_environ()}, folder, armed))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.close()
+    with processes(THREADS, name, settings=quick, environ=environ, folder=tmp_path) as start:
+        yield start
 
 
 @pytest.mark.parametrize("emptied", [False, True])

@@ -2,19 +2,17 @@
 
 import itertools
 import json
-import sys
 from contextlib import closing
 
 import pytest
 
 from camfleet.broker.keys import SCHEDULES_IN_WORK
-from camfleet.broker.redis import redis_client
 from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.contract.schedules import Schedule
 from camfleet.storage.storage import Storage
 from helpers.databases import on_database
-from helpers.processes import Process
 from helpers.waiting import wait_until
+from helpers.worker_threads import emptied_redis, processes
 
 POINTS = ("schedule-taken", "schedule-begun", "schedule-done", "schedule-settled")
 YEARLY = Schedule(cron="0 0 1 1 *")
@@ -62,8 +60,7 @@ def quick(settings):
 
 @pytest.fixture
 def redis(quick):
-    with closing(redis_client(quick)) as made:
-        made.flushdb()
+    with emptied_redis(quick) as made:
         yield made
 
 
@@ -87,17 +84,8 @@ def prefix(quick, schedules):
 @pytest.fixture
 def start(quick, environ, tmp_path, prefix):
     """Give a function that starts a process, armed at some points."""
-    started = []
-
-    def start(*armed):
-        folder = tmp_path / f"process{len(started)}"
-        command = [sys.executable, "-c", THREADS, prefix]
-        started.append(Process(command, {**environ, **quick.to_environ()}, folder, armed))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.close()
+    with processes(THREADS, prefix, settings=quick, environ=environ, folder=tmp_path) as start:
+        yield start
 
 
 @pytest.mark.parametrize("emptied", [False, True])

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 from msgspec.structs import replace
 
+from camfleet.audit.reporting import Reporter
 from camfleet.contract.codec import encode_json
 from camfleet.contract.messages import ErrorInfo
 from camfleet.contract.records import Item, ModelRef
@@ -14,6 +15,7 @@ from camfleet.jobstore.manifest_parts import write_manifest
 from camfleet.registry.author import Author
 from camfleet.registry.entries import ModelEntry
 from camfleet.reviews.frozen_set import freeze
+from camfleet.reviews.judging import Judge
 from camfleet.reviews.store import ReviewStore
 from helpers.rows import blob, job, row
 
@@ -101,8 +103,21 @@ def review_of(storage, name, ref, results, **changed):
         paused=False,
     )
     made = replace(made, **changed)
-    ReviewStore(storage).append(made, "created", AUTHOR, after=None)
+    ReviewStore(storage).append(made, "created", AUTHOR, at=CREATED, after=None)
     return made
+
+
+def change(storage, review, action="resumed", **changed):
+    """Change a review, and return it."""
+    store, made = ReviewStore(storage), replace(review, **changed)
+    store.append(made, action, AUTHOR, at=CREATED, after=store.latest(review.name))
+    return made
+
+
+def judged(storage, review, run):
+    """Return what a worker makes of a run, at a time that's long ago."""
+    judge = Judge(storage, lambda: Reporter(storage, no_pictures))
+    return judge.judge(review, run, CREATED + 100)
 
 
 def write_results(storage, run, made):

@@ -12,7 +12,6 @@ from msgspec.structs import replace as changed
 from camfleet.broker.keys import CALLBACKS, FOLLOW_UPS
 from camfleet.broker.keys import job as key_of
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUp, FollowUps
 from camfleet.contract.messages import ErrorInfo
@@ -24,16 +23,18 @@ from camfleet.jobstore.s3_roots import ReportRoots
 from camfleet.jobstore.totals import Totals
 from camfleet.storage.storage import Storage
 from camfleet_worker.follow_ups.report import ReportMaker
-from camfleet_worker.follow_ups.runner import ATTEMPTS, FollowUpRunner
+from camfleet_worker.follow_ups.runner import ATTEMPTS
 from camfleet_worker.process.shutdown import Shutdown
-from camfleet_worker.web.client import WebClient
-from camfleet_worker.webhooks import Sender
 from helpers import rows
-from helpers.callback_receiver import receiving
 from helpers.databases import on_database
 from helpers.waiting import wait_until
+from helpers.worker_threads import (
+    SECRET,
+    calling_back,
+    emptied_redis,
+    follow_up_thread,
+)
 
-SECRET = "whsec_" + "c2VjcmV0" * 4
 FILES = {"index.html", "report.json", "classes.parquet", "suspicious.parquet", "worst.parquet"}
 NO_PICTURES = ErrorInfo(code="image_not_found", message="made up")
 REPORTED = FollowUps(report=True)
@@ -47,8 +48,7 @@ def own(settings):
 
 @pytest.fixture
 def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
+    with emptied_redis(own) as made:
         yield made
 
 
@@ -67,10 +67,8 @@ def ledger(own, redis):
 @pytest.fixture
 def receiver(own, ledger, storage):
     """Give a receiver, and a sender that sends it callbacks."""
-    with receiving() as made:
-        web = WebClient(own)
-        with closing(Sender(own, storage=storage, ledger=ledger, web=web, poll_seconds=0.02)):
-            yield made
+    with calling_back(own, storage, ledger) as made:
+        yield made
 
 
 @pytest.fixture
@@ -94,18 +92,16 @@ def start(own, ledger, storage):
                 return (NO_PICTURES,) * len(request.images)
 
             report = ReportMaker(storage, ask, ReportRoots(own.bucket, roots), reach).make
-            runner = FollowUpRunner(
+            runner = follow_up_thread(
                 own,
-                storage=storage,
-                ledger=ledger,
-                makers={"report": make(report) if make else report, "faithfulness": study},
+                storage,
+                ledger,
+                {"report": make(report) if make else report, "faithfulness": study},
                 shutdown=shutdown or Shutdown(8),
                 reach=reach,
                 is_busy=is_busy,
                 on_end=on_end,
-                poll_seconds=0.02,
                 lease_seconds=lease,
-                unit=0.001,
             )
             return stack.enter_context(closing(runner))
 

@@ -9,17 +9,15 @@ from contextlib import ExitStack, closing
 import pytest
 from msgspec.structs import replace
 
-from camfleet.audit.reporting import Reporter
 from camfleet.broker.keys import SCHEDULES
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import redis_client
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.contract.reviews import Accepted
 from camfleet.contract.schedules import Schedule
 from camfleet.errors import InvalidRequest, ObjectChanged, ObjectDamaged
 from camfleet.jobstore import keys, parquet, review_keys
 from camfleet.jobstore.records import read_record
-from camfleet.reviews.judging import Judge, limit_of
+from camfleet.reviews.judging import limit_of
 from camfleet.reviews.protected import protected_jobs
 from camfleet.reviews.runs import Runs, run_of
 from camfleet.reviews.store import ReviewStore
@@ -31,6 +29,7 @@ from helpers import reviews as made_up
 from helpers.databases import on_database
 from helpers.producers import Sent
 from helpers.waiting import wait_until
+from helpers.worker_threads import emptied_redis
 
 YEARLY = Schedule(cron="0 0 1 1 *")
 numbers = itertools.count()
@@ -49,8 +48,7 @@ def storage(own):
 
 @pytest.fixture
 def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
+    with emptied_redis(own) as made:
         yield made
 
 
@@ -98,8 +96,7 @@ def judge(storage, runs, review, new):
         asked = asked or review
         run = runs.start(asked, new)
         made_up.write_results(storage, run, made_up.parts(made))
-        judge = Judge(storage, lambda: Reporter(storage, made_up.no_pictures))
-        return judge.judge(asked, run)
+        return made_up.judged(storage, asked, run)
 
     return command
 
@@ -205,8 +202,7 @@ def test_missing_results_and_a_baseline_that_is_gone_never_pass(judge, storage, 
     assert judge(rows).verdict == "pass"
     record = read_record(storage, run_of(review, new).job_id)
     storage.delete([keys.results_part(record, record.chunk(1, 0))])
-    judged = Judge(storage, lambda: Reporter(storage, made_up.no_pictures))
-    found = judged.judge(review, run_of(review, new))
+    found = made_up.judged(storage, review, run_of(review, new))
     assert (found.verdict, found.reasons) == ("failed", ("the results of 80 images are missing",))
     storage.delete([keys.job(review.baseline.job_id)])
     found = judge(rows)
@@ -244,7 +240,7 @@ def test_a_changed_set_and_a_forged_review_are_named(storage, runs, review, new)
         runs.start(review, new)
     store = ReviewStore(storage)
     with pytest.raises(ObjectChanged, match="somebody else has changed"):
-        store.append(replace(review, paused=True), "paused", made_up.AUTHOR, after=None)
+        store.append(replace(review, paused=True), "paused", made_up.AUTHOR, at=1e9, after=None)
     storage.put(review_keys.change(review.name, 2), b"{}", "application/json")
     with pytest.raises(InvalidRequest, match="changes/00002"):
         store.review(review.name)
@@ -257,9 +253,7 @@ def test_jobs_that_reviews_need_are_protected(storage, runs, review, new):
     run = runs.start(review, new)
     found = protected_jobs(storage)
     assert found[review.baseline.job_id] == found[run.job_id] == f"review {review.name}"
-    ReviewStore(storage).append(
-        review, "deleted", made_up.AUTHOR, after=ReviewStore(storage).latest(review.name)
-    )
+    made_up.change(storage, review, "deleted")
     assert run.job_id not in protected_jobs(storage)
 
 
@@ -271,7 +265,7 @@ def start(own, storage, redis, review):
         def start():
             ledger = stack.enter_context(closing(Ledger(own)))
             board = stack.enter_context(closing(ReviewBoard(own)))
-            plan = ReviewPlan(Runs(storage, ledger), board)
+            plan = ReviewPlan.of(storage, ledger, board)
             plan.names = lambda: [review.name]
             made = ScheduleRunner(
                 own,
@@ -286,15 +280,8 @@ def start(own, storage, redis, review):
         yield start
 
 
-def schedule(storage, review, **changed):
-    store = ReviewStore(storage)
-    made = replace(review, **changed)
-    store.append(made, "resumed", made_up.AUTHOR, after=store.latest(review.name))
-    return made
-
-
 def test_two_workers_and_one_due_time_make_one_job(storage, review, new, start, sent, redis):
-    asked = schedule(storage, review, schedule=YEARLY)
+    asked = made_up.change(storage, review, schedule=YEARLY)
     for _ in range(2):
         start()
     store = ReviewStore(storage)
@@ -308,7 +295,7 @@ def test_two_workers_and_one_due_time_make_one_job(storage, review, new, start, 
 def test_after_redis_is_emptied_the_schedule_and_the_run_come_back(
     storage, review, new, start, sent, redis
 ):
-    asked = schedule(storage, review, schedule=YEARLY)
+    asked = made_up.change(storage, review, schedule=YEARLY)
     start()
     wait_until(lambda: ReviewStore(storage).state(asked).last > 1e9, 20)
     sent().clear()
@@ -321,13 +308,13 @@ def test_after_redis_is_emptied_the_schedule_and_the_run_come_back(
 
 
 def test_a_version_that_is_added_is_found_though_nobody_told(storage, review, new, start, sent):
-    schedule(storage, review, on_register=True)
+    made_up.change(storage, review, on_register=True)
     start()
     wait_until(lambda: len(sent()) == 3, 20)
 
 
 def test_what_is_paused_does_not_run(storage, review, new, start, sent, redis):
-    asked = schedule(storage, review, schedule=YEARLY, paused=True)
+    asked = made_up.change(storage, review, schedule=YEARLY, paused=True)
     redis.zadd(SCHEDULES, {review.name: 1})
     start()
     wait_until(lambda: redis.zscore(SCHEDULES, review.name) is None, 20)

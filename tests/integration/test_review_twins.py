@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 from tests.integration.test_twins import OF_EACH, WHOLE, copied, pictures, trained
 
-from camfleet.audit.reporting import Reporter
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.results import Status
-from camfleet.reviews.judging import Judge
 from camfleet.reviews.runs import Runs
 from camfleet.storage.storage import Storage
 from helpers import reviews as made_up
@@ -63,8 +61,7 @@ def judge(own, storage, review):
             ref = made_up.version(storage, NAME, version)
             run = Runs(storage, ledger).start(review, ref)
             made_up.write_results(storage, run, made_up.parts(list(rows(ref, model))))
-            judged = Judge(storage, lambda: Reporter(storage, made_up.no_pictures))
-            return judged.judge(review, run)
+            return made_up.judged(storage, review, run)
 
         yield command
 

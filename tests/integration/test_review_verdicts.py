@@ -7,29 +7,27 @@ import pytest
 from msgspec.structs import replace
 
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import redis_client
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.contract.follow_ups import FollowUp
 from camfleet.jobstore.records import read_record
-from camfleet.jobstore.results_parts import Outcomes
 from camfleet.jobstore.s3_roots import ReportRoots
-from camfleet.jobstore.totals import Totals
 from camfleet.reviews.runs import Runs, run_of
 from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
 from camfleet_worker.follow_ups.report import ReportMaker
 from camfleet_worker.follow_ups.review import ReviewMaker
-from camfleet_worker.follow_ups.runner import FollowUpRunner
-from camfleet_worker.process.shutdown import Shutdown
 from camfleet_worker.prometheus import Metrics
-from camfleet_worker.web.client import WebClient
-from camfleet_worker.webhooks import Sender
 from helpers import reviews as made_up
-from helpers.callback_receiver import receiving
 from helpers.databases import on_database
 from helpers.waiting import wait_until
+from helpers.worker_threads import (
+    SECRET,
+    calling_back,
+    count_chunks,
+    emptied_redis,
+    follow_up_thread,
+)
 
-SECRET = "whsec_" + "c2VjcmV0" * 4
 numbers = itertools.count()
 
 
@@ -40,8 +38,7 @@ def own(settings):
 
 @pytest.fixture
 def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
+    with emptied_redis(own) as made:
         yield made
 
 
@@ -65,10 +62,8 @@ def board(own, redis):
 
 @pytest.fixture
 def receiver(own, ledger, storage):
-    with receiving() as made:
-        web = WebClient(own)
-        with closing(Sender(own, storage=storage, ledger=ledger, web=web, poll_seconds=0.02)):
-            yield made
+    with calling_back(own, storage, ledger) as made:
+        yield made
 
 
 @pytest.fixture
@@ -87,9 +82,7 @@ def ended(storage, ledger, review):
         run = Runs(storage, ledger).start(review, ref)
         made_up.write_results(storage, run, made_up.parts(made_up.rows(ref, found)))
         record = read_record(storage, run.job_id)
-        for chunk in range(record.chunks):
-            images = Outcomes(storage).find(record, record.chunk(chunk, 0)).images
-            ledger.commit(run.job_id, chunk, Totals.of(images))
+        count_chunks(record, storage, ledger)
         return run
 
     return end
@@ -100,24 +93,15 @@ def start(own, ledger, storage, board):
     """Give a function that starts the thread of a worker."""
     with ExitStack() as stack:
 
-        def start():
+        def start(make=None):
             def reach(_point):
                 pass
 
             ask, roots = made_up.no_pictures, ReportRoots(own.bucket, ())
             report = ReportMaker(storage, ask, roots, reach).make
-            review = ReviewMaker(storage, ask, board, reach).make
-            runner = FollowUpRunner(
-                own,
-                storage=storage,
-                ledger=ledger,
-                makers={"report": report, "review": review},
-                shutdown=Shutdown(8),
-                reach=reach,
-                poll_seconds=0.02,
-                unit=0.001,
-            )
-            return stack.enter_context(closing(runner))
+            review = make or ReviewMaker(storage, ask, board, reach).make
+            makers = {"report": report, "review": review}
+            return stack.enter_context(closing(follow_up_thread(own, storage, ledger, makers)))
 
         yield start
 
@@ -161,7 +145,7 @@ def test_a_version_alarms_once_however_often_it_is_due(
 def test_the_job_of_a_review_that_is_gone_says_so(start, ended, ledger, storage, review):
     run = ended(2, made_up.maps())
     store = ReviewStore(storage)
-    store.append(review, "deleted", made_up.AUTHOR, after=store.latest(review.name))
+    made_up.change(storage, review, "deleted")
     store.remove(review.name)
     start()
     wait_until(lambda: ledger.progress(run.job_id).followed, 30)
@@ -171,10 +155,8 @@ def test_the_job_of_a_review_that_is_gone_says_so(start, ended, ledger, storage,
 
 def test_a_set_that_was_made_anew_has_other_runs(start, ended, ledger, storage, review):
     run = ended(2, made_up.maps())
-    store, made = ReviewStore(storage), replace(review.set, digest="0" * 64)
-    store.append(
-        replace(review, set=made), "resumed", made_up.AUTHOR, after=store.latest(review.name)
-    )
+    made = replace(review.set, digest="0" * 64)
+    made_up.change(storage, review, set=made)
     start()
     wait_until(lambda: ledger.progress(run.job_id).followed, 30)
     assert "is a run of a former review" in ledger.progress(run.job_id).review.note

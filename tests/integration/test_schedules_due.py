@@ -7,7 +7,6 @@ import pytest
 
 from camfleet.broker.due import LATEST
 from camfleet.broker.keys import SCHEDULER, SCHEDULES, SCHEDULES_CLOCK, SCHEDULES_IN_WORK
-from camfleet.broker.redis import redis_client
 from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.contract.schedules import Schedule
 from camfleet.errors import InvalidRequest, StorageUnavailable
@@ -15,6 +14,7 @@ from camfleet_worker.process.shutdown import Shutdown
 from camfleet_worker.schedules import ATTEMPTS, Scheduled, ScheduleRunner
 from helpers.databases import on_database
 from helpers.waiting import wait_until
+from helpers.worker_threads import emptied_redis
 
 MINUTE = 60
 EVERY_MINUTE = Schedule(cron="* * * * *")
@@ -55,8 +55,7 @@ def own(settings):
 
 @pytest.fixture
 def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
+    with emptied_redis(own) as made:
         yield made
 
 

@@ -3,12 +3,15 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from typing import Self
 
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.contract.reviews import Review
 from camfleet.contract.schedules import Schedule
 from camfleet.faultpoints import FaultPoints
+from camfleet.reviews.judging import came_to_nothing
+from camfleet.reviews.repeating import Repeater, in_words, is_given_up
 from camfleet.reviews.runs import Runs
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
@@ -25,11 +28,16 @@ _REMEMBERED = 600.0  # seconds for which a review without a schedule isn't looke
 class ReviewPlan:
     """The reviews that run by themselves. The threads of a `ScheduleRunner` share it."""
 
-    def __init__(self, runs: Runs, board: ReviewBoard) -> None:
-        self._runs = runs
+    def __init__(self, runs: Runs, board: ReviewBoard, repeater: Repeater) -> None:
+        self._repeater = repeater
         self._store = runs.store
         self._board = board
         self._idle: dict[str, float] = {}  # names of reviews without a schedule, and until when
+
+    @classmethod
+    def of(cls, storage: Storage, ledger: Ledger, board: ReviewBoard, fault_dir: str = "") -> Self:
+        runs = Runs(storage, ledger, fault_dir)
+        return cls(runs, board, Repeater(storage, ledger, runs))
 
     def names(self) -> Iterator[str]:
         """Yield the reviews that may have a schedule."""
@@ -54,25 +62,25 @@ class ReviewPlan:
         return scheduled
 
     def do(self, name: str, moment: float, check: Callable[[], None]) -> None:
-        """Start the run of the version to review, unless it has a verdict."""
+        """Start the run of the version to review, or repeat what came to nothing."""
         review = self._store.review(name)
-        model = self._runs.model(review)
         check()
-        run = self._runs.start(review, model)
-        verdict = self._store.verdict(name, run.run)
-        if verdict:
-            self._board.tell(review, verdict, looked_at=time.time())
-        else:
-            logger.info("review %s: job %s explains its set", name, run.job_id)
+        now = self._board.now()
+        verdict = self._repeater.do(review, now)
         check()
         self._store.note(review, last=moment)
+        if verdict and not came_to_nothing(verdict):
+            self._board.tell(review, verdict, looked_at=now)
 
     def _scheduled(self, review: Review) -> Scheduled | None:
         state = self._store.state(review)
         verdict = self._store.verdict(review.name, state.run.run) if state.run else None
-        self._board.tell(review, verdict)
+        said = in_words(state.trouble) if state.trouble else None
+        self._board.tell(review, verdict, trouble=said)
         open_ = state.run is not None and verdict is None
-        schedule = LOOK if open_ else review.schedule or (LOOK if review.on_register else None)
+        repeats = state.trouble is not None and not is_given_up(state.trouble)
+        looks = open_ or repeats or (review.on_register and not review.schedule)
+        schedule = LOOK if looks else review.schedule
         return Scheduled(schedule, state.last) if schedule else None
 
 
@@ -91,7 +99,7 @@ class ScheduledReviews:
         self.scraped = ReviewBoard(settings, scrape_timeout)
         self._runner = ScheduleRunner(
             settings,
-            ReviewPlan(Runs(storage, ledger, settings.fault_dir), self.board),
+            ReviewPlan.of(storage, ledger, self.board, settings.fault_dir),
             shutdown=shutdown,
             reach=FaultPoints(settings.fault_dir).reach,
             lease_seconds=settings.lease_seconds,

@@ -18,3 +18,4 @@ class AsyncReviews(Awaited):
     resume = long(Reviews.resume)
     delete = long(Reviews.delete)
     late = quick(Reviews.late)
+    troubles = quick(Reviews.troubles)

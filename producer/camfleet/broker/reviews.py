@@ -20,6 +20,7 @@ class Reviewed(Wire, frozen=True, kw_only=True):
     name: ReviewName
     at: float  # seconds since the epoch, when it was, or last seen to be the latest
     model: str | None = None
+    trouble: str | None = None  # why it came to nothing when it was due
     verdict: ReviewVerdictWord | None = None
     movement: float | None = None
 
@@ -46,28 +47,53 @@ class ReviewBoard:
     def __init__(self, settings: Settings, timeout: float | None = None) -> None:
         self._redis = Redis(settings, timeout)
 
+    def now(self) -> float:
+        """Return the time of Redis' clock, by which all of reviews is dated."""
+        return self._redis.now()
+
     def note(self, reviewed: Reviewed) -> None:
         self._redis.run("HSET", keys.REVIEWS, reviewed.name, encode_json(reviewed).decode())
 
     def tell(
-        self, review: Review, verdict: ReviewVerdict | None, *, looked_at: float = 0.0
+        self,
+        review: Review,
+        verdict: ReviewVerdict | None,
+        *,
+        looked_at: float = 0.0,
+        trouble: str | None = None,
     ) -> None:
-        """Note what came of a review last, None: nothing yet.
+        """Note what came of a review last; None: nothing yet, so that what came before stays.
 
-        `looked_at` is when there was nothing newer to review.
+        `looked_at` is when there was nothing newer to review; `trouble` is why it came to nothing.
         """
-        if verdict is None:
-            self.note(Reviewed(name=review.name, at=review.created_at))
-            return
+        before, now = self._before(review.name)
+        at, model, word, moved = review.created_at, None, None, None
+        if verdict:
+            at, word = verdict.decided_at, verdict.verdict
+            model = f"{verdict.model.id}@{verdict.model.version}"
+            moved = verdict.movement.value if verdict.movement else None
+        elif before:
+            at, model, word, moved = before.at, before.model, before.verdict, before.movement
+        if before and (before.model, before.verdict) == (model, word):
+            at = max(at, before.at)
         self.note(
             Reviewed(
                 name=review.name,
-                at=max(verdict.decided_at, looked_at),
-                model=f"{verdict.model.id}@{verdict.model.version}",
-                verdict=verdict.verdict,
-                movement=verdict.movement.value if verdict.movement else None,
+                at=min(max(at, looked_at), now),
+                model=model,
+                trouble=trouble,
+                verdict=word,
+                movement=moved,
             )
         )
+
+    def _before(self, name: str) -> tuple[Reviewed | None, float]:
+        """Return what was noted of a review, and the time."""
+        with self._redis.pipeline() as pipe:
+            pipe.hget(keys.REVIEWS, name)
+            pipe.time()
+            text, (seconds, micros) = pipe.execute()
+        return _decoded(text), float(seconds) + float(micros) / 1e6
 
     def remove(self, name: str) -> None:
         self._redis.run("HDEL", keys.REVIEWS, name)
@@ -79,15 +105,20 @@ class ReviewBoard:
             pipe.zrange(keys.SCHEDULES, 0, -1, withscores=True)
             pipe.time()
             texts, scores, (seconds, micros) = pipe.execute()
-        reviewed = []
-        for text in texts:
-            try:
-                reviewed.append(decode_json(text.encode(), Reviewed))
-            except InvalidRequest as error:
-                logger.warning("what Redis has of a review is damaged: %s", error)
+        reviewed = [found for text in texts if (found := _decoded(text))]
         due = {name: float(score) for name, score in scores if NAME.fullmatch(name)}
         now = float(seconds) + float(micros) / 1e6
         return Standing(sorted(reviewed, key=lambda one: one.name), due, now)
 
     def close(self) -> None:
         self._redis.close()
+
+
+def _decoded(text: str | None) -> Reviewed | None:
+    if text is None:
+        return None
+    try:
+        return decode_json(text.encode(), Reviewed)
+    except InvalidRequest as error:
+        logger.warning("what Redis has of a review is damaged: %s", error)
+        return None

@@ -8,8 +8,8 @@ import click
 from camfleet.cli.terminal import clean, iso, moment
 
 if TYPE_CHECKING:
-    from camfleet.contract.reviews import ReviewChange, ReviewVerdict
-    from camfleet.jobs.reviews.reviews import ReviewStatus
+    from camfleet.contract.reviews import ReviewChange, ReviewVerdict, Trouble
+    from camfleet.jobs.reviews.reviews import Entry, ReviewStatus
 
 
 def called(model: Any) -> str:
@@ -26,6 +26,7 @@ def status(found: "ReviewStatus") -> dict[str, Any]:
     return {
         "review": plain(found.review),
         "run": plain(found.state.run) if found.state.run else None,
+        "trouble": plain(found.state.trouble) if found.state.trouble else None,
         "verdict": plain(found.verdict) if found.verdict else None,
         "due": iso(found.due) if found.due is not None else None,
     }
@@ -69,6 +70,8 @@ def row(found: "ReviewStatus") -> dict[str, Any]:
 
 
 def lines(found: "ReviewStatus") -> Iterator[tuple[str, str | None]]:
+    from camfleet.reviews.repeating import in_words
+
     own, made = found.review, found.review.set
     yield "review", own.name + (" (paused)" if own.paused else "")
     yield "set", f"{made.items} images of {', '.join(own.sources)}" if made else "not complete"
@@ -80,9 +83,26 @@ def lines(found: "ReviewStatus") -> Iterator[tuple[str, str | None]]:
     yield "next", moment(found.due)
     run_ = found.state.run
     yield "last run", f"{called(run_.model)}, job {run_.job_id}" if run_ else None
+    yield "trouble", in_words(found.state.trouble) if found.state.trouble else None
 
 
-def change(found: "ReviewChange") -> dict[str, Any]:
+def entry(found: "Entry") -> dict[str, Any]:
+    """Return a line of a review's history."""
+    from camfleet.contract.reviews import ReviewChange, ReviewVerdict
+
+    if isinstance(found, ReviewChange):
+        return _change(found)
+    return _verdict(found) if isinstance(found, ReviewVerdict) else _trouble(found)
+
+
+def _trouble(found: "Trouble") -> dict[str, Any]:
+    from camfleet.reviews.repeating import in_words
+
+    line = {"when": moment(found.at), "what": "trouble", "model": None, "movement": None}
+    return {**line, "by": None, "reason": in_words(found)}
+
+
+def _change(found: "ReviewChange") -> dict[str, Any]:
     accepted = found.action in ("created", "accepted")
     return {
         "when": moment(found.changed_at),
@@ -94,7 +114,7 @@ def change(found: "ReviewChange") -> dict[str, Any]:
     }
 
 
-def verdict(found: "ReviewVerdict") -> dict[str, Any]:
+def _verdict(found: "ReviewVerdict") -> dict[str, Any]:
     return {
         "when": moment(found.decided_at),
         "what": found.verdict,

@@ -122,7 +122,7 @@ def run(
     """
     with output.client() as client, _steps(client) as on_step:
         if not wait:
-            started = client.reviews.start(name, model=model)
+            started = client.reviews.start(name, model=model, if_new=if_new)
             plain = {"job_id": started.job_id, "model": rows.called(started.model)}
             said = f"{plain['model']} is explained by job {plain['job_id']}"
             output.dump(plain) if as_json else click.echo(said)
@@ -178,16 +178,12 @@ def show(name: str, *, as_json: bool) -> None:
 @options.as_json
 def history(name: str, *, as_json: bool) -> None:
     """Print who changed a review and why, and all verdicts, newest first."""
-    from camfleet.contract.reviews import ReviewChange
-
     with output.client() as client:
         found = client.reviews.history(name)
     if as_json:
         output.dump([rows.plain(one) for one in found])
         return
-    found_rows = (
-        rows.change(one) if isinstance(one, ReviewChange) else rows.verdict(one) for one in found
-    )
+    found_rows = map(rows.entry, found)
     columns = ("when", "what", "model", "movement", "by", "reason")
     output.table(found_rows, columns, whole=("when", "what"), optional=("movement",))
 

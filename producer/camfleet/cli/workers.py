@@ -43,26 +43,27 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
     A worker that answers a ping but gets no messages isn't healthy, nor is one that only waits,
     such as for a store that is full. What a worker's machine lacks for safety is noted: parts of
     the confinement in which models are loaded, fixes of Python. So are reviews that are due and
-    that no worker takes.
+    that no worker takes, and those that came to nothing.
     """
     from camfleet.broker.heartbeats import of_host
     from camfleet.errors import ServiceError
 
     found: list[WorkerState] = []
-    late: list[str] = []
+    reviews: list[str] = []
     with output.client() as client:
         try:
             client.ping()
             found = of_host(client.workers(), host)
             troubles = _problems(found)
-            late = [_late(name, seconds) for name, seconds in client.reviews.late().items()]
+            reviews = [_late(name, seconds) for name, seconds in client.reviews.late().items()]
+            reviews += [f"review {name}: {why}" for name, why in client.reviews.troubles().items()]
             if not found:
                 troubles = [f"no worker on {host or 'this host'} has reported in the last 15 s"]
         except ServiceError as error:
             troubles = [str(error)]
     names = [worker.name for worker in found]
     notes = [f"{worker.name}: {lack}" for worker in found for lack in worker.lacks or ()]
-    notes += late
+    notes += reviews
     if as_json:
         output.dump(
             {"healthy": not troubles, "workers": names, "troubles": troubles, "notes": notes}

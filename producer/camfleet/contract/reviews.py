@@ -63,7 +63,7 @@ class Review(Wire, frozen=True, kw_only=True):
     """What is reviewed, how and when."""
 
     name: ReviewName
-    created_at: float  # seconds since the epoch, as all times here
+    created_at: float  # seconds since the epoch by Redis' clock, as all times here
     sources: Annotated[tuple[Name, ...], Meta(max_length=_MOST_SOURCES)]
     baseline: Accepted
     first: Accepted  # the first baseline
@@ -100,7 +100,15 @@ class StartedRun(Wire, frozen=True, kw_only=True):
     run: RunName
     job_id: Name
     model: ModelRef
-    started_at: float
+
+
+class Trouble(Wire, frozen=True, kw_only=True):
+    """Why a review that's due came to nothing, and how often that was tried."""
+
+    reason: _Reason
+    at: float  # of the last attempt
+    attempts: Annotated[int, Meta(ge=1)]
+    run: RunName | None  # null: none could be started
 
 
 class ReviewState(Document, frozen=True, kw_only=True):
@@ -109,6 +117,7 @@ class ReviewState(Document, frozen=True, kw_only=True):
     name: ReviewName
     last: float
     run: StartedRun | None
+    trouble: Trouble | None = None
 
 
 class Moved(Wire, frozen=True, kw_only=True):

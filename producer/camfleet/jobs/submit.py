@@ -8,14 +8,11 @@ other producers out meanwhile.
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
-
-from msgspec.structs import replace
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import decode, encode_json, sealed
-from camfleet.contract.records import Item, JobRecord, LeftOut, RetryRecord
+from camfleet.contract.records import Item, JobRecord, LeftOut
 from camfleet.errors import (
     InvalidRequest,
     ObjectChanged,
@@ -29,8 +26,8 @@ from camfleet.jobs.job import Job
 from camfleet.jobstore import keys
 from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.manifest_parts import write_manifest
-from camfleet.jobstore.records import check_id, latest_retry, read_record, write_source
-from camfleet.jobstore.totals import Image
+from camfleet.jobstore.records import check_id, read_record, write_source
+from camfleet.rebuild import run_failed_again
 from camfleet.registry.names import Names
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
@@ -104,26 +101,10 @@ class Submitter:
         with self._ledger.claim(job_id) as claim:
             record = read_record(self._storage, job_id)
             self._must_be_complete(record, claim)
-            latest = latest_retry(self._storage, record)
-            number = latest.number + 1 if latest else 1
-            if number > keys.MOST_RETRIES:
-                raise InvalidRequest(
-                    f"job {job_id} can't be retried more than {keys.MOST_RETRIES} times; if it "
-                    f"wasn't, somebody else wrote {keys.retry(job_id, number - 1)}: delete that"
-                )
-            wanted = RetryRecord(
-                schema_version=1,
-                job_id=job_id,
-                number=number,
-                created_at=time.time(),
-                codes=codes,
-                chunks=(),
+            images = run_failed_again(
+                record, self._storage, self._ledger, claim, codes, self._reach
             )
-            found = self._failed(record, wanted, claim)
-            if found.images:
-                retry = replace(wanted, chunks=tuple(found.chunks))
-                self._start_retry(record, retry, claim, lost=found.lost)
-        return Job(job_id, self._storage, self._ledger), found.images
+        return Job(job_id, self._storage, self._ledger), images
 
     def _publish(self, job_id: str) -> None:
         """Send what of the job is due now; whoever takes a chunk sends the next one."""
@@ -210,48 +191,3 @@ class Submitter:
                 f"job {record.job_id} is {progress.state}: its failed images can be run again when "
                 "it is complete (camfleet watch follows it, camfleet resume continues it)"
             )
-
-    def _failed(self, record: JobRecord, wanted: RetryRecord, claim: Claim) -> "_Failed":
-        from camfleet.jobstore.results_parts import Outcomes
-
-        outcomes, failed = Outcomes(self._storage), _Failed([], 0, lost=False)
-        for ref in record.refs():
-            claim.renew()
-            found = outcomes.find_readable(record, ref)
-            if found is None:
-                count = record.items_of(ref.part)
-                failed.lost = True
-            else:
-                count = sum(map(_wanted_by(wanted), found.images))
-            if count:
-                failed.chunks.append((ref.model, ref.part))
-                failed.images += count
-        return failed
-
-    def _start_retry(
-        self, record: JobRecord, retry: RetryRecord, claim: Claim, *, lost: bool
-    ) -> None:
-        claim.renew()
-        key = keys.retry(retry.job_id, retry.number)
-        self._create(key, encode_json(sealed(retry)), retry.job_id)
-        self._reach("retry-written")
-        if lost:  # its images are counted no longer
-            self._rebuild(record, claim)
-            return
-        numbers = [record.number(ref) for ref in retry.refs()]
-        self._ledger.reopen(record, retry.number, numbers)
-        self._reach("reopened")
-        self._ledger.fill_queues()
-
-
-@dataclass
-class _Failed:
-    """Model and part of each chunk with rows to run again, and how many images these are."""
-
-    chunks: list[tuple[int, int]]
-    images: int
-    lost: bool  # a chunk's part is missing or damaged: all its images run again
-
-
-def _wanted_by(retry: RetryRecord) -> Callable[[Image], bool]:
-    return lambda image: retry.wants(image.error_code)

@@ -9,7 +9,7 @@ from camfleet.contract.records import ModelRef
 from camfleet.errors import CallerError, InvalidRequest, ObjectChanged
 from camfleet.jobstore import keys
 from camfleet.registry.aliases import ModelState
-from camfleet.registry.changes import CHAMPION
+from camfleet.registry.changes import ADDED, CHAMPION, REPLACED
 from camfleet.registry.editor import Draft, Editor, check_version
 from camfleet.registry.entries import ModelEntry
 from camfleet.registry.names import Names
@@ -80,7 +80,7 @@ class Adder:
         try:
             self._editor.edit(
                 ref.id,
-                lambda now: self._draft(entry, now, "replaced" if before else "added"),
+                lambda now: self._draft(entry, now, REPLACED if before else ADDED),
                 adding.reason,
             )
             if not self._storage.exists(keys.card(ref.digest)):

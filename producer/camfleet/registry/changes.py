@@ -16,6 +16,8 @@ from camfleet.jobstore import keys, objects
 from camfleet.storage.storage import Storage
 
 CHAMPION = "champion"  # what a bare id means
+ADDED, REPLACED = "added", "replaced"
+ADDING = (ADDED, REPLACED)  # what gives a version its content
 MOST_ALIASES = 32  # of an id
 MOST_VERSIONS = 32  # that an alias remembers
 LONGEST_REASON = 1000  # characters

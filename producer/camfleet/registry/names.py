@@ -8,7 +8,7 @@ from camfleet.contract.records import MODEL_ID, ModelRef
 from camfleet.errors import InvalidRequest, UnknownModel
 from camfleet.jobstore import keys
 from camfleet.registry.aliases import ModelState, check_kept
-from camfleet.registry.changes import CHAMPION, Alias, Changes
+from camfleet.registry.changes import ADDING, CHAMPION, Alias, Changes
 from camfleet.registry.entries import Entries, ModelEntry, Warnings
 from camfleet.storage.storage import Storage
 
@@ -47,6 +47,23 @@ class Names:
         if latest:
             return ModelState.since(latest)
         return _unrecorded(model_id, self.entries.readable(model_id))
+
+    def added_last(self, model_id: str) -> ModelRef | None:
+        """Return the version that was added or replaced last and isn't being removed, if any.
+
+        By the numbers of changes, as clocks of machines differ; where none was recorded, by time.
+        """
+        state = None
+        for change in self.changes.history(model_id):
+            state = state or ModelState.since(change)
+            if change.action not in ADDING or change.version is None:
+                continue
+            entry = self.entries.one(model_id, change.version)
+            if entry and entry.digest == change.digest and not state.removal(entry.version):
+                return entry.ref
+        state = state or ModelState(model_id)
+        kept = [one for one in self.entries.readable(model_id) if not state.removal(one.version)]
+        return max(kept, key=lambda entry: entry.added_at).ref if kept else None
 
     def check_kept(self, ref: ModelRef) -> None:
         """Raise `UnknownModel` for a version that somebody is removing, or has removed."""

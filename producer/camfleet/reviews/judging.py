@@ -1,6 +1,5 @@
 """What comes of a run: it's compared with the baseline and with the first one, and judged."""
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -61,6 +60,12 @@ def classes_of(review: Review) -> float | None:
     """Return the share of classes that may move more than the others, None for no limit."""
     judged = review.set is not None and review.set.judged > 0
     return 0.0 if judged and review.limits.classes is None else review.limits.classes
+
+
+def came_to_nothing(verdict: ReviewVerdict) -> bool:
+    """Return whether a run may end better if it's repeated."""
+    unreachable = verdict.verdict == "set_changed" and verdict.missing > 0
+    return verdict.verdict == "failed" or unreachable
 
 
 class Compared(NamedTuple):
@@ -141,11 +146,11 @@ class Judge:
         self._reporter = reporter
 
     def judge(
-        self, review: Review, run: StartedRun, on_step: OnStep = lambda _count: None
+        self, review: Review, run: StartedRun, now: float, on_step: OnStep = lambda _count: None
     ) -> ReviewVerdict:
         """Compare and judge a run; `on_step` is told of each part that was read.
 
-        Raises `UnknownJob` where its job is gone.
+        `now` is the time by Redis' clock. Raises `UnknownJob` where its job is gone.
         """
         record = read_record(self._storage, run.job_id)
         known = Known(record.items)
@@ -156,8 +161,7 @@ class Judge:
                 known.first = self._compare(review, review.first, record, run, on_step)
         except CallerError as error:
             known.trouble = str(error)
-        word, reasons = decide(known)
-        return self._verdict(review, run, known, word, reasons)
+        return _verdict(self._storage, review, run, known, now)
 
     def _look(self, known: Known, record: JobRecord, on_step: OnStep) -> None:
         """Count the images that failed, by their error codes."""
@@ -195,42 +199,48 @@ class Judge:
         )
         return Compared(found, page)
 
-    def _verdict(
-        self,
-        review: Review,
-        run: StartedRun,
-        known: Known,
-        word: ReviewVerdictWord,
-        reasons: list[str],
-    ) -> ReviewVerdict:
-        assert review.set
-        baseline, first = known.baseline, known.first
-        return ReviewVerdict(
-            schema_version=1,
-            name=review.name,
-            run=run.run,
-            job_id=run.job_id,
-            model=run.model,
-            baseline=review.baseline.model,
-            first=review.first.model,
-            set_digest=review.set.digest,
-            method=review.method,
-            layer=review.layer,
-            decided_at=time.time(),
-            verdict=word,
-            reasons=tuple(reason[:LONGEST_REASON] for reason in reasons),
-            limit=limit_of(review),
-            calibrated=bool(baseline and baseline.found.calibrated),
-            images=known.images,
-            changed=known.changed,
-            missing=known.missing,
-            failed=known.failed,
-            movement=_moved(baseline),
-            drift=_moved(first),
-            page=baseline and baseline.page,
-            first_page=first and first.page,
-            report=self._storage.uri(f"{keys.report_folder(run.job_id)}index.html"),
-        )
+
+def failed(
+    storage: Storage, review: Review, run: StartedRun, reasons: list[str], now: float
+) -> ReviewVerdict:
+    """Return the verdict on a run that ended without one."""
+    assert review.set
+    known = Known(review.set.items, trouble="; ".join(reasons))
+    return _verdict(storage, review, run, known, now)
+
+
+def _verdict(
+    storage: Storage, review: Review, run: StartedRun, known: Known, now: float
+) -> ReviewVerdict:
+    assert review.set
+    baseline, first = known.baseline, known.first
+    word, reasons = decide(known)
+    return ReviewVerdict(
+        schema_version=1,
+        name=review.name,
+        run=run.run,
+        job_id=run.job_id,
+        model=run.model,
+        baseline=review.baseline.model,
+        first=review.first.model,
+        set_digest=review.set.digest,
+        method=review.method,
+        layer=review.layer,
+        decided_at=now,
+        verdict=word,
+        reasons=tuple(reason[:LONGEST_REASON] for reason in reasons),
+        limit=limit_of(review),
+        calibrated=bool(baseline and baseline.found.calibrated),
+        images=known.images,
+        changed=known.changed,
+        missing=known.missing,
+        failed=known.failed,
+        movement=_moved(baseline),
+        drift=_moved(first),
+        page=baseline and baseline.page,
+        first_page=first and first.page,
+        report=storage.uri(f"{keys.report_folder(run.job_id)}index.html"),
+    )
 
 
 def _limits(review: Review) -> "Limits":

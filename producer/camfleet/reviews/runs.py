@@ -8,15 +8,16 @@ from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.outputs import Outputs
 from camfleet.contract.records import JobRecord, ModelRef
-from camfleet.contract.reviews import Review, StartedRun
+from camfleet.contract.reviews import Review, ReviewVerdict, StartedRun
 from camfleet.errors import ObjectChanged, UnknownJob, UnknownModel
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobstore import keys
 from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.records import read_record, write_source
-from camfleet.rebuild import rebuild
+from camfleet.rebuild import follow_again, rebuild, run_failed_again
 from camfleet.registry.names import Names
 from camfleet.reviews.frozen_set import copy_to
+from camfleet.reviews.judging import came_to_nothing
 from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
 
@@ -29,7 +30,7 @@ def run_of(review: Review, model: ModelRef) -> StartedRun:
     words = (review.set.digest, model.digest, review.layer, review.method, review.fuse or "")
     job_id = f"review-{review.name}-{_digest(*words)}"
     run = _digest(job_id, review.baseline.job_id, review.first.job_id)
-    return StartedRun(run=run, job_id=job_id, model=model, started_at=time.time())
+    return StartedRun(run=run, job_id=job_id, model=model)
 
 
 def reviewed(review: Review, names: Names, model: str | None = None) -> ModelRef:
@@ -38,13 +39,8 @@ def reviewed(review: Review, names: Names, model: str | None = None) -> ModelRef
     `model` is `id@version` or `id@alias`, instead of what the review says. Raises `UnknownModel`.
     """
     name = model or review.model
-    if "@" in name:
-        return names.find(name)
-    state = names.state(name)
-    kept = [entry for entry in names.entries.readable(name) if not state.removal(entry.version)]
-    if not kept:
-        return names.find(name)  # which says what there is
-    return max(kept, key=lambda entry: entry.added_at).ref
+    found = None if "@" in name else names.added_last(name)
+    return found or names.find(name)  # which says what there is
 
 
 class Runs:
@@ -80,6 +76,25 @@ class Runs:
             self.store.note(review, run=run)
         self._reach("review-started")
         return run
+
+    def repeat(self, review: Review, run: StartedRun, seen: ReviewVerdict | None) -> None:
+        """Run again what failed in a run whose job is complete, and let it be judged anew.
+
+        Unless there's another verdict by now than was `seen`. One that came to nothing stays until
+        there's a new one, others are forgotten: whoever dies then leaves a complete job without a
+        verdict, and workers repeat it.
+        """
+        with self._ledger.claim(run.job_id) as claim:
+            record = read_record(self._storage, run.job_id)
+            complete = self._ledger.progress(run.job_id).complete
+            if not complete or self.store.verdict(review.name, run.run) != seen:
+                return
+            if seen and not came_to_nothing(seen):
+                self.store.forget_verdict(review.name, run.run)
+            self._reach("review-forgotten")
+            if not run_failed_again(record, self._storage, self._ledger, claim):
+                follow_again(record, self._storage, self._ledger, claim)
+            self._reach("review-repeated")
 
     def _open(self, review: Review, run: StartedRun, claim: Claim, *, again: bool) -> bool:
         """Enter a job into Redis; return False where it was entered before."""

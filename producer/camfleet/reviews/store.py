@@ -6,12 +6,11 @@ holds all that is true since then, so whoever wants to know that reads the lates
 
 import logging
 import re
-import time
 from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
-from camfleet.contract.codec import Document, encode_json, sealed
+from camfleet.contract.codec import Document, decode_document, encode_json, sealed
 from camfleet.contract.reviews import (
     MOST_CHANGES,
     REVIEW,
@@ -21,10 +20,12 @@ from camfleet.contract.reviews import (
     ReviewState,
     ReviewVerdict,
     StartedRun,
+    Trouble,
 )
 from camfleet.errors import InvalidRequest, ObjectChanged, ObjectMissing
 from camfleet.jobstore import objects, review_keys
 from camfleet.registry.author import Author
+from camfleet.reviews.judging import came_to_nothing
 from camfleet.storage.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -100,11 +101,15 @@ class ReviewStore:
         action: Action,
         author: Author,
         *,
+        at: float,
         after: ReviewChange | None,
         reason: str | None = None,
         movement: float | None = None,
     ) -> ReviewChange:
-        """Write what a review is from now on; raise `ObjectChanged` if somebody was faster."""
+        """Write what a review is from now on; raise `ObjectChanged` if somebody was faster.
+
+        `at` is the time by Redis' clock.
+        """
         number = after.number + 1 if after else 1
         if number > MOST_CHANGES:
             raise InvalidRequest(
@@ -114,7 +119,7 @@ class ReviewStore:
             schema_version=1,
             number=number,
             action=action,
-            changed_at=time.time(),
+            changed_at=at,
             user=author.user,
             host=author.host,
             reason=reason,
@@ -128,13 +133,14 @@ class ReviewStore:
         """Return what was started last; of one that can't be read nothing is known."""
         return self._state(review)[0]
 
-    def note(
-        self, review: Review, *, last: float | None = None, run: StartedRun | None = None
-    ) -> None:
-        """Note for which time a review was done last, or which run was started last."""
+    def note(self, review: Review, **changed: float | StartedRun | Trouble | None) -> None:
+        """Change the state: for which time it was done `last`, which `run` was started last.
+
+        Or which `trouble` there is.
+        """
         for _ in range(_TRIES):
             found, etag = self._state(review)
-            made = replace(found, last=found.last if last is None else last, run=run or found.run)
+            made = replace(found, **changed)
             if made == found:
                 return
             data, key = encode_json(sealed(made, _FORM)), review_keys.state(review.name)
@@ -169,15 +175,19 @@ class ReviewStore:
         return sorted((one for one in found if one), key=lambda one: -one.decided_at)
 
     def write_verdict(self, verdict: ReviewVerdict) -> ReviewVerdict:
-        """Write what came of a run, and return what is kept: that of whoever was first."""
+        """Write what came of a run, and return what is kept: that of whoever was first.
+
+        One that came to nothing is written over.
+        """
         key = review_keys.verdict(verdict.name, verdict.run)
         data = encode_json(sealed(verdict, _FORM))
         try:
             self._storage.create(key, data, _JSON)
         except ObjectChanged:
-            if there := self.verdict(verdict.name, verdict.run):
+            there = self.verdict(verdict.name, verdict.run)
+            if there and not came_to_nothing(there):
                 return there
-            self._storage.put(key, data, _JSON)  # over what nobody can read
+            self._storage.put(key, data, _JSON)  # also over what nobody can read
         return sealed(verdict, _FORM)
 
     def forget_verdict(self, name: str, run: str) -> None:
@@ -198,14 +208,14 @@ class ReviewStore:
         key = review_keys.state(review.name)
         nothing = ReviewState(schema_version=1, name=review.name, last=review.created_at, run=None)
         try:
-            etag = objects.read(self._storage, key, _MOST).etag
+            stored = objects.read(self._storage, key, _MOST)
         except ObjectMissing:
             return nothing, None
         try:
-            found = objects.read_document(self._storage, key, ReviewState, _MOST)
-        except (InvalidRequest, ObjectMissing):
-            return nothing, etag
-        return (found if found.name == review.name else nothing), etag
+            found = decode_document(stored.data, ReviewState)
+        except InvalidRequest:
+            return nothing, stored.etag
+        return (found if found.name == review.name else nothing), stored.etag
 
     def _read_change(self, name: str, number: int) -> ReviewChange:
         key = review_keys.change(name, number)

@@ -7,7 +7,8 @@ from camfleet.broker.reviews import ReviewBoard
 from camfleet.contract.follow_ups import FollowUp
 from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest
-from camfleet.reviews.judging import Judge
+from camfleet.reviews.judging import Judge, came_to_nothing
+from camfleet.reviews.repeating import settled
 from camfleet.reviews.runs import run_of
 from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
@@ -45,12 +46,13 @@ class ReviewMaker:
         if run.job_id != record.job_id:
             raise InvalidRequest(f"job {record.job_id} is a run of a former review {review.name!r}")
         verdict = self._store.verdict(review.name, run.run)
-        if verdict is None:
-            verdict = self._judge.judge(review, run, lambda _count: check())
+        if verdict is None or came_to_nothing(verdict):
+            now = self._board.now()
+            verdict = self._judge.judge(review, run, now, lambda _count: check())
             self._reach("review-judged")
             check()
             verdict = self._store.write_verdict(verdict)
-        self._board.tell(review, verdict)
+        self._board.tell(review, verdict, trouble=settled(self._store, review, verdict))
         self._reach("review-told")
         note = "; ".join([verdict.verdict, *verdict.reasons])
         return FollowUp(state="done", uri=verdict.page or verdict.report, note=note[:_LONGEST])

@@ -1,7 +1,6 @@
 """What a review asks for: the keywords of `Client.reviews.create`, checked."""
 
 import secrets
-import time
 from collections.abc import Iterable
 from typing import Any, TypedDict
 
@@ -42,9 +41,11 @@ class ReviewOptions(TypedDict, total=False):
 
 
 def draft(
-    name: str, source: Source | Iterable[Source], ref: ModelRef, options: ReviewOptions
+    name: str, source: Source | Iterable[Source], ref: ModelRef, options: ReviewOptions, now: float
 ) -> Review:
     """Return the review that is wanted, checked, without its set; `ref` is the baseline.
+
+    `now` is the time by Redis' clock.
 
     Raises `InvalidRequest`, and `TypeError` for a keyword that doesn't exist.
     """
@@ -71,7 +72,7 @@ def draft(
     sources = [source] if isinstance(source, str) or not isinstance(source, Iterable) else source
     made = Review(
         name=name,
-        created_at=time.time(),
+        created_at=now,
         sources=tuple(str(one)[:1000] for one in sources),
         baseline=accepted,
         first=accepted,

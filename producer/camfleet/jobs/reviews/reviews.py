@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Unpack
+from typing import TypeAlias, Unpack
 
 from msgspec.structs import replace
 
@@ -16,22 +16,25 @@ from camfleet.contract.reviews import (
     ReviewState,
     ReviewVerdict,
     StartedRun,
+    Trouble,
 )
 from camfleet.errors import InvalidRequest
 from camfleet.jobs.order import ModelName, model_name
 from camfleet.jobs.reviews.baseline import OnStep, Parts, explain, measure, wait
 from camfleet.jobs.reviews.options import ReviewOptions, draft, is_same
-from camfleet.registry.author import Author, author
+from camfleet.registry.author import author
 from camfleet.registry.editor import check_reason
 from camfleet.registry.registry import Registry
 from camfleet.reviews.frozen_set import freeze
 from camfleet.reviews.judging import Judge
+from camfleet.reviews.repeating import settled
 from camfleet.reviews.runs import run_of
 from camfleet.reviews.store import ReviewStore, check_name
 from camfleet.sources.sources import Source
 
 logger = logging.getLogger(__name__)
 
+Entry: TypeAlias = ReviewChange | ReviewVerdict | Trouble  # of a review's history
 LATE = 300.0  # seconds after which a review that is due and isn't taken is late
 
 
@@ -75,7 +78,8 @@ class Reviews:
         `InvalidRequest` for a name that is taken, and whatever `Client.submit` raises.
         """
         check_name(name)
-        wanted = draft(name, source, self._registry.find(model_name(baseline)), options)
+        now = self._schedules.now()
+        wanted = draft(name, source, self._registry.find(model_name(baseline)), options, now)
         before = self._store.newest(name)
         if before and before.action == "deleted":
             self._store.remove(name)
@@ -86,7 +90,7 @@ class Reviews:
                 f"name, or camfleet review delete {name}"
             )
         if before is None or not is_same(before.review, wanted):
-            before = self._store.append(wanted, "began", self._author(), after=before)
+            before = self._append(wanted, "began", after=before)
         review = before.review
         explain(self._parts, review, source, upload=upload, on_step=on_step)
         record = self._parts.job(review.baseline.job_id).record()
@@ -98,15 +102,18 @@ class Reviews:
         )
         measure(self._parts, review.baseline, review.floor, on_step)
         review = replace(review, set=frozen)
-        self._store.append(review, "created", self._author(), after=before)
+        self._append(review, "created", after=before)
         self._board.tell(review, None)
         self._enter(review)
         return review
 
-    def start(self, name: str, *, model: str | None = None) -> StartedRun:
+    def start(self, name: str, *, model: str | None = None, if_new: bool = False) -> StartedRun:
         """Start a run and return it; a worker judges it at the end. See `run`."""
         review = self._store.review(name)
-        return self._parts.runs.start(review, self._parts.runs.model(review, model), again=True)
+        run, known = self._find(review, model)
+        if known and if_new and not _is_nothing(known):
+            return run
+        return self._start(review, run, known)
 
     def run(
         self,
@@ -125,22 +132,20 @@ class Reviews:
         on then.
         """
         review = self._store.review(name)
-        ref = self._parts.runs.model(review, model)
-        run = run_of(review, ref)
-        known = self._store.verdict(name, run.run)
-        if known and if_new and known.verdict not in ("failed", "set_changed"):
+        run, known = self._find(review, model)
+        if known and if_new and not _is_nothing(known):
             return known
-        started = self._parts.runs.start(review, ref, again=True)
-        if known:
-            self._store.forget_verdict(name, run.run)
-            self._again(run.job_id)
+        started, ref = self._start(review, run, known), run.model
         deadline = None if timeout is None else time.monotonic() + timeout
         wait(self._parts, run.job_id, f"explaining with {ref.id}@{ref.version}", deadline, on_step)
         verdict = self._store.verdict(name, run.run)
-        if verdict is None:
-            verdict = self._judge.judge(review, started, lambda _count: on_step("comparing", 0, 0))
+        if verdict is None or verdict == known:
+            now = self._schedules.now()
+            verdict = self._judge.judge(
+                review, started, now, lambda _count: on_step("comparing", 0, 0)
+            )
             verdict = self._store.write_verdict(verdict)
-        self._board.tell(review, verdict)
+        self._board.tell(review, verdict, trouble=settled(self._store, review, verdict))
         return verdict
 
     def names(self) -> frozenset[str]:
@@ -164,12 +169,14 @@ class Reviews:
         """Return a review, and how it stands; raise `InvalidRequest` where there's none."""
         return self._status(self._store.review(name), self._schedules.times())
 
-    def history(self, name: str) -> Sequence[ReviewChange | ReviewVerdict]:
-        """Return who changed a review and why, and all verdicts, the newest first."""
-        self._store.review(name)
-        found: Sequence[ReviewChange | ReviewVerdict]
-        found = [*self._store.history(name), *self._store.verdicts(name)]
-        return sorted(found, key=_at, reverse=True)
+    def history(self, name: str) -> Sequence[Entry]:
+        """Return who changed a review and why, and all verdicts, the newest first.
+
+        And what is in the way of the run that's due.
+        """
+        trouble = self._store.state(self._store.review(name)).trouble
+        found: list[Entry] = [*self._store.history(name), *self._store.verdicts(name)]
+        return sorted([*found, *([trouble] if trouble else [])], key=_at, reverse=True)
 
     def accept(
         self,
@@ -205,8 +212,7 @@ class Reviews:
         made = replace(
             review, baseline=accepted, accepted=max(review.accepted, min(moved or 0.0, 1.0))
         )
-        author_ = self._author()
-        self._store.append(made, "accepted", author_, after=before, reason=reason, movement=moved)
+        self._append(made, "accepted", after=before, reason=reason, movement=moved)
         return made
 
     def pause(self, name: str, *, reason: str | None = None) -> Review:
@@ -224,7 +230,7 @@ class Reviews:
         if found is None:
             raise InvalidRequest(f"there is no review {name!r}: camfleet review list names all")
         if found.action != "deleted":
-            self._store.append(found.review, "deleted", self._author(), after=found)
+            self._append(found.review, "deleted", after=found)
         self._schedules.remove(name)
         self._board.remove(name)
         self._store.remove(name)
@@ -236,11 +242,21 @@ class Reviews:
         """
         return self._board.read().late(seconds)
 
-    def _again(self, job_id: str) -> None:
-        """Explain images anew that failed, if the job has ended."""
-        progress = self._parts.job(job_id).status()
-        if progress.complete and progress.failed:
-            self._parts.retry(job_id)
+    def troubles(self) -> dict[str, str]:
+        """Return the reviews that came to nothing when they were due, and why."""
+        return {one.name: one.trouble for one in self._board.read().reviewed if one.trouble}
+
+    def _find(self, review: Review, model: str | None) -> tuple[StartedRun, ReviewVerdict | None]:
+        """Return the run of a version, and the verdict that there is on it."""
+        run = run_of(review, self._parts.runs.model(review, model))
+        return run, self._store.verdict(review.name, run.run)
+
+    def _start(self, review: Review, run: StartedRun, known: ReviewVerdict | None) -> StartedRun:
+        """Start a run; one that has a verdict is repeated."""
+        started = self._parts.runs.start(review, run.model, again=True)
+        if known:
+            self._parts.runs.repeat(review, run, known)
+        return started
 
     def _pause(self, name: str, reason: str | None, *, paused: bool) -> Review:
         check_reason(reason)
@@ -250,11 +266,11 @@ class Reviews:
             return review
         made = replace(review, paused=paused)
         word: Action = "paused" if paused else "resumed"
-        self._store.append(made, word, self._author(), after=before, reason=reason)
+        self._append(made, word, after=before, reason=reason)
         if paused:
             self._schedules.remove(name)
         else:
-            self._store.note(made, last=time.time())
+            self._store.note(made, last=self._schedules.now())
             self._enter(made)
         return made
 
@@ -270,9 +286,33 @@ class Reviews:
         verdict = self._store.verdict(review.name, state.run.run) if state.run else None
         return ReviewStatus(review, state, verdict, due.get(review.name))
 
-    def _author(self) -> Author:
-        return author(self._parts.user)
+    def _append(
+        self,
+        review: Review,
+        action: Action,
+        *,
+        after: ReviewChange | None,
+        reason: str | None = None,
+        movement: float | None = None,
+    ) -> ReviewChange:
+        """Write what a review is from now on, as `ReviewStore.append` does."""
+        return self._store.append(
+            review,
+            action,
+            author(self._parts.user),
+            at=self._schedules.now(),
+            after=after,
+            reason=reason,
+            movement=movement,
+        )
 
 
-def _at(entry: ReviewChange | ReviewVerdict) -> float:
-    return entry.changed_at if isinstance(entry, ReviewChange) else entry.decided_at
+def _at(entry: Entry) -> float:
+    if isinstance(entry, ReviewChange):
+        return entry.changed_at
+    return entry.at if isinstance(entry, Trouble) else entry.decided_at
+
+
+def _is_nothing(verdict: ReviewVerdict) -> bool:
+    """Return whether a verdict says nothing of the version: it doesn't count for `if_new`."""
+    return verdict.verdict in ("failed", "set_changed")
