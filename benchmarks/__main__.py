@@ -24,6 +24,7 @@ MODULES = (
     "audits",
     "gallery",
     "exports",
+    "annotation",
     "faithfulness",
 )
 

@@ -61,6 +61,12 @@ ELSEWHERE = [
     (r"python3 -m venv convert && .*legacy\]'", "Makefile", "--no-deps tf-keras"),
     (r"convert/bin/camfleet models convert .*", "tests/unit/test_convert.py", "convert.convert"),
     (r"camfleet serve", "tests/e2e/test_gateway.py", "with gateway("),
+    (r"camfleet serve --labels .*", "tests/tools/test_label_studio.py", '"--labels", f"{model.id}'),
+    (
+        r"camfleet push label-studio JOB .*",
+        "tests/e2e/test_label_studio.py",
+        'run("push", "label-studio", job_id',
+    ),
     (r"curl .*", "tests/e2e/test_gateway.py", '"gateway.md"'),
     (r"export CAMFLEET_WEBHOOK_SECRET=.*openssl.*", "tests/unit/test_settings.py", "whsec_"),
     (r"export CAMFLEET_SIGNING_KEY=.*openssl.*", "tests/unit/test_settings.py", "SIGNING_KEY"),

@@ -19,6 +19,8 @@ from helpers.gateway import gateway
 
 NO_TOKEN = {"GET /livez", "GET /readyz"}
 NO_TOKEN |= {f"{method} /v1/session" for method in ("GET", "POST", "DELETE")}
+_BACKEND = "/integrations/label-studio/{model}"  # whose webhook comes without one, and is ignored
+NO_TOKEN |= {f"POST {_BACKEND}/webhook", f"POST {_BACKEND}/{{options}}/webhook"}
 ANY_TOKEN = {"GET /v1/models", "GET /v1/models/{model}", "GET /v1/workers", "GET /openapi.json"}
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 CHANGES = {"explain", "jobs:write", "admin"}  # scopes that let somebody change something

@@ -20,6 +20,8 @@ from helpers.brushes import unpacked
 from helpers.documents import ROOT
 from helpers.gateway import gateway
 from helpers.label_studio import PASSWORD, USER
+from helpers.label_studio_recorder import form_of, recorder
+from helpers.label_studio_standin import RECORDED
 from helpers.samples import photo, write_photos
 from helpers.waiting import wait_until
 
@@ -309,3 +311,35 @@ def test_a_push_makes_tasks_once_and_gives_those_that_are_there_a_prediction(
     assert "set SECRET to an access token" in refused.stderr
     nowhere = run("push", "label-studio", job.id, "--project", 999_999)
     assert "no such project" in nowhere.stderr
+
+
+def test_label_studio_still_asks_and_answers_as_it_was_recorded(studio):
+    asked = json.loads((RECORDED / "backend.json").read_text())
+    with recorder() as (url, requests):
+        project, _ = studio.project(CONFIG, [{"data": {"image": "s3://bucket/0.png"}}])
+        studio.connect(project, url, "cf_secret")
+        studio.retrieve(project)
+        wait_until(lambda: any(one["path"] == "webhook" for one in requests), 20)
+    for name in ("health", "setup", "predict", "webhook"):
+        before, now = (
+            next(one for one in all_ if one["path"] == name) for all_ in (asked, requests)
+        )
+        assert form_of(now) == form_of(before), name
+        assert (now["method"], now["authorization"]) == (before["method"], before["authorization"])
+    api = json.loads((RECORDED / "api.json").read_text())
+    number = studio.tasks(project)[0]["id"]
+    words = "page=1&page_size=500&resolve_uri=false"
+    listed = studio.ask("GET", f"/api/tasks?project={project}&{words}")
+    before = api["tasks"]["body"]
+    assert form_of(listed).keys() == form_of(before).keys()
+    assert listed["tasks"][0].keys() == before["tasks"][0].keys()
+    path = f"/api/projects/{project}/import/predictions"
+    unknown = studio.ask("POST", path, [{"task": 999_999, "result": []}], status=400)
+    assert (
+        unknown["validation_errors"]
+        == (api["import_predictions_unknown_task"]["body"]["validation_errors"])
+    )
+    assert studio.ask("POST", path, [{"task": number, "result": []}]) == {"created": 1}
+    assert studio.ask("GET", f"/api/predictions?task={number}")[0].keys() == (
+        api["predictions"]["body"][0].keys()
+    )
