@@ -14,6 +14,7 @@ MODULES = (
     "end_to_end",
     "packed",
     "interactive",
+    "gateway",
     "cold_start",
     "memory",
     "recovery",
