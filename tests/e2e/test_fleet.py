@@ -31,6 +31,23 @@ def test_a_dry_run_counts_checks_and_samples_and_leaves_no_job(run, model, manif
     assert run("jobs", "--json").stdout == before
 
 
+def test_a_dry_run_says_what_the_job_takes_once_workers_have_measured_it(
+    run, client, model, manifest
+):
+    client.submit(str(manifest), models=["patches"]).wait(timeout=60)
+    wait_until(lambda: any(worker.measured.rates for worker in client.workers()), 20)
+    found = json.loads(run("submit", manifest, "--model", "patches", "--dry-run", "--json").stdout)
+    estimate = found["estimate"]
+    assert estimate["images_per_second"] > 0
+    assert estimate["writes"] == 9 * 2 + 2 * 3 + 2
+    assert estimate["bytes_read"] > 1000
+    assert estimate["bytes_written"] > 1000
+    assert estimate["unknown"] == []
+    said = run("submit", manifest, "--model", "patches", "--dry-run").stdout
+    assert "images/s, on the workers that live" in said
+    assert "reads, 26 writes" in said
+
+
 def test_a_dry_run_names_broken_lines_and_images_that_a_worker_cannot_read(
     run, model, manifest, folder
 ):

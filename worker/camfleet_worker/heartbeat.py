@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from camfleet.broker.heartbeats import HEARTBEAT_SECONDS, Heartbeats, WorkerState
+from camfleet.broker.heartbeats import HEARTBEAT_SECONDS, Heartbeats, Measured, WorkerState
 from camfleet.contract.codec import NEWEST_FORM
 from camfleet.errors import ServiceError
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
@@ -49,6 +49,7 @@ class Heartbeat:
         report_roots: tuple[str, ...] | None = None,
         slots: int | None = None,
         takes_first: bool = False,
+        measure: Callable[[], Measured | None] = lambda: None,
         find_lacks: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._heartbeats = heartbeats
@@ -68,6 +69,7 @@ class Heartbeat:
         self._report_roots = report_roots
         self._slots = slots
         self._takes_first = takes_first
+        self._measure = measure
         self._find_lacks = find_lacks
         self._lacks: tuple[str, ...] | None = None
         self._started = time.time()
@@ -120,6 +122,7 @@ class Heartbeat:
             signs_callbacks=self._signs_callbacks,
             report_roots=self._report_roots,
             slots=self._slots,
+            measured=self._measure(),
             lacks=self._lacks,
         )
 

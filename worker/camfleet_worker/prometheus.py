@@ -35,6 +35,21 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
+class Mean:
+    """A mean of all that was added; about, where threads add at the same time."""
+
+    def __init__(self) -> None:
+        self._sum, self._count = 0, 0
+
+    def add(self, number: int) -> None:
+        self._sum += number
+        self._count += 1
+
+    @property
+    def value(self) -> float | None:
+        return self._sum / self._count if self._count else None
+
+
 class Metrics:
     """The metrics of one worker process, in a registry of its own. Safe to share by threads."""
 
@@ -58,6 +73,13 @@ class Metrics:
         self._sizes = Histogram(
             "camfleet_batch_size", "Images of a forward pass", buckets=_SIZES, registry=own
         )
+        self._fetched = Counter(
+            "camfleet_fetched_bytes_total", "Bytes of images that were read", registry=own
+        )
+        self._stored = Counter(
+            "camfleet_picture_bytes_total", "Bytes of pictures that were written", registry=own
+        )
+        self._files, self._pictures = Mean(), Mean()
         chunks = Counter(
             "camfleet_chunks_total", "Chunks by how they ended here", ["outcome"], registry=own
         )
@@ -80,6 +102,21 @@ class Metrics:
             if row.rank == 0:
                 self._image(row, kind)
             yield row
+
+    def fetched(self, nbytes: int) -> None:
+        """Count an image that was read."""
+        self._fetched.inc(nbytes)
+        self._files.add(nbytes)
+
+    def stored(self, nbytes: int) -> None:
+        """Count a picture that was written."""
+        self._stored.inc(nbytes)
+        self._pictures.add(nbytes)
+
+    @property
+    def bytes_of(self) -> tuple[float | None, float | None]:
+        """Return the mean size of an image and of a picture; None before the first."""
+        return self._files.value, self._pictures.value
 
     def batch(self, size: int) -> None:
         """Count a forward pass of `size` images, if any."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from camfleet import __version__
 from camfleet.broker.backlog import BacklogReader
-from camfleet.broker.heartbeats import Heartbeats
+from camfleet.broker.heartbeats import Heartbeats, Measured
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import HeldRequest, Requests
@@ -26,6 +26,7 @@ from camfleet_worker.chunks.explaining import ChunkExplainer
 from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.job_records import Records
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
+from camfleet_worker.chunks.rates import Rates
 from camfleet_worker.chunks.reaper import Reaper
 from camfleet_worker.chunks.run import Stores
 from camfleet_worker.chunks.runner import ChunkRunner
@@ -124,6 +125,7 @@ class Services:
         )
         self._batcher = Batcher(self.metrics, gpu=bool(gpus()))
         self.pipeline = self._build_pipeline()
+        self._rates = Rates()
         self.renewer = LeaseRenewer(self.leases, settings.lease_seconds)
         records = Records(self.storage, self.ledger)
 
@@ -152,6 +154,7 @@ class Services:
             report_roots=settings.report_roots if report.can_write() else None,
             slots=settings.concurrency,
             takes_first=settings.first_concurrency > 0,
+            measure=self._measured,
             find_lacks=lambda: (*missing_fixes(), *confined.missing()),
         )
         self.thumbnailer = Thumbnailer(
@@ -215,6 +218,10 @@ class Services:
         self.leases.close()
         self.heartbeats.close()
         self.queues.close()
+
+    def _measured(self) -> Measured:
+        image, picture = self.metrics.bytes_of
+        return Measured(rates=self._rates.rates(), image_bytes=image, picture_bytes=picture)
 
     def _progress(self, kind: str) -> int:
         """Return a number that grows while messages of a kind are worked on."""
@@ -285,6 +292,7 @@ class Services:
             renewer=self.renewer,
             streak=streak,
             metrics=self.metrics,
+            rates=self._rates,
             publish=publish,
             insist=self._insist,
             reach=reach,

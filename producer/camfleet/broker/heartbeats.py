@@ -39,6 +39,14 @@ class ChunkState(Wire, frozen=True, kw_only=True):
     explained: int
 
 
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker process has measured since its start, of jobs' images."""
+
+    rates: dict[str, float] = {}  # images per second, by id@version of the model
+    image_bytes: float | None = None  # mean size of a file
+    picture_bytes: float | None = None  # mean size of a picture
+
+
 class HeartbeatDocument(Wire, frozen=True, kw_only=True):
     """The document at `keys.worker`: exactly the fields of version 0.1.0."""
 
@@ -66,6 +74,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     lacks: tuple[str, ...] | None = None
     report_roots: tuple[str, ...] | None = None
     slots: int | None = None
+    measured: Measured | None = None
 
 
 class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
@@ -80,7 +89,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     the confinement in which models are loaded, fixes of Python. None where it doesn't say, `()`
     where nothing is missing. `report_roots`
     are the places besides jobs' folders where it writes reports, None where it writes none. `slots`
-    is how many chunks it runs side by side, None for workers of 0.1.0.
+    is how many chunks it runs side by side, and `measured` how fast; None for workers of 0.1.0.
     """
 
     version: str | None = None
@@ -92,6 +101,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     lacks: tuple[str, ...] | None = None
     report_roots: tuple[str, ...] | None = None
     slots: int | None = None
+    measured: Measured | None = None
 
 
 class Heartbeats:
@@ -117,6 +127,7 @@ class Heartbeats:
             lacks=fields.pop("lacks"),
             report_roots=fields.pop("report_roots"),
             slots=fields.pop("slots"),
+            measured=fields.pop("measured"),
         )
         document = encode_json(HeartbeatDocument(**fields))
         with self._redis.pipeline() as pipe:
@@ -190,6 +201,7 @@ def _merge(document: str, about: str | None) -> WorkerState | None:
         lacks=beside.lacks,
         report_roots=beside.report_roots,
         slots=beside.slots,
+        measured=beside.measured,
     )
 
 

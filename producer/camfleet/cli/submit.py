@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from camfleet import Client, Job
+    from camfleet.jobs.estimate import Estimate
 
 
 @click.command()
@@ -174,6 +175,27 @@ def _teller(bar: Any, job_id: str) -> "Callable[[int], None]":
     return tell
 
 
+def _show_estimate(estimate: "Estimate | None") -> None:
+    """Print what a job takes, and what of it nobody has measured."""
+    from camfleet.cli.retention import size
+    from camfleet.cli.terminal import duration
+
+    if estimate is None:
+        return
+    unknown = "unknown"
+    rate, seconds = estimate.images_per_second, estimate.seconds
+    took = f"about {duration(seconds)}, {rate:g} images/s" if seconds and rate else unknown
+    read, written = (
+        unknown if nbytes is None else size(nbytes)
+        for nbytes in (estimate.bytes_read, estimate.bytes_written)
+    )
+    click.echo(f"time        {took}, on the workers that live and do nothing else")
+    click.echo(f"store       {estimate.reads} reads, {estimate.writes} writes")
+    click.echo(f"bytes       images {read}, pictures {written}")
+    for text in estimate.unknown:
+        output.say(f"not known: {text}")
+
+
 def _dry_run(
     ctx: click.Context,
     client: "Client",
@@ -197,6 +219,7 @@ def _dry_run(
         click.echo(f"images      {found.items}, duplicates left out: {found.duplicates}")
         click.echo(f"models      {', '.join(found.models)}")
         click.echo(f"to explain  {found.images} in {terminal.count(found.chunks, 'chunk')}")
+        _show_estimate(found.estimate)
         click.echo(f"samples     {found.sampled} tried, {len(found.unreadable)} unreadable")
         click.echo(f"manifests   {terminal.count(found.broken, 'broken line')}")
         say_left_out(found.left_out)

@@ -11,6 +11,7 @@ from camfleet.contract.messages import ErrorInfo
 from camfleet.contract.outputs import Outputs
 from camfleet.contract.records import Item, JobRecord, LeftOut
 from camfleet.errors import AnswerTimeout, CallerError, InvalidRequest, check_timeout
+from camfleet.jobs.estimate import Estimate, Estimator
 from camfleet.jobs.fleet import Fleet
 from camfleet.jobs.inspection import Inspection
 from camfleet.jobs.misfits import KnownModel
@@ -45,8 +46,9 @@ class UnreadableImage(Wire, frozen=True, kw_only=True):
 class DryRun(Wire, frozen=True, kw_only=True):
     """What a submit would do. `sampled` images were read and decoded by a worker.
 
-    `doomed` says what can't succeed, `unchecked` what nobody could find out, such as without a
-    worker or in time; `left_out` is what the sources hold besides images.
+    `estimate` is what the job would take, None where there's nothing to explain. `doomed` says what
+    can't succeed, `unchecked` what nobody could find out, such as without a worker or in time;
+    `left_out` is what the sources hold besides images.
     """
 
     items: int
@@ -56,6 +58,7 @@ class DryRun(Wire, frozen=True, kw_only=True):
     images: int  # explanations: items times models
     chunks: int
     models: tuple[str, ...]
+    estimate: Estimate | None
     sampled: int
     unreadable: tuple[UnreadableImage, ...]
     left_out: tuple[LeftOut, ...]
@@ -146,12 +149,13 @@ class DryRunner:
         self._unchecked: list[str] = []
         self._counter = Counter(self._deadline)
         self._left_out = LeftOutCounter()
+        self._storage: Storage | None = None
 
     def stream(
         self, source: Source | Iterable[Source], storage: Storage, keep: Sequence[str]
     ) -> Iterator[Item]:
         """Return the items of a source, of which broken lines and what's left out are counted."""
-        note = self._counter.note_broken
+        note, self._storage = self._counter.note_broken, storage
         return sources.stream(source, storage, note, keep=keep, left_out=self._left_out)
 
     def run(
@@ -186,12 +190,20 @@ class DryRunner:
             images=count * len(self._models),
             chunks=-(-count // chunk_size) * len(self._models),
             models=tuple(model.name for model in self._models),
+            estimate=self._estimate(count, chunk_size),
             sampled=len(sampled),
             unreadable=tuple(_unreadable(sampled, errors)),
             left_out=self._left_out.kinds(),
             doomed=tuple(self._doomed),
             unchecked=tuple(self._unchecked),
         )
+
+    def _estimate(self, items: int, chunk_size: int) -> Estimate | None:
+        names = [model.name for model in self._models]
+        if not items or self._storage is None:
+            return None
+        made = Estimator(self._order, names, self._fleet.workers)
+        return made.estimate(items, -(-items // chunk_size), self._counter.samples, self._storage)
 
     def _check_models(self) -> None:
         """Have a worker load the models."""

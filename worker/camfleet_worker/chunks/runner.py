@@ -6,12 +6,14 @@ from contextlib import suppress
 from functools import partial
 
 from camfleet.contract.records import ChunkRef, JobRecord
+from camfleet.contract.results import Result
 from camfleet.errors import CallerError, CamfleetError, ObjectDamaged
 from camfleet.jobstore import parquet
 from camfleet.jobstore.results_parts import Outcome
 from camfleet_worker.chunks.explaining import ChunkExplainer
 from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
+from camfleet_worker.chunks.rates import Rates
 from camfleet_worker.chunks.run import ChunkRun, JobCancelled, Stores
 from camfleet_worker.process import logs
 from camfleet_worker.process.retrying import Insist, insist_unless
@@ -39,6 +41,7 @@ class ChunkRunner:
         renewer: LeaseRenewer,
         streak: FailureStreak,
         metrics: Metrics,
+        rates: Rates,
         publish: Callable[[ChunkRef], None],
         insist: Insist,
         reach: Callable[[str], None],
@@ -48,6 +51,7 @@ class ChunkRunner:
         self._renewer = renewer
         self._streak = streak
         self._metrics = metrics
+        self._rates = rates
         self._publish = publish
         self._insist = insist
         self._reach = reach
@@ -115,7 +119,7 @@ class ChunkRunner:
         run = ChunkRun(ref, attempt, record, before, note, stores, insist)
         outcome = run.before
         if outcome is None or outcome.retry < ref.retry:
-            rows = self._explainer.explain(run)
+            rows = self._explain(run)
             self._reach("explained")
             outcome = stores.outcomes.store(record, ref, rows, before)
             self._reach("stored")
@@ -124,6 +128,14 @@ class ChunkRunner:
         self._reach("counted")
         logger.info("%s: %d images, attempt %d", ref, len(outcome.images), attempt)
         return "counted" if first else "repeated"
+
+    def _explain(self, run: ChunkRun) -> list[Result]:
+        """Return the chunk's rows; measure how long a whole chunk takes."""
+        if run.before is not None:  # of which only some images run again
+            return self._explainer.explain(run)
+        record, ref = run.record, run.ref
+        with self._rates.chunk(record.model_names[ref.model], record.items_of(ref.part)):
+            return self._explainer.explain(run)
 
     def _check_cancelled(self, job_id: str) -> None:
         """Raise `JobCancelled` if Redis says so; without it the work goes on waiting."""

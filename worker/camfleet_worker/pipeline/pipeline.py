@@ -58,7 +58,9 @@ class Pipeline:
         self._batcher = batcher
         self._metrics = metrics
         self._decoders = decoders
-        self._steps = partial(Steps, storage=storage, fetcher=fetcher, decoders=decoders)
+        self._steps = partial(
+            Steps, storage=storage, fetcher=fetcher, decoders=decoders, metrics=metrics
+        )
         # More computing threads than cores fight over the GIL: everything takes half as long again.
         self._cores = PrioritySemaphore(pools.cpu.size)
 

@@ -29,6 +29,7 @@ from camfleet_worker.pipeline.image import ImageTask, Query, RunHooks
 from camfleet_worker.pipeline.spool import Spool
 from camfleet_worker.process import logs
 from camfleet_worker.process.shutdown import RunEnds
+from camfleet_worker.prometheus import Metrics
 from camfleet_worker.sources.fetch import Fetched, Fetcher
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Steps:
         storage: Storage,
         fetcher: Fetcher,
         decoders: Decoders,
+        metrics: Metrics,
     ) -> None:
         self._query = query
         self._explainer = explainer
@@ -61,6 +63,7 @@ class Steps:
         self._storage = storage
         self._fetcher = fetcher
         self._decoders = decoders
+        self._metrics = metrics
 
     def fetch(self, image: ImageTask) -> None:
         """Read the image's file, its target and the values of the model's other inputs."""
@@ -71,6 +74,7 @@ class Steps:
                 fetched = self._insist(partial(self._read, image.item.image_uri))
             image.etag = fetched.etag
             image.file = fetched.data
+            self._metrics.fetched(len(fetched.data))
 
     def decode(self, image: ImageTask) -> None:
         """Turn the file into the model's input and the picture to draw on, if that's quick.
@@ -126,32 +130,15 @@ class Steps:
         """Write the pictures to storage, or into the spool of a run that packs them."""
         if image.error is not None or not image.pictures:
             return
-        query = self._query
+        sizes = [len(data) for pictures in image.pictures for data in pictures.values()]
         with _catch_errors(image), image.clock("store"):
             if self._spool:
                 image.packs = [self._spooled(self._spool, found) for found in image.pictures]
-                image.pictures = []
-                return
-            prefix = keys.explanation(
-                image.item.image_uri,
-                image.item.inputs,
-                query.model.digest,
-                image.target,
-                query.method,
-                query.layer,
-                query.fuse,
-                query.outputs,
-            )
-            image.uris = [
-                {
-                    kind: self._insist(
-                        partial(self._put, prefix, explanation.class_index, kind, data)
-                    )
-                    for kind, data in pictures.items()
-                }
-                for explanation, pictures in zip(image.explanations, image.pictures, strict=True)
-            ]
+            else:
+                image.uris = self._put_all(image)
             image.pictures = []
+            for size in sizes:
+                self._metrics.stored(size)
 
     def report(self, image: ImageTask) -> None:
         """Make the image's rows, and log why it failed if it did."""
@@ -187,6 +174,27 @@ class Steps:
         """Return where an explanation's pictures wait; the pack has no URI yet."""
         spans = {kind: self._insist(partial(spool.add, data)) for kind, data in pictures.items()}
         return Pack(uri="", **spans)
+
+    def _put_all(self, image: ImageTask) -> list[dict[str, str]]:
+        """Write the pictures of all explanations; return their URIs by kind."""
+        query = self._query
+        prefix = keys.explanation(
+            image.item.image_uri,
+            image.item.inputs,
+            query.model.digest,
+            image.target,
+            query.method,
+            query.layer,
+            query.fuse,
+            query.outputs,
+        )
+        return [
+            {
+                kind: self._insist(partial(self._put, prefix, explanation.class_index, kind, data))
+                for kind, data in pictures.items()
+            }
+            for explanation, pictures in zip(image.explanations, image.pictures, strict=True)
+        ]
 
     def _put(self, prefix: str, class_index: int, kind: str, data: bytes) -> str:
         key = keys.picture(prefix, class_index, kind)
