@@ -62,7 +62,7 @@ class Gallery {
         h("div", { class: "actions" }, h("a", { class: "button", href: this.app.address("/jobs/:job/report", { job: this.job }) }, "Report"))),
       this.note,
       h("div", { class: "gallery" }, h("details", { class: "panel", open: !narrow }, h("summary", {}, "Filters"), this.filters), this.stage));
-    this.inner.addEventListener("keydown", (event) => this.#pressed(event));
+    this.scroller.addEventListener("keydown", (event) => this.#pressed(event));
     this.watch = new ResizeObserver(() => this.#layout());
     this.watch.observe(this.scroller);
     this.#styles();
@@ -308,7 +308,7 @@ class Gallery {
     if ((scrollTop < WINDOW / 8 && this.base > 0) || (scrollTop > WINDOW * 0.75 && this.base < end)) this.#move(this.base + scrollTop);
     this.#draw();
     clearTimeout(this.settle);
-    this.settle = setTimeout(() => { this.#settled(); }, SETTLED);
+    this.settle = setTimeout(() => this.#settled(true), SETTLED);
   }
 
   // Show the whole from a pixel on: the window is laid around it.
@@ -337,7 +337,7 @@ class Gallery {
     const [first, last] = this.#visible(1);
     for (const [index, tile] of this.tiles) {
       if (index >= first && index <= last && tile.isConnected) continue;
-      if (tile === document.activeElement) this.scroller.focus({ preventScroll: true });
+      if (tile.contains(document.activeElement)) this.scroller.focus({ preventScroll: true });
       tile.remove();
       this.tiles.delete(index);
     }
@@ -347,8 +347,10 @@ class Gallery {
       let tile = this.tiles.get(index);
       if (!tile || (!tile.row && row)) {
         const made = this.#tile(index, row);
-        tile?.replaceWith(made);
-        tile ?? this.inner.append(made);
+        const focused = tile?.contains(document.activeElement);
+        if (tile) tile.replaceWith(made);
+        else this.inner.append(made);
+        if (focused) made.firstChild.focus({ preventScroll: true });
         this.tiles.set(index, made);
         this.#place(made, index);
         tile = made;
@@ -359,14 +361,14 @@ class Gallery {
     if (!this.settle) this.#settled();
   }
 
-  // Once nobody scrolls any more, ask for what is in sight.
-  #settled() {
+  // Once nobody scrolls any more, ask for what is in sight; by `hand`: the focus's place moves along.
+  #settled(hand = false) {
     this.settle = null;
     const [first, last] = this.#visible(0);
     this.#fetch(first, last);
     this.rail.value = first;
-    if (this.at < first || this.at > last) { this.at = first; this.#draw(); }
-    this.#address();
+    if (hand && (this.at < first || this.at > last)) { this.at = first; this.#draw(); }
+    if (hand) this.#address();
     this.waiting = [...this.tiles].filter(([index]) => index >= first && index <= last).sort(([a], [b]) => a - b).map(([, tile]) => tile);
     for (let free = AT_ONCE - this.busyTiles; free > 0; free--) this.#work();
   }
@@ -436,6 +438,7 @@ class Gallery {
     if (top < seen || top + this.line > seen + high || !focus) this.#move(top < seen || !focus ? top : top + this.line - high);
     this.#draw();
     this.#settled();
+    this.#address();
     if (focus) this.tiles.get(this.at)?.firstChild.focus({ preventScroll: true });
   }
 

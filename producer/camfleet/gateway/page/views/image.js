@@ -142,7 +142,7 @@ class Image {
         fact(term("ETag", "Of the image when it was explained: by it a change is noticed."), h("code", {}, name(row.image_etag ?? "none"))),
         fact("Time", `${short(took)} ms`),
         fact("Row", h("code", {}, `${this.found.part}:${this.found.row + this.chosen}`))),
-      map && map.values.length <= 1024 && h("details", {}, h("summary", {}, "The raw map"), h("div", { class: "scroll" }, this.#table(map))));
+      map && map.values.length <= 4096 && h("details", {}, h("summary", {}, "The raw map"), h("div", { class: "scroll" }, this.#table(map))));
   }
 
   #table(map) {

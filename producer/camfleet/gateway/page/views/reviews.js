@@ -38,7 +38,8 @@ function facts({ review, state, verdict, due }, app) {
   return [
     fact("Baseline", link(model(review.baseline.model))),
     verdict && fact("Latest", link(model(verdict.model)), " ", at(verdict.decided_at)),
-    state.run && (!verdict || verdict.run !== state.run.run) && fact("Started", link(model(state.run.model)), " ", at(state.run.started_at)),
+    state.run && (!verdict || verdict.run !== state.run.run) && fact("Started", link(model(state.run.model))),
+    state.trouble && fact(h("span", { class: "bad" }, "Trouble"), h("span", { dir: "auto" }, state.trouble.reason), " ", at(state.trouble.at)),
     fact("Images", review.set ? number(review.set.items) : "not complete"),
     fact("Next", due ? [due * 1000 < Date.now() ? "due since " : "", new Date(due * 1000).toLocaleString()] : review.on_register ? "with the next version" : "–"),
     review.schedule && fact("Schedule", h("code", {}, review.schedule.cron), ` ${review.schedule.timezone}`),
