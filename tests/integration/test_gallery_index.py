@@ -145,7 +145,7 @@ def test_pages_are_those_of_the_rows(gallery, chunks, wanted, sort):
 
 def test_a_row_says_where_it_lies_and_whose_it_is(gallery, chunks):
     every = [(c, n, row) for c, chunk in enumerate(chunks) for n, row in enumerate(chunk)]
-    numbers = [0, 1, 1023, 1024, len(chunks[0]) - 1, len(chunks[0]), len(every) - 1]
+    numbers = [0, 1, 127, 128, 1023, 1024, len(chunks[0]) - 1, len(chunks[0]), len(every) - 1]
     assert [gallery.place(number) for number in numbers] == [every[n][:2] for n in numbers]
     assert gallery.ids(numbers) == [every[number][2].item_id for number in numbers]
 

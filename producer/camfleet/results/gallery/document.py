@@ -25,7 +25,7 @@ MOST_TEXT = 2**22  # bytes of these names together
 MOST_HEAD = 2**26  # bytes
 MOST_BLOCK = 2**26  # bytes of the ids of a block, and
 MOST_IDS = 2**30  # of all, deflated
-BLOCK = 1024
+BLOCK = 128  # ids: few, as pages that are sorted need one of each of many
 NONE, OTHER = -1, -2
 
 STATUSES = tuple(map(str, Status))
