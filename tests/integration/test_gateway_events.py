@@ -1,7 +1,9 @@
 """A job's progress over HTTP while it moves: long polls and events, also beneath an outage."""
 
 import os
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
 from itertools import count
@@ -20,6 +22,8 @@ from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.storage import Storage
 from helpers.gateway import Stream, gateway
 from helpers.killable_stack import OwnStack
+from helpers.metrics import Scrape, free_port
+from helpers.waiting import wait_until
 
 ONE = Totals.of([Image("a", Status.OK, None)])
 NUMBERS = count()
@@ -49,10 +53,16 @@ def tokens(storage):
 
 
 @pytest.fixture(scope="module")
-def web(own, tokens, tmp_path_factory):
+def metrics_port():
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def web(own, tokens, tmp_path_factory, metrics_port):
     token, _ = tokens.create("ann", ("jobs:read", "jobs:write"), 1)
     environ = {**os.environ, **own.environ}
-    with gateway(environ, tmp_path_factory.mktemp("gateway"), token) as started:
+    folder, options = tmp_path_factory.mktemp("gateway"), ("--metrics-port", str(metrics_port))
+    with gateway(environ, folder, token, *options) as started:
         yield started
 
 
@@ -143,6 +153,35 @@ def test_many_followers_of_many_jobs_cost_one_connection(web, ledger, storage, o
     finally:
         for stream in streams:
             stream.close()
+
+
+def test_who_leaves_at_once_follows_nothing_and_a_head_asks_for_no_stream(web, job, metrics_port):
+    for number in range(100):
+        with socket.create_connection(("127.0.0.1", web.port), 30) as connection:
+            lines = (f"Host: 127.0.0.1:{web.port}", f"Authorization: Bearer {web.token}")
+            asked = "\r\n".join([f"GET /v1/jobs/{job}/events HTTP/1.1", *lines, "", ""]).encode()
+            connection.sendall(asked[: -(number % 2) or None])  # some never end their request
+    head = web.ask("HEAD", f"/v1/jobs/{job}/events")
+    assert (head.status, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    wait_until(lambda: Scrape(metrics_port).value("gateway_requests_in_work") == 0, 30)
+    assert Scrape(metrics_port).value("gateway_followers") == 0
+    assert Scrape(metrics_port).value("gateway_followed_jobs") == 0
+
+
+def test_many_long_polls_of_a_job_read_it_once_each_half_second(web, own, job):
+    tag = web.ask("GET", f"/v1/jobs/{job}").headers["etag"]
+
+    def calls():
+        with closing(own.redis()) as redis:
+            return redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+
+    def poll(_):
+        return web.ask("GET", f"/v1/jobs/{job}?wait=3", If_None_Match=tag).status
+
+    before = calls()
+    with ThreadPoolExecutor(40) as pool:
+        assert set(pool.map(poll, range(40))) == {304}
+    assert calls() - before < 40 + 40  # one each at first, then some for all
 
 
 def test_a_stream_outlives_a_kill_of_redis(web, own, ledger, job):

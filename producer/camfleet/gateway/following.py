@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Following:
         self._events = events
         self._threads = threads
         self._jobs: dict[str, Followed] = {}
+        self._glances: dict[str, tuple[float, asyncio.Future[Progress]]] = {}
         self._reader: asyncio.Task[None] | None = None
 
     @property
@@ -71,6 +73,17 @@ class Following:
             followed.followers -= 1
             if not followed.followers and self._jobs.get(job_id) is followed:
                 del self._jobs[job_id]
+
+    async def glance(self, job_id: str, seconds: float) -> Progress:
+        """Return how far a job was up to some seconds ago: read once for all who ask then."""
+        now = time.monotonic()
+        when, reading = self._glances.get(job_id, (0.0, None))
+        if reading is None or now > when + seconds:
+            for old in [name for name, (when, _) in self._glances.items() if now > when + seconds]:
+                del self._glances[old]
+            reading = asyncio.ensure_future(self._client.job(job_id).status())
+            self._glances[job_id] = now, reading
+        return await asyncio.shield(reading)
 
     async def _read(self) -> None:
         """Read until nobody follows anything."""

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from camfleet.broker.progress import Progress
 from camfleet.errors import BrokerUnavailable, StorageUnavailable
@@ -38,9 +39,8 @@ async def status(call: Call) -> Response:
     job = await own_job(call)
     given = call.request.headers.get("if-none-match")
     deadline = time.monotonic() + asked.wait
-    known = given
+    known, progress = given, await job.status()
     while True:
-        progress = await job.status()
         tag = _tag(progress)
         if known is not None and tag not in known and "*" not in known:
             break
@@ -49,6 +49,7 @@ async def status(call: Call) -> Response:
         known = tag if known is None else known
         if time.monotonic() >= deadline or await _stops(call, POLL_SECONDS):
             break
+        progress = await call.services.following.glance(job.id, POLL_SECONDS / 2)
     if given is not None and tag in given:
         return Response(status_code=304, headers={"ETag": tag})
     return reply(progress, headers={"ETag": tag})
@@ -67,42 +68,55 @@ async def events(call: Call) -> Response:
     except BaseException:
         await stack.aclose()
         raise
-    headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(
-        _stream(call, followed, seen, stack), headers=headers, media_type="text/event-stream"
-    )
+    return _Events(_stream(call, followed, seen), stack)
 
 
-async def _stream(
-    call: Call, followed: Followed, seen: str, stack: AsyncExitStack
-) -> AsyncIterator[bytes]:
+class _Events(StreamingResponse):
+    """Leaves what it follows at its end, also where whoever asked has gone before it began."""
+
+    def __init__(self, events: AsyncIterator[bytes], stack: AsyncExitStack) -> None:
+        headers = {"X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._stack:
+            if scope["method"] == "HEAD":  # it has no end
+                self.body_iterator = _nothing()
+            await super().__call__(scope, receive, send)
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield b""
+
+
+async def _stream(call: Call, followed: Followed, seen: str) -> AsyncIterator[bytes]:
     """Yield the progress whenever it differs from the one seen, until the job's end.
 
     Each event is the whole progress, so whoever misses some misses nothing.
     """
     checked = told = time.monotonic()
-    async with stack:
-        yield f"retry: {_RETRY_MILLISECONDS}\n\n".encode()
-        while not call.services.stopping.is_set():
-            changed = followed.changed
-            if followed.error is not None:
-                yield _event("error", "", bytes(answer_to(followed.error).body))
+    yield f"retry: {_RETRY_MILLISECONDS}\n\n".encode()
+    while not call.services.stopping.is_set():
+        changed = followed.changed
+        if followed.error is not None:
+            yield _event("error", "", bytes(answer_to(followed.error).body))
+            return
+        name, progress = _name(followed), followed.progress
+        if progress is not None and name != seen:
+            kind = "end" if progress.ended else "progress"
+            yield _event(kind, name, msgspec.json.encode(progress))
+            seen = name
+        if seen.endswith(_END):
+            return
+        await _first(call, changed.wait(), SEEN_SECONDS)
+        if time.monotonic() >= checked + SEEN_SECONDS:
+            checked = time.monotonic()
+            if not await _may_go_on(call):
                 return
-            name, progress = _name(followed), followed.progress
-            if progress is not None and name != seen:
-                kind = "end" if progress.ended else "progress"
-                yield _event(kind, name, msgspec.json.encode(progress))
-                seen = name
-            if seen.endswith(_END):
-                return
-            await _first(call, changed.wait(), SEEN_SECONDS)
-            if time.monotonic() >= checked + SEEN_SECONDS:
-                checked = time.monotonic()
-                if not await _may_go_on(call):
-                    return
-            if time.monotonic() >= told + COMMENT_SECONDS:
-                told = time.monotonic()
-                yield b": still there\n\n"
+        if time.monotonic() >= told + COMMENT_SECONDS:
+            told = time.monotonic()
+            yield b": still there\n\n"
 
 
 def _name(followed: Followed) -> str:
