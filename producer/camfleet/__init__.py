@@ -67,7 +67,8 @@ if TYPE_CHECKING:
     from camfleet.jobs.options import ExplainOptions, JobOptions
     from camfleet.jobs.recovery import Verification
     from camfleet.jobs.retention.freed import Retired
-    from camfleet.jobs.reviews.reviews import Reviews, ReviewStatus
+    from camfleet.jobs.reviews.looking import ReviewStatus
+    from camfleet.jobs.reviews.reviews import Reviews
     from camfleet.pictures.files import Saved
     from camfleet.pictures.pictures import Pictures
     from camfleet.registry.changes import ModelChange
@@ -143,7 +144,8 @@ _HOMES = {
     "jobs.options": ("ExplainOptions", "JobOptions"),
     "jobs.recovery": ("Verification",),
     "jobs.retention.freed": ("Retired",),
-    "jobs.reviews.reviews": ("ReviewStatus", "Reviews"),
+    "jobs.reviews.looking": ("ReviewStatus",),
+    "jobs.reviews.reviews": ("Reviews",),
     "pictures.files": ("Saved",),
     "pictures.pictures": ("Pictures",),
     "registry.changes": ("ModelChange",),

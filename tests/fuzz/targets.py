@@ -106,9 +106,11 @@ def _parts(_: Path) -> Target:
 
 
 def _messages(_: Path) -> Target:
+    from camfleet.cli import review_rows
     from camfleet.contract import codec, follow_ups, messages, records, reviews
     from camfleet.contract.targets import parse_inputs, parse_layers, parse_target
     from camfleet.registry import changes
+    from camfleet.reviews import repeating
 
     kinds = {
         kind.__name__: kind
@@ -136,6 +138,11 @@ def _messages(_: Path) -> Target:
     def use(found: object) -> None:
         if isinstance(found, reviews.ReviewChange) and found.review.schedule:
             found.review.schedule.check()
+        if isinstance(found, reviews.ReviewState) and found.trouble:
+            repeating.in_words(found.trouble)
+            repeating.next_attempt(found.trouble)
+        if isinstance(found, reviews.ReviewVerdict | reviews.ReviewChange | reviews.Trouble):
+            review_rows.entry(found)
         if isinstance(found, messages.ExplainRequest):
             parse_target(found.target)
             parse_layers(found.layer)

@@ -9,7 +9,7 @@ from camfleet.cli.terminal import clean, iso, moment
 
 if TYPE_CHECKING:
     from camfleet.contract.reviews import ReviewChange, ReviewVerdict, Trouble
-    from camfleet.jobs.reviews.reviews import Entry, ReviewStatus
+    from camfleet.jobs.reviews.looking import Entry, ReviewStatus
 
 
 def called(model: Any) -> str:

@@ -13,7 +13,8 @@ from camfleet.gateway import later, served
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.comparisons import FILES
 from camfleet.gateway.problems import Problem
-from camfleet.jobs.reviews.reviews import Reviews, ReviewStatus
+from camfleet.jobs.reviews.looking import ReviewStatus
+from camfleet.jobs.reviews.reviews import Reviews
 from camfleet.jobstore import review_keys
 
 _MOST_FILE = 2**28  # bytes

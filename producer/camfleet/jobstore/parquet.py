@@ -47,10 +47,8 @@ def _struct(kind: type[Wire], form: int, **special: pa.DataType) -> pa.DataType:
 
 
 def _scalar(annotation: Any) -> pa.DataType:
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    optional = [inner for inner in get_args(annotation) if inner is not type(None)]
-    plain = optional[0] if optional else annotation
+    bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    plain = next((inner for inner in get_args(bare) if inner is not type(None)), bare)
     return _NUMBERS[str if get_origin(plain) or issubclass(plain, str) else plain]
 
 

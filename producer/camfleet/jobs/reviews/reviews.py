@@ -1,10 +1,8 @@
 """Reviews: a frozen set, a baseline, and whether new versions look elsewhere."""
 
-import logging
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias, Unpack
+from collections.abc import Iterable
+from typing import Unpack
 
 from msgspec.structs import replace
 
@@ -13,14 +11,13 @@ from camfleet.contract.reviews import (
     Action,
     Review,
     ReviewChange,
-    ReviewState,
     ReviewVerdict,
     StartedRun,
-    Trouble,
 )
 from camfleet.errors import InvalidRequest
 from camfleet.jobs.order import ModelName, model_name
 from camfleet.jobs.reviews.baseline import OnStep, Parts, explain, measure, wait
+from camfleet.jobs.reviews.looking import LookingAtReviews
 from camfleet.jobs.reviews.options import ReviewOptions, draft, is_same
 from camfleet.registry.author import author
 from camfleet.registry.editor import check_reason
@@ -32,34 +29,17 @@ from camfleet.reviews.runs import run_of
 from camfleet.reviews.store import ReviewStore, check_name
 from camfleet.sources.sources import Source
 
-logger = logging.getLogger(__name__)
-
-Entry: TypeAlias = ReviewChange | ReviewVerdict | Trouble  # of a review's history
-LATE = 300.0  # seconds after which a review that is due and isn't taken is late
-
-
-@dataclass(frozen=True)
-class ReviewStatus:
-    """A review, what was started last, its latest verdict, and when it's due next."""
-
-    review: Review
-    state: ReviewState
-    verdict: ReviewVerdict | None
-    due: float | None  # seconds since the epoch
-
 
 def _ignore(_what: str, _done: int, _total: int) -> None: ...
 
 
-class Reviews:
+class Reviews(LookingAtReviews):
     """The verbs of `Client.reviews`. All of them can be repeated after a crash."""
 
     def __init__(self, parts: Parts) -> None:
+        super().__init__(ReviewStore(parts.storage), parts.schedules, parts.board)
         self._parts = parts
-        self._store = ReviewStore(parts.storage)
         self._registry = Registry(parts.storage)
-        self._schedules = parts.schedules
-        self._board = parts.board
         self._judge = Judge(parts.storage, parts.reporter)
 
     def create(
@@ -152,32 +132,6 @@ class Reviews:
         """Return the names of all reviews, also of those that aren't complete."""
         return frozenset(self._store.names())
 
-    def list(self) -> list[ReviewStatus]:
-        """Return all reviews, by name; one that can't be read is logged and left out."""
-        due, found = self._schedules.times(), []
-        for name in self._store.names():
-            try:
-                change = self._store.latest(name)
-            except InvalidRequest as error:
-                logger.warning("review %s can't be read: %s", name, error)
-                continue
-            if change:
-                found.append(self._status(change.review, due))
-        return found
-
-    def show(self, name: str) -> ReviewStatus:
-        """Return a review, and how it stands; raise `InvalidRequest` where there's none."""
-        return self._status(self._store.review(name), self._schedules.times())
-
-    def history(self, name: str) -> Sequence[Entry]:
-        """Return who changed a review and why, and all verdicts, the newest first.
-
-        And what is in the way of the run that's due.
-        """
-        trouble = self._store.state(self._store.review(name)).trouble
-        found: list[Entry] = [*self._store.history(name), *self._store.verdicts(name)]
-        return sorted([*found, *([trouble] if trouble else [])], key=_at, reverse=True)
-
     def accept(
         self,
         name: str,
@@ -235,17 +189,6 @@ class Reviews:
         self._board.remove(name)
         self._store.remove(name)
 
-    def late(self, seconds: float = LATE) -> dict[str, float]:
-        """Return the reviews that have been due for longer than that, with the seconds since then.
-
-        No worker takes them: a review that silently doesn't run is the worst failure.
-        """
-        return self._board.read().late(seconds)
-
-    def troubles(self) -> dict[str, str]:
-        """Return the reviews that came to nothing when they were due, and why."""
-        return {one.name: one.trouble for one in self._board.read().reviewed if one.trouble}
-
     def _find(self, review: Review, model: str | None) -> tuple[StartedRun, ReviewVerdict | None]:
         """Return the run of a version, and the verdict that there is on it."""
         run = run_of(review, self._parts.runs.model(review, model))
@@ -281,11 +224,6 @@ class Reviews:
             last = self._store.state(review).last
             self._schedules.enter(review.name, review.schedule.planned(last, now))
 
-    def _status(self, review: Review, due: dict[str, float]) -> ReviewStatus:
-        state = self._store.state(review)
-        verdict = self._store.verdict(review.name, state.run.run) if state.run else None
-        return ReviewStatus(review, state, verdict, due.get(review.name))
-
     def _append(
         self,
         review: Review,
@@ -305,12 +243,6 @@ class Reviews:
             reason=reason,
             movement=movement,
         )
-
-
-def _at(entry: Entry) -> float:
-    if isinstance(entry, ReviewChange):
-        return entry.changed_at
-    return entry.at if isinstance(entry, Trouble) else entry.decided_at
 
 
 def _is_nothing(verdict: ReviewVerdict) -> bool:
