@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from camfleet.errors import InvalidRequest
+from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore import review_keys
+from helpers.gateway import gateway
 from helpers.samples import write_card
 from helpers.twins import headless, network, twin
 from helpers.waiting import wait_until
@@ -197,3 +199,38 @@ def test_what_is_wrong_is_named(run, pictures, baseline):
     assert "no model 'none'" in error("create", "new", "s3://b/c/", "--baseline", "none@1")
     assert "there is no review 'none'" in error("show", "none")
     assert "there is no review 'none'" in error("run", "none", "--wait")
+
+
+def test_reviews_over_http_are_run_accepted_and_paused_by_whoever_the_token_says(
+    client, worker_environ, folder, pictures, added
+):
+    first = added("1", network(), "by-http")
+    client.reviews.create("by-http", pictures("http"), baseline=first, floor=8)
+    added("2", twin(), "by-http")
+    token, _ = Tokens(client.storage).create("root", ("admin",), 1)
+    with gateway(worker_environ, folder, token) as web:
+        place = "/v1/reviews/by-http"
+        assert "by-http" in {
+            one["review"]["name"] for one in web.ask("GET", "/v1/reviews").json["reviews"]
+        }
+        refused = web.ask("POST", f"{place}/accept", {"reason": "too early"})
+        assert (refused.status, refused.json["code"]) == (422, "invalid_request")
+        started = web.ask("POST", f"{place}/run", {})
+        assert (started.status, started.json["model"]["version"]) == (202, "2"), started.body
+        wait_until(lambda: web.ask("GET", place).json["verdict"], 90)
+        verdict = web.ask("GET", place).json["verdict"]
+        assert verdict["verdict"] == "pass"
+        files = f"{place}/runs/{verdict['run']}"
+        page = web.ask("GET", f"{files}/index.html")
+        assert page.headers["content-security-policy"].startswith("sandbox;")
+        assert web.ask("GET", f"{files}/comparison.json").json["verdict"] == "pass"
+        for wrong in ("verdict.json", "first-verdict.json", "..%2F..%2Fstate.json"):
+            assert web.ask("GET", f"{files}/{wrong}").status == 404
+        body = {"reason": "as it should", "model": "by-http@2"}
+        wait_until(lambda: web.ask("POST", f"{place}/accept", body).status != 503, 90)
+        assert web.ask("GET", place).json["review"]["baseline"]["model"]["version"] == "2"
+        web.ask("POST", f"{place}/pause", {"paused": True, "reason": "holiday"})
+        assert web.ask("GET", place).json["review"]["paused"]
+        changes = web.ask("GET", f"{place}/history").json["changes"]
+        said = [(one["action"], one["user"], one["reason"]) for one in changes[:2]]
+        assert said == [("paused", "root", "holiday"), ("accepted", "root", "as it should")]
