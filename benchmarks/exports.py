@@ -3,7 +3,9 @@
 A job of photographs of 640 x 480 whose maps have one hot place, with box, outline and mask as a
 worker derives them, lies in the bucket of a local stack. Each export runs in a process of its own,
 once with a tenth of the rows and once with all: flat memory is a ratio of about 1. `ROWS=1000000`
-for more. Brushes of photographs of 12 megapixels are measured apart: milliseconds and bytes of one.
+for more, `FORMATS="coco cvat"` for some of them. Beside them the plain way: DuckDB, pyarrow with
+msgspec, write the same rows as JSON lines, from files. Brushes of photographs of 12 megapixels are
+measured apart: milliseconds and bytes of one.
 """
 
 import json
@@ -23,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.own_peak import peak_mib
+from benchmarks.peer_places import NotInstalled, Place
 from camfleet import Client
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.geometry import Geometry
@@ -52,6 +55,8 @@ KINDS = (
     ("cvat", "rle"),
     ("fiftyone", "box"),
 )
+FORMATS = os.environ.get("FORMATS", "").split() or [form for form, _ in KINDS]
+DUCKDB = Place("duckdb", ("duckdb",))
 _WANTED = Regions(shapes=("box", "rle", "polygon"))
 _SCENE = Geometry(
     image_height=480, image_width=640, input_height=224, input_width=224,
@@ -60,7 +65,7 @@ _SCENE = Geometry(
 
 
 def benchmarks() -> Iterator[dict[str, Any]]:
-    """Yield a result for each format and shape, then those of single brushes."""
+    """Yield the plain way, a result for each format and shape, then those of single brushes."""
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalStack(Path(folder, "stack"), worker=False) as stack,
@@ -68,16 +73,41 @@ def benchmarks() -> Iterator[dict[str, Any]]:
         os.environ.update(stack.environ)
         with Client.from_environ() as client:
             for rows in (ROWS // 10, ROWS):
-                _write(client.storage, f"made-{rows}", rows)
+                _write(client.storage, f"made-{rows}", rows, Path(folder, f"{rows}"))
+        plain = dict(_plain(Path(folder, f"{ROWS}")))
+        yield from (
+            {"name": f"lines_{tool}", "rows": ROWS, **found} for tool, found in plain.items()
+        )
         for form, shape in KINDS:
+            if form not in FORMATS:
+                continue
             fewer, every = (_run(form, shape, rows) for rows in (ROWS // 10, ROWS))
             ratio = every["peak_rss_mib"] / fewer["peak_rss_mib"]
+            speed = every["rows_per_second"]
             yield {
                 "name": f"export_{form}_{shape}",
                 **every,
                 "peak_rss_for_ten_times_the_rows": round(ratio, 3),
+                **{
+                    f"throughput_ratio_to_{tool}": round(speed / found["rows_per_second"], 2)
+                    for tool, found in plain.items()
+                    if "rows_per_second" in found
+                },
             }
     yield from _brushes()
+
+
+def _plain(parts: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what each plain way takes to write all rows as lines."""
+    try:
+        pythons = {"pyarrow": sys.executable, "duckdb": DUCKDB.python()}
+    except NotInstalled as error:
+        pythons = {"pyarrow": sys.executable}
+        yield "duckdb", {"skipped": str(error)}
+    for tool, python in pythons.items():
+        command = [python, "-m", "benchmarks.peer_lines", tool, str(parts)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  # ours
+        yield tool, json.loads(done.stdout)
 
 
 def _run(form: str, shape: str, rows: int) -> dict[str, Any]:
@@ -106,8 +136,12 @@ def _record(job_id: str, rows: int) -> JobRecord:
     )
 
 
-def _write(storage: Storage, job_id: str, rows: int) -> None:
-    """Write a job whose parts have the same maps and regions, and items of their own."""
+def _write(storage: Storage, job_id: str, rows: int, folder: Path) -> None:
+    """Write a job whose parts have the same maps and regions, and items of their own.
+
+    Its parts lie in the folder, too.
+    """
+    folder.mkdir()
     record = sealed(_record(job_id, rows), 2)
     with parquet.open_results(parquet.write_results(_rows(), 0, 2)) as file:
         table = file.read()
@@ -120,7 +154,9 @@ def _write(storage: Storage, job_id: str, rows: int) -> None:
             part = part.set_column(part.schema.names.index(name), name, column)
         sink = pa.BufferOutputStream()
         pq.write_table(part, sink, compression="zstd")
-        storage.put(keys.results_part(record, ref), bytes(sink.getvalue()), "application/x-parquet")
+        data = bytes(sink.getvalue())
+        storage.put(keys.results_part(record, ref), data, "application/x-parquet")
+        (folder / f"{ref.part:06}.parquet").write_bytes(data)
     storage.put(keys.job(job_id), encode_json(record), "application/json")
 
 

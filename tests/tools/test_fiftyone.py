@@ -14,7 +14,7 @@ from test_judges import PHOTOS, ROWS
 
 from camfleet.exports.images import Places
 from camfleet_worker.pictures.heat import stretch
-from helpers.documents import ROOT
+from helpers.documents import ROOT, blocks
 from helpers.exported import CLASSES, written
 
 pytestmark = pytest.mark.tools
@@ -23,12 +23,18 @@ HEIGHT, WIDTH = 40, 100
 
 def imported(folder, place):
     """Return what FiftyOne reads in a dataset folder, with a database in another folder."""
+    script = ROOT / "tests" / "tools" / "read_fiftyone.py"
+    return json.loads(run_python(place, folder.parent, script, folder).splitlines()[-1])
+
+
+def run_python(place, cwd, *words):
+    """Return what FiftyOne's Python prints."""
     python = ROOT / ".tools" / "fiftyone" / "bin" / "python"
     assert python.exists(), "make tools makes the environments"
-    script = ROOT / "tests" / "tools" / "read_fiftyone.py"
     plain = {name: text for name, text in os.environ.items() if not name.startswith("FIFTYONE_")}
     done = subprocess.run(
-        [python, "-P", script, folder],
+        [python, "-P", *words],
+        cwd=cwd,
         env={
             **plain,
             "HOME": str(place),
@@ -40,7 +46,7 @@ def imported(folder, place):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
 
 
 @pytest.mark.parametrize("shape", ["box", "polygon"])
@@ -95,3 +101,18 @@ def _heat(row):
     expected = np.zeros((HEIGHT, WIDTH))
     expected[top : top + len(down), left : left + len(across)] = down @ values @ across.T
     return expected
+
+
+def test_the_example_of_the_documents_runs_but_for_the_app(tmp_path, monkeypatch):
+    written(monkeypatch, tmp_path / "for-fiftyone", PHOTOS, "fiftyone", heat=True)
+    (tmp_path / "home").mkdir()
+    (block,) = (
+        block
+        for block in blocks(ROOT / "docs" / "annotation.md")
+        if block.text.startswith("import fiftyone")
+    )
+    example, app = block.text.rstrip().rsplit("\n", 1)
+    assert app == "session = fo.launch_app(dataset)"
+    code = f"{example}\nprint(len(dataset), dataset.default_classes)\ndataset.delete()\n"
+    said = run_python(tmp_path / "home", tmp_path, "-c", code)
+    assert said.splitlines()[-1] == f"4 {CLASSES}"

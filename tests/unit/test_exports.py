@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco
@@ -602,6 +602,7 @@ def test_a_strangers_names_stay_texts(tmp_path, monkeypatch, form, label):
         assert len((tmp_path / "out" / "train.txt").read_text().splitlines()) == 1
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.integers(0, 2))
 def test_filters_are_those_of_results(probability, rank):
     job = record()

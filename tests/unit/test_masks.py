@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from camfleet.errors import ObjectDamaged
@@ -13,16 +13,19 @@ from camfleet.exports import masks
 from helpers.brushes import unpacked
 from helpers.masks import box_of, brush_of, pictures, points_of, turned
 
+UNHURRIED = settings(deadline=None)
 # What Label Studio's own encoder makes of alphas, and CVAT's of a block.
 RECORDED = json.loads((Path(__file__).parents[1] / "fixtures" / "mask_codes.json").read_text())
 
 
+@UNHURRIED
 @given(pictures())
 def test_cocos_counts_go_down_the_columns(mask):
     ones = [number % 2 for number, count in enumerate(turned(mask)) for _ in range(count)]
     assert ones == mask.T.ravel().tolist()
 
 
+@UNHURRIED
 @given(pictures())
 def test_a_masks_rows_come_out_of_its_columns(mask):
     left, top, wide, high = box = box_of(mask)
@@ -30,6 +33,7 @@ def test_a_masks_rows_come_out_of_its_columns(mask):
     assert found == mask[top : top + high, left : left + wide].tobytes()
 
 
+@UNHURRIED
 @given(pictures())
 def test_cvats_counts_sum_to_the_box_and_begin_with_zeros(mask):
     left, top, wide, high = box_of(mask)
@@ -40,11 +44,13 @@ def test_cvats_counts_sum_to_the_box_and_begin_with_zeros(mask):
     assert ones == mask[top : top + high, left : left + wide].ravel().tolist()
 
 
+@UNHURRIED
 @given(pictures())
 def test_a_brush_has_four_equal_bytes_for_each_pixel_of_the_image(mask):
     assert unpacked(brush_of(mask)) == np.repeat(mask.ravel() * 255, 4).tolist()
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 40_000)), max_size=6))
 def test_a_brush_keeps_alphas_and_runs_of_any_length(found):
     pixels = sum(count for _, count in found)
@@ -73,6 +79,7 @@ def test_runs_that_are_not_those_of_the_image_are_refused(text):
         masks.coco_counts(text, 12)
 
 
+@UNHURRIED
 @given(st.text(max_size=30))
 def test_strangers_runs_are_refused_or_add_up(text):
     try:

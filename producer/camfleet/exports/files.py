@@ -16,6 +16,7 @@ from camfleet.errors import InvalidRequest
 
 _ENCODE = msgspec.json.Encoder().encode
 _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_SPECIAL = re.compile(rf"[&<>\"\t\n\r]|{_UNFIT.pattern}")
 
 
 @contextmanager
@@ -42,9 +43,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def new_file(folder: Path, name: str) -> IO[bytes]:
     """Return a new file of that relative name; raise `InvalidRequest` where there's one already."""
     path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return path.open("xb")
+        try:
+            return path.open("xb")
+        except FileNotFoundError:  # the folder's first file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("xb")
     except FileExistsError:
         raise InvalidRequest(
             f"two images would have the file {name}: export them apart, with --image or --root"
@@ -58,7 +62,10 @@ def encode(data: Any) -> bytes:
 
 def xml(text: object) -> str:
     """Return a text, escaped for XML, also within quotes; what XML can't hold becomes U+FFFD."""
-    plain = _UNFIT.sub("\ufffd", str(text))
+    plain = str(text)
+    if not _SPECIAL.search(plain):
+        return plain
+    plain = _UNFIT.sub("\ufffd", plain)
     for sign, name in (("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot")):
         plain = plain.replace(sign, f"&{name};")
     return re.sub(r"[\t\n\r]", lambda found: f"&#{ord(found[0])};", plain)
