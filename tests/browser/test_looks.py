@@ -3,6 +3,7 @@
 import pytest
 
 from browser.conftest import AXE
+from camfleet import Item
 
 pytestmark = pytest.mark.browser
 
@@ -16,9 +17,9 @@ RUN = """() => axe.run(document, {resultTypes: ["violations"]}).then(({violation
 def job(client, model, odd_model, photos):
     """Run a job with two models, images that fail, and names that are odd."""
     names = ("🌹" * 30, "<b>bold</b>", "שלום", "x" * 200)
-    items = [{"image": str(path), "id": name} for path, name in zip(photos, names, strict=False)]
-    missing = {"image": str(photos[0]) + ".gone", "id": "gone"}
-    made = client.submit([*items, missing], models=[model, odd_model], target="top:2", report=True)
+    images = zip((*photos[:4], f"{photos[0]}.gone"), (*names, "gone"), strict=True)
+    items = [Item(item_id=name, image_uri=f"file://{path}") for path, name in images]
+    made = client.submit(items, models=[model, odd_model], target="top:2", report=True)
     made.wait(timeout=120)
     return made.id
 

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPSConnection
 from pathlib import Path
 
@@ -99,7 +99,11 @@ class Plain:
         connection = self._connect()
         connection.request(method, path, body, self._headers(headers))
         answer = connection.getresponse()
-        told = answer.status, dict(answer.getheaders()), answer.read()
+        told = (
+            answer.status,
+            {name.lower(): value for name, value in answer.getheaders()},
+            answer.read(),
+        )
         connection.close()
         return told
 
@@ -107,10 +111,9 @@ class Plain:
         """Yield the lines of a stream as they come."""
         connection = self._connect()
         connection.request("GET", path, headers=self._headers({}))
-        answer = connection.getresponse()
-        while line := answer.readline():
-            yield line.decode().rstrip()
-        connection.close()
+        with closing(connection), connection.getresponse() as answer:
+            while line := answer.readline():
+                yield line.decode().rstrip()
 
     def _connect(self):
         context = ssl._create_unverified_context()
@@ -159,17 +162,18 @@ def test_events_come_as_they_happen_and_places_have_the_prefix(proxied, tokens, 
     status, headers, _ = plain.ask(
         *("POST", "/camfleet/v1/jobs", body),
         Content_Type="application/json",
-        Idempotency_Key="behind nginx",
+        Idempotency_Key="behind-nginx",
     )
     assert status == 201
-    place = headers["Location"]
+    place = headers["location"]
     assert place.startswith("/camfleet/v1/jobs/http-")
     assert plain.ask("GET", place)[0] == 200
     first = []
     started = time.monotonic()
 
     def read():
-        first.append((next(plain.lines(f"{place}/events")), time.monotonic() - started))
+        with closing(plain.lines(f"{place}/events")) as lines:
+            first.append((next(lines), time.monotonic() - started))
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -182,5 +186,5 @@ def test_events_come_as_they_happen_and_places_have_the_prefix(proxied, tokens, 
 def test_other_names_and_http_are_refused(proxied, token):
     plain = Plain(proxied, token)
     assert plain.ask("GET", "/camfleet/v1/models", Host="evil.example")[0] == 421
-    assert plain.ask("GET", "/v1/models")[0] == 404  # nginx' own: nothing lies above the prefix
-    assert "Strict-Transport-Security" in plain.ask("GET", "/camfleet/")[1]
+    assert b"nginx" in plain.ask("GET", "/v1/models")[2]  # its own: nothing lies above the prefix
+    assert "strict-transport-security" in plain.ask("GET", "/camfleet/")[1]

@@ -198,11 +198,14 @@ def test_labels_that_are_markup_or_very_long_are_text(window, page, odd_model, p
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def submit(page, model):
+def submit(page, model, warning=""):
     for box in page.get_by_role("checkbox", name=re.compile("@")).all():
         box.set_checked(False)
     page.get_by_role("checkbox", name=f"{model.id}@{model.version}").check()
     page.get_by_role("button", name="Submit").click()
+    if warning:
+        page.get_by_text(warning).wait_for()
+        page.get_by_role("link", name="Go to the job").click()
     page.wait_for_url("**/#/jobs/http-*")
 
 
@@ -270,7 +273,7 @@ def test_a_job_is_cancelled_once_that_is_confirmed_and_resumed(
         window.sign_in(token, "#/submit")
         page.get_by_role("radio", name="From this computer").check()
         upload(page, photos[0])
-        submit(page, model)
+        submit(page, model, "no worker is alive")
         ended(page, "queued")
         page.get_by_role("button", name="Cancel").click()
         page.get_by_role("button", name="Keep it running").click()
@@ -280,6 +283,7 @@ def test_a_job_is_cancelled_once_that_is_confirmed_and_resumed(
         assert accounts(page)["not done when it was cancelled"] == 1
         page.get_by_role("button", name="Resume").click()
         ended(page, "queued")
+        page.goto("about:blank")
 
 
 def test_a_job_twice_submitted_by_an_impatient_person_is_one(window, page, model, photos, web):
@@ -299,7 +303,7 @@ def test_the_table_of_jobs_shows_a_new_one_by_itself_and_is_filtered(
     page.locator("h1", has_text="Jobs").wait_for()
     image = web.ask("POST", "/v1/uploads", photos[6].read_bytes(), Content_Type="image/png").json
     asked_for = {"models": model.id, "images": [{"image": image["uri"]}]}
-    made = web.ask("POST", "/v1/jobs", asked_for, Idempotency_Key="by itself").json["job"]["job_id"]
+    made = web.ask("POST", "/v1/jobs", asked_for, Idempotency_Key="by-itself").json["job"]["job_id"]
     link = page.get_by_role("link", name=made)
     link.wait_for(timeout=30_000)
     page.get_by_label("Search").fill("no such job")

@@ -59,3 +59,10 @@ def test_the_policy_allows_nothing_that_is_inline_or_foreign():
     assert "unsafe" not in POLICY
     assert "*" not in POLICY
     assert "data:" not in POLICY
+
+
+def test_every_view_of_the_router_has_its_module():
+    table = SCRIPTS["/page/app.js"].partition("const VIEWS")[2].partition("];")[0]
+    modules = set(re.findall(r'\["\w+", "/[^"]*", "(\w+)"', table))
+    assert len(modules) > 5
+    assert {f"/page/views/{module}.js" for module in modules} <= set(SCRIPTS)

@@ -30,8 +30,8 @@ export class Photo {
 
   // Show a photograph; throw where the browser can't decode it.
   async show(src, alt) {
-    this.image.src = src;
     this.image.alt = alt ?? this.image.alt;
+    if (this.image.getAttribute("src") !== src) this.image.src = src;
     await this.image.decode();
     const { naturalWidth: width, naturalHeight: height } = this.image;
     this.element.style.setProperty("--aspect", String(width / height));

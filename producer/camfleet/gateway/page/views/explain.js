@@ -11,6 +11,7 @@ const METHODS = ["gradcam", "cam", "hirescam", "layercam", "xgradcam", "gradcam+
 const TARGETS = ["top", "top:3", "top:5", "top:10", "above:0.5", "not:top"];
 const START = { image: "", model: "", method: "gradcam", target: "top:5", colormap: "turbo", opacity: "0.5", threshold: "0", rank: "0" };
 const POLL_MS = 1000;
+const MOST_LABELS = 5000; // that are suggested
 
 const files = new Map(); // the photographs of this window, by the URI of their upload: blob URLs
 
@@ -105,7 +106,7 @@ class Explain {
     this.uri = h("input", { id: "uri", value: this.state.image, spellcheck: "false", autocomplete: "off", placeholder: "s3://bucket/photo.jpg" });
     const labels = h("datalist", { id: "targets" });
     const target = h("input", { id: "target", value: this.state.target, list: "targets", spellcheck: "false", autocomplete: "off" });
-    const suggest = async () => replace(labels, [...TARGETS, ...(await this.#labelsOf(this.state.model))].map((text) => h("option", { value: text })));
+    const suggest = async () => replace(labels, [...TARGETS, ...(await this.#labelsOf(this.state.model)).slice(0, MOST_LABELS)].map((text) => h("option", { value: text })));
     const changed = (field, element) => {
       this.state[field] = element.value.trim() || START[field];
       this.state.rank = "0";
@@ -270,6 +271,7 @@ class Explain {
 
   #told(answer) {
     const [first] = answer.results;
+    this.answer = answer;
     if (first.status === "failed") {
       this.#failed({ status: 422, code: first.error_code, message: first.error_message }, null);
       return;
@@ -303,10 +305,10 @@ class Explain {
         this.maps.set(key, new HeatMap({ ...npy(await raw.arrayBuffer()), geometry: row.geometry, rawMax: row.raw_max }));
       }
     } catch (error) {
-      if (this.state.rank === rank) replace(this.status, h("p", { class: "note bad" }, `The map can't be read: ${error.message}`));
+      if (this.state.rank === rank && this.answer === answer) replace(this.status, h("p", { class: "note bad" }, `The map can't be read: ${error.message}`));
       return;
     }
-    if (this.state.rank !== rank) return; // another one was chosen meanwhile
+    if (this.state.rank !== rank || this.answer !== answer) return; // another one came meanwhile
     this.photo.set(this.#looks());
     this.photo.lay(this.maps.get(key) ?? null);
     this.app.say(`${row.class_name ?? "No class"}, ${percent(row.probability)}`);
