@@ -61,6 +61,24 @@ def model(**given):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("draw", "truth", "least"), [
+    (lambda rng: rng.normal(0.06, 0.12, (20, 2000)), 0.06, 0.94),
+    (lambda rng: rng.exponential(0.1, (20, 2000)), 0.1, 0.9),
+    (lambda rng: rng.beta(0.3, 2, (20, 2000)), 0.3 / 2.3, 0.90),
+])  # fmt: skip
+def test_the_interval_of_a_mean_of_twenty_holds_it_about_as_often_as_it_says(draw, truth, least):
+    estimates = intervals.means(draw(np.random.default_rng(3)), np.arange(20))
+    held = np.mean([one.low <= truth <= one.high for one in estimates])
+    assert least <= held <= 0.98
+
+
+def test_an_interval_of_many_is_that_of_the_plain_bootstrap_and_of_one_is_its_value():
+    assert intervals._tail(10_000) == pytest.approx(0.025, abs=1e-4)
+    assert intervals._tail(20) == pytest.approx(0.0159, abs=2e-4)
+    (one,) = intervals.means(np.full((3, 1), 0.4), np.zeros(3, np.int64))
+    assert (one.value, one.low, one.high) == (0.4, 0.4, 0.4)
+
+
 def test_an_area_is_worked_out_with_a_pencil():
     assert area(np.array(STEPS), (0.8, 0.2, 0.1)) == pytest.approx(0.25 + 0.075)
     assert area(np.array([0, 0.25, 1]), (1, 0, 0)) == pytest.approx(0.125)

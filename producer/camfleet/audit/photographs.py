@@ -1,6 +1,8 @@
 """The small pictures of a job's images that a page shows: made by workers, once, and kept."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import groupby
 from typing import TypeAlias
 
 from camfleet.audit.document import Report, Sample
@@ -11,6 +13,7 @@ from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
 
 SIDE = 144  # pixels
+CROP_SIDE = 240  # of what lies around a cell, which is looked at closely
 TYPICAL = 10  # classes of a layer and grid whose strategies have photographs
 _MOST_BYTES = 2**20  # of a picture of that size: ours have some thousand
 _ASKED = 8  # in one request, so that whoever waits for an answer beside them isn't kept waiting
@@ -68,8 +71,8 @@ def load(
 ) -> Photographs:
     """Return pictures from the job's folder, after having workers make those that aren't there.
 
-    Their longest side has at most `side` pixels.
-    Where no worker answers, that's the reason why there are none.
+    Their longest side has at most `side` pixels, that of crops `CROP_SIDE` or `side`, if that's
+    more. Where no worker answers, that's the reason why there are none.
     """
     found: Photographs = {}
     missing = []
@@ -80,7 +83,12 @@ def load(
             found[picture] = data
             on_picture(1)
     maker = _Maker(job_id, storage, ask, side)
-    requests = [tuple(missing[first : first + _ASKED]) for first in range(0, len(missing), _ASKED)]
+    side_of = partial(_side, side=side)
+    missing.sort(key=side_of, reverse=True)  # of equal ones those of most concern stay first
+    alike = (list(own) for _, own in groupby(missing, key=side_of))
+    requests = [
+        tuple(own[first : first + _ASKED]) for own in alike for first in range(0, len(own), _ASKED)
+    ]
     for made in in_order(maker.make, requests, threads=_AT_ONCE, ahead=_AT_ONCE):
         found.update(made)
         on_picture(len(made))
@@ -88,7 +96,7 @@ def load(
 
 
 class _Maker:
-    """Has workers make pictures; after one answer that didn't come it asks no more."""
+    """Has workers make pictures of one side; after one answer that didn't come it asks no more."""
 
     def __init__(self, job_id: str, storage: Storage, ask: Ask, side: int) -> None:
         self._job_id = job_id
@@ -100,7 +108,8 @@ class _Maker:
     def make(self, pictures: tuple[Thumbnail, ...]) -> Photographs:
         if self._trouble:
             return dict.fromkeys(pictures, self._trouble)
-        request = ThumbnailsRequest(job_id=self._job_id, side=self._side, images=pictures)
+        side = _side(pictures[0], self._side)
+        request = ThumbnailsRequest(job_id=self._job_id, side=side, images=pictures)
         try:
             errors = self._ask(request)
         except (AnswerTimeout, BrokerUnavailable):
@@ -116,12 +125,17 @@ class _Maker:
             yield picture, data or (error.code.replace("_", " ") if error else "gone")
 
 
+def _side(picture: Thumbnail, side: int) -> int:
+    """Return how long a picture's longest side is at most."""
+    return max(side, CROP_SIDE) if picture.crop else side
+
+
 def _reader(
     job_id: str, storage: Storage, side: int
 ) -> Callable[[Thumbnail], tuple[Thumbnail, bytes | None]]:
     def read(picture: Thumbnail) -> tuple[Thumbnail, bytes | None]:
         try:
-            key = keys.thumbnail(job_id, picture, side)
+            key = keys.thumbnail(job_id, picture, _side(picture, side))
             return picture, storage.get(key, limit=_MOST_BYTES).data
         except ObjectMissing:
             return picture, None
