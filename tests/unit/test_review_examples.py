@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import subprocess
 
 import click
 import pytest
@@ -17,7 +18,7 @@ FILES = sorted(path for path in FOLDER.iterdir() if path.suffix != ".py" and pat
 
 def commands(text):
     """Yield the words of every camfleet command in a file."""
-    for found in re.findall(r"camfleet (?:review|models) [^|#\n]*", text):
+    for found in re.findall(r"camfleet (?:review|models) [^|#'\n]*", text):
         yield shlex.split(found)[1:]
     for found in re.findall(r"\[camfleet, (.*)\]", text):
         yield [word.strip(' "') for word in found.split(",")]
@@ -44,3 +45,33 @@ def test_the_airflow_task_calls_what_there_is():
     ]
     known = Reviews.run.__annotations__
     assert [word.arg for word in call.keywords if word.arg not in known] == []
+
+
+def program(folder, name, text):
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("code", [0, 4, 1])
+@pytest.mark.parametrize("has_environment", [True, False])
+def test_the_line_for_cron_sends_a_mail_unless_the_verdict_is_a_pass(
+    code, has_environment, tmp_path
+):
+    (line,) = [one for one in (FOLDER / "crontab").read_text().splitlines() if one[0] != "#"]
+    assert line.split()[:5] == ["30", "6", "*", "*", "MON"]
+    assert "%" not in line, "cron takes that for a line's end"
+    command = line.split(maxsplit=5)[5]
+    program(tmp_path, "camfleet", 'test "$CAMFLEET_BUCKET" = mine || exit 9\nexit $CODE')
+    program(tmp_path, "mail", f"cat > {tmp_path}/mail.txt")
+    if has_environment:
+        (tmp_path / ".camfleet.env").write_text("CAMFLEET_BUCKET=mine\n")
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path), "CODE": str(code)}
+    subprocess.run(["/bin/sh", "-c", command], env=env, check=False, stderr=subprocess.DEVNULL)
+    mail = tmp_path / "mail.txt"
+    if code == 0 and has_environment:
+        assert not mail.exists()
+    else:
+        assert mail.read_text().startswith("review weekly: exit ")
+    if has_environment and code:
+        assert mail.read_text() == f"review weekly: exit {code}\n"

@@ -1,6 +1,6 @@
 """When a schedule is due: zones, changes of the clocks, and what was missed."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -165,3 +165,25 @@ def test_what_is_no_time_is_refused(moment):
 def test_utc_is_the_default():
     moment = datetime(2026, 6, 1, tzinfo=UTC).timestamp()
     assert Schedule(cron="0 5 * * *").next_after(moment) == moment + 5 * HOUR
+
+
+@pytest.mark.parametrize("cron", ["30 2 * * *", "0 0 * * *", "30 23 * * *"])
+@pytest.mark.parametrize(
+    "zone",
+    [
+        *("Europe/Berlin", "Europe/Dublin", "America/New_York", "America/Havana", "Asia/Beirut"),
+        *("Australia/Lord_Howe", "Pacific/Chatham", "Africa/Casablanca", "Antarctica/Troll"),
+        *("America/Sao_Paulo", "Asia/Kathmandu", "Africa/Cairo"),
+    ],
+)
+def test_every_day_has_its_time_once_however_a_zone_changes_its_clocks(zone, cron):
+    """Clocks change by half an hour or two, at midnight, for Ramadan, in both hemispheres."""
+    daily, end = schedule(cron, zone), datetime(2025, 6, 1, tzinfo=UTC).timestamp()
+    moment, days = datetime(2024, 1, 1, tzinfo=UTC).timestamp(), []
+    while moment < end:
+        following = daily.next_after(moment)
+        assert daily.latest(moment, following) == following
+        assert daily.latest(following, (following + daily.next_after(following)) / 2) is None
+        moment = following
+        days.append(datetime.fromtimestamp(moment, ZoneInfo(zone)).date())
+    assert days == [days[0] + timedelta(number) for number in range(len(days))]
