@@ -69,7 +69,7 @@ ELSEWHERE = [
         'run("push", "label-studio", job_id',
     ),
     (r"cvat-cli .*", "tests/tools/test_cvat_function.py", '"--function-module", "camfleet.cvat"'),
-    (r"curl .*", "tests/e2e/test_gateway.py", '"gateway.md"'),
+    (r"curl .*", "tests/e2e/test_gateway.py", '"http-api.md"'),
     (r"export CAMFLEET_WEBHOOK_SECRET=.*openssl.*", "tests/unit/test_settings.py", "whsec_"),
     (r"export CAMFLEET_SIGNING_KEY=.*openssl.*", "tests/unit/test_settings.py", "SIGNING_KEY"),
 ]

@@ -43,6 +43,7 @@ _COMMANDS = {
     "verify": "camfleet.cli.jobs:verify",
     "delete": "camfleet.cli.retention:delete",
     "prune": "camfleet.cli.retention:prune",
+    "worker": "camfleet.cli.worker:worker",
     "workers": "camfleet.cli.workers:workers",
     "health": "camfleet.cli.workers:health",
     "serve": "camfleet.cli.serve:serve",
