@@ -85,7 +85,6 @@ def bomb() -> bytes:
         (["--model", "patches@7"], "has no version '7', only 1"),
         (["--model", "patches", "--target", "brihgt"], "no class 'brihgt'"),
         (["--model", "patches", "--target", "9"], "has no class 9: it has 2"),
-        (["--model", "patches", "--target", "top:0"], "K in top:K"),
         (["--model", "patches", "--layer", "nowhere"], "no layer 'nowhere'"),
     ],
 )

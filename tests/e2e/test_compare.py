@@ -119,7 +119,7 @@ def test_two_models_of_one_job_are_compared_by_name(client, run, compare):
     assert (done.returncode, json.loads(done.stdout)["verdict"]) == (4, "moved")
     assert compare("both:net@2", "both:net@2")[0] == 0
     done = run("compare", "both:net@1")
-    assert (done.returncode, "name the other side too" in done.stderr) == (1, True)
+    assert (done.returncode, "name the other side too" in done.stderr) == (2, True)
     done = run("compare", "both", "both")
     assert "say which model, one of both:net@1, both:net@2" in done.stderr
 

@@ -154,5 +154,5 @@ def test_a_dry_run_knows_packed_pictures(run, images):
     words = ("submit", images[0], "--model", MODEL, "--pack", "--dry-run")
     assert run(*words).returncode == 0
     refused = run(*words, "--picture", "none")
-    assert refused.returncode == 1
-    assert "pack without pictures" in refused.stderr
+    assert refused.returncode == 2
+    assert "--pack is for pictures" in refused.stderr

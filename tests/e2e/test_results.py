@@ -115,7 +115,7 @@ def test_a_table_shows_the_columns_asked_for(run, job, photos):
     [
         (["--column", "prob"], 1, "no column 'prob'; the columns are item_id, image_uri"),
         (["--model", "cats"], 1, "has no model 'cats'; it was run with patches@1"),
-        (["--class", "top:2"], 1, "'top:2' is neither a class index nor a label"),
+        (["--class", "top:2"], 2, "'top:2' is neither a class index nor a label"),
         (
             ["--class", "brihgt"],
             1,
@@ -125,8 +125,8 @@ def test_a_table_shows_the_columns_asked_for(run, job, photos):
         (["--code", "image_notfound"], 2, "has the code 'image_notfound'; did you mean 'image_not"),
         (
             ["--min-probability", "0.9", "--max-probability", "0.1"],
-            1,
-            "filter min_probability: 0.9 is more than max_probability, 0.1",
+            2,
+            "--min-probability 0.9 is more than --max-probability, 0.1",
         ),
         (["--status", "done"], 2, "'done' is not one of"),
         (["--min-probability", "2"], 2, "2.0 is not in the range"),
