@@ -10,7 +10,7 @@ from helpers import documents
 
 pytestmark = pytest.mark.browser
 
-PAGES = ["gateway.md"]
+PAGES = ["http-api.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

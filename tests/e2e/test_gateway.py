@@ -164,7 +164,7 @@ def test_what_the_document_does_with_curl_works(
     place.mkdir()
     (place / "rose.jpg").write_bytes(photos[0].read_bytes())
     client.storage.put("photos/rose.jpg", photos[0].read_bytes(), "image/png")
-    page = documents.ROOT / "docs" / "gateway.md"
+    page = documents.ROOT / "docs" / "http-api.md"
     text = "\n".join(block.text for block in documents.blocks(page))
     commands = re.findall(r"^\$ (curl .*)$", text, re.MULTILINE)
     assert len(commands) >= 3

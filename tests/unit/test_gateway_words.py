@@ -115,12 +115,12 @@ def test_rows_have_the_filters_of_the_command_line():
     from camfleet.gateway.results import ResultsQuery
     from camfleet.results.query import Filters
 
-    own = {"column", "maps", "limit", "cursor"}
+    own = {"column", "maps", "limit", "cursor", "format"}
     assert set(ResultsQuery.__struct_fields__) - own == set(Filters.__annotations__)
 
 
 def test_the_document_has_every_endpoint_and_every_code_of_http():
-    page = documents.ROOT / "docs" / "gateway.md"
+    page = documents.ROOT / "docs" / "http-api.md"
     rows = documents.tables(page)
     named = [documents.bare(row[0]) for row in rows["Endpoints"][1:]]
     assert sorted(named) == sorted(f"{route.method} {route.path}" for route in ROUTES)

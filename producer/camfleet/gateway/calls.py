@@ -29,6 +29,7 @@ from camfleet.gateway.probe import Probe
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.prometheus import Metrics
 from camfleet.gateway.reading import Reading
+from camfleet.gateway.recognizer import Recognizer
 from camfleet.gateway.tokens import TokenChecker
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Services:
     client: AsyncClient
     blocking: Client
     tokens: TokenChecker
+    recognizer: Recognizer
     sessions: Sessions
     answers: AnswerOwners
     policy: SourcePolicy
@@ -65,6 +67,7 @@ class Services:
     behind_tls: bool
     threads: Threads
     downloads: Executor
+    waiting: Executor  # for what waits for a worker
     reading: Reading
     errands: ErrandsDue
     label_studio: "Backend"

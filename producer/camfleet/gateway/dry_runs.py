@@ -1,5 +1,10 @@
 """Dry runs: what a submit would find out, without a job."""
 
+import asyncio
+import threading
+from functools import partial
+
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from camfleet.gateway.calls import Call, Route, reply
@@ -11,16 +16,29 @@ SECONDS = 60.0  # after which is said what nobody has found out
 
 async def dry_run(call: Call) -> Response:
     asked = await call.json(JobRequest)
-    found = await call.client.dry_run(
-        source_of(call, asked),
+    services, source = call.services, source_of(call, asked)
+    left = threading.Event()
+
+    def on_progress(_count: int) -> None:
+        if left.is_set():
+            raise ClientDisconnect
+
+    run = partial(
+        services.blocking.dry_run,
+        source,
         models=asked.models,
         keep_duplicates=asked.keep_duplicates,
         keep_columns=asked.keep_columns,
-        check=call.services.policy.check_image,
+        check=services.policy.check_image,
         timeout=SECONDS,
+        on_progress=on_progress,
         **asked.options(),
     )
-    return reply(found)
+    async with services.admission.request(call.whose):
+        try:
+            return reply(await asyncio.get_running_loop().run_in_executor(services.waiting, run))
+        finally:
+            left.set()
 
 
 ROUTES = (

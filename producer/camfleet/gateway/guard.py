@@ -44,10 +44,7 @@ async def check_token(headers: Headers, services: Services) -> TokenRecord:
     scheme, _, text = (given[0] if len(given) == 1 else "").partition(" ")
     token = None
     if scheme.lower() == "bearer":
-        text = text.strip()
-        token = services.tokens.recall(text)
-        if token is None:
-            token = await services.threads.quick(lambda: services.tokens.check(text))
+        token = await services.recognizer.recognize(text)
     if token is None:
         raise Problem(
             401,
@@ -71,7 +68,7 @@ async def check_basic(headers: Headers, services: Services) -> TokenRecord:
         password = b64decode(text, validate=True).decode("ascii").partition(":")[2]
     except ValueError:
         password = ""
-    token = await services.threads.quick(lambda: services.tokens.check(password))
+    token = await services.recognizer.recognize(password)
     if token is None:
         raise Problem(
             401,

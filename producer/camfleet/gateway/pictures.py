@@ -204,7 +204,7 @@ async def _made(call: Call, find: Callable[[], _Wanted]) -> bytes:
     if data is not None:
         return data
     async with services.admission.request(call.whose):
-        return await services.threads.long(make)
+        return await asyncio.get_running_loop().run_in_executor(services.waiting, make)
 
 
 def _start(storage: Storage, uri: str) -> bytes:

@@ -64,7 +64,7 @@ async def image(call: Call) -> Response:
 
 
 async def maps(call: Call) -> Response:
-    """Return the raw maps of a part, see docs/gateway.md."""
+    """Return the raw maps of a part, see docs/http-api.md."""
     asked = call.query(MapsQuery)
     job_id = (await own_job(call)).id
 

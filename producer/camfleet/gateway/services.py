@@ -25,10 +25,12 @@ from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
 from camfleet.gateway.prometheus import Metrics
 from camfleet.gateway.reading import Reading
+from camfleet.gateway.recognizer import Recognizer
 from camfleet.gateway.tokens import TokenChecker, Tokens
 from camfleet.settings import Settings
 
 _DOWNLOADS = 16  # of results at a time; more wait
+_WAITING = 64  # for a worker's answer, at a time
 
 
 @contextmanager
@@ -42,8 +44,8 @@ def open_services(
 ) -> Iterator[Services]:
     """Yield the services of a gateway that is reached by the names `hosts`.
 
-    A proxy in front serves them below the `root_path`. `labels` are files of names for the classes of
-    models, by the model's id, which annotation tools get.
+    A proxy in front serves them below the `root_path`. `labels` are files of names for the
+    classes of models, by the model's id, which annotation tools get.
     """
     answers, events, threads = AnswerOwners(settings), Events(settings), Threads()
     sessions, quotas = Sessions(settings), Quotas(settings)
@@ -51,12 +53,18 @@ def open_services(
         requests=settings.token_requests, jobs=settings.token_jobs, images=settings.token_images
     )
     listing, errands = JobListing(settings), ErrandsDue(settings)
-    with Client(settings) as blocking, ThreadPoolExecutor(_DOWNLOADS) as downloads:
+    with (
+        ThreadPoolExecutor(_DOWNLOADS) as downloads,
+        ThreadPoolExecutor(_WAITING) as waiting,
+        Client(settings) as blocking,  # it closes first, which ends what waits
+    ):
         client = AsyncClient(settings)
+        tokens = TokenChecker(Tokens(blocking.storage))
         services = Services(
             client=client,
             blocking=blocking,
             downloads=downloads,
+            waiting=waiting,
             reading=Reading(blocking),
             errands=errands,
             owners=JobOwners(blocking.storage),
@@ -65,7 +73,8 @@ def open_services(
             metrics=Metrics(),
             following=Following(client, events, threads),
             threads=threads,
-            tokens=TokenChecker(Tokens(blocking.storage)),
+            tokens=tokens,
+            recognizer=Recognizer(tokens, threads),
             sessions=sessions,
             answers=answers,
             policy=SourcePolicy(settings.bucket, settings.s3_roots),
@@ -85,6 +94,7 @@ def open_services(
             events.close()
             listing.close()
             errands.close()
+            services.recognizer.close()
             answers.close()
             sessions.close()
             services.metrics.close()

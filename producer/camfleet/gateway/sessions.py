@@ -67,7 +67,7 @@ async def sign_in(call: Call) -> Response:
     _refuse_other_sites("POST", call.request.headers)
     asked = await call.json(SignIn, _BYTES)
     services = call.services
-    token = await services.threads.quick(lambda: services.tokens.check(asked.token))
+    token = await services.recognizer.recognize(asked.token)
     if token is None:
         raise Problem(401, "unauthorized", "no valid token: it may have expired or been revoked")
     left = SECONDS if token.expires_at is None else int(token.expires_at - time.time())

@@ -22,7 +22,7 @@ from camfleet.storage.storage import Storage
 
 SEEN_SECONDS = 5.0  # after which a revocation is seen by every gateway
 _MOST_BYTES = 2**16
-_MOST_KNOWN = 10_000  # tokens, also of those that don't exist: the oldest are forgotten
+_MOST_KNOWN = 10_000  # tokens, and as many ids of none: the oldest are forgotten
 _TOKEN = re.compile(r"cf_(?P<id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{43})")
 _ID = re.compile(r"[0-9a-f]{16}")
 _NOBODY = hashlib.sha256(b"").hexdigest()
@@ -100,7 +100,21 @@ class TokenChecker:
         self._tokens = tokens
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, TokenRecord | None]] = {}
+        self._known: dict[str, tuple[float, TokenRecord]] = {}
+        self._unknown: dict[str, float] = {}  # ids, and until when they're believed to be none
+
+    def is_one(self, text: str) -> bool:
+        """Return whether a text has the form of a token."""
+        return _TOKEN.fullmatch(text) is not None
+
+    def has_met(self, text: str) -> bool:
+        """Return whether a token was recognized here before, whatever has become of it."""
+        found = _TOKEN.fullmatch(text)
+        if not found:
+            return False
+        with self._lock:
+            _, record = self._known.get(found["id"], (0.0, None))
+        return record is not None and hmac.compare_digest(record.digest, _digest(found["secret"]))
 
     def check(self, text: str) -> TokenRecord | None:
         """Return the token that `text` is, None for one that opens nothing.
@@ -132,15 +146,21 @@ class TokenChecker:
     def _look_up(self, token_id: str) -> TokenRecord | None:
         now = time.monotonic()
         with self._lock:
-            until, record = self._known.get(token_id, (0.0, None))
+            until, record = self._known.get(token_id, (self._unknown.get(token_id, 0.0), None))
         if now < until:
             return record
         record = self._tokens.find(token_id)
+        until = now + self._seconds
         with self._lock:
             self._known.pop(token_id, None)
-            self._known[token_id] = (now + self._seconds, record)
-            if len(self._known) > _MOST_KNOWN:
-                del self._known[next(iter(self._known))]
+            self._unknown.pop(token_id, None)
+            if record is None:
+                self._unknown[token_id] = until
+            else:
+                self._known[token_id] = until, record
+            for kept in (self._known, self._unknown):
+                if len(kept) > _MOST_KNOWN:
+                    del kept[next(iter(kept))]
         return record
 
 
