@@ -4,7 +4,7 @@ The same errand of the same results has the same id, and is done once.
 """
 
 import hashlib
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,6 @@ from camfleet.contract.records import Count
 KIND = "kind"  # what an errand's struct is told by
 ERRAND_ID = r"^[0-9a-f]{32}\Z"
 Share = Annotated[float, Meta(ge=0, le=1)]
-ExportForm = Literal["coco", "coco-results", "label-studio", "voc", "yolo", "cvat", "fiftyone"]
 
 
 class Results(Wire, frozen=True, kw_only=True):
@@ -53,16 +52,7 @@ class ComparisonErrand(Wire, frozen=True, kw_only=True, tag_field=KIND, tag="com
     limit_classes: Share | None = None
 
 
-class ExportErrand(Wire, frozen=True, kw_only=True, tag_field=KIND, tag="export"):
-    """Write the rows of one model for an annotation tool, as a ZIP file."""
-
-    results: Results
-    model: Count
-    format: ExportForm
-    heat: bool = False
-
-
-Errand: TypeAlias = GalleryErrand | ReportErrand | ComparisonErrand | ExportErrand
+Errand: TypeAlias = GalleryErrand | ReportErrand | ComparisonErrand
 
 
 class ErrandRecord(Document, frozen=True, kw_only=True):

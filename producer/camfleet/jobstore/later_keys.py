@@ -20,7 +20,3 @@ def gallery(job_id: str, errand_id: str = "", name: str = "") -> str:
 def comparison(job_id: str, errand_id: str) -> str:
     """Return the prefix of a comparison of a job with another one."""
     return f"{keys.folder(job_id)}comparisons/{errand_id}/"
-
-
-def export(job_id: str, errand_id: str, name: str) -> str:
-    return f"{keys.folder(job_id)}exports/{errand_id}/{name}.zip"

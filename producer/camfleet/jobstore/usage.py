@@ -18,6 +18,8 @@ _IN_JOBS = {
     "renders": "pictures",
     "packs": "pictures",
     "report": "reports",
+    "comparisons": "reports",
+    "gallery": "gallery indexes",
     "studies": "studies",
     "floor": "studies",
 }
