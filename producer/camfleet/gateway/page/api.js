@@ -34,10 +34,10 @@ export function path(start, ...words) {
 }
 
 // Return the Response of a request; throw a Problem for an error.
-export async function request(method, address, { body, headers = {}, signal } = {}) {
+export async function request(method, address, { body, headers = {}, signal, cache = "no-cache" } = {}) {
   let answer;
   try {
-    answer = await fetch(address, { method, body, headers, signal, credentials: "same-origin", cache: "no-cache" });
+    answer = await fetch(address, { method, body, headers, signal, credentials: "same-origin", cache });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ status: 0, code: "no_answer", detail: "The gateway doesn't answer. Is it running, and are you online?" });

@@ -20,7 +20,7 @@ export async function mapOf(job, place) {
 }
 
 async function read(job, part) {
-  const answer = await api.request("GET", api.url(api.path("v1/jobs", job, "maps"), { part }));
+  const answer = await api.request("GET", api.url(api.path("v1/jobs", job, "maps"), { part }), { cache: "default" });
   const buffer = await answer.arrayBuffer();
   const length = new DataView(buffer).getUint32(0, true);
   const { rows } = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
@@ -41,10 +41,22 @@ export function sources(job, place, side) {
   return [at("photo", { side }), at("thumbnail", { stream: true }), at("overlay", { stream: true })];
 }
 
-// Let an image try its addresses one after the other; `none` is told where none can be shown.
-export function load(image, addresses, none) {
-  const left = [...addresses];
-  const next = () => (left.length ? (image.src = left.shift()) : none());
-  image.addEventListener("error", next);
-  next();
+// Show the first picture of these addresses that there is; `none` is told where there's none. Where
+// workers have too much to do, it's asked for again.
+export async function load(image, addresses, none) {
+  for (const address of addresses) {
+    for (let tries = 0; tries < 4; tries++) {
+      try {
+        const found = await (await api.request("GET", address, { cache: "default" })).blob();
+        image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+        image.addEventListener("error", none, { once: true });
+        image.src = URL.createObjectURL(found);
+        return;
+      } catch (error) {
+        if (error.status !== 429 && error.status !== 503) break;
+        await new Promise((again) => setTimeout(again, 1000 * (error.retryAfter ?? 1)));
+      }
+    }
+  }
+  none();
 }

@@ -53,7 +53,8 @@ class Gallery {
     this.told = h("p", { class: "dim" });
     this.filters = h("div", { class: "filters" });
     this.inner = h("div", { class: "tiles", role: "list", "aria-label": "Images" });
-    this.scroller = h("div", { class: "tile-scroll", tabindex: -1, on: { scroll: () => this.#scrolled() } }, this.inner);
+    this.instead = h("div", {});
+    this.scroller = h("div", { class: "tile-scroll", tabindex: -1, on: { scroll: () => this.#scrolled() } }, this.instead, this.inner);
     this.rail = h("input", { type: "range", min: 0, value: 0, "aria-label": "Position", on: { input: () => this.#go(Number(this.rail.value), false) } });
     const narrow = matchMedia("(max-width: 760px)").matches;
     this.stage = h("section", { class: "panel stage-of-tiles", "aria-label": "Images" }, this.#bar(), this.scroller);
@@ -111,7 +112,7 @@ class Gallery {
       this.#took(page, first / PAGE);
       await facets;
     } catch (error) {
-      if (error.name !== "AbortError") replace(this.inner, failed(error, () => this.#load()));
+      if (error.name !== "AbortError") replace(this.instead, failed(error, () => this.#load()));
     }
   }
 
@@ -131,7 +132,8 @@ class Gallery {
     }
     this.jump.max = this.count;
     this.#layout();
-    if (!this.count) replace(this.inner, empty(this.indexed ? "No image passes these filters" : "No image so far", this.indexed && "Take one of them away."));
+    replace(this.instead, !this.count && empty(this.indexed ? "No image passes these filters" : "No image so far", this.indexed && "Take one of them away."));
+    this.inner.hidden = !this.count;
     this.#go(Math.min(this.at, Math.max(0, this.count - 1)), false);
   }
 
@@ -281,7 +283,7 @@ class Gallery {
   // Tiles ----------------------------------------------------------------------------------------
 
   #layout() {
-    const wide = this.inner.clientWidth;
+    const wide = this.scroller.clientWidth;
     if (!wide || this.count === undefined) return;
     this.columns = Math.max(wide > 260 ? 2 : 1, Math.floor((wide + GAP) / (SIZES[this.look.size] + GAP)));
     this.side = (wide - GAP * (this.columns - 1)) / this.columns;
@@ -341,7 +343,6 @@ class Gallery {
       tile.remove();
       this.tiles.delete(index);
     }
-    this.inner.querySelector(":scope > .state")?.remove();
     for (let index = first; index <= last; index++) {
       const row = this.#row(index);
       let tile = this.tiles.get(index);
@@ -384,12 +385,12 @@ class Gallery {
     const title = row && (row.class_name ?? (row.class_index === null ? "" : `class ${row.class_index}`));
     const failedRow = row?.status === "failed";
     const value = row && (failedRow ? row.error_code : row.probability === null ? "" : percent(row.probability));
-    const words = row ? [`Image ${number(index + 1)} of ${number(this.count)}`, title, value, row.status === "no_evidence" && "no evidence", row.border_share !== null && `${percent(row.border_share, 0)} at the border`, row.item_id] : ["Loading"];
+    const more = row && [`, image ${number(index + 1)} of ${number(this.count)}`, row.status === "no_evidence" && ", no evidence", row.border_share !== null && `, ${percent(row.border_share, 0)} at the border`];
     const tile = h("div", { class: `tile ${row?.status ?? ""}`, role: "listitem" },
-      h("a", { href: row ? this.#link(index, row) : null, tabindex: -1, "aria-label": words.filter(Boolean).join(", "), title: row?.item_id, data: { index }, on: { focus: () => { this.at = index; } } },
+      h("a", { href: row ? this.#link(index, row) : null, tabindex: -1, title: row?.item_id, data: { index }, on: { focus: () => { this.at = index; } } },
         h("span", { class: "tile-picture" }, failedRow && h("span", { class: "bad" }, "failed")),
         h("span", { class: "tile-caption" }, h("span", { class: "spread" }, h("span", { class: "cut-off", dir: "auto" }, title || (failedRow ? "" : " ")), h("b", { class: failedRow ? "bad" : "" }, value ?? "")),
-          h("span", { class: "dim cut-off", dir: "auto" }, row?.item_id?.replace(/^.*\/(?=.)/, "") ?? row?.row ?? " "))));
+          h("span", { class: "dim cut-off", dir: "auto" }, row?.item_id?.replace(/^.*\/(?=.)/, "") ?? row?.row ?? "Loading"), h("span", { class: "unseen" }, more))));
     tile.row = row;
     return tile;
   }
