@@ -102,8 +102,8 @@ def test_a_gallery_is_filtered_and_sorted_and_its_address_shared(window, many):
     page = open_gallery(window, many)
     assert count(page) == "24,000 rows"
     page.get_by_role("checkbox", name=re.compile(r"^class 3 ")).first.check()
-    page.get_by_text("1,400 of 24,000 rows").wait_for()
-    page.get_by_label("Order").select_option("-probability")
+    page.get_by_text("1,800 of 24,000 rows").wait_for()
+    page.get_by_label("Order", exact=True).select_option("-probability")
     page.wait_for_url("**sort=-probability*")
     window.wait(lambda: "class 3" in tile(page, 0).inner_text())
     told = [
@@ -112,7 +112,7 @@ def test_a_gallery_is_filtered_and_sorted_and_its_address_shared(window, many):
     ]
     assert told == sorted(told, reverse=True)
     page.reload()
-    page.get_by_text("1,400 of 24,000 rows").wait_for()
+    page.get_by_text("1,800 of 24,000 rows").wait_for()
     page.get_by_role("button", name="Clear all filters").click()
     page.get_by_text("24,000 rows", exact=True).wait_for()
     page.get_by_label("Least probability").fill("0.75")
@@ -133,7 +133,7 @@ def test_a_gallery_is_gone_through_by_the_keyboard_and_left_and_found_again(wind
     page.get_by_label("Jump to image number").fill("12345")
     page.keyboard.press("Enter")
     window.wait(lambda: page.evaluate("document.activeElement.dataset.index") == "12344")
-    assert "image 12344" in tile(page, 12344).get_attribute("aria-label")
+    assert "image 12344" in tile(page, 12344).inner_text()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     columns = page.evaluate("""() => {
@@ -153,9 +153,7 @@ def test_a_gallery_is_gone_through_by_the_keyboard_and_left_and_found_again(wind
     page.get_by_role("heading", name=f"image {at:05d}").wait_for()
     page.keyboard.press("Escape")
     tile(page, at).wait_for()
-    page.keyboard.press("End") if page.evaluate("document.activeElement.dataset.index") else tile(
-        page, at
-    ).press("End")
+    tile(page, at).press("End")
     window.wait(lambda: page.evaluate("document.activeElement.dataset.index") == str(MANY - 1))
 
 
@@ -168,21 +166,12 @@ def test_a_gallery_taller_than_a_browser_allows_scrolls_line_by_line(opened, tok
     window.wait(lambda: "image 20000" in names(page))
     height = page.locator(".tile-scroll").evaluate("(one) => one.scrollHeight")
     assert height <= 2_000_000
-    first = page.locator(".tile").first.bounding_box()
-    tall = page.evaluate("""() => {
-      const tops = [...new Set([...document.querySelectorAll(".tile")].map((one) => one.offsetTop))];
-      tops.sort((a, b) => a - b);
-      return tops[1] - tops[0];
-    }""")
-    assert first
-    page.locator(".tile-scroll").hover()
-    before = page.locator(".tile-scroll").evaluate("(one) => one.scrollTop")
+    scroller = page.locator(".tile-scroll")
+    tall = page.locator(".tile").first.evaluate("(one) => one.offsetHeight") + 8
+    scroller.hover()
+    before = scroller.evaluate("(one) => one.scrollTop")
     page.mouse.wheel(0, tall * 3)
-    window.wait(
-        lambda: (
-            page.locator(".tile-scroll").evaluate("(one) => one.scrollTop") >= before + tall * 3 - 2
-        )
-    )
+    window.wait(lambda: scroller.evaluate("(one) => one.scrollTop") >= before + tall * 3 - 2)
     page.wait_for_timeout(300)
     window.wait(lambda: "at=20006" in page.url or "at=20007" in page.url)
     page.get_by_label("Position", exact=True).fill("23999")
@@ -214,6 +203,7 @@ def test_a_running_job_shows_what_is_there_so_far(window, storage, client, enter
     ledger = client._ledger
     ledger.open(record)
     ledger.begin(record.job_id)
+    window.allowed.append("status of (404|422|503)")  # its photographs aren't there
     window.open("#/jobs/browser-runs/gallery")
     page = window.page
     page.get_by_text("3 rows so far").wait_for()
@@ -240,12 +230,12 @@ def test_an_image_shows_all_its_classes_and_the_values_under_the_pointer(
     beside.nth(1).click()
     page.get_by_text("Nothing in the image speaks for this class").wait_for()
     page.get_by_text("The raw map").click()
-    assert page.locator(".raw td").count() == 32 * 48 or page.locator(".raw td").count() > 0
+    assert page.locator(".raw td").count() == 32 * 48
     facts = page.locator(".facts").inner_text()
     assert record.models[0].digest[:16] in facts
     assert "gradcam" in facts
     page.keyboard.press("n")
-    page.wait_for_url("**/images/1:0*")
+    page.wait_for_url("**/images/1%3A0*")
 
 
 @pytest.fixture(scope="session")
@@ -325,8 +315,8 @@ def test_two_models_are_compared_and_swiped(window, enter, uris):
 
 @pytest.fixture(scope="session")
 def review(storage):
-    """Make a review with two verdicts, as the bucket has them."""
-    one, two, three = (reviews.version(storage, "browser-reviewed", n) for n in (1, 2, 3))
+    """Make a review with two verdicts, as the bucket has them, of a model that comes last."""
+    one, two, three = (reviews.version(storage, "zz-reviewed", n) for n in (1, 2, 3))
     made = reviews.review(storage, "browser-weekly", one, reviews.maps())
     store = ReviewStore(storage)
     for number, (ref, word, value) in enumerate(((two, "pass", 0.12), (three, "moved", 0.61))):
@@ -341,7 +331,7 @@ def review(storage):
             page=None, first_page=None, report="s3://none",
         )  # fmt: skip
         store.write_verdict(verdict)
-        started = StartedRun(run=run, job_id="none", model=ref, started_at=time.time())
+        started = StartedRun(run=run, job_id="none", model=ref)
         store.note(made, run=started)
     return made
 
@@ -353,7 +343,7 @@ def test_reviews_show_their_course_and_are_paused_with_a_reason(opened, tokens, 
     card = page.locator(".cards .panel", has_text=review.name)
     card.wait_for()
     assert "moved" in card.inner_text()
-    assert "browser-reviewed@3 moved by 0.61" in card.locator("svg").get_attribute("aria-label")
+    assert "zz-reviewed@3 moved by 0.61" in card.locator("svg").get_attribute("aria-label")
     card.get_by_role("link", name=review.name).click()
     page.get_by_role("heading", name=f"Review {review.name}").wait_for()
     assert page.locator(".timeline li").count() == 3
