@@ -21,7 +21,7 @@ _AHEAD = 4
 
 
 class Samples:
-    """Rows of a job by their refs (see `collect.place_of`)."""
+    """Rows of a job by their refs (see `rows.place_of`)."""
 
     def __init__(self, record: JobRecord, storage: Storage) -> None:
         self._record = record
