@@ -19,6 +19,7 @@ MODULES = (
     "memory",
     "recovery",
     "feed",
+    "scale",
     "localisation",
     "ledger",
     "submit",

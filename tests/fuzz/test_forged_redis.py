@@ -36,12 +36,22 @@ KEYS = [
     *(make(JOB) for make in (keys.job, keys.done, keys.events, keys.working, keys.codes)),
     *(keys.attempts(JOB), keys.claim(JOB), keys.worker("a"), keys.about("a"), keys.alive("me")),
     *(keys.JOBS, keys.CALLBACKS, keys.FOLLOW_UPS, keys.LEASES, keys.REAPER, keys.SWEEPER),
-    keys.PING,
-    *(keys.REQUESTS, keys.HELD_REQUESTS, keys.RESCUER, *keys.QUEUES[:2], keys.answer("a")),
+    *(keys.PING, keys.TURNS, keys.TAKES_FIRST, *keys.FIRST_QUEUES, *keys.BULK_QUEUES),
+    *(keys.REQUESTS, keys.HELD_REQUESTS, keys.RESCUER, keys.QUEUES[0], keys.answer("a")),
 ]
 FIELDS = ["total", "ok", "failed", "chunks", "chunks_done", "retry", "before", "created_at"]
 FIELDS += ["started_at", "finished_at", "cancelled_at", "calls_back", "callback", "published"]
-FIELDS += ["follows_up", "followed", "report", "faithfulness", "report_attempts"]
+FIELDS += [
+    "parts",
+    "form",
+    "priority",
+    "cursor",
+    "follows_up",
+    "followed",
+    "report",
+    "faithfulness",
+    "report_attempts",
+]
 FIELDS += ["0:0:0:owner", "0:0:0:attempt", "0:0:0:killers", "0:0:0:deaths", "0", "a", "done"]
 _texts = st.one_of(
     st.sampled_from([str(number).encode() for number in INTEGERS]),
@@ -86,6 +96,8 @@ def verbs(here):
         "backlog": backlog.read,
         "progress": lambda: ledger.progress(JOB),
         "jobs": ledger.jobs,
+        "send": ledger.fill_queues,
+        "enter again": lambda: ledger.enter_again(RECORD),
         "is done": lambda: ledger.is_done(JOB, 0),
         "not done": lambda: ledger.not_done(RECORD),
         "stalled": lambda: ledger.stalled(0),

@@ -105,8 +105,8 @@ def time_headers() -> dict[str, float]:
     return {messages.SENT_HEADER: time.time()}
 
 
-def send_chunk(app: Celery, ref: ChunkRef, form: int, producer: Any = None) -> None:
-    """Put the message of a chunk into the bulk queue of its job's form."""
+def send_chunk(app: Celery, ref: ChunkRef, form: int) -> None:
+    """Put a chunk back into the bulk queue of its job's form."""
     app.send_task(
         messages.CHUNK_TASK,
         kwargs={"ref": encode(ref)},
@@ -116,5 +116,4 @@ def send_chunk(app: Celery, ref: ChunkRef, form: int, producer: Any = None) -> N
         argsrepr="",  # for people, who see the id: making them took a quarter of the time
         kwargsrepr="",
         ignore_result=True,
-        producer=producer,
     )

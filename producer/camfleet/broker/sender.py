@@ -1,6 +1,6 @@
 """Messages to workers, through a Celery application of this process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from celery import Celery
@@ -40,16 +40,6 @@ class Sender:
         """Send the message of one chunk."""
         with self._connected() as app:
             send_chunk(app, ref, form)
-
-    @contextmanager
-    def batch(self, size: int) -> Iterator[Callable[[ChunkRef, int], None]]:
-        """Yield what sends the messages of many chunks, `size` of them in a round trip."""
-        with (
-            self._connected() as app,
-            app.producer_or_acquire() as producer,
-            producer.batch(size),
-        ):
-            yield lambda ref, form: send_chunk(app, ref, form, producer)
 
     def count_workers(self, timeout: float = 1) -> int:
         """Return how many workers answer a ping within `timeout` seconds."""

@@ -177,7 +177,7 @@ class Arbiter:
 
 def worker_command(name: str, words: Sequence[str], number: int) -> list[str]:
     """Return the command of a worker process, whose node has a name of its own on this host."""
-    celery = [sys.executable, "-m", "celery", "-A", "camfleet_worker", "worker"]
+    celery = [sys.executable, "-P", "-m", "celery", "-A", "camfleet_worker", "worker"]
     return [*celery, "-n", f"{name}-{number}@%h", *words]
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from camfleet.errors import ConfigurationError
 
-CORES_OF_PROCESS = 4  # with pictures one process feeds 350 images/s, which take 12 ms of CPU each
+# With pictures one process feeds 350 images/s. On CPUs an image takes 12 ms with a small model; what's
+# done beside a GPU takes 3 ms, on no more than 1.5 cores (benchmarks/README.md, `feed`).
+CORES_OF_PROCESS, CORES_BESIDE_GPU = 4, 2
 BYTES_OF_PROCESS = 2**30  # with a model; benchmarks/scale.py measures it
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
@@ -72,7 +74,8 @@ def share_out(machine: Machine, processes: int | None, gpus: str | None) -> list
 
 def _fed(machine: Machine, devices: Sequence[str]) -> int:
     """Return how many processes cores and memory can feed: as many for each GPU, one at least."""
-    count = min(machine.width // CORES_OF_PROCESS, machine.memory // BYTES_OF_PROCESS)
+    cores = CORES_BESIDE_GPU if devices else CORES_OF_PROCESS
+    count = min(machine.width // cores, machine.memory // BYTES_OF_PROCESS)
     users = max(1, len(devices))
     return users * max(1, count // users)
 
