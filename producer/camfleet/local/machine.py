@@ -8,8 +8,8 @@ from pathlib import Path
 
 from camfleet.errors import ConfigurationError
 
-# With pictures one process feeds 350 images/s. On CPUs an image takes 12 ms with a small model; what
-# is done beside a GPU takes 3 ms, on no more than 1.5 cores (benchmarks/README.md, `feed`).
+# A process feeds 350 images/s with pictures. On CPUs one takes 12 ms with a small model; what is
+# done beside a GPU takes 3 ms, on no more than 1.5 cores (benchmarks/README.md, `feed`).
 CORES_OF_PROCESS, CORES_BESIDE_GPU = 4, 2
 BYTES_OF_PROCESS = 2**30  # with a model; benchmarks/scale.py measures it
 _CGROUP = Path("/sys/fs/cgroup")
