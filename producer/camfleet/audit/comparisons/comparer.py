@@ -12,7 +12,7 @@ from camfleet.audit import distances, heat
 from camfleet.audit.comparisons.ceiling import Ceiling
 from camfleet.audit.comparisons.common_ground import Common, resample
 from camfleet.audit.comparisons.measured import MEASURES, Measured
-from camfleet.audit.comparisons.pairing import Counts, Pairs, count_alone, pair
+from camfleet.audit.comparisons.pairing import Counts, Pairs, Turns, count_alone, pair
 from camfleet.audit.comparisons.sides import KEY, MARK, REF
 from camfleet.audit.hashes import Hashes, hashes
 from camfleet.audit.heat import Doubles, Flags, Ints
@@ -65,12 +65,8 @@ class Comparer:
         numbers = self._number(pairs.names)
         classes = numbers[pairs.classes]
         self._measured.flip(*(numbers[answers] for answers in pairs.flips))
-        turns = pairs.turns
-        self._measured.add("turn", turns.signs)
-        turned = _groups(one.take(turns.one), other.take(turns.other))
-        self._measured.add("turned", turned)
-        marks = _marks(own, pairs)
-        groups = _groups(own, others)
+        self._turn(pairs.turns, one, other)
+        marks, groups = _marks(own, pairs), _groups(own, others)
         outcomes = self._measure(own, others, values, _Kept(classes, marks, groups))
         compared = outcomes == "compared"
         self.outcomes.update(outcomes.tolist())
@@ -117,6 +113,12 @@ class Comparer:
             own_kept = _Kept(kept.classes[at], kept.marks[at], kept.groups[at])
             self.ceiling.offer(*own_kept, [images[place] for place in at.tolist()], p, q)
         return outcomes
+
+    def _turn(self, turns: Turns, one: pa.Table, other: pa.Table) -> None:
+        """Note which first answers became right or wrong, and of which group their images are."""
+        self._measured.add("turn", turns.signs)
+        own, others = (table.select(["image_uri", "group"]) for table in (one, other))
+        self._measured.add("turned", _groups(own.take(turns.one), others.take(turns.other)))
 
     def _group(self, groups: Hashes, images: Hashes) -> None:
         """Note which groups pairs belong to, and whether one may have several.
