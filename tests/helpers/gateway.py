@@ -73,10 +73,12 @@ def gateway(environ, folder, token, *options, port=0):
 class Stream:
     """Server-sent events of one job, read one by one."""
 
-    def __init__(self, web, job_id, seen="", token=...):
+    def __init__(self, web, job_id, seen="", token=..., session=""):
         self._connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)
         token = web.token if token is ... else token
         headers = {"Authorization": f"Bearer {token}"}
+        if session:
+            headers = {"Cookie": session, "Sec-Fetch-Site": "same-origin"}
         if seen:
             headers["Last-Event-ID"] = seen
         self._connection.request("GET", f"/v1/jobs/{job_id}/events", headers=headers)

@@ -129,6 +129,18 @@ def test_who_comes_back_gets_what_was_missed_and_nothing_twice(web, ledger, stor
         assert stream.next()[0] == "progress"
 
 
+def test_a_browser_that_signs_out_elsewhere_is_told_nothing_more(web, ledger, job):
+    own = {"Sec_Fetch_Site": "same-origin"}
+    answer = web.ask("POST", "/v1/session", {"token": web.token}, token=None, **own)
+    session = answer.headers["set-cookie"].partition(";")[0]
+    with closing(Stream(web, job, session=session)) as stream:
+        assert stream.next()[0] == "progress"
+        assert web.ask("DELETE", "/v1/session", token=None, Cookie=session, **own).status == 204
+        assert stream.next() is None
+    with closing(Stream(web, job, session=session)) as stream:
+        assert stream.status == 401
+
+
 def keys_of(job_id):
     from camfleet.broker import keys as broker_keys
 

@@ -10,10 +10,10 @@ const STATES = {
 };
 
 // The state, by sign, colour and word.
-export function state({ state: name, failed, pruned_at: pruned }) {
+export function state({ state: name, failed, total, pruned_at: pruned }) {
   const [sign, style, meaning] = STATES[name] ?? ["?", "", name];
   const told = pruned ? "deleted" : name;
-  return h("span", { class: `job-state ${name === "complete" && failed ? "warn" : style}`, title: pruned ? "Its results were deleted, its report stays" : meaning }, h("span", { "aria-hidden": "true" }, `${sign} `), told);
+  return h("span", { class: `job-state ${name === "complete" && failed ? (failed === total ? "bad" : "warn") : style}`, title: pruned ? "Its results were deleted, its report stays" : meaning }, h("span", { "aria-hidden": "true" }, `${sign} `), told);
 }
 
 export const done = (job) => job.ok + job.no_evidence + job.failed;

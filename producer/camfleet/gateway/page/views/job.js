@@ -19,7 +19,10 @@ export async function show(root, route, app) {
   view.told(first);
   const stop = ended(first) ? null : api.follow(id, (progress) => view.told(progress), (text) => view.lost(text));
   view.stop = stop;
-  return () => view.stop?.();
+  return () => {
+    view.stop?.();
+    for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  };
 }
 
 class Job {
@@ -75,6 +78,7 @@ class Job {
     const given = [
       rows && link("Gallery", "/jobs/:job/gallery", true),
       (rows || job.report?.state === "done") && link("Report", "/jobs/:job/report"),
+      rows && ended(job) && button("Compare …", () => this.#compare()),
       may && !ended(job) && button("Cancel", () => this.#confirm("Cancel this job?", "It stops before its next batch. What is done stays and counts; Resume goes on.", "Cancel the job", "cancel"), "danger"),
       may && (job.state === "cancelled" || job.troubles.length > 0) && button("Resume", () => this.#act("resume")),
       may && job.state === "complete" && job.failed > 0 && button(`Retry ${number(job.failed)} failed`, () => this.#act("retry", {})),
@@ -92,6 +96,31 @@ class Job {
       if (dialog.returnValue === "yes") this.#act(verb);
       dialog.remove();
     });
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  // Ask with which job: this one is the baseline's counterpart, or of several models its own.
+  async #compare() {
+    const { jobs } = await api.get("v1/jobs", { limit: 100 }).catch(() => ({ jobs: [] }));
+    const others = jobs.filter((job) => job.job_id !== this.id && done(job) > 0 && !job.pruned_at);
+    const options = others.map((job) => h("option", { value: job.job_id }, job.models.join(", ")));
+    const field = h("input", { id: "baseline", list: "others", required: true, spellcheck: "false", autocomplete: "off", placeholder: "the id of a job" });
+    const close = () => dialog.close();
+    const go = (baseline) => {
+      close();
+      this.app.go(this.app.address("/compare/:baseline/:job", { baseline, job: this.id }));
+    };
+    const submit = (event) => {
+      event.preventDefault();
+      go(field.value.trim());
+    };
+    const dialog = h("dialog", { "aria-labelledby": "compared", on: { close: () => dialog.remove() } }, h("h2", { id: "compared" }, "Compare with an earlier job"),
+      h("p", { class: "dim" }, "Of the same images: how far did the model's look move?"),
+      h("form", { class: "submit", on: { submit } },
+        h("div", { class: "field" }, h("label", { for: "baseline" }, "Earlier job"), field, h("datalist", { id: "others" }, options)),
+        h("div", { class: "actions" }, this.about.models.length > 1 && h("button", { type: "button", on: { click: () => go(this.id) } }, "Its own models"),
+          h("button", { type: "button", on: { click: close } }, "Close"), h("button", { class: "main", type: "submit" }, "Compare"))));
     document.body.append(dialog);
     dialog.showModal();
   }
