@@ -77,6 +77,12 @@ def test_predictions_are_retrieved_of_images_wherever_they_lie(
         kinds = [one["type"] for one in prediction["result"]]
         assert kinds == ["choices", "rectanglelabels", "brushlabels"], prediction
         assert prediction["result"][0]["value"]["choices"] == ["bright"]
+        # What is imported its LabelInterface validates, and refuses the whole where it finds fault.
+        path = f"/api/projects/{project}/import/predictions"
+        same = {"task": task["id"], "model_version": "again", "result": prediction["result"]}
+        assert studio.ask("POST", path, [same]) == {"created": 1}
+        same["result"][1]["value"]["rectanglelabels"] = ["lynx"]
+        studio.ask("POST", path, [same], status=400)
 
 
 def prediction_of(task):

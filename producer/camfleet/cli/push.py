@@ -9,7 +9,7 @@ import click
 
 from camfleet.cli import EXIT_FAILED_IMAGES, filters, output
 from camfleet.cli.terminal import count as words
-from camfleet.errors import ConfigurationError, InvalidRequest, ObjectMissing
+from camfleet.errors import ConfigurationError, InvalidRequest, ObjectMissing, SourceUnreachable
 
 if TYPE_CHECKING:
     from camfleet import Client
@@ -74,7 +74,12 @@ def label_studio(ctx: click.Context, /, job_id: str, **given: Any) -> None:
 
     Exit code 1 if results are missing or the job hasn't ended, 3 if images failed.
     """
-    pushed, coverage = _push(job_id, given)
+    try:
+        pushed, coverage = _push(job_id, given)
+    except SourceUnreachable as error:
+        raise SourceUnreachable(
+            f"{error}; the same command goes on where this one ended"
+        ) from error
     if given["as_json"]:
         output.dump(
             {

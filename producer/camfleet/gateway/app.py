@@ -32,7 +32,7 @@ from camfleet.gateway import (
 from camfleet.gateway.calls import Call, Route, Services, reply
 from camfleet.gateway.label_studio import backend
 from camfleet.gateway.page import Page
-from camfleet.gateway.problems import Problem, answer_to
+from camfleet.gateway.problems import Problem, answer_to, with_reason
 from camfleet.gateway.prometheus import Seen
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,8 @@ class App:
                 response = await self._answer(scope, Request(scope, receive), seen)
             except Exception as error:  # the caller is told, whatever it was
                 response = answer_to(error)
+                if scope["path"].startswith(backend.START):  # Label Studio shows nothing else
+                    response = with_reason(response, error)
                 self._services.metrics.problem(error)
                 if response.status_code == 500:
                     logger.exception("%s %r failed", scope["method"], scope["path"])

@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from camfleet.errors import CamfleetError, InvalidRequest
 from camfleet.foreign import visible
-from camfleet.gateway.calls import Call, Handler, Route, reply
+from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.label_studio import asking, selections, words
 from camfleet.gateway.label_studio.plans import Plan, Planner, parse_options
-from camfleet.gateway.problems import Problem, answer_to, with_reason
+from camfleet.gateway.problems import Problem
 from camfleet.label_studio.places import Server, TaskImages, origins_of
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
@@ -25,6 +25,7 @@ from camfleet.storage.storage import Storage
 
 logger = logging.getLogger(__name__)
 
+START = "/integrations/label-studio/"  # of all paths
 AT_ONCE = 200  # tasks that are answered while Label Studio waits; more become a job
 WAIT_SECONDS = 75.0  # it waits for 100
 SELECTION_BYTES = 2**28  # 250,000 tasks; those with masks are larger
@@ -58,7 +59,8 @@ async def predict(call: Call) -> Response:
     async with call.services.label_studio.bodies:
         asked = await call.json(words.Selection, SELECTION_BYTES)
     plan = await _plan(call, asked.label_config)
-    found = [_find(call, plan, task) for task in asked.tasks]
+    tasks, threads = asked.tasks, call.services.threads  # of 50,000 tasks it takes a while
+    found = await threads.long(lambda: [_find(call, plan, task) for task in tasks])
     if len(found) > AT_ONCE:
         return await _as_job(call, plan, asked, found)
     try:
@@ -160,32 +162,17 @@ def _told(
     return [[] if one is None or isinstance(one, CamfleetError) else one for one in results]
 
 
-def _reasoned(handler: Handler) -> Handler:
-    """Let errors stand in the answer's first line: it's all that Label Studio shows of them."""
-
-    async def handle(call: Call) -> Response:
-        try:
-            return await handler(call)
-        except Exception as error:
-            answer = answer_to(error)
-            if answer.status_code == 500:
-                logger.exception("%s failed", call.request.url.path)
-            return with_reason(answer, error)
-
-    return handle
-
-
 def _routes() -> list[Route]:
     found = []
     for below in ("", "/{options}"):
-        start = f"/integrations/label-studio/{{model}}{below}"
+        start = f"{START}{{model}}{below}"
         which = ", with options" if below else ""
         found += [
             Route(
                 method="GET",
                 path=f"{start}/health",
                 summary=f"Label Studio's backend{which}: whether it's there",
-                handler=_reasoned(health),
+                handler=health,
                 scopes=("explain",),
                 basic=True,
                 answers={200: words.Up},
@@ -194,7 +181,7 @@ def _routes() -> list[Route]:
                 method="POST",
                 path=f"{start}/setup",
                 summary=f"Label Studio's backend{which}: checks a label config",
-                handler=_reasoned(setup),
+                handler=setup,
                 scopes=("explain",),
                 basic=True,
                 body=words.Setup,
@@ -204,7 +191,7 @@ def _routes() -> list[Route]:
                 method="POST",
                 path=f"{start}/predict",
                 summary=f"Label Studio's backend{which}: predictions of tasks",
-                handler=_reasoned(predict),
+                handler=predict,
                 scopes=("explain",),
                 basic=True,
                 body=words.Selection,
