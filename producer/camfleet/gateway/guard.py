@@ -22,15 +22,18 @@ HEADERS = {  # of every answer
 
 
 def check_host(headers: Headers, services: Services) -> None:
-    """Raise a `Problem` for a host that isn't ours.
+    """Raise a `Problem` for a host that isn't ours, and for fields that no client sends.
 
     A page that has its own name lead to this address asks for that name: browsers call it the
-    same origin, and so the name must be one that the operator has listed.
+    same origin, and so the name must be one that the operator has listed. Of two lengths a proxy
+    may believe the one and we the other, which would smuggle a request in.
     """
     if len(headers.raw) > MOST_HEADERS:
         raise Problem(431, "headers_too_large", f"more than {MOST_HEADERS} header fields")
     if sum(len(name) + len(value) for name, value in headers.raw) > HEADER_BYTES:
         raise Problem(431, "headers_too_large", f"more than {HEADER_BYTES} bytes of header fields")
+    if "transfer-encoding" in headers and "content-length" in headers:
+        raise Problem(400, "two_lengths", "send Content-Length or Transfer-Encoding, not both")
     named = headers.getlist("host")
     if len(named) != 1 or _PORT.sub("", named[0]).lower() not in services.hosts:
         raise Problem(
