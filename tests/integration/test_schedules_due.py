@@ -329,6 +329,19 @@ def test_a_lease_of_a_clock_that_was_set_back_holds_nobody_up(start, plan, overd
     wait_until(lambda: plan.done == [("minutely", moment)], 10)
 
 
+def test_one_that_changes_its_schedule_when_it_is_done_has_missed_nothing_by_that(
+    start, plan, overdue, schedules
+):
+    minute = overdue(schedule=RARELY, missed=600 * 24 * 60)
+    plan.load = lambda name: Scheduled(
+        EVERY_MINUTE if plan.begun else RARELY, plan.schedules[name].last
+    )
+    start()
+    wait_until(lambda: is_next(schedules, "minutely", minute), 10)
+    assert plan.begun[0] == ("minutely", RARELY.latest(0, minute))
+    assert ("minutely", minute) not in plan.begun
+
+
 def test_a_clock_that_ran_ahead_leaves_nothing_undone_once_it_is_set_back(
     start, plan, schedules, redis
 ):

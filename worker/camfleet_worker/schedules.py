@@ -137,17 +137,23 @@ class ScheduleRunner:
         try:
             with hold:
                 self._attempt(hold, held.name, begun)
-            if self._schedules.settle(hold.held, self._following(held.name, scheduled, begun)):
+            if self._schedules.settle(hold.held, self._following(held.name, scheduled, begun, now)):
                 self._reach("schedule-settled")
         except _Later as later:
             self._schedules.due.postpone(hold.held, later.seconds)
         except HoldLost:
             logger.warning("schedule %s: it was changed, or another worker has it", held.name)
 
-    def _following(self, name: str, before: Scheduled, done: float) -> float:
-        """Return when a schedule is due next: what was done may have changed when that is."""
-        now = self._load(name) or before
-        return now.schedule.planned(max(now.last, done), self._schedules.now())
+    def _following(self, name: str, before: Scheduled, done: float, since: float) -> float:
+        """Return when a schedule is due next: what was done `since` may have changed when that is.
+
+        By another schedule nothing was missed before that.
+        """
+        found = self._load(name) or before
+        last = max(found.last, done)
+        if found.schedule != before.schedule:
+            last = max(last, since)
+        return found.schedule.planned(last, self._schedules.now())
 
     def _load(self, name: str) -> Scheduled | None:
         """Return a schedule, None also for what can't be read or is none."""
