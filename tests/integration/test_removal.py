@@ -9,6 +9,8 @@ import pytest
 from camfleet.contract.records import Item
 from camfleet.errors import InvalidRequest, UnknownModel
 from camfleet.jobstore import keys
+from camfleet.registry.names import Names
+from helpers import reviews as made_up
 from helpers.producers import producing
 from helpers.registries import (
     Killed,
@@ -126,6 +128,20 @@ def test_a_job_keeps_its_version_until_somebody_insists(client, models, storage,
     assert content(storage, two) == []
     assert models.find(name) == one
     storage.delete([keys.job(job.id)])
+
+
+def test_a_review_keeps_the_versions_that_it_names(models, storage, add, name):
+    one, two, three = (add(number) for number in "123")
+    review = made_up.review(storage, f"names-{name}", one, made_up.maps(), model=f"{name}@2")
+    storage.delete([*storage.keys(keys.folder(review.baseline.job_id))])
+    models.promote(f"{name}@3")
+    for ref in (one, two):
+        with pytest.raises(InvalidRequest, match=rf"is still named by review names-{name}: "):
+            models.remove(f"{name}@{ref.version}")
+    models.unalias(f"{name}@champion")
+    assert models.remove(f"{name}@3").ref == three
+    made_up.change(storage, review, "deleted")
+    assert models.remove(f"{name}@2").ref == two
 
 
 def test_what_is_no_job_to_anybody_holds_no_version(models, storage, add, caplog):
@@ -316,4 +332,5 @@ def test_an_addition_that_is_killed_leaves_what_the_id_means(
                 assert models.find(name) == one
     two, _ = models.add(card, promote=True)
     assert models.find(name) == models.find(f"{name}@2") == two
+    assert Names(models._storage).added_last(name) == two
     assert models.rollback(name).ref == one

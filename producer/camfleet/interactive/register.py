@@ -1,6 +1,6 @@
 """Register a model: upload it, have a worker load and check it, then publish its version."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from camfleet.registry.editor import Editor, Promoted, check_reason
 from camfleet.registry.holders import jobs_naming
 from camfleet.registry.registry import Registry, Report
 from camfleet.registry.removal import Removed, Remover
+from camfleet.reviews.protected import reviews_naming
 from camfleet.storage.storage import Storage
 
 
@@ -45,7 +46,7 @@ class Models(Registry):
         self._on_added = on_added
         self._editor = Editor(self._names, partial(author, user))
         self._adder = Adder(storage, self._names, self._editor)
-        self._remover = Remover(storage, self._names, self._editor, partial(jobs_naming, storage))
+        self._remover = Remover(storage, self._names, self._editor, partial(_naming, storage))
 
     def add(
         self,
@@ -170,3 +171,11 @@ def _stored(card: Card, artifact: Path) -> Card:
     return msgspec.structs.replace(
         card, artifact=f"model{artifact.suffix}", sha256=digest, golden=golden
     )
+
+
+def _naming(
+    storage: Storage, model_id: str, version: str, on_job: Callable[[], object]
+) -> Iterator[str]:
+    """Yield who names a version: reviews and jobs."""
+    yield from reviews_naming(storage, model_id, version)
+    yield from jobs_naming(storage, model_id, version, on_job)

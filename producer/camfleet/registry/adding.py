@@ -9,7 +9,7 @@ from camfleet.contract.records import ModelRef
 from camfleet.errors import CallerError, InvalidRequest, ObjectChanged
 from camfleet.jobstore import keys
 from camfleet.registry.aliases import ModelState
-from camfleet.registry.changes import ADDED, CHAMPION, REPLACED
+from camfleet.registry.changes import ADDED, ADDING, CHAMPION, REPLACED
 from camfleet.registry.editor import Draft, Editor, check_version
 from camfleet.registry.entries import ModelEntry
 from camfleet.registry.names import Names
@@ -67,6 +67,8 @@ class Adder:
         before = self._names.entries.one(ref.id, ref.version)
         if not before or before.digest != ref.digest:
             self._write(adding, before)
+        elif not self._is_recorded(before):  # whoever added it died right then
+            self._record(before, ADDED, adding.reason)
         for alias in adding.aliases:
             self._editor.promote(f"{ref.id}@{ref.version}", alias=alias, reason=adding.reason)
 
@@ -78,11 +80,7 @@ class Adder:
         entry = ModelEntry(id=ref.id, version=ref.version, digest=ref.digest, added_at=time.time())
         self._put(entry)
         try:
-            self._editor.edit(
-                ref.id,
-                lambda now: self._draft(entry, now, REPLACED if before else ADDED),
-                adding.reason,
-            )
+            self._record(entry, REPLACED if before else ADDED, adding.reason)
             if not self._storage.exists(keys.card(ref.digest)):
                 raise ObjectChanged(
                     f"somebody removed {ref.id}@{ref.version} while it was added: add it again"
@@ -90,6 +88,25 @@ class Adder:
         except CallerError:
             self._take_back(entry, before)
             raise
+
+    def _record(self, entry: ModelEntry, action: str, reason: str | None) -> None:
+        """Write into the history that a version was added or replaced."""
+        self._editor.edit(entry.id, lambda now: self._draft(entry, now, action), reason)
+
+    def _is_recorded(self, entry: ModelEntry) -> bool:
+        """Return whether the history has that a version was added, or nobody was to write it.
+
+        As version 0.1.0 didn't.
+        """
+        first = None
+        for change in self._names.changes.history(entry.id):
+            first = change
+            same = (change.version, change.digest) == (entry.version, entry.digest)
+            if same and change.action in ADDING:
+                return True
+        if first:
+            return entry.added_at < first.changed_at
+        return any(one.added_at > entry.added_at for one in self._names.entries.of(entry.id))
 
     def _draft(self, entry: ModelEntry, state: ModelState, action: str) -> Draft:
         check_version(state, entry.version)
