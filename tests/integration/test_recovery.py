@@ -3,7 +3,6 @@
 import itertools
 
 import pytest
-from test_models import approve
 
 from camfleet import Client
 from camfleet.broker.redis import redis_client
@@ -11,6 +10,7 @@ from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status
 from camfleet.errors import UnknownJob
 from camfleet.jobstore import keys, parquet
+from helpers.registries import approve
 from helpers.samples import write_card
 
 numbers = itertools.count()

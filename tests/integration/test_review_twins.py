@@ -5,7 +5,6 @@ from contextlib import closing
 import keras
 import numpy as np
 import pytest
-from tests.integration.test_twins import OF_EACH, WHOLE, copied, pictures, trained
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.results import Status
@@ -14,6 +13,7 @@ from camfleet.storage.storage import Storage
 from helpers import reviews as made_up
 from helpers.databases import on_database
 from helpers.networks import explainer, targets
+from helpers.shapes import OF_EACH, WHOLE, copied, pictures, trained
 
 TWINS = 10
 NAME = "twins-review"

@@ -3,12 +3,12 @@
 import os
 
 import pytest
-from tests.unit.test_uploads import PNG, Bucket, key_of
 
 from camfleet.contract.records import Item
 from camfleet.errors import InvalidRequest
 from camfleet.sources import uploads
 from camfleet.sources.sources import items
+from helpers.uploaded import PNG, Bucket, key_of
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----\ngeheim\n"
 

@@ -1,6 +1,5 @@
 """One image, however it's given, and what it's called in the bucket."""
 
-import hashlib
 import io
 import os
 from pathlib import Path
@@ -9,34 +8,12 @@ import pytest
 
 from camfleet.errors import InvalidRequest
 from camfleet.sources import uploads
-
-PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
-
-
-class Bucket:
-    """Keeps what is written in a dict of key to content and type."""
-
-    def __init__(self):
-        self.objects = {}
-
-    def uri(self, key):
-        return f"s3://bucket/{key}"
-
-    def put(self, key, data, content_type):
-        self.objects[key] = (data, content_type)
-        return self.uri(key)
-
-    def upload(self, key, path):
-        self.objects[key] = (Path(path).read_bytes(), None)
+from helpers.uploaded import PNG, Bucket, key_of
 
 
 @pytest.fixture
 def bucket():
     return Bucket()
-
-
-def key_of(data, suffix):
-    return f"uploads/{hashlib.sha256(data).hexdigest()}{suffix}"
 
 
 @pytest.mark.parametrize("uri", ["s3://b/k.png", "https://host/a%20b.jpg?size=2", "file:///a.png"])
