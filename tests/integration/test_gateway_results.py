@@ -5,8 +5,9 @@ import io
 import json
 import re
 import socket
+import time
 from contextlib import closing
-from http.client import IncompleteRead
+from http.client import HTTPConnection, IncompleteRead
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -141,3 +142,23 @@ def test_readers_who_leave_early_keep_no_thread(web, whole):
         with socket.create_connection(("127.0.0.1", web.port), 10) as connection:
             connection.sendall(head.encode())
     wait_until(lambda: len(items(web.ask("GET", whole))) == 10, 30)
+
+
+def test_pages_come_at_once_while_pictures_wait_for_a_worker_that_is_not_there(web, whole):
+    place = whole.removesuffix("/results")
+    waiting = []
+    for number in range(12):
+        connection = HTTPConnection("127.0.0.1", web.port)
+        headers = {"Authorization": f"Bearer {web.token}"}
+        connection.request("GET", f"{place}/rows/{number % 5}:0/photo", headers=headers)
+        waiting.append(connection)
+    start = time.monotonic()
+    found = web.ask("GET", f"{place}/gallery")
+    assert found.status == 200, found.body
+    assert [row["row"] for row in found.json["rows"]] == [
+        f"{n}:{row}" for n in range(5) for row in (0, 1)
+    ]
+    assert found.json["index"] == "waiting"
+    assert time.monotonic() < start + 10
+    for connection in waiting:
+        connection.close()

@@ -11,7 +11,15 @@ from msgspec import Meta, Struct
 from starlette.responses import Response, StreamingResponse
 
 from camfleet.contract.codec import decode, encode
-from camfleet.contract.messages import ErrorInfo, RenderRequest, Thumbnail, ThumbnailsRequest
+from camfleet.contract.messages import (
+    RENDER_TASK,
+    THUMBNAILS_TASK,
+    RenderReply,
+    RenderRequest,
+    Thumbnail,
+    ThumbnailsReply,
+    ThumbnailsRequest,
+)
 from camfleet.contract.outputs import Colormap, Components, Drawing, Drawn
 from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest, ObjectMissing, from_code
@@ -20,6 +28,7 @@ from camfleet.gateway.calls import Call, Route
 from camfleet.gateway.jobs import own_job
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.reading import PartRows
+from camfleet.interactive import rpc
 from camfleet.jobstore import keys
 from camfleet.pictures import stored
 from camfleet.storage.storage import Storage
@@ -102,8 +111,8 @@ async def photo(call: Call) -> Response:
             raise Problem(404, "not_found", "this image failed: there's no picture of it")
         wanted = Thumbnail(image_uri=plain["image_uri"], image_etag=plain["image_etag"])
         request = ThumbnailsRequest(job_id=job_id, side=asked.side, images=(wanted,))
-        ask = partial(call.services.blocking.questions.thumbnails, request, WORKER_SECONDS)
-        return _Wanted(keys.thumbnail(job_id, wanted, asked.side), ask)
+        key = keys.thumbnail(job_id, wanted, asked.side)
+        return _Wanted(key, THUMBNAILS_TASK, request, ThumbnailsReply)
 
     return served.picture(await _made(call, find), _name(call, "photo"))
 
@@ -118,8 +127,8 @@ async def drawing(call: Call) -> Response:
         if part.plain(row)["grid_height"] is None:
             raise Problem(404, "not_found", "this row has no map")
         request = RenderRequest(chunk=part.ref, digest=part.digest, drawing=how, rows=(row,))
-        ask = partial(call.services.blocking.questions.render, request, WORKER_SECONDS)
-        return _Wanted(keys.render(part.ref, part.digest, row, how), ask)
+        key = keys.render(part.ref, part.digest, row, how)
+        return _Wanted(key, RENDER_TASK, request, RenderReply)
 
     return served.picture(await _made(call, find), _name(call, how.picture))
 
@@ -177,10 +186,12 @@ def _row(call: Call, job_id: str) -> tuple[JobRecord, PartRows, int]:
 
 
 class _Wanted(NamedTuple):
-    """A picture that a worker makes, and how it's asked for: why there's none, or None."""
+    """A picture that a worker makes, and how it's asked for."""
 
     key: str
-    ask: Callable[[], tuple[ErrorInfo | None, ...]]
+    task: str
+    request: ThumbnailsRequest | RenderRequest
+    reply: type[ThumbnailsReply | RenderReply]
 
 
 async def _made(call: Call, find: Callable[[], _Wanted]) -> bytes:
@@ -194,17 +205,31 @@ async def _made(call: Call, find: Callable[[], _Wanted]) -> bytes:
         except ObjectMissing:
             return wanted, None
 
-    def make() -> bytes:
-        (error,) = wanted.ask()
-        if error:
-            raise from_code(error.code, error.message)
-        return storage.get(wanted.key, limit=_MOST_BYTES).data
-
     wanted, data = await services.threads.long(read)
     if data is not None:
         return data
     async with services.admission.request(call.whose):
-        return await asyncio.get_running_loop().run_in_executor(services.waiting, make)
+        await _ask(call, wanted)
+    return await services.threads.quick(lambda: storage.get(wanted.key, limit=_MOST_BYTES).data)
+
+
+async def _ask(call: Call, wanted: _Wanted) -> None:
+    """Have a worker make a picture; no thread waits for it. Raises why there's none."""
+    services, questions = call.services, call.services.blocking.questions
+    task_id = await services.threads.quick(lambda: questions.send(wanted.task, wanted.request))
+    waiting = questions.expect(task_id)
+    try:
+        async with asyncio.timeout(WORKER_SECONDS):
+            kept = await asyncio.wrap_future(waiting)
+    except TimeoutError:
+        raise await services.threads.quick(
+            lambda: questions.timed_out(WORKER_SECONDS, "a picture")
+        ) from None
+    finally:
+        waiting.cancel()
+    reply = decode(rpc.read(kept, "a picture"), wanted.reply)
+    if error := reply.error or next(iter(reply.errors), None):
+        raise from_code(error.code, error.message)
 
 
 def _start(storage: Storage, uri: str) -> bytes:
