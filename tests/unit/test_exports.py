@@ -387,6 +387,17 @@ def test_cvat_has_tags_and_pixels(tmp_path, monkeypatch, shape):
     assert labels == CLASSES
 
 
+def test_cvats_points_have_every_digit_of_a_wide_picture(tmp_path, monkeypatch):
+    scene = msgspec.structs.replace(STRETCHED, image_width=1_048_576, right=1_048_576)
+    row = seen("a", LEFT, STRETCHED)
+    outline = (1_048_574.0, 0.0, 1_048_575.5, 0.0, 1_048_575.5, 40.0)
+    region = msgspec.structs.replace(row.regions[0], polygon=(outline,))
+    row = msgspec.structs.replace(row, geometry=scene, regions=(region,))
+    written(monkeypatch, tmp_path / "out", [[row]], "cvat", shape="polygon")
+    root = ET.parse(tmp_path / "out" / "annotations-00001.xml").getroot()
+    assert root.find("image/polygon").get("points") == "1048574,0;1048575.5,0;1048575.5,40"
+
+
 def _cvat_mask(one, region):
     """Return what a shape of CVAT covers; of a box what the region has of it."""
     if one.tag == "polygon":

@@ -83,8 +83,8 @@ class Cvat:
             yield "box", f'xtl="{left}" ytl="{top}" {corners}'
         elif self._plan.shape == "polygon":
             for outline in region.polygon:
-                pairs = zip(outline[::2], outline[1::2], strict=True)
-                points = ";".join(f"{x:g},{y:g}" for x, y in pairs)
+                whole = [int(place) if place.is_integer() else place for place in outline]
+                points = ";".join(map("{},{}".format, whole[::2], whole[1::2]))
                 yield "polygon", f'points="{points}"'
         else:
             counts = coco_counts(region.rle or "", image.height * image.width)
