@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -19,15 +20,20 @@ from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.records import Item
 from camfleet.contract.results import Status
+from camfleet.contract.reviews import Accepted
 from camfleet.errors import InvalidRequest, ObjectMissing, ResultsPruned, UnknownJob
 from camfleet.jobs.retention.candidates import Candidates
+from camfleet.jobs.retention.deletion import Deleter
+from camfleet.jobs.retention.protected import protected_jobs
 from camfleet.jobs.retention.references import keep_referenced
 from camfleet.jobs.retention.retention import Retention
 from camfleet.jobstore import keys, parquet, review_keys
 from camfleet.jobstore.results_parts import Outcomes
 from camfleet.jobstore.totals import Totals
+from camfleet.reviews.runs import Runs
 from camfleet.storage.storage import Storage
 from camfleet_worker.chunks.job_records import Records
+from helpers import reviews as made_up
 from helpers.producers import drain, producing, row
 from helpers.registries import Killed, MortalStorage
 
@@ -87,9 +93,8 @@ def storage(client):
 def submit(client, redis):
     def submit(*uris, run=True, **options):
         items = [Item(item_id=str(n), image_uri=uri) for n, uri in enumerate(uris)]
-        job = client.submit(
-            items, models="net", job_id=f"job-{next(numbers)}", force=True, **options
-        )
+        named = {"job_id": f"job-{next(numbers)}", **options}
+        job = client.submit(items, models="net", force=True, **named)
         if run:
             drain(redis)
             for ref in job.record().refs():
@@ -598,6 +603,37 @@ def test_marking_a_hundred_thousand_rows_takes_the_memory_of_some_parts(client, 
         assert marked.unreadable == []
         assert candidates.next(keys.pictures()) == f"maps/{digest}/zz/00003.heatmap.png"
     assert peak < 8e6, "the names alone take more"
+
+
+def test_several_prunes_at_once_take_each_job_and_nothing_else(client, storage, submit):
+    going = [submit(f"s3://b/{n}", f"s3://b/{n + 1}") for n in range(6)]
+    staying = submit("s3://b/3", "s3://b/4", "s3://b/99", run=False)
+
+    def prune(_number):
+        with closing(LaterStorage(client.settings)) as own:
+            return Retention(own, client._ledger, lambda *_: None).prune(DAY)
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(prune, range(3)))
+    again = client.prune(timedelta(days=1))  # what one held while another looked at it
+    taken = {job_id for one in (*found, again) for job_id in one.jobs}
+    assert taken == {job.id for job in going}
+    assert all(gone(storage, job) for job in going)
+    assert staying.record().items == 3
+
+
+def test_a_job_that_a_review_has_come_to_need_meanwhile_stays(client, storage, submit):
+    ref = submit("s3://b/1").record().models[0]
+    review = made_up.review(storage, "accepts", ref, made_up.maps())
+    own = submit("s3://b/2", job_id="review-accepts-old")
+    deleter = Deleter(storage, client._ledger, protected_jobs(storage))
+    accepted = Accepted(model=ref, job_id=own.id)
+    made_up.change(storage, review, "accepted", baseline=accepted)
+    with pytest.raises(InvalidRequest, match="is needed by review accepts"):
+        deleter.mark(own.id, storage.now())
+    assert whole(own)
+    with pytest.raises(UnknownJob), Runs(storage, client._ledger).keeping("review-gone"):
+        pass
 
 
 class TogetherStorage(LaterStorage):

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
 
+JOBS = "review-"  # how the ids of all jobs of reviews begin
+
 
 def protected_jobs(storage: Storage) -> dict[str, str]:
     """Return the jobs that may not be deleted, each with the review that needs it, in words.

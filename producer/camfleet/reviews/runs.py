@@ -2,6 +2,8 @@
 
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
@@ -18,6 +20,7 @@ from camfleet.rebuild import follow_again, rebuild, run_failed_again
 from camfleet.registry.names import Names
 from camfleet.reviews.frozen_set import copy_to
 from camfleet.reviews.judging import came_to_nothing
+from camfleet.reviews.protected import JOBS
 from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
 
@@ -28,7 +31,7 @@ def run_of(review: Review, model: ModelRef) -> StartedRun:
     """Return the run of a version, as it's named: the same set, version and baselines, the same."""
     assert review.set
     words = (review.set.digest, model.digest, review.layer, review.method, review.fuse or "")
-    job_id = f"review-{review.name}-{_digest(*words)}"
+    job_id = f"{JOBS}{review.name}-{_digest(*words)}"
     run = _digest(job_id, review.baseline.job_id, review.first.job_id)
     return StartedRun(run=run, job_id=job_id, model=model)
 
@@ -76,6 +79,13 @@ class Runs:
             self.store.note(review, run=run)
         self._reach("review-started")
         return run
+
+    @contextmanager
+    def keeping(self, job_id: str) -> Iterator[None]:
+        """Let nobody delete a job for a block; raise `UnknownJob` if somebody has begun to."""
+        with self._ledger.claim(job_id):
+            read_record(self._storage, job_id)
+            yield
 
     def repeat(self, review: Review, run: StartedRun, seen: ReviewVerdict | None) -> None:
         """Run again what failed in a run whose job is complete, and let it be judged anew.

@@ -18,6 +18,7 @@ from camfleet.contract.records import JobRecord, Pruned
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, JobDamaged, UnknownJob
 from camfleet.jobs.retention.folder import is_result
+from camfleet.jobs.retention.protected import still_protected
 from camfleet.jobs.retention.sweep import Sweeper
 from camfleet.jobstore import keys
 from camfleet.jobstore.records import check_id, latest_retry, read_any_record
@@ -45,9 +46,10 @@ class Deleter:
         check_id(job_id)
         if next(self.storage.keys(keys.folder(job_id)), None) is None:
             raise UnknownJob(f"no job {job_id!r} in {self.storage.uri(keys.jobs())}")
-        if job_id in self.protected:
+        protected = {**self.protected, **still_protected(self.storage, job_id)}
+        if job_id in protected:
             raise StillNeeded(
-                f"job {job_id} is needed by {self.protected[job_id]}, and stays as long as it is"
+                f"job {job_id} is needed by {protected[job_id]}, and stays as long as it is"
             )
         progress = self._progress(job_id)
         if progress and not progress.ended:

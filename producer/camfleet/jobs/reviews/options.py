@@ -10,6 +10,7 @@ from camfleet.contract.records import ModelRef
 from camfleet.contract.reviews import Accepted, Review, ReviewLimits
 from camfleet.contract.schedules import Schedule
 from camfleet.jobs.options import check_callback
+from camfleet.reviews.protected import JOBS
 from camfleet.sources.sources import Source
 
 FLOOR = 200  # images on which noise is measured
@@ -61,7 +62,7 @@ def draft(
     if callback is not None:
         check_callback(callback)
     model = options.get("model") or ref.id
-    job_id = f"review-{name}-base-{secrets.token_hex(4)}"
+    job_id = f"{JOBS}{name}-base-{secrets.token_hex(4)}"
     accepted = Accepted(model=ref, job_id=job_id)
     limits = ReviewLimits(
         movement=options.get("limit"),

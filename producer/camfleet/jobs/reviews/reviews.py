@@ -161,12 +161,13 @@ class Reviews(LookingAtReviews):
                 f"review run {name} --model {called} --wait"
             )
         accepted = Accepted(model=ref, job_id=run.job_id)
-        measure(self._parts, accepted, review.floor, on_step)
         moved = verdict.movement.value if verdict.movement else None
         made = replace(
             review, baseline=accepted, accepted=max(review.accepted, min(moved or 0.0, 1.0))
         )
-        self._append(made, "accepted", after=before, reason=reason, movement=moved)
+        with self._parts.runs.keeping(run.job_id):
+            measure(self._parts, accepted, review.floor, on_step)
+            self._append(made, "accepted", after=before, reason=reason, movement=moved)
         return made
 
     def pause(self, name: str, *, reason: str | None = None) -> Review:
