@@ -133,7 +133,7 @@ def test_a_gallery_is_gone_through_by_the_keyboard_and_left_and_found_again(wind
     page.get_by_label("Jump to image number").fill("12345")
     page.keyboard.press("Enter")
     window.wait(lambda: page.evaluate("document.activeElement.dataset.index") == "12344")
-    assert "image 12344" in tile(page, 12344).inner_text()
+    window.wait(lambda: "image 12344" in tile(page, 12344).inner_text())
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowDown")
     columns = page.evaluate("""() => {
