@@ -94,6 +94,6 @@ def test_signing_keys_are_read_in_order_and_shown_to_nobody():
     keys = ("first" * 8, "second" * 8)
     settings = Settings.from_environ({**NEEDED, "CAMFLEET_SIGNING_KEY": ", ".join(keys)})
     assert settings.signing_keys == keys
-    assert "first" not in repr(settings) + repr(Signer.of(settings))
+    assert not [key for key in keys if key in repr(settings) + repr(Signer.of(settings))]
     assert confined.without_secrets(settings).signing_keys == ()
     assert Settings.from_environ(settings.to_environ()) == settings

@@ -68,9 +68,9 @@ class Services:
     threads: Threads
     downloads: Executor
     waiting: Executor  # for what waits for a worker
+    label_studio: "Backend"
     reading: Reading
     errands: ErrandsDue
-    label_studio: "Backend"
     accepting: dict[str, tuple[Struct, asyncio.Future[Any]]] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
