@@ -123,6 +123,37 @@ def test_what_changed_is_said_and_too_few_images_are_not_decided(
     assert "undecidable; only 10 pairs could be compared" in done.stdout
 
 
+def test_images_that_were_away_for_a_while_are_explained_once_they_are_back(
+    run, client, pictures, baseline
+):
+    place = pictures("away")
+    words = ("--baseline", baseline, "--floor", "8", "--json")
+    assert run("review", "create", "away", place, *words).returncode == 0
+    gone = {f"review-pictures/away/{number:02d}.png": picture(number) for number in range(2)}
+    client.storage.delete(list(gone))
+    again = ("review", "run", "away", "--model", baseline, "--if-new", "--wait")
+    done = run(*again)
+    assert done.returncode == 1, done.stderr
+    assert "set_changed; 2 of 60 images can't be read any more" in done.stdout
+    for key, data in gone.items():
+        client.storage.put(key, data, "image/png")
+    done = run(*again)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "pass"), done.stdout
+    done = run(*again, "--timeout", "1")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "pass"), "which counts"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CAMFLEET_REDIS_URL", "redis://127.0.0.1:1/0"), ("CAMFLEET_BUCKET", "no-such-bucket")],
+)
+def test_what_is_away_never_passes(run, worker_environ, reviewed, name, value):
+    away = {**worker_environ, name: value}
+    done = run("review", "run", reviewed, "--if-new", "--wait", environ=away)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert name in done.stderr
+
+
 def test_a_worker_reviews_a_version_that_is_added(run, client, pictures, added):
     first = added("1", network(), "by-itself")
     client.reviews.create(
