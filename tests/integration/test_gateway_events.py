@@ -293,3 +293,20 @@ def test_term_ends_streams_and_long_polls_at_once(own, tokens, tmp_path, job):
             assert stream.next() is None
             assert poll.getresponse().status == 200
             assert other.process.wait(8) == 0
+
+
+def test_a_token_may_ask_for_so_many_reports_and_comparisons_only(web, ledger, storage, tokens):
+    job = enter(ledger, storage, "ended", "flo")
+    ledger.cancel(job)
+    token, _ = tokens.create("flo", ("jobs:read", "jobs:write"), 1)
+
+    def ask(limit):
+        body = {"other": job, "limit": limit / 1000}
+        return web.ask("POST", f"/v1/jobs/{job}/comparisons", body, token).status
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, range(105)))
+    assert sorted(found) == [202] * 100 + [429] * 5
+    refused = web.ask("POST", f"/v1/jobs/{job}/report", None, token)
+    assert (refused.status, refused.json["code"]) == (429, "too_many_errands")
+    assert web.ask("GET", f"/v1/jobs/{job}/comparisons", token=token).status == 200

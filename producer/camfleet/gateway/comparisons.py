@@ -58,6 +58,7 @@ class ComparisonList(Struct, kw_only=True):
 async def start(call: Call) -> Response:
     asked = await call.json(ComparisonRequest)
     job_id, token = (await own_job(call)).id, call.whose
+    await call.services.admission.errand(token)
 
     def ask() -> ComparisonState:
         services = call.services

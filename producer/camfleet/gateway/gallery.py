@@ -109,6 +109,7 @@ async def facets(call: Call) -> Response:
 async def rebuild(call: Call) -> Response:
     """Have a worker write the index, also where that has failed."""
     job_id = (await own_job(call)).id
+    await call.services.admission.errand(call.whose)
 
     def start() -> later.Made:
         progress = call.services.blocking.job(job_id).status()

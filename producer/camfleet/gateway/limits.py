@@ -9,6 +9,7 @@ from camfleet.contract.tokens import Limits, TokenRecord
 from camfleet.gateway.problems import Problem
 
 _STEP = 10_000  # images that are reserved at a time, of a source that is still being read
+_ERRANDS = 100  # within ten minutes
 _SOON = {"Retry-After": "1"}
 _LATER = {"Retry-After": "30"}
 
@@ -57,6 +58,18 @@ class Admission:
         finally:
             if not place.is_sent:
                 await self._threads.quick(place.leave)
+
+    async def errand(self, token: TokenRecord) -> None:
+        """Let something in that a worker makes of a job that has ended; raise a `Problem`."""
+        name = f"{token.id}:errands"  # a count of its own; each counts for ten minutes
+        if await self._threads.quick(lambda: self._quotas.ask(name, _ERRANDS)) is None:
+            raise Problem(
+                429,
+                "too_many_errands",
+                f"this token has asked for {_ERRANDS} reports, comparisons and indexes within ten "
+                "minutes: wait a while",
+                _LATER,
+            )
 
     @asynccontextmanager
     async def job(

@@ -80,6 +80,7 @@ async def state(call: Call) -> Response:
 
 async def start(call: Call) -> Response:
     job_id = (await own_job(call)).id
+    await call.services.admission.errand(call.whose)
 
     def ask() -> later.Made:
         call.services.reading.record(job_id)  # raises for results that were deleted
