@@ -72,9 +72,10 @@ def record(job_id, parts=1000, priority=10, form=1, models=1):
 
 def take(redis, ledger, count, *queues):
     """Take messages one by one as a worker does, and return their chunks."""
-    refs = []
+    refs, asked = [], list(queues or (FIRST, QUEUE, LATER))
     for _ in range(count):
-        _, message = redis.brpop(queues or (FIRST, QUEUE, LATER), 1)
+        queue, message = redis.brpop(asked, 1)
+        asked.sort(key=queue.__eq__)
         refs.append(ref_of(message))
         ledger.fill_queues()
     return refs
@@ -276,3 +277,12 @@ def test_a_job_that_version_0_1_0_entered_is_sent_again_when_it_is_stalled(redis
     assert ledger.stalled(0) == ["old"]
     ledger.enter_again(changed(old))
     assert drain(redis) == list(old.refs())
+
+
+def test_a_job_of_higher_priority_overtakes_one_that_came_before(redis, ledger):
+    ledger.open(record("before", parts=16))
+    take(redis, ledger, 1)
+    ledger.open(record("urgent", parts=8, priority=100, form=2))
+    jobs = [ref.job_id for ref in take(redis, ledger, 23)]
+    assert jobs.count("urgent") == 8
+    assert jobs[:13].count("urgent") == 8, jobs

@@ -5,7 +5,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from camfleet.contract.messages import BULK_QUEUE, FIRST_QUEUE, INTERACTIVE_QUEUE
+from camfleet.contract.messages import (
+    BULK_QUEUE,
+    FIRST_QUEUE,
+    INTERACTIVE_QUEUE,
+    queues_of,
+)
 from camfleet_worker.process.admission import Admission, queue_cycle
 
 BOTH = [BULK_QUEUE, INTERACTIVE_QUEUE]
@@ -170,3 +175,17 @@ def test_first_chunks_that_take_long_are_no_trouble_of_their_own(now):
         now.seconds += 301
         admission.open_queues([BULK_QUEUE])
         assert admission.trouble is None
+
+
+def test_the_queues_of_a_kind_are_asked_in_turn(now):
+    """Else one in which there's always a message would keep the others of its kind waiting."""
+    admission = Admission({INTERACTIVE_QUEUE: 1, BULK_QUEUE: 1}, lambda: now.busy)
+    interactive, bulk = queues_of(INTERACTIVE_QUEUE), queues_of(BULK_QUEUE)
+    cycle = queue_cycle(admission)([*bulk, *interactive])
+    assert cycle.consume(4) == [*interactive, *bulk]
+    cycle.rotate(bulk[0])
+    assert cycle.consume(4) == [*interactive, *bulk[::-1]]
+    cycle.rotate(interactive[0])
+    assert cycle.consume(4) == [*interactive[::-1], *bulk[::-1]]
+    cycle.rotate(bulk[1])
+    assert cycle.consume(4) == [*interactive[::-1], *bulk]

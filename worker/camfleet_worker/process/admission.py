@@ -57,6 +57,7 @@ class Admission:
         self._crowds: dict[str, Counter[Hashable]] = {kind: Counter() for kind in slots}
         self._busy = busy
         self._clock = clock
+        self._last: dict[str, str] = {}  # queue that gave the last message, by kind
         self._closed: str | None = None
         self._asked = clock()
         self._moved = dict.fromkeys(self._slots, (-1, clock()))
@@ -106,19 +107,33 @@ class Admission:
                     del crowds[key]
 
     def open_queues(self, queues: Iterable[str]) -> list[str]:
-        """Return those of `queues` to ask now, in the order of the slots."""
+        """Return those of `queues` to ask now, in the order of the slots.
+
+        Of a kind's queues that which gave the last message comes last: else a queue in which there
+        is always a message would keep all others waiting.
+        """
         self._asked = self._clock()
         if self._closed:
             return []
         busy = self._busy()
         asked = list(queues)
-        ours = {queue: kind for kind in self._slots for queue in queues_of(kind)}
+        ours = {queue: kind for kind in self._slots for queue in self._queues_of(kind)}
         held = {kind: busy[kind] - self._without_slot(kind) for kind in self._slots}
         kinds = self._free(held)
         free = [queue for queue, kind in ours.items() if kind in kinds]
         return [queue for queue in free if queue in asked] + [
             queue for queue in asked if queue not in ours
         ]
+
+    def took_from(self, queue: str) -> None:
+        """Note which queue gave a message."""
+        self._last = {
+            **self._last,
+            **{kind: queue for kind in self._slots if queue in queues_of(kind)},
+        }
+
+    def _queues_of(self, kind: str) -> list[str]:
+        return sorted(queues_of(kind), key=self._last.get(kind, "").__eq__)
 
     def busy(self, queue: str) -> int:
         """Return how many messages of a kind are in work."""
@@ -184,6 +199,9 @@ def queue_cycle(admission: Admission) -> type[priority_cycle]:
     class AdmittingCycle(priority_cycle):
         def consume(self, n: int) -> list[str]:
             return admission.open_queues(self.items[:n])
+
+        def rotate(self, last_used: str) -> None:
+            admission.took_from(last_used)
 
     return AdmittingCycle
 
