@@ -129,7 +129,9 @@ INITIALIZERS = sorted(
         {"dtype": keras.DTypePolicy("mixed_bfloat16")},
         {"name": 'with space, ümlaut, "quotes" and > signs'},
     ],
-    ids=lambda arguments: "-".join(f"{key}={value}" for key, value in arguments.items())[:60],
+    ids=lambda arguments: "-".join(
+        f"{key}={getattr(value, '__name__', value)}" for key, value in arguments.items()
+    )[:60],
 )
 def test_every_name_that_an_argument_may_have_is_read_back(tmp_path, arguments):
     model = with_convolution(arguments)
