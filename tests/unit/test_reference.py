@@ -41,6 +41,7 @@ FROM_PYPI = r"pip install (\S+ )*'?camfleet(\[|'|\s|$)"
 ARROW = {"double": "float64", "float": "float32", "halffloat": "float16"}
 # Options in prose that are another program's.
 FOREIGN_OPTIONS = {"--concurrency", "--loglevel", "--logfile"}
+FOREIGN_OPTIONS |= {"--allow-unmatched-labels", "--conf-threshold", "--conv-mask-to-poly"}
 
 every_page = pytest.mark.parametrize("page", documents.PAGES, ids=name_of)
 
