@@ -115,7 +115,7 @@ INITIALIZERS = sorted(
     [
         *({"activation": name} for name in sorted(allowed.ACTIVATIONS - {"glu"})),
         *({"activation": getattr(keras.activations, name)} for name in ("relu", "mish", "silu")),
-        *({"activation": name} for name in allowed.ACTIVATION_ALIASES),
+        *({"activation": name} for name in sorted(allowed.ACTIVATION_ALIASES)),
         *({"activation": kind()} for kind in (layers.LeakyReLU, layers.Softmax, layers.PReLU)),
         *({"bias_initializer": name} for name in ("zeros", "Ones", "one", "normal", "uniform")),
         *({"kernel_initializer": name} for name in INITIALIZERS),
