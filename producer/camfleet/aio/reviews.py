@@ -11,6 +11,7 @@ class AsyncReviews(Awaited):
     start = long(Reviews.start)
     run = long(Reviews.run)
     list = long(Reviews.list)
+    names = long(Reviews.names)
     show = long(Reviews.show)
     history = long(Reviews.history)
     accept = long(Reviews.accept)
