@@ -243,17 +243,18 @@ def main() -> None:
     options = Options(form, shape=shape)  # type: ignore[arg-type]  # one of its shapes
     with tempfile.TemporaryDirectory() as folder, Client.from_environ() as client:
         record = client.job(f"made-{rows}").record()
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         wanted = Export(record, client.storage, options, {})
         reading = Reading(record, client.storage, wanted.selection)
         with closing(reading.tables()) as tables:
             count = wanted.write(tables, Path(folder, "out"))
-        seconds = time.perf_counter() - start
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     assert count.images == count.annotations == int(rows)
     found = {
         "rows": int(rows),
         "rows_per_second": round(int(rows) / seconds),
+        "cpu_us_per_row": round(busy / int(rows) * 1e6),
         "peak_rss_mib": peak_mib(),
         "bytes_per_row": round(size / int(rows)),
     }

@@ -19,15 +19,19 @@ def main() -> None:
     tool, parts = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rows.jsonl")
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         if tool == "duckdb":
             _by_duckdb(parts, path)
         else:
             _by_pyarrow(parts, path)
-        seconds = time.perf_counter() - start
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
         with path.open("rb") as file:
             rows = sum(1 for _ in file)
-        found = {"rows_per_second": round(rows / seconds), "peak_rss_mib": peak_mib()}
+        found = {
+            "rows_per_second": round(rows / seconds),
+            "cpu_us_per_row": round(busy / rows * 1e6),
+            "peak_rss_mib": peak_mib(),
+        }
         print(json.dumps({**found, "bytes_per_row": round(path.stat().st_size / rows)}))
 
 
