@@ -30,7 +30,7 @@ corpora: $(VENV)/ready .corpora/fetched
 	tests/corpora/fetch.sh .corpora $(abspath $(BIN))/python
 
 # What annotation tools themselves read of exports, and what Schemathesis says of the gateway; each
-# tool has an environment of its own (2.4 GB).
+# tool has an environment of its own (3.8 GB).
 tools: $(VENV)/ready .tools/datumaro/ready .tools/label-studio-sdk/ready .tools/schemathesis/ready \
 		.tools/label-studio/ready .tools/playwright/ready \
 		.tools/cvat/ready .tools/fiftyone/ready
