@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 _PATIENCE = 60.0  # seconds, besides CAMFLEET_STOP_SECONDS
 
 
-class _Processes(click.ParamType):
+class _Processes(click.ParamType[int | None]):
     """A number of processes, None for `auto`."""
 
     name = "processes"
