@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _WORKER_SECONDS = 180
 _CREATE = (
-    *("-P", "-c", "from camfleet.cli import main; main()"),
+    *("-c", "from camfleet.cli import main; main()"),
     *("tokens", "create", "--owner", "local", "--scope", "admin", "--days", "365", "--json"),
 )
 _WATCH_SECONDS = 0.5
@@ -107,7 +107,7 @@ def _token(stack: "LocalStack") -> str:
     if kept and stack.has_token(kept):
         return kept
     made = subprocess.run(  # noqa: S603  # this program, which finds the stack in its environment
-        [sys.executable, *_CREATE],
+        [sys.executable, "-P", *_CREATE],
         check=False,
         env=stack.child_environ(),
         capture_output=True,

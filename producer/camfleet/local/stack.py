@@ -37,8 +37,8 @@ _TITLES = {
     "worker": "the worker",
     "gateway": "the gateway",
 }
-_WORKER = ("-P", "-m", "celery", "-A", "camfleet_worker", "worker", "--loglevel", "INFO")
-_GATEWAY = ("-P", "-c", "from camfleet.cli import main; main()", "serve", "--port")
+_WORKER = ("-m", "celery", "-A", "camfleet_worker", "worker", "--loglevel", "INFO")
+_GATEWAY = ("-c", "from camfleet.cli import main; main()", "serve", "--port")
 
 
 class LocalStack:
@@ -123,7 +123,7 @@ class LocalStack:
         """Start the HTTP gateway, which needs the extra `gateway`, and wait until it answers."""
         self._say("starting the gateway")
         self._port = gateway_port()
-        command = [sys.executable, *_GATEWAY, str(self._port)]
+        command = [sys.executable, "-P", *_GATEWAY, str(self._port)]
         self._spawn("gateway", command, self.data, self.child_environ())
         self._wait_for("gateway", partial(servers.ping_gateway, self._port), _START_SECONDS)
 
@@ -197,7 +197,7 @@ class LocalStack:
         That may be one where another user has put a file of the right name.
         """
         self._say("starting the worker")
-        self._spawn("worker", [sys.executable, *_WORKER], self.data, self.child_environ())
+        self._spawn("worker", [sys.executable, "-P", *_WORKER], self.data, self.child_environ())
 
     def child_environ(self) -> dict[str, str]:
         """Return the environment of a process that uses the stack, with what else is in ours."""
