@@ -215,9 +215,13 @@ class WatchingSettings:
 class GatewaySettings:
     """Read by HTTP gateways only: what each token may have in work, unless it says otherwise."""
 
-    token_requests: int = _setting("images of one token that are explained or uploaded at a time", 128)
+    token_requests: int = _setting(
+        "images of one token that are explained or uploaded at a time", 128
+    )
     token_jobs: int = _setting("jobs of one token that haven't ended", 100)
-    token_images: int = _setting("images of one token's jobs, times models, still to explain", 20_000_000)
+    token_images: int = _setting(
+        "images of one token's jobs, times models, still to explain", 20_000_000
+    )
 
 
 GROUPS: dict[str, type] = {
