@@ -62,7 +62,11 @@ ELSEWHERE = [
     (r"python3 -m venv convert && .*legacy\]'", "Makefile", "--no-deps tf-keras"),
     (r"convert/bin/camfleet models convert .*", "tests/unit/test_convert.py", "convert.convert"),
     (r"camfleet serve", "tests/e2e/test_gateway.py", "with gateway("),
-    (r"camfleet serve --labels .*", "tests/tools/test_real_label_studio.py", '"--labels", f"{model.id}'),
+    (
+        r"camfleet serve --labels .*",
+        "tests/tools/test_real_label_studio.py",
+        '"--labels", f"{model.id}',
+    ),
     (
         r"camfleet push label-studio JOB .*",
         "tests/e2e/test_label_studio.py",
