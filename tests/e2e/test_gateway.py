@@ -10,6 +10,7 @@ import pytest
 from camfleet.gateway.tokens import Tokens
 from helpers import documents
 from helpers.gateway import gateway
+from helpers.reviews import version
 from helpers.waiting import wait_until
 
 
@@ -54,6 +55,23 @@ def test_an_uploaded_image_is_explained_by_its_uri_as_the_python_client_does(
     (row,) = answered.json["results"]
     (same,) = client.explain(uri, model=model, pictures=[]).result()
     assert (row["class_index"], row["probability"]) == (same.class_index, same.probability)
+
+
+def test_a_threshold_in_the_query_is_a_number_or_otsu(web, model, photo):
+    path = f"/v1/explain?model={model.id}&shapes=box&pictures=raw"
+    wide, narrow, otsu = (
+        web.ask("POST", f"{path}&threshold={text}", photo, Content_Type="image/jpeg").json
+        for text in ("0.05", "0.999", "otsu")
+    )
+    areas = [
+        [sum(box["area"] for box in row["regions"]) for row in answer["results"]]
+        for answer in (wide, narrow, otsu)
+    ]
+    assert areas[0] > areas[2] > areas[1]
+    for wrong in ("7", "none"):
+        refused = web.ask("POST", f"{path}&threshold={wrong}", photo, Content_Type="image/jpeg")
+        assert refused.status == 422
+        assert "threshold" in refused.json["detail"]
 
 
 def test_who_does_not_wait_asks_for_the_answer_later_and_nobody_else_gets_it(
@@ -110,8 +128,15 @@ def test_what_is_no_image_is_refused_before_it_is_stored(web):
     assert web.ask("POST", "/v1/uploads", b"", Content_Type="text/csv").status == 422
 
 
+def test_a_version_without_a_card_is_listed_as_not_usable(web, client, model):
+    version(client.storage, "gateway-lost", 1)
+    listed = web.ask("GET", "/v1/models").json["models"]
+    assert [one["usable"] for one in listed if one["id"] == "gateway-lost"] == [False]
+
+
 def test_models_and_workers_are_listed(web, model):
     listed = web.ask("GET", "/v1/models").json["models"]
+    assert [one["usable"] for one in listed if one["id"] == model.id] == [True]
     assert model.version in {one["version"] for one in listed if one["id"] == model.id}
     found = web.ask("GET", f"/v1/models/{model.id}@{model.version}").json
     assert found["digest"] == model.digest

@@ -71,6 +71,7 @@ class Services:
     label_studio: "Backend"
     reading: Reading
     errands: ErrandsDue
+    cards: set[str] = field(default_factory=set)  # digests of models whose cards were there
     accepting: dict[str, tuple[Struct, asyncio.Future[Any]]] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

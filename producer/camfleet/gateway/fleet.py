@@ -3,16 +3,24 @@
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from starlette.responses import Response
 
 from camfleet.broker.heartbeats import WorkerState
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.problems import Problem
+from camfleet.jobstore import keys
 from camfleet.registry.registry import ModelVersion
 
 
+class ListedModel(ModelVersion, frozen=True, kw_only=True):
+    """A registered version; `usable`: its card is in the bucket."""
+
+    usable: bool
+
+
 class Models(Struct, kw_only=True):
-    models: tuple[ModelVersion, ...]
+    models: tuple[ListedModel, ...]
 
 
 class ModelDetails(Struct, kw_only=True):
@@ -35,7 +43,18 @@ class Health(Struct, kw_only=True):
 
 
 async def models(call: Call) -> Response:
-    return reply(Models(models=tuple(await call.client.models.list())))
+    found = await call.client.models.list()
+    storage, seen = call.services.blocking.storage, call.services.cards
+
+    def usable(digest: str) -> bool:
+        if digest not in seen and storage.exists(keys.card(digest)):
+            seen.add(digest)
+        return digest in seen
+
+    def listed() -> tuple[ListedModel, ...]:
+        return tuple(ListedModel(**asdict(one), usable=usable(one.digest)) for one in found)
+
+    return reply(Models(models=await call.services.threads.long(listed)))
 
 
 async def model(call: Call) -> Response:

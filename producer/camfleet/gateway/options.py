@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from camfleet.contract.outputs import Colormap, Components, Fuse, Method, Picture, Shape
+from camfleet.contract.outputs import Colormap, Components, Fuse, Method, Picture, Shape, Threshold
 
 
 class Options(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -19,7 +19,7 @@ class Options(Struct, forbid_unknown_fields=True, kw_only=True):
     opacity: float | None = None
     max_side: int | None = None
     shapes: tuple[Shape, ...] | None = None
-    threshold: float | str | None = None  # "otsu"
+    threshold: Threshold | None = None
     components: Components | None = None
 
 
