@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ KEPT_SECONDS = 60.0  # for which an answer is given again: Label Studio repeats 
 _MOST_KEPT = 2000
 _ANSWER_SECONDS = 120.0
 _PAUSE = 0.2  # seconds until a token that has too much in work is asked again
+MOST_OPEN = 1000  # tasks of an owner that wait for an answer; no selection has more than 200
 _TOO_MANY = 429
 
 
@@ -41,17 +42,36 @@ class Recent:
     def __init__(self, seconds: float = KEPT_SECONDS) -> None:
         self._seconds = seconds
         self._found: OrderedDict[Any, tuple[float, asyncio.Task[Explained]]] = OrderedDict()
+        self._open: Counter[str] = Counter()  # by owner
 
-    async def get(self, key: Any, ask: Callable[[], Awaitable[Explained]]) -> Explained:
-        """Return the answer; what went wrong isn't kept."""
+    async def get(
+        self, owner: str, key: Any, ask: Callable[[], Coroutine[Any, Any, Explained]]
+    ) -> Explained:
+        """Return the answer; what went wrong isn't kept. Raises a `Problem` for too many."""
         self._forget()
         kept = self._found.get(key)
         if kept is None or (kept[1].done() and (kept[1].cancelled() or kept[1].exception())):
-            task = asyncio.ensure_future(ask())
-            self._found[key] = time.monotonic() + self._seconds, task
+            self._found[key] = time.monotonic() + self._seconds, self._start(owner, ask)
             self._found.move_to_end(key)
         task = self._found[key][1]
         return await asyncio.shield(task)
+
+    def _start(
+        self, owner: str, ask: Callable[[], Coroutine[Any, Any, Explained]]
+    ) -> asyncio.Task[Explained]:
+        if self._open[owner] >= MOST_OPEN:
+            raise Problem(
+                429, "too_many_tasks", f"{MOST_OPEN} tasks wait for an answer: wait for them"
+            )
+        task = asyncio.create_task(ask())
+        self._open[owner] += 1
+        task.add_done_callback(lambda _done: self._left(owner))
+        return task
+
+    def _left(self, owner: str) -> None:
+        self._open[owner] -= 1
+        if not self._open[owner]:
+            del self._open[owner]
 
     def _forget(self) -> None:
         now = time.monotonic()
@@ -65,24 +85,32 @@ class Recent:
 
 
 async def predict(
-    call: Call, plan: Plan, uri: str, recent: Recent, turns: asyncio.Semaphore
+    call: Call, plan: Plan, uri: str, recent: Recent, turns: asyncio.Semaphore, until: float
 ) -> dict[str, Any] | None:
     """Return the prediction of one image, None where there's nothing to show.
 
-    Raises what is wrong with the image, and `Problem`.
+    No worker is asked after `until`, by the event loop's clock: nobody waits any more. Raises
+    what is wrong with the image, and `Problem`.
     """
     key = (call.owner, plan.model.digest, plan.version, _frozen(plan.asked), uri)
 
     async def ask() -> Explained:
-        async with turns:
-            return await _explain(call, plan, uri)
+        try:
+            async with asyncio.timeout_at(until):
+                await turns.acquire()
+        except TimeoutError:
+            raise AnswerTimeout("the images before this one took too long") from None
+        try:
+            return await _explain(call, plan, uri, until)
+        finally:
+            turns.release()
 
-    found = await recent.get(key, ask)
+    found = await recent.get(call.owner, key, ask)
     return await call.services.threads.long(lambda: _prediction(plan, found))
 
 
-async def _explain(call: Call, plan: Plan, uri: str) -> Explained:
-    sent = await _send(call, plan, uri)
+async def _explain(call: Call, plan: Plan, uri: str, until: float) -> Explained:
+    sent = await _send(call, plan, uri, until)
     waiting = asyncio.wrap_future(sent.expect())
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
@@ -97,8 +125,9 @@ async def _explain(call: Call, plan: Plan, uri: str) -> Explained:
     return Explained(rows, raw)
 
 
-async def _send(call: Call, plan: Plan, uri: str) -> Answer:
-    """Send the question once the token has room for it."""
+async def _send(call: Call, plan: Plan, uri: str, until: float) -> Answer:
+    """Send the question once the token has room for it; raise the `Problem` if it never has."""
+    loop = asyncio.get_running_loop()
     asked = {**plan.asked, "pictures": ["raw"] if plan.predictions.heat else []}
     while True:
         try:
@@ -108,7 +137,7 @@ async def _send(call: Call, plan: Plan, uri: str) -> Answer:
                 await call.services.threads.quick(partial(place.sent, sent.id))
                 return sent
         except Problem as problem:
-            if problem.status != _TOO_MANY:
+            if problem.status != _TOO_MANY or loop.time() + _PAUSE > until:
                 raise
         await asyncio.sleep(_PAUSE)
 

@@ -104,12 +104,13 @@ async def _ask(
 ) -> list[dict[str, Any] | CamfleetError | None]:
     """Return what each image gives, in order."""
     backend, turns = call.services.label_studio, asyncio.Semaphore(asking.IN_WORK)
+    until = asyncio.get_running_loop().time() + WAIT_SECONDS
 
     async def one(uri: str | CamfleetError) -> dict[str, Any] | CamfleetError | None:
         if isinstance(uri, CamfleetError):
             return uri
         try:
-            return await asking.predict(call, plan, uri, backend.recent, turns)
+            return await asking.predict(call, plan, uri, backend.recent, turns, until)
         except CamfleetError as error:
             return error
 
