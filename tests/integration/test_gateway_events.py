@@ -12,11 +12,13 @@ import pytest
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
+from camfleet.contract.errands import ComparisonErrand
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore import keys
+from camfleet.jobstore.errands import list_errands
 from camfleet.jobstore.records import read_record
 from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.storage import Storage
@@ -310,3 +312,9 @@ def test_a_token_may_ask_for_so_many_reports_and_comparisons_only(web, ledger, s
     refused = web.ask("POST", f"/v1/jobs/{job}/report", None, token)
     assert (refused.status, refused.json["code"]) == (429, "too_many_errands")
     assert web.ask("GET", f"/v1/jobs/{job}/comparisons", token=token).status == 200
+    page = web.ask("GET", f"/v1/jobs/{job}/gallery", token=token).json  # which would start one
+    assert (page["index"], page["rows"]) == ("failed", [])
+    assert "wait a while" in page["note"]
+    assert web.ask("GET", f"/v1/jobs/{job}/gallery/facets", token=token).status == 409
+    kinds = [type(one.errand) for one in list_errands(storage, job)]
+    assert (kinds.count(ComparisonErrand), len(kinds)) == (100, 100)

@@ -8,6 +8,7 @@ import pytest
 
 from camfleet import Client, errors
 from camfleet.errors import CamfleetError
+from camfleet.gateway import served
 from camfleet.gateway.app import ROUTES
 from camfleet.gateway.jobs import JobRequest
 from camfleet.gateway.options import Options
@@ -41,6 +42,12 @@ def test_every_error_has_a_status_and_keeps_its_code(kind):
     assert f'"code":"{kind.code}"'.encode() in answered.body
     ours = issubclass(kind, errors.ServiceError) or STATUSES.get(kind) == 500
     assert (answered.status_code >= 500) == ours or kind is CamfleetError
+
+
+def test_what_a_browser_keeps_is_for_whoever_asked_for_it():
+    kept = served.headers_of("a")
+    assert kept["Cache-Control"].startswith("private, ")
+    assert kept["Vary"] == served.SHORT["Vary"] == served.LONG["Vary"] == "Authorization, Cookie"
 
 
 def test_of_a_bug_nothing_is_told_and_of_a_problem_all():

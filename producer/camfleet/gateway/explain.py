@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from camfleet.contract.results import Result
 from camfleet.errors import InvalidRequest
-from camfleet.gateway import received
+from camfleet.gateway import received, served
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.limits import Place
 from camfleet.gateway.options import Options, keywords
@@ -21,7 +21,6 @@ DEFAULT_WAIT = 30.0  # seconds
 LONGEST_WAIT = 60.0
 _BYTES = 2**20
 _PICTURE_BYTES = 2**28
-_KEEP = {"Cache-Control": "private, max-age=3600"}
 _WAIT = re.compile(r"wait=(\d{1,9})")
 _ANSWER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -117,7 +116,7 @@ async def picture(call: Call) -> Response:
     if uri is None or not uri.startswith(storage.uri(keys.pictures())):
         raise Problem(404, "not_found", "no such picture: the question may not have asked for it")
     found = await call.services.threads.long(lambda: storage.get(uri, limit=_PICTURE_BYTES))
-    return Response(found.data, headers=_KEEP, media_type=keys.PICTURES[kind][1])
+    return Response(found.data, headers=served.LONG, media_type=keys.PICTURES[kind][1])
 
 
 async def _results(call: Call) -> tuple[Result, ...] | None:

@@ -13,6 +13,7 @@ from camfleet.contract.records import JobRecord
 from camfleet.gateway import later
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.jobs import own_job
+from camfleet.gateway.limits import TOO_MANY_ERRANDS
 from camfleet.gateway.pages import Cursor, read_page
 from camfleet.gateway.problems import Problem
 from camfleet.jobs.job import Job
@@ -135,6 +136,8 @@ def _find(call: Call, record: JobRecord, progress: Progress) -> "tuple[later.Mad
         return later.Made(id=name, state="done"), Gallery(record, name, head, files)
     found = later.find(call.services, record.job_id, name)
     if found is None or found.outcome.state == "done":  # then somebody has deleted the index
+        if not call.services.admission.counts_errand(call.whose):
+            return later.Made(id=None, state="failed", note=TOO_MANY_ERRANDS), None
         found = later.start(call.services, record.job_id, errand, call.owner, again=True)
     return later.made(found), None
 

@@ -10,6 +10,10 @@ from camfleet.gateway.problems import Problem
 
 _STEP = 10_000  # images that are reserved at a time, of a source that is still being read
 _ERRANDS = 100  # within ten minutes
+TOO_MANY_ERRANDS = (
+    f"this token has asked for {_ERRANDS} reports, comparisons and indexes within ten minutes: "
+    "wait a while"
+)
 _SOON = {"Retry-After": "1"}
 _LATER = {"Retry-After": "30"}
 
@@ -61,15 +65,13 @@ class Admission:
 
     async def errand(self, token: TokenRecord) -> None:
         """Let something in that a worker makes of a job that has ended; raise a `Problem`."""
+        if not await self._threads.quick(lambda: self.counts_errand(token)):
+            raise Problem(429, "too_many_errands", TOO_MANY_ERRANDS, _LATER)
+
+    def counts_errand(self, token: TokenRecord) -> bool:
+        """Return whether a token may ask for another errand, from a thread; then it's counted."""
         name = f"{token.id}:errands"  # a count of its own; each counts for ten minutes
-        if await self._threads.quick(lambda: self._quotas.ask(name, _ERRANDS)) is None:
-            raise Problem(
-                429,
-                "too_many_errands",
-                f"this token has asked for {_ERRANDS} reports, comparisons and indexes within ten "
-                "minutes: wait a while",
-                _LATER,
-            )
+        return self._quotas.ask(name, _ERRANDS) is not None
 
     @asynccontextmanager
     async def job(

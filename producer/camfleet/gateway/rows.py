@@ -74,7 +74,7 @@ async def maps(call: Call) -> Response:
         return packed(part, asked.part), f'"{part.digest[:32]}"'
 
     body, tag = await call.services.threads.long(read)
-    headers = {"ETag": tag, "Cache-Control": served.SHORT}
+    headers = {"ETag": tag, **served.SHORT}
     if tag in call.request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type=MAPS)

@@ -29,8 +29,10 @@ _KINDS = {
     ".zip": "application/zip",
 }
 FILES = ("text/html", "application/json", "application/vnd.apache.parquet")
-SHORT = "private, max-age=300"
-LONG = "private, max-age=3600"
+# Whoever signs in later at the same browser has another cookie, and so gets none of what is kept.
+_WHOSE = {"Vary": "Authorization, Cookie"}
+SHORT = {"Cache-Control": "private, max-age=300", **_WHOSE}
+LONG = {"Cache-Control": "private, max-age=3600", **_WHOSE}
 
 
 def type_of(start: bytes, what: str) -> str:
@@ -49,7 +51,7 @@ def picture(data: bytes, name: str) -> Response:
 def headers_of(name: str) -> dict[str, str]:
     """Return the headers of a picture that a browser may show, and keep for a while."""
     return {
-        "Cache-Control": LONG,
+        **LONG,
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(name, safe='')}",
         "Content-Security-Policy": _OTHER,
         "Cross-Origin-Resource-Policy": "same-origin",

@@ -168,17 +168,19 @@ function drawBar(route) {
 
 async function signOut() {
   await api.send("DELETE", "v1/session");
-  ended();
+  location.reload(); // a document keeps its pictures, whoever comes next
 }
 
 // The session is over: ask for a token, then go on where one was.
 function ended() {
   leave?.();
   current = null;
+  const before = app.session;
   app.session = null;
   replace(bar);
   document.title = "Sign in · camfleet";
   signIn(main, (session) => {
+    if (before) return void location.reload(); // likewise
     app.session = session;
     start();
   });
