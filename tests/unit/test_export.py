@@ -66,6 +66,7 @@ def record(parts=2, job_id="unsent"):
             **dict.fromkeys(JobRecord.__struct_fields__),
             "schema_version": 1,
             "pack": False,
+            "priority": 10,
             "job_id": job_id,
             "created_at": 0,
             "models": MODELS,
