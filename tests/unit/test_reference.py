@@ -17,6 +17,7 @@ from camfleet.cli import explain, group
 from camfleet.contract.outputs import PICTURES
 from camfleet.contract.results import LayerMap, Pack, Region, Result, Status
 from camfleet.gateway.prometheus import Metrics
+from camfleet.jobstore import keys
 from camfleet.jobstore.parquet import RESULTS
 from camfleet.registry import cards
 from camfleet.settings import Settings, variable
@@ -206,6 +207,14 @@ def test_architecture_md_draws_the_rooms_as_they_stand():
     rooms = (*architecture.ABOVE_THE_LINE, "------", *architecture.BELOW_THE_LINE)
     assert producer == [*rooms, *architecture.GROUND]
     assert worker == list(architecture.WORKER_ROOMS)
+
+
+def test_operating_md_says_of_every_prefix_of_the_bucket_whether_a_rule_may_delete_it():
+    rows = tables(DOCS / "operating.md")["Deleting jobs"][1:]
+    named = {
+        prefix.split("/")[0] + "/" for row in rows for prefix in re.findall("`([^`]+)`", row[0])
+    }
+    assert named == set(keys.RESERVED)
 
 
 def test_operating_md_names_metrics_that_exist():

@@ -2,7 +2,10 @@
 
 import tracemalloc
 
-from camfleet.jobstore.usage import Used, measure
+import pytest
+
+from camfleet.jobstore import keys
+from camfleet.jobstore.usage import Used, kind_of, measure
 from camfleet.storage.place import Listed
 
 DIGEST = "0123456789abcdef" * 4
@@ -47,6 +50,11 @@ def test_bytes_and_objects_add_up_by_kind_model_and_job():
     assert sum(each.nbytes for each in found.kinds) == sum(KEYS.values())
     assert found.models == [Used(DIGEST[:16], 1, 100), Used(DIGEST, 2, 57)]
     assert found.jobs == [Used("b", 3, 60), Used("c", 3, 30)]
+
+
+@pytest.mark.parametrize("prefix", keys.RESERVED)
+def test_nothing_of_ours_counts_as_something_else(prefix):
+    assert kind_of(f"{prefix}name/part") != "other"
 
 
 def test_memory_stays_flat_however_many_jobs_there_are():

@@ -27,6 +27,7 @@ _ELSEWHERE = {
     "models": "models",
     "registry": "records",
     "registry-changes": "records",
+    "reviews": "reviews",
     "tokens": "records",
     "maps": "pictures",
     "uploads": "uploads",
