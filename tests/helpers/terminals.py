@@ -70,9 +70,11 @@ class Terminal:
         self._columns = columns
         self._parent, child = pty.openpty()
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        sizes = ("COLUMNS", "LINES")  # what readline leaves in os.environ; the terminal has its own
+        others = {name: value for name, value in environ.items() if name not in sizes}
         self._process = subprocess.Popen(
             [*command, *map(str, words)],
-            env={**environ, "TERM": "xterm"},
+            env={**others, "TERM": "xterm"},
             stdin=child,
             stdout=stdout or child,
             stderr=child,
