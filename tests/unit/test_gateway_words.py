@@ -81,6 +81,11 @@ def test_an_image_that_callers_may_name(uri):
         "s3://own/uploads/",
         f"s3://own/uploads/{DIGEST}.jpg/../b",
         f"s3://own/uploads/{DIGEST[1:]}",
+        f"s3://own//uploads/{DIGEST}.jpg",
+        f"s3://own/uploads//{DIGEST}.jpg",
+        "s3://own//maps/a/b.png",
+        "s3://own/maps\\a\\b.png",
+        "s3://own/\\maps/a/b.png",
         *(f"s3://own/{prefix}a" for prefix in INTERNAL),
     ],
 )
@@ -91,7 +96,19 @@ def test_an_image_that_they_may_not(uri):
 
 def test_the_whole_bucket_is_no_source_and_a_folder_is():
     POLICY.check_source("s3://own/photos/")
-    for uri in ("s3://own/", "s3://own/uploads/", "s3://own/maps/", "s3://own/jobs/"):
+    closed = (
+        "",
+        "uploads/",
+        "maps/",
+        "jobs/",
+        "/",
+        "//",
+        "\\",
+        "/uploads/",
+        "\\uploads/",
+        "//maps//",
+    )
+    for uri in (f"s3://own/{key}" for key in closed):
         with pytest.raises(errors.SourceForbidden):
             POLICY.check_source(uri)
 
@@ -134,7 +151,7 @@ def test_the_document_has_every_endpoint_and_every_code_of_http():
     documented = {
         code for row in rows["Errors and limits"][1:] for code in re.findall(r"`(\w+)`", row[1])
     }
-    sources = (documents.ROOT / "producer" / "camfleet" / "gateway").glob("*.py")
+    sources = (documents.ROOT / "producer" / "camfleet" / "gateway").rglob("*.py")
     raised = {
         code
         for path in sources

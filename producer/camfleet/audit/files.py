@@ -10,6 +10,7 @@ from camfleet.contract.codec import Wire
 from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest, ObjectMissing
 from camfleet.jobstore import keys, objects
+from camfleet.jobstore.s3_roots import plain_key
 from camfleet.storage.storage import Storage, split_uri
 
 PAGE = "index.html"
@@ -61,7 +62,11 @@ def check_place(storage: Storage, place: str, job_id: str | None = None) -> None
         return
     bucket, key = split_uri(place.rstrip("/"))
     own = keys.report_folder(job_id) if job_id else ""
-    if bucket == storage.bucket and f"{key}/".startswith(keys.RESERVED) and f"{key}/" != own:
+    if (
+        bucket == storage.bucket
+        and f"{plain_key(key)}/".startswith(keys.RESERVED)
+        and f"{key}/" != own
+    ):
         also = f", or {storage.uri(own)}, the job's own place for it" if own else ""
         raise InvalidRequest(
             f"{place!r} is among camfleet's own records: give another prefix, such as "

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from camfleet.contract.outputs import LONGEST
 from camfleet.errors import InvalidRequest, SourceForbidden
 from camfleet.jobstore.keys import INTERNAL
-from camfleet.jobstore.s3_roots import S3Roots
+from camfleet.jobstore.s3_roots import S3Roots, plain_key
 from camfleet.storage.place import split_uri
 
 _SCHEMES = ("s3://", "http://", "https://")
@@ -39,14 +39,15 @@ class SourcePolicy:
         if error := self._roots.error(uri):
             raise error
         bucket, key = split_uri(uri)
-        if bucket == self._own and key.startswith(_OTHERS) and not _UPLOAD.fullmatch(key):
+        others = bucket == self._own and plain_key(key).startswith(_OTHERS)
+        if others and not _UPLOAD.fullmatch(key):
             raise SourceForbidden(f"{uri[:200]!r} may be somebody else's")
 
     def check_source(self, uri: str) -> None:
         """Raise as `check_image` does, for an image, a manifest or `s3://bucket/prefix/`."""
         self.check_image(uri)
         bucket, key = split_uri(uri) if uri.startswith("s3://") else ("", "-")
-        if bucket == self._own and not key:
+        if bucket == self._own and not plain_key(key):
             closed = ", ".join((*INTERNAL, *_OTHERS))
             raise SourceForbidden(
                 f"{uri!r} holds what belongs to camfleet and to others ({closed}): name a folder"

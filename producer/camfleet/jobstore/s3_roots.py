@@ -18,6 +18,12 @@ from camfleet.storage.place import split_uri
 ANY = "*"  # in the place of a root: every other bucket
 # A server or a proxy may take such parts for folders, and leave the prefix or the bucket.
 _DOTS = re.compile(r"(?:^|[/\\])(?:\.|%2e){1,2}(?:[/\\]|$)", re.IGNORECASE)
+_SLASHES = re.compile(r"[/\\]+")
+
+
+def plain_key(key: str) -> str:
+    r"""Return a key as stores that keep folders take it: SeaweedFS reads `//a\b` as `a/b`."""
+    return _SLASHES.sub("/", key).lstrip("/")
 
 
 class S3Roots:
@@ -44,7 +50,7 @@ class S3Roots:
         if place.startswith(self._roots):
             return None
         if bucket == self._own:
-            return _internal(uri) if key.startswith(keys.INTERNAL) else None
+            return _internal(uri) if plain_key(key).startswith(keys.INTERNAL) else None
         if self._any:
             return None
         return SourceForbidden(
@@ -68,7 +74,7 @@ class ReportRoots:
         bucket, key = split_uri(place.rstrip("/"))
         if _DOTS.search(key):
             return InvalidRequest(f"{place!r} has a part `.` or `..`: name the place itself")
-        if bucket == self._own and f"{key}/".startswith(keys.RESERVED):
+        if bucket == self._own and f"{plain_key(key)}/".startswith(keys.RESERVED):
             return InvalidRequest(
                 f"{place!r} is among camfleet's own records: give another prefix, or none and the "
                 "report lies in the job's own folder"
