@@ -79,7 +79,7 @@ ELSEWHERE = [
 ]
 SHOWN = ("text", "json")  # languages of blocks that are no programs
 PAGES = [page for page in documents.PAGES if any(documents.blocks(page))]
-BROWSER = ROOT / "tests" / "browser" / "test_documents.py"  # which runs blocks of JavaScript
+BROWSER = ROOT / "tests" / "browser" / "test_page_in_documents.py"  # which runs blocks of JavaScript
 SECONDS = 120
 MARK = "camfleet-test-mark"
 JOB = re.compile(r"\b(?:\d{8}-\d{6}-[0-9a-f]{6}|weekly-2026-48)\b")
