@@ -152,7 +152,7 @@ function again() {
 
 function drawBar(route) {
   const links = VIEWS.filter(([, , , entry]) => entry).map(([name, pattern, module, entry]) => {
-    const here = route && (route.module === module || (name === "jobs" && "job" in route.params));
+    const here = route && (route.module === module || (name === "jobs" && ("job" in route.params || route.name === "submit")));
     return h("a", { href: `#${pattern}`, "aria-current": here ? "page" : null }, entry);
   });
   replace(

@@ -49,6 +49,40 @@ export function replace(element, ...children) {
   return append(element, ...children);
 }
 
+// Pieces of views ----------------------------------------------------------------------------
+
+// A term and what is said of it, of a list of facts: h("dl", {class: "facts"}, fact("Model", ...)).
+export const fact = (title, ...value) => [h("dt", {}, title), h("dd", {}, value)];
+
+// One of a row of numbers that stand large, with its words below.
+export const figure = (value, text, meaning, kind) => h("div", {}, h("b", { class: kind }, value), h("span", {}, meaning ? term(text, meaning) : text));
+
+// An element with its label above; `element` has the id.
+export const field = (element, ...label) => h("div", { class: "field" }, h("label", { for: element.id }, label), element);
+
+// Options are texts or [value, text]; `changed(value)` is told what was chosen.
+export function select(given, options, value, changed = () => {}) {
+  const element = h("select", { ...given, on: { change: () => changed(element.value) } }, options.map((one) => {
+    const [key, text] = Array.isArray(one) ? one : [one, one];
+    return h("option", { value: key, selected: key === value }, text);
+  }));
+  return element;
+}
+
+// Titles are texts, elements, or [text, class].
+export const tableHead = (...titles) => h("thead", {}, h("tr", {}, titles.map((one) => {
+  const [title, style] = Array.isArray(one) ? one : [one];
+  return h("th", { scope: "col", class: style }, title);
+})));
+
+// A dialog that is shown at once, and gone once it's closed: `closed(value)` of the button pressed.
+export function dialog(title, children, closed = () => {}) {
+  const element = h("dialog", { "aria-label": title, on: { close: () => { closed(element.returnValue); element.remove(); } } }, h("h2", {}, title), children);
+  document.body.append(element);
+  element.showModal();
+  return element;
+}
+
 // States -------------------------------------------------------------------------------------
 
 // Shown after a moment only, by its style: what is quick doesn't flicker.
@@ -97,10 +131,10 @@ export function duration(seconds) {
   return hours ? `${hours} h ${String(minutes).padStart(2, "0")} min` : `${minutes} min ${String(rounded % 60).padStart(2, "0")} s`;
 }
 
-// A time as how long ago it was; the exact time on hover.
-export function ago(text) {
-  if (!text) return "–";
-  const time = new Date(text);
+// A time (text, or seconds since 1970) as how long ago it was; the exact time on hover.
+export function ago(when) {
+  if (!when) return "–";
+  const time = new Date(typeof when === "number" ? when * 1000 : when);
   const seconds = Math.max(0, (Date.now() - time) / 1000);
   const days = Math.floor(seconds / 86400);
   const told = seconds < 5 ? "just now" : days ? `${days} d ago` : `${duration(Math.round(seconds)).replace(/ \d+ s$/, "")} ago`;

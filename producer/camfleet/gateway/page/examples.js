@@ -2,21 +2,22 @@
 
 export const LANGUAGES = ["curl", "Python", "camfleet explain", "JavaScript"];
 
-// Return the text that asks {image, model, method, target} of a gateway at `origin`.
+// Return the text that asks {image, model, method, target} of a gateway at `origin`; `layer` and
+// `inputs` besides, if given.
 export function example(language, asked, origin) {
-  const { image, model, method, target } = asked;
+  const { image, ...others } = asked;
   if (language === "curl") {
     return `curl --fail-with-body -H "Authorization: Bearer $TOKEN" --json ${quote(JSON.stringify(asked))} ${quote(`${origin}v1/explain`)}`;
   }
   if (language === "Python") {
+    // JSON's strings, numbers, lists and objects are Python's too.
+    const keywords = Object.entries(others).map(([name, value]) => `        ${name}=${JSON.stringify(value)},`);
     return `from camfleet import Client
 
 with Client.from_environ() as client:
     rows = client.explain(
-        ${text(image)},
-        model=${text(model)},
-        method=${text(method)},
-        target=${text(target)},
+        ${JSON.stringify(image)},
+${keywords.join("\n")}
     ).result()
     for row in rows:
         print(row.class_name, row.probability)`;
@@ -29,11 +30,11 @@ with Client.from_environ() as client:
 });
 const { results } = await answer.json();`;
   }
-  return `camfleet explain ${quote(image)} --model ${quote(model)} --method ${quote(method)} --target ${quote(target)}`;
+  const { inputs = {}, ...options } = others;
+  const words = Object.entries(options).map(([name, value]) => `--${name} ${quote(value)}`);
+  const values = Object.entries(inputs).map(([name, value]) => `--input ${quote(`${name}=${[value].flat().join(",")}`)}`);
+  return ["camfleet explain", quote(image), ...words, ...values].join(" ");
 }
 
 // As one word of a POSIX shell.
-export const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
-
-// As a string of Python: JSON's are, but for lone halves of UTF-16 pairs, which JSON escapes alike.
-const text = (word) => JSON.stringify(word);
+const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);

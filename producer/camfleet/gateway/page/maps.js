@@ -60,3 +60,9 @@ export async function load(image, addresses, none) {
   }
   none();
 }
+
+// Give a frame within a square the shape of its photograph.
+export function framed(frame, width, height) {
+  frame.style.width = `${Math.min(1, width / height) * 100}%`;
+  frame.style.height = `${Math.min(1, height / width) * 100}%`;
+}

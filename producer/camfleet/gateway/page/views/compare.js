@@ -2,12 +2,12 @@
 // answers that differ, classes that moved, and the pairs that moved most, under a slider.
 
 import * as api from "../api.js";
-import { failed, h, loading, name, number, percent, replace, short, term } from "../dom.js";
+import { failed, field, figure, h, loading, name, number, percent, replace, select, tableHead, term } from "../dom.js";
 import { HeatMap, draw } from "../heat.js";
 import { load, sources } from "../maps.js";
+import { MOVEMENT, scale } from "../scale.js";
 
 const POLL = 1200;
-const MOVEMENT = "0 is what noise does to maps, 1 as unlike as maps of different images of one class.";
 const DISTANCE = "Jensen-Shannon divergence in bits: 0 for equal maps, 1 where they share nothing.";
 
 export async function show(root, route, app) {
@@ -48,9 +48,9 @@ class Compare {
   }
 
   #choice(own, shown) {
-    const select = h("select", { "aria-label": "Which comparison", on: { change: () => { this.app.go(this.app.address("/compare/:baseline/:job", { baseline: this.one, job: this.other }, { id: select.value })); } } },
-      own.map((one) => h("option", { value: one.made.id, selected: one === shown }, `${one.model} and ${one.other_model}, limit ${one.limit}, ${new Date(one.made.asked_at * 1000).toLocaleString()}`)));
-    return select;
+    const go = (id) => this.app.go(this.app.address("/compare/:baseline/:job", { baseline: this.one, job: this.other }, { id }));
+    const titles = own.map((one) => [one.made.id, `${one.model} and ${one.other_model}, limit ${one.limit}, ${new Date(one.made.asked_at * 1000).toLocaleString()}`]);
+    return select({ "aria-label": "Which comparison" }, titles, shown.made.id, go);
   }
 
   // Ask which models, and within which limits.
@@ -58,8 +58,7 @@ class Compare {
     const { signal } = this.route;
     const abouts = await Promise.all([this.one, this.other].map((job) => api.get(api.path("v1/jobs", job, "about"), {}, { signal })));
     const full = abouts.map((about) => about.models.map(({ id, version }) => `${id}@${version}`));
-    const field = (id, label, element) => h("div", { class: "field" }, h("label", { for: id }, label), element);
-    const models = full.map((list, i) => h("select", { id: `model${i}` }, list.map((text, at) => h("option", { value: text, selected: at === (this.one === this.other ? Math.min(i, list.length - 1) : 0) }, text))));
+    const models = full.map((list, i) => select({ id: `model${i}` }, list, list[this.one === this.other ? Math.min(i, list.length - 1) : 0]));
     const limit = (id, value) => h("input", { id, type: "number", min: 0, max: 1, step: 0.01, value, placeholder: "none" });
     const limits = { limit: limit("limit", 0.3), limit_flips: limit("limit_flips", ""), limit_lost: limit("limit_lost", ""), limit_classes: limit("limit_classes", "") };
     const told = h("div", {});
@@ -77,15 +76,14 @@ class Compare {
     };
     replace(this.body, h("form", { class: "panel", on: { submit: start } }, h("h2", {}, "Compare where two models look"),
       h("p", { class: "dim" }, "Both should have explained the same images, for the same classes."), h("p", {}, " "),
-      h("div", { class: "fields" }, field("model0", `Model of ${this.one}`, models[0]), field("model1", `Model of ${this.other}`, models[1]),
-        field("limit", term("Limit of movement", MOVEMENT), limits.limit),
-        field("limit_flips", "Limit of first answers that differ", limits.limit_flips), field("limit_lost", "Limit of evidence lost", limits.limit_lost), field("limit_classes", "Limit of classes that moved", limits.limit_classes)),
+      h("div", { class: "fields" }, field(models[0], `Model of ${this.one}`), field(models[1], `Model of ${this.other}`),
+        field(limits.limit, term("Limit of movement", MOVEMENT)), field(limits.limit_flips, "Limit of first answers that differ"),
+        field(limits.limit_lost, "Limit of evidence lost"), field(limits.limit_classes, "Limit of classes that moved")),
       h("p", {}, " "), this.app.may("jobs:write") ? h("button", { class: "main" }, "Compare") : h("p", { class: "dim" }, "Your token lacks the scope jobs:write."), told));
   }
 
   #show(found) {
     const { movement, counts, flips } = found;
-    const fact = (value, text) => h("div", {}, h("b", {}, value), h("span", {}, text));
     const rows = (list, cells) => list.map((one) => h("tr", {}, cells(one)));
     const moved = found.classes.filter((one) => one.moved).length;
     replace(this.body,
@@ -93,15 +91,15 @@ class Compare {
         h("p", { class: `verdict ${found.verdict}` }, h("b", {}, found.verdict), found.calibrated ? "" : " (noise wasn't measured)"),
         found.reasons.map((text) => h("p", { dir: "auto" }, text)),
         movement && scale(movement),
-        h("div", { class: "numbers" }, fact(number(counts.compared), "pairs compared"), fact(`${number(flips.differ)} of ${number(flips.answers)}`, "first answers differ"),
-          fact(number(counts.evidence_lost), "lost their evidence"), fact(number(counts.evidence_gained), "gained it"), fact(number(counts.failed + counts.changed + counts.only_one + counts.only_other), "images not compared"), fact(number(moved), "classes moved")),
+        h("div", { class: "numbers" }, figure(number(counts.compared), "pairs compared"), figure(`${number(flips.differ)} of ${number(flips.answers)}`, "first answers differ"),
+          figure(number(counts.evidence_lost), "lost their evidence"), figure(number(counts.evidence_gained), "gained it"), figure(number(counts.failed + counts.changed + counts.only_one + counts.only_other), "images not compared"), figure(number(moved), "classes moved")),
         h("p", { class: "dim" }, `${found.one.model}, ${found.one.layer} · ${found.other.model}, ${found.other.layer} · ${found.one.method}`)),
       found.most_moved.length > 0 && h("section", { class: "panel" }, h("h2", {}, "Pairs that moved most"),
         h("div", { class: "pairs" }, found.most_moved.map((pair) => this.#pair(pair, found)))),
       h("div", { class: "columns" },
-        found.classes.length > 0 && h("section", { class: "panel" }, h("h2", {}, "Classes"), h("div", { class: "low" }, h("table", {}, h("thead", {}, h("tr", {}, ["Class", "Pairs", term("Median distance", DISTANCE), ""].map((text) => h("th", { scope: "col" }, text)))),
+        found.classes.length > 0 && h("section", { class: "panel" }, h("h2", {}, "Classes"), h("div", { class: "low" }, h("table", {}, tableHead("Class", "Pairs", term("Median distance", DISTANCE), ""),
           h("tbody", {}, rows(found.classes, (one) => [h("th", { scope: "row" }, name(one.name)), h("td", { class: "right" }, number(one.pairs)), h("td", { class: "right" }, one.median.toFixed(3)), h("td", { class: "bad" }, one.moved ? "moved" : "")]))))),
-        flips.most.length > 0 && h("section", { class: "panel" }, h("h2", {}, "First answers that differ"), h("div", { class: "low" }, h("table", {}, h("thead", {}, h("tr", {}, [found.one.model, found.other.model, "Images"].map((text) => h("th", { scope: "col" }, text)))),
+        flips.most.length > 0 && h("section", { class: "panel" }, h("h2", {}, "First answers that differ"), h("div", { class: "low" }, h("table", {}, tableHead(found.one.model, found.other.model, "Images"),
           h("tbody", {}, rows(flips.most, ([from, to, images]) => [h("td", {}, name(from)), h("td", {}, name(to)), h("td", { class: "right" }, number(images))])))))));
   }
 
@@ -138,15 +136,4 @@ function mapOf({ heat, grid, covers, image }) {
   if (!heat || !grid || !covers || !image) return null;
   const [left, top, right, bottom] = covers;
   return new HeatMap({ values: Float32Array.from(heat), height: grid[0], width: grid[1], geometry: { image_width: image[0], image_height: image[1], left, top, right, bottom } });
-}
-
-// Movement with its interval on a line from 0 to 1, or further, and the limit.
-export function scale({ value, low, high, limit }) {
-  const end = Math.max(1, high, limit) * 1.05;
-  const at = (number_) => `${(Math.max(0, number_) / end) * 100}%`;
-  const words = `Movement ${short(Math.max(0, value))}, from ${short(Math.max(0, low))} to ${short(Math.max(0, high))}; the limit is ${short(limit)}`;
-  return h("div", {}, h("p", {}, term(words, MOVEMENT)), h("div", { class: "scale", role: "img", "aria-label": words },
-    h("span", { class: "axis" }), h("span", { class: "interval", style: { left: at(low), width: `${((Math.max(0, high) - Math.max(0, low)) / end) * 100}%` } }),
-    h("span", { class: "value", style: { left: at(value) } }), h("span", { class: "limit", style: { left: at(limit) } }, "limit"),
-    h("span", { class: "end", style: { left: 0 } }, "0 noise"), h("span", { class: "end", style: { left: at(1), transform: "translateX(-100%)" } }, "1 unlike")));
 }

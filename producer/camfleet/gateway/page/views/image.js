@@ -2,12 +2,12 @@
 // under the pointer, where it comes from, and the images before and after it in the gallery.
 
 import * as api from "../api.js";
-import { NAMES, SIGNED } from "../colormaps.js";
-import { h, name, number, percent, replace, short, term } from "../dom.js";
+import { fact, h, name, number, percent, replace, short, term } from "../dom.js";
 import { HeatMap, draw } from "../heat.js";
-import { load, sources } from "../maps.js";
+import { Looks } from "../looks.js";
+import { framed, load, sources } from "../maps.js";
 import { Photo, reading } from "../photo.js";
-import { filtersOf } from "./gallery.js";
+import { filtersOf } from "../gallery/query.js";
 
 export async function show(root, route, app) {
   const { job, item } = route.params;
@@ -26,7 +26,11 @@ class Image {
     this.maps = found.rows.map((row) => (row.map ? new HeatMap({
       values: Float32Array.from(row.map), height: row.grid_height, width: row.grid_width, scale: row.map_scale ?? 1, rawMax: row.raw_max, geometry: row.geometry,
     }) : null));
-    this.look = { colormap: route.query.get("colormap") ?? "turbo", opacity: Number(route.query.get("opacity") ?? 0.5), threshold: 0 };
+    const look = { colormap: route.query.get("colormap") ?? "turbo", opacity: Number(route.query.get("opacity") ?? 0.5), threshold: 0 };
+    this.looks = new Looks(look, (_, { colormap }) => {
+      this.photo.set(look);
+      if (colormap) this.#photograph();
+    });
     this.chosen = Math.max(0, Number(route.params.item.split(":")[1]) - found.row);
   }
 
@@ -47,7 +51,7 @@ class Image {
         h("button", { title: "Key p", on: { click: () => this.#step(-1) } }, "Previous"),
         h("button", { title: "Key n", on: { click: () => this.#step(1) } }, "Next"))),
       h("div", { class: "image-view" },
-        h("section", { class: "panel", "aria-label": "The photograph with its heat" }, this.stage, this.probe, gone ? null : this.#looks(), gone ? null : this.beside),
+        h("section", { class: "panel", "aria-label": "The photograph with its heat" }, this.stage, this.probe, !gone && [this.looks.element, this.beside]),
         h("section", { class: "panel", "aria-label": "About this image" }, this.facts)));
     this.#tell();
     if (gone) {
@@ -57,14 +61,14 @@ class Image {
     this.photo = new Photo({
       alt: `The photograph ${first.item_id}`,
       probed: (at) => replace(this.probe, at ? reading(at, this.photo.map) : " "),
-      opacityKey: (opacity) => this.#look({ opacity }),
+      opacityKey: (opacity) => this.looks.set({ opacity }),
     });
     this.#photograph();
     this.#choose(this.chosen);
   }
 
   async #photograph() {
-    this.photo.set(this.look);
+    this.photo.set(this.looks.look);
     const addresses = sources(this.job, this.route.params.item, 1024).slice(0, 1);
     replace(this.stage, this.photo.element);
     try {
@@ -84,30 +88,11 @@ class Image {
     const map = this.maps[i];
     if (map?.geometry) {
       const { image_width: width, image_height: height } = map.geometry;
-      frame.style.width = `${Math.min(1, width / height) * 100}%`;
-      frame.style.height = `${Math.min(1, height / width) * 100}%`;
-      draw(canvas, map, { width, height, colormap: this.look.colormap, longest: 256 });
+      framed(frame, width, height);
+      draw(canvas, map, { width, height, colormap: this.looks.look.colormap, longest: 256 });
     }
     return h("button", { "aria-pressed": String(i === this.chosen), on: { click: () => this.#choose(i) } },
       h("span", { class: "tile-picture" }, frame), h("span", { class: "spread" }, name(titleOf(row)), h("b", {}, percent(row.probability))));
-  }
-
-  #looks() {
-    const slider = (field, label) => {
-      const element = h("input", { id: field, type: "range", min: 0, max: 1, step: 0.01, value: this.look[field], on: { input: () => this.#look({ [field]: Number(element.value) }) } });
-      return h("div", { class: "field" }, h("label", { for: field }, label), element);
-    };
-    const colours = h("select", { id: "colours", on: { change: () => { this.#look({ colormap: colours.value }); this.#photograph(); } } },
-      [...NAMES, SIGNED].map((text) => h("option", { value: text, selected: text === this.look.colormap }, text)));
-    return h("div", { class: "fields looks" }, slider("opacity", "Opacity"), slider("threshold", "Threshold"),
-      h("div", { class: "field" }, h("label", { for: "colours" }, "Colours"), colours));
-  }
-
-  #look(look) {
-    Object.assign(this.look, look);
-    this.photo.set(this.look);
-    const element = this.root.querySelector("#opacity");
-    if (element) element.value = this.look.opacity;
   }
 
   #choose(i) {
@@ -120,7 +105,6 @@ class Image {
 
   #tell() {
     const { row } = this;
-    const fact = (title, ...value) => [h("dt", {}, title), h("dd", {}, value)];
     const map = this.maps[this.chosen];
     const took = Object.values(row.timings).reduce((sum, one) => sum + one, 0);
     replace(this.facts,

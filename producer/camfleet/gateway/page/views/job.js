@@ -1,7 +1,7 @@
 // One job: how far it is, as it happens; what failed and why; what became of every image.
 
 import * as api from "../api.js";
-import { ago, copy, duration, h, name, number, percent, replace, term } from "../dom.js";
+import { ago, copy, dialog, duration, fact, field, figure, h, name, number, percent, replace } from "../dom.js";
 import { FATES, done, ended, fate, left, meter, rate, sparkline, state } from "../progress.js";
 
 const FORMS = [["csv", "CSV"], ["json", "JSON lines"], ["parquet", "Parquet"]];
@@ -90,14 +90,9 @@ class Job {
   }
 
   #confirm(title, text, action, verb) {
-    const dialog = h("dialog", { "aria-labelledby": "asked" }, h("h2", { id: "asked" }, title), h("p", {}, text),
-      h("form", { method: "dialog", class: "actions" }, h("button", {}, "Keep it running"), h("button", { class: "danger", value: "yes" }, action)));
-    dialog.addEventListener("close", () => {
-      if (dialog.returnValue === "yes") this.#act(verb);
-      dialog.remove();
-    });
-    document.body.append(dialog);
-    dialog.showModal();
+    dialog(title, [h("p", {}, text),
+      h("form", { method: "dialog", class: "actions" }, h("button", {}, "Keep it running"), h("button", { class: "danger", value: "yes" }, action))],
+    (value) => value === "yes" && this.#act(verb));
   }
 
   // Ask with which job: this one is the baseline's counterpart, or of several models its own.
@@ -105,24 +100,20 @@ class Job {
     const { jobs } = await api.get("v1/jobs", { limit: 100 }).catch(() => ({ jobs: [] }));
     const others = jobs.filter((job) => job.job_id !== this.id && done(job) > 0 && !job.pruned_at);
     const options = others.map((job) => h("option", { value: job.job_id }, job.models.join(", ")));
-    const field = h("input", { id: "baseline", list: "others", required: true, spellcheck: "false", autocomplete: "off", placeholder: "the id of a job" });
-    const close = () => dialog.close();
-    const go = (baseline) => {
-      close();
-      this.app.go(this.app.address("/compare/:baseline/:job", { baseline, job: this.id }));
+    const baseline = h("input", { id: "baseline", list: "others", required: true, spellcheck: "false", autocomplete: "off", placeholder: "the id of a job" });
+    const go = (other) => {
+      asking.close();
+      this.app.go(this.app.address("/compare/:baseline/:job", { baseline: other, job: this.id }));
     };
     const submit = (event) => {
       event.preventDefault();
-      go(field.value.trim());
+      go(baseline.value.trim());
     };
-    const dialog = h("dialog", { "aria-labelledby": "compared", on: { close: () => dialog.remove() } }, h("h2", { id: "compared" }, "Compare with an earlier job"),
+    const asking = dialog("Compare with an earlier job", [
       h("p", { class: "dim" }, "Of the same images: how far did the model's look move?"),
-      h("form", { class: "submit", on: { submit } },
-        h("div", { class: "field" }, h("label", { for: "baseline" }, "Earlier job"), field, h("datalist", { id: "others" }, options)),
+      h("form", { class: "submit", on: { submit } }, field(baseline, "Earlier job"), h("datalist", { id: "others" }, options),
         h("div", { class: "actions" }, this.about.models.length > 1 && h("button", { type: "button", on: { click: () => go(this.id) } }, "Its own models"),
-          h("button", { type: "button", on: { click: close } }, "Close"), h("button", { class: "main", type: "submit" }, "Compare"))));
-    document.body.append(dialog);
-    dialog.showModal();
+          h("button", { type: "button", on: { click: () => asking.close() } }, "Close"), h("button", { class: "main", type: "submit" }, "Compare")))]);
   }
 
   async #act(verb, body) {
@@ -153,16 +144,15 @@ class Job {
 
   #numbers() {
     const { job } = this;
-    const fact = (value, text, meaning, kind = "") => h("div", {}, h("b", { class: kind }, value), h("span", {}, meaning ? term(text, meaning) : text));
     const share = job.total ? done(job) / job.total : 1;
     replace(this.numbers,
-      fact(`${number(done(job))} / ${number(job.total)}`, `images, ${percent(Math.floor(share * 1000) / 1000)}`, "Images times models: how many are counted, of how many."),
-      fact(number(job.failed), "failed", FATES[2][2], job.failed ? "bad" : ""),
-      fact(number(job.no_evidence), "no evidence", FATES[1][2]),
-      !ended(job) && fact(rate(job), "images per second", "Over the latest chunks."),
-      !ended(job) && fact(left(job), "left", "At the present rate."),
-      !ended(job) && fact(number(job.in_work), "in work", "Explained in chunks that aren't counted yet, about."),
-      fact(duration(job.seconds_running), "running", "Since a worker took the first chunk."),
+      figure(`${number(done(job))} / ${number(job.total)}`, `images, ${percent(Math.floor(share * 1000) / 1000)}`, "Images times models: how many are counted, of how many."),
+      figure(number(job.failed), "failed", FATES[2][2], job.failed ? "bad" : ""),
+      figure(number(job.no_evidence), "no evidence", FATES[1][2]),
+      !ended(job) && figure(rate(job), "images per second", "Over the latest chunks."),
+      !ended(job) && figure(left(job), "left", "At the present rate."),
+      !ended(job) && figure(number(job.in_work), "in work", "Explained in chunks that aren't counted yet, about."),
+      figure(duration(job.seconds_running), "running", "Since a worker took the first chunk."),
       this.rates.length > 2 && !ended(job) && h("div", { class: "grow" }, sparkline(this.rates, "Images per second while you look"), h("span", {}, "rate while you look")));
   }
 
@@ -211,19 +201,17 @@ class Job {
 
   #asked() {
     const { about } = this;
-    const fact = (title, ...value) => [h("dt", {}, title), h("dd", {}, value)];
     return h("dl", { class: "facts" },
       fact("Models", about.models.map(({ id, version }) => h("div", {}, h("a", { href: this.app.address("/models/:model", { model: `${id}@${version}` }) }, name(`${id}@${version}`))))),
       fact("Classes", h("code", {}, name(about.target))), fact("Method", about.method), fact("Layer", about.layer),
       fact("Pictures", [...about.outputs.kinds, about.outputs.thumbnail && "thumbnail"].filter(Boolean).join(", ") || "none"),
       about.outputs.regions && fact("Shapes", `${about.outputs.regions.shapes.join(", ")} above ${about.outputs.regions.threshold}`),
-      fact("Submitted", ago(new Date(about.created_at * 1000).toISOString()), about.owner && [" by ", name(about.owner)]),
+      fact("Submitted", ago(about.created_at), about.owner && [" by ", name(about.owner)]),
       fact("In a terminal", h("code", {}, `camfleet watch ${this.id}`), " ", copy(`camfleet watch ${this.id}`)));
   }
 
   #followed() {
     const { job } = this;
-    const fact = (title, ...value) => [h("dt", {}, title), h("dd", {}, value)];
     const link = ([format, text]) => h("a", { class: "button", href: api.url(api.path("v1/jobs", this.id, "results"), { format }), download: "" }, text);
     const asked = FOLLOWS.filter(([kind]) => job[kind]);
     const text = JSON.stringify([asked.map(([kind]) => job[kind]), job.callback, done(job) > 0, job.pruned_at, job.retry]);

@@ -1,13 +1,13 @@
 // All jobs that the token may see: a table that keeps itself up to date.
 
 import * as api from "../api.js";
-import { ago, append, empty, h, name, number, replace } from "../dom.js";
+import { ago, empty, h, name, number, replace, select, tableHead } from "../dom.js";
 import { done, ended, left, meter, rate, state } from "../progress.js";
 
 const PAGE = 100;
 const BUSY_MS = 2000; // between two looks while a job runs
 const IDLE_MS = 15000;
-const HEADS = [["Job"], ["State"], ["Model"], ["Images", "right"], ["", "wide"], ["Failed", "right"], ["Rate", "right"], ["Time left", "right"], ["Submitted", "right"], ["Owner"]];
+const HEADS = ["Job", "State", "Model", ["Images", "right"], ["Progress", "wide"], ["Failed", "right"], ["Rate", "right"], ["Time left", "right"], ["Submitted", "right"], "Owner"];
 
 export async function show(root, route, app) {
   app.title("Jobs");
@@ -25,11 +25,10 @@ export async function show(root, route, app) {
     app.replace(Object.fromEntries(Object.entries(filter).filter(([, value]) => value)));
     draw();
   };
-  const states = h("select", { id: "state", on: { change: () => { filter.state = states.value; changed(); } } },
-    ["", "queued", "running", "complete", "cancelled", "with failures"].map((text) => h("option", { value: text, selected: text === filter.state }, text || "all states")));
+  const states = select({ id: "state" }, [["", "all states"], "queued", "running", "complete", "cancelled", "with failures"], filter.state, (value) => { filter.state = value; changed(); });
   const words = h("input", { id: "q", type: "search", value: filter.q, placeholder: "job, model or owner", on: { input: () => { filter.q = words.value; changed(); } } });
   const table = h("div", { class: "panel" }, h("div", { class: "scroll" }, h("table", { class: "jobs" },
-    h("thead", {}, h("tr", {}, HEADS.map(([text, kind]) => h("th", { scope: "col", class: kind }, text || h("span", { class: "unseen" }, "Progress"))))), body)));
+    tableHead(...HEADS), body)));
   const shown = h("div", {});
 
   replace(root,

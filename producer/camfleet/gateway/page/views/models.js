@@ -1,7 +1,7 @@
 // The registered models; of one of them its preflight, as a drawing of where it's cut.
 
 import * as api from "../api.js";
-import { ago, copy, empty, h, name, number, percent, replace, short, term } from "../dom.js";
+import { ago, copy, empty, fact, h, name, number, replace, short, tableHead, term } from "../dom.js";
 
 export async function show(root, route, app) {
   const { models } = await api.get("v1/models", {}, { signal: route.signal });
@@ -16,11 +16,10 @@ export async function show(root, route, app) {
     h("th", { scope: "row" }, i && models[i - 1].id === model.id ? h("span", { class: "unseen" }, model.id) : name(model.id)),
     h("td", {}, h("a", { href: app.address("/models/:model", { model: `${model.id}@${model.version}` }) }, name(model.version))),
     h("td", {}, aliases(model)),
-    h("td", { class: "right" }, ago(new Date(model.added_at * 1000).toISOString())),
+    h("td", { class: "right" }, ago(model.added_at)),
     h("td", { class: "mono dim" }, model.digest.slice(0, 12))));
   replace(root, h("div", { class: "head" }, h("h1", {}, "Models"), h("p", { class: "dim" }, number(models.length))),
-    h("div", { class: "panel" }, h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {},
-      ["Model", "Version", "Aliases"].map((text) => h("th", { scope: "col" }, text)), h("th", { scope: "col", class: "right" }, "Added"), h("th", { scope: "col" }, "Digest"))), h("tbody", {}, rows)))));
+    h("div", { class: "panel" }, h("div", { class: "scroll" }, h("table", {}, tableHead("Model", "Version", "Aliases", ["Added", "right"], "Digest"), h("tbody", {}, rows)))));
 }
 
 function aliases(model) {
@@ -35,7 +34,6 @@ async function one(root, route, app, models) {
   const entry = models.find(({ id, version }) => id === model.id && version === model.version);
   const { report } = model;
   const others = models.filter(({ id, version }) => id === model.id && version !== model.version);
-  const fact = (title, ...value) => [h("dt", {}, title), h("dd", {}, value)];
   replace(root,
     h("div", { class: "head" }, h("h1", {}, name(full)), entry && aliases(entry), h("div", { class: "actions" },
       h("a", { class: "button main", href: app.address("/explain", {}, { model: full }) }, "Explain an image"),
@@ -60,7 +58,7 @@ async function one(root, route, app, models) {
       h("section", { class: "panel" }, h("h2", {}, "Layers to choose from"), layers(report)),
       h("section", { class: "panel" }, h("h2", {}, "Identity"), h("dl", { class: "facts" },
         fact("Digest", h("code", {}, model.digest), " ", copy(model.digest)),
-        entry && fact("Added", ago(new Date(entry.added_at * 1000).toISOString())),
+        entry && fact("Added", ago(entry.added_at)),
         others.length > 0 && fact("Other versions", others.map(({ version }) => h("div", {}, h("a", { href: app.address("/models/:model", { model: `${model.id}@${version}` }) }, name(version)))))))));
 }
 
@@ -96,5 +94,5 @@ function labels(all) {
 function layers({ candidates, layer }) {
   const rows = [...candidates].reverse().map(({ path, grid, channels }) => h("tr", { class: path === layer ? "chosen" : "" },
     h("td", {}, h("code", {}, name(path)), path === layer && h("span", { class: "dim" }, " chosen")), h("td", { class: "right" }, grid.join(" × ")), h("td", { class: "right" }, number(channels))));
-  return h("div", { class: "scroll low", tabindex: 0, role: "group", "aria-label": "Layers" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Layer"), h("th", { scope: "col", class: "right" }, "Grid"), h("th", { scope: "col", class: "right" }, "Channels"))), h("tbody", {}, rows)));
+  return h("div", { class: "scroll low", tabindex: 0, role: "group", "aria-label": "Layers" }, h("table", {}, tableHead("Layer", ["Grid", "right"], ["Channels", "right"]), h("tbody", {}, rows)));
 }

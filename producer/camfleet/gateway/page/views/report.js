@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { ago, empty, failed, h, loading, name, number, replace, short, term } from "../dom.js";
-import { load, sources } from "../maps.js";
+import { framed, load, sources } from "../maps.js";
 
 const WORDS = { confirmed: ["Confirmed", "bad"], dismissed: ["Dismissed", "dim"], open: ["Open", "warn"] };
 const LIFT = "How many times as often as elsewhere, or for other classes, maps peak in this cell.";
@@ -73,7 +73,7 @@ class Report {
     return h("article", { class: "finding" },
       h("div", {}, h("h3", {}, one.against ? "against " : "", name(whose), " ", h("span", { class: `tag ${style}` }, word)),
         h("p", {}, `${number(one.peaks)} of ${number(one.of)} maps peak in row ${one.cell[0] + 1}, column ${one.cell[1] + 1} of ${one.grid[0]} × ${one.grid[1]}, `, term(`lift ${short(one.lift)}`, LIFT), h("span", { class: "dim" }, ` · ${one.model}, ${one.layer}`)),
-        one.decisions.slice(0, 5).map((said) => h("p", { class: "dim", dir: "auto" }, `${WORDS[said.verdict][0]} by `, name(said.by), " ", ago(new Date(said.at * 1000).toISOString()), said.note && `: ${said.note}`))),
+        one.decisions.slice(0, 5).map((said) => h("p", { class: "dim", dir: "auto" }, `${WORDS[said.verdict][0]} by `, name(said.by), " ", ago(said.at), said.note && `: ${said.note}`))),
       this.app.may("jobs:write") && h("div", { class: "actions" }, note, say("confirmed", "Confirm"), say("dismissed", "Dismiss"), one.verdict !== "open" && say("open", "Take back")),
       h("div", { class: "samples" }, one.samples.map((sample) => this.#sample(sample))));
   }
@@ -82,10 +82,7 @@ class Report {
     const place = `${chunk}:${row}`;
     const picture = h("img", { alt: item, title: item });
     const frame = h("span", { class: "tile-frame" }, picture);
-    if (image) {
-      frame.style.width = `${Math.min(1, image[0] / image[1]) * 100}%`;
-      frame.style.height = `${Math.min(1, image[1] / image[0]) * 100}%`;
-    }
+    if (image) framed(frame, ...image);
     load(picture, sources(this.job, place, 160), () => replace(frame, name(item)));
     return h("a", { href: this.app.address("/jobs/:job/images/:item", { job: this.job, item: place }) }, frame);
   }

@@ -1,13 +1,12 @@
 // Reviews of new versions of models: how each stands, its course over versions, and who changed it.
 
 import * as api from "../api.js";
-import { ago, empty, failed, h, name, number, percent, replace, short, svg, term } from "../dom.js";
-import { scale } from "./compare.js";
+import { ago, dialog, empty, fact, failed, h, name, number, percent, replace, short, svg, term } from "../dom.js";
+import { scale } from "../scale.js";
 
 const VERDICTS = { pass: "Nothing is beyond a limit", moved: "Maps, lost evidence or classes are beyond a limit", undecidable: "Nothing can be said", set_changed: "More than 1 % of the images have changed or are gone", failed: "Results are missing, or images failed" };
 const DONE = { began: "began it", created: "made it", accepted: "accepted a new baseline", paused: "paused it", resumed: "let it go on", deleted: "deleted it" };
 
-const at = (seconds) => ago(new Date(seconds * 1000).toISOString());
 const model = ({ id, version }) => `${id}@${version}`;
 const word = (verdict) => h("span", { class: `tag ${verdict}`, title: VERDICTS[verdict] }, verdict.replace("_", " "));
 
@@ -33,13 +32,12 @@ export async function show(root, route, app) {
 }
 
 function facts({ review, state, verdict, due }, app) {
-  const fact = (title, ...value) => [h("dt", {}, title), h("dd", {}, value)];
   const link = (text) => h("a", { href: app.address("/models/:model", { model: text }) }, name(text));
   return [
     fact("Baseline", link(model(review.baseline.model))),
-    verdict && fact("Latest", link(model(verdict.model)), " ", at(verdict.decided_at)),
+    verdict && fact("Latest", link(model(verdict.model)), " ", ago(verdict.decided_at)),
     state.run && (!verdict || verdict.run !== state.run.run) && fact("Started", link(model(state.run.model))),
-    state.trouble && fact(h("span", { class: "bad" }, "Trouble"), h("span", { dir: "auto" }, state.trouble.reason), " ", at(state.trouble.at)),
+    state.trouble && fact(h("span", { class: "bad" }, "Trouble"), h("span", { dir: "auto" }, state.trouble.reason), " ", ago(state.trouble.at)),
     fact("Images", review.set ? number(review.set.items) : "not complete"),
     fact("Next", due ? [due * 1000 < Date.now() ? "due since " : "", new Date(due * 1000).toLocaleString()] : review.on_register ? "with the next version" : "–"),
     review.schedule && fact("Schedule", h("code", {}, review.schedule.cron), ` ${review.schedule.timezone}`),
@@ -100,7 +98,7 @@ async function one(root, route, app) {
         [h("dt", {}, "First baseline"), h("dd", {}, name(model(review.first.model))), h("dt", {}, "Source"), h("dd", {}, review.sources.map((text) => h("div", {}, name(text)))),
           h("dt", {}, "Limits"), h("dd", {}, limits.length ? limits.map(([key, value]) => `${key} ${percent(value, 0)}`).join(", ") : "as usual"),
           h("dt", {}, term("Job", "The baseline's: its maps are what others are compared with.")), h("dd", {}, h("a", { href: app.address("/jobs/:job/gallery", { job: review.baseline.job_id }) }, name(review.baseline.job_id)))])),
-      h("section", { class: "panel" }, h("h2", {}, "History"), h("ul", { class: "timeline" }, entries.map(([time, each]) => h("li", {}, at(time), h("div", {},
+      h("section", { class: "panel" }, h("h2", {}, "History"), h("ul", { class: "timeline" }, entries.map(([time, each]) => h("li", {}, ago(time), h("div", {},
         each.verdict ? [word(each.verdict), " ", name(model(each.model)), each.movement && ` moved by ${short(each.movement.value)}`, each.reasons.slice(0, 3).map((text) => h("p", { class: "dim", dir: "auto" }, text)), pages(path, each)]
           : [name(each.user), ` ${DONE[each.action] ?? each.action}`, each.reason && h("p", { class: "dim", dir: "auto" }, each.reason)])))))));
 }
@@ -113,13 +111,7 @@ function pages(path, { run, page, first_page: first }) {
 // Ask for a reason, then act.
 function ask(title, text, action, required, then) {
   const reason = h("textarea", { rows: 3, maxlength: 1000, required, "aria-label": "Reason", placeholder: required ? "Why" : "Why, if you like" });
-  const dialog = h("dialog", { "aria-label": title }, h("h2", {}, title), h("p", {}, text),
-    h("form", { method: "dialog" }, reason, h("p", {}, " "), h("div", { class: "actions" },
-      h("button", { type: "button", on: { click: () => dialog.close() } }, "Not now"), h("button", { class: "main", value: "yes" }, action))));
-  dialog.addEventListener("close", () => {
-    if (dialog.returnValue === "yes") then(reason.value.trim());
-    dialog.remove();
-  });
-  document.body.append(dialog);
-  dialog.showModal();
+  dialog(title, [h("p", {}, text), h("form", { method: "dialog" }, reason, h("p", {}, " "), h("div", { class: "actions" },
+    h("button", { formnovalidate: true }, "Not now"), h("button", { class: "main", value: "yes" }, action)))],
+  (value) => value === "yes" && then(reason.value.trim()));
 }

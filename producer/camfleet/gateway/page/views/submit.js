@@ -1,10 +1,11 @@
-// A new job: of a prefix, of a list, or of what is uploaded here.
+// A new job: of a prefix, of a list, of what is uploaded here, or of images chosen in a gallery.
 
 import * as api from "../api.js";
-import { append, empty, h, name, number, replace, term } from "../dom.js";
+import { empty, field, h, name, number, replace, select, term } from "../dom.js";
+import { METHODS, called, usable } from "../models.js";
 
 const MOST = 10000; // images in one request
-const AT_ONCE = 4; // uploads
+const AT_ONCE = 4; // requests
 const MANIFESTS = { csv: "text/csv", jsonl: "application/x-ndjson", parquet: "application/vnd.apache.parquet" };
 const SOURCES = [
   ["prefix", "All below a prefix", "s3://bucket/folder/, or the address of a manifest (.csv, .jsonl, .parquet)"],
@@ -18,12 +19,15 @@ export async function show(root, route, app) {
     replace(root, empty("Your token doesn't submit jobs", "It lacks the scope jobs:write."));
     return;
   }
-  const models = (await api.get("v1/models", {}, { signal: route.signal })).models.filter((model) => !model.removing);
+  const models = await usable(route.signal);
   if (!models.length) {
     replace(root, empty("There are no models yet", "Register one first:", h("code", {}, "camfleet models add CARD.toml")));
     return;
   }
-  let kind = "prefix";
+  const from = route.query.get("from"); // a job, of which images were chosen
+  const rows = (route.query.get("rows") ?? "").split(",").filter(Boolean);
+  const sources = from && rows.length ? [["chosen", "Chosen ones", `${number(rows.length)} of job ${from}`], ...SOURCES] : SOURCES;
+  let [[kind]] = sources;
   let files = [];
   let key = crypto.randomUUID(); // of this form: whoever presses twice submits once
   const anew = () => { key = crypto.randomUUID(); };
@@ -35,25 +39,26 @@ export async function show(root, route, app) {
     files = [...input.files];
     replace(chosen, files.length ? `${number(files.length)} chosen: ` : "None chosen.", files.slice(0, 3).map((file) => [name(file.name), " "]), files.length > 3 ? "…" : "");
   } } });
-  const panes = { prefix, list, upload: h("div", { class: "drop" }, input, h("label", { class: "button", for: "upload" }, "Choose files"), chosen) };
+  const panes = {
+    chosen: h("p", {}, from && h("a", { id: "chosen", href: app.address("/jobs/:job/gallery", { job: from }) }, "Back to the gallery")), prefix, list, upload: h("div", { class: "drop" }, input, h("label", { class: "button", for: "upload" }, "Choose files"), chosen),
+  };
   const pane = h("div", { class: "field" });
   const pick = (chosenKind) => {
     kind = chosenKind;
-    const [, title, hint] = SOURCES.find(([one]) => one === kind);
+    const [, title, hint] = sources.find(([one]) => one === kind);
     replace(pane, h("label", { for: kind }, `${title}: ${hint}`), panes[kind]);
   };
-  const tabs = h("fieldset", { class: "tabs" }, h("legend", {}, "Images"), SOURCES.map(([one, text]) => h("label", {},
+  const tabs = h("fieldset", { class: "tabs" }, h("legend", {}, "Images"), sources.map(([one, text]) => h("label", {},
     h("input", { type: "radio", name: "source", value: one, checked: one === kind, on: { change: () => pick(one) } }), h("span", {}, text))));
   pick(kind);
 
   const boxes = models.map((model, i) => {
     const full = `${model.id}@${model.version}`;
-    const value = model.aliases.includes("champion") ? model.id : full;
+    const value = called(model);
     return h("label", { class: "check" }, h("input", { type: "checkbox", name: "model", value, checked: (route.query.get("model") ?? models[0].id) === value || (models.length === 1 && i === 0) }), name(full), model.aliases.length > 0 && h("span", { class: "dim" }, ` ${model.aliases.join(", ")}`));
   });
-  const field = (id, label, meaning, element) => h("div", { class: "field" }, h("label", { for: id }, term(label, meaning)), element);
   const target = h("input", { id: "target", value: "top", spellcheck: "false" });
-  const method = h("select", { id: "method" }, ["gradcam", "cam", "hirescam", "layercam", "xgradcam", "gradcam++"].map((text) => h("option", {}, text)));
+  const method = select({ id: "method" }, METHODS);
   const report = h("input", { type: "checkbox", checked: true });
   const faithfulness = h("input", { id: "faithfulness", type: "number", min: 0, max: 10000, value: 0 });
   const bar = h("i", { style: { "--share": 0 } });
@@ -64,9 +69,9 @@ export async function show(root, route, app) {
     tabs, pane,
     h("fieldset", {}, h("legend", {}, "Models"), h("div", { class: "checks" }, boxes)),
     h("div", { class: "fields" },
-      field("target", "Classes", "top is the strongest; top:3 the three strongest; a label or an index is one class; above:0.5 all of that probability.", target),
-      field("method", "Method", "How maps are made of feature maps and gradients.", method),
-      field("faithfulness", "Faithfulness", "On how many images workers measure, at the end, how faithful the maps are. 0: none.", faithfulness)),
+      field(target, term("Classes", "top is the strongest; top:3 the three strongest; a label or an index is one class; above:0.5 all of that probability.")),
+      field(method, term("Method", "How maps are made of feature maps and gradients.")),
+      field(faithfulness, term("Faithfulness", "On how many images workers measure, at the end, how faithful the maps are. 0: none."))),
     h("label", { class: "check" }, report, "Write a report at the end"),
     problem, uploading, h("div", { class: "actions" }, button));
   replace(root, h("div", { class: "head" }, h("h1", {}, "New job")), form);
@@ -94,6 +99,7 @@ export async function show(root, route, app) {
   }
 
   async function images() {
+    if (kind === "chosen") return { images: await chosenOnes() };
     if (kind === "prefix") {
       if (!prefix.value.trim()) throw new Error("Name a prefix or a manifest.");
       return { source: prefix.value.trim() };
@@ -111,6 +117,16 @@ export async function show(root, route, app) {
     return { images: uris.map((image, i) => ({ image, id: named(i) })) };
   }
 
+  // The items of rows, each once, with their names, labels and groups.
+  async function chosenOnes() {
+    const items = new Map();
+    await inTurn(rows, "Read", async (row) => {
+      const { rows: [{ item_id: id, image_uri: image, label, group }] } = await api.get(api.path("v1/jobs", from, "rows", row), {}, { signal: route.signal });
+      items.set(id, { image, id, ...(label !== null && { label }), ...(group !== null && { group }) });
+    });
+    return [...items.values()];
+  }
+
   // A file's own name, unless another one has it too.
   function named(i) {
     const twins = files.filter((file) => file.name === files[i].name).length;
@@ -120,33 +136,43 @@ export async function show(root, route, app) {
   async function uploaded(manifest) {
     if (files.length > MOST) throw new Error(`${number(files.length)} files are more than ${number(MOST)}: put them into a bucket and name its prefix.`);
     const uris = new Array(files.length);
-    const total = files.reduce((sum, file) => sum + file.size, 0) || 1;
-    const sent = new Array(files.length).fill(0);
+    await inTurn(files, "Uploaded", async (file, i, progress) => {
+      const type = manifest || (file.type.startsWith("image/") ? file.type : "application/octet-stream");
+      try {
+        uris[i] = (await api.upload("v1/uploads", file, type, { progress, signal: route.signal })).uri;
+      } catch (error) {
+        throw new Error(`${file.name}: ${error.message}`);
+      }
+    });
+    return uris;
+  }
+
+  // Do something with each of them, a few at a time, and say how far that is.
+  async function inTurn(all, verb, act) {
+    const size = (one) => one.size ?? 1;
+    const total = all.reduce((sum, one) => sum + size(one), 0) || 1;
+    const sent = new Array(all.length).fill(0);
     let [next, complete] = [0, 0];
     uploading.hidden = false;
     const tell = () => {
-      bar.style.setProperty("--share", sent.reduce((sum, bytes) => sum + bytes, 0) / total);
-      replace(uploading.firstChild, `Uploaded ${number(complete)} of ${number(files.length)}`);
+      bar.style.setProperty("--share", sent.reduce((sum, part) => sum + part, 0) / total);
+      replace(uploading.firstChild, `${verb} ${number(complete)} of ${number(all.length)}`);
     };
     async function work() {
-      while (next < files.length) {
+      while (next < all.length) {
         const i = next++;
-        const file = files[i];
-        const type = manifest || (file.type.startsWith("image/") ? file.type : "application/octet-stream");
-        const progress = (share) => { sent[i] = share * file.size; tell(); };
+        const progress = (share) => { sent[i] = share * size(all[i]); tell(); };
         try {
-          uris[i] = (await api.upload("v1/uploads", file, type, { progress, signal: route.signal })).uri;
+          await act(all[i], i, progress);
         } catch (error) {
-          next = files.length;
-          throw new Error(`${file.name}: ${error.message}`);
+          next = all.length;
+          throw error;
         }
         complete += 1;
-        sent[i] = file.size;
-        tell();
+        progress(1);
       }
     }
     tell();
     await Promise.all(Array.from({ length: AT_ONCE }, work));
-    return uris;
   }
 }

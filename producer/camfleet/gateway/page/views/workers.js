@@ -1,7 +1,7 @@
 // The live workers, and what each does; looked at again every few seconds.
 
 import * as api from "../api.js";
-import { ago, empty, h, name, number, replace, term } from "../dom.js";
+import { ago, empty, fact, h, name, number, replace, term } from "../dom.js";
 
 const AGAIN_MS = 3000;
 
@@ -40,7 +40,6 @@ export async function show(root, route, app) {
 
 function card(worker, app) {
   const busy = worker.chunks.length > 0 || worker.interactive > 0;
-  const fact = (title, ...value) => [h("dt", {}, title), h("dd", {}, value)];
   const list = (texts) => texts.map((text) => h("div", {}, name(text)));
   const [sign, state] = worker.trouble ? ["✕", "takes no work"] : worker.waits_for ? ["◔", "waits"] : busy ? ["◐", "busy"] : ["○", "idle"];
   return h("section", { class: "panel" },
@@ -54,7 +53,7 @@ function card(worker, app) {
       fact("Models in memory", worker.models.length ? list(worker.models) : h("span", { class: "dim" }, "none")),
       fact("Reads", worker.file_roots?.length || worker.s3_roots?.length ? list([...(worker.file_roots ?? []), ...(worker.s3_roots ?? [])]) : h("span", { class: "dim" }, "the bucket only")),
       fact("Version", worker.version ?? "0.1.0"),
-      fact("Started", ago(new Date(worker.started_at * 1000).toISOString()), h("span", { class: "dim" }, ` process ${worker.pid}`))),
+      fact("Started", ago(worker.started_at), h("span", { class: "dim" }, ` process ${worker.pid}`))),
     worker.lacks?.length > 0 && h("details", {}, h("summary", { class: "warn" }, "Its machine lacks"), h("ul", {}, list(worker.lacks))));
 }
 
