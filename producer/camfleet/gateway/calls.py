@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from camfleet.gateway.label_studio.backend import Backend
 
 JSON_BYTES = 8 * 2**20
+MOST_OBJECTS = 50_000  # in JSON: all other requests wait while it's decoded
 IDLE_SECONDS = 15.0  # between two pieces of a body
 JSON_SECONDS = 30.0  # for all of a JSON body
 LEISURE_SECONDS = 30.0  # after which a body must have come at some rate
@@ -132,6 +133,8 @@ class Call:
                 data = b"".join([piece async for piece in self.pieces(limit)])
         except TimeoutError:
             raise _too_slow() from None
+        if data.count(b"{") > MOST_OBJECTS:
+            raise Problem(413, "body_too_large", f"the body has more than {MOST_OBJECTS} objects")
         try:
             return msgspec.json.decode(data or b"{}", type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

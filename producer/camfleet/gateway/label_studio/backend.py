@@ -15,7 +15,7 @@ from starlette.responses import Response
 from camfleet.errors import CamfleetError, InvalidRequest
 from camfleet.foreign import visible
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.label_studio import asking, selections, words
+from camfleet.gateway.label_studio import asking, bodies, selections, words
 from camfleet.gateway.label_studio.plans import Plan, Planner, parse_options
 from camfleet.gateway.problems import Problem
 from camfleet.label_studio.places import Server, TaskImages, origins_of
@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 START = "/integrations/label-studio/"  # of all paths
 AT_ONCE = 200  # tasks that are answered while Label Studio waits; more become a job
 WAIT_SECONDS = 75.0  # it waits for 100
-SELECTION_BYTES = 2**28  # 250,000 tasks; those with masks are larger
-_LARGE = 2  # bodies at a time
+_LARGE = 2  # bodies that are decoded at a time
 _LOGGED = 3  # failed tasks of a selection
 
 
@@ -56,8 +55,7 @@ async def setup(call: Call) -> Response:
 
 
 async def predict(call: Call) -> Response:
-    async with call.services.label_studio.bodies:
-        asked = await call.json(words.Selection, SELECTION_BYTES)
+    asked = await bodies.read(call, call.services.label_studio.bodies)
     plan = await _plan(call, asked.label_config)
     tasks, threads = asked.tasks, call.services.threads  # of 50,000 tasks it takes a while
     found = await threads.long(lambda: [_find(call, plan, task) for task in tasks])

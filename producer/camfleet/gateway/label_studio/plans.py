@@ -18,11 +18,11 @@ from camfleet.exports.label_config import LabelConfig, parse_config
 from camfleet.exports.labels import Labels, classes_of, mapping_of
 from camfleet.exports.predictions import Predictions
 from camfleet.exports.writer import ExportShape, full_version, version_of
+from camfleet.gateway.label_studio.words import MOST_CONFIG
 from camfleet.jobs.options import request_fields
 from camfleet.registry.registry import Registry
 
 _NAMED = 3  # labels that a message names
-_MOST_CONFIG = 2**20  # characters
 
 
 class BackendOptions(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -94,8 +94,8 @@ class Planner:
 
     def plan(self, model: str, options: BackendOptions, config_text: str) -> Plan:
         """Return the plan; raise `UnknownModel`, or `InvalidRequest` that names what to change."""
-        if len(config_text) > _MOST_CONFIG:
-            raise InvalidRequest(f"the label config has more than {_MOST_CONFIG} characters")
+        if len(config_text) > MOST_CONFIG:
+            raise InvalidRequest(f"the label config has more than {MOST_CONFIG} characters")
         config = parse_config(config_text)
         ref = self._registry.find(model)
         shape = _shape(config, options)

@@ -51,7 +51,8 @@ async def write_back(
         version=plan.version,
         labels=dict(plan.mapping),
     )
-    digest = _digest(call.owner, wanted, tasks, plan)
+    threads = call.services.threads  # of 250,000 tasks it takes a while
+    digest = await threads.long(lambda: _digest(call.owner, wanted, tasks, plan))
     for number in range(1, _MOST_TIMES):
         job_id = f"label-studio-{digest[:24]}-{number}"
         progress = await _progress(call, job_id)
@@ -86,7 +87,7 @@ async def _submit(
     digest: str,
 ) -> None:
     services = call.services
-    items = [Item(item_id=str(number), image_uri=uri) for number, uri in tasks]
+    items = await services.threads.long(lambda: _items(tasks))
     async with services.admission.job(call.whose, job_id, once=True) as admission:
         check = admission.counting(services.policy.check_image, 1)
         follow_ups = FollowUps(label_studio=wanted)
@@ -99,6 +100,10 @@ async def _submit(
             pictures=[],
             **plan.asked,
         )
+
+
+def _items(tasks: Sequence[tuple[int, str]]) -> list[Item]:
+    return [Item(item_id=str(number), image_uri=uri) for number, uri in tasks]
 
 
 def _digest(owner: str, wanted: WriteBack, tasks: Sequence[tuple[int, str]], plan: Plan) -> str:

@@ -4,6 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
+MOST_CONFIG = 2**20  # characters of a label config
+
 
 class Setup(Struct):
     """A project that connects itself; the token that comes with it isn't even read."""
