@@ -74,12 +74,12 @@ class Compare {
         replace(told, failed(error));
       }
     };
-    replace(this.body, h("form", { class: "panel", on: { submit: start } }, h("h2", {}, "Compare where two models look"),
-      h("p", { class: "dim" }, "Both should have explained the same images, for the same classes."), h("p", {}, " "),
+    replace(this.body, h("form", { class: "panel submit", on: { submit: start } }, h("h2", {}, "Compare where two models look"),
+      h("p", { class: "dim" }, "Both should have explained the same images, for the same classes."),
       h("div", { class: "fields" }, field(models[0], `Model of ${this.one}`), field(models[1], `Model of ${this.other}`),
         field(limits.limit, term("Limit of movement", MOVEMENT)), field(limits.limit_flips, "Limit of first answers that differ"),
         field(limits.limit_lost, "Limit of evidence lost"), field(limits.limit_classes, "Limit of classes that moved")),
-      h("p", {}, " "), this.app.may("jobs:write") ? h("button", { class: "main" }, "Compare") : h("p", { class: "dim" }, "Your token lacks the scope jobs:write."), told));
+      this.app.may("jobs:write") ? h("div", { class: "actions" }, h("button", { class: "main" }, "Compare")) : h("p", { class: "dim" }, "Your token lacks the scope jobs:write."), told));
   }
 
   #show(found) {

@@ -111,7 +111,7 @@ function pages(path, { run, page, first_page: first }) {
 // Ask for a reason, then act.
 function ask(title, text, action, required, then) {
   const reason = h("textarea", { rows: 3, maxlength: 1000, required, "aria-label": "Reason", placeholder: required ? "Why" : "Why, if you like" });
-  dialog(title, [h("p", {}, text), h("form", { method: "dialog" }, reason, h("p", {}, " "), h("div", { class: "actions" },
+  dialog(title, [h("p", {}, text), h("form", { method: "dialog" }, reason, h("div", { class: "actions" },
     h("button", { formnovalidate: true }, "Not now"), h("button", { class: "main", value: "yes" }, action)))],
   (value) => value === "yes" && then(reason.value.trim()));
 }
