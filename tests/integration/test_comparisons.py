@@ -10,6 +10,7 @@ from camfleet.audit.comparisons.sides import Side
 from camfleet.audit.comparisons.verdict import Limits
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.records import Item, ModelRef
+from camfleet.contract.results import Status
 from camfleet.contract.studies import COPIES, FloorFailure, FloorRecord
 from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobstore import keys, parquet
@@ -114,6 +115,36 @@ def test_noise_as_large_as_other_images_leaves_nothing_to_say(store, compare, ke
     found = compare(one, other)
     assert found.verdict == "undecidable"
     assert "hardly less alike" in found.reasons[0]
+
+
+def test_what_could_hide_in_noise_does_not_pass_and_a_twin_does(store, compare, keep):
+    one = store("brittle", rows(maps()))
+    twin = store("brittle2", rows(noisy(maps(), 1e-4)), digest="1")
+    other = store("brittle3", rows(noisy(maps(), 0.25)), digest="2")
+    assert compare(one, other).verdict == "moved"
+    keep(one, [0.5 * compare(one, twin).movement.ceiling] * 30)
+    found = compare(one, other)
+    assert 0.3 * found.movement.ceiling < found.movement.median
+    assert found.movement.value < 0.3
+    assert found.verdict == "undecidable"
+    assert found.reasons[0].startswith("slightly changed images have maps as unlike as the limit")
+    assert (compare(one, twin).verdict, compare(one, twin).reasons) == ("pass", ())
+
+
+def test_where_evidence_is_lost_the_reason_says_so_and_how_to_make_an_alarm_of_it(store, compare):
+    made = rows(maps())
+    gone = [
+        row(number, -1 - one, number % 2, status=Status.NO_EVIDENCE)
+        for number, one in enumerate(maps())
+    ]
+    one, whole = store("losing", made), store("losing2", gone, digest="1")
+    some = store("losing3", made[:21] + gone[21:], digest="2")
+    for other, count in ((whole, 60), (some, 39)):
+        found = compare(one, other)
+        assert found.verdict == "undecidable"
+        said = f"{count} pairs lost their evidence, of which --limit-lost would make an alarm"
+        assert found.reasons[0].endswith(said)
+        assert compare(one, other, limits=Limits(lost=0.5)).verdict == "moved"
 
 
 def test_too_few_copies_measure_nothing_and_say_so(store, compare, keep):

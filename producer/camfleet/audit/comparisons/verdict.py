@@ -67,16 +67,39 @@ def _beyond(known: Known, limits: Limits) -> Iterator[str]:
 
 def _unknown(known: Known, limits: Limits) -> Iterator[str]:
     """Yield what keeps anything from being said."""
+    lost = _lost(known.counts)
     if known.movement is None:
-        yield known.why
+        yield known.why + lost
+    elif _hidden(known.movement, limits.movement):
+        yield (
+            "slightly changed images have maps as unlike as the limit allows for versions, and so "
+            "have these versions: larger or clearer pictures, or a steadier baseline, would tell"
+        )
     if known.missing:
         yield f"the results of {known.missing:,} images are missing"
     measured, images = known.counts.measured, known.counts.images
     if measured < _LEAST_SHARE * images:
-        yield f"only {measured:,} of {images:,} images could be compared"
+        yield f"only {measured:,} of {images:,} images could be compared{lost}"
     for share in _shares(known, limits):
         if share.limit is not None and not share.total:
             yield share.unknown
+
+
+def _hidden(moved: Movement, limit: float) -> bool:
+    """Return whether noise is so large that maps beyond the limit could hide in it.
+
+    Maps that are alike all the same, as those of a twin are, need no such scale.
+    """
+    most = limit * moved.ceiling
+    return moved.floor > most and moved.median > most
+
+
+def _lost(counts: PairCounts) -> str:
+    """Return how many pairs lost their evidence, which is why they couldn't be compared."""
+    if not counts.evidence_lost:
+        return ""
+    pairs = "1 pair" if counts.evidence_lost == 1 else f"{counts.evidence_lost:,} pairs"
+    return f"; {pairs} lost their evidence, of which --limit-lost would make an alarm"
 
 
 class _Share(NamedTuple):
