@@ -58,7 +58,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     type=click.IntRange(1),
     default=10_000,
     show_default=True,
-    help="Images in a file, at most.",
+    help="Images in a file, at most: coco, coco-results, label-studio, cvat.",
 )
 @filters.filter_options
 @options.as_json_written

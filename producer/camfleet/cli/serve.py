@@ -153,5 +153,6 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise InvalidRequest(
-            f"--host {host} --port {port}: can't listen there: {error.strerror or error}"
+            f"--host {host} --port {port}: can't listen there: {error.strerror or error}; "
+            "choose a free port (--port) at an address of this machine (--host)"
         ) from error

@@ -184,12 +184,15 @@ def _show_estimate(estimate: "Estimate | None") -> None:
         return
     unknown = "unknown"
     rate, seconds = estimate.images_per_second, estimate.seconds
-    took = f"about {duration(seconds)}, {rate:g} images/s" if seconds and rate else unknown
+    took = unknown
+    if seconds and rate:
+        live = "on the workers that live, if they do nothing else"
+        took = f"about {duration(seconds)}, {rate:g} images/s, {live}"
     read, written = (
         unknown if nbytes is None else size(nbytes)
         for nbytes in (estimate.bytes_read, estimate.bytes_written)
     )
-    click.echo(f"time        {took}, on the workers that live and do nothing else")
+    click.echo(f"time        {took}")
     click.echo(f"store       {estimate.reads} reads, {estimate.writes} writes")
     click.echo(f"bytes       images {read}, pictures {written}")
     for text in estimate.unknown:

@@ -94,8 +94,9 @@ def wrap(text: str, indent: int, room: int | None, lines: int = 3) -> str:
 
 
 def count(number: int, thing: str) -> str:
-    """Return a number of things, such as `1 chunk` or `2 chunks`."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+    """Return a number of things, such as `1 chunk`, `2 chunks` or `2 boxes`."""
+    ending = "" if number == 1 else "es" if thing.endswith("x") else "s"
+    return f"{number} {thing}{ending}"
 
 
 def moment(seconds: float | datetime | None) -> str | None:

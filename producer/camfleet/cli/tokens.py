@@ -14,6 +14,7 @@ from camfleet.contract.tokens import SCOPES, Limits, Scope, TokenRecord
 F = TypeVar("F", bound=Callable[..., Any])
 
 _COLUMNS = ("id", "owner", "scopes", "state", "created", "expires")
+DAYS = 90
 _EMPTY = "no token; make one: camfleet tokens create --owner NAME"
 
 
@@ -38,9 +39,8 @@ def tokens() -> None:
 @click.option(
     "--days",
     type=values.Real(0, 36500, min_open=True),
-    default=90,
-    show_default=True,
-    help="How long it's valid.",
+    default=None,
+    help=f"How long it's valid.  [default: {DAYS}]",
 )
 @click.option("--forever", is_flag=True, help="Valid until it's revoked, instead.")
 @_limit("requests", "Images explained or uploaded at a time.")
@@ -51,7 +51,7 @@ def create(
     *,
     owner: str,
     scopes: tuple[Scope, ...],
-    days: float,
+    days: float | None,
     forever: bool,
     as_json: bool,
     **most: int | None,
@@ -62,10 +62,13 @@ def create(
     """
     from camfleet.gateway.tokens import Tokens
 
+    if forever and days is not None:
+        raise click.UsageError("give --days or --forever, not both")
+    lasting = None if forever else days or DAYS
     chosen = scopes or tuple(scope for scope in SCOPES if scope != "admin")
     with output.client() as client:
         tokens = Tokens(client.storage)
-        text, record = tokens.create(owner, chosen, None if forever else days, Limits(**most))
+        text, record = tokens.create(owner, chosen, lasting, Limits(**most))
     if as_json:
         output.dump({"token": text, **_plain(record)})
     else:

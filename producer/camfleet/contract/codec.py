@@ -19,6 +19,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from camfleet.contract.choices import with_choices
 from camfleet.errors import InvalidRequest
 
 VERSIONS = {1: "0.1.0", 2: "0.2.0"}  # the first version that reads a form
@@ -55,7 +56,9 @@ def decode(data: object, kind: type[W]) -> W:
     try:
         return msgspec.convert(data, kind)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:  # half a surrogate pair
-        raise InvalidRequest(f"{_named(kind)}: {error}{_newer(error)}") from error
+        raise InvalidRequest(
+            f"{_named(kind)}: {with_choices(error, kind)}{_newer(error)}"
+        ) from error
 
 
 def decode_json(data: bytes, kind: type[W]) -> W:
@@ -63,7 +66,9 @@ def decode_json(data: bytes, kind: type[W]) -> W:
     try:
         return msgspec.json.decode(data, type=kind)
     except _NOT_JSON as error:
-        raise InvalidRequest(f"{_named(kind)}: {error}{_newer(error)}") from error
+        raise InvalidRequest(
+            f"{_named(kind)}: {with_choices(error, kind)}{_newer(error)}"
+        ) from error
 
 
 def decode_document(data: bytes, kind: type[D]) -> D:

@@ -42,7 +42,8 @@ class Format:
     """A format: its writer, the shapes that it can hold, those before others by default.
 
     `config` reads the file of `--config`; without `classes` it says nothing of an image without a
-    shape. `asked` are shapes that nobody gets who doesn't ask for them.
+    shape. `asked` are shapes that nobody gets who doesn't ask for them. With `splits` a file holds
+    so many images, else each image has one of its own, or all are in one.
     """
 
     writer: Callable[[Plan], Writer]
@@ -51,11 +52,12 @@ class Format:
     classes: bool = False
     config: Callable[[Path], Any] | None = None
     heat: bool = False
+    splits: bool = False
 
 
 FORMATS: dict[str, Format] = {
-    "coco": Format(Coco, ("polygon", "box"), ("rle",)),
-    "coco-results": Format(CocoResults, ("box",), ("rle",), config=coco.truth),
+    "coco": Format(Coco, ("polygon", "box"), ("rle",), splits=True),
+    "coco-results": Format(CocoResults, ("box",), ("rle",), config=coco.truth, splits=True),
     "label-studio": Format(
         LabelStudio,
         ("box", "polygon"),
@@ -63,10 +65,11 @@ FORMATS: dict[str, Format] = {
         classes=True,
         config=label_config.read_config,
         heat=True,
+        splits=True,
     ),
     "voc": Format(Voc, ("box",)),
     "yolo": Format(Yolo, ("box",), ("polygon",)),
-    "cvat": Format(Cvat, ("polygon", "box"), ("rle",), classes=True),
+    "cvat": Format(Cvat, ("polygon", "box"), ("rle",), classes=True, splits=True),
     "fiftyone": Format(FiftyOne, ("box", "polygon"), classes=True, heat=True),
 }
 
@@ -96,6 +99,8 @@ class Export:
         self._format = form = FORMATS[options.form]
         if options.heat:
             _refuse_heat(options.form, form)
+        if options.per_file != PER_FILE and not form.splits:
+            raise InvalidRequest(f"--per-file is not for --format {options.form}")
         columns = (*COLUMNS, *(HEAT_COLUMNS if options.heat else ()))
         self.selection = Selection.of(record, columns, filters)
         if len(self.selection.models) > 1:

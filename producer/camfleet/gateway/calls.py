@@ -19,6 +19,7 @@ from camfleet.broker.errands_due import ErrandsDue
 from camfleet.broker.listing import JobListing
 from camfleet.broker.sessions import Sessions
 from camfleet.client import Client
+from camfleet.contract.choices import with_choices
 from camfleet.contract.tokens import Scope, TokenRecord
 from camfleet.errors import InvalidRequest
 from camfleet.gateway.following import Following
@@ -122,7 +123,7 @@ class Call:
         try:
             return msgspec.convert(given, kind, strict=False)
         except (msgspec.ValidationError, UnicodeEncodeError) as error:
-            raise InvalidRequest(f"a parameter is wrong: {error}") from error
+            raise InvalidRequest(f"a parameter is wrong: {with_choices(error, kind)}") from error
 
     async def json(self, kind: type[S], limit: int = JSON_BYTES) -> S:
         """Return the body; raise `InvalidRequest` naming the field, or a `Problem`."""
@@ -138,7 +139,7 @@ class Call:
         try:
             return msgspec.json.decode(data or b"{}", type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidRequest(f"the body: {error}") from error
+            raise InvalidRequest(f"the body: {with_choices(error, kind)}") from error
 
     async def pieces(self, limit: int) -> AsyncIterator[bytes]:
         """Yield the body as it arrives; raise a `Problem` where it's too long or too slow."""

@@ -118,7 +118,9 @@ class Reading:
     def part(self, record: JobRecord, number: int) -> PartRows:
         """Return the results part of a chunk; raise `ObjectMissing` where there's none (yet)."""
         if number >= record.chunks:
-            raise Problem(404, "not_found", f"the job has {record.chunks} parts")
+            raise Problem(
+                404, "not_found", f"no part {number}: the job's are 0 to {record.chunks - 1}"
+            )
         ref = record.chunk(number, 0)
         return self._parts.get(keys.results_part(record, ref), partial(self._read, record, ref))
 

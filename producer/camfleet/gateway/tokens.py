@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from msgspec.structs import replace
 
 from camfleet.contract.codec import decode, encode, encode_json, sealed
-from camfleet.contract.tokens import Limits, Scope, TokenRecord
+from camfleet.contract.tokens import OWNER, Limits, Scope, TokenRecord
 from camfleet.errors import InvalidRequest, ObjectMissing
 from camfleet.jobstore import keys, objects
 from camfleet.storage.storage import Storage
@@ -45,6 +45,11 @@ class Tokens:
 
         Raises `InvalidRequest` for an owner that isn't 1 to 64 letters, digits and `._@+-`.
         """
+        if not re.fullmatch(OWNER, owner):
+            raise InvalidRequest(
+                f"{owner[:80]!r} can't be an owner: give 1 to 64 letters, digits and ._@+-, "
+                "a letter or a digit first"
+            )
         now = time.time()
         token_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
         made = TokenRecord(

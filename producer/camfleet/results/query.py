@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Meta
 
+from camfleet.contract.choices import with_choices
 from camfleet.contract.columns import KNOWN
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
@@ -141,7 +142,7 @@ def _values(name: str, given: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"filter {name}: {error}") from error
+        raise InvalidRequest(f"filter {name}: {with_choices(error, kind)}") from error
 
 
 def _among(column: str) -> Callable[[Any], Test]:
