@@ -1,5 +1,6 @@
 """What a token may have in work at a time: counted in Redis, by all gateways together."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count
@@ -183,3 +184,16 @@ def test_what_camfleet_did_not_write_there_lets_nobody_in_for_ever(held, redis):
     redis.hset(gateway_keys.quota_jobs("w"), "spoilt", "5 1.0")
     assert held.reserve("w", "new", 9, (1, 9), once=False) == Reserved(images=9)
     assert redis.hkeys(gateway_keys.quota_jobs("w")) == ["new"]
+
+
+def test_a_token_gets_so_many_urls_for_uploads_only(web, tokens, redis):
+    token, record = tokens.create("ann", ("explain",), 1)
+    asked = {"content_type": "image/png", "bytes": 10}
+    assert web.ask("POST", "/v1/uploads", asked, token).status == 200
+    soon = time.time() + 60
+    before = {str(number): soon for number in range(999)}
+    redis.zadd(gateway_keys.quota_requests(f"{record.id}:urls"), before)
+    refused = web.ask("POST", "/v1/uploads", asked, token)
+    assert (refused.status, refused.json["code"]) == (429, "too_many_urls")
+    body = web.ask("POST", "/v1/uploads", b"\xff\xd8\xff", token, Content_Type="image/jpeg")
+    assert body.status == 201

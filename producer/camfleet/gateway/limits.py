@@ -10,6 +10,7 @@ from camfleet.gateway.problems import Problem
 
 _STEP = 10_000  # images that are reserved at a time, of a source that is still being read
 _ERRANDS = 100  # within ten minutes
+_URLS = 1000  # for uploads, within ten minutes
 TOO_MANY_ERRANDS = (
     f"this token has asked for {_ERRANDS} reports, comparisons and indexes within ten minutes: "
     "wait a while"
@@ -72,6 +73,18 @@ class Admission:
         """Return whether a token may ask for another errand, from a thread; then it's counted."""
         name = f"{token.id}:errands"  # a count of its own; each counts for ten minutes
         return self._quotas.ask(name, _ERRANDS) is not None
+
+    async def url(self, token: TokenRecord) -> None:
+        """Let somebody have a URL for an upload, which nobody sees happen; raise a `Problem`."""
+        name = f"{token.id}:urls"  # likewise
+        if await self._threads.quick(lambda: self._quotas.ask(name, _URLS)) is None:
+            raise Problem(
+                429,
+                "too_many_urls",
+                f"this token has asked for {_URLS} URLs for uploads within ten minutes: wait a "
+                "while, or send files as the body",
+                _LATER,
+            )
 
     @asynccontextmanager
     async def job(

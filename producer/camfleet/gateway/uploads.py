@@ -62,6 +62,7 @@ async def _presign(call: Call, asked: UploadRequest) -> Uploaded:
     most = received.MANIFEST_BYTES if kind in received.MANIFESTS else call.services.image_bytes
     if asked.bytes > most:
         raise InvalidRequest(f"bytes: at most {most} of such a file")
+    await call.services.admission.url(call.whose)
     storage = call.services.blocking.storage
     key = keys.upload(secrets.token_hex(32), _SUFFIXES[kind])
     url = await call.services.threads.quick(
