@@ -131,6 +131,11 @@ BELOW = TaskImages(Server("https://ls/labels"), ())
     [
         (IMAGES, "/data/upload/1/a b.png", "http://ls:8080/data/upload/1/a b.png"),
         (IMAGES, "/data/local-files/?d=x/a.png", "http://ls:8080/data/local-files/?d=x/a.png"),
+        (
+            IMAGES,
+            "/data/local-files/?d=x/a..b.png",
+            "http://ls:8080/data/local-files/?d=x/a..b.png",
+        ),
         (IMAGES, "http://ls:8080/data/upload/1/a.png", "http://ls:8080/data/upload/1/a.png"),
         (IMAGES, "s3://b/a.png", "s3://b/a.png"),
         (IMAGES, "https://b.s3.example/a.png?X-Sig=1", "https://b.s3.example/a.png?X-Sig=1"),
@@ -151,6 +156,10 @@ def test_an_image_is_found_where_a_task_says(images, value, uri):
         "/data/upload/%2e%2e/%2E%2E/api/users/",
         "/data/upload/%252e%252e/api",
         "/data/upload/..\\..\\api",
+        "/data/upload/.\t./.%0a./api",
+        "/data/local-files/?d=../../etc/passwd",
+        "/data/local-files/?d=x/%2e%2e/%2e%2e/etc/passwd",
+        "/data/local-files/?a=b&d=..%5c..",
         "//evil/data/upload/a.png",
         "http://ls:8080/api/users/",
         "http://ls:8080@evil/data/upload/1/a.png",

@@ -4,6 +4,7 @@ A task names an image by a path on Label Studio's own server, which only its use
 URI. Neither the server nor the token is ever what a caller names: both come from the settings.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
@@ -14,6 +15,8 @@ from camfleet.foreign import shown_url
 URL = "CAMFLEET_LABEL_STUDIO_URL"
 TOKEN = "CAMFLEET_LABEL_STUDIO_TOKEN"  # noqa: S105  # a setting's name
 ORIGINS = "CAMFLEET_LABEL_STUDIO_ORIGINS"
+_PARTS = re.compile(r"[/\\?&;=#]")
+_STRIPPED = re.compile(r"[\t\r\n]")  # by readers of URLs
 _FILES = ("data/upload/", "data/local-files/", "storage-data/uploaded/")
 
 
@@ -31,7 +34,7 @@ class Server:
         """Return whether a URI is that of an image that this server keeps."""
         if not self.url or not uri.startswith(f"{self.url}/"):
             return False
-        path = uri[len(self.url) + 1 :].partition("?")[0].partition("#")[0]
+        path = uri[len(self.url) + 1 :]
         return path.startswith(_FILES) and not _climbs(path)
 
     def find(self, value: str) -> str | None:
@@ -112,8 +115,9 @@ def origins_of(urls: Iterable[str]) -> tuple[str, ...]:
 
 
 def _climbs(path: str) -> bool:
-    """Return whether a path leads out of its folder once somebody has decoded it."""
+    """Return whether a path, or one in its query, leads out of a folder once it's decoded."""
     before = None
     while path != before:
         before, path = path, unquote(path)
-    return ".." in path.replace("\\", "/").split("/")
+    path = _STRIPPED.sub("", path)
+    return ".." in _PARTS.split(path)
