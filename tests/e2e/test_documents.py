@@ -37,7 +37,7 @@ ELSEWHERE = [
     (r"make bench( ONLY=\w+)?", "Makefile", "-m benchmarks $(ONLY)"),
     (r"python3 -m venv \.venv && \. \.venv/bin/activate", "Makefile", "-m venv $(VENV)"),
     (
-        r"pip install -e '\.\[worker,cpu,local,report\]'",
+        r"pip install -e '\.\[worker,cpu,local,report,gateway\]'",
         "Makefile",
         "--editable '.[worker,cpu,local,report,gateway,dev]'",
     ),
@@ -61,7 +61,7 @@ ELSEWHERE = [
     (r"docker compose --profile gpu .*", "docker-compose.yml", "docker compose --profile gpu"),
     (r"python3 -m venv convert && .*legacy\]'", "Makefile", "--no-deps tf-keras"),
     (r"convert/bin/camfleet models convert .*", "tests/unit/test_convert.py", "convert.convert"),
-    (r"camfleet serve", "tests/e2e/test_gateway.py", "with gateway("),
+    (r"camfleet serve( --port 8200)?", "tests/e2e/test_gateway.py", "with gateway("),
     (
         r"camfleet serve --labels .*",
         "tests/tools/test_real_label_studio.py",
@@ -79,7 +79,8 @@ ELSEWHERE = [
 ]
 SHOWN = ("text", "json")  # languages of blocks that are no programs
 PAGES = [page for page in documents.PAGES if any(documents.blocks(page))]
-BROWSER = ROOT / "tests" / "browser" / "test_page_in_documents.py"  # which runs blocks of JavaScript
+# What runs blocks of JavaScript.
+BROWSER = ROOT / "tests" / "browser" / "test_page_in_documents.py"
 SECONDS = 120
 MARK = "camfleet-test-mark"
 JOB = re.compile(r"\b(?:\d{8}-\d{6}-[0-9a-f]{6}|weekly-2026-48)\b")
