@@ -82,7 +82,7 @@ def test_no_version_has_what_label_studio_separates_versions_with():
         (("box",), "shap=box", "option 'shap'; did you mean shape"),
         (("box",), "shape", "say shape=VALUE, once"),
         (("box",), "heat=1&heat=0", "say heat=VALUE, once"),
-        (("box",), "shape=circle", "Invalid enum value 'circle'"),
+        (("box",), "shape=circle", "Invalid enum value 'circle'.*: there are box, "),
         (("choices",), "threshold=0.2", "threshold and components are for regions"),
         (("box",), "threshold=2", "threshold"),
         (("box",), "target=not:", "target"),

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import msgspec
 from msgspec import Struct
 
+from camfleet.contract.choices import with_choices
 from camfleet.contract.codec import decode
 from camfleet.contract.outputs import Components, Fuse, Method, Outputs
 from camfleet.contract.records import ModelRef
@@ -82,7 +83,8 @@ def parse_options(text: str) -> BackendOptions:
     try:
         return msgspec.convert(given, BackendOptions, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"the backend's address: {error}") from error
+        said = with_choices(error, BackendOptions)
+        raise InvalidRequest(f"the backend's address: {said}") from error
 
 
 class Planner:
