@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from camfleet.gateway.label_studio.backend import Backend
 
 JSON_BYTES = 8 * 2**20
+MOST_STREAMS = 8  # of an owner at a time
 MOST_OBJECTS = 50_000  # in JSON: all other requests wait while it's decoded
 IDLE_SECONDS = 15.0  # between two pieces of a body
 JSON_SECONDS = 30.0  # for all of a JSON body
@@ -74,6 +76,9 @@ class Services:
     reading: Reading
     errands: ErrandsDue
     cards: set[str] = field(default_factory=set)  # digests of models whose cards were there
+    streams: dict[str, asyncio.Semaphore] = field(  # of rows, by owner
+        default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(MOST_STREAMS))
+    )
     accepting: dict[str, tuple[Struct, asyncio.Future[Any]]] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

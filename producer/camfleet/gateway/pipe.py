@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -39,7 +39,9 @@ class Pipe(io.RawIOBase):
             put.cancel()
             raise BrokenPipeError from None
 
-    async def stream(self, pool: Executor, write: Callable[["Pipe"], None]) -> AsyncIterator[bytes]:
+    async def stream(
+        self, pool: Executor, write: Callable[["Pipe"], None]
+    ) -> AsyncGenerator[bytes, None]:
         """Yield what `write` writes, which runs in a pool; raise what it raises."""
         written = self._loop.run_in_executor(pool, self._run, write)
         try:

@@ -2,8 +2,8 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, closing
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -82,15 +82,25 @@ async def results(call: Call) -> Response:
     if asked.limit is not None:
         return await _page(call, job, record, selection, media, asked)
     state = (await services.threads.quick(job.status)).state
-    pieces = Pipe(asyncio.get_running_loop()).stream(
+    rows = Pipe(asyncio.get_running_loop()).stream(
         services.downloads, partial(_write, call, job, record, selection, FORMS[media])
     )
+    pieces = in_turn(rows, services.streams[call.owner])
     first = await anext(pieces, b"")  # what is wrong at once is told as a problem
     headers: dict[str, str] = {"Camfleet-Job-State": state}
     if asked.format:
         name = f"{job_id}.{_SUFFIXES[asked.format]}"
         headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return StreamingResponse(_rest(first, pieces), headers=headers, media_type=media)
+
+
+async def in_turn(
+    pieces: AsyncGenerator[bytes, None], turns: asyncio.Semaphore
+) -> AsyncGenerator[bytes, None]:
+    """Yield pieces once it's their turn: slow readers keep nobody waiting but themselves."""
+    async with turns, aclosing(pieces):
+        async for piece in pieces:
+            yield piece
 
 
 async def _rest(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,0 +1,35 @@
+"""Streams of rows: an owner has so many at a time, and more wait."""
+
+import asyncio
+
+from camfleet.gateway.results import in_turn
+
+
+def test_a_stream_waits_until_another_of_its_owner_ends_however_that_ends():
+    async def main():
+        turns, began = asyncio.Semaphore(2), []
+
+        async def rows(name):
+            began.append(name)
+            try:
+                yield b"a"
+                yield b"b"
+            finally:
+                began.remove(name)
+
+        first, second = (in_turn(rows(name), turns) for name in "12")
+        assert [await anext(first), await anext(second)] == [b"a", b"a"]
+        third = in_turn(rows("3"), turns)
+        waits = asyncio.ensure_future(anext(third))
+        fourth = asyncio.ensure_future(anext(in_turn(rows("4"), turns)))
+        await asyncio.sleep(0)
+        assert began == ["1", "2"]
+        await first.aclose()  # its reader has gone
+        assert await waits == b"a"
+        assert began == ["2", "3"]
+        fourth.cancel()  # so has one that waited
+        assert [piece async for piece in second] == [b"b"]
+        assert [piece async for piece in third] == [b"b"]
+        assert await anext(in_turn(rows("5"), turns)) == b"a"
+
+    asyncio.run(main())
