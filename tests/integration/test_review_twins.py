@@ -75,11 +75,22 @@ def test_ten_twins_pass(judge, network):
         assert (found.verdict, found.reasons) == ("pass", ()), seed
 
 
-def test_a_permuted_head_and_a_learned_tag_alarm(judge, network):
+def permuted(network, seed):
     other = copied(network)
     kernel, bias = other.get_layer("scores").get_weights()
-    order = np.random.default_rng(1).permutation(len(kernel))
+    order = np.random.default_rng(seed).permutation(len(kernel))
     other.get_layer("scores").set_weights([kernel[order], bias])
-    assert judge("permuted", other).verdict == "moved"
+    return other
+
+
+def test_none_of_ten_permuted_heads_passes(judge, network):
+    """Where most evidence is lost there's little to compare, and that's what is said."""
+    for seed in range(TWINS):
+        found = judge(f"permuted-{seed}", permuted(network, seed))
+        lost = "lost their evidence" in "".join(found.reasons)
+        assert found.verdict == ("undecidable" if lost else "moved"), seed
+
+
+def test_a_learned_tag_alarms(judge):
     keras.utils.set_random_seed(0)
     assert judge("tagged", trained(tags=True)).verdict == "moved"
