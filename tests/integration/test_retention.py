@@ -547,6 +547,15 @@ def retire(storage, client, job, how, *, again=False):
         return None
 
 
+def test_redis_forgets_a_job_whose_prune_died_right_after_its_mark(client, storage, submit):
+    job = submit("s3://b/1")
+    Deleter(storage, client._ledger, {})._write(changed(job.record(), deleted_at=storage.now()))
+    assert client._ledger.progress(job.id)
+    client.prune(timedelta(days=1))
+    with pytest.raises(UnknownJob):
+        client._ledger.progress(job.id)
+
+
 def test_a_killed_delete_is_finished_once_its_claim_has_expired(client, storage, redis, submit):
     job = submit("s3://b/1")
     record = changed(job.record(), deleted_at=1e9)

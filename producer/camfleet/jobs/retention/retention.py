@@ -131,6 +131,8 @@ class Retention:
         """
         record = found.record
         if record and record.deleted_at is not None:
+            if not self._dry_run:
+                deleter.mark(found.job_id, now)  # a call may have died before Redis forgot it
             return found, False, ""
         is_old = found.ended_at < before
         if record and record.pruned and (keep_report or not is_old):
