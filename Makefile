@@ -8,9 +8,8 @@ PYTHON ?= python3
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
 
-# Two at a time, each with servers of its own; all tests of a module in one process.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check
