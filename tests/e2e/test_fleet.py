@@ -35,7 +35,8 @@ def test_a_dry_run_says_what_the_job_takes_once_workers_have_measured_it(
     run, client, model, manifest
 ):
     client.submit(str(manifest), models=["patches"]).wait(timeout=60)
-    wait_until(lambda: any(worker.measured.rates for worker in client.workers()), 20)
+    name = f"{model.id}@{model.version}"
+    wait_until(lambda: any(name in worker.measured.rates for worker in client.workers()), 20)
     found = json.loads(run("submit", manifest, "--model", "patches", "--dry-run", "--json").stdout)
     estimate = found["estimate"]
     assert estimate["images_per_second"] > 0

@@ -21,6 +21,7 @@ from camfleet.broker.redis import redis_client
 from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.broker.reviews import ReviewBoard, Reviewed
 from camfleet.broker.schedules_due import SchedulesDue
+from camfleet.broker.sessions import Sessions
 from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.messages import BULK_QUEUE
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
@@ -98,6 +99,7 @@ def day(own, redis):
         assert leases.is_sweeper()
         stack.enter_context(closing(AnswerOwners(own))).note("r", "ann")
         stack.enter_context(closing(ErrandsDue(own))).enter("complete", "0" * 32)
+        stack.enter_context(closing(Sessions(own))).open("a-secret", "a-token", 60)
         quotas = stack.enter_context(closing(Quotas(own)))
         assert quotas.ask("a-token", 1)
         assert quotas.reserve("a-token", "new", 1, (1, 1), once=True) == Reserved(images=1)
@@ -166,7 +168,7 @@ def test_every_key_of_ours_was_seen(day):
     assert [pattern for pattern in ours if not any(fnmatch(name, pattern) for name in day)] == []
     jobs = itertools.product(("running", "complete", "cancelled", "retried"), ("", ":done"))
     assert {f"camfleet:job:{{{job}}}{part}" for job, part in jobs} <= day.keys()
-    assert {keys.QUEUES[1], "unacked", "celery-task-meta-a-request"} <= day.keys()
+    assert {BULK_QUEUE, "unacked", "celery-task-meta-a-request"} <= day.keys()
 
 
 def rows(name):

@@ -24,12 +24,15 @@ class Worker:
         room = {INTERACTIVE_QUEUE: 4}
         self.admission = Admission(slots, lambda: Counter({BULK_QUEUE: 1}), room=room)
         self.answers = []
-        self.requests = self.studies = self
+        self.requests = self.studies = self.chunks = self
         self.make = lambda _request: during(self)
 
     @contextmanager
     def hold(self, _held):
         yield
+
+    def send_next(self):
+        """Send no chunk: none waits for its turn."""
 
     def answer(self, _request_id, reply):
         self.answers.append(reply)

@@ -116,6 +116,10 @@ class AsyncClient(Awaited):
     def reviews(self) -> AsyncReviews:
         return AsyncReviews(self._blocking.reviews, self._threads)
 
+    def reviews_of(self, user: str) -> AsyncReviews:
+        """Return the reviews for a user of a program: whose name their history shows."""
+        return AsyncReviews(self._blocking.reviews_of(user), self._threads)
+
     explain = _explain(Client.explain)
     answer = quick(Client.answer)
     submit = _submit(Client.submit)
