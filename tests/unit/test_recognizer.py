@@ -79,3 +79,16 @@ def test_no_number_of_guesses_makes_it_forget_a_token(bucket):
     for text in guesses(10_001):
         assert tokens.check(text) is None
     assert tokens.recall(bucket.text) == bucket.record
+
+
+def test_three_hundred_who_come_at_once_with_one_token_are_one_look(bucket):
+    async def ask():
+        tokens = TokenChecker(bucket, seconds=60)
+        with closing(Threads()) as threads, closing(Recognizer(tokens, threads)) as recognizer:
+            asking = [asyncio.ensure_future(recognizer.recognize(bucket.text)) for _ in range(300)]
+            await asyncio.sleep(0)
+            asking[0].cancel()  # who goes away takes nobody with them
+            assert {token.owner for token in await asyncio.gather(*asking[1:])} == {"ann"}
+
+    asyncio.run(ask())
+    assert bucket.asked == [bucket.record.id]

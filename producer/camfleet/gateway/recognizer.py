@@ -19,7 +19,7 @@ class Recognizer:
         self._tokens = tokens
         self._threads = threads
         self._strangers = ThreadPoolExecutor(_STRANGERS, "camfleet-strangers")
-        self._waiting = 0
+        self._asked: dict[str, asyncio.Future[TokenRecord | None]] = {}
 
     async def recognize(self, text: str) -> TokenRecord | None:
         """Return the token that `text` is, None for one that opens nothing; raise a `Problem`."""
@@ -29,14 +29,15 @@ class Recognizer:
             return token
         if self._tokens.has_met(text):
             return await self._threads.quick(lambda: self._tokens.check(text))
-        if self._waiting >= _MOST_WAITING:
-            raise Problem(503, "too_many_strangers", "many unknown tokens come: try again")
-        self._waiting += 1
-        try:
+        asked = self._asked.get(text)
+        if asked is None:  # else somebody asks for the same one: all get one answer
+            if len(self._asked) >= _MOST_WAITING:
+                raise Problem(503, "too_many_strangers", "many unknown tokens come: try again")
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._strangers, self._tokens.check, text)
-        finally:
-            self._waiting -= 1
+            asked = loop.run_in_executor(self._strangers, self._tokens.check, text)
+            self._asked[text] = asked
+            asked.add_done_callback(lambda _: self._asked.pop(text))
+        return await asyncio.shield(asked)
 
     def close(self) -> None:
         self._strangers.shutdown(wait=False, cancel_futures=True)
