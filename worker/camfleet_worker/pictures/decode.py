@@ -15,7 +15,7 @@ from simplejpeg import decode_jpeg
 from camfleet_worker.arrays import Pixels
 from camfleet_worker.pictures import webp
 from camfleet_worker.pictures.bmp import open_bmp
-from camfleet_worker.pictures.cost import Cost, avif_pixels, check_again, check_cost, cost_of
+from camfleet_worker.pictures.cost import Cost, Slow, avif_pixels, check_again, check_cost, cost_of
 from camfleet_worker.pictures.header import (
     check_exif,
     kind_of,
@@ -84,6 +84,8 @@ def _upright(pixels: Pixels, orientation: Any) -> Pixels:
 def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(_ORIENTATION)
+    except Slow:  # a PNG's pixels come before its EXIF block may
+        raise
     except Exception:  # noqa: BLE001  # a broken EXIF block is ignored
         return None
 
