@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from camfleet.exports.job import Exported
 
 EXPORT_FORMATS = ("coco", "coco-results", "label-studio", "voc", "yolo", "cvat", "fiftyone")
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -32,21 +31,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="rle: masks.  [default: what suits the format and the job has, never rle]",
 )
 @click.option("--heat", is_flag=True, help="The heatmap too: label-studio, fiftyone.")
-@click.option(
-    "--labels",
-    type=_FILE,
-    metavar="FILE",
-    help='TOML of "class" = "other name"; false leaves a class out.',
-)
+@options.LABELS
 @click.option(
     "--config",
-    type=_FILE,
+    type=options.FILE,
     metavar="FILE",
     help="Label Studio's label config; for coco-results the ground truth, for its ids.",
 )
-@click.option(
-    "--root", default="", metavar="URI", help="Name images by their URIs below this beginning."
-)
+@options.ROOT
 @click.option(
     "--prefix",
     default="",

@@ -1,6 +1,7 @@
 """The options that several commands share, and what they mean to the client."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -34,6 +35,16 @@ as_json_written = click.option(
 )
 JOB = click.argument("job_id", metavar="JOB", type=values.JOB)
 JOBS = click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, type=values.JOB)
+FILE = click.Path(dir_okay=False, path_type=Path)
+LABELS = click.option(  # of what goes to annotation tools, as the next one
+    "--labels",
+    type=FILE,
+    metavar="FILE",
+    help='TOML of "class" = "other name"; false leaves a class out.',
+)
+ROOT = click.option(
+    "--root", default="", metavar="URI", help="Name images by their URIs below this beginning."
+)
 
 _EXPLAIN = (
     click.option(

@@ -2,12 +2,11 @@
 
 import os
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, filters, output
+from camfleet.cli import EXIT_FAILED_IMAGES, filters, options, output
 from camfleet.cli.terminal import count as words
 from camfleet.errors import ConfigurationError, InvalidRequest, ObjectMissing, SourceUnreachable
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from camfleet.label_studio.api import Api
     from camfleet.label_studio.pushing import Pushed
     from camfleet.results.coverage import Coverage
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.group()
@@ -45,15 +42,8 @@ def push() -> None:
     help="rle: masks.  [default: what the project and the job have, never rle]",
 )
 @click.option("--heat", is_flag=True, help="The heatmap too.")
-@click.option(
-    "--labels",
-    type=_FILE,
-    metavar="FILE",
-    help='TOML of "class" = "other name"; false leaves a class out.',
-)
-@click.option(
-    "--root", default="", metavar="URI", help="Name images by their URIs below this beginning."
-)
+@options.LABELS
+@options.ROOT
 @click.option(
     "--prefix",
     default="",
