@@ -33,6 +33,19 @@ def seen(item, heat, geometry=CROPPED, class_index=0, **changed):
     return rows.row(item, heat, class_index, geometry=geometry, **(more | changed))
 
 
+PHOTOS = [
+    [
+        seen("a", [[1, 0], [1, 0]], CROPPED, probability=0.75),
+        seen("a", np.eye(3), CROPPED, 1, rank=1, probability=0.25),
+        seen("b", [[-1, 0], [0, -1]], PADDED, 2),
+        seen("c", [[0, 0, 1], [0, 1, 0], [1, 0, 1]], PADDED, 2),
+        seen("d", [[0, 0, 1], [0, 1, 0], [1, 0, 0]], STRETCHED),
+        rows.row("gone"),
+    ]
+]
+ROWS = [row for row in PHOTOS[0] if row.regions]
+
+
 def record(**changed):
     """Return the record of a job with shapes."""
     fields = {

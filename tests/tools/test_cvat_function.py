@@ -9,14 +9,14 @@ import subprocess
 
 import numpy as np
 import pytest
-from cvat_server import CLEARED, CREATED, TASK, TOKEN, label, serving
-from decoders import Decoder
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
 from camfleet import Client
 from camfleet.local.stack import LocalStack
+from helpers.cvat_server import CLEARED, CREATED, TASK, TOKEN, label, serving
 from helpers.documents import ROOT
+from helpers.mask_decoder import Decoder
 from helpers.samples import write_card
 
 pytestmark = pytest.mark.tools

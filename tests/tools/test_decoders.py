@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from decoders import Decoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
 from camfleet.exports import masks
+from helpers.mask_decoder import Decoder
 from helpers.masks import brush_of, pictures, points_of, turned
 
 pytestmark = pytest.mark.tools

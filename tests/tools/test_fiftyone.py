@@ -10,12 +10,11 @@ import subprocess
 
 import numpy as np
 import pytest
-from test_judges import PHOTOS, ROWS
 
 from camfleet.exports.images import Places
 from camfleet_worker.pictures.heat import stretch
 from helpers.documents import ROOT, blocks
-from helpers.exported import CLASSES, written
+from helpers.exported import CLASSES, PHOTOS, ROWS, written
 
 pytestmark = pytest.mark.tools
 HEIGHT, WIDTH = 40, 100

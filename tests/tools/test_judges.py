@@ -13,23 +13,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from helpers import rows
 from helpers.documents import ROOT
-from helpers.exported import CLASSES, CROPPED, PADDED, STRETCHED, seen, written
+from helpers.exported import CLASSES, PHOTOS, ROWS, written
 
 pytestmark = pytest.mark.tools
-PHOTOS = [
-    [
-        seen("a", [[1, 0], [1, 0]], CROPPED, probability=0.75),
-        seen("a", np.eye(3), CROPPED, 1, rank=1, probability=0.25),
-        seen("b", [[-1, 0], [0, -1]], PADDED, 2),
-        seen("c", [[0, 0, 1], [0, 1, 0], [1, 0, 1]], PADDED, 2),
-        seen("d", [[0, 0, 1], [0, 1, 0], [1, 0, 0]], STRETCHED),
-        rows.row("gone"),
-    ]
-]
 NAMES = "abcd"
-ROWS = [row for row in PHOTOS[0] if row.regions]
 
 
 def read_by(tool, *words):

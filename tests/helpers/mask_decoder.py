@@ -9,7 +9,7 @@ from helpers.documents import ROOT
 
 
 class Decoder:
-    """Runs `decode_TOOL.py` beside this file, which answers each line with one."""
+    """Runs `tests/tools/decode_TOOL.py`, which answers each line with one."""
 
     def __init__(self, tool):
         self._python = ROOT / ".tools" / tool / "bin" / "python"
