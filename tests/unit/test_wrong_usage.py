@@ -2,6 +2,7 @@
 
 import json
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -15,6 +16,7 @@ FILTERED = [
     ["render", "JOB", "--output", "folder"],
     ["gallery", "JOB", "--output", "folder"],
     ["export", "JOB", "--format", "coco", "--output", "folder"],
+    ["push", "label-studio", "JOB", "--project", "7"],
 ]
 WRONG_FILTERS = [
     (["--class", "top:2"], "neither a class index nor a label"),
@@ -40,6 +42,7 @@ WRONG = [
     (["compare", "JOB", "JOB", "--output", "s3://"], "s3://bucket/key"),
     (["compare", "JOB", "JOB", "--output", ""], "name a folder"),
     (["report", "a b"], "no job id"),
+    (["push", "label-studio", "a b", "--project", "7"], "no job id"),
     (["report", "JOB", "--output", "s3:///x"], "s3://bucket/key"),
     (["report", "JOB", "--stored", "--output", "s3://camfleet/x"], "it's in a bucket now"),
     (["report", "JOB", "--timeout", "nan"], "nan"),
@@ -80,6 +83,22 @@ def no_server(monkeypatch):
 def test_wrong_usage_has_exit_code_2_and_says_what_is_wrong(words, said):
     done = CliRunner().invoke(group, words)
     assert (done.exit_code, said in done.output) == (2, True), done.output
+
+
+def test_a_job_is_named_in_one_way_by_all_commands():
+    context = click.Context(group)
+    found = [group.get_command(context, name) for name in group.list_commands(context)]
+    for command in found:
+        if isinstance(command, click.Group):
+            found += [command.get_command(context, name) for name in command.list_commands(context)]
+    jobs = [
+        (command.name, param)
+        for command in found
+        for param in command.params
+        if isinstance(param, click.Argument) and "JOB" in (param.metavar or "")
+    ]
+    assert len(jobs) > 15
+    assert [name for name, param in jobs if param.type.name != "job"] == []
 
 
 def test_in_json_wrong_usage_is_an_invalid_request():

@@ -25,7 +25,7 @@ def push() -> None:
 
 
 @push.command("label-studio")
-@click.argument("job_id", metavar="JOB")
+@options.JOB
 @click.option("--project", required=True, type=click.IntRange(1), help="The project's number.")
 @click.option("--url", metavar="URL", help="[default: CAMFLEET_LABEL_STUDIO_URL]")
 @click.option(
