@@ -43,7 +43,16 @@ BELOW_THE_LINE = (
     "contract",
     "prefetch",
 )
-GROUND = ("faultpoints", "settings", "variables", "addresses", "forks", "errors", "foreign")
+GROUND = (
+    "faultpoints",
+    "settings",
+    "setting_groups",
+    "variables",
+    "addresses",
+    "forks",
+    "errors",
+    "foreign",
+)
 PRODUCER_ROOMS = (*ABOVE_THE_LINE, *BELOW_THE_LINE, *GROUND)
 WORKER_ROOMS = (
     "celery",
