@@ -50,6 +50,7 @@ GROUND = (
     "variables",
     "addresses",
     "forks",
+    "whole",
     "errors",
     "foreign",
 )

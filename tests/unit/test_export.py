@@ -20,10 +20,11 @@ from camfleet.contract.results import LayerMap, Result, Status, Timings
 from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobs.job import Job
 from camfleet.jobstore import keys, parquet
-from camfleet.results.export import FORMATS, first, flat, whole_file
+from camfleet.results.export import FORMATS, first, flat
 from camfleet.results.query import Selection
 from camfleet.results.read import select
 from camfleet.storage.storage import Storage
+from camfleet.whole import whole_file
 
 EMPTY = {
     **dict.fromkeys(Result.__struct_fields__),

@@ -12,6 +12,7 @@ from camfleet.errors import InvalidRequest, ObjectMissing
 from camfleet.jobstore import keys, objects
 from camfleet.jobstore.s3_roots import plain_key
 from camfleet.storage.storage import Storage, split_uri
+from camfleet.whole import new_file, sweep
 
 PAGE = "index.html"
 _REPORT = "report.json"
@@ -124,7 +125,9 @@ def _write(folder: Path, name: str, data: bytes) -> str:
     path = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        sweep(folder)
+        with new_file(path) as file:
+            file.write(data)
     except OSError as error:
         reason = error.strerror or error
         raise InvalidRequest(f"{name} can't be written to {folder}: {reason}") from error

@@ -92,7 +92,7 @@ def results(ctx: click.Context, /, job_id: str | None, **given: Any) -> None:
 
 def _read(job_id: str, form: str, given: dict[str, Any]) -> "Coverage":
     """Print or write the rows; return how much of the job they are."""
-    from camfleet.pictures.stored import refuse_urls
+    from camfleet.jobstore.stored_pictures import refuse_urls
     from camfleet.results import classes
     from camfleet.results.coverage import Reading
     from camfleet.results.export import presigned
@@ -161,7 +161,8 @@ def _selection(
 def _give(
     tables: "Iterator[Table]", selection: "Selection", form: str, given: dict[str, Any], bar: Any
 ) -> None:
-    from camfleet.results.export import FORMATS, first, whole_file, write_exact_csv
+    from camfleet.results.export import FORMATS, first, write_exact_csv
+    from camfleet.whole import whole_file
 
     if form == "table":
         _print(tables, given["limit"], given["columns"], bar)

@@ -12,7 +12,7 @@ from camfleet.exports import coco, label_config
 from camfleet.exports.coco import Coco, CocoResults
 from camfleet.exports.cvat import Cvat
 from camfleet.exports.fiftyone import FiftyOne
-from camfleet.exports.files import encode, new_file, whole_folder
+from camfleet.exports.files import encode, new_file
 from camfleet.exports.images import COLUMNS, HEAT_COLUMNS, Count, Failure, Image, Places, images
 from camfleet.exports.label_studio import LabelStudio
 from camfleet.exports.labels import Labels, classes_of, mapping_of
@@ -33,6 +33,7 @@ from camfleet.registry.registry import Registry
 from camfleet.results.narrow import without_fields
 from camfleet.results.query import Selection
 from camfleet.storage.storage import Storage
+from camfleet.whole import whole_folder
 
 PER_FILE = 10_000  # images: larger files are refused by some tools
 

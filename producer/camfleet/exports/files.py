@@ -1,12 +1,8 @@
-"""Folders that take their name once all of their files are written, and files split by number."""
+"""The files of an export: new ones, and what is written into them."""
 
-import os
 import re
-import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,27 +13,6 @@ from camfleet.errors import InvalidRequest
 _ENCODE = msgspec.json.Encoder().encode
 _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPECIAL = re.compile(rf"[&<>\"\t\n\r]|{_UNFIT.pattern}")
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a folder that takes its name when all is written; after an error nothing is left.
-
-    Raises `InvalidRequest` where there's something of that name already, or nothing can be written.
-    """
-    try:
-        if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
-            raise InvalidRequest(f"{path} is there already: give the name of a new folder")
-        real = path.resolve()
-        partial = real.with_name(f"{real.name}.{secrets.token_hex(4)}.part")
-        partial.mkdir(parents=True)
-        try:
-            yield partial
-            os.replace(partial, real)  # noqa: PTH105  # atomic, and so it's said
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise InvalidRequest(f"{path} can't be written: {error.strerror or error}") from error
 
 
 def new_file(folder: Path, name: str) -> IO[bytes]:

@@ -1,15 +1,14 @@
 """Pictures written into a folder: those that are there stay, others are fetched side by side."""
 
 import os
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from camfleet.errors import CamfleetError, InvalidRequest, ServiceError, SourceUnreachable
+from camfleet.errors import CamfleetError, ServiceError, SourceUnreachable
 from camfleet.prefetch import in_order
+from camfleet.whole import new_file, sweep, writing
 
 _THREADS = 8
 _NAMED = 1000  # pictures that couldn't be fetched, of which the reason is kept
@@ -83,7 +82,8 @@ class Folder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.saved = Saved(str(path))
-        with _writing(self.path):
+        self._swept = set[Path]()
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
 
     def save(self, wanted: Iterable[Wanted], on_picture: OnStep = ignore) -> None:
@@ -106,15 +106,13 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write a file, which appears under its name once it's whole."""
         path = self.path / name
-        with _writing(path):
+        with writing(path):
             path.parent.mkdir(exist_ok=True)
-            part = path.with_name(f".{secrets.token_hex(8)}.part")
-            try:
-                with part.open("xb") as file:
-                    file.write(data)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+            if path.parent not in self._swept:
+                self._swept.add(path.parent)
+                sweep(path.parent)
+            with new_file(path) as file:
+                file.write(data)
 
     def _save(self, wanted: Wanted) -> dict[str, bool | str]:
         """Return for each name whether it was fetched now, or why it couldn't be."""
@@ -129,15 +127,6 @@ class Folder:
                 self.write(name, data)
                 found[name] = True
         return found
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Let an `OSError` of the block become an `InvalidRequest` that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise InvalidRequest(f"{path} can't be written: {error.strerror or error}") from error
 
 
 def one(name: str, read: Callable[[], bytes]) -> Wanted:

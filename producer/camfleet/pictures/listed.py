@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from camfleet.errors import InvalidRequest
+from camfleet.whole import new_file
 
 LIST = ".camfleet-gallery"  # a name a line
 _MOST = 2**28  # bytes
@@ -40,7 +41,8 @@ class Listed:
             if not (self._folder / "pictures").is_symlink():
                 for name in self._before - self._now.keys():
                     (self._folder / name).unlink(missing_ok=True)
-            self._path.write_text("".join(f"{name}\n" for name in self._now), encoding="utf-8")
+            with new_file(self._path) as file:
+                file.write("".join(f"{name}\n" for name in self._now).encode())
         except OSError as error:
             raise _unwritable(self._path, error) from error
 

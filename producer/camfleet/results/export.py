@@ -1,9 +1,6 @@
 """Results as files for other programs: CSV, JSON lines, Parquet, streamed table by table."""
 
-import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,7 +10,6 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from camfleet.errors import InvalidRequest
 from camfleet.foreign import visible_lines
 from camfleet.jobstore import keys
 from camfleet.jobstore.parquet import MAPS, RESULTS
@@ -111,31 +107,6 @@ def presigned(tables: Iterable[pa.Table], sign: Callable[[str], str]) -> Iterato
                 urls = [uri and sign(uri) for uri in table.column(place).to_pylist()]
                 signed = signed.set_column(place, name, pa.array(urls, pa.string()))
         yield signed
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that takes its name when all is written; after an error nothing is left.
-
-    A pipe or a device is written to directly. Raises `InvalidRequest` where the file can't be
-    written.
-    """
-    try:
-        if path.exists() and not path.is_file():
-            with path.open("wb") as file:
-                yield file
-            return
-        real = path.resolve()
-        partial = real.with_name(f"{real.name}.{secrets.token_hex(4)}.part")
-        try:
-            with partial.open("xb") as file:
-                yield file
-            os.replace(partial, real)  # noqa: PTH105  # atomic, and so it's said
-        finally:
-            with suppress(OSError):
-                partial.unlink()
-    except OSError as error:
-        raise InvalidRequest(f"{path} can't be written: {error.strerror or error}") from error
 
 
 def _without_formulas(table: pa.Table) -> pa.Table:
