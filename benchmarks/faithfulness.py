@@ -23,7 +23,7 @@ from benchmarks import nets, photographs
 from camfleet import Client
 from camfleet.audit.studies import sample
 from camfleet.broker.requests import HeldRequest
-from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE
+from camfleet.contract.lanes import BULK_QUEUE, INTERACTIVE_QUEUE
 from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.contract.studies import FaithfulnessAnswer, FaithfulnessStudy, StudyRequest
 from camfleet.interactive.register import Models
@@ -44,7 +44,7 @@ PASSES = 1 + 2 * (4 * 7 + 3)  # of an image: the whole one, and of each fill the
 class _Nobody:
     """The broker of a worker whose messages are called."""
 
-    def send_chunk(self, ref: ChunkRef, form: int) -> None: ...
+    def send_chunk(self, ref: ChunkRef, lane: object) -> None: ...
     def send_request(self, held: HeldRequest) -> None: ...
     def give_up(self, held: HeldRequest) -> None: ...
     def store_answer(self, request_id: str, answer: dict[str, Any]) -> None: ...

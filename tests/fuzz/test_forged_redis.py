@@ -43,7 +43,7 @@ FIELDS = ["total", "ok", "failed", "chunks", "chunks_done", "retry", "before", "
 FIELDS += ["started_at", "finished_at", "cancelled_at", "calls_back", "callback", "published"]
 FIELDS += [
     "parts",
-    "form",
+    "lane",
     "priority",
     "cursor",
     "follows_up",

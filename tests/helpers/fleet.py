@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from camfleet import Client
+from camfleet.contract.lanes import Lane
 from camfleet.errors import ServiceError
 from camfleet.jobs.job import Job
 from helpers.databases import url_of
@@ -104,7 +105,7 @@ class Fleet:
     def send_again(self, order):
         """Send the messages of all chunks of a job once more."""
         for ref in order.job.record().refs():
-            self.client._sender.send_chunk(ref, 1)
+            self.client._sender.send_chunk(ref, Lane(1))
 
     def survivor(self):
         """Return the worker that is there for every test, ready."""

@@ -10,6 +10,7 @@ from camfleet.broker.app import close_app, make_app, send_chunk, time_headers
 from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.leases import Leases
 from camfleet.broker.redis import redis_client
+from camfleet.contract.lanes import Lane
 from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status, Timings
@@ -87,8 +88,8 @@ def test_a_message_counts_with_its_age_as_soon_as_it_is_sent(app, queues):
     interactive, _, bulk, *_ = queues.read().queues
     assert (interactive.depth, interactive.oldest_seconds) == (0, 0)
     start = time.time()
-    send_chunk(app, ref(0), 1)
-    send_chunk(app, ref(1), 1)
+    send_chunk(app, ref(0), Lane(1))
+    send_chunk(app, ref(1), Lane(1))
     interactive, _, bulk, *_ = queues.read().queues
     assert (interactive.name, interactive.depth) == (INTERACTIVE_QUEUE, 0)
     assert (bulk.name, bulk.depth) == (BULK_QUEUE, 2)
@@ -98,7 +99,7 @@ def test_a_message_counts_with_its_age_as_soon_as_it_is_sent(app, queues):
 def test_the_oldest_message_is_the_one_that_is_taken_next(app, queues, redis):
     hour_ago = {name: sent - 3600 for name, sent in time_headers().items()}
     app.send_task(CHUNK_TASK, queue=BULK_QUEUE, headers=hour_ago, task_id="first")
-    send_chunk(app, ref(0), 1)
+    send_chunk(app, ref(0), Lane(1))
     assert queues.read().queues[2].oldest_seconds == pytest.approx(3600, abs=60)
     assert "first" in redis.brpop(BULK_QUEUE)[1]
     assert queues.read().queues[2].oldest_seconds < 60
@@ -159,7 +160,7 @@ def test_a_scrape_shows_images_chunks_batches_and_models(metrics, port, cache):
 
 
 def test_a_scrape_shows_the_queues_of_the_fleet(app, port):
-    send_chunk(app, ref(0), 1)
+    send_chunk(app, ref(0), Lane(1))
     scrape = Scrape(port)
     assert scrape.value("broker_up") == 1
     assert scrape.value("queue_depth", queue=BULK_QUEUE) == 1

@@ -23,6 +23,7 @@ from camfleet.broker.reviews import ReviewBoard, Reviewed
 from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.broker.sessions import Sessions
 from camfleet.contract.follow_ups import FollowUps
+from camfleet.contract.lanes import Lane
 from camfleet.contract.messages import BULK_QUEUE
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
@@ -47,6 +48,7 @@ WORKER = WorkerState(
     images=0,
     images_per_second=0.0,
     trouble=None,
+    precisions=("bf16",),
 )
 
 
@@ -143,7 +145,7 @@ def run(ledger, leases, job_id, chunk):
 def pass_messages(app, connection):
     """Send two chunks, hold the message of one, answer a request, and ask who is there."""
     for chunk in range(2):
-        send_chunk(app, record("running").chunk(chunk, 0), 1)
+        send_chunk(app, record("running").chunk(chunk, 0), Lane(1))
     app.backend.store_result("a-request", {}, "SUCCESS")
     app.control.ping(timeout=0.1)
     assert connection.channel().basic_get(BULK_QUEUE)

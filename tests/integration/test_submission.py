@@ -12,6 +12,7 @@ from camfleet import Client
 from camfleet.broker.app import close_app, make_app, send_chunk
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json
+from camfleet.contract.lanes import Lane
 from camfleet.contract.records import LeftOut
 from camfleet.errors import InvalidRequest, UnknownJob
 from camfleet.jobstore import keys, parquet
@@ -109,7 +110,7 @@ def cut_off(client, job_id):
             with closing(Ledger(client.settings)) as ledger:
                 ledger.open(record)
         if steps >= 3:
-            send_chunk(app, next(record.refs()), 1)
+            send_chunk(app, next(record.refs()), Lane(1))
 
     yield begin
     close_app(app)

@@ -12,6 +12,7 @@ import pytest
 from camfleet import BrokerUnavailable, Client, StorageUnavailable
 from camfleet.broker.app import close_app, make_app
 from camfleet.broker.redis import redis_client
+from camfleet.contract.lanes import Lane
 from camfleet.contract.records import ChunkRef
 from camfleet.local import servers
 from camfleet.settings import Settings
@@ -60,7 +61,7 @@ def every_connection(stack, settings):
     ref = ChunkRef(job_id="none", model=0, part=0, retry=0)
     yield client._ledger.ping
     yield client._sender.ping
-    yield lambda: client._sender.send_chunk(ref, 1)
+    yield lambda: client._sender.send_chunk(ref, Lane(1))
     yield lambda: client._inbox.expect("none").result(10)
     yield client.workers
     yield client.ping

@@ -14,6 +14,7 @@ from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
+from camfleet.contract.lanes import Lane
 from camfleet.contract.messages import CHUNK_TASK, FIRST_TASK
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
@@ -22,7 +23,7 @@ from camfleet_worker.process.envelope import task_message
 from helpers.databases import on_database
 from helpers.producers import drain, ref_of
 
-(QUEUE, LATER), (FIRST, FIRST_LATER) = keys.BULK_QUEUES, keys.FIRST_QUEUES
+(QUEUE, LATER, HALF), (FIRST, FIRST_LATER, FIRST_HALF) = keys.BULK_QUEUES, keys.FIRST_QUEUES
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def app(own):
     close_app(made)
 
 
-def record(job_id, parts=1000, priority=10, form=1, models=1):
+def record(job_id, parts=1000, priority=10, form=1, models=1, precision="float32"):
     return JobRecord(
         schema_version=form,
         job_id=job_id,
@@ -67,6 +68,7 @@ def record(job_id, parts=1000, priority=10, form=1, models=1):
         parts=parts,
         callback=None,
         priority=priority,
+        precision=precision,
     )
 
 
@@ -211,7 +213,9 @@ def test_a_job_whose_turn_is_to_come_is_not_lost(redis, ledger):
 
 
 def test_a_job_of_a_form_that_is_not_known_here_is_left_to_newer_programs(redis, ledger):
-    ledger.open(record("newer", form=7))
+    ledger.open(record("newer", form=2))
+    redis.hset(keys.job("newer"), "lane", 99)
+    redis.delete(LATER)
     ledger.open(record("older", parts=3))
     assert [ref.job_id for ref in drain(redis)] == ["older"] * 3
     assert redis.zrange(keys.TURNS, 0, -1) == ["newer"]
@@ -244,7 +248,7 @@ def test_what_somebody_forged_keeps_no_other_job_waiting(redis, ledger, forge):
 def test_a_message_is_what_celery_itself_would_send(redis, ledger, app, form):
     job = record("alike", parts=3, form=form)
     queue = keys.BULK_QUEUES[form - 1]
-    send_chunk(app, job.chunk(0, 0), form)
+    send_chunk(app, job.chunk(0, 0), Lane(form))
     (celerys,) = map(json.loads, redis.rpop(queue, 9))
     ledger.open(job)
     ours = json.loads(redis.rpop(queue))
@@ -272,7 +276,7 @@ def test_each_message_has_a_tag_of_its_own(redis, ledger):
 def test_a_job_that_version_0_1_0_entered_is_sent_again_when_it_is_stalled(redis, ledger):
     old = record("old", parts=3)
     ledger.open(old)
-    redis.hdel(keys.job("old"), "parts", "form", "priority", "cursor")
+    redis.hdel(keys.job("old"), "parts", "lane", "priority", "cursor")
     redis.delete(keys.TURNS, QUEUE)
     assert ledger.stalled(0) == ["old"]
     ledger.enter_again(changed(old))
@@ -286,3 +290,37 @@ def test_a_job_of_higher_priority_overtakes_one_that_came_before(redis, ledger):
     jobs = [ref.job_id for ref in take(redis, ledger, 23)]
     assert jobs.count("urgent") == 8
     assert jobs[:13].count("urgent") == 8, jobs
+
+
+def test_nobody_waits_behind_chunks_that_only_others_can_compute(redis, ledger):
+    ledger.open(record("half", precision="bf16"))
+    ledger.open(record("plain", parts=50))
+    jobs = [ref.job_id for ref in take(redis, ledger, 50)]
+    assert jobs == ["plain"] * 50
+    assert [redis.llen(queue) for queue in (QUEUE, LATER, HALF)] == [0, 0, 2]
+    halves = take(redis, ledger, 998, HALF)
+    assert [ref.part for ref in halves] == list(range(998))
+
+
+def test_where_all_workers_compute_so_a_precision_gets_no_more_than_its_share(redis, ledger):
+    ledger.open(record("half", priority=10, precision="bf16"))
+    ledger.open(record("plain", priority=5))
+    ledger.open(record("more", priority=25, form=2))
+    jobs = []
+    for _ in range(200):
+        for queue in (HALF, QUEUE, LATER):  # as such workers ask
+            if taken := redis.rpop(queue):
+                jobs.append(ref_of(taken).job_id)
+                break
+        ledger.fill_queues()
+    counted = {job: jobs[20:180].count(job) for job in ("half", "plain", "more")}
+    assert counted == {"half": 40, "plain": 20, "more": 100}
+
+
+def test_a_first_chunk_is_kept_apart_only_for_workers_that_compute_so(redis, ledger):
+    redis.set(keys.TAKES_FIRST, 1, ex=60)
+    ledger.open(record("half", precision="bf16"))
+    assert [redis.llen(queue) for queue in (FIRST, FIRST_LATER, FIRST_HALF)] == [0, 0, 0]
+    redis.set(keys.takes_first("bf16"), 1, ex=60)
+    ledger.open(record("other", precision="bf16"))
+    assert [redis.llen(queue) for queue in (FIRST, FIRST_LATER, FIRST_HALF)] == [0, 0, 1]

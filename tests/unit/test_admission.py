@@ -5,10 +5,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from camfleet.contract.messages import (
+from camfleet.contract.lanes import (
     BULK_QUEUE,
     FIRST_QUEUE,
     INTERACTIVE_QUEUE,
+    queues_in,
     queues_of,
 )
 from camfleet_worker.process.admission import Admission, queue_cycle
@@ -180,7 +181,11 @@ def test_first_chunks_that_take_long_are_no_trouble_of_their_own(now):
 def test_the_queues_of_a_kind_are_asked_in_turn(now):
     """Else one in which there's always a message would keep the others of its kind waiting."""
     admission = Admission({INTERACTIVE_QUEUE: 1, BULK_QUEUE: 1}, lambda: now.busy)
-    interactive, bulk = queues_of(INTERACTIVE_QUEUE), queues_of(BULK_QUEUE)
+    all_can = queues_in("float32")
+    interactive, bulk = (
+        [queue for queue in queues_of(kind) if queue in all_can]
+        for kind in (INTERACTIVE_QUEUE, BULK_QUEUE)
+    )
     cycle = queue_cycle(admission)([*bulk, *interactive])
     assert cycle.consume(4) == [*interactive, *bulk]
     cycle.rotate(bulk[0])
@@ -189,3 +194,17 @@ def test_the_queues_of_a_kind_are_asked_in_turn(now):
     assert cycle.consume(4) == [*interactive[::-1], *bulk[::-1]]
     cycle.rotate(bulk[1])
     assert cycle.consume(4) == [*interactive[::-1], *bulk]
+
+
+def test_what_is_for_workers_that_compute_so_is_asked_by_them_alone_and_first(now):
+    admission = Admission({INTERACTIVE_QUEUE: 1, BULK_QUEUE: 1}, lambda: now.busy)
+    interactive, bulk = queues_of(INTERACTIVE_QUEUE), queues_of(BULK_QUEUE)
+    half = f"{BULK_QUEUE}.2.bf16"
+    cycle = queue_cycle(admission)([*bulk, *interactive])
+    assert half in bulk
+    assert not queues_in("bf16") & set(cycle.consume(6))
+    admission.take("bf16")
+    asked = cycle.consume(6)
+    assert asked.index(half) == 3, "after the three of requests that somebody waits for"
+    cycle.rotate(half)
+    assert cycle.consume(6) == asked

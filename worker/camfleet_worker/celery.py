@@ -24,7 +24,8 @@ from camfleet import __version__
 from camfleet.broker.app import make_app, send_chunk, time_headers
 from camfleet.broker.errors import broker_errors
 from camfleet.broker.requests import ATTEMPT_HEADER, HeldRequest
-from camfleet.contract import messages
+from camfleet.contract import lanes, messages
+from camfleet.contract.lanes import Lane
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import ConfigurationError
 from camfleet.settings import Settings
@@ -50,13 +51,13 @@ kombu_patches.install()
 app = make_app(settings)
 admission = Admission(
     {
-        messages.INTERACTIVE_QUEUE: settings.interactive_concurrency,
-        messages.FIRST_QUEUE: settings.first_concurrency,
-        messages.BULK_QUEUE: settings.concurrency,
+        lanes.INTERACTIVE_QUEUE: settings.interactive_concurrency,
+        lanes.FIRST_QUEUE: settings.first_concurrency,
+        lanes.BULK_QUEUE: settings.concurrency,
     },
     in_work,
-    guests={messages.FIRST_QUEUE: messages.BULK_QUEUE},
-    room={messages.INTERACTIVE_QUEUE: 2 * settings.interactive_concurrency},
+    guests={lanes.FIRST_QUEUE: lanes.BULK_QUEUE},
+    room={lanes.INTERACTIVE_QUEUE: 2 * settings.interactive_concurrency},
     most_aside=MOST_WAITING,
 )
 cycle = queue_cycle(admission)
@@ -92,9 +93,9 @@ def services() -> "Services":
 class _Broker:
     """What a worker's services send through Celery."""
 
-    def send_chunk(self, ref: ChunkRef, form: int) -> None:
+    def send_chunk(self, ref: ChunkRef, lane: Lane) -> None:
         with broker_errors(settings):
-            send_chunk(app, ref, form)
+            send_chunk(app, ref, lane)
 
     def send_request(self, held: HeldRequest) -> None:
         """Send a request again, under its own id."""

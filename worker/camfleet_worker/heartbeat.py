@@ -9,6 +9,7 @@ from typing import Any
 
 from camfleet.broker.heartbeats import HEARTBEAT_SECONDS, Heartbeats, Measured, WorkerState
 from camfleet.contract.codec import NEWEST_FORM
+from camfleet.contract.outputs import Precision
 from camfleet.errors import ServiceError
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.models.cache import ModelCache
@@ -25,8 +26,9 @@ class Heartbeat:
     `interactive` returns how many interactive requests are in work, `trouble` why the worker
     takes no work, if so, `waits_for` what keeps it waiting. `owner` is the process as its leases
     name it. `file_roots`, `s3_roots`, `signs_callbacks`, `report_roots` and `slots` are for
-    producers, see `WorkerState`, and `takes_first` for `Heartbeats.publish`. `find_lacks` returns
-    what `WorkerState` has as `lacks`: it takes a moment, so the first heartbeat doesn't wait.
+    producers, see `WorkerState`, as are `precisions`, and `takes_first` for `Heartbeats.publish`.
+    `find_lacks` returns what `WorkerState` has as `lacks`: it takes a moment, so the first
+    heartbeat doesn't wait.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Heartbeat:
         signs_callbacks: bool | None = None,
         report_roots: tuple[str, ...] | None = None,
         slots: int | None = None,
+        precisions: tuple[Precision, ...] = (),
         takes_first: bool = False,
         measure: Callable[[], Measured | None] = lambda: None,
         find_lacks: Callable[[], tuple[str, ...]] = tuple,
@@ -68,6 +71,7 @@ class Heartbeat:
         self._signs_callbacks = signs_callbacks
         self._report_roots = report_roots
         self._slots = slots
+        self._precisions = precisions
         self._takes_first = takes_first
         self._measure = measure
         self._find_lacks = find_lacks
@@ -122,6 +126,7 @@ class Heartbeat:
             signs_callbacks=self._signs_callbacks,
             report_roots=self._report_roots,
             slots=self._slots,
+            precisions=self._precisions,
             measured=self._measure(),
             lacks=self._lacks,
         )

@@ -12,7 +12,8 @@ from camfleet.broker.heartbeats import Heartbeats, Measured
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import HeldRequest, Requests
-from camfleet.contract.messages import BULK_TASKS, FIRST_TASK, INTERACTIVE_QUEUE, queues_of
+from camfleet.contract.lanes import INTERACTIVE_QUEUE, Lane, queues_of
+from camfleet.contract.messages import BULK_TASKS, FIRST_TASK
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerDamaged, BrokerUnavailable
 from camfleet.faultpoints import FaultPoints
@@ -68,8 +69,8 @@ _WAITS_SECONDS = 10.0  # until a heartbeat says that the worker waits
 class Broker(Protocol):
     """What is sent through Celery; all of it raises `BrokerUnavailable`."""
 
-    def send_chunk(self, ref: ChunkRef, form: int) -> None:
-        """Put a chunk into the queue of its job's form."""
+    def send_chunk(self, ref: ChunkRef, lane: Lane) -> None:
+        """Put a chunk into the queue of its job's lane."""
 
     def send_request(self, held: HeldRequest) -> None:
         """Put a request back into its queue, under its own id."""
@@ -130,7 +131,7 @@ class Services:
         records = Records(self.storage, self.ledger)
 
         def put_back(ref: ChunkRef) -> None:
-            broker.send_chunk(ref, records.job(ref.job_id).schema_version)
+            broker.send_chunk(ref, records.job(ref.job_id).lane)
 
         self.reaper = Reaper(
             self.leases, self.ledger, records, publish=put_back, seconds=settings.lease_seconds

@@ -9,7 +9,7 @@ from celery.exceptions import Reject
 from msgspec.structs import replace
 
 from camfleet.broker.requests import ATTEMPT_HEADER, HeldRequest
-from camfleet.contract import messages
+from camfleet.contract import lanes, messages
 from camfleet.contract.codec import decode, encode
 from camfleet.contract.messages import (
     CheckReply,
@@ -88,7 +88,7 @@ def _register_question(
         if delivery.get("redelivered") and services().requests.is_answered(held.id):
             logger.info("request %s was answered before", held.id)
             return
-        if messages.kind_of(name) == messages.BULK_QUEUE:
+        if messages.kind_of(name) == lanes.BULK_QUEUE:
             services().chunks.send_next()
         crowd = services().admission.crowd(messages.kind_of(name), _subject(name, message))
         with crowd, services().requests.hold(held):

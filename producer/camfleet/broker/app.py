@@ -8,10 +8,11 @@ from kombu import Queue  # type: ignore[attr-defined]  # kombu loads it lazily
 from kombu.pools import ProducerPool
 
 from camfleet import addresses
-from camfleet.broker import keys
+from camfleet.broker import keys, sentinels
 from camfleet.broker.redis import CONNECT_SECONDS, HEALTH_CHECK_SECONDS, SILENT_SECONDS
-from camfleet.contract import messages
+from camfleet.contract import lanes, messages
 from camfleet.contract.codec import encode
+from camfleet.contract.lanes import Lane
 from camfleet.contract.records import ChunkRef
 from camfleet.settings import Settings
 
@@ -34,6 +35,7 @@ def make_app(settings: Settings, *, keep_results: bool = True) -> Celery:
     )
     keepalive = not settings.redis_url.startswith("unix:")  # Celery would pass it on to those too
     tls = addresses.tls_options(settings.redis_url, settings.ca_file)
+    primary = sentinels.options(settings)
     sockets = {
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": SILENT_SECONDS,
@@ -49,8 +51,8 @@ def make_app(settings: Settings, *, keep_results: bool = True) -> Celery:
         task_serializer="json",
         result_serializer="json",
         task_queues=[_queue(name) for name in keys.QUEUES],
-        task_default_queue=messages.INTERACTIVE_QUEUE,
-        task_routes={messages.CHUNK_TASK: {"queue": messages.BULK_QUEUE}},
+        task_default_queue=lanes.INTERACTIVE_QUEUE,
+        task_routes={messages.CHUNK_TASK: {"queue": lanes.BULK_QUEUE}},
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
@@ -60,8 +62,9 @@ def make_app(settings: Settings, *, keep_results: bool = True) -> Celery:
             "visibility_timeout": settings.visibility_timeout,
             "queue_order_strategy": "priority",
             **sockets,
+            **primary,
         },
-        result_backend_transport_options={"retry_policy": {"max_retries": 3}},
+        result_backend_transport_options={"retry_policy": {"max_retries": 3}, **primary},
         redis_socket_connect_timeout=CONNECT_SECONDS,
         redis_socket_timeout=SILENT_SECONDS,
         redis_socket_keepalive=keepalive,
@@ -105,12 +108,12 @@ def time_headers() -> dict[str, float]:
     return {messages.SENT_HEADER: time.time()}
 
 
-def send_chunk(app: Celery, ref: ChunkRef, form: int) -> None:
-    """Put a chunk back into the bulk queue of its job's form."""
+def send_chunk(app: Celery, ref: ChunkRef, lane: Lane) -> None:
+    """Put a chunk back into the bulk queue of its job's lane."""
     app.send_task(
         messages.CHUNK_TASK,
         kwargs={"ref": encode(ref)},
-        queue=messages.queue_of(messages.BULK_QUEUE, form),
+        queue=lane.queue(lanes.BULK_QUEUE),
         task_id=f"{ref.job_id}-{ref.model}-{ref.part:05d}",
         headers=time_headers(),
         argsrepr="",  # for people, who see the id: making them took a quarter of the time

@@ -3,8 +3,9 @@
 The queues hold only some messages for the workers that will be free next. Whoever takes one puts
 the next one in, so a job's size says nothing of how long others wait, and Redis holds no more of a
 large job than of a small one. One sorted set has the jobs of which chunks are still to be sent, by
-whose turn it is; `dispatch.lua` says how. Losing the set, or messages, loses nothing: a job that
-nothing is heard of is entered again.
+whose turn it is; `dispatch.lua` says how. Chunks that only some workers can compute have queues and
+room of their own, so that the others never wait behind them. Losing the set, or messages, loses
+nothing: a job that nothing is heard of is entered again.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 
 from camfleet.broker import keys
 from camfleet.broker.redis import Redis
+from camfleet.contract.lanes import LANES
 from camfleet.contract.messages import CHUNK_TASK, FIRST_TASK, SENT_HEADER
 from camfleet.contract.records import JobRecord
 
@@ -32,7 +34,7 @@ class Dispatch:
 
     def enter(self, pipe: Any, job: JobRecord) -> None:
         """Let a job's chunks that aren't counted be sent from now on, once the pipeline runs."""
-        words = [job.job_id, job.parts, job.schema_version, job.priority]
+        words = [job.job_id, job.parts, job.lane.number, job.priority]
         self._dispatch.queue(pipe, _KEYS, [*_WORDS, *words])
 
     def fill(self) -> int:
@@ -107,5 +109,11 @@ def _message(task: str) -> str:
     return json.dumps(whole).replace('"@SENT@"', "@SENT@")  # a number
 
 
-_KEYS = [keys.TURNS, keys.LEASES, keys.TAKES_FIRST, *keys.FIRST_QUEUES, *keys.BULK_QUEUES]
+_KEYS = [
+    keys.TURNS,
+    keys.LEASES,
+    *(keys.takes_first(lane.precision) for lane in LANES),
+    *keys.FIRST_QUEUES,
+    *keys.BULK_QUEUES,
+]
 _WORDS = [keys.job("%"), keys.done("%"), _message(FIRST_TASK), _message(CHUNK_TASK), _BODY]

@@ -16,6 +16,7 @@ from msgspec.structs import asdict
 from camfleet.broker import keys
 from camfleet.broker.redis import Redis
 from camfleet.contract.codec import Wire, decode_json, encode_json
+from camfleet.contract.outputs import DEFAULT_PRECISION, PRECISIONS, Precision
 from camfleet.errors import InvalidRequest
 from camfleet.settings import Settings
 
@@ -75,6 +76,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     report_roots: tuple[str, ...] | None = None
     slots: int | None = None
     measured: Measured | None = None
+    precisions: tuple[str, ...] = ()
 
 
 class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
@@ -90,6 +92,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     where nothing is missing. `report_roots`
     are the places besides jobs' folders where it writes reports, None where it writes none. `slots`
     is how many chunks it runs side by side, and `measured` how fast; None for workers of 0.1.0.
+    `precisions` are those besides float32 in which it can compute.
     """
 
     version: str | None = None
@@ -102,6 +105,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     report_roots: tuple[str, ...] | None = None
     slots: int | None = None
     measured: Measured | None = None
+    precisions: tuple[Precision, ...] = ()
 
 
 class Heartbeats:
@@ -128,6 +132,7 @@ class Heartbeats:
             report_roots=fields.pop("report_roots"),
             slots=fields.pop("slots"),
             measured=fields.pop("measured"),
+            precisions=fields.pop("precisions"),
         )
         document = encode_json(HeartbeatDocument(**fields))
         with self._redis.pipeline() as pipe:
@@ -135,7 +140,8 @@ class Heartbeats:
             pipe.set(keys.about(state.name), msgspec.json.encode(about), ex=_KEPT_SECONDS)
             pipe.set(keys.alive(owner), 1, ex=_KEPT_SECONDS)
             if takes_first and not state.trouble:
-                pipe.set(keys.TAKES_FIRST, 1, ex=_KEPT_SECONDS)
+                for precision in (DEFAULT_PRECISION, *state.precisions):
+                    pipe.set(keys.takes_first(precision), 1, ex=_KEPT_SECONDS)
             pipe.execute()
 
     def forget(self, name: str, owner: str) -> None:
@@ -202,6 +208,7 @@ def _merge(document: str, about: str | None) -> WorkerState | None:
         report_roots=beside.report_roots,
         slots=beside.slots,
         measured=beside.measured,
+        precisions=tuple(one for one in PRECISIONS if one in beside.precisions),
     )
 
 

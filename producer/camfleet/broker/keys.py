@@ -6,7 +6,8 @@ No other module spells a key, but `gateway_keys`. Losing all of them loses no re
 
 from camfleet.broker import gateway_keys
 from camfleet.broker.expiry import Expiry, Key
-from camfleet.contract.messages import BULK_QUEUE, FIRST_QUEUE, INTERACTIVE_QUEUE, queues_of
+from camfleet.contract.lanes import BULK_QUEUE, FIRST_QUEUE, KINDS, queues_of
+from camfleet.contract.outputs import DEFAULT_PRECISION
 
 _JOB = "camfleet:job:{%s}"  # in braces: on a cluster all keys of a job lie on one node
 _CLAIM = "camfleet:claim:%s"
@@ -34,11 +35,12 @@ HELD_REQUESTS = "camfleet:requests:held"
 RESCUER = "camfleet:rescuer"
 BULK_QUEUES = queues_of(BULK_QUEUE)
 FIRST_QUEUES = queues_of(FIRST_QUEUE)
-QUEUES = tuple(
-    queue
-    for form in zip(queues_of(INTERACTIVE_QUEUE), FIRST_QUEUES, BULK_QUEUES, strict=True)
-    for queue in form
-)
+QUEUES = tuple(queue for lane in zip(*map(queues_of, KINDS), strict=True) for queue in lane)
+
+
+def takes_first(precision: str) -> str:
+    """Return the sign that a worker lives which takes first chunks in a precision."""
+    return TAKES_FIRST if precision == DEFAULT_PRECISION else f"{TAKES_FIRST}:{precision}"
 
 
 def job(job_id: str) -> str:
@@ -135,6 +137,13 @@ TABLE = (
         "heartbeats",
         Expiry.ALWAYS,
         "expires after 15 s; there as long as a worker lives that takes first chunks",
+    ),
+    Key(
+        takes_first("*"),
+        "string",
+        "heartbeats",
+        Expiry.ALWAYS,
+        "the same, of first chunks that are computed in another precision than float32",
     ),
     # chunks in work
     Key(LEASES, "zset", "leases", Expiry.NEVER, "chunks by the time their lease runs out"),

@@ -7,21 +7,18 @@ URIs and scalars travel through Redis, never pixels.
 Decoding (`contract.codec`) is strict in both directions: every field must be present, none may be
 unknown, and `InvalidRequest` names the one that is wrong. So each form of messages has queues of
 its own, and a worker asks only those whose messages it can read: whatever uses a later field waits
-for a worker that knows it.
+for a worker that knows it. Likewise what is to be computed in another precision than float32.
 """
 
 from typing import Annotated, Any
 
 from msgspec import Meta
 
-from camfleet.contract.codec import NEWEST_FORM, Added, Wire
-from camfleet.contract.outputs import Drawing, Fuse, Method, Name, Outputs
+from camfleet.contract.codec import Added, Wire
+from camfleet.contract.lanes import BULK_QUEUE, FIRST_QUEUE, INTERACTIVE_QUEUE
+from camfleet.contract.outputs import Drawing, Fuse, Method, Name, Outputs, Precision
 from camfleet.contract.records import DIGEST, ChunkRef
 from camfleet.contract.results import Result
-
-INTERACTIVE_QUEUE = "camfleet.interactive"
-BULK_QUEUE = "camfleet.bulk"
-FIRST_QUEUE = "camfleet.first"  # first chunks of jobs; all three in form 1
 
 SENT_HEADER = "camfleet_sent"  # of a message: seconds since the epoch when it was sent
 
@@ -59,16 +56,6 @@ def kind_of(task: str) -> str:
     return BULK_QUEUE if task in BULK_TASKS else INTERACTIVE_QUEUE
 
 
-def queue_of(kind: str, form: int) -> str:
-    """Return the queue for messages of a kind, named as its queue of form 1, in some form."""
-    return kind if form == 1 else f"{kind}.{form}"
-
-
-def queues_of(kind: str) -> tuple[str, ...]:
-    """Return the queues of a kind whose messages this version can read, the oldest form first."""
-    return tuple(queue_of(kind, form) for form in range(1, NEWEST_FORM + 1))
-
-
 class ExplainRequest(Wire, frozen=True, kw_only=True):
     """One image, one model, one target expression: the message of `EXPLAIN_TASK`."""
 
@@ -80,6 +67,7 @@ class ExplainRequest(Wire, frozen=True, kw_only=True):
     layer: Name  # see `expressions`
     fuse: Fuse | None  # how the maps of several layers become one; null: as the card says
     outputs: Outputs
+    precision: Annotated[Precision | None, Added(2)] = None  # null: as the card says
 
 
 class ErrorInfo(Wire, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ Picture = OutputKind | Literal["thumbnail"]
 Drawn = Literal["overlay", "heatmap", "shapes"]
 Shape = Literal["box", "rle", "polygon"]
 Components = Literal["largest", "all"]
+Precision = Literal["float32", "bf16"]
 Threshold = Annotated[float, Meta(gt=0, le=1)] | Literal["otsu"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -23,11 +24,13 @@ THUMBNAIL: Picture = "thumbnail"
 PICTURES: tuple[Picture, ...] = (*get_args(OutputKind), THUMBNAIL)
 DRAWN: tuple[Drawn, ...] = get_args(Drawn)
 SHAPES: tuple[Shape, ...] = get_args(Shape)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 COMPONENTS: tuple[Components, ...] = get_args(Components)
 
 DEFAULT_METHOD: Method = "gradcam"
 DEFAULT_TARGET = "top"
 DEFAULT_LAYER = "auto"
+DEFAULT_PRECISION: Precision = "float32"
 DEFAULT_PICTURES: tuple[OutputKind, ...] = ("heatmap", "overlay")
 THUMBNAIL_SIDE = 256  # pixels of its longest side, at most
 

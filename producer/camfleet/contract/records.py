@@ -8,7 +8,15 @@ from msgspec import Meta
 
 from camfleet.contract.codec import Added, Document, Wire
 from camfleet.contract.follow_ups import FollowUps
-from camfleet.contract.outputs import Fuse, Method, Name, Outputs
+from camfleet.contract.lanes import Lane
+from camfleet.contract.outputs import (
+    DEFAULT_PRECISION,
+    Fuse,
+    Method,
+    Name,
+    Outputs,
+    Precision,
+)
 
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -86,6 +94,7 @@ class JobRecord(Document, frozen=True, kw_only=True):
     owner: Annotated[str | None, Added(2)] = None  # whose it is, if it came through a gateway
     asked: Annotated[str | None, Added(2)] = None  # digest of what was asked of the gateway
     priority: Annotated[int, Meta(ge=1, le=MOST_PRIORITY), Added(2)] = DEFAULT_PRIORITY  # its share
+    precision: Annotated[Precision, Added(2)] = DEFAULT_PRECISION  # of all that engines compute
 
     @property
     def images(self) -> int:
@@ -99,6 +108,12 @@ class JobRecord(Document, frozen=True, kw_only=True):
     @property
     def chunks(self) -> int:
         return self.parts * len(self.models)
+
+    @property
+    def lane(self) -> Lane:
+        """Return who can run its chunks."""
+        newer = self.precision != DEFAULT_PRECISION  # whatever a forged record says of its form
+        return Lane(max(self.schema_version, 2) if newer else self.schema_version, self.precision)
 
     @property
     def adds_up(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from camfleet.contract.codec import Added, Wire
 from camfleet.contract.geometry import Focus, Geometry, Region
+from camfleet.contract.outputs import Precision
 
 
 class Status(StrEnum):
@@ -70,6 +71,8 @@ class Result(Wire, frozen=True, kw_only=True):
     `first_index` and `first_name` are the model's own first answer, whatever the target:
     only in the jobs of reviews.
 
+    `precision` is "bf16" where the engine computed so, null where it did in float32.
+
     A picture is an object of its own, which its `_uri` names, or where the job packs pictures a
     range of an object, which `pack` names; its `_uri` is null then.
 
@@ -114,3 +117,4 @@ class Result(Wire, frozen=True, kw_only=True):
     columns: Annotated[str | None, Added(2)] = None
     first_index: Annotated[int | None, Added(2)] = None
     first_name: Annotated[str | None, Added(2)] = None
+    precision: Annotated[Precision | None, Added(2)] = None

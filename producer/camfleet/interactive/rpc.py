@@ -10,6 +10,7 @@ from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.broker.sender import Sender
 from camfleet.contract import messages
 from camfleet.contract.codec import Wire, decode, encode, form_of
+from camfleet.contract.lanes import Lane
 from camfleet.contract.messages import (
     CheckReply,
     CheckRequest,
@@ -54,7 +55,7 @@ class Rpc:
             id=str(uuid4()),
             task=task,
             request={"request": plain},
-            queue=messages.queue_of(messages.kind_of(task), form_of(request)),
+            queue=Lane(form_of(request)).queue(messages.kind_of(task)),
             attempt=0,
         )
         self._requests.hold(held)  # so that workers notice if the message gets lost

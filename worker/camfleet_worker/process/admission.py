@@ -18,7 +18,9 @@ from types import MappingProxyType
 from celery.worker import state
 from kombu.utils.scheduling import priority_cycle
 
-from camfleet.contract.messages import kind_of, queues_of
+from camfleet.contract.lanes import queues_in, queues_of
+from camfleet.contract.messages import kind_of
+from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,12 @@ class Admission:
         self._moved = dict.fromkeys(self._slots, (-1, clock()))
         self._progress: Callable[[str], int] | None = None
         self._waiting: Callable[[str], int] = lambda _kind: 0
+        self._refused = queues_in("bf16")  # until somebody says that this worker computes so
         self._lock = threading.Lock()
+
+    def take(self, precision: Precision) -> None:
+        """Also take what is to be computed in a precision, before what any worker can compute."""
+        self._refused -= queues_in(precision)
 
     def watch(self, progress: Callable[[str], int], waiting: Callable[[str], int]) -> None:
         """Notice slots that are lost: full, without progress, while messages wait.
@@ -110,7 +117,8 @@ class Admission:
         """Return those of `queues` to ask now, in the order of the slots.
 
         Of a kind's queues that which gave the last message comes last: else a queue in which there
-        is always a message would keep all others waiting.
+        is always a message would keep all others waiting. What not every worker can compute comes
+        before the rest: `dispatch.lua` sends no more of it than is its share.
         """
         self._asked = self._clock()
         if self._closed:
@@ -122,7 +130,7 @@ class Admission:
         kinds = self._free(held)
         free = [queue for queue, kind in ours.items() if kind in kinds]
         return [queue for queue in free if queue in asked] + [
-            queue for queue in asked if queue not in ours
+            queue for queue in asked if queue not in ours and queue not in self._refused
         ]
 
     def took_from(self, queue: str) -> None:
@@ -133,7 +141,12 @@ class Admission:
         }
 
     def _queues_of(self, kind: str) -> list[str]:
-        return sorted(queues_of(kind), key=self._last.get(kind, "").__eq__)
+        """Return the queues of a kind that this worker takes from, in the order of asking."""
+        common, last = queues_in(DEFAULT_PRECISION), self._last.get(kind, "")
+        return sorted(
+            (queue for queue in queues_of(kind) if queue not in self._refused),
+            key=lambda queue: (queue in common, queue == last),
+        )
 
     def busy(self, queue: str) -> int:
         """Return how many messages of a kind are in work."""

@@ -13,25 +13,22 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from camfleet.broker.requests import ATTEMPT_HEADER
+from camfleet.contract.lanes import KINDS, queues_of
 from camfleet.contract.messages import (
-    BULK_QUEUE,
     CHUNK_TASK,
-    FIRST_QUEUE,
     FIRST_TASK,
-    INTERACTIVE_QUEUE,
     LARGEST_REQUEST,
     QUESTION_TASKS,
     SENT_HEADER,
     Plain,
     kind_of,
-    queues_of,
 )
 
 LARGEST = 2 * LARGEST_REQUEST  # bytes: a body is a third longer in base64, and has headers
 _WHY = 200  # characters of an error
 _MARKER = b'"__type__"'  # kombu makes objects of such values
 
-_QUEUES = (*queues_of(BULK_QUEUE), *queues_of(FIRST_QUEUE), *queues_of(INTERACTIVE_QUEUE))
+_QUEUES = tuple(queue for kind in KINDS for queue in queues_of(kind))
 
 Id = Annotated[str, Meta(pattern=r"^[!-~]{1,200}\Z")]
 S = TypeVar("S")

@@ -4,19 +4,24 @@
 -- its first chunk goes where every worker keeps a slot for it, unless another job's waits there.
 -- Chunks may be sent twice by this, after a job has entered again: whoever gets them finds them
 -- leased or counted.
--- KEYS: turns, leases, sign of workers that take first chunks, queues of first chunks by form,
---       queues of chunks by form
+-- A lane is a form of messages and the precision to compute in. Who can't compute in it takes from
+-- other lanes: so each precision has room of its own, and where there's none left, those jobs are
+-- passed over unless any worker could run them.
+-- KEYS: turns, leases, signs of workers that take first chunks by lane, queues of first chunks by
+--       lane, queues of chunks by lane
 -- ARGV: keys of a job's hash and of its done bitmap with % for the job, messages of a first chunk and
 --       of a chunk with @BODY@, @ID@, @SENT@, @QUEUE@ and @TAG@ in them, body of both with @REF@,
---       then of a job that enters: its id, parts, form, priority
+--       then of a job that enters: its id, parts, lane, priority
 -- Returns how many messages it has put into the queues.
 local JOB, DONE, FIRST, CHUNK, BODY = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local MOST, FORMS = 1000, (#KEYS - 3) / 2
+local MOST, LANES = 1000, (#KEYS - 2) / 3
 local DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
 local time = redis.call('TIME')
 
-local function first_queue(form) return KEYS[3 + form] end
-local function queue(form) return KEYS[3 + FORMS + form] end
+local function takes_first(lane) return redis.call('EXISTS', KEYS[2 + lane]) == 1 end
+local function first_queue(lane) return KEYS[2 + LANES + lane] end
+local function queue(lane) return KEYS[2 + 2 * LANES + lane] end
+local function precision(lane) return queue(lane):match('%.(%a+%d+)$') or '' end  -- '' for all
 local function of(pattern, job) return (pattern:gsub('%%', function() return job end)) end
 
 local function base64(text)
@@ -48,11 +53,11 @@ end
 
 local function read(id)  -- nil for a job of which nobody could run anything
   if not id:match('^%w[%w._-]*$') or #id > 100 then return nil end
-  local row = redis.pcall('HMGET', of(JOB, id), 'chunks', 'parts', 'form', 'priority', 'cursor',
+  local row = redis.pcall('HMGET', of(JOB, id), 'chunks', 'parts', 'lane', 'priority', 'cursor',
     'retry', 'finished_at', 'cancelled_at')
   if row.err or row[7] or row[8] then return nil end
   local job = {id = id}
-  for place, name in ipairs({'chunks', 'parts', 'form', 'priority', 'cursor', 'retry'}) do
+  for place, name in ipairs({'chunks', 'parts', 'lane', 'priority', 'cursor', 'retry'}) do
     if not (row[place] and row[place]:match('^%d+$')) then return nil end
     job[name] = tonumber(row[place])
   end
@@ -84,34 +89,38 @@ end
 local sent = 0
 if ARGV[6] and redis.call('HEXISTS', of(JOB, ARGV[6]), 'chunks') == 1 then
   local front = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-  redis.call('HSET', of(JOB, ARGV[6]), 'parts', ARGV[7], 'form', ARGV[8], 'priority', ARGV[9],
+  redis.call('HSET', of(JOB, ARGV[6]), 'parts', ARGV[7], 'lane', ARGV[8], 'priority', ARGV[9],
     'cursor', 0)
   local job = read(ARGV[6])
   if job then
     redis.call('ZADD', KEYS[1], front[2] or 0, job.id)
-    if job.form <= FORMS and redis.call('EXISTS', KEYS[3]) == 1
-        and redis.call('LLEN', first_queue(job.form)) == 0 then
-      sent = sent + send(job, FIRST, first_queue(job.form))
+    if job.lane >= 1 and job.lane <= LANES and takes_first(job.lane)
+        and redis.call('LLEN', first_queue(job.lane)) == 0 then
+      sent = sent + send(job, FIRST, first_queue(job.lane))
     end
   end
 end
 
-local waiting = 0
-for form = 1, FORMS do waiting = waiting + redis.call('LLEN', queue(form)) end
+local waiting = {}  -- messages by precision
+for lane = 1, LANES do
+  waiting[precision(lane)] = (waiting[precision(lane)] or 0) + redis.call('LLEN', queue(lane))
+end
 local room = 2 + math.floor(redis.call('ZCARD', KEYS[2]) / 8)
-local passed = 0  -- jobs that the caller can't read, and leaves to newer programs
+local passed = 0  -- jobs that the caller can't read, and those that only others could run
 for _ = 1, MOST do
-  if waiting >= room then break end
   local front = redis.call('ZRANGE', KEYS[1], passed, passed, 'WITHSCORES')
   if not front[1] then break end
   local turn, job = tonumber(front[2]), read(front[1])
   if not job or not (math.abs(turn) < 1e15) then  -- else adding 1 would change nothing
     redis.call('ZREM', KEYS[1], front[1])
-  elseif job.form < 1 or job.form > FORMS then
+  elseif job.lane < 1 or job.lane > LANES then
+    passed = passed + 1
+  elseif waiting[precision(job.lane)] >= room then
+    if precision(job.lane) == '' then break end  -- its turn comes, whoever is free next
     passed = passed + 1
   else
-    local more = send(job, CHUNK, queue(job.form))
-    sent, waiting = sent + more, waiting + more
+    local who, more = precision(job.lane), send(job, CHUNK, queue(job.lane))
+    sent, waiting[who] = sent + more, waiting[who] + more
   end
 end
 return sent
