@@ -84,9 +84,8 @@ LOCAL_STACK_KNOWS = {"local", "settings", "addresses", "errors"}
 HOMES = {
     "tensorflow": {
         "camfleet_worker/legacy/saved.py",
-        "camfleet_worker/models/tf/batches.py",
+        "camfleet_worker/models/tf/derivatives.py",
         "camfleet_worker/models/tf/functions.py",
-        "camfleet_worker/models/tf/slope.py",
         "camfleet_worker/process/runtime.py",
     },
     "openvino": {
@@ -101,6 +100,7 @@ HOMES = {
         "camfleet_worker/models/tf/blame.py",
         "camfleet_worker/models/tf/built.py",
         "camfleet_worker/models/tf/cut.py",
+        "camfleet_worker/models/tf/derivatives.py",
         "camfleet_worker/models/tf/endings.py",
         "camfleet_worker/models/tf/flat_graph.py",
         "camfleet_worker/models/tf/heads.py",
@@ -109,7 +109,9 @@ HOMES = {
         "camfleet_worker/models/tf/ranges.py",
         "camfleet_worker/models/tf/rebuilt.py",
         "camfleet_worker/models/tf/removal.py",
+        "camfleet_worker/models/tf/slope.py",
         "camfleet_worker/models/tf/verify.py",
+        "camfleet_worker/models/tf/weights.py",
     },
     "cv2": {
         "camfleet_worker/pictures/copies.py",

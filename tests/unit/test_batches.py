@@ -1,4 +1,4 @@
-"""TensorFlow's batches: fixed sizes, overlapping, and smaller ones when memory runs out."""
+"""Batches on a device: fixed sizes, overlapping, and smaller ones when memory runs out."""
 
 import threading
 
@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from camfleet.errors import InternalError
-from camfleet_worker.models.tf.batches import Batches
+from camfleet_worker.models.batches import Batches
 from camfleet_worker.process.priority import PrioritySemaphore, urgently
 from helpers.waiting import wait_until
 
@@ -57,7 +57,7 @@ class _Tensor:
         self.device = device
         self.rows = rows
 
-    def numpy(self):
+    def __array__(self, dtype=None, copy=None):
         self.device.now += len(self.rows) * self.device.row_seconds
         self.device.done.append(("read", len(self.rows)))
         return 2 * self.rows

@@ -20,8 +20,8 @@ from camfleet_worker.models.split import Activation, Costs, Outputs, Split, Tria
 from camfleet_worker.models.tf import blame, heads, meaning, slope, verify
 from camfleet_worker.models.tf.describe import Description, candidate, describe
 from camfleet_worker.models.tf.flat_graph import FlatGraph, Step
-from camfleet_worker.models.tf.functions import nbytes
 from camfleet_worker.models.tf.signature import Signature, pack_inputs
+from camfleet_worker.models.tf.weights import nbytes
 
 _GRADIENT = 3  # times what the head's outputs take: they're kept, and theirs come on top
 _MAPS = "feature_maps"  # the head's first input

@@ -1,10 +1,10 @@
 """The gradients of any head, by TensorFlow's tape."""
 
 from camfleet_worker.arrays import Array, Classes
+from camfleet_worker.models.batches import Batches
 from camfleet_worker.models.engine import Extras, Gradients
 from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf import functions
-from camfleet_worker.models.tf.batches import Batches
 
 
 def taped_gradients(split: Split, batch_size: int) -> Gradients:

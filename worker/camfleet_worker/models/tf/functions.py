@@ -1,19 +1,17 @@
 """The two submodels of a split as TensorFlow graphs, with variables or frozen to constants."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,  # TensorFlow has no public API for this
 )
 
+from camfleet_worker.models.batches import Run
 from camfleet_worker.models.engine import EngineRefused
 from camfleet_worker.models.split import Extra
 from camfleet_worker.models.tf.signature import pack_inputs
-
-Run: TypeAlias = Callable[..., Sequence[Any]]  # arrays to tensors
 
 # Freezing copies the weights into the graph, and TensorFlow copies the graph about 15 times.
 MOST_FROZEN = 64 * 2**20
@@ -93,14 +91,6 @@ def check_native(graph: Any) -> None:
     bodies = [definition.node, *(function.node_def for function in definition.library.function)]
     if any(node.op in _PYTHON for nodes in bodies for node in nodes):
         raise EngineRefused("the model has a layer that runs Python code")
-
-
-def nbytes(models: Sequence[Any]) -> int:
-    """Return the size of the models' weights, counting shared ones once."""
-    weights = {id(weight): weight for model in models for weight in model.weights}
-    return sum(
-        int(np.prod(weight.shape)) * tf.as_dtype(weight.dtype).size for weight in weights.values()
-    )
 
 
 def _specs(extras: Sequence[Extra], batch: int | None) -> list[Any]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import ml_dtypes
 import numpy as np
 from keras import ops
 
@@ -21,6 +20,7 @@ from camfleet_worker.models.reasons import NOT_THE_MODELS, reason_of
 from camfleet_worker.models.split import NO_COSTS, Costs, FileOrigin
 from camfleet_worker.models.tf.built import build
 from camfleet_worker.models.tf.custom_code import LAMBDA, checked, custom_objects
+from camfleet_worker.models.tf.weights import dtype, type_of
 
 _NAME = "the model"
 
@@ -39,7 +39,7 @@ def take_apart(
 
 def _plain(variable: Any) -> tuple[Weight, AnyArray]:
     array = np.asarray(ops.convert_to_numpy(variable), order="C")
-    return Weight(_type_of(variable), array.shape), array.reshape(-1).view(np.uint8)
+    return Weight(type_of(variable), array.shape), array.reshape(-1).view(np.uint8)
 
 
 def put_together(plain: PlainModel, custom_code: Sequence[str] = (), *, allowed: bool) -> Any:
@@ -69,7 +69,7 @@ def put_together(plain: PlainModel, custom_code: Sequence[str] = (), *, allowed:
 
 
 def _set_weights(model: Any, weights: Sequence[tuple[Weight, AnyArray]]) -> None:
-    wanted = [(_type_of(variable), tuple(variable.shape)) for variable in model.weights]
+    wanted = [(type_of(variable), tuple(variable.shape)) for variable in model.weights]
     found = [(weight.dtype, weight.shape) for weight, _ in weights]
     if wanted != found:
         raise ModelRefused(
@@ -77,15 +77,7 @@ def _set_weights(model: Any, weights: Sequence[tuple[Weight, AnyArray]]) -> None
             "file: it makes others each time it's built"
         )
     for variable, (weight, content) in zip(model.weights, weights, strict=True):
-        variable.assign(content.view(_dtype(weight.dtype)).reshape(weight.shape))
+        variable.assign(content.view(dtype(weight.dtype)).reshape(weight.shape))
     for layer in model._flatten_layers():  # noqa: SLF001  # no public API
         if hasattr(layer, "finalize_state"):  # of layers that compute something of their weights
             layer.finalize_state()
-
-
-def _type_of(variable: Any) -> str:
-    return str(keras.backend.standardize_dtype(variable.dtype))
-
-
-def _dtype(name: str) -> "np.dtype[Any]":
-    return np.dtype(getattr(ml_dtypes, name, name))

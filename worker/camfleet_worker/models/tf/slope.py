@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from camfleet.errors import ModelRefused
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.split import Trial
 from camfleet_worker.models.tf import blame
+from camfleet_worker.models.tf.derivatives import gradient
 from camfleet_worker.models.tf.describe import Description
 from camfleet_worker.models.tf.flat_graph import Step
 from camfleet_worker.models.tf.signature import pack_inputs
@@ -48,47 +50,54 @@ def check_gradient(description: Description, head: Any, trial: Trial) -> None:
 
 def _sloped(
     description: Description, head: Any, trial: Trial, row: int, scale: float
-) -> tuple[Array, Any]:
+) -> tuple[Array, Array | None]:
     """Return the logits of a row's scaled feature maps, and the gradient of a mixture of them."""
-    maps = tf.constant(scale * trial.activations[row : row + 1])
     extras = [
-        tf.cast(values[row : row + 1], extra.dtype)
+        ops.convert_to_tensor(values[row : row + 1], dtype=extra.dtype)
         for values, extra in zip(trial.extras, description.extras, strict=True)
     ]
-    with tf.GradientTape() as tape:
-        tape.watch(maps)
-        given = tf.cast(maps, head.inputs[0].dtype)
-        logits = head(pack_inputs(given, extras), training=False)
-        weights = np.random.default_rng(0).normal(size=logits.shape[-1])
-        mixed = tf.linalg.matvec(tf.cast(logits, tf.float32), weights.astype(np.float32))
-    return logits.numpy(), tape.gradient(mixed, maps)
+    weights = np.random.default_rng(0).normal(size=(head.output.shape[-1], 1)).astype(np.float32)
+
+    def mix(maps: Any) -> tuple[Any, Any]:
+        given = ops.cast(maps, head.inputs[0].dtype)
+        logits = ops.cast(head(pack_inputs(given, extras), training=False), "float32")
+        return logits, ops.matmul(logits, weights)
+
+    return gradient(mix, scale * trial.activations[row : row + 1])
 
 
 def _culprit(description: Description, trial: Trial) -> Step | None:
     """Return the step of the head that stops the gradient; None where it's none alone."""
     start = description.step.output
-    maps = tf.constant(trial.activations[:1])
-    made: dict[int, Any] = {}
-    for tensor, values in zip(description.graph.extras.values(), trial.extras, strict=True):
-        made[id(tensor)] = tf.cast(values[:1], tensor.dtype)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(maps)
-        made[id(start)] = tf.cast(maps, start.dtype)
-        sloping = {id(start)}
-        for step in description.graph.head(start)[0]:
-            results = blame.run(step, made)
-            fed = any(id(tensor) in sloping for tensor in step.inputs)
-            found = [
-                id(output)
-                for output, result in zip(step.outputs, results, strict=True)
-                if _is_nonzero(tape.gradient(result, maps) if result.dtype.is_floating else None)
-            ]
-            if fed and not found:
-                return step
-            sloping.update(found)
-            made.update(zip(map(id, step.outputs), results, strict=True))
+    given: dict[int, Any] = {
+        id(tensor): ops.convert_to_tensor(values[:1], dtype=tensor.dtype)
+        for tensor, values in zip(description.graph.extras.values(), trial.extras, strict=True)
+    }
+    steps = description.graph.head(start)[0]
+
+    def outputs_of(number: int, maps: Any) -> list[Any]:
+        made = {**given, id(start): ops.cast(maps, start.dtype)}
+        for step in steps[: number + 1]:
+            made.update(zip(map(id, step.outputs), blame.run(step, made), strict=True))
+        return [made[id(output)] for output in steps[number].outputs]
+
+    def slopes(number: int, place: int) -> bool:
+        def one(maps: Any) -> tuple[Any, Any]:
+            output = outputs_of(number, maps)[place]
+            return output, output
+
+        kind = keras.backend.standardize_dtype(steps[number].outputs[place].dtype)
+        return "float" in kind and _is_nonzero(gradient(one, trial.activations[:1])[1])
+
+    sloping = {id(start)}
+    for number, step in enumerate(steps):
+        fed = any(id(tensor) in sloping for tensor in step.inputs)
+        found = [id(output) for place, output in enumerate(step.outputs) if slopes(number, place)]
+        if fed and not found:
+            return step
+        sloping.update(found)
     return None
 
 
-def _is_nonzero(gradient: Any) -> bool:
-    return gradient is not None and bool(gradient.numpy().any())
+def _is_nonzero(gradient: Array | None) -> bool:
+    return gradient is not None and bool(gradient.any())

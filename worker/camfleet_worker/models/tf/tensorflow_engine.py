@@ -5,12 +5,13 @@ import threading
 from camfleet.settings import Settings
 from camfleet_worker.arrays import Array, Classes
 from camfleet_worker.models import memory
+from camfleet_worker.models.batches import Batches
 from camfleet_worker.models.engine import Engine, Extras, Forward, Gradients, Rows
 from camfleet_worker.models.gradients import gradient_bytes
 from camfleet_worker.models.memory import Room
 from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf import functions
-from camfleet_worker.models.tf.batches import Batches
+from camfleet_worker.models.tf.weights import nbytes
 from camfleet_worker.process import runtime
 
 
@@ -27,7 +28,7 @@ class TensorFlow(Engine):
     ) -> None:
         graph = functions.forward(split.conv, split.head, split.extras, None)
         self.name = "tensorflow, frozen" if frozen else "tensorflow"
-        self.nbytes = functions.nbytes([split.conv, split.head])
+        self.nbytes = nbytes([split.conv, split.head])
         run = functions.runner(
             functions.freeze(graph, self.nbytes) if frozen else graph, split.conv, split.head
         )

@@ -8,18 +8,18 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
-import tensorflow as tf
 
 from camfleet.errors import InternalError
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.device import DEVICE
-from camfleet_worker.models.tf.functions import Run
 from camfleet_worker.process.priority import PrioritySemaphore, is_urgent
 
 logger = logging.getLogger(__name__)
 
+Run: TypeAlias = Callable[..., Sequence[Any]]  # arrays to a device's tensors
 _Read: TypeAlias = Callable[[], tuple[Array, ...]]
 
+_TENSORFLOWS, _XLAS = "ResourceExhaustedError", "RESOURCE_EXHAUSTED"
 _AHEAD = 2  # batches of a call under way: a GPU has its next one in time, and no third before
 # Seconds for which a batch that nobody waits for may keep others from the device.
 _LONGEST = 1.0
@@ -85,7 +85,9 @@ class Batches:
             start = self._clock()
             try:
                 outputs = self._run(*(_pad(array, size) for array in rows))
-            except tf.errors.ResourceExhaustedError as error:
+            except Exception as error:
+                if not _is_out_of_memory(error):
+                    raise
                 self._halve(size, error)
             else:
                 taken = self._clock() - start
@@ -106,7 +108,7 @@ class Batches:
     ) -> tuple[Array, ...]:
         """Return a batch's rows; `taken` are the seconds until it had started."""
         start = self._clock()
-        rows = tuple(output.numpy()[:count] for output in outputs)
+        rows = tuple(np.asarray(output)[:count] for output in outputs)
         self._row_seconds = (taken + self._clock() - start) / size
         return rows
 
@@ -117,6 +119,11 @@ class Batches:
             ) from error
         self.size = min(self.size, size // 2)
         logger.warning("no memory for batches of %d images: going on with %d", size, self.size)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether a library, which needn't be loaded here, means that memory ran out."""
+    return type(error).__name__ == _TENSORFLOWS or _XLAS in str(error)
 
 
 def _pad(batch: Any, size: int) -> Any:
