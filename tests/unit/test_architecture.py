@@ -158,6 +158,7 @@ HOMES = {
         "camfleet/gateway/comparisons.py",
         "camfleet/gateway/dry_runs.py",
         "camfleet/gateway/explain.py",
+        "camfleet/gateway/exports.py",
         "camfleet/gateway/fleet.py",
         "camfleet/gateway/gallery.py",
         "camfleet/gateway/guard.py",

@@ -4,7 +4,7 @@ The same errand of the same results has the same id, and is done once.
 """
 
 import hashlib
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -13,10 +13,17 @@ from camfleet.contract.codec import Document, Wire, encode
 from camfleet.contract.follow_ups import FollowUp
 from camfleet.contract.outputs import Name
 from camfleet.contract.records import Count
+from camfleet.contract.results import Status
 
 KIND = "kind"  # what an errand's struct is told by
 ERRAND_ID = r"^[0-9a-f]{32}\Z"
+MOST_BYTES = 2**20  # of an errand as JSON
 Share = Annotated[float, Meta(ge=0, le=1)]
+PICTURES = "pictures"
+ExportFormat = Literal[
+    "coco", "coco-results", "label-studio", "voc", "yolo", "cvat", "fiftyone", "pictures"
+]
+Packed = Literal["overlay", "heatmap", "thumbnail", "raw"]
 
 
 class Results(Wire, frozen=True, kw_only=True):
@@ -52,7 +59,41 @@ class ComparisonErrand(Wire, frozen=True, kw_only=True, tag_field=KIND, tag="com
     limit_classes: Share | None = None
 
 
-Errand: TypeAlias = GalleryErrand | ReportErrand | ComparisonErrand
+class ExportOrder(Wire, frozen=True, kw_only=True):
+    """What to export of a job, and how: the options of `camfleet export`, and its filters.
+
+    `pictures` are packed as they were stored; all other formats are those of annotation tools.
+    `labels` are the names that classes have there, where they have others; null leaves a class out.
+    """
+
+    format: ExportFormat
+    pictures: tuple[Packed, ...] = ()
+    shape: Literal["box", "polygon", "rle"] | None = None
+    heat: bool = False
+    labels: dict[str, str | None] = msgspec.field(default_factory=dict)
+    config: str | None = None  # a label config of Label Studio
+    root: str = ""
+    prefix: str = ""
+    per_file: Annotated[int, Meta(ge=1)] | None = None
+    status: tuple[Status, ...] = ()
+    code: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()
+    class_: tuple[str, ...] = msgspec.field(default=(), name="class")
+    rank: tuple[Annotated[int, Meta(ge=0, lt=2**31)], ...] = ()
+    min_probability: Share | None = None
+    max_probability: Share | None = None
+    item: tuple[str, ...] = ()
+    image: str | None = None
+    where: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+
+
+class ExportErrand(ExportOrder, frozen=True, kw_only=True, tag_field=KIND, tag="export"):
+    """Write an export as one archive."""
+
+    results: Results
+
+
+Errand: TypeAlias = GalleryErrand | ReportErrand | ComparisonErrand | ExportErrand
 
 
 class ErrandRecord(Document, frozen=True, kw_only=True):
@@ -68,4 +109,8 @@ class ErrandRecord(Document, frozen=True, kw_only=True):
 
 
 def id_of(errand: Errand) -> str:
-    return hashlib.sha256(msgspec.json.encode(encode(errand))).hexdigest()[:32]
+    return hashlib.sha256(encoded(errand)).hexdigest()[:32]
+
+
+def encoded(errand: Errand) -> bytes:
+    return msgspec.json.encode(encode(errand))

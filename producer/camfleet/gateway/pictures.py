@@ -29,8 +29,7 @@ from camfleet.gateway.jobs import own_job
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.reading import PartRows
 from camfleet.interactive import rpc
-from camfleet.jobstore import keys
-from camfleet.pictures import stored
+from camfleet.jobstore import keys, stored_pictures
 from camfleet.storage.storage import Storage
 
 Stored = Literal["overlay", "heatmap", "thumbnail"]
@@ -85,7 +84,7 @@ async def picture(call: Call) -> Response:
     def read() -> Response:
         _, part, row = _row(call, job_id)
         plain = part.plain(row)
-        found = stored.find(plain, kind)
+        found = stored_pictures.find(plain, kind)
         if found is None:
             raise Problem(404, "not_found", f"the job wrote no {kind} of this row")
         if found.span is None:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from camfleet.contract.codec import encode_json, sealed
-from camfleet.contract.errands import Errand, ErrandRecord, id_of
+from camfleet.contract.errands import MOST_BYTES, Errand, ErrandRecord, id_of
 from camfleet.contract.follow_ups import FollowUp
 from camfleet.errors import InvalidRequest, ObjectMissing
 from camfleet.jobstore import later_keys, objects
 from camfleet.storage.storage import Storage
 
 MOST_ERRANDS = 1000  # of a job, that are listed
-_MOST_BYTES = 2**16
+_MOST_BYTES = 2 * MOST_BYTES
 _FORM = 2  # errands came with 0.2.0
 
 

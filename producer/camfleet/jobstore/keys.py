@@ -19,6 +19,7 @@ jobs/<job>/findings.json                            what people say of the repor
 jobs/<job>/errands/<digest>.json                    what somebody had a worker make of it later
 jobs/<job>/gallery/<digest>/index.json, *.bin       an index of its rows: see `results.gallery`
 jobs/<job>/comparisons/<digest>/index.html, ...     how it compares with another job
+jobs/<job>/exports/<digest>/<job>-<format>.zip      exports that were asked for over HTTP
 jobs/<job>/studies/<kind>/<request digest>.json     what a model says of changed images
 jobs/<job>/floor/<index>.json                       by how much noise alone moves its maps
 jobs/<job>/studies/faithfulness.json                what that adds up to

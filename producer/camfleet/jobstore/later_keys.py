@@ -20,3 +20,8 @@ def gallery(job_id: str, errand_id: str = "", name: str = "") -> str:
 def comparison(job_id: str, errand_id: str) -> str:
     """Return the prefix of a comparison of a job with another one."""
     return f"{keys.folder(job_id)}comparisons/{errand_id}/"
+
+
+def export(job_id: str, errand_id: str = "", name: str = "") -> str:
+    """Return the key of an archive, the prefix of one, or of all of a job's."""
+    return f"{keys.folder(job_id)}exports/" + (f"{errand_id}/{name}" if errand_id else "")

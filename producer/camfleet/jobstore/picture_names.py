@@ -1,5 +1,7 @@
 """Readable names of pictures, made of what others wrote: safe on every file system, in any ZIP."""
 
+import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -9,6 +11,7 @@ from camfleet.foreign import path_of, without_secrets
 
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 _GAPS = re.compile(r"_{2,}")
+_MARK = 10  # hexadecimal digits that make a name unique: a name's readable part may repeat
 _BYTES = {"item": 90, "model": 40, "class": 60}  # of each part of a name
 
 
@@ -44,6 +47,19 @@ def of_row(row: Mapping[str, Any]) -> tuple[str, str]:
     against = "not-" if row["target"].startswith("not:") else ""
     label = readable(row["class_name"] or f"class {row['class_index']}", _BYTES["class"])
     return str(row["rank"] + 1), against + label
+
+
+def mark(*words: object) -> str:
+    """Return a few digits that stand for some words: the same words, the same digits."""
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:_MARK]
+
+
+def of_picture(row: Mapping[str, Any], key: object, end: str, *, with_model: bool = False) -> str:
+    """Return the name for a picture of a row: image, rank, class, and what `key` stands for."""
+    words = [of_image(row), *of_row(row), mark(key)]
+    if with_model:
+        words.insert(1, of_model(row))
+    return "-".join(words) + end
 
 
 def _is_kept(sign: str) -> bool:

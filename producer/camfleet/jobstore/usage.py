@@ -20,6 +20,7 @@ _IN_JOBS = {
     "report": "reports",
     "comparisons": "reports",
     "gallery": "gallery indexes",
+    "exports": "exports",
     "studies": "studies",
     "floor": "studies",
 }

@@ -9,7 +9,8 @@ from camfleet.audit import photographs
 from camfleet.audit.pictures import render
 from camfleet.contract.messages import Thumbnail
 from camfleet.contract.outputs import Drawing
-from camfleet.pictures import files, names, stored
+from camfleet.jobstore import stored_pictures
+from camfleet.pictures import files, names
 from camfleet.pictures.drawings import Draughtsman, has_map, name_of
 from camfleet.pictures.files import Folder, OnStep, Saved, Wanted
 from camfleet.pictures.listed import Listed
@@ -138,7 +139,7 @@ class Gallery:
         for number, row in rows:
             shown = Shown(row)
             card.shown.append(shown)
-            if overlay := stored.find(row, "overlay"):
+            if overlay := stored_pictures.find(row, "overlay"):
                 name = names.of_picture(row, overlay.key, ".jpg", with_model=True)
                 shown.overlay = f"{_HOME}/{name}"
                 read = partial(overlay.read, self._storage, part.ref.job_id)

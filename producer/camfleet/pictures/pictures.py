@@ -9,13 +9,13 @@ from camfleet.contract.codec import decode, encode
 from camfleet.contract.outputs import Colormap, Components, Drawing, Drawn, Picture, Threshold
 from camfleet.contract.results import Result
 from camfleet.errors import ConfigurationError, InvalidRequest, ObjectMissing, check_timeout
-from camfleet.jobstore import keys
-from camfleet.pictures import files, names, originals, stored
+from camfleet.jobstore import keys, stored_pictures
+from camfleet.jobstore.stored_pictures import Stored
+from camfleet.pictures import files, names, originals
 from camfleet.pictures.drawings import Draughtsman, has_map
 from camfleet.pictures.files import Folder, OnStep, Saved, Wanted
 from camfleet.pictures.questions import Questions
 from camfleet.pictures.rows import Query, Row, Rows
-from camfleet.pictures.stored import Stored
 from camfleet.storage.storage import Storage
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Pictures:
         Raises `InvalidRequest` for packed pictures, which `read` and `save` fetch.
         """
         if result.pack:
-            raise stored.refuse_urls(result.image_uri)
+            raise stored_pictures.refuse_urls(result.image_uri)
         found = ((kind, getattr(result, f"{kind}_uri")) for kind in keys.PICTURES)
         return {kind: self.presign(uri, seconds) for kind, uri in found if uri}
 
@@ -71,7 +71,7 @@ class Pictures:
         where the result names what camfleet didn't write.
         """
         row = _plain(result)
-        found = stored.find(row, kind)
+        found = stored_pictures.find(row, kind)
         if found is None:
             raise ObjectMissing(f"the result of {row['image_uri']} has no {kind}")
         return found.read(self._storage)
@@ -176,7 +176,7 @@ class Pictures:
             if row["status"] == "failed":
                 into.saved.without += 1
                 continue
-            pictures = (stored.find(row, kind) for kind in keys.PICTURES)
+            pictures = (stored_pictures.find(row, kind) for kind in keys.PICTURES)
             own = [self._picture(row, one, with_model=False) for one in pictures if one]
             found |= {one.names: one for one in (*own, self._original(row))}
         into.save(found.values())
@@ -194,7 +194,7 @@ class Pictures:
                 elif kind == ORIGINAL:
                     one = self._original(row)
                     found[one.names] = one  # an image's rows share its photograph
-                elif picture := stored.find(row, kind):
+                elif picture := stored_pictures.find(row, kind):
                     one = self._picture(row, picture, query.record.job_id, with_model=with_model)
                     found[one.names] = one
                 else:

@@ -4,7 +4,12 @@ from collections.abc import Callable
 
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.reviews import ReviewBoard
-from camfleet.contract.errands import ComparisonErrand, GalleryErrand, ReportErrand
+from camfleet.contract.errands import (
+    ComparisonErrand,
+    ExportErrand,
+    GalleryErrand,
+    ReportErrand,
+)
 from camfleet.contract.follow_ups import FAITHFULNESS, LABEL_STUDIO, REPORT, REVIEW
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobstore.s3_roots import ReportRoots
@@ -12,6 +17,7 @@ from camfleet.label_studio.api import Api
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 from camfleet_worker.follow_ups.errands import ErrandRunner
+from camfleet_worker.follow_ups.exports import ExportMaker
 from camfleet_worker.follow_ups.label_studio import PredictionMaker
 from camfleet_worker.follow_ups.later import LaterMaker
 from camfleet_worker.follow_ups.report import ReportMaker
@@ -67,6 +73,7 @@ class FollowUpThreads:
                 GalleryErrand: later.gallery,
                 ReportErrand: later.report,
                 ComparisonErrand: later.comparison,
+                ExportErrand: ExportMaker(storage, ledger).make,
             },
             shutdown=shutdown,
             is_busy=is_busy,

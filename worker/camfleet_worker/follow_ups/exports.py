@@ -1,0 +1,65 @@
+"""Exports that people ask for over HTTP: one archive each, in the job's folder."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from camfleet.broker.ledger import Ledger
+from camfleet.broker.progress import Progress
+from camfleet.contract.errands import ExportErrand
+from camfleet.contract.follow_ups import FollowUp
+from camfleet.contract.records import JobRecord
+from camfleet.errors import InvalidRequest
+from camfleet.exports import orders
+from camfleet.jobstore import later_keys
+from camfleet.storage.storage import Storage
+
+Check = Callable[[], None]
+
+MOST_ARCHIVES = 20  # of a job: the oldest go
+_LONGEST = 500  # characters of a note
+
+
+class ExportMaker:
+    """Writes archives on this machine's disk (TMPDIR), then uploads them."""
+
+    def __init__(self, storage: Storage, ledger: Ledger) -> None:
+        self._storage = storage
+        self._ledger = ledger
+
+    def make(self, record: JobRecord, errand: ExportErrand, name: str, check: Check) -> FollowUp:
+        """Write an export; raise `CallerError` where it can't be had."""
+        counted = _Counted(self._ledger, record)
+        with tempfile.TemporaryDirectory(prefix="camfleet-export-") as folder:
+            archive = Path(folder, "export.zip")
+            found = orders.write(record, self._storage, errand, counted, archive, check)
+            found.coverage.refuse_losses()
+            if counted.status().retry != errand.results.retry:
+                raise InvalidRequest("the job's images were run again meanwhile: ask again")
+            check()
+            place = later_keys.export(record.job_id, name, orders.file_name(record, errand))
+            uri = self._storage.upload(place, str(archive), "application/zip")
+            size = archive.stat().st_size
+        self._remove_old(record.job_id)
+        notes = (*found.coverage.notes, f"{found.note}; {size:,} bytes")
+        return FollowUp(state="done", uri=uri, note="; ".join(reversed(notes))[:_LONGEST])
+
+    def _remove_old(self, job_id: str) -> None:
+        there = sorted(
+            self._storage.objects(later_keys.export(job_id)), key=lambda one: one.modified_at
+        )
+        self._storage.delete([one.key for one in there[:-MOST_ARCHIVES]])
+
+
+class _Counted:
+    """What Redis knows of a job."""
+
+    def __init__(self, ledger: Ledger, record: JobRecord) -> None:
+        self._ledger = ledger
+        self._record = record
+
+    def status(self) -> Progress:
+        return self._ledger.progress(self._record.job_id)
+
+    def chunks_left(self) -> list[int]:
+        return self._ledger.not_done(self._record)
