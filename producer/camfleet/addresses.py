@@ -6,30 +6,68 @@ the others: with `rediss://` the certificate and the host's name are always veri
 
 import re
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from camfleet.errors import ConfigurationError
 
 _FORMS = (
-    "redis://:PASSWORD@HOST:PORT/DATABASE, rediss:// for TLS, or unix://:PASSWORD@/PATH?db=DATABASE"
-    " (password, port and database may be missing)"
+    "redis://:PASSWORD@HOST:PORT/DATABASE, sentinel://:PASSWORD@HOST:PORT;HOST:PORT/DATABASE, "
+    "rediss:// or sentinels:// for TLS, or unix://:PASSWORD@/PATH?db=DATABASE "
+    "(password, port and database may be missing)"
 )
-_SCHEMES = ("redis", "rediss", "unix")
+_SENTINELS = ("sentinel", "sentinels")
+_SCHEMES = ("redis", "rediss", "unix", *_SENTINELS)
+_SENTINEL_PORT = 26379
 _STRICT = {"ssl_cert_reqs": ("required", "cert_required"), "ssl_check_hostname": ("true", "1")}
 
 
+@dataclass(frozen=True)
+class Sentinels:
+    """Sentinels, and how to log in to the primary that they name."""
+
+    hosts: tuple[tuple[str, int], ...]
+    username: str | None
+    password: str | None
+    database: int
+
+
+def sentinels_of(url: str) -> Sentinels | None:
+    """Return what the URL says of sentinels; None if it names a server."""
+    if not is_sentinel(url):
+        return None
+    places = [urlsplit(piece) for piece in url.split(";")]
+    first = places[0]
+    return Sentinels(
+        hosts=tuple((place.hostname or "", place.port or _SENTINEL_PORT) for place in places),
+        username=unquote(first.username) if first.username else None,
+        password=unquote(first.password) if first.password is not None else None,
+        database=int(first.path.strip("/") or 0),
+    )
+
+
+def is_sentinel(url: str) -> bool:
+    return urlsplit(url).scheme in _SENTINELS
+
+
+def is_encrypted(url: str) -> bool:
+    return urlsplit(url).scheme in ("rediss", "sentinels")
+
+
 def normalize(url: str) -> str:
-    """Return the URL without options that say what holds anyway.
+    """Return the URL without options that say what holds anyway, one of sentinels as kombu's.
 
     Raises `ConfigurationError` for what no library here can connect to, and for every other
     option: those of TLS would weaken it for some connections and not for others. It quotes
     nothing of the URL, any part of which may turn out to be one of a password.
     """
-    flaw = _flaw(url)
+    flaw = _flaw_of_sentinels(url) if url.startswith(_SENTINELS) else _flaw(url)
     if flaw:
         raise ConfigurationError(f"CAMFLEET_REDIS_URL is not of the form {_FORMS}: {flaw}")
+    if url.startswith(_SENTINELS):
+        return _complete(url)
     place = urlsplit(url)
     for name, value in parse_qsl(place.query, keep_blank_values=True):
         if value.lower() not in _STRICT.get(name, ()) and not _is_database(place, name, value):
@@ -38,17 +76,24 @@ def normalize(url: str) -> str:
 
 
 def name_of(url: str) -> str:
-    """Return the server as messages name it: host and port, or the path of a socket."""
+    """Return the server as messages name it: host and port, or the path of a socket.
+
+    The server behind sentinels is called by these, as it changes.
+    """
+    found = sentinels_of(url)
+    if found:
+        return f"the primary (by sentinels {', '.join(map(_host_and_port, found.hosts))})"
     place = urlsplit(url)
     if place.scheme == "unix":
         return place.path
-    host = f"[{place.hostname}]" if ":" in (place.hostname or "") else place.hostname
-    return f"{host}:{place.port or 6379}"
+    return _host_and_port((place.hostname or "", place.port or 6379))
 
 
 def for_celery(url: str) -> str:
     """Return the URL as Celery and kombu write it."""
     place = urlsplit(url)
+    if place.scheme in _SENTINELS:  # of which it knows one scheme
+        return url.replace("sentinels://", "sentinel://")
     if place.scheme != "unix":
         return url.replace(";", "%3B")  # to Celery it separates several URLs
     database = dict(parse_qsl(place.query)).get("db", "0")
@@ -61,7 +106,7 @@ def tls_options(url: str, ca_file: str) -> dict[str, Any]:
 
     Without `ca_file` the system's certificate authorities are trusted.
     """
-    if urlsplit(url).scheme != "rediss":
+    if not is_encrypted(url):
         return {}
     trusted = {"ssl_ca_certs": ca_file} if ca_file else {}
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **trusted}
@@ -91,6 +136,48 @@ def check_endpoint(url: str) -> None:
             "CAMFLEET_S3_ENDPOINT has more in it than http://host:port and a path: keys belong "
             "into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
+
+
+def _host_and_port(host: tuple[str, int]) -> str:
+    name, port = host
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def _complete(url: str) -> str:
+    """Return a URL of sentinels with scheme, login and database for each, as kombu wants it."""
+    places = [urlsplit(piece) for piece in _pieces(url)]
+    login = "".join(places[0].netloc.rpartition("@")[:2])
+    database = next((found for place in places if (found := place.path.strip("/"))), "0")
+    hosts = [
+        _host_and_port((place.hostname or "", place.port or _SENTINEL_PORT)) for place in places
+    ]
+    return ";".join(f"{places[0].scheme}://{login}{host}/{database}" for host in hosts)
+
+
+def _pieces(url: str) -> list[str]:
+    """Return a URL of sentinels as one URL for each."""
+    scheme = url.partition("://")[0]
+    return [
+        piece if piece.startswith(f"{scheme}://") else f"{scheme}://{piece}"
+        for piece in url.split(";")
+    ]
+
+
+def _flaw_of_sentinels(url: str) -> str:
+    """Return what is wrong with the form of a URL of sentinels, and quote nothing."""
+    pieces = _pieces(url)
+    for piece in pieces:
+        if flaw := _flaw(piece):
+            return f"of one of the sentinels, {flaw}; within a password ; is written %3B"
+    places = [urlsplit(piece) for piece in pieces]
+    if any(place.query for place in places):
+        return "sentinels take no options: CAMFLEET_SENTINEL_MASTER and others say the rest"
+    logins = {place.netloc.rpartition("@")[0] for place in places[1:] if "@" in place.netloc}
+    if logins - {places[0].netloc.rpartition("@")[0]}:
+        return "the first sentinel has the login for all, CAMFLEET_SENTINEL_PASSWORD is their own"
+    if len({database for place in places if (database := place.path.strip("/"))}) > 1:
+        return "it names several databases"
+    return ""
 
 
 def _flaw(url: str) -> str:

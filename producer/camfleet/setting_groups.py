@@ -32,6 +32,17 @@ class ConnectionSettings:
     redis_url: str = _setting(
         "Redis or Valkey: broker, results and progress", "", required=True, secret=True
     )
+    sentinel_master: str = _setting(
+        "name of the primary that sentinels watch, where CAMFLEET_REDIS_URL begins with "
+        "`sentinel://`: `mymaster`",
+        "",
+    )
+    sentinel_user: str = _setting("user at the sentinels themselves, if they have users", "")
+    sentinel_password: str = _setting(
+        "password of the sentinels themselves; that of Redis stands in CAMFLEET_REDIS_URL",
+        "",
+        secret=True,
+    )
     bucket: str = _setting("bucket for models, jobs and heatmaps", "", required=True)
     s3_endpoint: str = _setting("S3 endpoint URL; empty for Amazon's own", "")
     s3_region: str = _setting("S3 region", "us-east-1")

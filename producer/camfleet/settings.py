@@ -37,6 +37,7 @@ class Settings(
     def __post_init__(self) -> None:
         if self.redis_url:
             object.__setattr__(self, "redis_url", addresses.normalize(self.redis_url))
+            self._check_sentinels()
         if self.s3_endpoint:
             addresses.check_endpoint(self.s3_endpoint)
         if self.ca_file:
@@ -61,6 +62,20 @@ class Settings(
         variables.check_keys(values.get("signing_key", ""))
         variables.check_address("CAMFLEET_LABEL_STUDIO_URL", values.get("label_studio_url", ""))
         return cls(**values)
+
+    def _check_sentinels(self) -> None:
+        """Raise `ConfigurationError` unless there's a primary's name exactly for sentinels."""
+        if addresses.is_sentinel(self.redis_url):
+            if not self.sentinel_master:
+                raise ConfigurationError(
+                    "CAMFLEET_REDIS_URL names sentinels, but CAMFLEET_SENTINEL_MASTER isn't set: "
+                    "it's the name by which they watch the primary, such as mymaster"
+                )
+        elif self.sentinel_master or self.sentinel_user or self.sentinel_password:
+            raise ConfigurationError(
+                "CAMFLEET_SENTINEL_MASTER, _USER and _PASSWORD are for sentinels, which "
+                "CAMFLEET_REDIS_URL must name then: sentinel://HOST:PORT;HOST:PORT;HOST:PORT"
+            )
 
     @property
     def signing_keys(self) -> tuple[str, ...]:

@@ -14,6 +14,12 @@ AWAY = {
     "CAMFLEET_S3_ENDPOINT": "http://127.0.0.1:1",
     "AWS_SECRET_ACCESS_KEY": SECRET,
 }
+SENTINELS = {
+    **AWAY,
+    "CAMFLEET_REDIS_URL": f"sentinel://:{SECRET}@127.0.0.1:1;127.0.0.1:2/0",
+    "CAMFLEET_SENTINEL_MASTER": "ours",
+    "CAMFLEET_SENTINEL_PASSWORD": SECRET,
+}
 PROXY = f"http://user:{SECRET}@127.0.0.1:1"
 BEHIND_PROXY = {"CAMFLEET_S3_ENDPOINT": "https://s3.example", "https_proxy": PROXY}
 CAMFLEET = ("-c", "from camfleet.cli import main; main()")
@@ -43,6 +49,12 @@ def said(*words, environ):
         (("setup",), AWAY, "no answer from the object store"),
         (("health",), AWAY, "no Redis at 127.0.0.1:1"),
         (("jobs", "--json"), AWAY, "no Redis at 127.0.0.1:1"),
+        (("workers",), SENTINELS, "sentinels 127.0.0.1:1, 127.0.0.1:2"),
+        (
+            ("workers",),
+            {"CAMFLEET_REDIS_URL": f"sentinel://:{SECRET}@h;:{SECRET}2@h"},
+            "the first sentinel has the login for all",
+        ),
         (("workers",), {"CAMFLEET_REDIS_URL": f"unix://:{SECRET}@/none"}, "no Redis at /none"),
         (("workers",), {"CAMFLEET_REDIS_URL": f"redis://:{SECRET}:1"}, "a password ends with @"),
         (("models", "list"), {**AWAY, **BEHIND_PROXY}, "object store at s3.example"),
@@ -64,18 +76,20 @@ def test_a_wrong_password_is_not_shown(settings):
     assert SECRET not in text
 
 
+@pytest.mark.parametrize("environ", [AWAY, SENTINELS])
 @pytest.mark.parametrize("words", [("report",), ("inspect", "conf")])
-def test_celerys_own_commands_show_no_secret(words):
-    text = said(*CELERY, *words, environ=AWAY)
+def test_celerys_own_commands_show_no_secret(words, environ):
+    text = said(*CELERY, *words, environ=environ)
     assert text
     assert SECRET not in text
 
 
-def test_a_worker_logs_no_secret(tmp_path):
+@pytest.mark.parametrize("environ", [AWAY, SENTINELS])
+def test_a_worker_logs_no_secret(environ, tmp_path):
     log = tmp_path / "log"
     with (
         log.open("w") as output,
-        start(*CELERY, "worker", "--loglevel", "DEBUG", environ=AWAY, stdout=output) as running,
+        start(*CELERY, "worker", "--loglevel", "DEBUG", environ=environ, stdout=output) as running,
     ):
         wait_until(lambda: "127.0.0.1:1" in log.read_text(), 60)
         running.terminate()

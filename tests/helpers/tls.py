@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from contextlib import suppress
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import trustme
@@ -35,10 +36,12 @@ class Authority:
 class TlsFront:
     """Listens with a certificate and passes on what it decrypts to the server of a URL.
 
-    `received` is what clients said inside of TLS; `failures` counts handshakes that broke.
+    `received` is what clients said inside of TLS; `failures` counts handshakes that broke. Of what
+    the server answers, each word in `named` is replaced.
     """
 
-    def __init__(self, url, certificate):
+    def __init__(self, url, certificate, named=MappingProxyType({})):
+        self.named = named
         server = urlsplit(url)
         self._target = (server.hostname, server.port)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -118,6 +121,8 @@ class _Link:
                     data = self._server.recv(2**16)
                     if not data:
                         break
+                    for word, other in self._front.named.items():
+                        data = data.replace(word, other)
                     self._secure.sendall(data)
         self._secure.close()
         self._server.close()

@@ -7,7 +7,8 @@ import traceback
 import pytest
 
 from camfleet import ConfigurationError, Settings
-from camfleet.addresses import for_celery, name_of, tls_options
+from camfleet.addresses import Sentinels, for_celery, name_of, sentinels_of, tls_options
+from camfleet_worker.models.model_report import read_settings
 
 LOCAL = "redis://localhost:6379/0"
 MINIMUM = {"CAMFLEET_REDIS_URL": LOCAL, "CAMFLEET_BUCKET": "b"}
@@ -68,7 +69,8 @@ def test_options_that_weaken_tls_are_refused_with_the_way_out(option):
         "unix://?db=1",
         "unix:///s?db=one",
         "unix:///s?ssl_cert_reqs=none",
-        "sentinel://h:1/0",
+        "sentinel://",
+        "sentinel://h:1/0?ssl_cert_reqs=none",
     ],
 )
 def test_what_no_library_would_connect_to_is_refused(url):
@@ -89,7 +91,18 @@ def test_settings_are_shown_without_the_password():
         ("hunter2://h:1", "another scheme"),
         ("redis//:hunter2@h:1/0", "another scheme"),
         ("redis:/:hunter2@h:1/0", "written %2F"),
-        ("sentinel://:hunter2@h:1/0", "another scheme"),
+        ("sentinelz://:hunter2@h:1/0", "another scheme"),
+        ("sentinel:/:hunter2@h:1/0", "written %2F"),
+        ("sentinel://:hunter2;h:1", "a password ends with @"),
+        ("sentinel://:hunter2", "a password ends with @"),
+        ("sentinel://:hun;hunter2@h:1", "; is written %3B"),
+        ("sentinel://:hun/hunter2@h:1;h:2", "/ is written %2F"),
+        ("sentinel://h:1;:hunter2@h:2", "the first sentinel has the login for all"),
+        ("sentinel://:one@h:1;:hunter2@h:2", "the first sentinel has the login for all"),
+        ("sentinel://:hunter2@h:1/0;h:2/1", "several databases"),
+        ("sentinel://:hunter2@h:1;redis://h:2", "of one of the sentinels"),
+        ("sentinel://:hunter2@h:1;;h:2", "of one of the sentinels"),
+        ("sentinels://h:1/0?hunter2=1", "sentinels take no options"),
         ("redis://:hunter2:6379/0", "a password ends with @"),
         ("redis://default:hunter2/0", "a password ends with @"),
         ("redis://:hunter2", "a password ends with @"),
@@ -150,6 +163,16 @@ def test_a_refused_endpoint_is_not_quoted(url):
         ("redis://:p@h/1", "redis://:p@h/1", "h:6379"),
         ("rediss://:p;q@h:7/1", "rediss://:p%3Bq@h:7/1", "h:7"),
         ("redis://[::1]:7/1", "redis://[::1]:7/1", "[::1]:7"),
+        (
+            "sentinel://u:p@h:1/2;sentinel://u:p@[::1]:2/2",
+            "sentinel://u:p@h:1/2;sentinel://u:p@[::1]:2/2",
+            "the primary (by sentinels h:1, [::1]:2)",
+        ),
+        (
+            "sentinels://:p@h:1/0",
+            "sentinel://:p@h:1/0",
+            "the primary (by sentinels h:1)",
+        ),
         ("unix:///a/s", "redis+socket:///a/s?virtual_host=0", "/a/s"),
         ("unix://:p@/a/s?db=4", "redis+socket://:p@/a/s?virtual_host=4", "/a/s"),
     ],
@@ -159,11 +182,52 @@ def test_celery_and_messages_have_their_own_ways_to_write_it(url, celery, name):
     assert name_of(url) == name
 
 
+@pytest.mark.parametrize(
+    ("url", "complete"),
+    [
+        ("sentinel://h", "sentinel://h:26379/0"),
+        (
+            "sentinel://:p%3B%2F@h:1;[::1];c:3/2",
+            "sentinel://:p%3B%2F@h:1/2;sentinel://:p%3B%2F@[::1]:26379/2;sentinel://:p%3B%2F@c:3/2",
+        ),
+        (
+            "sentinels://u:p@h:1/2;sentinels://u:p@b:2/2",
+            "sentinels://u:p@h:1/2;sentinels://u:p@b:2/2",
+        ),
+    ],
+)
+def test_sentinels_are_written_once_or_as_celery_writes_them(url, complete):
+    assert settings(url, CAMFLEET_SENTINEL_MASTER="ours").redis_url == complete
+
+
+def test_what_a_url_says_of_sentinels():
+    assert sentinels_of("redis://h") is None
+    url = settings("sentinel://u:p%3B@h;b:2/3", CAMFLEET_SENTINEL_MASTER="ours").redis_url
+    found = Sentinels((("h", 26379), ("b", 2)), "u", "p;", 3)
+    assert sentinels_of(url) == found
+    assert sentinels_of("sentinel://h/0") == Sentinels((("h", 26379),), None, None, 0)
+
+
+def test_sentinels_need_the_name_of_a_primary_and_nothing_else_has_one():
+    with pytest.raises(ConfigurationError, match="CAMFLEET_SENTINEL_MASTER isn't set"):
+        settings("sentinel://h:1;h:2/0")
+    for name in ("MASTER", "USER", "PASSWORD"):
+        with pytest.raises(ConfigurationError, match="CAMFLEET_REDIS_URL must name"):
+            settings(LOCAL, **{f"CAMFLEET_SENTINEL_{name}": "ours"})
+
+
+def test_a_report_on_a_model_needs_no_sentinels():
+    environ = {"CAMFLEET_REDIS_URL": "sentinel://h", "CAMFLEET_SENTINEL_MASTER": "ours"}
+    assert read_settings(environ).sentinel_master == ""
+
+
 def test_tls_is_verified_by_certificate_and_host():
     strict = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
     assert tls_options("rediss://h:1/0", "") == strict
     assert tls_options("rediss://h:1/0", "/ca.pem") == {**strict, "ssl_ca_certs": "/ca.pem"}
+    assert tls_options("sentinels://h:1/0", "") == strict
     assert tls_options("redis://h:1/0", "/ca.pem") == {}
+    assert tls_options("sentinel://h:1/0", "/ca.pem") == {}
 
 
 def test_a_file_without_certificates_is_refused_at_once(tmp_path):

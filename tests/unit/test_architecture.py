@@ -184,6 +184,7 @@ HOMES = {
     "redis": {
         "camfleet/broker/errors.py",
         "camfleet/broker/redis.py",
+        "camfleet/broker/sentinels.py",
         "camfleet/local/servers.py",
     },
     "celery": {

@@ -10,7 +10,7 @@ from camfleet import addresses
 from camfleet.errors import BrokerDamaged, BrokerUnavailable, CamfleetError
 from camfleet.settings import Settings
 
-_REASONS = {  # by redis-py's class; the first of an error's own that is here counts
+_REASONS = {  # by Redis' own word or redis-py's class; the first of an error that is here counts
     "AuthenticationError": "Redis at {place} refuses the password ({error}): check "
     "CAMFLEET_REDIS_URL",
     "OutOfMemoryError": "Redis at {place} is full (maxmemory): give it more memory; workers wait, "
@@ -18,6 +18,11 @@ _REASONS = {  # by redis-py's class; the first of an error's own that is here co
     "ReadOnlyError": "Redis at {place} is a replica and takes no writes: either a failover is "
     "under way, try again in a while, or CAMFLEET_REDIS_URL must name the primary",
     "BusyLoadingError": "Redis at {place} is loading its data: it answers in a while",
+    "NOREPLICAS": "no replica of Redis at {place} keeps up, so it takes no writes "
+    "(min-replicas-to-write): a failover may be under way, or a replica is to be started",
+    "MasterNotFoundError": "{place}: none of them knows a primary that is up ({error}): a "
+    "failover may be under way; CAMFLEET_SENTINEL_MASTER must be the name they watch it by, and "
+    "CAMFLEET_SENTINEL_PASSWORD their own password, if they have one",
     "ResponseError": "Redis at {place} refuses a command: {error}",
     "SSLCertVerificationError": "the certificate of Redis at {place} can't be trusted "
     "({error}), so no password was sent; CAMFLEET_CA_FILE names the certificate authority",
@@ -64,10 +69,10 @@ def broker_errors(settings: Settings) -> Iterator[None]:
 def unavailable(url: str, error: BaseException) -> BrokerUnavailable:
     """Return what an error of a library means to an operator."""
     cause = _cause(error)
-    names = (kind.__name__ for kind in type(cause).__mro__)
-    reason = next(_REASONS[name] for name in names if name in _REASONS)
     text = getattr(cause, "verify_message", "") or str(cause) or type(cause).__name__
-    tls = ", does that port speak TLS" if url.startswith("rediss:") else ""
+    names = (text.partition(" ")[0], *(kind.__name__ for kind in type(cause).__mro__))
+    reason = next(_REASONS[name] for name in names if name in _REASONS)
+    tls = ", does that port speak TLS" if addresses.is_encrypted(url) else ""
     return BrokerUnavailable(reason.format(place=addresses.name_of(url), error=text, tls=tls))
 
 
@@ -78,6 +83,13 @@ def is_refusal(error: BrokerUnavailable) -> bool:
     return error.__cause__ is not None and isinstance(
         _cause(error.__cause__), ssl.SSLCertVerificationError | AuthenticationError
     )
+
+
+def is_demoted(error: BaseException) -> bool:
+    """Return whether a server takes no writes since it's a replica, or has lost its own."""
+    from redis.exceptions import ReadOnlyError
+
+    return isinstance(error, ReadOnlyError) or str(error).startswith("NOREPLICAS")
 
 
 def _is_damage(error: BaseException) -> bool:
@@ -93,8 +105,10 @@ def _cause(error: BaseException) -> BaseException:
     chain = [error]
     while (deeper := chain[-1].__cause__ or chain[-1].__context__) and deeper not in chain:
         chain.append(deeper)
+    from redis.exceptions import ReadOnlyError
+
     for found in chain:
-        if isinstance(found, ssl.SSLError):
+        if isinstance(found, ssl.SSLError | ReadOnlyError):  # redis-py says less than these
             return found
     while error.__cause__:
         error = error.__cause__

@@ -6,7 +6,7 @@ from importlib import resources
 from typing import Any
 
 from camfleet import addresses
-from camfleet.broker.errors import broker_errors
+from camfleet.broker.errors import broker_errors, is_demoted
 from camfleet.settings import Settings
 
 CONNECT_SECONDS = 5
@@ -65,13 +65,14 @@ class Redis:
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Translate redis-py's errors within a block."""
-        from redis.exceptions import ReadOnlyError
+        from redis.exceptions import ResponseError
 
         with broker_errors(self._settings):
             try:
                 yield
-            except ReadOnlyError:  # the name may lead to another server by now
-                self._client.connection_pool.disconnect(inuse_connections=False)
+            except ResponseError as error:
+                if is_demoted(error):  # the name may lead to another server by now
+                    self._client.connection_pool.disconnect(inuse_connections=False)
                 raise
 
 
@@ -142,15 +143,17 @@ def redis_client(settings: Settings, timeout: float | None = None, name: str | N
             "socket_timeout": timeout,
             "retry": Retry(NoBackoff(), 0),
         }
-    return redis.Redis.from_url(
-        settings.redis_url,
-        health_check_interval=HEALTH_CHECK_SECONDS,
-        decode_responses=True,
-        encoding_errors="replace",  # of what somebody else wrote; ours is all UTF-8
-        client_name=name,
-        **options,
-        **_transport_options(settings),
-    )
+    options |= {
+        "health_check_interval": HEALTH_CHECK_SECONDS,
+        "decode_responses": True,
+        "encoding_errors": "replace",  # of what somebody else wrote; ours is all UTF-8
+        "client_name": name,
+    }
+    if addresses.is_sentinel(settings.redis_url):
+        from camfleet.broker import sentinels
+
+        return sentinels.client(settings, {"socket_keepalive": True, **options})
+    return redis.Redis.from_url(settings.redis_url, **options, **_transport_options(settings))
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:

@@ -214,6 +214,8 @@ def check(
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Return the environment's settings; those that only matter with servers needn't be there."""
     given = {name: value for name, value in environ.items() if value}
+    servers = ("CAMFLEET_SENTINEL_", *_NO_SERVERS)
+    given = {name: value for name, value in given.items() if not name.startswith(servers)}
     return Settings.from_environ({"CAMFLEET_BATCH_SIZE": _BATCH, **given, **_NO_SERVERS})
 
 

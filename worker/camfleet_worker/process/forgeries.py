@@ -81,6 +81,10 @@ class Channel(redis.Channel):
         return [binding for binding in found if len(binding) == _BINDING]
 
 
+class SentinelChannel(Channel, redis.SentinelChannel):
+    """The same, of the primary that sentinels name."""
+
+
 def _deliver(transport: Any, message: Any, queue: str) -> Any:
     """Hand a message on, written anew; in the place of a transport's own method."""
     if queue.endswith(_ANSWERS):  # this process has asked workers something
@@ -110,6 +114,7 @@ def install() -> None:
     redis.loads = envelope.load  # type: ignore[attr-defined, assignment]
     redis.Transport._deliver = _deliver  # type: ignore[method-assign]  # noqa: SLF001  # no public way
     redis.Transport.Channel = Channel
+    redis.SentinelTransport.Channel = SentinelChannel
     for name in set(Panel.data) - COMMANDS:
         Panel.data[name] = _refuse
 

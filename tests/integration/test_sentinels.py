@@ -1,0 +1,161 @@
+"""Redis behind sentinels: the whole chain, with both passwords, and over TLS."""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack, closing, contextmanager
+
+import pytest
+
+from camfleet import BrokerUnavailable, Client
+from camfleet.broker.redis import Redis
+from helpers.processes import Worker
+from helpers.samples import write_card, write_photos
+from helpers.sentinels import MASTER, OWN_PASSWORD, Sentinels
+from helpers.tls import Authority, TlsFront
+
+
+@pytest.fixture(scope="module")
+def sentinels(tmp_path_factory):
+    with Sentinels(tmp_path_factory.mktemp("sentinels") / "six") as started:
+        yield started
+
+
+def test_the_whole_chain_runs_behind_sentinels(sentinels, environ, tmp_path):
+    check_the_chain(sentinels.environ(environ), tmp_path, "behind-sentinels")
+
+
+def test_the_whole_chain_runs_behind_sentinels_over_tls(sentinels, environ, tmp_path):
+    authority = Authority(tmp_path)
+    with fronts(sentinels, authority.good()) as made:
+        changed = {**sentinels.environ(environ), "CAMFLEET_CA_FILE": str(authority.file)}
+        changed["CAMFLEET_REDIS_URL"] = made.url
+        check_the_chain(changed, tmp_path, "behind-sentinels-tls")
+        assert all(front.failures == 0 for front in made.all)
+        assert all(front.received for front in made.all[:1])
+
+
+def test_a_certificate_of_another_host_is_refused_before_any_password_is_sent(
+    sentinels, environ, tmp_path
+):
+    authority = Authority(tmp_path)
+    with fronts(sentinels, authority.of_another_host()) as made:
+        changed = {**sentinels.environ(environ), "CAMFLEET_CA_FILE": str(authority.file)}
+        changed["CAMFLEET_REDIS_URL"] = made.url
+        with (
+            Client.from_environ(changed) as client,
+            pytest.raises(BrokerUnavailable, match=r"not valid for '127\.0\.0\.1'"),
+        ):
+            client.ping()
+        assert not any(front.received for front in made.all)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sentinel_master": "theirs"}, "no primary theirs.*CAMFLEET_SENTINEL_MASTER"),
+        ({"sentinel_password": "hunter2"}, "invalid username-password.*CAMFLEET_SENTINEL_PASSWORD"),
+        ({"sentinel_password": ""}, "already authenticated.*CAMFLEET_SENTINEL_PASSWORD"),
+        ({"sentinel_user": "nobody"}, "invalid username-password.*CAMFLEET_SENTINEL_PASSWORD"),
+    ],
+)
+def test_what_is_wrong_with_sentinels_is_named_with_the_setting(sentinels, settings, change, said):
+    changed = sentinels.settings(settings, **change)
+    with Client(changed) as client, pytest.raises(BrokerUnavailable, match=f"(?s){said}") as caught:
+        client.ping()
+    assert "hunter2" not in str(caught.value)
+    assert "redis.client" not in str(caught.value)
+
+
+def test_a_wrong_password_of_redis_itself_is_named(sentinels, settings):
+    url = sentinels.url().replace(":data", ":hunter2")
+    with (
+        Client(sentinels.settings(settings, redis_url=url)) as client,
+        pytest.raises(
+            BrokerUnavailable, match=r"refuses the password.*CAMFLEET_REDIS_URL"
+        ) as caught,
+    ):
+        client.ping()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_sentinels_that_are_away_are_passed_over(sentinels, settings):
+    ports = [1, 2, sentinels.sentinels[0]]
+    changed = sentinels.settings(settings, redis_url=sentinels.url(ports))
+    with Client(changed) as client:
+        client.ping()
+    changed = sentinels.settings(settings, redis_url=sentinels.url(ports[:2]))
+    with (
+        Client(changed) as client,
+        pytest.raises(
+            BrokerUnavailable, match=r"sentinels 127\.0\.0\.1:1, 127\.0\.0\.1:2.*refused"
+        ),
+    ):
+        client.ping()
+
+
+def test_no_connection_to_sentinels_stays_open(sentinels, settings):
+    with closing(Redis(sentinels.settings(settings), name="counted")) as redis:
+        redis.run("PING")
+        with closing(sentinels._sentinel(sentinels.sentinels[0])) as sentinel:
+            others = [one for one in sentinel.client_list() if one["cmd"] == "sentinel|masters"]
+        assert others == []
+
+
+def check_the_chain(environ, folder, model):
+    """Set up, explain, run a job, look at the worker by our commands and by Celery's."""
+    environ = {**os.environ, **environ, "CAMFLEET_FILE_ROOTS": str(folder)}
+    photos = write_photos(folder / "photos", 3)
+    done = run(environ, "-c", "from camfleet.cli import main; main()", "setup")
+    assert done.returncode == 0, done.stderr
+    worker = Worker(environ, folder / "worker")
+    try:
+        worker.ready()
+        with Client.from_environ(environ) as client:
+            client.models.add(write_card(folder / "card", model), timeout=60)
+            (result,) = client.explain(photos[0], model=model).result(timeout=30)
+            job = client.submit(photos[0].parent, models=model)
+            assert job.wait(timeout=60).ok == 3
+            assert result.class_name in {row.class_name for row in job.results()}
+            assert len(client.workers()) == 1
+        celery = run(
+            environ, "-m", "celery", "-A", "camfleet_worker", "inspect", "ping", "-t", "10"
+        )
+        assert "pong" in celery.stdout, celery.stderr
+        conf = run(environ, "-m", "celery", "-A", "camfleet_worker", "inspect", "conf", "--json")
+        assert MASTER in json.dumps(json.loads(conf.stdout))
+        for text in (conf.stdout, worker.said(), celery.stdout):
+            assert "data" not in text.replace("metadata", "").replace("database", "")
+            assert OWN_PASSWORD not in text.replace("sentinels://", "")
+    finally:
+        worker.close()
+
+
+class Fronts:
+    def __init__(self, url, fronts):
+        self.url = url
+        self.all = fronts
+
+
+@contextmanager
+def fronts(sentinels, certificate):
+    """Put a TLS front before the primary and before a sentinel, which then names the former."""
+    with ExitStack() as stack:
+        primary = f"redis://127.0.0.1:{sentinels.primary}"
+        data = stack.enter_context(TlsFront(primary, certificate))
+        named = {str(sentinels.primary).encode(): str(data.port).encode()}
+        sentinel = f"redis://127.0.0.1:{sentinels.sentinels[0]}"
+        asked = stack.enter_context(TlsFront(sentinel, certificate, named))
+        yield Fronts(sentinels.url([asked.port], "sentinels"), [data, asked])
+
+
+def run(environ, *words):
+    return subprocess.run(
+        [sys.executable, *words],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
