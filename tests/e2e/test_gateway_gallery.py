@@ -284,6 +284,27 @@ def test_two_models_or_jobs_are_compared(web, job, model, client, photos):
     assert web.ask("GET", f"{job}/comparisons/x").status == 404
 
 
+def test_a_comparison_of_two_owners_is_the_admins_alone(web, job, model, client, tokens, photos):
+    """It shows rows of both jobs."""
+    bob, _ = tokens.create("bob", ("explain", "jobs:read", "jobs:write"), 1)
+    root, _ = tokens.create("root", ("admin",), 1)
+    uri = client.storage.put("gateway-gallery/bob.png", photos[0].read_bytes(), "image/png")
+    body = {"models": model.id, "target": "top:2", "images": [{"image": uri}]}
+    made = web.ask("POST", "/v1/jobs", body, token=bob, Idempotency_Key="compared")
+    other = made.json["job"]["job_id"]
+    with closing(Stream(web, other, token=bob)) as stream:
+        while stream.next():
+            pass
+    asked = web.ask("POST", f"{job}/comparisons", {"other": other}, token=root)
+    place = f"{job}/comparisons/{asked.json['made']['id']}"
+    wait_until(lambda: web.ask("GET", place, token=root).json["made"]["state"] == "done", 60)
+    for path in (place, f"{place}/comparison.json", f"{place}/index.html"):
+        assert web.ask("GET", path, token=root).status == 200
+        assert web.ask("GET", path).status == web.ask("GET", path, token=bob).status == 404
+    shown = web.ask("GET", f"{job}/comparisons").json["comparisons"]
+    assert other not in [one["other"] for one in shown]
+
+
 def test_nothing_of_it_is_anybody_elses(web, job, rows, tokens, indexed):
     bob, _ = tokens.create("bob", ("explain", "jobs:read", "jobs:write"), 1)
     name = rows[0][0]

@@ -85,8 +85,9 @@ async def list_(call: Call) -> Response:
 
     def read() -> ComparisonList:
         every = list_errands(call.services.blocking.storage, job_id)
-        own = (one for one in every if isinstance(one.errand, ComparisonErrand))
-        newest = sorted(own, key=lambda one: -one.asked_at)
+        newest = sorted(
+            (one for one in every if _may_see(call, one)), key=lambda one: -one.asked_at
+        )
         return ComparisonList(comparisons=tuple(_state(call, one) for one in newest))
 
     return reply(await call.services.threads.long(read))
@@ -113,9 +114,26 @@ async def file(call: Call) -> Response:
 def _find(call: Call, job_id: str) -> ErrandRecord:
     name = call.path("comparison")
     found = later.find(call.services, job_id, name) if re.match(ERRAND_ID, name) else None
-    if found is None or not isinstance(found.errand, ComparisonErrand):
+    if found is None or not _may_see(call, found):
         raise Problem(404, "not_found", "the job has no such comparison")
     return found
+
+
+def _may_see(call: Call, record: ErrandRecord) -> bool:
+    """Return whether it's a comparison, and with a job of the same owner.
+
+    An admin may compare jobs of two owners. That shows rows of both, so it's the admin's alone.
+    """
+    errand = record.errand
+    if not isinstance(errand, ComparisonErrand):
+        return False
+    if call.is_admin or record.owner == call.owner or errand.other == record.job_id:
+        return True
+    try:
+        call.services.owners.check(errand.other, call.whose)
+    except CallerError:  # it's somebody else's, or gone
+        return False
+    return True
 
 
 def _state(call: Call, record: ErrandRecord) -> ComparisonState:
