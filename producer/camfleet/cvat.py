@@ -6,6 +6,7 @@ A worker explains each image that CVAT's SDK hands over; the variables of camfle
 https://docs.cvat.ai/docs/api_sdk/sdk/auto-annotation/ for what the SDK asks of a function.
 """
 
+import difflib
 import io
 import logging
 import time
@@ -21,10 +22,24 @@ from camfleet.client import Client
 from camfleet.contract.geometry import Region
 from camfleet.contract.results import Result, Status
 from camfleet.contract.targets import parse_target
-from camfleet.errors import ImageError, InvalidRequest, ServiceError
+from camfleet.errors import ImageError, InvalidRequest, ServiceError, check_timeout
 from camfleet.exports.labels import Labels, classes_of, mapping_of
 from camfleet.exports.masks import coco_counts, cvat_counts, rows_in_box
+from camfleet.jobs.options import request_fields
 
+PARAMETERS: dict[str, tuple[type, ...]] = {  # the first type is the one to say with -p
+    "model": (str,),
+    "shape": (str,),
+    "tag": (bool,),
+    "attributes": (bool,),
+    "labels": (str,),
+    "target": (str,),
+    "method": (str,),
+    "layer": (str,),
+    "components": (str,),
+    "threshold": (float, int, str),
+    "timeout": (float, int),
+}
 SHAPES = {"rectangle": "box", "polygon": "polygon", "mask": "rle", "none": None}
 ATTRIBUTES = ("score", "rank", "heat")
 _IN_PNG = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")  # modes of Pillow
@@ -52,16 +67,20 @@ class Function:
             raise InvalidRequest(f"shape {shape!r} is none of {', '.join(SHAPES)}")
         if shape == "none" and not tag:
             raise InvalidRequest("shape none without tag leaves nothing to return")
-        if unknown := options.keys() - {"target", "method", "layer", "threshold", "components"}:
-            raise InvalidRequest(f"there is no parameter {min(unknown)!r}")
+        if shape == "none" and options.keys() & {"threshold", "components"}:
+            raise InvalidRequest("threshold and components are for shapes, and shape is none")
         if parse_target(str(options.get("target", "top"))).counter:
             raise InvalidRequest("target not: says what speaks against a class, which is no label")
         self._client, self._model = client, model
         self._shape, self._tag, self._attributes = shape, tag, attributes
         self._timeout, self._options = timeout, options
+        check_timeout(timeout)
+        request_fields(self._keywords(SHAPES[shape]))
         ref = client.models.find(model)
         classes = classes_of(client.models, ref)
         self._labels = Labels(classes, mapping_of(Path(labels) if labels else {}, classes))
+        if not self._labels.names:
+            raise InvalidRequest(f"{labels} leaves out every class of {model}: keep some")
         self.spec = cvataa.DetectionFunctionSpec(labels=list(self._label_specs()))
 
     def detect(self, context: Any, image: Image.Image) -> list[Any]:
@@ -91,18 +110,21 @@ class Function:
 
     def _explained(self, data: bytes, shape: str | None) -> tuple[Result, ...]:
         """Return a worker's results; what an outage stops is tried again."""
-        shapes = {"shapes": [shape]} if shape else {}
         for wait in range(1, _TRIES):
             try:
-                return self._asked(data, shapes)
+                return self._asked(data, shape)
             except ServiceError as error:
                 _LOG.warning("%s; another try in %d s", error, 5 * wait)
                 time.sleep(5 * wait)
-        return self._asked(data, shapes)
+        return self._asked(data, shape)
 
-    def _asked(self, data: bytes, shapes: Any) -> tuple[Result, ...]:
-        options: Any = {**self._options, **shapes, "pictures": []}
+    def _asked(self, data: bytes, shape: str | None) -> tuple[Result, ...]:
+        options = self._keywords(shape)
         return self._client.explain(data, model=self._model, **options).result(self._timeout)
+
+    def _keywords(self, shape: str | None) -> Any:
+        """Return what to ask a worker, as the client's keywords."""
+        return {**self._options, **({"shapes": [shape]} if shape else {}), "pictures": []}
 
     def _annotations(self, result: Result, shape: str | None) -> Iterator[Any]:
         label = self._labels.of(result.class_name) if result.class_name is not None else None
@@ -128,15 +150,30 @@ class Function:
         ]
 
 
-def create(model: str, **parameters: Any) -> Function:
+def create(**parameters: Any) -> Function:
     """Return the function that `cvat-cli` asks for, with the parameters of its `-p`.
 
     `model` is an id or id@version. `shape` is rectangle, polygon, mask or none; `tag` adds the
     class as a tag; `attributes` adds score, rank and heat, which the task's labels must have as
     text attributes; `labels` is the path of a TOML file of other names. `target`, `method`,
     `layer`, `threshold` and `components` are those of `Client.explain`, `timeout` seconds to wait.
+    Raises `InvalidRequest` naming the parameter that is missing, unknown or of another type.
     """
-    return Function(Client.from_environ(), model, **parameters)
+    _check(parameters)
+    return Function(Client.from_environ(), **parameters)
+
+
+def _check(parameters: dict[str, Any]) -> None:
+    for name, value in parameters.items():
+        if name not in PARAMETERS:
+            near = difflib.get_close_matches(name, PARAMETERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PARAMETERS)}"
+            raise InvalidRequest(f"there is no parameter {name!r}; {hint}")
+        kinds = PARAMETERS[name]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise InvalidRequest(f"{name} is {value!r}: say -p {name}={kinds[0].__name__}:VALUE")
+    if not parameters.get("model"):
+        raise InvalidRequest("which model: say -p model=str:ID, or ID@VERSION")
 
 
 def _png(image: Image.Image) -> bytes:

@@ -64,7 +64,7 @@ def annotate(environ, server, *words, model="cvat-patches", **parameters):
     """Run cvat-cli with parameters of the function; return how it ended."""
     program = ROOT / ".tools" / "cvat" / "bin" / "cvat-cli"
     assert program.exists(), "make tools makes the environments"
-    given = {"model": model, **parameters}
+    given = {**({"model": model} if model else {}), **parameters}
     command = [program, "--server-host", server.url, "task", "auto-annotate", str(TASK)]
     command += ["--function-module", "camfleet.cvat"]
     for name, value in given.items():
@@ -197,7 +197,19 @@ def test_classes_have_the_names_of_a_file_and_labels_a_type_of_their_own(environ
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
+        ({"model": ""}, "which model: say -p model=str:ID"),
+        ({"model": 3}, "model is 3: say -p model=str:VALUE"),
         ({"model": "cvat-patchse"}, "cvat-patches"),
+        ({"tag": "true"}, "tag is 'true': say -p tag=bool:VALUE"),
+        ({"timeout": 0}, "give a number of seconds above 0"),
+        ({"threshold": 7.0}, "threshold"),
+        (
+            {"shape": "none", "tag": True, "threshold": 0.5},
+            "threshold and components are for shapes",
+        ),
+        ({"method": "grad"}, "method is one of gradcam"),
+        ({"targte": "bright"}, "no parameter 'targte'; did you mean target?"),
+        ({"target": "nobody"}, "nobody"),
         ({"shape": "box"}, "shape 'box' is none of rectangle, polygon, mask, none"),
         ({"shape": "none"}, "shape none without tag leaves nothing"),
         ({"colour": "red"}, "no parameter 'colour'"),
@@ -208,5 +220,30 @@ def test_classes_have_the_names_of_a_file_and_labels_a_type_of_their_own(environ
 def test_parameters_that_cannot_be_meant_are_named(environ, frames, parameters, message):
     with serving(frames[:1], LABELS) as server:
         done = annotate(environ, server, **parameters)
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+
+
+def test_names_that_leave_out_every_class_are_refused(environ, frames, tmp_path):
+    file = tmp_path / "none.toml"
+    file.write_text("bright = false\ndark = false\n")
+    with serving(frames[:1], LABELS) as server:
+        done = annotate(environ, server, labels=str(file))
+    assert done.returncode == 1
+    assert "none.toml leaves out every class of cvat-patches" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"CAMFLEET_REDIS_URL": ""}, "CAMFLEET_REDIS_URL is not set"),
+        ({"CAMFLEET_REDIS_URL": "redis://127.0.0.1:1/0"}, "127.0.0.1:1"),
+        ({"CAMFLEET_S3_ENDPOINT": "http://127.0.0.1:1"}, "127.0.0.1:1"),
+        ({"AWS_SECRET_ACCESS_KEY": "lost"}, "AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_what_is_out_of_reach_is_named(environ, frames, changed, message):
+    with serving(frames[:1], LABELS) as server:
+        done = annotate({**environ, **changed}, server)
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
