@@ -1,10 +1,13 @@
 """Label Studio's backend: what addresses, label configs and tasks may say."""
 
+import re
+
 import pytest
 
 from camfleet.contract.outputs import Outputs, Regions
 from camfleet.contract.records import ModelRef
 from camfleet.errors import ConfigurationError, InvalidRequest, SourceForbidden
+from camfleet.exports.images import Found, Image, Region
 from camfleet.exports.writer import full_version, version_of
 from camfleet.gateway.label_studio import plans
 from camfleet.gateway.label_studio.plans import Planner, parse_options
@@ -77,7 +80,11 @@ def test_no_version_has_what_label_studio_separates_versions_with():
 @pytest.mark.parametrize(
     ("tags", "address", "message"),
     [
-        (("choices",), "shape=box", "no RectangleLabels, which the shape box needs"),
+        (
+            ("choices",),
+            "shape=box",
+            "no RectangleLabels with the model's labels, which the",
+        ),
         (("box",), "heat=1", 'no <BrushLabels name="heat"> with the label'),
         (("box",), "shap=box", "option 'shap'; did you mean shape"),
         (("box",), "shape", "say shape=VALUE, once"),
@@ -98,6 +105,89 @@ def test_what_does_not_fit_is_named(planner, tags, address, message):
 def test_what_is_no_label_config_is_refused(planner, text):
     with pytest.raises(InvalidRequest, match="the label config"):
         plan(planner, text)
+
+
+BOXES = f'<RectangleLabels name="b" toName="i">{LABELS}</RectangleLabels>'
+QUALITY = '<Choices name="q" toName="i"><Choice value="sharp"/><Choice value="blurred"/></Choices>'
+KINDS = f'<Choices name="c" toName="i">{CHOICES}</Choices>'
+IMAGE = '<Image name="i" value="$image"/>'
+TEXT = '<Text name="t" value="$text"/>'
+CRACKS = '<RectangleLabels name="r" toName="i"><Label value="crack"/></RectangleLabels>'
+
+
+@pytest.mark.parametrize(
+    ("tags", "names"),
+    [
+        (f"{IMAGE}{QUALITY}{KINDS}{BOXES}", ["c", "b"]),
+        (f"{IMAGE}{QUALITY}{BOXES}", ["b"]),
+        (f"{IMAGE}<View><View>{KINDS}</View></View>{BOXES}", ["c", "b"]),
+        (IMAGE + KINDS.replace(" name", ' perRegion="true" name') + BOXES, ["b"]),
+        (IMAGE + KINDS.replace(" name", ' perItem="True" name') + BOXES, ["b"]),
+        (IMAGE + BOXES.replace('"i"', '"other, i"'), ["b"]),
+        (f'<Image name="logo" value="$logo"/>{IMAGE}{BOXES}', ["b"]),
+        (TEXT + IMAGE + BOXES + KINDS.replace('"i"', '"t"'), ["b"]),
+        (f'{IMAGE}<Choices name="d" toName="i" value="$kinds"/>{KINDS}', ["c"]),
+        (f'{IMAGE}<KeyPointLabels name="k" toName="i">{LABELS}</KeyPointLabels>{BOXES}', ["b"]),
+        (f'{IMAGE}<Choices name="d" toName="i" value="$kinds"/>', ["d"]),
+        (IMAGE + BOXES.replace("<Label ", '<Label hotkey="1" background="red" '), ["b"]),
+        (IMAGE + CRACKS + BOXES.replace("Rectangle", "Polygon"), ["b"]),
+    ],
+)
+def test_controls_are_those_that_have_the_models_labels(planner, tags, names):
+    made = plan(planner, f"<View>{tags}</View>")
+    region = Region((1, 1, 5, 5), 25, 0.5, None, ((1, 1, 6, 1, 6, 6),))
+    found = Found("cat", 0, 0.9, (region,), None)
+    prediction = made.predictions.of(Image("1", "", "", "", 10, 10, (found,)))
+    assert [one["from_name"] for one in prediction["result"]] == names
+    assert {one["to_name"] for one in prediction["result"]} == {"i"}
+
+
+def test_labels_of_one_kind_may_be_spread_over_several_controls(planner):
+    first, *others = LABELS.split("/>")[:-1]
+    parts = [
+        f'<RectangleLabels name="b{number}" toName="i">{some}</RectangleLabels>'
+        for number, some in enumerate((f"{first}/>", "".join(f"{one}/>" for one in others)))
+    ]
+    made = plan(planner, f"<View>{IMAGE}{''.join(parts)}</View>")
+    region = Region((1, 1, 5, 5), 25, 0.5, None, ())
+    found = tuple(Found(name, place, 0.5, (region,), None) for place, name in enumerate(CLASSES))
+    prediction = made.predictions.of(Image("1", "", "", "", 10, 10, found))
+    assert [one["from_name"] for one in prediction["result"]] == ["b0", "b1", "b1"]
+    with pytest.raises(InvalidRequest, match="RectangleLabels 'b0' or 'b1' lacks 1 of 3"):
+        plan(planner, f"<View>{IMAGE}{''.join(parts).replace('dog', 'wolf')}</View>")
+
+
+@pytest.mark.parametrize("shown", ["cat", "feline"])
+def test_a_label_with_an_alias_is_known_by_both_and_stored_by_its_alias(planner, shown):
+    other = {"cat": "feline", "feline": "cat"}[shown]
+    text = config("choices", "box").replace('"cat"', f'"{shown}" alias="{other}"')
+    made = plan(planner, text)
+    region = Region((1, 1, 5, 5), 25, 0.5, None, ())
+    found = Found("cat", 0, 0.9, (region,), None)
+    choice, box = made.predictions.of(Image("1", "", "", "", 10, 10, (found,)))["result"]
+    assert choice["value"]["choices"] == box["value"]["rectanglelabels"] == [other]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ('<Video name="v" value="$video"/>', "but Video: camfleet explains images"),
+        ('<Text name="t" value="$t"/><Audio name="a" value="$a"/>', "but Audio and Text: camfleet"),
+        ('<Image name="i" valueList="$pages"/>', "several pages or a repeated one"),
+        ('<Image name="i_{{x}}" value="$pages[{{x}}].url"/>', "several pages or a repeated one"),
+        ('<Image value="$image"/>', 'no <Image name="..." value="$...">'),
+        (f'<Image name="a" value="$a"/>{IMAGE}', "for the image 'a' or 'i'"),
+    ],
+)
+def test_projects_of_other_things_are_told_so(planner, tags, message):
+    with pytest.raises(InvalidRequest, match=re.escape(message)):
+        plan(planner, "<View>" + tags + BOXES.replace('"i"', '"v"') + "</View>")
+
+
+def test_boxes_of_other_labels_are_an_error_where_there_is_no_other_shape(planner):
+    with pytest.raises(InvalidRequest, match="RectangleLabels 'r' lacks 3 of 3"):
+        plan(planner, f"<View>{IMAGE}{KINDS}{CRACKS}</View>")
+    assert plan(planner, f"<View>{IMAGE}{KINDS}{CRACKS}</View>", "shape=none").version
 
 
 def test_labels_that_a_config_lacks_are_named_with_the_ways_out(planner):

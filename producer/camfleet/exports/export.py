@@ -110,15 +110,10 @@ class Export:
                 f"job {record.job_id} has several models: choose one of {names} with --model"
             )
         self._model = record.models[self.selection.models[0]]
-        self._config = None
-        if options.config:
-            if not form.config:
-                raise InvalidRequest(f"--config is not for --format {options.form}")
-            given = options.config
-            self._config = form.config(given) if isinstance(given, Path) else given
-        self.shape = self._shape()
         classes = classes_of(Registry(storage), self._model)
         self._labels = Labels(classes, mapping_of(options.labels or {}, classes))
+        self._config = self._read_config()
+        self.shape = self._shape()
 
     @property
     def version(self) -> str:
@@ -163,6 +158,17 @@ class Export:
                 writer.finish()
             self._tell(plan)
         return count
+
+    def _read_config(self) -> Any:
+        """Return what the format makes of the file of --config, if there's one."""
+        given, form = self._options.config, self._format
+        if not given:
+            return None
+        if not form.config:
+            raise InvalidRequest(f"--config is not for --format {self._options.form}")
+        found = form.config(given) if isinstance(given, Path) else given
+        suits = isinstance(found, label_config.LabelConfig)
+        return found.suiting(self._labels.names) if suits else found
 
     def _shape(self) -> ExportShape | None:
         """Return the shape to write; raise `InvalidRequest` where the job or format lacks it."""

@@ -1,7 +1,7 @@
 """Label Studio's label config: read from its XML, or made of a model's labels."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -27,55 +27,89 @@ OF_SHAPE: dict[ExportShape, str] = {
 
 @dataclass(frozen=True)
 class Control:
-    """A control for an image: its name, and the labels it has; none: any."""
+    """A control for an image: its name, and what it stores for each of its labels; none: for any.
+
+    A label is named by its value or by its alias, and its alias is stored if it has one.
+    """
 
     tag: str
     name: str
-    labels: frozenset[str]
+    labels: Mapping[str, str]
 
     @property
     def kind(self) -> str:
         """Return the type of its results."""
         return self.tag.lower()
 
-    def check(self, label: str) -> str:
-        """Return the label; raise `InvalidRequest` if the control doesn't have it."""
-        if self.labels and label not in self.labels:
-            raise InvalidRequest(
-                f"the label config's {self.tag} {self.name!r} has no label {label!r}: add it "
-                "there, or let --labels FILE give the class a label that it has"
-            )
-        return label
+    def has(self, label: str) -> bool:
+        return not self.labels or label in self.labels
+
+    def stored(self, label: str) -> str:
+        return self.labels.get(label, label)
 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """The image of a label config, and its first control of each kind."""
+    """The image of a label config, and its controls by tag, in their order."""
 
     image: str  # the name of its tag
     key: str  # of the image in a task's data
-    controls: dict[str, Control]  # by tag
+    controls: Mapping[str, tuple[Control, ...]]
     heat: Control | None
+
+    def suiting(self, labels: Collection[str]) -> "LabelConfig":
+        """Return it without the controls that have none of the labels: they're for other things.
+
+        Those of a tag stay if there's nothing else to show a class or a shape with: then a label is
+        missing, and that's to be said.
+        """
+        suits = {
+            tag: tuple(one for one in controls if any(map(one.has, labels)))
+            for tag, controls in self.controls.items()
+        }
+        others = any(suits.get(tag) for tag in OF_SHAPE.values())
+        found = {tag: suits[tag] if suits[tag] or others else self.controls[tag] for tag in suits}
+        return replace(self, controls={tag: some for tag, some in found.items() if some})
 
     def shape(self) -> ExportShape | None:
         """Return the shape that it has a control for, the first one if it has several."""
         return next((shape for shape, tag in OF_SHAPE.items() if tag in self.controls), None)
 
-    def used(self, shape: ExportShape | None) -> list[Control]:
-        """Return the controls that show classes."""
+    def missing(self, shape: ExportShape | None, labels: Iterable[str]) -> dict[str, list[str]]:
+        """Return the labels that no control has, by the tags that show classes."""
         tags = ("Choices", *([OF_SHAPE[shape]] if shape else []))
-        return [self.controls[tag] for tag in tags if tag in self.controls]
+        lacks = {tag: [label for label in labels if not self.has(tag, label)] for tag in tags}
+        return {tag: some for tag, some in lacks.items() if some and tag in self.controls}
+
+    def has(self, tag: str, label: str) -> bool:
+        return any(control.has(label) for control in self.controls.get(tag, ()))
+
+    def control(self, tag: str, label: str) -> Control:
+        """Return the control for a label; raise `InvalidRequest` if none has it."""
+        controls = [one for one in self.controls[tag] if one.has(label)]
+        listing = [one for one in controls if one.labels]
+        if not controls:
+            raise InvalidRequest(
+                f"the label config's {self.named(tag)} has no label {label!r}: add it there, or "
+                "let --labels FILE give the class a label that it has"
+            )
+        return (listing or controls)[0]
+
+    def named(self, tag: str) -> str:
+        """Return a tag and the names of its controls, for messages."""
+        return f"{tag} {' or '.join(repr(one.name) for one in self.controls[tag])}"
 
     def refuse_lacks(self, shape: ExportShape | None, *, heat: bool) -> None:
         """Raise `InvalidRequest` where it lacks the control for the shape, or for the heat."""
-        if heat and not self.heat:
+        if heat and not (self.heat and self.heat.has(HEAT)):
             raise InvalidRequest(
                 f'the label config has no <BrushLabels name="{HEAT}"> with the label {HEAT!r}, '
                 "which heat needs"
             )
         if shape and OF_SHAPE[shape] not in self.controls:
             raise InvalidRequest(
-                f"the label config has no {OF_SHAPE[shape]}, which the shape {shape} needs"
+                f"the label config has no {OF_SHAPE[shape]} with the model's labels, which the "
+                f"shape {shape} needs"
             )
 
 
@@ -90,24 +124,61 @@ def parse_config(data: str | bytes, path: str = "the label config") -> LabelConf
         root = ET.fromstring(data)  # noqa: S314  # expat bounds entities
     except (ET.ParseError, ValueError, LookupError) as error:
         raise InvalidRequest(f"{path} is not XML: {error}") from error
-    images = [tag for tag in root.iter("Image") if tag.get("value", "").startswith("$")]
-    if not images or not images[0].get("name"):
-        raise InvalidRequest(f'{path} has no <Image name="..." value="$...">')
-    image = images[0].get("name", "")
-    controls: dict[str, Control] = {}
+    images = {tag.get("name", ""): key for tag in root.iter("Image") if (key := _key(tag))}
+    if not images:
+        raise InvalidRequest(f'{path} has no <Image name="..." value="$...">{_instead(root)}')
+    controls = [tag for tag in root.iter() if tag.tag in CONTROLS and _is_used(tag)]
+    for image, key in images.items():
+        own = [tag for tag in controls if image in _images(tag)]
+        if own:
+            return _config(image, key, own)
+    names = " or ".join(map(repr, images))
+    raise InvalidRequest(f"{path} has none of {', '.join(CONTROLS)} for the image {names}")
+
+
+def _config(image: str, key: str, tags: Iterable[ET.Element]) -> LabelConfig:
+    controls: dict[str, tuple[Control, ...]] = {}
     heat = None
-    for tag in root.iter():
-        if tag.tag not in CONTROLS or tag.get("toName") != image or not tag.get("name"):
-            continue
-        labels = (one.get("alias") or one.get("value") for one in tag.iter(CONTROLS[tag.tag]))
-        control = Control(tag.tag, tag.get("name", ""), frozenset(filter(None, labels)))
+    for tag in tags:
+        control = Control(tag.tag, tag.get("name", ""), _labels(tag))
         if tag.tag == "BrushLabels" and control.name == HEAT:
             heat = control
         else:
-            controls.setdefault(tag.tag, control)
-    if not controls and not heat:
-        raise InvalidRequest(f"{path} has none of {', '.join(CONTROLS)} for the image {image!r}")
-    return LabelConfig(image, images[0].get("value", "")[1:], controls, heat)
+            controls[tag.tag] = (*controls.get(tag.tag, ()), control)
+    return LabelConfig(image, key, controls, heat)
+
+
+def _key(image: ET.Element) -> str:
+    """Return what a task's data has an image under; none for several images, and for no name."""
+    value = image.get("value", "")
+    plain = value.startswith("$") and "{{" not in value and bool(image.get("name"))
+    return value[1:] if plain else ""
+
+
+def _is_used(control: ET.Element) -> bool:
+    """Return whether a control is for a whole image: not for each of its regions, or pages."""
+    each = (control.get(name, "").lower() for name in ("perRegion", "perItem"))
+    return bool(control.get("name")) and "true" not in each
+
+
+def _images(control: ET.Element) -> list[str]:
+    return [name.strip() for name in control.get("toName", "").split(",")]
+
+
+def _labels(control: ET.Element) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for tag in control.iter(CONTROLS[control.tag]):
+        value, alias = tag.get("value", ""), tag.get("alias", "")
+        found |= {name: alias or value for name in (value, alias) if name}
+    return found
+
+
+def _instead(root: ET.Element) -> str:
+    """Return what a label config shows, if that isn't an image."""
+    if any(tag.get("valueList") or "{{" in tag.get("value", "") for tag in root.iter("Image")):
+        return ", but an image of several pages or a repeated one, which camfleet can't explain"
+    others = {tag.tag for tag in root.iter() if tag.get("value", "").startswith("$")} - {*CONTROLS}
+    return f", but {' and '.join(sorted(others))}: camfleet explains images" if others else ""
 
 
 def made_config(
@@ -122,11 +193,11 @@ def made_config(
     ]
     controls = {}
     for tag in tags:
-        controls[tag] = Control(tag, tag.lower(), frozenset(labels))
+        controls[tag] = (Control(tag, tag.lower(), {label: label for label in labels}),)
         lines.append(f'  <{tag} name="{tag.lower()}" toName="image">')
         lines += [f'    <{CONTROLS[tag]} value="{xml(label)}"/>' for label in labels]
         lines.append(f"  </{tag}>")
-    hot = Control("BrushLabels", HEAT, frozenset((HEAT,))) if heat else None
+    hot = Control("BrushLabels", HEAT, {HEAT: HEAT}) if heat else None
     if hot:
         lines.append(f'  <BrushLabels name="{HEAT}" toName="image">')
         lines.append(f'    <Label value="{HEAT}" background="#ff0000"/>')

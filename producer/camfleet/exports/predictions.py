@@ -38,25 +38,25 @@ class Predictions:
         return {**prediction, "score": scores[0]} if scores else prediction
 
     def _results(self, image: Image) -> Iterator[dict[str, Any]]:
-        choices = self.config.controls.get("Choices")
-        for one in image.found[:1]:
-            if choices:
-                value = {"choices": [choices.check(one.label)]}
-                yield self._result("class", choices, one.score) | {"value": value}
+        if "Choices" in self.config.controls:
+            for one in image.found[:1]:
+                control = self.config.control("Choices", one.label)
+                value = {"choices": [control.stored(one.label)]}
+                yield self._result("class", control, one.score) | {"value": value}
         if self.shape:
-            control = self.config.controls[OF_SHAPE[self.shape]]
             for one in image.found:
-                yield from self._regions(control, image, one)
+                yield from self._regions(OF_SHAPE[self.shape], image, one)
         if self.heat and self.config.heat:
             for one in image.found[:1]:
                 if one.heat:
                     yield self._heat(self.config.heat, image, one)
 
-    def _regions(self, control: Control, image: Image, one: Found) -> Iterator[dict[str, Any]]:
+    def _regions(self, tag: str, image: Image, one: Found) -> Iterator[dict[str, Any]]:
         values = (value for region in one.regions for value in self._values(image, region))
         for number, value in enumerate(values):
+            control = self.config.control(tag, one.label)
             found = self._result(f"{one.rank}-{number}", control, one.score) | _sizes(image)
-            yield found | {"value": value | {control.kind: [control.check(one.label)]}}
+            yield found | {"value": value | {control.kind: [control.stored(one.label)]}}
 
     def _values(self, image: Image, region: Region) -> Iterator[dict[str, Any]]:
         """Yield a region as values: an outline is one of its own."""
@@ -76,7 +76,7 @@ class Predictions:
         value = {
             "format": "rle",
             "rle": brush(runs, image.height * image.width),
-            control.kind: [control.check(HEAT)],
+            control.kind: [control.stored(HEAT)],
         }
         return self._result(HEAT, control, one.score) | _sizes(image) | {"value": value}
 

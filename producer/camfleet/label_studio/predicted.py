@@ -31,10 +31,10 @@ def task_predictions(
     from camfleet.results.coverage import Reading
     from camfleet.results.query import Selection
 
-    config = parse_config(wanted.config)
+    labels = Labels(classes_of(Registry(storage), record.models[0]), wanted.labels)
+    config = parse_config(wanted.config).suiting(labels.names)
     config.refuse_lacks(wanted.shape, heat=wanted.heat)
     predictions = Predictions(config, wanted.shape, wanted.heat, wanted.version)
-    labels = Labels(classes_of(Registry(storage), record.models[0]), wanted.labels)
     columns = (*COLUMNS, *(HEAT_COLUMNS if wanted.heat else ()))
     reading = Reading(record, storage, Selection.of(record, columns, {}))
     with closing(reading.tables(on_part)) as tables:

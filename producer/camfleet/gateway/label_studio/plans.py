@@ -100,10 +100,11 @@ class Planner:
             raise InvalidRequest(f"the label config has more than {MOST_CONFIG} characters")
         config = parse_config(config_text)
         ref = self._registry.find(model)
-        shape = _shape(config, options)
-        _check_heat(config, heat=options.heat)
         classes = classes_of(self._registry, ref)
         mapping = self._mapping(ref, classes)
+        config = config.suiting(Labels(classes, mapping).names)
+        shape = _shape(config, options)
+        _check_heat(config, heat=options.heat)
         if options.labels == "known":
             mapping = {**mapping, **_left_out(config, shape, classes, mapping)}
         labels = Labels(classes, mapping)
@@ -172,18 +173,10 @@ def _left_out(
     classes: Sequence[str],
     mapping: Mapping[str, str | None],
 ) -> dict[str, None]:
-    """Return the classes that some control has no label for."""
-    lacks = {name for control in config.used(shape) for name in _missing(control, classes, mapping)}
-    return dict.fromkeys(lacks)
-
-
-def _missing(control: Any, classes: Sequence[str], mapping: Mapping[str, str | None]) -> list[str]:
-    named = {name: mapping.get(name, name) for name in classes}
-    return [
-        name
-        for name, label in named.items()
-        if label is not None and control.labels and label not in control.labels
-    ]
+    """Return the classes whose label no control has, for one of the tags that show classes."""
+    labels = Labels(classes, mapping)
+    lacks = {label for some in config.missing(shape, labels.names).values() for label in some}
+    return {name: None for name in classes if labels.of(name) in lacks}
 
 
 def _refuse_lacks(
@@ -195,13 +188,11 @@ def _refuse_lacks(
             f"no class of {model.id} has a label in the label config: add some to it, or let "
             f"camfleet serve --labels {model.id}=FILE give classes the labels that it has"
         )
-    for control in config.used(shape):
-        missing = _missing(control, labels.names, {})
-        if missing:
-            some = ", ".join(map(repr, missing[:_NAMED])) + (", ..." if missing[_NAMED:] else "")
-            raise InvalidRequest(
-                f"the label config's {control.tag} {control.name!r} lacks {len(missing)} of "
-                f"{len(labels.names)} labels of {model.id}: {some}. Add them there, or let "
-                f"camfleet serve --labels {model.id}=FILE give classes the labels that it has, or "
-                "put labels=known into the backend's address, which leaves such classes out"
-            )
+    for tag, missing in config.missing(shape, labels.names).items():
+        some = ", ".join(map(repr, missing[:_NAMED])) + (", ..." if missing[_NAMED:] else "")
+        raise InvalidRequest(
+            f"the label config's {config.named(tag)} lacks {len(missing)} of "
+            f"{len(labels.names)} labels of {model.id}: {some}. Add them there, or let "
+            f"camfleet serve --labels {model.id}=FILE give classes the labels that it has, or "
+            "put labels=known into the backend's address, which leaves such classes out"
+        )
