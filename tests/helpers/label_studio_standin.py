@@ -7,6 +7,7 @@ like Label Studio it stores whatever is sent twice twice.
 import json
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from operator import itemgetter
 from threading import Lock, Thread
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +18,7 @@ API = json.loads((RECORDED / "api.json").read_text())
 TOKEN = "a" * 40
 PERSONAL = "eyJhbGciOiJIUzI1NiJ9.cGVyc29uYWw.c2lnbg"
 CONFIG = API["project"]["body"]["label_config"]
+_ID = itemgetter("id")
 
 
 class StandIn:
@@ -27,11 +29,14 @@ class StandIn:
         self.prefix = prefix
         self.lock = Lock()
         self.tasks = {}  # data by id
-        self.predictions = []  # with their ids
+        self._predictions = {}  # with their ids, by task
+        self._last_prediction = 0
         self.files = {}
         self.asked = []  # verb and path of each request
         self.cut_off = 0  # imports whose answer gets lost
         self.away = 0  # requests that are answered with 503
+        self.troubles = []  # what becomes of the next imports: a status, "cut off", "half", "late"
+        self.late = []  # imports that are stored after the next one
         self.redirect = None  # where the next file leads
         self.config = CONFIG
 
@@ -41,20 +46,34 @@ class StandIn:
         self.tasks |= dict(zip(ids, ({"image": image} for image in images), strict=True))
         return ids
 
+    @property
+    def predictions(self):
+        return sorted((one for of in self._predictions.values() for one in of), key=_ID)
+
+    @predictions.setter
+    def predictions(self, found):
+        self._predictions = {}
+        for one in found:
+            self._predictions.setdefault(one["task"], []).append(one)
+
     def versions(self, task):
-        return [one["model_version"] for one in self.predictions if one["task"] == task]
+        return [one["model_version"] for one in self._predictions.get(task, ())]
 
     def predict(self, task, prediction):
-        self.predictions.append({**prediction, "task": task, "id": len(self.predictions) + 1})
+        self._last_prediction += 1
+        made = {**prediction, "task": task, "id": self._last_prediction}
+        self._predictions.setdefault(task, []).append(made)
 
     def answer(self, verb, path, query, body):
         """Return status and body of an answer."""
         start, *rest = path.strip("/").split("/")[1:]
         if verb == "GET" and start == "projects":
             found = {**API["project"]["body"], "label_config": self.config}
-            return self._known(rest) or (200, {**found, "task_number": len(self.tasks)})
-        if verb == "GET" and start == "tasks":
-            return 200, self._listed(query)
+            total = sum(map(len, self._predictions.values()))
+            numbers = {"task_number": len(self.tasks), "total_predictions_number": total}
+            return self._known(rest) or (200, {**found, **numbers})
+        if start == "tasks":
+            return (200, self._listed(query)) if verb == "GET" else self._delete_task(int(rest[0]))
         if start == "predictions":
             return self._of_task(query) if verb == "GET" else self._delete(int(rest[0]))
         return self._known(rest) or self._import(body, predictions=rest[-1] == "predictions")
@@ -63,20 +82,29 @@ class StandIn:
         return None if rest[0] == "1" else (404, API["unknown_project"]["body"])
 
     def _of_task(self, query):
-        return 200, [one for one in self.predictions if one["task"] == int(query["task"][0])]
+        return 200, self._predictions.get(int(query["task"][0]), [])
 
     def _delete(self, number):
         self.predictions = [one for one in self.predictions if one["id"] != number]
         return 204, None
 
+    def _delete_task(self, number):
+        self._predictions.pop(number, None)
+        return (204, None) if self.tasks.pop(number, None) else (404, None)
+
+    def store(self, body):
+        """Make tasks; return their ids."""
+        first = max(self.tasks, default=0) + 1
+        for task, one in enumerate(body, first):
+            self.tasks[task] = one["data"]
+            for prediction in one["predictions"]:
+                self.predict(task, prediction)
+        return list(range(first, first + len(body)))
+
     def _import(self, body, *, predictions):
         if not predictions:
-            for one in body:
-                task = max(self.tasks, default=0) + 1
-                self.tasks[task] = one["data"]
-                for prediction in one["predictions"]:
-                    self.predict(task, prediction)
-            return 201, {**API["import_tasks"]["body"], "task_count": len(body)}
+            ids = self.store(body)
+            return 201, {**API["import_tasks"]["body"], "task_count": len(body), "task_ids": ids}
         if any(one["task"] not in self.tasks for one in body):
             return 400, API["import_predictions_unknown_task"]["body"]
         for one in body:
@@ -85,10 +113,12 @@ class StandIn:
 
     def _listed(self, query):
         filters = json.loads(query["query"][0])["filters"]["items"]
-        found = sorted(self.tasks)
-        for one in filters:
+        found = list(self.tasks)  # their numbers only grow
+        for one in sorted(filters, key=lambda one: one["filter"]):  # numbers first
             if one["filter"].endswith("model_versions"):
                 found = [n for n in found if any(one["value"][0] in v for v in self.versions(n))]
+            elif one["operator"] == "greater":
+                found = [n for n in found if n > one["value"]]
             else:
                 found = [n for n in found if one["value"]["min"] <= n <= one["value"]["max"]]
         size, page = int(query["page_size"][0]), int(query["page"][0])
@@ -136,12 +166,33 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith("/data/"):
             self._send_file(path, parts)
         else:
-            status, found = studio.answer(self.command, path, parse_qs(parts.query), body)
-            if "import" in path and studio.cut_off:
+            self._answer_api(path, parts, body)
+
+    def _answer_api(self, path, parts, body):
+        studio, trouble = self.studio, None
+        if "import" in path:
+            if studio.cut_off:
                 studio.cut_off -= 1
-                self.connection.close()
-            else:
-                self._send(status, found)
+                trouble = "cut off"
+            elif studio.troubles:
+                trouble = studio.troubles.pop(0)
+        if isinstance(trouble, int):
+            self._send(trouble, None, {"Retry-After": "1"} if trouble == 429 else {})
+            return
+        if trouble == "late":  # it goes on with what nobody waits for any more
+            studio.late.append(body)
+            self.connection.close()
+            return
+        status, found = studio.answer(self.command, path, parse_qs(parts.query), body)
+        if trouble == "cut off":
+            self.connection.close()
+        elif trouble == "half":
+            self._raw(status, json.dumps(found).encode(), "application/json", half=True)
+        else:
+            self._send(status, found)
+        if "import" in path:
+            while studio.late:
+                studio.store(studio.late.pop())
 
     def _send_file(self, path, parts):
         key = f"{path}?{parts.query}" if parts.query else path
@@ -149,18 +200,20 @@ class _Handler(BaseHTTPRequestHandler):
         status = 302 if self.studio.redirect else 404 if data is None else 200
         self._raw(status, data or b"", "image/png", self.studio.redirect)
 
-    def _send(self, status, body):
+    def _send(self, status, body, headers=()):
         data = b"" if body is None else json.dumps(body).encode()
-        self._raw(status, data, "application/json")
+        self._raw(status, data, "application/json", headers=headers)
 
-    def _raw(self, status, data, kind, location=None):
+    def _raw(self, status, data, kind, location=None, *, headers=(), half=False):
         self.send_response(status)
+        for name in headers:
+            self.send_header(name, headers[name])
         if location:
             self.send_header("Location", location)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        self.wfile.write(data)
+        self.wfile.write(data[: len(data) // 2] if half else data)
 
     def log_message(self, *words):
         pass

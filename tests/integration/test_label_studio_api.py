@@ -6,11 +6,13 @@ from camfleet.errors import (
     ConfigurationError,
     ImageNotFound,
     InvalidRequest,
+    ServiceError,
     SourceForbidden,
 )
 from camfleet.exports.images import Failure, Image
 from camfleet.label_studio.api import Api
 from camfleet.label_studio.connection import LabelStudioUnavailable
+from camfleet.label_studio.patience import NONE, Patience
 from camfleet.label_studio.pushing import Pusher
 from camfleet.label_studio.writing import SLICE, Batch, PredictionWriter
 from camfleet_worker.sources.label_studio import LabelStudioReader
@@ -135,11 +137,22 @@ def test_errors_say_what_and_where(studio, api):
         Api(studio.url, "").project(1)
 
 
-def push(api, found):
-    pusher = Pusher(api, 1, "image", VERSION)
+def push(api, found, *, patience=NONE):
+    pusher = Pusher(api, 1, "image", VERSION, patience=patience)
     pusher.look()
     pusher.push(found)
     return pusher.pushed
+
+
+def numbers(first, last):
+    return [(image(number), PREDICTION) for number in range(first, last)]
+
+
+def check_once(studio, count):
+    """Say that the project has so many tasks, of as many images, with a prediction each."""
+    assert len(studio.tasks) == count
+    assert len({data["image"] for data in studio.tasks.values()}) == count
+    assert all(studio.versions(number) == [VERSION] for number in studio.tasks)
 
 
 def test_a_push_that_was_cut_off_goes_on_where_it_ended(studio, api):
@@ -153,6 +166,52 @@ def test_a_push_that_was_cut_off_goes_on_where_it_ended(studio, api):
     assert len(studio.tasks) == 1200
     assert all(studio.versions(number) == [VERSION] for number in studio.tasks)
     assert push(api, found).there == 1200
+
+
+@pytest.mark.parametrize("trouble", [500, 429, 503, "cut off", "half"])
+def test_a_push_goes_on_once_the_server_can_again(studio, api, trouble):
+    studio.add(*(f"s3://b/{number}.png" for number in range(0, 1200, 3)))
+    studio.troubles = [trouble, None, trouble, trouble, None, trouble]
+    told = []
+    patience = Patience(lambda _error, seconds: told.append(seconds), waits=(0.01, 0.02, 0.04))
+    pushed = push(api, numbers(0, 1200), patience=patience)
+    assert (pushed.made, pushed.written, pushed.there, pushed.doubled) == (800, 400, 0, 0)
+    check_once(studio, 1200)
+    assert min(told) == (1.0 if trouble == 429 else 0.01)  # what Retry-After says
+
+
+def test_a_push_gives_up_after_some_tries_and_goes_on_when_it_is_repeated(studio, api):
+    studio.troubles = [None, 500, 500, "cut off"]
+    with pytest.raises(ServiceError):
+        push(api, numbers(0, 1200), patience=Patience(waits=(0, 0)))
+    assert len(studio.tasks) == 1000
+    pushed = push(api, numbers(0, 1200))
+    assert (pushed.made, pushed.there) == (200, 1000)
+    check_once(studio, 1200)
+
+
+@pytest.mark.parametrize("waits", [(), (0,)])
+def test_what_a_killed_push_had_sent_is_there_once_even_if_it_is_stored_late(studio, api, waits):
+    """The server goes on with a slice while the push that is repeated sends it again."""
+    studio.add("s3://b/0.png")
+    studio.tasks[1]["camfleet_item"] = "0"  # by hand, twice
+    studio.add("s3://b/0.png")
+    studio.tasks[2]["camfleet_item"] = "0"
+    studio.troubles = ["late"]
+    if not waits:
+        with pytest.raises(LabelStudioUnavailable):
+            push(api, numbers(1, 700))
+    pushed = push(api, numbers(1, 700), patience=Patience(waits=waits))
+    assert (pushed.made, pushed.doubled) == (699, 500)
+    assert len({data["image"] for data in studio.tasks.values()}) == 700
+    assert len(studio.tasks) == 701  # what wasn't pushed twice isn't touched
+    assert all(studio.versions(number) == [VERSION] for number in list(studio.tasks)[2:])
+
+
+def test_tasks_of_odd_data_are_looked_at_and_left_alone(studio, api):
+    studio.add("s3://b/1.png", ["s3://b/1.png"], None, 7)
+    assert push(api, numbers(1, 3)).made == 1
+    assert len(studio.tasks) == 5
 
 
 def test_items_of_one_image_have_a_task_each(studio, api):

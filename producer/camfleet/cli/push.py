@@ -8,7 +8,14 @@ import click
 
 from camfleet.cli import EXIT_FAILED_IMAGES, filters, options, output
 from camfleet.cli.terminal import count as words
-from camfleet.errors import ConfigurationError, InvalidRequest, ObjectMissing, SourceUnreachable
+from camfleet.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    InvalidRequest,
+    ObjectMissing,
+    ServiceError,
+    StorageUnavailable,
+)
 
 if TYPE_CHECKING:
     from camfleet import Client
@@ -66,28 +73,11 @@ def label_studio(ctx: click.Context, /, job_id: str, **given: Any) -> None:
     """
     try:
         pushed, coverage = _push(job_id, given)
-    except SourceUnreachable as error:
-        raise SourceUnreachable(
-            f"{error}; the same command goes on where this one ended"
-        ) from error
-    if given["as_json"]:
-        output.dump(
-            {
-                "job_id": job_id,
-                "project": given["project"],
-                "made": pushed.made,
-                "written": pushed.written,
-                "there": pushed.there,
-                "failed": pushed.failed,
-            }
-        )
-    else:
-        made, written = words(pushed.made, "new task"), words(pushed.written, "prediction")
-        click.echo(f"project {given['project']}: {made}, {written} of tasks that were there")
-        if pushed.there:
-            output.say(f"left alone, for they have one: {words(pushed.there, 'task')}")
-        if pushed.failed:
-            output.say(f"{words(pushed.failed, 'image')} failed, and aren't there")
+    except ServiceError as error:
+        if isinstance(error, BrokerUnavailable | StorageUnavailable):
+            raise
+        raise type(error)(f"{error}; the same command goes on where this one ended") from error
+    _tell(pushed, job_id, given)
     for note in coverage.notes if coverage else ():
         output.say(note)
     if coverage and (coverage.lost or not coverage.whole):
@@ -96,6 +86,30 @@ def label_studio(ctx: click.Context, /, job_id: str, **given: Any) -> None:
         ctx.exit(1)
     if pushed.failed:
         ctx.exit(EXIT_FAILED_IMAGES)
+
+
+def _tell(pushed: "Pushed", job_id: str, given: dict[str, Any]) -> None:
+    if given["as_json"]:
+        output.dump(
+            {
+                "job_id": job_id,
+                "project": given["project"],
+                "made": pushed.made,
+                "written": pushed.written,
+                "there": pushed.there,
+                "doubled": pushed.doubled,
+                "failed": pushed.failed,
+            }
+        )
+    else:
+        made, written = words(pushed.made, "new task"), words(pushed.written, "prediction")
+        click.echo(f"project {given['project']}: {made}, {written} of tasks that were there")
+        if pushed.doubled:
+            output.say(f"taken out, for they were there twice: {pushed.doubled}")
+        if pushed.there:
+            output.say(f"left alone, for they have one: {words(pushed.there, 'task')}")
+        if pushed.failed:
+            output.say(f"{words(pushed.failed, 'image')} failed, and aren't there")
 
 
 def _push(job_id: str, given: dict[str, Any]) -> "tuple[Pushed, Coverage | None]":
@@ -113,6 +127,7 @@ def _push(job_id: str, given: dict[str, Any]) -> "tuple[Pushed, Coverage | None]
 
 def _api(client: "Client", given: dict[str, Any]) -> "Api":
     from camfleet.label_studio.api import Api
+    from camfleet.label_studio.patience import Patience
     from camfleet.variables import check_address
 
     settings, variable = client.settings, given["variable"]
@@ -128,7 +143,12 @@ def _api(client: "Client", given: dict[str, Any]) -> "Api":
             f"the environment variable {variable} isn't set: it holds an access token of one of "
             "Label Studio's users (Account & Settings)"
         )
-    return Api(url, secret, ca_file=settings.ca_file, setting=variable)
+    patience = Patience(_say_wait)
+    return Api(url, secret, ca_file=settings.ca_file, setting=variable, patience=patience)
+
+
+def _say_wait(error: Exception, seconds: float) -> None:
+    output.say(f"{error}; another try in {seconds:g} s")
 
 
 def _push_tasks(
@@ -142,6 +162,7 @@ def _push_tasks(
     from camfleet.exports.export import Export, Options
     from camfleet.exports.images import Count, Places
     from camfleet.exports.label_config import parse_config
+    from camfleet.label_studio.patience import Patience
     from camfleet.label_studio.pushing import Pusher
     from camfleet.results import classes
     from camfleet.results.coverage import Reading
@@ -159,7 +180,8 @@ def _push_tasks(
     export = Export(record, client.storage, options, wanted)
     classes.refuse_unknown(record, client.storage, export.selection, given["class_"] or None)
     reading = Reading(record, client.storage, export.selection)
-    pusher = Pusher(api, given["project"], config.key, export.version)
+    patience = Patience(_say_wait)
+    pusher = Pusher(api, given["project"], config.key, export.version, patience=patience)
     if project.task_number != 0:
         with output.bar(project.task_number or 0, "looking at the project", "task") as looked:
             pusher.look(looked.update)
@@ -180,6 +202,7 @@ def _push_back(
 ) -> "Pushed":
     """Write the predictions of a selection's job, which a worker was to write back."""
     from camfleet.exports.images import Count
+    from camfleet.label_studio.patience import Patience
     from camfleet.label_studio.predicted import task_predictions
     from camfleet.label_studio.pushing import Pushed
     from camfleet.label_studio.writing import PredictionWriter
@@ -200,8 +223,11 @@ def _push_back(
         )
     count = Count()
     with output.bar(record.items, "pushing", "task") as bar:
-        writer = PredictionWriter(api, back.project, back.version, on_tasks=bar.update)
+        writer = PredictionWriter(
+            api, back.project, back.version, on_tasks=bar.update, patience=Patience(_say_wait)
+        )
         found = task_predictions(record, client.storage, back, count, lambda: None)
         writer.write(found)
         writer.finish()
-    return Pushed(written=writer.count.written, there=writer.count.there, failed=count.failed)
+    done = writer.count
+    return Pushed(written=done.written, there=done.there, failed=count.failed, doubled=done.doubled)

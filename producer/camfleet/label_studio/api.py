@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from camfleet.errors import InvalidRequest
 from camfleet.label_studio.connection import Answer, Connection
+from camfleet.label_studio.patience import NONE, Patience
 from camfleet.label_studio.places import TOKEN, Server
 from camfleet.settings import Settings
 
@@ -26,6 +27,7 @@ class ProjectInfo(Struct):
     label_config: str = ""
     title: str | None = None
     task_number: int | None = None
+    total_predictions_number: int | None = None
 
 
 class Task(Struct):
@@ -33,6 +35,7 @@ class Task(Struct):
 
     id: int
     data: dict[str, Any] = {}
+    total_annotations: int = 0
     total_predictions: int = 0
     predictions_model_versions: str = ""
 
@@ -40,6 +43,10 @@ class Task(Struct):
 class _Page(Struct):
     tasks: list[Task]
     total: int
+
+
+class _Imported(Struct):
+    task_ids: list[int] = []
 
 
 class _Prediction(Struct):
@@ -54,8 +61,18 @@ class Api:
     gives others that live for minutes. `setting` is where it comes from, for messages.
     """
 
-    def __init__(self, url: str, secret: str, *, ca_file: str = "", setting: str = TOKEN) -> None:
+    def __init__(
+        self,
+        url: str,
+        secret: str,
+        *,
+        ca_file: str = "",
+        setting: str = TOKEN,
+        patience: Patience = NONE,
+    ) -> None:
+        """`patience` is for questions: whoever writes has to look whether it arrived."""
         self.server = Server(url)
+        self._patience = patience
         self._connection = Connection(url, secret, ca_file=ca_file, setting=setting)
 
     @classmethod
@@ -69,18 +86,25 @@ class Api:
         return found
 
     def tasks(
-        self, project: int, *, version: str | None = None, ids: Sequence[int] = ()
+        self,
+        project: int,
+        *,
+        version: str | None = None,
+        ids: Sequence[int] = (),
+        after: int = 0,
     ) -> Iterator[Task]:
         """Yield a project's tasks, page by page.
 
         With `version` those that may have such a prediction, see `has_version`; with `ids` those
-        between the first and the last of these.
+        between the first and the last of these; with `after` those of higher numbers.
         """
         items: list[dict[str, Any]] = []
         if version is not None:
             items.append(_filter("predictions_model_versions", "contains", "String", [version]))
         if ids:
             items.append(_filter("id", "in", "Number", {"min": min(ids), "max": max(ids)}))
+        if after:
+            items.append(_filter("id", "greater", "Number", after))
         query = json.dumps({"filters": {"conjunction": "and", "items": items}})
         page, seen, total = 1, 0, 1
         while seen < total:
@@ -105,12 +129,22 @@ class Api:
         found = self._ask("GET", f"/api/predictions?task={task_id}", list[_Prediction])
         return sorted(one.id for one in found if one.model_version == version)
 
+    # What is deleted already is as good.
+
     def delete_prediction(self, number: int) -> None:
         self._ask("DELETE", f"/api/predictions/{number}", None)
 
-    def import_tasks(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> None:
-        """Make tasks, with their predictions; raise `InvalidRequest` if it takes none of them."""
-        self._ask("POST", f"/api/projects/{project}/import", None, tasks)
+    def delete_task(self, number: int) -> None:
+        self._ask("DELETE", f"/api/tasks/{number}", None)
+
+    def import_tasks(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Make tasks, with their predictions; return their numbers.
+
+        Raises `InvalidRequest` if it takes none of them.
+        """
+        path = f"/api/projects/{project}/import?return_task_ids=true"
+        imported: _Imported = self._ask("POST", path, _Imported, tasks)
+        return imported.task_ids
 
     def import_predictions(self, project: int, predictions: Sequence[Mapping[str, Any]]) -> None:
         """Give tasks predictions; raise `InvalidRequest` if it takes none of them."""
@@ -125,13 +159,11 @@ class Api:
 
     def _ask(self, verb: str, path: str, kind: Any, body: Any = None) -> Any:
         """Return the JSON answer as `kind`; None: whatever it is."""
-        seconds = READ_SECONDS if verb == "GET" else WRITE_SECONDS
         data = None if body is None else msgspec.json.encode(body)
-        answer = self._connection.ask(
-            verb, self.server.url + path, body=data, limit=_MOST_BYTES, seconds=seconds
-        )
-        if not 200 <= answer.status < 300:
-            raise self._connection.error(answer, path)
+        if verb == "GET":
+            answer = self._patience.run(lambda: self._answer(verb, path, data, READ_SECONDS))
+        else:
+            answer = self._answer(verb, path, data, WRITE_SECONDS)
         if kind is None:
             return None
         try:
@@ -141,6 +173,14 @@ class Api:
                 f"{self.server.url}{path.partition('?')[0]} doesn't answer as Label Studio does: "
                 f"{error}"
             ) from error
+
+    def _answer(self, verb: str, path: str, data: bytes | None, seconds: float) -> Answer:
+        uri = self.server.url + path
+        answer = self._connection.ask(verb, uri, body=data, limit=_MOST_BYTES, seconds=seconds)
+        gone = verb == "DELETE" and answer.status == 404
+        if not 200 <= answer.status < 300 and not gone:
+            raise self._connection.error(answer, path)
+        return answer
 
 
 def _filter(name: str, operator: str, kind: str, value: Any) -> dict[str, Any]:

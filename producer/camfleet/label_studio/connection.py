@@ -29,7 +29,9 @@ _BEARER_SECONDS = 270.0  # of the 300 that Label Studio lets one live
 
 
 class LabelStudioUnavailable(SourceUnreachable):
-    """It doesn't answer, or says that it can't now."""
+    """It doesn't answer, or says that it can't now, and maybe for how many seconds."""
+
+    retry_after = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Answer:
     body: bytes | None
     etag: str
     location: str | None  # absolute, of a redirect
+    retry_after: float = 0.0  # seconds
 
 
 class _Access(Struct):
@@ -87,13 +90,17 @@ class Connection:
             answer.close()
         target = answer.get_redirect_location()
         location = urljoin(uri, target) if target else None
-        return Answer(answer.status, content, answer.headers.get("ETag", ""), location)
+        etag, wait = answer.headers.get("ETag", ""), answer.headers.get("Retry-After", "")
+        seconds = float(wait) if wait.isascii() and wait.isdecimal() else 0.0
+        return Answer(answer.status, content, etag, location, seconds)
 
     def error(self, answer: Answer, path: str) -> Exception:
         """Return the error that an answer stands for."""
         status = answer.status
         if status in _AWAY:
-            return LabelStudioUnavailable(f"{self._shown(path)} answers {status}")
+            away = LabelStudioUnavailable(f"{self._shown(path)} answers {status}")
+            away.retry_after = answer.retry_after
+            return away
         if status == 403:
             return ConfigurationError(
                 f"{self._shown(path)} answers 403: the user of {self._setting} may not do that"

@@ -1,20 +1,25 @@
 """A job's results are pushed into a project: as predictions of its tasks, or as new tasks.
 
 What the project has is looked at first, so a push that was cut off goes on where it ended, and one
-that is repeated does nothing.
+that is repeated does nothing. What an outage leaves open, whether a slice arrived, is looked up
+before it's sent again.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from camfleet.errors import ServiceError
 from camfleet.exports.images import Failure, Image
 from camfleet.exports.label_studio import ITEM
-from camfleet.label_studio.api import Api
+from camfleet.label_studio.api import Api, Task
+from camfleet.label_studio.known import KnownTasks
+from camfleet.label_studio.patience import NONE, Patience
 from camfleet.label_studio.writing import SLICE, Batch, PredictionWriter
 
 NEW_SLICE = 500  # tasks that are made at once
-Found = Iterable[tuple[Image | Failure, Mapping[str, Any] | None]]
+Prediction = Mapping[str, Any] | None
+Found = Iterable[tuple[Image | Failure, Prediction]]
 
 
 @dataclass
@@ -25,37 +30,38 @@ class Pushed:
     written: int = 0  # predictions of tasks that were there
     there: int = 0  # which had one of this version
     failed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """A task that the project has."""
-
-    task: int
-    item: str | None  # of the job that it was pushed from
-    has: bool  # a prediction of the version
+    doubled: int = 0  # tasks and predictions that were there twice, and were taken out
 
 
 class Pusher:
-    """Pushes into one project, predictions of one version; `key` names the image in a task."""
+    """Pushes into one project, predictions of one version; `key` names the image in a task.
 
-    def __init__(self, api: Api, project: int, key: str, version: str) -> None:
+    What the server can't do now is tried again with `patience`.
+    """
+
+    def __init__(
+        self, api: Api, project: int, key: str, version: str, *, patience: Patience = NONE
+    ) -> None:
         self.pushed = Pushed()
         self._api = api
         self._project = project
         self._key = key
         self._version = version
+        self._patience = patience
         self._on_images: Callable[[int], object] = bool
-        self._known: dict[str, list[_Known]] = {}
+        self._known = KnownTasks()
+        self._writer = PredictionWriter(api, project, version, patience=patience)
+        self._tasks = 0  # that the project has, as far as they're known
+        self._predictions: int | None = None  # that it had
+        self._last = 0  # the highest number of a task that is known
+        self._own: list[tuple[int, int]] = []  # first and last number of tasks that were made
+        self._unsure = False  # whether what was sent last has arrived
 
     def look(self, on_tasks: Callable[[int], object] = bool) -> None:
         """Find out what the project has; tell how many more tasks were looked at."""
+        self._predictions = self._api.project(self._project).total_predictions_number
         for task in self._api.tasks(self._project):
-            place, item = task.data.get(self._key), task.data.get(ITEM)
-            if isinstance(place, str):
-                has = self._api.has_version(task, self._version)
-                known = _Known(task.id, item if isinstance(item, str) else None, has)
-                self._known.setdefault(place, []).append(known)
+            self._see(task)
             on_tasks(1)
 
     def push(self, found: Found, on_images: Callable[[int], object] = bool) -> None:
@@ -68,7 +74,7 @@ class Pusher:
                 self.pushed.failed += 1
                 self._on_images(1)
                 continue
-            known = self._take(image)
+            known = self._known.take(image.place, image.item_id)
             if known is None:
                 self._make(new.add(self._task(image, prediction)))
             elif known.has or prediction is None:
@@ -78,30 +84,89 @@ class Pusher:
                 self._write(old.add((known.task, prediction)))
         self._make(new.rest())
         self._write(old.rest())
+        self._patience.run(self._finish)
 
-    def _take(self, image: Image) -> _Known | None:
-        """Return the task of an image and item, else one of the image; no task is for two items."""
-        there = self._known.get(image.place)
-        if not there:
-            return None
-        own = (place for place, known in enumerate(there) if known.item == image.item_id)
-        nobodys = (place for place, known in enumerate(there) if known.item is None)
-        return there.pop(next(own, next(nobodys, 0)))
+    def _see(self, task: Task) -> None:
+        self._tasks += 1
+        self._last = max(self._last, task.id)
+        place, item = task.data.get(self._key), task.data.get(ITEM)
+        if isinstance(place, str):
+            has = self._api.has_version(task, self._version)
+            self._known.add(place, item if isinstance(item, str) else None, task.id, has=has)
 
-    def _task(self, image: Image, prediction: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _task(self, image: Image, prediction: Prediction) -> dict[str, Any]:
         data = {self._key: image.place, ITEM: image.item_id}
         return {"data": data, "predictions": [prediction] if prediction else []}
 
     def _make(self, tasks: list[dict[str, Any]]) -> None:
         if tasks:
-            self._api.import_tasks(self._project, tasks)
+            self._patience.run(lambda: self._import(tasks))
             self.pushed.made += len(tasks)
             self._on_images(len(tasks))
 
+    def _import(self, tasks: list[dict[str, Any]]) -> None:
+        """Make tasks, those that didn't arrive if nobody knows which did."""
+        if self._unsure:
+            for task in self._api.tasks(self._project, after=self._last):
+                self._see(task)
+            self._unsure = False
+            tasks = [task for task in tasks if not self._arrived(task["data"])]
+            if not tasks:
+                return
+        try:
+            ids = self._api.import_tasks(self._project, tasks)
+        except ServiceError:
+            self._unsure = True
+            raise
+        self._tasks += len(tasks)
+        if ids:
+            self._own.append((min(ids), max(ids)))
+            self._last = max(self._last, *ids)
+
+    def _arrived(self, data: Mapping[str, str]) -> bool:
+        return self._known.take(data[self._key], data[ITEM], own=True) is not None
+
     def _write(self, predictions: list[tuple[int, Mapping[str, Any]]]) -> None:
         if predictions:
-            writer = PredictionWriter(self._api, self._project, self._version)
-            writer.write(predictions)
-            self.pushed.written += writer.count.written
-            self.pushed.there += writer.count.there
+            before = self._writer.count.written, self._writer.count.there
+            self._writer.write(predictions)
+            self.pushed.written += self._writer.count.written - before[0]
+            self.pushed.there += self._writer.count.there - before[1]
             self._on_images(len(predictions))
+
+    def _finish(self) -> None:
+        """Take out what is there twice, as after a push that was killed while its last slice ran.
+
+        That there's something shows by the project's numbers.
+        """
+        if not self.pushed.made and not self.pushed.written:
+            return
+        now = self._api.project(self._project)
+        if (now.task_number or 0) > self._tasks:
+            self._delete_doubled()
+        sent = self.pushed.made + self.pushed.written
+        if (now.total_predictions_number or 0) > (self._predictions or 0) + sent:
+            self._writer.finish(suspected=True)
+            self.pushed.doubled += self._writer.count.doubled
+
+    def _delete_doubled(self) -> None:
+        """Delete tasks of this push that have a twin, unless somebody has annotated them."""
+        twins: dict[int, list[tuple[int, int]]] = {}  # annotations, negative, and number
+        others: set[int] = set()  # images and items that have a task of somebody else's
+        for task in self._api.tasks(self._project):
+            place, item = task.data.get(self._key), task.data.get(ITEM)
+            if isinstance(place, str) and isinstance(item, str):
+                if self._is_own(task.id):
+                    one = -task.total_annotations, task.id
+                    twins.setdefault(hash((place, item)), []).append(one)
+                else:
+                    others.add(hash((place, item)))
+        for name, own in twins.items():
+            own.sort()
+            for annotations, number in own if name in others else own[1:]:
+                if not annotations:
+                    self._api.delete_task(number)
+                    self.pushed.doubled += 1
+
+    def _is_own(self, task: int) -> bool:
+        return any(first <= task <= last for first, last in self._own)

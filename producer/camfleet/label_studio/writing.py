@@ -11,8 +11,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from camfleet.errors import InvalidRequest
+from camfleet.errors import InvalidRequest, ServiceError
 from camfleet.label_studio.api import Api
+from camfleet.label_studio.patience import NONE, Patience
 
 SLICE = 200  # tasks that are sent at once
 SLICE_BYTES = 2**23
@@ -72,6 +73,7 @@ class PredictionWriter:
         check: Check = lambda: None,
         reach: Callable[[str], object] = lambda _place: None,
         on_tasks: Callable[[int], object] = lambda _count: None,
+        patience: Patience = NONE,
     ) -> None:
         """`check` is called before each request, `on_tasks` with how many tasks are settled."""
         self.count = Written()
@@ -81,7 +83,9 @@ class PredictionWriter:
         self._check = check
         self._reach = reach
         self._on_tasks = on_tasks
+        self._patience = patience
         self._sent: list[tuple[int, int]] = []  # first and last task of each slice
+        self._unsure: set[int] = set()  # tasks whose prediction was sent, and nobody said whether
 
     def write(self, predictions: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         """Write predictions by the ids of their tasks.
@@ -91,15 +95,15 @@ class PredictionWriter:
         """
         batch: Batch[dict[str, Any]] = Batch()
         for task, prediction in predictions:
-            self._write(batch.add({"task": task, **prediction}))
-        self._write(batch.rest())
+            self._write_patiently(batch.add({"task": task, **prediction}))
+        self._write_patiently(batch.rest())
 
-    def finish(self) -> None:
+    def finish(self, *, suspected: bool = False) -> None:
         """Delete what two writers at once have written twice: all but the oldest.
 
-        That there were two shows by tasks that had a prediction.
+        That there were two shows by tasks that had a prediction, if nobody suspected it before.
         """
-        if not self.count.there:
+        if not self.count.there and not suspected:
             return
         for ids in self._sent:
             self._check()
@@ -110,6 +114,9 @@ class PredictionWriter:
                     self._check()
                     self._api.delete_prediction(number)
                     self.count.doubled += 1
+
+    def _write_patiently(self, found: list[dict[str, Any]]) -> None:
+        self._patience.run(lambda: self._write(found))
 
     def _write(self, found: list[dict[str, Any]]) -> None:
         if not found:
@@ -123,14 +130,19 @@ class PredictionWriter:
             missing = self._send(missing, ids)
             self._reach("label-studio-sent")
         self._sent.append((min(ids), max(ids)))
-        self.count.there += len(there)
-        self.count.written += len(missing)
+        own = there & self._unsure
+        self._unsure = set()
+        self.count.there += len(there) - len(own)
+        self.count.written += len(missing) + len(own)
         self._on_tasks(len(found))
 
     def _send(self, missing: list[dict[str, Any]], ids: list[int]) -> list[dict[str, Any]]:
         """Send predictions; return those whose tasks exist."""
         try:
             self._api.import_predictions(self._project, missing)
+        except ServiceError:
+            self._unsure = {one["task"] for one in missing}
+            raise
         except InvalidRequest:
             # It takes all or none, and may refuse them because of a task that was deleted.
             known = {task.id for task in self._api.tasks(self._project, ids=ids)}
