@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -25,7 +26,6 @@ from camfleet_worker.pictures.cost import Cost, Slow
 from camfleet_worker.pictures.decode import open_image
 from camfleet_worker.pictures.load import Wanted
 
-ImageFile.MAXBLOCK = 2**28  # else Pillow writes no noise
 WANTED = Wanted(CardInput(height=224, width=224), Preprocessing(mode="tf"), 512)
 _A_MOMENT = 0.001  # seconds: less than any picture's pixels may take
 Maker = Callable[[int], bytes]
@@ -93,7 +93,8 @@ def _saved(mode: str, kind: str, *, turn: int = 0, **options: Any) -> Maker:
             exif[0x0112] = turn
         more = {"exif": exif} if turn else {}
         file = io.BytesIO()
-        _picture(mode, side).save(file, kind, **options, **more)
+        with patch.object(ImageFile, "MAXBLOCK", 2**28):  # else Pillow writes no noise
+            _picture(mode, side).save(file, kind, **options, **more)
         return file.getvalue()
 
     return make

@@ -1,14 +1,11 @@
 """A worker as operators start it: `celery -A camfleet_worker worker`, a process of its own."""
 
-import subprocess
-import sys
-
 import pytest
 
 from camfleet import Client
 from helpers.metrics import free_port
 from helpers.samples import write_card, write_photos
-from helpers.waiting import wait_until
+from helpers.working import command_line, working
 
 
 @pytest.fixture(scope="session")
@@ -39,18 +36,8 @@ def worker(worker_environ, folder, metrics_port):
     """Start a worker process; give its log file."""
     log = folder / "worker.log"
     watched = {"CAMFLEET_LOG_FORMAT": "json", "CAMFLEET_METRICS_PORT": str(metrics_port)}
-    command = [sys.executable, "-m", "celery", "-A", "camfleet_worker", "worker", "-l", "INFO"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, env={**worker_environ, **watched}, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        wait_until(lambda: process.poll() is not None or b" ready." in log.read_bytes(), 90)
-        assert process.poll() is None, log.read_text()
+    with working({**worker_environ, **watched}, log):
         yield log
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 @pytest.fixture(scope="session")
@@ -73,15 +60,4 @@ def model(client, folder):
 @pytest.fixture(scope="session")
 def run(worker_environ):
     """Run the camfleet command as a user does."""
-
-    def command(*words, environ=None):
-        return subprocess.run(
-            [sys.executable, "-c", "from camfleet.cli import main; main()", *map(str, words)],
-            env=environ or worker_environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return command
+    return command_line(worker_environ)

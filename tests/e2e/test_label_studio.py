@@ -6,23 +6,25 @@ import subprocess
 
 import pytest
 
+from camfleet import Client
 from camfleet.gateway.tokens import Tokens
 from helpers.brushes import unpacked
 from helpers.gateway import gateway
 from helpers.label_studio_standin import CONFIG, RECORDED, TOKEN, standin
 from helpers.samples import write_card, write_photos
 from helpers.waiting import wait_until
+from helpers.working import command_line, working
 
 ASKED = {one["path"]: one for one in json.loads((RECORDED / "backend.json").read_text())}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def studio():
     with standin("/labels") as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def worker_environ(environ, folder, studio):
     """Give a worker and a database of its own: Label Studio's address is a setting of both."""
     return {
@@ -35,12 +37,30 @@ def worker_environ(environ, folder, studio):
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def worker(worker_environ, folder):
+    log = folder / "labelling-worker.log"
+    with working(worker_environ, log):
+        yield log
+
+
+@pytest.fixture(scope="module")
+def client(worker, worker_environ):
+    with Client.from_environ(worker_environ) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def run(worker_environ):
+    return command_line(worker_environ)
+
+
+@pytest.fixture(scope="module")
 def model(client, folder):
     return client.models.add(write_card(folder / "labelled", "ls-patches"), timeout=60)[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make(client):
     def create(*scopes):
         return Tokens(client.storage).create("ann", scopes, 1)[0]
@@ -48,13 +68,13 @@ def make(client):
     return create
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def web(worker_environ, folder, make):
     with gateway(worker_environ, folder, make("explain", "jobs:write")) as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def images(studio, tmp_path_factory):
     """Give what tasks name photographs by that Label Studio keeps."""
     found = []

@@ -353,6 +353,16 @@ def test_only_jobs_that_ended_long_enough_ago_are_pruned(client, storage, submit
     assert client.prune(timedelta(days=1)).jobs == [job.id]
 
 
+def test_what_ended_in_this_second_of_the_stores_clock_has_ended(
+    client, storage, submit, monkeypatch
+):
+    job = submit("s3://b/1")
+    latest = max(each.modified_at for each in storage.objects(keys.folder(job.id)))
+    ended = max(latest, job.status().ended_at.timestamp())
+    monkeypatch.setattr(storage, "now", lambda: float(int(ended)))
+    assert client.prune(timedelta(0)).jobs == [job.id]
+
+
 def test_a_dry_run_says_what_a_run_then_does_and_writes_nothing(client, storage, submit):
     jobs = [submit("s3://b/1", "s3://b/2", "s3://b/3"), submit("s3://b/2")]
     storage.put("maps/0123/4567/00001.heatmap.png", b"1234", "")
@@ -554,6 +564,29 @@ def test_redis_forgets_a_job_whose_prune_died_right_after_its_mark(client, stora
     client.prune(timedelta(days=1))
     with pytest.raises(UnknownJob):
         client._ledger.progress(job.id)
+
+
+@pytest.mark.parametrize("results_too", [False, True])
+def test_no_kept_report_stays_among_jobs_that_redis_knows_after_a_kill(
+    client, storage, redis, submit, results_too
+):
+    """Redis would list it as a whole job, with results that nobody finds."""
+    job = submit("s3://b/1", "s3://b/2")
+    add_report(storage, job)
+    deleter = Deleter(storage, client._ledger, {})
+    summary = deleter._summary(job.record(), 1e9, storage.now())
+    deleter._write(changed(job.record(), pruned=summary))
+    if results_too:
+        storage.delete(list(storage.keys(f"{keys.folder(job.id)}results/")))
+        storage.delete(list(storage.keys(f"{keys.folder(job.id)}manifest/")))
+    client.prune(timedelta(days=1), keep_report=True, dry_run=True)
+    assert job.id in {progress.id for progress in client.jobs()}
+    client.prune(timedelta(days=1), keep_report=True)
+    assert job.id not in {progress.id for progress in client.jobs()}
+    assert not redis.exists(*of_job(job.id))
+    assert job.status().pruned_at
+    (listed,) = [one for one in client.forgotten_jobs() if one.job_id == job.id]
+    assert (listed.state, listed.done) == ("pruned", 2)
 
 
 def test_a_killed_delete_is_finished_once_its_claim_has_expired(client, storage, redis, submit):

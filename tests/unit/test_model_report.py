@@ -10,12 +10,13 @@ from camfleet.registry.cards import load_card, said_fields
 from camfleet.registry.choices import card_choices
 from camfleet_worker.models.model_report import check, read_settings
 from helpers.networks import gap_dense, layers
+from helpers.own_layer import Doubled
 
 CARD = """
 id = "net"
 artifact = "net.keras"
 labels = ["a", "b", "c", "d", "e"]
-custom_code = ["lambda", "test_model_report:Doubled"]
+custom_code = ["lambda", "helpers.own_layer:Doubled"]
 [input]
 height = 12
 width = 10
@@ -23,13 +24,6 @@ resize = "stretch"
 [preprocessing]
 mode = "unit"
 """
-
-
-class Doubled(layers.Layer):
-    """A layer of somebody's own."""
-
-    def call(self, values):
-        return values * 2.0
 
 
 @pytest.fixture

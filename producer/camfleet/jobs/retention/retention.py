@@ -30,6 +30,7 @@ from camfleet.registry.names import Names
 from camfleet.storage.storage import Listed, Storage
 
 GRACE = 24 * 3600.0  # seconds: younger objects may be those of a job that is being written
+_TICK = 1.0  # second, in which stores say what time it is, however exactly they date objects
 _THREADS = 16  # of which each has a job
 _AHEAD = 64  # jobs
 _SHOWN = 5  # of the reasons why nothing that jobs share goes
@@ -103,7 +104,7 @@ class Retention:
         now = self._storage.now()
         doomed: dict[str, bool] = {}  # whether its report stays
         retire = partial(
-            self._retire, deleter, before=now - older_than, now=now, keep_report=keep_report
+            self._retire, deleter, before=now + _TICK - older_than, now=now, keep_report=keep_report
         )
         for found, keeps, reason in _at_once(retire, self._jobs()):
             if keeps is not None:
@@ -136,7 +137,9 @@ class Retention:
             return found, False, ""
         is_old = found.ended_at < before
         if record and record.pruned and (keep_report or not is_old):
-            return found, True if found.has_results else None, ""  # an earlier call was killed
+            if not self._dry_run:
+                deleter.forget(found.job_id)  # an earlier call may have died before that
+            return found, True if found.has_results else None, ""
         if not is_old or deleter.ended_at(found.job_id) >= before:
             return found, None, ""
         keeps = record is not None and keep_report
