@@ -281,6 +281,7 @@ def job(settings):
             data = parquet.write_results(rows, 0)
             storage.put(keys.results_part(made, ref), data, "application/vnd.apache.parquet")
     yield Job(made.job_id, storage, ledger)
+    storage.delete([*storage.keys(keys.folder(made.job_id))])
     storage.close()
     ledger.close()
 
