@@ -13,6 +13,7 @@ from camfleet.broker.app import close_app, make_app, send_chunk
 from camfleet.broker.callbacks_due import Callbacks
 from camfleet.broker.errands_due import ErrandsDue
 from camfleet.broker.heartbeats import Heartbeats, WorkerState
+from camfleet.broker.history import History
 from camfleet.broker.keys import Expiry
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
@@ -99,6 +100,9 @@ def day(own, redis):
         callbacks.count_failure(callbacks.ending(callbacks.take().name))
         leases.overdue()
         assert leases.is_sweeper()
+        history = stack.enter_context(closing(History(own)))
+        assert history.lost_since() is None
+        assert history.take_turn(60)
         stack.enter_context(closing(AnswerOwners(own))).note("r", "ann")
         stack.enter_context(closing(ErrandsDue(own))).enter("complete", "0" * 32)
         stack.enter_context(closing(Sessions(own))).open("a-secret", "a-token", 60)

@@ -5,15 +5,20 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 
 import pytest
+import redis
 
 from camfleet import BrokerUnavailable, Client
 from camfleet.broker.redis import Redis
+from camfleet.local import process, servers
+from helpers.metrics import free_port
 from helpers.processes import Worker
 from helpers.samples import write_card, write_photos
 from helpers.sentinels import MASTER, OWN_PASSWORD, Sentinels
 from helpers.tls import Authority, TlsFront
+from helpers.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -96,18 +101,83 @@ def test_sentinels_that_are_away_are_passed_over(sentinels, settings):
 
 
 def test_no_connection_to_sentinels_stays_open(sentinels, settings):
-    with closing(Redis(sentinels.settings(settings), name="counted")) as redis:
-        redis.run("PING")
+    with closing(Redis(sentinels.settings(settings), name="counted")) as connected:
+        connected.run("PING")
         with closing(sentinels._sentinel(sentinels.sentinels[0])) as sentinel:
             others = [one for one in sentinel.client_list() if one["cmd"] == "sentinel|masters"]
         assert others == []
+
+
+@pytest.mark.parametrize("command", ["setup", "health"])
+def test_a_primary_that_takes_writes_without_replicas_is_refused(sentinels, environ, command):
+    with closing(sentinels.redis()) as primary:
+        primary.config_set("min-replicas-to-write", 0)
+        try:
+            done = camfleet(sentinels.environ(environ), command)
+        finally:
+            primary.config_set("min-replicas-to-write", 1)
+    assert done.returncode == 1
+    assert "set min-replicas-to-write 1 and min-replicas-max-lag 2" in done.stderr
+
+
+def test_a_primary_without_replicas_is_named(sentinels, settings):
+    with closing(sentinels.redis()) as primary, Client(sentinels.settings(settings)) as client:
+        primary.config_set("min-replicas-to-write", 3)
+        try:
+            with pytest.raises(BrokerUnavailable, match=r"no replica .*min-replicas-to-write"):
+                client.ping()
+        finally:
+            primary.config_set("min-replicas-to-write", 1)
+        client.ping()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Give the URL of a cluster of one server, which has all slots."""
+    folder, port = tmp_path_factory.mktemp("cluster"), free_port()
+    words = [
+        "--port",
+        port,
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        free_port(),
+        "--save",
+        "",
+    ]
+    command = [str(servers.find_valkey()), *map(str, words)]
+    server = process.spawn(command, log=folder / "log", cwd=folder, environ={"PATH": os.defpath})
+    url = f"redis://127.0.0.1:{port}/0"
+    with closing(redis.Redis.from_url(url)) as client:
+        wait_until(lambda: answers(client), 20)
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 20)
+    yield url
+    process.kill(server)
+
+
+def answers(client):
+    try:
+        return client.ping()
+    except redis.RedisError:
+        return False
+
+
+def test_a_cluster_is_called_what_it_is(cluster, environ, settings):
+    done = camfleet({**environ, "CAMFLEET_REDIS_URL": cluster}, "setup")
+    assert (done.returncode, "is a cluster, which" in done.stderr) == (1, True)
+    with (
+        Client(replace(settings, redis_url=cluster)) as client,
+        pytest.raises(BrokerUnavailable, match="is a cluster, which"),
+    ):
+        client._ledger.fill_queues()
 
 
 def check_the_chain(environ, folder, model):
     """Set up, explain, run a job, look at the worker by our commands and by Celery's."""
     environ = {**os.environ, **environ, "CAMFLEET_FILE_ROOTS": str(folder)}
     photos = write_photos(folder / "photos", 3)
-    done = run(environ, "-c", "from camfleet.cli import main; main()", "setup")
+    done = camfleet(environ, "setup")
     assert done.returncode == 0, done.stderr
     worker = Worker(environ, folder / "worker")
     try:
@@ -148,6 +218,10 @@ def fronts(sentinels, certificate):
         sentinel = f"redis://127.0.0.1:{sentinels.sentinels[0]}"
         asked = stack.enter_context(TlsFront(sentinel, certificate, named))
         yield Fronts(sentinels.url([asked.port], "sentinels"), [data, asked])
+
+
+def camfleet(environ, *words):
+    return run(environ, "-c", "from camfleet.cli import main; main()", *words)
 
 
 def run(environ, *words):

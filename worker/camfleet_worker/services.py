@@ -27,6 +27,7 @@ from camfleet_worker.chunks.explaining import ChunkExplainer
 from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.job_records import Records
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
+from camfleet_worker.chunks.lost_writes import LostWrites
 from camfleet_worker.chunks.rates import Rates
 from camfleet_worker.chunks.reaper import Reaper
 from camfleet_worker.chunks.run import Stores
@@ -136,6 +137,7 @@ class Services:
         self.reaper = Reaper(
             self.leases, self.ledger, records, publish=put_back, seconds=settings.lease_seconds
         )
+        self.lost_writes = LostWrites(settings, self.ledger, self.storage)
         self.chunks = self._build_runner(records, put_back, admission, shutdown)
         self.heartbeat = Heartbeat(
             self.heartbeats,
@@ -203,13 +205,11 @@ class Services:
         self._insist(partial(self._broker.store_answer, request_id, reply))
 
     def close(self) -> None:
-        self.metrics.close()
-        self.requests.close()
-        self.reaper.close()
-        self.renewer.close()
-        self.heartbeat.close()
-        self.sender.close()
-        self.reviews.close()
+        asked = (self.metrics.close, self.requests.close)
+        working = (self.reaper.close, self.lost_writes.close, self.renewer.close)
+        telling = (self.heartbeat.close, self.sender.close, self.reviews.close)
+        for close in (*asked, *working, *telling):
+            close()
         if self.follow_ups:
             self.follow_ups.close()
         self.pools.close()

@@ -23,6 +23,11 @@ _REASONS = {  # by Redis' own word or redis-py's class; the first of an error th
     "MasterNotFoundError": "{place}: none of them knows a primary that is up ({error}): a "
     "failover may be under way; CAMFLEET_SENTINEL_MASTER must be the name they watch it by, and "
     "CAMFLEET_SENTINEL_PASSWORD their own password, if they have one",
+    **dict.fromkeys(
+        ("MOVED", "ClusterError", "ClusterDownError", "ClusterCrossSlotError", "MovedError"),
+        "Redis at {place} is a cluster, which camfleet and Celery can't use: name one server, or "
+        "a primary by its sentinels ({error})",
+    ),
     "ResponseError": "Redis at {place} refuses a command: {error}",
     "SSLCertVerificationError": "the certificate of Redis at {place} can't be trusted "
     "({error}), so no password was sent; CAMFLEET_CA_FILE names the certificate authority",

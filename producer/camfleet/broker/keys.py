@@ -27,6 +27,8 @@ SCHEDULES_CLOCK = "camfleet:schedules:clock"
 SCHEDULER = "camfleet:scheduler"
 REVIEWS = "camfleet:reviews"
 LEASES = "camfleet:leases"
+HISTORY = "camfleet:history"
+HISTORIAN = "camfleet:historian"
 REAPER = "camfleet:reaper"
 SWEEPER = "camfleet:sweeper"
 PING = "camfleet:ping"
@@ -166,6 +168,21 @@ TABLE = (
         SWEEPER, "string", "leases", Expiry.ALWAYS, "expires after a lease; whoever sets it sweeps"
     ),
     Key(PING, "string", "ledger", Expiry.ALWAYS, "written to see whether Redis takes writes"),
+    # whether a failover has lost writes
+    Key(
+        HISTORY,
+        "hash",
+        "history",
+        Expiry.NEVER,
+        "Redis' replication id when a worker looked last, and when that was",
+    ),
+    Key(
+        HISTORIAN,
+        "string",
+        "history",
+        Expiry.ALWAYS,
+        "expires after a minute; whoever sets it brings back what was lost",
+    ),
     # interactive requests in work
     Key(REQUESTS, "zset", "requests", Expiry.NEVER, "requests by the time their lease runs out"),
     Key(HELD_REQUESTS, "hash", "requests", Expiry.NEVER, "the same requests' messages, by id"),

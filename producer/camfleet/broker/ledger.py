@@ -18,6 +18,7 @@ from camfleet.broker.listing import ProgressReader, damaged
 from camfleet.broker.progress import Progress, known_jobs
 from camfleet.broker.redis import Redis
 from camfleet.broker.repair import delete_wrong_types
+from camfleet.broker.server import check_server
 from camfleet.contract.follow_ups import FollowedUp
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
@@ -33,6 +34,7 @@ class Ledger:
     """The totals of all jobs. Safe to share by threads."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._job_expires = settings.job_expires
         self._redis = Redis(settings)
         self._dispatch = Dispatch(self._redis)
@@ -46,6 +48,10 @@ class Ledger:
     def ping(self) -> None:
         """Return if Redis takes writes; raise `BrokerUnavailable` saying why it doesn't."""
         self._redis.run("SET", keys.PING, 1, "EX", 10)
+
+    def check_server(self) -> None:
+        """Raise `BrokerUnavailable` if Redis may lose what it takes, or is a cluster."""
+        check_server(self._redis, self._settings)
 
     def repair(self) -> None:
         """Delete what has another type than all programs of camfleet expect."""

@@ -32,8 +32,12 @@ class Connections:
         return self._rpc
 
     def ping(self) -> None:
-        """Connect to Redis in each way that camfleet does; raise `BrokerUnavailable`."""
+        """Connect to Redis in each way that camfleet does; raise `BrokerUnavailable`.
+
+        Also for a cluster, and for a primary that loses what it takes in a failover.
+        """
         self._ledger.ping()
+        self._ledger.check_server()
         self._inbox.ping()
         self._sender.ping()
 
