@@ -90,6 +90,10 @@ class Deleter:
                 self._write(replace(record, pruned=self._summary(record, ended_at, now)))
             self.ledger.forget(job_id)
 
+    def forget(self, job_id: str) -> None:
+        """Have Redis forget a job of which the bucket says that it's none any more."""
+        self.ledger.forget(job_id)
+
     def remove(self, job_id: str, sweeper: Sweeper) -> bool:
         """Delete a job's own folder, its record last; False: it was submitted anew meanwhile.
 
