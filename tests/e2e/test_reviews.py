@@ -82,6 +82,8 @@ def test_a_twin_passes_a_permuted_head_alarms_and_both_are_kept(run, client, add
     assert (done.returncode, found["verdict"]) == (0, "pass"), found["reasons"]
     assert (found["model"]["version"], found["calibrated"]) == ("2", True)
     assert found["movement"]["high"] < 0.1
+    assert "moved by 0.00 (0.00 to 0.00) from" in run("review", "show", reviewed).stdout
+    assert "-0." not in run("review", "history", reviewed).stdout
     other = added("3", headless())
     done = run("review", "run", reviewed, "--wait", "--json")
     found = verdict_of(done)

@@ -131,20 +131,74 @@ def test_what_could_hide_in_noise_does_not_pass_and_a_twin_does(store, compare, 
     assert (compare(one, twin).verdict, compare(one, twin).reasons) == ("pass", ())
 
 
-def test_where_evidence_is_lost_the_reason_says_so_and_how_to_make_an_alarm_of_it(store, compare):
+def lose(made, which):
+    """Return rows of which some have nothing that speaks for their class."""
+    cold = {"status": Status.NO_EVIDENCE, "raw_max": -1.0, "map": tuple([-1.0] * 49)}
+    return [changed(one, **cold) if number in which else one for number, one in enumerate(made)]
+
+
+def test_more_than_a_tenth_of_lost_evidence_is_an_alarm_even_where_nothing_is_left(store, compare):
     made = rows(maps())
-    gone = [
-        row(number, -1 - one, number % 2, status=Status.NO_EVIDENCE)
-        for number, one in enumerate(maps())
-    ]
-    one, whole = store("losing", made), store("losing2", gone, digest="1")
-    some = store("losing3", made[:21] + gone[21:], digest="2")
-    for other, count in ((whole, 60), (some, 39)):
+    one = store("losing", made)
+    for count in (60, 39, 7, 6):
+        other = store(f"losing-{count}", lose(made, range(60 - count, 60)), digest="1")
         found = compare(one, other)
-        assert found.verdict == "undecidable"
-        said = f"{count} pairs lost their evidence, of which --limit-lost would make an alarm"
-        assert found.reasons[0].endswith(said)
-        assert compare(one, other, limits=Limits(lost=0.5)).verdict == "moved"
+        assert found.verdict == ("pass" if count == 6 else "moved")
+        said = f"{count} of 60 pairs lost their evidence, more than 10 %"
+        assert (said in found.reasons) == (count > 6)
+        assert compare(one, other, limits=Limits(lost=0.05)).verdict == "moved"
+    nothing = store("losing-all", lose(made, range(60)), digest="1")
+    found = compare(one, nothing, limits=Limits(lost=1))
+    said = "only 0 pairs could be compared, 20 are needed; 60 pairs lost their evidence"
+    assert (found.verdict, found.reasons) == ("undecidable", (said,))
+
+
+def test_a_class_that_lost_most_of_its_evidence_is_named(store, compare, tmp_path):
+    found = np.concatenate([maps(), maps(1), maps(2), maps(3)])
+    made = [row(number, one, 0 if number < 22 else 1) for number, one in enumerate(found)]
+    one = store("class-lost", made)
+    half = compare(one, store("class-lost-11", lose(made, range(11)), digest="1"))
+    assert (half.verdict, half.lost) == ("pass", ())
+    most = compare(one, store("class-lost-12", lose(made, range(12)), digest="1"))
+    assert [(each.name, each.pairs, each.lost) for each in most.lost] == [("class 0", 22, 12)]
+    assert most.reasons == ("class class 0 lost its evidence in 12 of 22 pairs",)
+    assert (
+        "more than half of the pairs lost their evidence" in (tmp_path / "index.html").read_text()
+    )
+    all_of_it = store("class-lost-22", lose(made, range(22)), digest="1")
+    assert compare(one, all_of_it, limits=Limits(lost=1)).verdict == "pass"
+
+
+def test_a_suspicious_place_that_is_new_is_an_alarm_with_class_place_and_shares(
+    store, compare, tmp_path
+):
+    rng = np.random.default_rng(4)
+    before = [np.maximum(blob(rng, GRID), 0) for _ in range(600)]
+    after = noisy(before, 0.05)
+    for number in range(1, 600, 10):
+        if number % 20 == 1:
+            after[number] = np.maximum(blob(rng, GRID, at=(0, 0)), 0)
+    made = [[row(n, one, n % 10) for n, one in enumerate(found)] for found in (before, after)]
+    one, other = (store(f"place-{n}", own, digest=str(n)) for n, own in enumerate(made))
+    found = compare(one, other)
+    assert (found.verdict, found.movement.high < 0.1) == ("moved", True)
+    said = (
+        "a suspicious place is new: 30 of 60 maps of class class 1 peak in row 1, column 1 of 7 x "
+        f"7 cells, the first model's {found.places[0].before} times there or beside it"
+    )
+    assert found.reasons == (said,)
+    (place,) = found.places
+    assert (place.class_name, place.grid, place.cell) == ("class 1", GRID, (0, 0))
+    assert [sample.class_name for sample in place.samples] == ["class 1"] * 6
+    page = (tmp_path / "index.html").read_text()
+    assert "Suspicious places that are new" in page
+    assert "30 of 60 maps (50.0&nbsp;%) peak in row 1, column 1 of 7" in page
+    assert compare(one, other, limits=Limits(places=1)).verdict == "pass"
+    again = compare(one, other, limits=Limits(known=(place.seen,)))
+    assert (again.verdict, again.places[0].known) == ("pass", True)
+    assert "It was accepted before." in (tmp_path / "index.html").read_text()
+    assert compare(other, one).places == ()
+    assert compare(one, one).places == ()
 
 
 def test_too_few_copies_measure_nothing_and_say_so(store, compare, keep):

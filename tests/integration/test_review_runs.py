@@ -6,18 +6,19 @@ import subprocess
 import sys
 from contextlib import ExitStack, closing
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from camfleet.broker.keys import SCHEDULES
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.reviews import ReviewBoard
-from camfleet.contract.reviews import Accepted
+from camfleet.contract.reviews import Accepted, ReviewLimits, SeenPlace
 from camfleet.contract.schedules import Schedule
 from camfleet.errors import InvalidRequest, ObjectChanged, ObjectDamaged
 from camfleet.jobstore import keys, parquet, review_keys
 from camfleet.jobstore.records import read_record
-from camfleet.reviews.judging import limit_of
+from camfleet.reviews.judging import accept, limit_of
 from camfleet.reviews.protected import protected_jobs
 from camfleet.reviews.runs import Runs, run_of
 from camfleet.reviews.store import ReviewStore
@@ -224,6 +225,40 @@ def test_drift_from_the_first_baseline_alarms_though_each_step_is_small(
     assert found.movement.high < 0.3 < found.drift.low
     assert found.reasons[0].startswith("since the first baseline: maps moved by")
     assert storage.exists(found.first_page)
+
+
+def tagged(found, number=2):
+    """Return maps of which those of a class peak in a corner."""
+    corner = made_up.blob(np.random.default_rng(2), made_up.GRID, at=(0, 0))
+    return [
+        np.maximum(corner, 0) if at % made_up.CLASSES == number else one
+        for at, one in enumerate(found)
+    ]
+
+
+def test_a_place_that_was_accepted_is_new_no_more_and_another_one_is(
+    storage, judge, review, new, runs
+):
+    sources = tagged(made_up.maps())
+    found = judge(made_up.rows(new, sources))
+    assert found.verdict == "moved"
+    assert found.places == (SeenPlace(class_name="class 2", grid=(7, 7), cell=(0, 0)),)
+    assert any("40 of 40 maps of class class 2 peak in row 1" in one for one in found.reasons)
+    accepted = accept(review, found)
+    assert accepted.baseline == Accepted(model=new, job_id=found.job_id)
+    assert (accepted.accepted, accepted.accepted_places) == (0, found.places)
+    third = made_up.version(storage, review.name, 3)
+    loose = replace(accepted, limits=ReviewLimits(classes=1))
+
+    def verdict(made):
+        run = runs.start(loose, third)
+        made_up.write_results(storage, run, made_up.parts(made_up.rows(third, made)))
+        return made_up.judged(storage, loose, run)
+
+    again = verdict(made_up.noisy(sources))
+    assert (again.verdict, again.places, again.first_page is None) == ("pass", (), False)
+    more = verdict(tagged(sources, 3))
+    assert (more.verdict, [one.class_name for one in more.places]) == ("moved", ["class 3"])
 
 
 def test_the_limit_grows_with_what_was_accepted(review):

@@ -179,6 +179,7 @@ def test_metrics_have_the_movement_the_verdict_and_the_age(
     verdict = ReviewStore(storage).verdict(review.name, run.run)
     model = f"{review.name}@2"
     assert value("camfleet_review_movement", model=model) == verdict.movement.value
+    assert value("camfleet_review_places", model=model) == len(verdict.places)
     assert value("camfleet_review_verdict", verdict="moved") == 1
     assert 0 <= value("camfleet_review_age_seconds") < 60
     assert 100 <= value("camfleet_review_late_seconds") < 160

@@ -112,3 +112,9 @@ def test_in_json_wrong_usage_is_an_invalid_request():
 def test_a_limit_that_is_none_is_refused(name, wrong):
     with pytest.raises(InvalidRequest, match=name):
         Limits(**{name: wrong})
+
+
+def test_a_number_of_places_that_is_none_is_refused():
+    for wrong in (-1, 0.5):
+        with pytest.raises(InvalidRequest, match="limit places is"):
+            Limits(places=wrong)

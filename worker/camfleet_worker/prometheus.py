@@ -227,6 +227,11 @@ class _Reviews(Collector):
             "How far the maps of the version that was reviewed last moved",
             labels=["review", "model"],
         )
+        places = GaugeMetricFamily(
+            "camfleet_review_places",
+            "Suspicious places at which only the version that was reviewed last looks",
+            labels=["review", "model"],
+        )
         verdict = GaugeMetricFamily(
             "camfleet_review_verdict", "1 for the latest verdict", labels=["review", "verdict"]
         )
@@ -242,9 +247,11 @@ class _Reviews(Collector):
                 verdict.add_metric([one.name, one.verdict], 1)
             if one.movement is not None:
                 movement.add_metric([one.name, one.model or ""], one.movement)
+            if one.places is not None:
+                places.add_metric([one.name, one.model or ""], one.places)
         for name, moment in due.items():
             late.add_metric([name], max(0.0, now - moment))
-        yield from (movement, verdict, age, late)
+        yield from (movement, places, verdict, age, late)
 
 
 def _queues(backlog: Backlog) -> Iterator[Metric]:

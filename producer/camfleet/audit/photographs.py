@@ -45,6 +45,15 @@ def crop(sample: Sample, cell: tuple[int, int], grid: tuple[int, int]) -> Thumbn
     return Thumbnail(image_uri=sample.image_uri, image_etag=sample.image_etag, crop=box)
 
 
+def peak_cell(sample: Sample, grid: tuple[int, int]) -> tuple[int, int]:
+    """Return the cell of a grid over what a sample's map covers in which it peaks."""
+    if not (sample.covers and sample.peak):
+        return 0, 0
+    (left, top, right, bottom), (x, y) = sample.covers, sample.peak
+    row, column = (y - top) / (bottom - top) * grid[0], (x - left) / (right - left) * grid[1]
+    return min(max(int(row), 0), grid[0] - 1), min(max(int(column), 0), grid[1] - 1)
+
+
 def wanted(report: Report) -> list[Thumbnail]:
     """Return the pictures that a report's page shows, those of most concern first."""
     found: list[Thumbnail] = []

@@ -168,7 +168,7 @@ class Reporter:
             )
             pairs.seek(0)
             table = pairs.read()
-        wanted = [photographs.whole(pair.one) for pair in found.most_moved]
+        wanted = comparison_page.wanted(found)
         photos = {}
         if show:
             job_id = found.one.job_id

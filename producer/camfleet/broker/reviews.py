@@ -23,6 +23,7 @@ class Reviewed(Wire, frozen=True, kw_only=True):
     trouble: str | None = None  # why it came to nothing when it was due
     verdict: ReviewVerdictWord | None = None
     movement: float | None = None
+    places: int | None = None  # suspicious ones that are new
 
 
 class Standing(NamedTuple):
@@ -67,13 +68,15 @@ class ReviewBoard:
         `looked_at` is when there was nothing newer to review; `trouble` is why it came to nothing.
         """
         before, now = self._before(review.name)
-        at, model, word, moved = review.created_at, None, None, None
+        at, model, word, moved, places = review.created_at, None, None, None, None
         if verdict:
             at, word = verdict.decided_at, verdict.verdict
             model = f"{verdict.model.id}@{verdict.model.version}"
             moved = verdict.movement.value if verdict.movement else None
+            places = len(verdict.places) if verdict.page else None
         elif before:
-            at, model, word, moved = before.at, before.model, before.verdict, before.movement
+            at, model, word = before.at, before.model, before.verdict
+            moved, places = before.movement, before.places
         if before and (before.model, before.verdict) == (model, word):
             at = max(at, before.at)
         self.note(
@@ -84,6 +87,7 @@ class ReviewBoard:
                 trouble=trouble,
                 verdict=word,
                 movement=moved,
+                places=places,
             )
         )
 

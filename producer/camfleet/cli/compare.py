@@ -26,10 +26,13 @@ _SHARE = values.SHARE
     "--limit", type=_SHARE, default=0.3, show_default=True, help="Of movement: 0 noise, 1 unlike."
 )
 @click.option("--limit-flips", type=_SHARE, help="Share of first answers that may differ.")
-@click.option("--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.")
+@click.option(
+    "--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.  [default: 0.1]"
+)
 @click.option(
     "--limit-classes", type=_SHARE, help="Share of classes that may move more than others."
 )
+@options.LIMIT_PLACES
 @click.option(
     "--floor",
     metavar="IMAGES",
@@ -49,6 +52,7 @@ def compare(
     limit_flips: float | None,
     limit_lost: float | None,
     limit_classes: float | None,
+    limit_places: int,
     floor: int | None,
     photographs: bool,
     as_json: bool,
@@ -78,7 +82,7 @@ def compare(
             found, page = reporter.compare(
                 *sides,
                 place or _folder(*sides),
-                limits=Limits(limit, limit_flips, limit_lost, limit_classes),
+                limits=Limits(limit, limit_flips, limit_lost, limit_classes, limit_places),
                 show=photographs,
                 on_part=bar.update,
             )
@@ -87,7 +91,7 @@ def compare(
         output.dump(said | {"calibrated": found.calibrated})
     else:
         mark = "" if found.calibrated else " (uncalibrated)"
-        click.echo("; ".join([found.verdict + mark, *found.reasons]))
+        click.echo(clean("; ".join([found.verdict + mark, *found.reasons])))
         for note in notes(found):
             click.echo(clean(note))
         click.echo(page)

@@ -154,6 +154,14 @@ PICTURES_TIMEOUT = click.option(
     show_default=True,
     help="Seconds to wait for a worker's pictures.",
 )
+LIMIT_PLACES = click.option(
+    "--limit-places",
+    metavar="COUNT",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Suspicious places that may be new.",
+)
 PHOTOGRAPHS = click.option(
     "--photographs/--no-photographs",
     default=True,

@@ -33,6 +33,8 @@ def status(found: "ReviewStatus") -> dict[str, Any]:
 
 
 def say_verdict(verdict: "ReviewVerdict") -> None:
+    from camfleet.contract.reviews import show_movement
+
     mark = "" if verdict.calibrated or verdict.verdict == "failed" else " (uncalibrated)"
     click.echo(clean("; ".join([verdict.verdict + mark, *verdict.reasons])))
     name = called(verdict.model)
@@ -41,7 +43,8 @@ def say_verdict(verdict: "ReviewVerdict") -> None:
         (f"the first baseline {called(verdict.first)}", verdict.drift),
     ):
         if moved:
-            interval = f"{moved.value:.2f} ({moved.low:.2f} to {moved.high:.2f})"
+            value, low, high = map(show_movement, (moved.value, moved.low, moved.high))
+            interval = f"{value} ({low} to {high})"
             click.echo(f"{name} moved by {interval} from {whose}, the limit is {verdict.limit:g}")
     for page in (verdict.page, verdict.first_page):
         if page:
@@ -57,6 +60,8 @@ def _standing(found: "ReviewStatus") -> str | None:
 
 
 def row(found: "ReviewStatus") -> dict[str, Any]:
+    from camfleet.contract.reviews import show_movement
+
     verdict, run_ = found.verdict, found.state.run
     moved = verdict.movement if verdict else None
     return {
@@ -64,7 +69,7 @@ def row(found: "ReviewStatus") -> dict[str, Any]:
         "baseline": called(found.review.baseline.model),
         "last": called(run_.model) if run_ else None,
         "verdict": _standing(found),
-        "movement": f"{moved.value:.2f}" if moved else None,
+        "movement": show_movement(moved.value) if moved else None,
         "next": "paused" if found.review.paused else moment(found.due),
     }
 
@@ -103,23 +108,27 @@ def _trouble(found: "Trouble") -> dict[str, Any]:
 
 
 def _change(found: "ReviewChange") -> dict[str, Any]:
+    from camfleet.contract.reviews import show_movement
+
     accepted = found.action in ("created", "accepted")
     return {
         "when": moment(found.changed_at),
         "what": found.action,
         "model": called(found.review.baseline.model) if accepted else None,
-        "movement": None if found.movement is None else f"{found.movement:.2f}",
+        "movement": None if found.movement is None else show_movement(found.movement),
         "by": found.user,
         "reason": found.reason,
     }
 
 
 def _verdict(found: "ReviewVerdict") -> dict[str, Any]:
+    from camfleet.contract.reviews import show_movement
+
     return {
         "when": moment(found.decided_at),
         "what": found.verdict,
         "model": called(found.model),
-        "movement": f"{found.movement.value:.2f}" if found.movement else None,
+        "movement": show_movement(found.movement.value) if found.movement else None,
         "by": None,
         "reason": "; ".join(found.reasons) or None,
     }

@@ -50,12 +50,15 @@ def review() -> None:
 @click.option("--callback", metavar="URL", help="Is told of each verdict, signed.")
 @click.option("--limit", type=_SHARE, help="Of movement.  [default: 0.3, more where accepted]")
 @click.option("--limit-flips", type=_SHARE, help="Share of first answers that may differ.")
-@click.option("--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.")
+@click.option(
+    "--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.  [default: 0.1]"
+)
 @click.option(
     "--limit-classes",
     type=_SHARE,
     help="Share of classes that may move more.  [default: 0 where one has 20 images]",
 )
+@options.LIMIT_PLACES
 @click.option(
     "--floor",
     metavar="IMAGES",

@@ -57,6 +57,7 @@ class ComparisonErrand(Wire, frozen=True, kw_only=True, tag_field=KIND, tag="com
     limit_flips: Share | None = None
     limit_lost: Share | None = None
     limit_classes: Share | None = None
+    limit_places: Count = 0
 
 
 class ExportOrder(Wire, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from camfleet.contract.schedules import Schedule
 REVIEW = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"  # a review's name: jobs, keys, schedules have it
 RUN = r"^[0-9a-f]{16}\Z"
 MOST_CHANGES = 99_999  # of a review
+MOST_PLACES = 1_000  # that were accepted
 MOST_FLOOR = 5_000  # images on which noise is measured
 LONGEST_REASON = 1000  # characters, of people and of verdicts
 _MOST_SOURCES = 100
@@ -27,16 +28,35 @@ Action = Literal["began", "created", "accepted", "paused", "resumed", "deleted"]
 ReviewVerdictWord = Literal["pass", "moved", "undecidable", "set_changed", "failed"]
 
 
+class SeenPlace(Wire, frozen=True, kw_only=True):
+    """A cell in which a version looks suspiciously often at a class (null: at all of them)."""
+
+    class_name: Annotated[str, Meta(max_length=LONGEST_REASON)] | None
+    grid: tuple[Count, Count]
+    cell: tuple[Count, Count]
+
+    def is_near(self, other: "SeenPlace") -> bool:
+        """Return whether another place is the same cell, or one beside it."""
+        apart = [abs(one - also) for one, also in zip(self.cell, other.cell, strict=True)]
+        same = (self.class_name, self.grid) == (other.class_name, other.grid)
+        return same and max(apart) <= 1
+
+
+_Places = Annotated[tuple[SeenPlace, ...], Meta(max_length=MOST_PLACES)]
+
+
 class ReviewLimits(Wire, frozen=True, kw_only=True):
     """What is too much, as for comparisons.
 
-    Null for `movement`: by what was accepted before; for `classes`: none, where any can be judged.
+    Null for `movement`: by what was accepted before; for `classes`: none, where any can be judged;
+    for `lost` as in comparisons.
     """
 
     movement: Share | None = None
     flips: Share | None = None  # share of first answers that differ
     lost: Share | None = None  # share of pairs that lose their evidence
     classes: Share | None = None  # share of classes that move more than the others
+    places: Count = 0  # suspicious places that are new
 
 
 class Accepted(Wire, frozen=True, kw_only=True):
@@ -74,6 +94,7 @@ class Review(Wire, frozen=True, kw_only=True):
     fuse: Fuse | None
     limits: ReviewLimits
     accepted: Annotated[float, Meta(ge=0)]  # the largest movement that was accepted
+    accepted_places: _Places = ()  # suspicious ones that were new, and accepted
     floor: Annotated[int, Meta(ge=1, le=MOST_FLOOR)]  # images on which noise is measured
     schedule: Schedule | None
     on_register: bool
@@ -128,6 +149,11 @@ class Moved(Wire, frozen=True, kw_only=True):
     high: float
 
 
+def show_movement(value: float) -> str:
+    """Return movement as people read it: less than noise is none."""
+    return f"{max(value, 0.0):.2f}"
+
+
 class ReviewVerdict(Document, frozen=True, kw_only=True):
     """`reviews/<name>/runs/<run>/verdict.json`: what came of a run, and why."""
 
@@ -153,4 +179,5 @@ class ReviewVerdict(Document, frozen=True, kw_only=True):
     drift: Moved | None  # from the first baseline; null if that's the baseline itself
     page: Name | None  # the comparison with the baseline
     first_page: Name | None
+    places: _Places = ()  # suspicious ones that are new, seen from either baseline
     report: Name  # where the job's report lies, as soon as it's written

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from camfleet.contract.errands import ERRAND_ID, ComparisonErrand, ErrandRecord
-from camfleet.contract.records import JobRecord
+from camfleet.contract.records import Count, JobRecord
 from camfleet.errors import CallerError, InvalidRequest
 from camfleet.gateway import later, served
 from camfleet.gateway.calls import Call, Route, reply
@@ -37,6 +37,7 @@ class ComparisonRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     limit_flips: Share | None = None
     limit_lost: Share | None = None
     limit_classes: Share | None = None
+    limit_places: Count = 0
 
 
 class ComparisonState(Struct, kw_only=True):
@@ -74,6 +75,7 @@ async def start(call: Call) -> Response:
             limit_flips=asked.limit_flips,
             limit_lost=asked.limit_lost,
             limit_classes=asked.limit_classes,
+            limit_places=asked.limit_places,
         )
         return _state(call, later.start(services, job_id, errand, call.owner))
 

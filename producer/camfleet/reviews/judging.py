@@ -6,15 +6,19 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.contract.reviews import (
     LONGEST_REASON,
+    MOST_PLACES,
     Accepted,
     Moved,
     Review,
     ReviewVerdict,
     ReviewVerdictWord,
+    SeenPlace,
     StartedRun,
 )
 from camfleet.errors import (
@@ -60,6 +64,18 @@ def classes_of(review: Review) -> float | None:
     """Return the share of classes that may move more than the others, None for no limit."""
     judged = review.set is not None and review.set.judged > 0
     return 0.0 if judged and review.limits.classes is None else review.limits.classes
+
+
+def accept(review: Review, verdict: ReviewVerdict) -> Review:
+    """Return the review with the version of a verdict as its baseline, and what that allows."""
+    moved = verdict.movement.value if verdict.movement else 0.0
+    places = dict.fromkeys((*verdict.places, *review.accepted_places))
+    return replace(
+        review,
+        baseline=Accepted(model=verdict.model, job_id=verdict.job_id),
+        accepted=max(review.accepted, min(moved, 1.0)),
+        accepted_places=tuple(places)[:MOST_PLACES],
+    )
 
 
 def came_to_nothing(verdict: ReviewVerdict) -> bool:
@@ -193,7 +209,7 @@ class Judge:
             Side(read_record(self._storage, accepted.job_id), 0),
             Side(record, 0),
             self._storage.uri(where),
-            limits=_limits(review),
+            limits=_limits(review, first=first),
             ours=True,
             on_part=on_step,
         )
@@ -239,15 +255,25 @@ def _verdict(
         drift=_moved(first),
         page=baseline and baseline.page,
         first_page=first and first.page,
+        places=tuple(_places(baseline, first)),
         report=storage.uri(f"{keys.report_folder(run.job_id)}index.html"),
     )
 
 
-def _limits(review: Review) -> "Limits":
+def _limits(review: Review, *, first: bool) -> "Limits":
+    """Return what is too much; seen from the `first` baseline accepted places aren't new."""
     from camfleet.audit.comparisons.verdict import Limits
 
-    flips, lost = review.limits.flips, review.limits.lost
-    return Limits(limit_of(review), flips, lost, classes_of(review))
+    own = review.limits
+    known = review.accepted_places if first else ()
+    return Limits(limit_of(review), own.flips, own.lost, classes_of(review), own.places, known)
+
+
+def _places(*compared: Compared | None) -> Iterator[SeenPlace]:
+    """Yield the suspicious places that are new, once each."""
+    every = (place for one in compared if one for place in one.found.places if not place.known)
+    seen = list(dict.fromkeys(place.seen for place in every))
+    yield from seen[:MOST_PLACES]
 
 
 def _moved(compared: Compared | None) -> Moved | None:

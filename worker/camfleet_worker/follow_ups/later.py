@@ -56,7 +56,13 @@ class LaterMaker:
         for job, model in ((record, errand.model), (other, errand.other_model)):
             if model >= len(job.models):
                 raise InvalidRequest(f"job {job.job_id} has no model number {model}")
-        limits = Limits(errand.limit, errand.limit_flips, errand.limit_lost, errand.limit_classes)
+        limits = Limits(
+            errand.limit,
+            errand.limit_flips,
+            errand.limit_lost,
+            errand.limit_classes,
+            errand.limit_places,
+        )
         place = self._storage.uri(later_keys.comparison(record.job_id, name))
         found, page = Reporter(self._storage, self._ask).compare(
             Side(record, errand.model),

@@ -12,10 +12,12 @@ from camfleet.audit import distances, heat
 from camfleet.audit.comparisons.ceiling import Ceiling
 from camfleet.audit.comparisons.common_ground import Common, resample
 from camfleet.audit.comparisons.measured import MEASURES, Measured
+from camfleet.audit.comparisons.new_places import code
 from camfleet.audit.comparisons.pairing import Counts, Pairs, Turns, count_alone, pair
 from camfleet.audit.comparisons.sides import KEY, MARK, REF
 from camfleet.audit.hashes import Hashes, hashes
 from camfleet.audit.heat import Doubles, Flags, Ints
+from camfleet.audit.reports.tally import reduced
 from camfleet.audit.worst import Worst
 
 COLUMNS = (
@@ -46,6 +48,9 @@ class Comparer:
         self.worst = Worst()  # the pairs that moved most, by the rows of the first side
         self.partners: dict[int, int] = {}  # their rows of the other side
         self.names: dict[str, int] = {}  # of classes
+        self.pairs: Counter[int] = Counter()  # by class
+        self.lost: Counter[int] = Counter()  # pairs that lost their evidence, by class
+        self.grids: dict[tuple[int, int], int] = {}  # on which peaks are counted
         self.ceiling = Ceiling()
         self._by_name = by_name
         self._measured = measured
@@ -67,12 +72,18 @@ class Comparer:
         self._measured.flip(*(numbers[answers] for answers in pairs.flips))
         self._turn(pairs.turns, one, other)
         marks, groups = _marks(own, pairs), _groups(own, others)
-        outcomes = self._measure(own, others, values, _Kept(classes, marks, groups))
+        peaks = np.zeros((len(values), 2), np.int64)
+        outcomes = self._measure(own, others, values, peaks, _Kept(classes, marks, groups))
         compared = outcomes == "compared"
         self.outcomes.update(outcomes.tolist())
+        self.pairs.update(classes.tolist())
+        self.lost.update(classes[outcomes == "evidence lost"].tolist())
         for at, name in enumerate(MEASURES):
             self._measured.add(name, values[compared, at])
         self._measured.add("class", classes[compared])
+        self._measured.add("peak_before", peaks[compared, 0])
+        self._measured.add("peak_after", peaks[compared, 1])
+        self._measured.add("ref", others[REF].to_numpy()[compared])
         mask = pa.array(compared)
         self.counts.measured += len(own[KEY].filter(mask).unique())
         self._group(groups[compared], own[MARK].to_numpy()[compared])
@@ -95,7 +106,9 @@ class Comparer:
         self.ceiling.name(self.names)
         return np.array(found, np.int64)
 
-    def _measure(self, own: pa.Table, others: pa.Table, values: Doubles, kept: "_Kept") -> Any:
+    def _measure(
+        self, own: pa.Table, others: pa.Table, values: Doubles, peaks: Ints, kept: "_Kept"
+    ) -> Any:
         """Fill in what can be measured of pairs, and return what came of each, (N,)."""
         covers = [heat.covers(table["geometry"]) for table in (own, others)]
         found = [list(heat.heats(table)) for table in (own, others)]
@@ -110,9 +123,16 @@ class Comparer:
             outcomes[at[~seen]] = "unseen"
             at, p, q = at[seen], common.p[seen], common.q[seen]
             values[at, :5] = _measures(p, q)
+            peaks[at] = np.stack([self._peaks(p), self._peaks(q)], axis=1)
             own_kept = _Kept(kept.classes[at], kept.marks[at], kept.groups[at])
             self.ceiling.offer(*own_kept, [images[place] for place in at.tolist()], p, q)
         return outcomes
+
+    def _peaks(self, shares: Doubles) -> Ints:
+        """Return in which cell each map peaks, (N,), as a code."""
+        small = reduced(shares)
+        grid = (small.shape[1], small.shape[2])
+        return code(self.grids.setdefault(grid, len(self.grids)), heat.peaks(small))
 
     def _turn(self, turns: Turns, one: pa.Table, other: pa.Table) -> None:
         """Note which first answers became right or wrong, and of which group their images are."""

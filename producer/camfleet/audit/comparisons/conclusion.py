@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from camfleet.audit.comparisons import movement
+from camfleet.audit.comparisons import movement, new_places
 from camfleet.audit.comparisons.comparer import Comparer
 from camfleet.audit.comparisons.document import (
     COMPARISON_VERSION,
@@ -16,8 +16,10 @@ from camfleet.audit.comparisons.document import (
     ComparedClass,
     Comparison,
     Flips,
+    LostClass,
     MovedPair,
     Movement,
+    NewPlace,
     Noise,
     PairCounts,
 )
@@ -62,9 +64,10 @@ class Conclusion:
     def document(self, storage: Storage) -> Comparison:
         moved, counts, flips = self._movement(), self._counts(), self._flips()
         missing = sum(side.missing for side in self._sides)
+        lost, places = tuple(self._lost()), tuple(self._places(storage))
+        why = self._why_undecidable()
         verdict, reasons = decide(
-            Known(moved, self._why_undecidable(), counts, flips, self._classes, missing),
-            self._limits,
+            Known(moved, why, counts, flips, self._classes, missing, lost, places), self._limits
         )
         return Comparison(
             comparison_version=COMPARISON_VERSION,
@@ -81,6 +84,8 @@ class Conclusion:
             measures=dict(self._measures()),
             flips=flips,
             classes=self._classes,
+            lost=lost,
+            places=places,
             most_moved=tuple(self._most_moved(storage)),
         )
 
@@ -224,6 +229,31 @@ class Conclusion:
             if number in judged
         ]
         return tuple(sorted(found, key=lambda one: (not one.moved, -one.median, one.name)))
+
+    def _lost(self) -> Iterator[LostClass]:
+        """Yield the classes of which most pairs lost their evidence, the largest first."""
+        comparer, names = self._comparer, list(self._comparer.names)
+        for number, lost in sorted(comparer.lost.items(), key=lambda one: (-one[1], one[0])):
+            pairs = comparer.pairs[number]
+            if pairs >= movement.FEWEST and 2 * lost > pairs:
+                yield LostClass(name=names[number], pairs=pairs, lost=lost)
+
+    def _places(self, storage: Storage) -> Iterator[NewPlace]:
+        """Yield the suspicious places that only the second model has."""
+        if not len(self._distances):
+            return
+        names, read = list(self._comparer.names), self._measured.read
+        before, groups = read("peak_before"), self._groups
+        peaks = new_places.Peaks(
+            before,
+            new_places.stay(before, read("peak_after"), self._distances <= self._floor.threshold),
+            read("class"),
+            np.arange(len(before)) if groups is None else groups,
+            read("ref"),
+        )
+        found = new_places.find(peaks, list(self._comparer.grids))
+        samples = Samples(self._sides[1].record, storage)
+        yield from new_places.describe(found, names, samples, self._limits.known)
 
     def _most_moved(self, storage: Storage) -> Iterator[MovedPair]:
         worst, partners = self._comparer.worst, self._comparer.partners

@@ -6,6 +6,7 @@ models saw of the picture.
 
 from camfleet.audit.document import Quartiles, Sample
 from camfleet.contract.codec import Wire
+from camfleet.contract.reviews import LONGEST_REASON, SeenPlace
 from camfleet.contract.studies import Copy, FloorFailure
 
 COMPARISON_VERSION = 1
@@ -103,6 +104,39 @@ class Flips(Wire, frozen=True, kw_only=True):
     chance: float
 
 
+class LostClass(Wire, frozen=True, kw_only=True):
+    """A class of which more than half of the pairs lost their evidence."""
+
+    name: str
+    pairs: int
+    lost: int
+
+
+class NewPlace(Wire, frozen=True, kw_only=True):
+    """A suspicious place that only the second model has: a cell of what both models saw.
+
+    Of `maps` of the class (null: of all classes), of each group or image one, `after` peak there by
+    the second model, `before` there or in a cell beside it by the first one. `chance` is that of
+    so many by chance, over all cells and classes. It's `known` where it was accepted before.
+    """
+
+    class_name: str | None
+    grid: tuple[int, int]
+    cell: tuple[int, int]
+    maps: int
+    before: int
+    after: int
+    chance: float
+    known: bool
+    samples: tuple[Sample, ...]  # rows of the second side
+
+    @property
+    def seen(self) -> SeenPlace:
+        """Return what a review keeps of it."""
+        name = self.class_name and self.class_name[:LONGEST_REASON]
+        return SeenPlace(class_name=name, grid=self.grid, cell=self.cell)
+
+
 class ComparedClass(Wire, frozen=True, kw_only=True):
     name: str
     pairs: int
@@ -134,6 +168,8 @@ class Comparison(Wire, frozen=True, kw_only=True):
     measures: dict[str, Quartiles]
     flips: Flips
     classes: tuple[ComparedClass, ...]
+    lost: tuple[LostClass, ...]
+    places: tuple[NewPlace, ...]
     most_moved: tuple[MovedPair, ...]
 
     @property

@@ -12,6 +12,7 @@ from camfleet.audit.heat import Ints
 MEASURES = ("distance", "similarity", "centre", "transport", "entropy", "probability", "unseen")
 _TYPES = {**dict.fromkeys(MEASURES, np.float32), "class": np.int32, "group": np.uint64}
 _TYPES |= {"flip": np.int64, "turn": np.int8, "turned": np.uint64}
+_TYPES |= {"peak_before": np.int32, "peak_after": np.int32, "ref": np.int64}
 _NUMBER_BITS = 32
 
 

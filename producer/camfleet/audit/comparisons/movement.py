@@ -182,7 +182,7 @@ def moved_classes(distances: Reals, classes: Mapping[int, Reals], noise: float) 
     edge = max(noise, usual)
     share = float((distances > edge).mean())
     tested = sorted(
-        (_at_least(int((own > edge).sum()), len(own), share), number)
+        (at_least(int((own > edge).sum()), len(own), share), number)
         for number, own in judged(classes).items()
     )
     allowed = [_RATE * place / len(tested) for place in range(1, len(tested) + 1)]
@@ -199,7 +199,7 @@ def mcnemar(lost: int, gained: int) -> float:
     """Return the chance of flips as uneven as these between equally good models, two-sided."""
     if not lost + gained:
         return 1.0
-    return min(1.0, 2 * _at_least(max(lost, gained), lost + gained, 0.5))
+    return min(1.0, 2 * at_least(max(lost, gained), lost + gained, 0.5))
 
 
 def _binomial(hits: int, count: int, share: float = 0.5) -> float:
@@ -209,6 +209,6 @@ def _binomial(hits: int, count: int, share: float = 0.5) -> float:
     return math.exp(logs + hits * math.log(share) + (count - hits) * math.log1p(-share))
 
 
-def _at_least(hits: int, count: int, share: float) -> float:
+def at_least(hits: int, count: int, share: float) -> float:
     """Return the chance of so many hits or more."""
     return min(1.0, sum(_binomial(number, count, share) for number in range(hits, count + 1)))

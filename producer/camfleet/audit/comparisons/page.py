@@ -2,13 +2,16 @@
 
 from markupsafe import Markup
 
-from camfleet.audit import pictures
+from camfleet.audit import photographs, pictures
 from camfleet.audit.comparisons.document import Comparison, Movement
 from camfleet.audit.comparisons.notes import notes
 from camfleet.audit.photographs import Photographs
 from camfleet.audit.pictures import Pictures
+from camfleet.contract.messages import Thumbnail
+from camfleet.contract.reviews import show_movement
 
 _WIDTH = 560
+_PLACES = 20  # that are shown
 _MEASURES = (
     (
         "distance",
@@ -55,20 +58,29 @@ def render(found: Comparison, photos: Photographs) -> str:
     return pictures.render(
         "comparison.html",
         found=found,
+        places=found.places[:_PLACES],
         headline=headline,
         tone=tone,
         pictures=Pictures(photos),
         measures=_MEASURES,
         counted=_COUNTED,
         scale=_scale,
-        share=_share,
+        share=show_movement,
+        peak=photographs.peak_cell,
         notes=tuple(notes(found)),
     )
 
 
-def _share(movement: float) -> str:
-    """Return movement as people read it: less than noise is none."""
-    return f"{max(movement, 0):.2f}"
+def wanted(found: Comparison) -> list[Thumbnail]:
+    """Return the pictures that the page shows, those of most concern first."""
+    shown: list[Thumbnail] = []
+    for place in found.places[:_PLACES]:
+        shown += [photographs.whole(sample) for sample in place.samples[:1]]
+        for sample in place.samples:
+            cell = photographs.peak_cell(sample, place.grid)
+            shown.append(photographs.crop(sample, cell, place.grid))
+    shown += [photographs.whole(pair.one) for pair in found.most_moved]
+    return list(dict.fromkeys(shown))
 
 
 def _scale(found: Movement) -> Markup:

@@ -2,14 +2,23 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from camfleet.audit.comparisons.document import ComparedClass, Flips, Movement, PairCounts
+from camfleet.audit.comparisons.document import (
+    ComparedClass,
+    Flips,
+    LostClass,
+    Movement,
+    NewPlace,
+    PairCounts,
+)
 from camfleet.audit.comparisons.movement import FEWEST, LIMIT
+from camfleet.contract.reviews import SeenPlace, show_movement
 from camfleet.errors import InvalidRequest
 
 PASS, MOVED, UNDECIDABLE = "pass", "moved", "undecidable"
+LOST = 0.10  # of pairs, whose evidence may be gone
 _LEAST_SHARE = 0.5  # of the images that both have: what wasn't compared doesn't pass
 
 
@@ -22,14 +31,18 @@ class Limits:
 
     movement: float = LIMIT
     flips: float | None = None  # of first answers
-    lost: float | None = None  # of pairs, whose evidence is gone
+    lost: float | None = None  # of pairs, whose evidence is gone; None: `LOST`
     classes: float | None = None  # of classes, that moved more than the others
+    places: int = 0  # so many suspicious places may be new
+    known: tuple[SeenPlace, ...] = ()  # that were accepted, and don't count as new
 
     def __post_init__(self) -> None:
-        for name, limit in asdict(self).items():
-            most = math.inf if name == "movement" else 1
+        for name in ("movement", "flips", "lost", "classes"):
+            limit, most = getattr(self, name), math.inf if name == "movement" else 1
             if limit is not None and not 0 <= limit <= most:
                 raise InvalidRequest(f"limit {name} is {limit}: give a number from 0 to 1")
+        if not isinstance(self.places, int) or self.places < 0:
+            raise InvalidRequest(f"limit places is {self.places}: give a whole number, 0 or more")
 
 
 class Known(NamedTuple):
@@ -41,6 +54,8 @@ class Known(NamedTuple):
     flips: Flips
     classes: tuple[ComparedClass, ...]
     missing: int  # images without results
+    lost: tuple[LostClass, ...] = ()
+    places: tuple[NewPlace, ...] = ()
 
 
 def decide(known: Known, limits: Limits) -> tuple[str, list[str]]:
@@ -56,13 +71,41 @@ def _beyond(known: Known, limits: Limits) -> Iterator[str]:
     moved = known.movement
     if moved and moved.low > limits.movement:
         yield (
-            f"maps moved by {moved.value:.2f} ({moved.low:.2f} to {moved.high:.2f}), more than "
-            f"{limits.movement:g}"
+            f"maps moved by {show_movement(moved.value)} ({show_movement(moved.low)} to "
+            f"{show_movement(moved.high)}), more than {limits.movement:g}"
         )
+    yield from _new(known.places, limits.places)
+    yield from _lost_classes(known.lost, limits)
     for share in _shares(known, limits):
         if share.limit is not None and share.number > share.limit * share.total:
             what = f"{share.number:,} of {share.total:,} {share.what}"
             yield f"{what}, more than {100 * share.limit:g} %"
+
+
+def _new(places: tuple[NewPlace, ...], limit: int) -> Iterator[str]:
+    new = [place for place in places if not place.known]
+    if len(new) <= limit:
+        return
+    first, more = new[0], len(new) - 1
+    whose = "all classes" if first.class_name is None else f"class {first.class_name}"
+    row, column = (number + 1 for number in first.cell)
+    rest = f"; and in {more:,} more place{'s' if more > 1 else ''}" if more else ""
+    yield (
+        f"a suspicious place is new: {first.after:,} of {first.maps:,} maps of {whose} peak in row "
+        f"{row}, column {column} of {first.grid[0]} x {first.grid[1]} cells, the first model's "
+        f"{first.before:,} times there or beside it{rest}"
+    )
+
+
+def _lost_classes(lost: tuple[LostClass, ...], limits: Limits) -> Iterator[str]:
+    most = max(_LEAST_SHARE, LOST if limits.lost is None else limits.lost)
+    beyond = [one for one in lost if one.lost > most * one.pairs]
+    if beyond:
+        first, more = beyond[0], len(beyond) - 1
+        rest = f", and {more:,} more class{'es' if more > 1 else ''}" if more else ""
+        yield (
+            f"class {first.name} lost its evidence in {first.lost:,} of {first.pairs:,} pairs{rest}"
+        )
 
 
 def _unknown(known: Known, limits: Limits) -> Iterator[str]:
@@ -99,7 +142,7 @@ def _lost(counts: PairCounts) -> str:
     if not counts.evidence_lost:
         return ""
     pairs = "1 pair" if counts.evidence_lost == 1 else f"{counts.evidence_lost:,} pairs"
-    return f"; {pairs} lost their evidence, of which --limit-lost would make an alarm"
+    return f"; {pairs} lost their evidence"
 
 
 class _Share(NamedTuple):
@@ -119,8 +162,10 @@ def _shares(known: Known, limits: Limits) -> Iterator[_Share]:
     yield _Share("first answers differ", flips.differ, flips.answers, limits.flips, unknown)
     pairs = counts.compared + counts.evidence_lost + counts.evidence_gained
     pairs += counts.no_evidence + counts.unseen + counts.unplaced
-    lost = counts.evidence_lost
-    yield _Share("pairs lost their evidence", lost, pairs, limits.lost, "there are no pairs")
+    lost, limit = counts.evidence_lost, limits.lost
+    if limit is None and pairs >= FEWEST:
+        limit = LOST
+    yield _Share("pairs lost their evidence", lost, pairs, limit, "there are no pairs")
     unknown = f"no class has {FEWEST} pairs, which --limit-classes needs"
     what = "classes moved more than the others"
     yield _Share(what, sum(moved), len(moved), limits.classes, unknown)

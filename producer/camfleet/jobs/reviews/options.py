@@ -9,7 +9,7 @@ from camfleet.contract.outputs import DEFAULT_LAYER, DEFAULT_METHOD, Fuse, Metho
 from camfleet.contract.records import ModelRef
 from camfleet.contract.reviews import Accepted, Review, ReviewLimits
 from camfleet.contract.schedules import Schedule
-from camfleet.jobs.options import check_callback
+from camfleet.jobs.callback_url import check_callback
 from camfleet.reviews.protected import JOBS
 from camfleet.sources.sources import Source
 
@@ -22,8 +22,8 @@ class ReviewOptions(TypedDict, total=False):
     `model` is what is reviewed: an id for the version that was added last (the default: the
     baseline's id), `id@alias` or `id@version`. `every` is a cron expression in `timezone`;
     `on_register` reviews each version that is added. `limit` is of movement, `limit_flips`,
-    `limit_lost` and `limit_classes` are as in comparisons; `floor` is the number of images on which
-    noise is measured. `callback` is an http(s) URL that is told of each verdict.
+    `limit_lost`, `limit_classes` and `limit_places` are as in comparisons; `floor` is the number of
+    images on which noise is measured. `callback` is an http(s) URL that is told of each verdict.
     """
 
     model: str | None
@@ -35,6 +35,7 @@ class ReviewOptions(TypedDict, total=False):
     limit_flips: float | None
     limit_lost: float | None
     limit_classes: float | None
+    limit_places: int
     floor: int
     method: Method
     layer: str
@@ -69,6 +70,7 @@ def draft(
         flips=options.get("limit_flips"),
         lost=options.get("limit_lost"),
         classes=options.get("limit_classes"),
+        places=options.get("limit_places", 0),
     )
     sources = [source] if isinstance(source, str) or not isinstance(source, Iterable) else source
     made = Review(

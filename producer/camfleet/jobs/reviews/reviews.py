@@ -7,7 +7,6 @@ from typing import Unpack
 from msgspec.structs import replace
 
 from camfleet.contract.reviews import (
-    Accepted,
     Action,
     Review,
     ReviewChange,
@@ -23,7 +22,7 @@ from camfleet.registry.author import author
 from camfleet.registry.editor import check_reason
 from camfleet.registry.registry import Registry
 from camfleet.reviews.frozen_set import freeze
-from camfleet.reviews.judging import Judge
+from camfleet.reviews.judging import Judge, accept
 from camfleet.reviews.repeating import settled
 from camfleet.reviews.runs import run_of
 from camfleet.reviews.store import ReviewStore, check_name
@@ -160,13 +159,10 @@ class Reviews(LookingAtReviews):
                 f"{called} has no verdict in review {name!r} that could be accepted: camfleet "
                 f"review run {name} --model {called} --wait"
             )
-        accepted = Accepted(model=ref, job_id=run.job_id)
+        made = accept(review, verdict)
         moved = verdict.movement.value if verdict.movement else None
-        made = replace(
-            review, baseline=accepted, accepted=max(review.accepted, min(moved or 0.0, 1.0))
-        )
         with self._parts.runs.keeping(run.job_id):
-            measure(self._parts, accepted, review.floor, on_step)
+            measure(self._parts, made.baseline, review.floor, on_step)
             self._append(made, "accepted", after=before, reason=reason, movement=moved)
         return made
 
