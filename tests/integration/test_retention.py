@@ -580,9 +580,9 @@ def test_no_kept_report_stays_among_jobs_that_redis_knows_after_a_kill(
         storage.delete(list(storage.keys(f"{keys.folder(job.id)}results/")))
         storage.delete(list(storage.keys(f"{keys.folder(job.id)}manifest/")))
     client.prune(timedelta(days=1), keep_report=True, dry_run=True)
-    assert job.id in {progress.id for progress in client.jobs()}
+    assert job.id in {progress.job_id for progress in client.jobs()}
     client.prune(timedelta(days=1), keep_report=True)
-    assert job.id not in {progress.id for progress in client.jobs()}
+    assert job.id not in {progress.job_id for progress in client.jobs()}
     assert not redis.exists(*of_job(job.id))
     assert job.status().pruned_at
     (listed,) = [one for one in client.forgotten_jobs() if one.job_id == job.id]
