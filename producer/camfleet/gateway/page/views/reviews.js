@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { ago, dialog, empty, fact, failed, h, name, number, percent, replace, short, svg, term } from "../dom.js";
-import { scale } from "../scale.js";
+import { moved, scale } from "../scale.js";
 
 const VERDICTS = { pass: "Nothing is beyond a limit", moved: "Maps, lost evidence or classes are beyond a limit", undecidable: "Nothing can be said", set_changed: "More than 1 % of the images have changed or are gone", failed: "Results are missing, or images failed" };
 const DONE = { began: "began it", created: "made it", accepted: "accepted a new baseline", paused: "paused it", resumed: "let it go on", deleted: "deleted it" };
@@ -52,13 +52,13 @@ function course(verdicts) {
   const x = (i) => 24 + ((i + 0.5) / found.length) * 276;
   const y = (value) => 100 - (Math.max(0, value) / most) * 92;
   const limits = found.map(({ limit }, i) => `${x(i) - 138 / found.length},${y(limit)} ${x(i) + 138 / found.length},${y(limit)}`).join(" ");
-  return svg("svg", { class: "course", viewBox: "0 0 300 120", role: "img", "aria-label": found.map((one) => `${model(one.model)} moved by ${short(one.movement.value)}, limit ${short(one.limit)}`).join("; ") },
+  return svg("svg", { class: "course", viewBox: "0 0 300 120", role: "img", "aria-label": found.map((one) => `${model(one.model)} moved by ${moved(one.movement.value)}, limit ${short(one.limit)}`).join("; ") },
     svg("line", { x1: 24, x2: 300, y1: 100, y2: 100, stroke: "var(--line)" }),
     svg("text", { x: 0, y: 104 }, "0"), svg("text", { x: 0, y: y(most) + 8 }, short(most)),
     svg("polyline", { points: limits, fill: "none", stroke: "var(--bad)", "stroke-dasharray": "4 3" }),
     svg("polyline", { points: found.map((one, i) => `${x(i)},${y(one.movement.value)}`).join(" "), fill: "none", stroke: "var(--accent)" }),
     found.map((one, i) => svg("g", {},
-      svg("title", {}, `${model(one.model)}: ${one.verdict}, ${short(one.movement.value)} (${short(one.movement.low)} to ${short(one.movement.high)})`),
+      svg("title", {}, `${model(one.model)}: ${one.verdict}, ${moved(one.movement.value)} (${moved(one.movement.low)} to ${moved(one.movement.high)})`),
       svg("line", { x1: x(i), x2: x(i), y1: y(one.movement.low), y2: y(one.movement.high), stroke: "var(--accent)", "stroke-width": 2 }),
       svg("circle", { cx: x(i), cy: y(one.movement.value), r: 4, fill: one.verdict === "pass" ? "var(--good)" : "var(--bad)" }),
       found.length < 9 && svg("text", { x: x(i), y: 116, "text-anchor": "middle" }, one.model.version.slice(0, 10)))));
@@ -99,7 +99,7 @@ async function one(root, route, app) {
           h("dt", {}, "Limits"), h("dd", {}, limits.length ? limits.map(([key, value]) => `${key} ${percent(value, 0)}`).join(", ") : "as usual"),
           h("dt", {}, term("Job", "The baseline's: its maps are what others are compared with.")), h("dd", {}, h("a", { href: app.address("/jobs/:job/gallery", { job: review.baseline.job_id }) }, name(review.baseline.job_id)))])),
       h("section", { class: "panel" }, h("h2", {}, "History"), h("ul", { class: "timeline" }, entries.map(([time, each]) => h("li", {}, ago(time), h("div", {},
-        each.verdict ? [word(each.verdict), " ", name(model(each.model)), each.movement && ` moved by ${short(each.movement.value)}`, each.reasons.slice(0, 3).map((text) => h("p", { class: "dim", dir: "auto" }, text)), pages(path, each)]
+        each.verdict ? [word(each.verdict), " ", name(model(each.model)), each.movement && ` moved by ${moved(each.movement.value)}`, each.reasons.slice(0, 3).map((text) => h("p", { class: "dim", dir: "auto" }, text)), pages(path, each)]
           : [name(each.user), ` ${DONE[each.action] ?? each.action}`, each.reason && h("p", { class: "dim", dir: "auto" }, each.reason)])))))));
 }
 
