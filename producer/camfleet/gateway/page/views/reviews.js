@@ -4,7 +4,7 @@ import * as api from "../api.js";
 import { ago, dialog, empty, fact, failed, h, name, number, percent, replace, short, svg, term } from "../dom.js";
 import { moved, scale } from "../scale.js";
 
-const VERDICTS = { pass: "Nothing is beyond a limit", moved: "Maps, lost evidence or classes are beyond a limit", undecidable: "Nothing can be said", set_changed: "More than 1 % of the images have changed or are gone", failed: "Results are missing, or images failed" };
+const VERDICTS = { pass: "Nothing is beyond a limit", moved: "Maps, lost evidence or classes are beyond a limit, or a suspicious place is new", undecidable: "Nothing can be said", set_changed: "More than 1 % of the images have changed or are gone", failed: "Results are missing, or images failed" };
 const DONE = { began: "began it", created: "made it", accepted: "accepted a new baseline", paused: "paused it", resumed: "let it go on", deleted: "deleted it" };
 
 const model = ({ id, version }) => `${id}@${version}`;
