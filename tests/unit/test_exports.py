@@ -1,6 +1,7 @@
 """A job's results in the formats of annotation tools, read by what is written apart from it."""
 
 import json
+from pathlib import PurePosixPath
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -17,6 +18,7 @@ from camfleet.contract.records import ModelRef
 from camfleet.contract.results import Status
 from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.exports import export as exports
+from camfleet.exports.files import split_name
 from camfleet.exports.images import Places
 from camfleet.exports.writer import NOTICE
 from camfleet_worker.pictures.heat import normalise, stretch
@@ -37,6 +39,13 @@ PHOTOS = [  # a job of an image with two targets, one without evidence, one that
         GONE,
     ]
 ]
+
+
+@given(st.lists(st.text(".ab é"), min_size=1, max_size=3))
+def test_names_are_split_as_paths_are(parts):
+    name = "/".join(f"x{part}" for part in parts)
+    path = PurePosixPath(name)
+    assert split_name(name) == (str(path.parent), str(path.with_suffix("")))
 
 
 def everything(folder):

@@ -28,7 +28,7 @@ class Coco:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._images, self._annotations = JsonList(), JsonList()
+        self._images, self._annotations = self._lists()
         self._last_image = self._last_annotation = 0
 
     def add(self, image: Image) -> None:
@@ -58,6 +58,9 @@ class Coco:
     def close(self) -> None:
         self._images.close()
         self._annotations.close()
+
+    def _lists(self) -> tuple[JsonList, JsonList]:
+        return JsonList(self._plan.folder), JsonList(self._plan.folder)
 
     def _annotation(self, image: Image, one: Found, region: Region) -> dict[str, Any]:
         self._last_annotation += 1
@@ -91,7 +94,7 @@ class Coco:
             file.write(b"}\n")
         plan.count.files.append(name)
         self.close()
-        self._images, self._annotations = JsonList(), JsonList()
+        self._images, self._annotations = self._lists()
 
 
 class CocoResults:
@@ -103,7 +106,7 @@ class CocoResults:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._results = JsonList()
+        self._results = JsonList(self._plan.folder)
         self._in_file = self._last_image = 0
 
     def add(self, image: Image) -> None:
@@ -161,7 +164,7 @@ class CocoResults:
             self._results.write(file)
         self._plan.count.files.append(name)
         self._results.close()
-        self._results, self._in_file = JsonList(), 0
+        self._results, self._in_file = JsonList(self._plan.folder), 0
 
 
 def truth(path: Path) -> tuple[dict[str, int], dict[str, int]]:

@@ -51,7 +51,7 @@ class FiftyOne:
         with new_file(plan.folder, "metadata.json") as file:
             file.write(encode(metadata))
         plan.count.files += ["metadata.json", "samples.json"]
-        self._samples = JsonList()
+        self._samples = JsonList(self._plan.folder)
 
     def add(self, image: Image) -> None:
         sample: dict[str, Any] = {

@@ -27,7 +27,8 @@ class LabelStudio:
             config.refuse_lacks(plan.shape, heat=plan.heat)
         version = full_version(plan.version, plan.shape, heat=plan.heat)
         self._predictions = Predictions(config, plan.shape, plan.heat, version)
-        self._tasks = JsonList()  # last: nobody closes it if something above is refused
+        # Last: nobody closes it if something above is refused.
+        self._tasks = JsonList(plan.folder)
 
     def add(self, image: Image) -> None:
         if self._tasks.members == self._plan.per_file or self._tasks.bytes > _MOST_BYTES:
@@ -50,4 +51,4 @@ class LabelStudio:
             self._tasks.write(file)
         self._plan.count.files.append(name)
         self._tasks.close()
-        self._tasks = JsonList()
+        self._tasks = JsonList(self._plan.folder)

@@ -3,9 +3,7 @@
 Corners are those of the development kit: the first and the last pixel, numbered from 1.
 """
 
-from pathlib import PurePosixPath
-
-from camfleet.exports.files import new_file, xml
+from camfleet.exports.files import new_file, split_name, xml
 from camfleet.exports.images import Found, Image, Region
 from camfleet.exports.writer import NOTICE, Plan
 from camfleet.foreign import without_secrets
@@ -24,13 +22,12 @@ class Voc:
         plan.count.files += ["labelmap.txt", "ImageSets/Main/default.txt"]
 
     def add(self, image: Image) -> None:
-        path = PurePosixPath(image.name)
-        name = str(path.with_suffix(""))
+        parent, name = split_name(image.name)
         objects = [_object(one, region) for one in image.found for region in one.regions]
         self._plan.count.annotations += len(objects)
         with new_file(self._plan.folder, f"Annotations/{name}.xml") as file:
             file.write(
-                f"<annotation>\n  <folder>{xml(path.parent)}</folder>\n"
+                f"<annotation>\n  <folder>{xml(parent)}</folder>\n"
                 f"  <filename>{xml(image.name)}</filename>\n"
                 f"  <source><database>camfleet</database><annotation>{xml(NOTICE)}</annotation>"
                 f"<image>{xml(without_secrets(image.uri))}</image></source>\n"

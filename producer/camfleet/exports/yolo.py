@@ -5,9 +5,8 @@ Places are fractions of the upright image's width and height, 0 to 1.
 """
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
-from camfleet.exports.files import encode, new_file
+from camfleet.exports.files import encode, new_file, split_name
 from camfleet.exports.images import Image, Region
 from camfleet.exports.voc import one_line
 from camfleet.exports.writer import NOTICE, Plan
@@ -30,7 +29,7 @@ class Yolo:
         plan.count.files += ["data.yaml", "train.txt"]
 
     def add(self, image: Image) -> None:
-        name = str(PurePosixPath(image.name).with_suffix(""))
+        _, name = split_name(image.name)
         with new_file(self._plan.folder, f"labels/{name}.txt") as file:
             for one in image.found:
                 number = self._plan.labels.number(one.label)
