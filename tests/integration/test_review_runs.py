@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from camfleet.broker.keys import SCHEDULES
+from camfleet.broker.keys import JOBS, SCHEDULES
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.contract.reviews import Accepted, ReviewLimits, SeenPlace
@@ -325,6 +325,27 @@ def test_two_workers_and_one_due_time_make_one_job(storage, review, new, start, 
     assert {ref.job_id for ref in sent()} == {run_of(asked, new).job_id}
     jobs = [key for key in storage.folders("jobs/") if f"review-{review.name}-" in key]
     assert len(jobs) == 2  # the baseline's, and the run's
+
+
+def test_twenty_reviews_due_at_once_make_a_job_each_on_two_workers(
+    storage, name, old, new, start, redis
+):
+    found = made_up.maps()
+    asked = [
+        made_up.review(storage, f"{name}-{number}", old, found, schedule=YEARLY)
+        for number in range(20)
+    ]
+    redis.zadd(SCHEDULES, {one.name: 1.0 for one in asked})
+    for _ in range(2):
+        start()
+    store = ReviewStore(storage)
+    wait_until(lambda: all(store.state(one).last > 1e9 for one in asked), 60)
+    wanted = {one.name: run_of(one, new).job_id for one in asked}
+    assert {one.name: store.state(one).run.job_id for one in asked} == wanted
+    assert sorted(redis.zrange(JOBS, 0, -1)) == sorted(wanted.values())
+    own = [key for key in storage.folders("jobs/") if f"jobs/review-{name}-" in key]
+    assert len(own) == 2 * 20 + 1  # the baselines' too, and that of the fixture's review
+    wait_until(lambda: redis.zrangebyscore(SCHEDULES, 0, redis.time()[0]) == [], 30)
 
 
 def test_after_redis_is_emptied_the_schedule_and_the_run_come_back(
