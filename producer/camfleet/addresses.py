@@ -112,6 +112,15 @@ def tls_options(url: str, ca_file: str) -> dict[str, Any]:
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **trusted}
 
 
+def check_key_prefix(prefix: str) -> None:
+    """Raise `ConfigurationError` unless it's one that Celery takes as it is."""
+    if prefix and not re.fullmatch(r"[A-Za-z0-9:_.-]{0,99}[:_.-]", prefix):
+        raise ConfigurationError(
+            "CAMFLEET_KEY_PREFIX has at most 100 letters, digits, colons, dashes, dots and "
+            "underscores, and ends with one of :_-."
+        )
+
+
 def check_ca_file(path: str) -> None:
     """Raise `ConfigurationError` unless the file holds certificates in PEM form."""
     try:

@@ -43,6 +43,11 @@ class ConnectionSettings:
         "",
         secret=True,
     )
+    key_prefix: str = _setting(
+        "text before every key in Redis, Celery's too, where others use the same database; ends "
+        "with one of `:_-.`: `prod:`",
+        "",
+    )
     bucket: str = _setting("bucket for models, jobs and heatmaps", "", required=True)
     s3_endpoint: str = _setting("S3 endpoint URL; empty for Amazon's own", "")
     s3_region: str = _setting("S3 region", "us-east-1")

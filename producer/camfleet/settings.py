@@ -38,6 +38,7 @@ class Settings(
         if self.redis_url:
             object.__setattr__(self, "redis_url", addresses.normalize(self.redis_url))
             self._check_sentinels()
+        addresses.check_key_prefix(self.key_prefix)
         if self.s3_endpoint:
             addresses.check_endpoint(self.s3_endpoint)
         if self.ca_file:

@@ -15,7 +15,7 @@ PASSWORD = "data;/@"
 OWN_PASSWORD = "sentinels"
 DOWN_MS = 1000
 REPLICAS = {"min-replicas-to-write": 1, "min-replicas-max-lag": 2}
-LOGIN = "masterauth", "requirepass"
+LOGIN = ":data%3B%2F%40"
 _SECONDS = 60
 _ENVIRON = {"PATH": os.defpath}
 
@@ -23,17 +23,17 @@ _ENVIRON = {"PATH": os.defpath}
 class Sentinels:
     """Six processes; `servers` and `sentinels` are their ports. All have passwords.
 
-    `options` are of the servers' configuration, `lines` are more of it, as an ACL's; sentinels and
-    replicas log in as `user`.
+    `options` are of the servers' configuration. `acl` is a file of users, of whom `replica` and
+    `sentinel` are what their names say; `login` is that of the URL.
     """
 
-    def __init__(self, folder, options=REPLICAS, lines=(), login="", master=MASTER):
+    def __init__(self, folder, options=REPLICAS, acl=None, login=LOGIN):
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._options = options
-        self._lines = lines
+        self._acl = acl
         self._login = login
-        self.master = master
+        self.master = MASTER
         self._processes = {}
         self.servers = [free_port() for _ in range(3)]
         self.sentinels = [free_port() for _ in range(3)]
@@ -60,9 +60,8 @@ class Sentinels:
         return {**environ, **names}
 
     def url(self, ports=(), scheme="sentinel"):
-        login = self._login or ":data%3B%2F%40"
         hosts = ";".join(f"127.0.0.1:{port}" for port in ports or self.sentinels)
-        return f"{scheme}://{login}@{hosts}/0"
+        return f"{scheme}://{self._login}@{hosts}/0"
 
     @property
     def primary(self):
@@ -88,7 +87,7 @@ class Sentinels:
             folder.mkdir()
             lines = [
                 f'masterauth "{PASSWORD}"',
-                f'requirepass "{PASSWORD}"',
+                *([] if self._acl else [f'requirepass "{PASSWORD}"']),
                 f"port {port}",
                 "bind 127.0.0.1",
                 "appendonly yes",
@@ -97,7 +96,7 @@ class Sentinels:
                 "maxmemory-policy noeviction",
                 *(f"{name} {value}" for name, value in self._options.items()),
                 *([f"replicaof 127.0.0.1 {primary}"] if primary not in (None, port) else []),
-                *self._lines,
+                *([f"aclfile {self._acl}", "masteruser replica"] if self._acl else []),
             ]
             (folder / "conf").write_text("\n".join(lines))
         self._spawn(port)
@@ -126,6 +125,7 @@ class Sentinels:
             "bind 127.0.0.1",
             f"sentinel monitor {self.master} 127.0.0.1 {self.servers[0]} 2",
             f'sentinel auth-pass {self.master} "{PASSWORD}"',
+            *([f"sentinel auth-user {self.master} sentinel"] if self._acl else []),
             f"sentinel down-after-milliseconds {self.master} {DOWN_MS}",
             f"sentinel failover-timeout {self.master} 5000",
             f"requirepass {OWN_PASSWORD}",

@@ -2,6 +2,7 @@
 
 import itertools
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from fnmatch import fnmatch
 
 import pytest
@@ -10,8 +11,10 @@ from msgspec.structs import replace as changed
 from camfleet.broker import keys
 from camfleet.broker.answers import AnswerOwners
 from camfleet.broker.app import close_app, make_app, send_chunk
+from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.callbacks_due import Callbacks
 from camfleet.broker.errands_due import ErrandsDue
+from camfleet.broker.events import Events
 from camfleet.broker.heartbeats import Heartbeats, WorkerState
 from camfleet.broker.history import History
 from camfleet.broker.keys import Expiry
@@ -31,6 +34,7 @@ from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.jobstore.totals import Image, Totals
 from helpers.databases import on_database
+from helpers.users import PREFIX, a_server_with_users
 
 # Celery stores results by a command that redis-py thinks old.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -53,14 +57,23 @@ WORKER = WorkerState(
 )
 
 
-@pytest.fixture(scope="module")
-def own(settings):
-    return on_database(settings, DATABASE)
+@pytest.fixture(scope="module", params=["as it is", "with a prefix", "as a user"])
+def own(settings, request, tmp_path_factory):
+    """Give settings of all keys as they are, with a prefix, and of a user who has only those."""
+    if request.param != "as a user":
+        prefix = PREFIX if request.param == "with a prefix" else ""
+        yield on_database(settings, DATABASE, key_prefix=prefix)
+        return
+    with a_server_with_users(tmp_path_factory.mktemp("users")) as port:
+        url = f"redis://camfleet:a-password@127.0.0.1:{port}/0"
+        yield replace(settings, redis_url=url, key_prefix=PREFIX)
 
 
 @pytest.fixture(scope="module")
 def redis(own):
-    with closing(redis_client(own)) as made:
+    """Give a client that may do everything, to keys as they are."""
+    url = own.redis_url.replace("camfleet:a-password", ":a-password")
+    with closing(redis_client(replace(own, key_prefix="", redis_url=url))) as made:
         made.flushdb()
         yield made
 
@@ -112,8 +125,16 @@ def day(own, redis):
         requests.hold(HeldRequest(id="r", task="t", request={}, queue="q", attempt=1))
         assert requests.overdue() == []
         heartbeats.publish(WORKER, "celery@a:1:f00d", takes_first=True)
+        assert [worker.name for worker in heartbeats.workers()] == [WORKER.name]
+        assert [progress.job_id for progress in ledger.progress_of_all()]
+        assert followed.job_id in ledger.jobs()
+        events = stack.enter_context(closing(Events(own)))
+        assert events.wait({"complete": events.latest("none")}, 0.1) == ["complete"]
+        assert stack.enter_context(closing(BacklogReader(own))).read().leases
         pass_messages(app, stack.enter_context(app.connection_for_read()))
-        yield {name: (redis.type(name), redis.ttl(name)) for name in redis.scan_iter("*")}
+        found = {name: (redis.type(name), redis.ttl(name)) for name in redis.scan_iter("*")}
+        assert all(name.startswith(own.key_prefix) for name in found), found
+        yield {name.removeprefix(own.key_prefix): state for name, state in found.items()}
 
 
 def record(job_id):
@@ -175,6 +196,10 @@ def test_every_key_of_ours_was_seen(day):
     jobs = itertools.product(("running", "complete", "cancelled", "retried"), ("", ":done"))
     assert {f"camfleet:job:{{{job}}}{part}" for job, part in jobs} <= day.keys()
     assert {BULK_QUEUE, "unacked", "celery-task-meta-a-request"} <= day.keys()
+
+
+def test_nothing_was_refused(day, redis):
+    assert [entry for entry in redis.acl_log() if entry["reason"] != "auth"] == []
 
 
 def rows(name):

@@ -183,9 +183,11 @@ HOMES = {
     "obstore": {"camfleet/storage/errors.py", "camfleet/storage/obstore.py"},
     "redis": {
         "camfleet/broker/errors.py",
+        "camfleet/broker/prefixed.py",
         "camfleet/broker/redis.py",
         "camfleet/broker/sentinels.py",
         "camfleet/local/servers.py",
+        "camfleet_worker/process/forgeries.py",
     },
     "celery": {
         "camfleet/broker/app.py",

@@ -35,7 +35,7 @@ def make_app(settings: Settings, *, keep_results: bool = True) -> Celery:
     )
     keepalive = not settings.redis_url.startswith("unix:")  # Celery would pass it on to those too
     tls = addresses.tls_options(settings.redis_url, settings.ca_file)
-    primary = sentinels.options(settings)
+    shared = {**sentinels.options(settings), **_prefix(settings)}
     sockets = {
         "socket_connect_timeout": CONNECT_SECONDS,
         "socket_timeout": SILENT_SECONDS,
@@ -62,9 +62,9 @@ def make_app(settings: Settings, *, keep_results: bool = True) -> Celery:
             "visibility_timeout": settings.visibility_timeout,
             "queue_order_strategy": "priority",
             **sockets,
-            **primary,
+            **shared,
         },
-        result_backend_transport_options={"retry_policy": {"max_retries": 3}, **primary},
+        result_backend_transport_options={"retry_policy": {"max_retries": 3}, **shared},
         redis_socket_connect_timeout=CONNECT_SECONDS,
         redis_socket_timeout=SILENT_SECONDS,
         redis_socket_keepalive=keepalive,
@@ -74,6 +74,10 @@ def make_app(settings: Settings, *, keep_results: bool = True) -> Celery:
     )
     _give_own_pools(app)
     return app
+
+
+def _prefix(settings: Settings) -> dict[str, Any]:
+    return {"global_keyprefix": settings.key_prefix} if settings.key_prefix else {}
 
 
 def close_app(app: Celery) -> None:

@@ -28,6 +28,8 @@ class Dispatch:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        places = map(redis.full, (keys.job("%"), keys.done("%")))
+        self._words = [*places, _message(FIRST_TASK), _message(CHUNK_TASK), _BODY]
         self._dispatch = redis.script("dispatch")
         self._stalled = redis.script("stalled")
         self._queued = redis.script("queued")
@@ -35,11 +37,11 @@ class Dispatch:
     def enter(self, pipe: Any, job: JobRecord) -> None:
         """Let a job's chunks that aren't counted be sent from now on, once the pipeline runs."""
         words = [job.job_id, job.parts, job.lane.number, job.priority]
-        self._dispatch.queue(pipe, _KEYS, [*_WORDS, *words])
+        self._dispatch.queue(pipe, _KEYS, [*self._words, *words])
 
     def fill(self) -> int:
         """Put the chunks into the queues whose turn it is; return how many."""
-        sent: int = self._dispatch(_KEYS, _WORDS)
+        sent: int = self._dispatch(_KEYS, self._words)
         return sent
 
     def stalled(self, seconds: float) -> list[str]:
@@ -49,7 +51,8 @@ class Dispatch:
         `seconds`, and no producer is at it. Other jobs' messages don't matter.
         """
         found: list[str] = self._stalled(
-            [keys.JOBS, keys.LEASES, keys.TURNS], [seconds, keys.job("%"), keys.claim("%")]
+            [keys.JOBS, keys.LEASES, keys.TURNS],
+            [seconds, *map(self._redis.full, (keys.job("%"), keys.claim("%")))],
         )
         quiet = found[:_SUSPECTS]
         for queue in (*keys.FIRST_QUEUES, *keys.BULK_QUEUES):
@@ -116,4 +119,3 @@ _KEYS = [
     *keys.FIRST_QUEUES,
     *keys.BULK_QUEUES,
 ]
-_WORDS = [keys.job("%"), keys.done("%"), _message(FIRST_TASK), _message(CHUNK_TASK), _BODY]

@@ -75,7 +75,7 @@ def unavailable(url: str, error: BaseException) -> BrokerUnavailable:
     """Return what an error of a library means to an operator."""
     cause = _cause(error)
     text = getattr(cause, "verify_message", "") or str(cause) or type(cause).__name__
-    names = (text.partition(" ")[0], *(kind.__name__ for kind in type(cause).__mro__))
+    names = (_word(cause), *(kind.__name__ for kind in type(cause).__mro__))
     reason = next(_REASONS[name] for name in names if name in _REASONS)
     tls = ", does that port speak TLS" if addresses.is_encrypted(url) else ""
     return BrokerUnavailable(reason.format(place=addresses.name_of(url), error=text, tls=tls))
@@ -94,7 +94,12 @@ def is_demoted(error: BaseException) -> bool:
     """Return whether a server takes no writes since it's a replica, or has lost its own."""
     from redis.exceptions import ReadOnlyError
 
-    return isinstance(error, ReadOnlyError) or str(error).startswith("NOREPLICAS")
+    return isinstance(error, ReadOnlyError) or _word(error) == "NOREPLICAS"
+
+
+def _word(error: BaseException) -> str:
+    """Return the first word of what Redis said; redis-py puts a pipeline's command before it."""
+    return str(error).rpartition(" caused error: ")[2].partition(" ")[0]
 
 
 def _is_damage(error: BaseException) -> bool:

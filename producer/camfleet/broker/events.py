@@ -26,7 +26,7 @@ class Events:
         jobs = {keys.events(job_id): job_id for job_id in seen}
         block = ("COUNT", 1, "BLOCK", int(seconds * 1000))
         found: Any = self._redis.run("XREAD", *block, "STREAMS", *jobs, *seen.values())
-        return [jobs[entry[0]] for entry in found or ()]
+        return [jobs[self._redis.bare(entry[0])] for entry in found or ()]
 
     def close(self) -> None:
         self._redis.close()

@@ -56,7 +56,14 @@ class Quotas:
 
         `most` are jobs and images. With `once` a job that was made already needs none.
         """
-        args = [job_id, images, *most, keys.job("%"), _UNMADE_SECONDS, self._job_seconds]
+        args = [
+            job_id,
+            images,
+            *most,
+            self._redis.full(keys.job("%")),
+            _UNMADE_SECONDS,
+            self._job_seconds,
+        ]
         verdict, count = self._submit([gateway_keys.quota_jobs(token_id)], [*args, int(once)])
         if verdict == 0:
             return Reserved(other_jobs=count)
@@ -70,7 +77,7 @@ class Quotas:
     def _count(
         self, token_id: str, place: str, most: int, seconds: int, instead_of: str = ""
     ) -> bool:
-        args = [place, most, seconds, keys.answer("%"), instead_of]
+        args = [place, most, seconds, self._redis.full(keys.answer("%")), instead_of]
         return bool(self._ask([gateway_keys.quota_requests(token_id)], args))
 
     def close(self) -> None:

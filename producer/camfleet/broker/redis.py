@@ -49,7 +49,15 @@ class Redis:
     def scan(self, pattern: str) -> list[str]:
         """Return the keys that match, some perhaps twice; read a thousand of all keys at a time."""
         with self.errors():
-            return list(self._client.scan_iter(pattern, count=1000))
+            return list(map(self.bare, self._client.scan_iter(pattern, count=1000)))
+
+    def full(self, key: str) -> str:
+        """Return a key as Redis has it, for where it's none of a command's or script's keys."""
+        return self._settings.key_prefix + key
+
+    def bare(self, key: str) -> str:
+        """Return a key of Redis as `keys` spells it."""
+        return key.removeprefix(self._settings.key_prefix)
 
     def script(self, name: str) -> "Script":
         """Return a script of the folder `lua`; its head says what it takes and returns."""
@@ -129,7 +137,6 @@ def redis_client(settings: Settings, timeout: float | None = None, name: str | N
     Its errors are redis-py's own, see `Redis`. With `timeout` a call fails after that many
     seconds of silence, and isn't tried again.
     """
-    import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
@@ -149,11 +156,43 @@ def redis_client(settings: Settings, timeout: float | None = None, name: str | N
         "encoding_errors": "replace",  # of what somebody else wrote; ours is all UTF-8
         "client_name": name,
     }
+    kind = _kind(settings)
     if addresses.is_sentinel(settings.redis_url):
         from camfleet.broker import sentinels
 
-        return sentinels.client(settings, {"socket_keepalive": True, **options})
-    return redis.Redis.from_url(settings.redis_url, **options, **_transport_options(settings))
+        made = sentinels.client(settings, kind, {"socket_keepalive": True, **options})
+    else:
+        made = kind.from_url(settings.redis_url, **options, **_transport_options(settings))
+    if settings.key_prefix:
+        made.prefix = settings.key_prefix
+    return made
+
+
+def _kind(settings: Settings) -> Any:
+    """Return the class of clients: redis-py's own, unless keys have a prefix."""
+    if settings.key_prefix:
+        from camfleet.broker.prefixed import PrefixedRedis
+
+        return PrefixedRedis
+    from redis import Redis as Plain
+
+    return Plain
+
+
+def has_moved(client: Any, connection: Any) -> bool:
+    """Return whether sentinels name another primary than a connection leads to.
+
+    One that was demoted keeps its connections for ten seconds, in which it says nothing.
+    """
+    if not hasattr(client.connection_pool, "get_master_address"):
+        return False
+    from redis.exceptions import ConnectionError as NotConnected
+
+    try:
+        address = client.connection_pool.get_master_address()
+    except NotConnected:  # nobody knows
+        return False
+    return bool(address != (connection.host, connection.port))
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:

@@ -26,20 +26,46 @@ def options(settings: Settings) -> dict[str, Any]:
     return {"master_name": settings.sentinel_master, "sentinel_kwargs": _asking(settings)}
 
 
-def client(settings: Settings, options: dict[str, Any]) -> Any:
-    """Return a redis-py client of the primary; `options` are those of its connections."""
+def client(settings: Settings, kind: Any, options: dict[str, Any]) -> Any:
+    """Return a client of the primary, of a class; `options` are those of its connections."""
     found = addresses.sentinels_of(settings.redis_url)
     assert found  # whoever calls this has looked
     tls = addresses.tls_options(settings.redis_url, settings.ca_file)
     manager: Any = _Sentinels(found.hosts, sentinel_kwargs=_asking(settings))
     return manager.master_for(
         settings.sentinel_master,
+        kind,
         username=found.username,
         password=found.password,
         db=found.database,
         **options,
-        **({"ssl": True, **tls} if tls else {}),
+        connection_class=PrimarySSLConnection if tls else PrimaryConnection,
+        **tls,
     )
+
+
+class _Primary:
+    """A connection that is to the primary also when it's opened anew in the middle of its use.
+
+    redis-py goes back to the address that it had (its issue 3874): after a demotion a transaction
+    would meet the same replica for ever.
+    """
+
+    def connect_check_health(
+        self, check_health: bool = True, retry_socket_connect: bool = True
+    ) -> None:
+        connection: Any = self
+        if retry_socket_connect and not connection._sock:  # noqa: SLF001  # redis-py's own, as we are
+            connection.host, connection.port = connection.connection_pool.get_master_address()
+        super().connect_check_health(check_health, retry_socket_connect)  # type: ignore[misc]
+
+
+class PrimaryConnection(_Primary, sentinel.SentinelManagedConnection):
+    pass
+
+
+class PrimarySSLConnection(_Primary, sentinel.SentinelManagedSSLConnection):
+    pass
 
 
 class _Sentinels(sentinel.Sentinel):

@@ -17,7 +17,13 @@ import msgspec
 
 from camfleet.broker import keys
 from camfleet.broker.errors import broker_errors, is_refusal, unavailable
-from camfleet.broker.redis import HEALTH_CHECK_SECONDS, SILENT_SECONDS, Redis, redis_client
+from camfleet.broker.redis import (
+    HEALTH_CHECK_SECONDS,
+    SILENT_SECONDS,
+    Redis,
+    has_moved,
+    redis_client,
+)
 from camfleet.errors import BrokerUnavailable
 from camfleet.forks import PerProcess
 from camfleet.settings import Settings
@@ -25,6 +31,7 @@ from camfleet.settings import Settings
 _THREAD = "camfleet-inbox"
 _IDLE_SECONDS = 5  # after which the thread ends
 _OUTAGE_SECONDS = 10  # that an outage may last before those who wait are told
+_MOVED_SECONDS = 2  # after which sentinels are asked whether the server is still the primary
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)  # seconds before connecting again; the last one repeats
 
 
@@ -177,7 +184,9 @@ class _Subscription:
         self._client = redis_client(settings, SILENT_SECONDS)
         self._pubsub = self._client.pubsub()
         self._keys: set[str] = set()
+        self._prefix = settings.key_prefix
         self.heard = 0.0  # when Redis last said something
+        self._looked = time.monotonic()
 
     def read(self, wanted: set[str]) -> list[tuple[str, Kept]]:
         """Subscribe to exactly these keys, wait a while, and return the answers that came."""
@@ -187,9 +196,9 @@ class _Subscription:
         found: list[tuple[str, str | None]] = []
         while message := self._message():
             if message["type"] == "message":
-                found.append((message["channel"], message["data"]))
+                found.append((self._bare(message["channel"]), message["data"]))
             elif message["type"] == "subscribe":
-                confirmed.append(message["channel"])
+                confirmed.append(self._bare(message["channel"]))
         if confirmed:  # what was kept before isn't published again
             found += zip(confirmed, self._client.mget(confirmed), strict=True)
         return list(_finals(found))
@@ -200,9 +209,9 @@ class _Subscription:
 
     def _follow(self, wanted: set[str]) -> None:
         if new := wanted - self._keys:
-            self._pubsub.subscribe(*new)
+            self._pubsub.subscribe(*map(self._channel, new))
         if old := self._keys - wanted:
-            self._pubsub.unsubscribe(*old)
+            self._pubsub.unsubscribe(*map(self._channel, old))
         self._keys = wanted
 
     def _wait(self) -> None:
@@ -225,12 +234,22 @@ class _Subscription:
             raise self._unavailable("the connection was closed")
         if said:
             self.heard = now
+        if now > self._looked + _MOVED_SECONDS and self._pubsub.subscribed:
+            self._looked = now
+            if has_moved(self._client, self._pubsub.connection):
+                raise self._unavailable("another server is the primary now")
         longest = HEALTH_CHECK_SECONDS + SILENT_SECONDS  # redis-py sends a PING when it's quiet
         if self._pubsub.subscribed and self.heard and now > self.heard + longest:
             raise self._unavailable(f"silent for {longest} s")
 
     def _unavailable(self, reason: str) -> BrokerUnavailable:
         return unavailable(self._settings.redis_url, ConnectionError(reason))
+
+    def _channel(self, key: str) -> str:
+        return self._prefix + key
+
+    def _bare(self, channel: str) -> str:
+        return channel.removeprefix(self._prefix)
 
     def _message(self) -> Any:
         return self._pubsub.get_message(timeout=0) if self._pubsub.connection else None

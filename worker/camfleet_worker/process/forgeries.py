@@ -11,7 +11,9 @@ from typing import Any
 
 from celery.worker.control import Panel, nok
 from kombu.transport import redis, virtual
+from redis import Redis
 
+from camfleet.broker import sentinels
 from camfleet.broker.repair import delete_wrong_types, is_wrong_type
 from camfleet_worker.process import envelope
 from camfleet_worker.process.envelope import ForgedMessage
@@ -46,8 +48,12 @@ class QoS(redis.QoS):
     def restore_visible(self, *args: Any, **options: Any) -> None:
         with _repairing(self.channel):
             with self.channel.conn_or_acquire() as client:
-                if client.pttl(self.unacked_mutex_key) == _FOR_EVER:  # kombu's own expires
-                    client.delete(self.unacked_mutex_key)
+                plain, mutex = (
+                    _plain(client),
+                    self.channel.global_keyprefix + self.unacked_mutex_key,
+                )
+                if plain.pttl(mutex) == _FOR_EVER:  # kombu's own expires
+                    plain.delete(mutex)
             super().restore_visible(*args, **options)  # type: ignore[no-untyped-call]
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
@@ -83,6 +89,9 @@ class Channel(redis.Channel):
 
 class SentinelChannel(Channel, redis.SentinelChannel):
     """The same, of the primary that sentinels name."""
+
+    connection_class = sentinels.PrimaryConnection
+    connection_class_ssl = sentinels.PrimarySSLConnection  # type: ignore[assignment]
 
 
 def _deliver(transport: Any, message: Any, queue: str) -> Any:
@@ -145,4 +154,10 @@ def _repair(channel: Any, error: Exception) -> None:
     if not is_wrong_type(error):
         raise error
     with channel.conn_or_acquire() as client:
-        delete_wrong_types(client.execute_command)
+        prefix, plain = channel.global_keyprefix, _plain(client)
+        delete_wrong_types(lambda verb, key: plain.execute_command(verb, prefix + key))
+
+
+def _plain(client: Any) -> Any:
+    """Return a client that leaves keys as they are: kombu's adds a prefix, but not to all."""
+    return Redis(connection_pool=client.connection_pool)

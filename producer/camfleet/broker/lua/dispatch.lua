@@ -22,6 +22,7 @@ local function takes_first(lane) return redis.call('EXISTS', KEYS[2 + lane]) == 
 local function first_queue(lane) return KEYS[2 + LANES + lane] end
 local function queue(lane) return KEYS[2 + 2 * LANES + lane] end
 local function precision(lane) return queue(lane):match('%.(%a+%d+)$') or '' end  -- '' for all
+local function bare(key) return key:sub(#KEYS[1] - #'camfleet:turns' + 1) end  -- without prefix
 local function of(pattern, job) return (pattern:gsub('%%', function() return job end)) end
 
 local function base64(text)
@@ -74,7 +75,7 @@ local function send(job, text, into)  -- a chunk; the job leaves when it has no 
       model, part, job.retry)
     local id = string.format('%s-%d-%05d', job.id, model, part)
     redis.call('LPUSH', into, message(text, {
-      BODY = base64(message(BODY, {REF = ref})), ID = id, QUEUE = into,
+      BODY = base64(message(BODY, {REF = ref})), ID = id, QUEUE = bare(into),
       SENT = string.format('%d.%06d', time[1], time[2]),
       TAG = string.format('%s-%d-%d%06d', id, job.retry, time[1], time[2]),
     }))
