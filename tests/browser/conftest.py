@@ -14,10 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as changed
 
+from camfleet.contract.codec import encode_json, sealed
+from camfleet.contract.geometry import Geometry
 from camfleet.gateway.tokens import Tokens
+from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 from e2e.conftest import client, folder, metrics_port, model, photos, worker  # noqa: F401
+from helpers import rows
 from helpers.gateway import gateway
 from helpers.samples import patch_model, write_card
 from helpers.waiting import wait_until
@@ -32,6 +37,12 @@ addEventListener("securitypolicyviolation",
 ALL = ("explain", "jobs:read", "jobs:write")
 # What a person may write into a card: nothing of it is markup, nothing breaks the page.
 ODD_LABELS = ('<img src=x onerror="document.title=1">', "שלום עולם " * 20)
+
+# Of all photographs.
+GEOMETRY = Geometry(
+    image_height=60, image_width=80, input_height=32, input_width=48,
+    left=0, top=0, right=80, bottom=60,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +104,32 @@ def odd_model(client, folder):  # noqa: F811
     path = write_card(folder / "odd", "odd-names", model=patch_model(), labels=labels)
     ref, _ = client.models.add(path, timeout=60)
     return ref
+
+
+@pytest.fixture(scope="session")
+def storage(client):  # noqa: F811
+    return client.storage
+
+
+@pytest.fixture(scope="session")
+def uris(storage, photos):  # noqa: F811
+    return [
+        storage.put(f"after/{n}.png", path.read_bytes(), "image/png")
+        for n, path in enumerate(photos)
+    ]
+
+
+@pytest.fixture(scope="session")
+def enter(client, storage):  # noqa: F811
+    """Write a job of made-up rows as ann's, and let Redis know of it."""
+
+    def enter(job_id, parts, size, models=(rows.MODEL,)):
+        record = changed(rows.job(storage, job_id, parts, size, models), owner="ann")
+        storage.put(keys.job(job_id), encode_json(sealed(record, 2)), "application/json")
+        client.resume(job_id)
+        return job_id
+
+    return enter
 
 
 @dataclass

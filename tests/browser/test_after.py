@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace as changed
 
-from browser.conftest import AXE
+from browser.conftest import AXE, GEOMETRY
 from browser.test_looks import RUN, SERIOUS
 from camfleet.contract.codec import encode_json, sealed
-from camfleet.contract.geometry import Geometry
 from camfleet.contract.records import ModelRef
 from camfleet.contract.reviews import Moved, ReviewVerdict, StartedRun
 from camfleet.jobstore import keys
@@ -22,36 +21,6 @@ pytestmark = pytest.mark.browser
 MANY, CHUNK = 24_000, 1000
 NAME = "a name of many characters " * 8
 ODD = ("<img src=x onerror=alert(1)>", "שלום עולם", "🌹" * 40, NAME, "x" * 200)
-GEOMETRY = Geometry(
-    image_height=60, image_width=80, input_height=32, input_width=48,
-    left=0, top=0, right=80, bottom=60,
-)  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def storage(client):
-    return client.storage
-
-
-@pytest.fixture(scope="session")
-def uris(storage, photos):
-    return [
-        storage.put(f"after/{n}.png", path.read_bytes(), "image/png")
-        for n, path in enumerate(photos)
-    ]
-
-
-@pytest.fixture(scope="session")
-def enter(client, storage):
-    """Write a job of made-up rows as ann's, and let Redis know of it."""
-
-    def enter(job_id, parts, size, models=(rows.MODEL,)):
-        record = changed(rows.job(storage, job_id, parts, size, models), owner="ann")
-        storage.put(keys.job(job_id), encode_json(sealed(record, 2)), "application/json")
-        client.resume(job_id)
-        return job_id
-
-    return enter
 
 
 @pytest.fixture(scope="session")

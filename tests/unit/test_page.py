@@ -10,6 +10,7 @@ from camfleet.gateway.page import Page
 SCRIPTS = {path: file.content.decode() for path, file in Page().files.items() if ".js" in path}
 VIEWS = sorted(path for path in SCRIPTS if path.startswith("/page/views/"))
 MOST = 70_000  # bytes, uncompressed
+MOST_IN_ALL = 75_000  # bytes of all scripts together, as they're sent
 LINES = 300
 
 
@@ -31,6 +32,11 @@ def test_a_view_needs_little_and_only_what_is_there(view):
     files = needed("/page/app.js") | needed(view)
     assert len(files) > 3
     assert sum(len(SCRIPTS[path].encode()) for path in files) < MOST
+
+
+def test_who_opens_every_view_has_loaded_little():
+    files = Page().files
+    assert sum(len(files[path].packed) for path in SCRIPTS) < MOST_IN_ALL
 
 
 def test_only_the_sign_in_is_there_before_a_view_is_opened():

@@ -28,8 +28,10 @@ export function url(path, query = {}) {
   return text ? `${path}?${text}` : path;
 }
 
-// Make a path of words that others chose: path("v1/jobs", job, "events").
+// Make a path of words that others chose: path("v1/jobs", job, "events"). Browsers would take dots
+// for a step to another path, however they're written.
 export function path(start, ...words) {
+  if (words.some((word) => word === "." || word === "..")) throw new Problem({ status: 404, code: "not_found", detail: "Dots are no name." });
   return [start, ...words.map(encodeURIComponent)].join("/");
 }
 
@@ -52,7 +54,7 @@ async function readProblem(answer) {
   const seconds = Number.parseInt(answer.headers.get("Retry-After") ?? "", 10);
   const retryAfter = Number.isNaN(seconds) ? null : seconds;
   try {
-    return new Problem(await answer.json(), retryAfter);
+    return new Problem({ ...(await answer.json()), status: answer.status }, retryAfter);
   } catch {
     const detail = `The gateway, or a proxy before it, answered with status ${answer.status}.`;
     return new Problem({ status: answer.status, code: "no_problem_document", detail }, retryAfter);

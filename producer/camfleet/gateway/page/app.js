@@ -118,6 +118,7 @@ async function show() {
   leave = () => {
     aborter.abort();
     cleanUp?.();
+    for (const dialog of document.querySelectorAll("dialog")) dialog.close();
     leave = null;
   };
   drawBar(route);
@@ -167,8 +168,12 @@ function drawBar(route) {
 }
 
 async function signOut() {
-  await api.send("DELETE", "v1/session");
-  location.reload(); // a document keeps its pictures, whoever comes next
+  try {
+    await api.send("DELETE", "v1/session");
+    location.reload(); // a document keeps its pictures, whoever comes next
+  } catch (error) {
+    replace(main, failed(error, signOut));
+  }
 }
 
 // The session is over: ask for a token, then go on where one was.

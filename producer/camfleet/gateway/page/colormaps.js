@@ -30,4 +30,4 @@ const COLOURS = {
 };
 
 // Return a map's 768 bytes; for a name that isn't known those of the first one.
-export const colours = (name) => COLOURS[name] ?? COLOURS[NAMES[0]];
+export const colours = (name) => COLOURS[Object.hasOwn(COLOURS, name) ? name : NAMES[0]];

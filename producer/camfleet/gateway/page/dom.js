@@ -54,6 +54,12 @@ export function replace(element, ...children) {
 // A term and what is said of it, of a list of facts: h("dl", {class: "facts"}, fact("Model", ...)).
 export const fact = (title, ...value) => [h("dt", {}, title), h("dd", {}, value)];
 
+// A view's headline, with what stands beside it.
+export const head = (title, ...beside) => h("div", { class: "head" }, h("h1", {}, title), beside);
+
+// A part of a view with a title.
+export const panel = (title, ...children) => h("section", { class: "panel" }, h("h2", {}, title), children);
+
 // One of a row of numbers that stand large, with its words below.
 export const figure = (value, text, meaning, kind) => h("div", {}, h("b", { class: kind }, value), h("span", {}, meaning ? term(text, meaning) : text));
 
@@ -137,16 +143,31 @@ export function ago(when) {
   const time = new Date(typeof when === "number" ? when * 1000 : when);
   const seconds = Math.max(0, (Date.now() - time) / 1000);
   const days = Math.floor(seconds / 86400);
-  const told = seconds < 5 ? "just now" : days ? `${days} d ago` : `${duration(Math.round(seconds)).replace(/ \d+ s$/, "")} ago`;
+  const told = seconds < 5 ? "just now" : days > 60 ? time.toLocaleDateString() : days ? `${days} d ago` : `${duration(Math.round(seconds)).replace(/ \d+ s$/, "")} ago`;
   return h("time", { datetime: time.toISOString(), title: time.toLocaleString() }, told);
 }
 
 // Words ----------------------------------------------------------------------------------------
 
-// A name that others chose: in its own direction, cut by its style, whole on hover.
-export function name(text, given = {}) {
-  return h("bdi", { title: text, ...given, class: `name ${given.class || ""}` }, text);
+const LONG = 256; // signs of a name
+// Emoji, which may be of several signs, or a sign that doesn't show: controls, signs of no width,
+// those that turn the direction of writing.
+const UNSEEN = /(\p{RGI_Emoji}|\p{Extended_Pictographic}[\ufe0e\ufe0f])|[\p{C}\p{Zl}\p{Zp}\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\u{e0100}-\u{e01ef}]/gv;
+const escaped = (sign) => sign.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
+// Text that others wrote, of which every sign shows, as the command line has it (camfleet.foreign).
+export const visible = (text) => String(text).replace(UNSEEN, (sign, emoji) => emoji ?? escaped(sign));
+
+// A name that others chose: in its own direction, with its beginning only where it's very long.
+export function name(text) {
+  const whole = visible(text);
+  const signs = [...whole];
+  return h("bdi", { title: whole, class: "name" }, signs.length > LONG ? `${signs.slice(0, LONG).join("")} …` : whole);
 }
+
+// Links to what has a name of its own.
+export const jobLink = (job, text = name(job)) => h("a", { href: `#/jobs/${encodeURIComponent(job)}` }, text);
+export const modelLink = (model, text = name(model)) => h("a", { href: `#/models/${encodeURIComponent(model)}` }, text);
 
 // What a word means, one sentence on hover or focus.
 export function term(text, meaning) {
@@ -156,8 +177,8 @@ export function term(text, meaning) {
 // A button that copies; says so for a moment.
 export function copy(text, label = "Copy") {
   const button = h("button", { class: "quiet", on: { click: async () => {
-    await navigator.clipboard.writeText(typeof text === "function" ? text() : text);
-    button.textContent = "Copied";
+    const copied = navigator.clipboard?.writeText(typeof text === "function" ? text() : text) ?? Promise.reject();
+    button.textContent = await copied.then(() => "Copied", () => "It can't be copied");
     setTimeout(() => { button.textContent = label; }, 1500);
   } } }, label);
   return button;

@@ -74,7 +74,7 @@ export class Form {
 // Return the values of a model's other inputs, by name.
 export function inputsOf(state) {
   try {
-    return JSON.parse(state.inputs || "{}");
+    return JSON.parse(state.inputs || "{}") ?? {};
   } catch {
     return {};
   }

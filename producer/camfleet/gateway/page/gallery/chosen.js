@@ -10,7 +10,7 @@ const ADDRESS = 3000; // characters of names in one request: proxies take no lon
 export class Chosen {
   constructor(job, app) {
     Object.assign(this, { job, app, rows: new Map() }); // by the names of rows
-    this.element = h("div", { class: "chosen", role: "status", hidden: true });
+    this.element = h("div", { class: "picked", role: "status", hidden: true });
   }
 
   has({ row }) {

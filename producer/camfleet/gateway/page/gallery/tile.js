@@ -1,6 +1,6 @@
 // One tile: the photograph with its heat, the class and how probable it is, and a box to choose it.
 
-import { append, h, number, percent, replace } from "../dom.js";
+import { append, h, number, percent, replace, visible } from "../dom.js";
 import { draw } from "../heat.js";
 import { framed, load, mapOf, sources } from "../maps.js";
 
@@ -15,11 +15,11 @@ export function tile(view, index, row, side, focused) {
   const more = row && [`, image ${number(index + 1)} of ${number(view.rows.count)}`, row.status === "no_evidence" && ", no evidence", row.border_share !== null && `, ${percent(row.border_share, 0)} at the border`];
   const home = h("span", { class: "tile-picture" }, failed && h("span", { class: "bad" }, "failed"));
   const element = h("div", { class: `tile ${row?.status ?? ""}`, role: "listitem" },
-    h("a", { href: row && view.link(index, row), tabindex: -1, title: row?.item_id, data: { index }, on: { focus: focused } },
+    h("a", { href: row && view.link(index, row), tabindex: -1, title: row?.item_id && visible(row.item_id), data: { index }, on: { focus: focused } },
       home,
       h("span", { class: "tile-caption" },
-        h("span", { class: "spread" }, h("span", { class: "cut-off", dir: "auto" }, title || (failed ? "" : " ")), h("b", { class: failed ? "bad" : "" }, value ?? "")),
-        h("span", { class: "dim cut-off", dir: "auto" }, row?.item_id?.replace(/^.*\/(?=.)/, "") ?? row?.row ?? "Loading"), h("span", { class: "unseen" }, more))),
+        h("span", { class: "spread" }, h("span", { class: "cut-off", dir: "auto" }, visible(title || (failed ? "" : " "))), h("b", { class: failed ? "bad" : "" }, value ?? "")),
+        h("span", { class: "dim cut-off", dir: "auto" }, visible(row?.item_id?.replace(/^.*\/(?=.)/, "") ?? row?.row ?? "Loading")), h("span", { class: "unseen" }, more))),
     row && h("input", {
       type: "checkbox", tabindex: -1, title: "Choose it: key x; with Shift all from the one before", "aria-label": `Choose image ${number(index + 1)}`, checked: view.chosen.has(row),
       on: { click: (event) => view.choose(index, event.target.checked, event.shiftKey) },

@@ -2,12 +2,12 @@
 // answers that differ, classes that moved, and the pairs that moved most, under a slider.
 
 import * as api from "../api.js";
-import { failed, field, figure, h, loading, name, number, percent, replace, select, tableHead, term } from "../dom.js";
+import { failed, field, figure, h, head, jobLink, loading, name, number, panel, percent, replace, select, tableHead, term } from "../dom.js";
 import { HeatMap, draw } from "../heat.js";
+import { loadSoon } from "../looking.js";
 import { load, sources } from "../maps.js";
 import { MOVEMENT, scale } from "../scale.js";
 
-const POLL = 1200;
 const DISTANCE = "Jensen-Shannon divergence in bits: 0 for equal maps, 1 where they share nothing.";
 
 export async function show(root, route, app) {
@@ -22,9 +22,8 @@ class Compare {
   constructor(root, one, other, route, app) {
     Object.assign(this, { root, one, other, route, app, path: api.path("v1/jobs", one, "comparisons") });
     this.body = h("div", {});
-    const link = (job) => h("a", { href: app.address("/jobs/:job", { job }) }, name(job));
     this.actions = h("div", { class: "actions" });
-    replace(root, h("div", { class: "head" }, h("h1", {}, link(one), one === other ? ", its models" : [" and ", link(other)]), this.actions), this.body);
+    replace(root, head([jobLink(one), one === other ? ", its models" : [" and ", jobLink(other)]], this.actions), this.body);
   }
 
   async load() {
@@ -41,8 +40,7 @@ class Compare {
     if (made.state === "failed") return void replace(this.body, failed({ status: 422, message: made.note }, () => this.#ask()));
     if (made.state !== "done") {
       replace(this.body, loading(made.state === "waiting" ? "Waiting for a worker that compares …" : "A worker compares …"));
-      this.timer = setTimeout(() => this.load().catch((error) => replace(this.body, failed(error))), POLL);
-      return;
+      return loadSoon(this);
     }
     this.#show(await api.get(`${this.path}/${made.id}/comparison.json`, {}, { signal }));
   }
@@ -55,6 +53,7 @@ class Compare {
 
   // Ask which models, and within which limits.
   async #ask() {
+    clearTimeout(this.timer);
     const { signal } = this.route;
     const abouts = await Promise.all([this.one, this.other].map((job) => api.get(api.path("v1/jobs", job, "about"), {}, { signal })));
     const full = abouts.map((about) => about.models.map(({ id, version }) => `${id}@${version}`));
@@ -94,12 +93,12 @@ class Compare {
         h("div", { class: "numbers" }, figure(number(counts.compared), "pairs compared"), figure(`${number(flips.differ)} of ${number(flips.answers)}`, "first answers differ"),
           figure(number(counts.evidence_lost), "lost their evidence"), figure(number(counts.evidence_gained), "gained it"), figure(number(counts.failed + counts.changed + counts.only_one + counts.only_other), "images not compared"), figure(number(moved), "classes moved")),
         h("p", { class: "dim" }, `${found.one.model}, ${found.one.layer} · ${found.other.model}, ${found.other.layer} · ${found.one.method}`)),
-      found.most_moved.length > 0 && h("section", { class: "panel" }, h("h2", {}, "Pairs that moved most"),
+      found.most_moved.length > 0 && panel("Pairs that moved most",
         h("div", { class: "pairs" }, found.most_moved.map((pair) => this.#pair(pair, found)))),
       h("div", { class: "columns" },
-        found.classes.length > 0 && h("section", { class: "panel" }, h("h2", {}, "Classes"), h("div", { class: "low" }, h("table", {}, tableHead("Class", "Pairs", term("Median distance", DISTANCE), ""),
+        found.classes.length > 0 && panel("Classes", h("div", { class: "low" }, h("table", {}, tableHead("Class", "Pairs", term("Median distance", DISTANCE), ""),
           h("tbody", {}, rows(found.classes, (one) => [h("th", { scope: "row" }, name(one.name)), h("td", { class: "right" }, number(one.pairs)), h("td", { class: "right" }, one.median.toFixed(3)), h("td", { class: "bad" }, one.moved ? "moved" : "")]))))),
-        flips.most.length > 0 && h("section", { class: "panel" }, h("h2", {}, "First answers that differ"), h("div", { class: "low" }, h("table", {}, tableHead(found.one.model, found.other.model, "Images"),
+        flips.most.length > 0 && panel("First answers that differ", h("div", { class: "low" }, h("table", {}, tableHead(found.one.model, found.other.model, "Images"),
           h("tbody", {}, rows(flips.most, ([from, to, images]) => [h("td", {}, name(from)), h("td", {}, name(to)), h("td", { class: "right" }, number(images))])))))));
   }
 

@@ -1,13 +1,14 @@
 // One image: dropped, pasted, chosen or named; its classes as bars, its maps on the photograph.
 
 import { SIGNED } from "../colormaps.js";
-import { copy, empty, fact, failed, h, name, number, percent, replace, select, short, term } from "../dom.js";
+import { copy, empty, fact, failed, h, loading, name, number, percent, replace, select, short, term } from "../dom.js";
 import { LANGUAGES, example } from "../examples.js";
 import { Answers } from "../explain/answers.js";
 import { Form, inputsOf } from "../explain/form.js";
 import { Looks } from "../looks.js";
 import { called, usable } from "../models.js";
 import { Photo, reading } from "../photo.js";
+import { measures, titleOf } from "../row.js";
 
 const ASKED = { image: "", model: "", method: "gradcam", target: "top:5", layer: "", inputs: "" };
 const START = { ...ASKED, colormap: "turbo", opacity: 0.5, threshold: 0, rank: "0" };
@@ -147,7 +148,7 @@ class Explain {
     const signal = this.#begin();
     const question = this.#question();
     try {
-      const answer = await answers.ask(question, signal, () => replace(this.status, h("p", { class: "dim" }, "Waiting for a worker …")));
+      const answer = await answers.ask(question, signal, () => this.#slow());
       await answers.photograph(this.photo, question, answer, signal);
       if (signal.aborted) return;
       replace(this.status);
@@ -155,6 +156,11 @@ class Explain {
     } catch (error) {
       if (!signal.aborted) this.#failed(error, () => this.explain());
     }
+  }
+
+  #slow() {
+    if (this.photo.element.isConnected) replace(this.status, h("p", { class: "dim" }, "Waiting for a worker …"));
+    else this.#instead(loading("Waiting for a worker …"));
   }
 
   #told(answer) {
@@ -172,10 +178,8 @@ class Explain {
   }
 
   #bar(row, answer) {
-    const title = row.class_name ?? (row.class_index === null ? "No class" : `Class ${row.class_index}`);
-    const against = row.target.startsWith("not:") ? "against " : "";
     return h("button", { class: "class-bar", data: { rank: row.rank }, on: { click: () => this.#choose(answer, row) } },
-      h("span", { class: "spread" }, h("span", {}, against, name(title)), h("b", {}, row.probability === null ? short(row.logit) : percent(row.probability))),
+      h("span", { class: "spread" }, name(titleOf(row)), h("b", {}, row.probability === null ? short(row.logit) : percent(row.probability))),
       h("span", { class: "meter" }, h("i", { style: { "--share": row.probability ?? 0 } })),
       row.status === "no_evidence" && h("span", { class: "dim" }, "nothing speaks for it"));
   }
@@ -191,7 +195,7 @@ class Explain {
       const map = await answers.map(answer, row);
       if (overtaken()) return;
       this.photo.lay(map);
-      this.app.say(`${row.class_name ?? "No class"}, ${percent(row.probability)}`);
+      this.app.say(`${titleOf(row)}, ${percent(row.probability)}`);
     } catch (error) {
       if (!overtaken()) replace(this.status, h("p", { class: "note bad" }, `The map can't be read: ${error.message}`));
     }
@@ -204,10 +208,7 @@ class Explain {
       h("dl", { class: "facts" },
         fact("Model", `${row.model_id}@${row.model_version}`),
         fact("Layer", row.layer ?? "–"),
-        row.grid_height && fact(term("Grid", "Cells of the map, before it's spread over the photograph."), `${row.grid_height} × ${row.grid_width}`),
-        row.raw_max !== null && fact(term("Raw maximum", "The map's highest value in the method's own units: 0 or less is no evidence."), short(row.raw_max)),
-        row.logit !== null && fact(term("Logit", "The class's score before softmax or sigmoid."), short(row.logit)),
-        row.focus && fact(term("At the border", "The share of the heat in the outer tenth of the photograph, on each side."), percent(row.focus.border_share)),
+        measures(row),
         fact(term("Time", "Fetching, decoding and explaining, by the worker."), `${short(took)} ms`)),
       this.#programs());
   }

@@ -1,7 +1,7 @@
 // A job's images as tiles: any of a million at once, filtered and sorted by the gallery's index.
 
 import { NAMES, SIGNED } from "../colormaps.js";
-import { empty, failed, field, h, name, number, replace, select } from "../dom.js";
+import { empty, failed, field, h, head, jobLink, number, replace, select } from "../dom.js";
 import { Chosen } from "../gallery/chosen.js";
 import { Filters } from "../gallery/filters.js";
 import { filtersOf, pairs } from "../gallery/query.js";
@@ -32,12 +32,13 @@ class Gallery {
     this.asked = filtersOf(route.query);
     this.look = Object.fromEntries(Object.entries(LOOK).map(([field_, otherwise]) => [field_, given[field_] ?? otherwise]));
     this.look.opacity = Number(this.look.opacity);
+    if (!Object.hasOwn(SIZES, this.look.size)) this.look.size = LOOK.size;
     this.rows = new Rows(job, route.signal, { came: () => this.#came(), indexed: () => this.load() });
     this.filters = new Filters(this.rows, (asked) => this.#filter(asked));
     this.chosen = new Chosen(job, app);
     this.chosen.cleared = () => this.#marks();
     this.tiles = new Tiles(this);
-    this.tiles.at = Number(given.at) || 0;
+    this.tiles.at = Math.min(Math.max(0, Math.trunc(given.at) || 0), 2 ** 30);
   }
 
   draw(root) {
@@ -47,7 +48,7 @@ class Gallery {
     this.stage = h("section", { class: "panel stage-of-tiles", "aria-label": "Images" }, this.#bar(), this.chosen.element, this.tiles.element);
     this.tiles.element.addEventListener("keydown", (event) => this.#pressed(event));
     replace(root,
-      h("div", { class: "head" }, h("h1", {}, "Gallery of ", h("a", { href: this.app.address("/jobs/:job", { job: this.job }) }, name(this.job))), this.told,
+      head(["Gallery of ", jobLink(this.job)], this.told,
         h("div", { class: "actions" }, h("a", { class: "button", href: this.app.address("/jobs/:job/report", { job: this.job }) }, "Report"))),
       this.note,
       h("div", { class: "gallery" }, h("details", { class: "panel", open: !narrow }, h("summary", {}, "Filters"), this.filters.element), this.stage));

@@ -2,11 +2,12 @@
 // under the pointer, where it comes from, and the images before and after it in the gallery.
 
 import * as api from "../api.js";
-import { fact, h, name, number, percent, replace, short, term } from "../dom.js";
+import { fact, h, head, modelLink, name, percent, replace, short, term } from "../dom.js";
 import { HeatMap, draw } from "../heat.js";
 import { Looks } from "../looks.js";
 import { framed, load, sources } from "../maps.js";
 import { Photo, reading } from "../photo.js";
+import { measures, titleOf } from "../row.js";
 import { filtersOf } from "../gallery/query.js";
 
 export async function show(root, route, app) {
@@ -46,7 +47,7 @@ class Image {
     this.beside = h("div", { class: "beside", role: "group", "aria-label": "Classes" });
     this.stage = h("div", { class: "stage" });
     replace(this.root,
-      h("div", { class: "head" }, h("h1", {}, name(first.item_id)), h("div", { class: "actions" },
+      head(name(first.item_id), h("div", { class: "actions" },
         h("a", { class: "button", href: this.#gallery() }, "Gallery"),
         h("button", { title: "Key p", on: { click: () => this.#step(-1) } }, "Previous"),
         h("button", { title: "Key n", on: { click: () => this.#step(1) } }, "Next"))),
@@ -108,21 +109,18 @@ class Image {
     const map = this.maps[this.chosen];
     const took = Object.values(row.timings).reduce((sum, one) => sum + one, 0);
     replace(this.facts,
-      row.status !== "failed" && h("h2", { class: "spread" }, name(titleOf(row)), percent(row.probability)),
+      row.status !== "failed" && h("h2", { class: "spread" }, name(titleOf(row)), h("b", {}, percent(row.probability))),
       row.status === "no_evidence" && h("p", { class: "note" }, "Nothing in the image speaks for this class: its map is nowhere above 0."),
       h("dl", { class: "facts" },
         row.label !== null && fact("Label", name(row.label), row.class_name && (row.label === row.class_name || row.label === String(row.class_index) ? h("span", { class: "good" }, " as predicted") : h("span", { class: "bad" }, " not as predicted"))),
         row.group !== null && fact("Group", name(row.group)),
-        row.logit !== null && fact(term("Logit", "The class's score before softmax or sigmoid."), short(row.logit)),
-        row.raw_max !== null && fact(term("Raw maximum", "The map's highest value in the method's own units."), short(row.raw_max)),
-        row.focus && fact(term("At the border", "The share of the heat in the outer tenth of the photograph."), percent(row.focus.border_share)),
+        measures(row),
         row.focus && fact("Peak", `${short(row.focus.peak_x)}, ${short(row.focus.peak_y)} px`),
         row.geometry && fact("Photograph", `${row.geometry.image_width} × ${row.geometry.image_height} px`),
         fact("Image", name(row.image_uri), row.image_uri.startsWith("s3://") && [" ", h("a", { href: api.url(api.path("v1/jobs", this.job, "rows", this.route.params.item, "original"), { stream: true }) }, "original")]),
-        fact("Model", h("a", { href: this.app.address("/models/:model", { model: `${row.model_id}@${row.model_version}` }) }, name(`${row.model_id}@${row.model_version}`)), h("div", { class: "mono dim" }, row.model_digest.slice(0, 16))),
+        fact("Model", modelLink(`${row.model_id}@${row.model_version}`), h("div", { class: "mono dim" }, row.model_digest.slice(0, 16))),
         fact("Method", `${row.method}, target `, h("code", {}, name(row.target))),
         row.layer && fact("Layer", h("code", {}, name(row.layer))),
-        row.grid_height && fact("Grid", `${row.grid_height} × ${row.grid_width}`),
         fact(term("ETag", "Of the image when it was explained: by it a change is noticed."), h("code", {}, name(row.image_etag ?? "none"))),
         fact("Time", `${short(took)} ms`),
         fact("Row", h("code", {}, `${this.found.part}:${this.found.row + this.chosen}`))),
@@ -153,7 +151,13 @@ class Image {
   // The next image by the gallery's filters and order, or else by the order of the rows.
   async #step(by) {
     const query = new URLSearchParams(this.route.query);
-    const place = query.has("n") ? await this.#beside(query, by) : this.#following(by);
+    let place = null;
+    try {
+      place = query.has("n") ? await this.#beside(query, by) : this.#following(by);
+    } catch (error) {
+      if (!this.route.signal.aborted) replace(this.probe, error.message);
+      return;
+    }
     if (place) this.app.go(`${this.app.address("/jobs/:job/images/:item", { job: this.job, item: place })}?${query}`);
     else this.app.say(by > 0 ? "This is the last image" : "This is the first image");
   }
@@ -171,9 +175,4 @@ class Image {
     if (by < 0) return row ? `${part}:${row - 1}` : null;
     return row + rows.length < all ? `${part}:${row + rows.length}` : `${part + 1}:0`;
   }
-}
-
-function titleOf(row) {
-  const against = row.target.startsWith("not:") ? "against " : "";
-  return against + (row.class_name ?? (row.class_index === null ? number(null) : `class ${row.class_index}`));
 }

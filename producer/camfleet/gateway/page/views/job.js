@@ -1,7 +1,8 @@
 // One job: how far it is, as it happens; what failed and why; what became of every image.
 
 import * as api from "../api.js";
-import { ago, copy, dialog, duration, fact, field, figure, h, name, number, percent, replace } from "../dom.js";
+import { ago, copy, dialog, duration, fact, figure, h, head, modelLink, name, number, panel, percent, replace } from "../dom.js";
+import { askOther } from "../other_job.js";
 import { FATES, done, ended, fate, left, meter, rate, sparkline, state } from "../progress.js";
 
 const FORMS = [["csv", "CSV"], ["json", "JSON lines"], ["parquet", "Parquet"]];
@@ -19,10 +20,7 @@ export async function show(root, route, app) {
   view.told(first);
   const stop = ended(first) ? null : api.follow(id, (progress) => view.told(progress), (text) => view.lost(text));
   view.stop = stop;
-  return () => {
-    view.stop?.();
-    for (const dialog of document.querySelectorAll("dialog")) dialog.close();
-  };
+  return () => view.stop?.();
 }
 
 class Job {
@@ -38,14 +36,14 @@ class Job {
     this.sums = h("div", {});
     this.follows = h("div", {});
     replace(root,
-      h("div", { class: "head" }, h("h1", {}, name(id)), this.state, this.head),
+      head(name(id), this.state, this.head),
       this.note,
       h("section", { class: "panel", "aria-label": "Progress" }, this.bar, this.numbers),
       h("div", { class: "columns" },
-        h("section", { class: "panel" }, h("h2", {}, "Failures by code"), this.failures),
-        h("section", { class: "panel" }, h("h2", {}, "What became of the images"), this.sums),
-        h("section", { class: "panel" }, h("h2", {}, "What was asked"), this.#asked()),
-        h("section", { class: "panel" }, h("h2", {}, "What came of it"), this.follows)));
+        panel("Failures by code", this.failures),
+        panel("What became of the images", this.sums),
+        panel("What was asked", this.#asked()),
+        panel("What came of it", this.follows)));
   }
 
   lost(text) {
@@ -78,7 +76,7 @@ class Job {
     const given = [
       rows && link("Gallery", "/jobs/:job/gallery", true),
       (rows || job.report?.state === "done") && link("Report", "/jobs/:job/report"),
-      rows && ended(job) && button("Compare …", () => this.#compare()),
+      rows && ended(job) && button("Compare …", () => askOther(this.id, this.app)),
       may && !ended(job) && button("Cancel", () => this.#confirm("Cancel this job?", "It stops before its next batch. What is done stays and counts; Resume goes on.", "Cancel the job", "cancel"), "danger"),
       may && (job.state === "cancelled" || job.troubles.length > 0) && button("Resume", () => this.#act("resume")),
       may && job.state === "complete" && job.failed > 0 && button(`Retry ${number(job.failed)} failed`, () => this.#act("retry", {})),
@@ -93,27 +91,6 @@ class Job {
     dialog(title, [h("p", {}, text),
       h("form", { method: "dialog", class: "actions" }, h("button", {}, "Keep it running"), h("button", { class: "danger", value: "yes" }, action))],
     (value) => value === "yes" && this.#act(verb));
-  }
-
-  // Ask with which job: this one is the baseline's counterpart, or of several models its own.
-  async #compare() {
-    const { jobs } = await api.get("v1/jobs", { limit: 100 }).catch(() => ({ jobs: [] }));
-    const others = jobs.filter((job) => job.job_id !== this.id && done(job) > 0 && !job.pruned_at);
-    const options = others.map((job) => h("option", { value: job.job_id }, job.models.join(", ")));
-    const baseline = h("input", { id: "baseline", list: "others", required: true, spellcheck: "false", autocomplete: "off", placeholder: "the id of a job" });
-    const go = (other) => {
-      asking.close();
-      this.app.go(this.app.address("/compare/:baseline/:job", { baseline: other, job: this.id }));
-    };
-    const submit = (event) => {
-      event.preventDefault();
-      go(baseline.value.trim());
-    };
-    const asking = dialog("Compare with an earlier job", [
-      h("p", { class: "dim" }, "Of the same images: how far did the model's look move?"),
-      h("form", { class: "submit", on: { submit } }, field(baseline, "Earlier job"), h("datalist", { id: "others" }, options),
-        h("div", { class: "actions" }, this.about.models.length > 1 && h("button", { type: "button", on: { click: () => go(this.id) } }, "Its own models"),
-          h("button", { type: "button", on: { click: () => asking.close() } }, "Close"), h("button", { class: "main", type: "submit" }, "Compare")))]);
   }
 
   async #act(verb, body) {
@@ -202,7 +179,7 @@ class Job {
   #asked() {
     const { about } = this;
     return h("dl", { class: "facts" },
-      fact("Models", about.models.map(({ id, version }) => h("div", {}, h("a", { href: this.app.address("/models/:model", { model: `${id}@${version}` }) }, name(`${id}@${version}`))))),
+      fact("Models", about.models.map(({ id, version }) => h("div", {}, modelLink(`${id}@${version}`)))),
       fact("Classes", h("code", {}, name(about.target))), fact("Method", about.method), fact("Layer", about.layer),
       fact("Pictures", [...about.outputs.kinds, about.outputs.thumbnail && "thumbnail"].filter(Boolean).join(", ") || "none"),
       about.outputs.regions && fact("Shapes", `${about.outputs.regions.shapes.join(", ")} above ${about.outputs.regions.threshold}`),

@@ -1,7 +1,8 @@
 // All jobs that the token may see: a table that keeps itself up to date.
 
 import * as api from "../api.js";
-import { ago, empty, h, name, number, replace, select, tableHead } from "../dom.js";
+import { ago, empty, h, head, jobLink, name, number, replace, select, tableHead } from "../dom.js";
+import { keepLooking, stale } from "../looking.js";
 import { done, ended, left, meter, rate, state } from "../progress.js";
 
 const PAGE = 100;
@@ -14,7 +15,6 @@ export async function show(root, route, app) {
   const jobs = new Map(); // by id, the newest first
   const rows = new Map(); // job id -> [what it shows as JSON, row]
   let next = null;
-  let timer = 0;
   const filter = { state: route.query.get("state") ?? "", q: route.query.get("q") ?? "" };
 
   const body = h("tbody", {});
@@ -32,7 +32,7 @@ export async function show(root, route, app) {
   const shown = h("div", {});
 
   replace(root,
-    h("div", { class: "head" }, h("h1", {}, "Jobs"), told,
+    head("Jobs", told,
       h("div", { class: "actions" },
         h("label", { class: "unseen", for: "q" }, "Search"), words, h("label", { class: "unseen", for: "state" }, "State"), states,
         app.may("jobs:write") && h("a", { class: "button main", href: "#/submit" }, "New job"))),
@@ -68,7 +68,7 @@ export async function show(root, route, app) {
     const made = old ?? h("tr", {});
     const more = job.models.length > 1 ? ` and ${job.models.length - 1} more` : "";
     replace(made,
-      h("th", { scope: "row" }, h("a", { href: app.address("/jobs/:job", { job: job.job_id }) }, name(job.job_id))),
+      h("th", { scope: "row" }, jobLink(job.job_id)),
       h("td", {}, state(job)),
       h("td", { title: job.models.join(", ") }, job.models.length ? name(job.models[0]) : "–", more),
       h("td", { class: "right" }, done(job) === job.total ? number(job.total) : `${number(done(job))} / ${number(job.total)}`),
@@ -95,25 +95,19 @@ export async function show(root, route, app) {
   }
 
   async function older() {
-    take(await api.get("v1/jobs", { limit: PAGE, cursor: next }, { signal: route.signal }), false);
-    draw();
+    try {
+      take(await api.get("v1/jobs", { limit: PAGE, cursor: next }, { signal: route.signal }), false);
+      draw();
+    } catch (error) {
+      if (!route.signal.aborted) replace(note, stale(error));
+    }
   }
 
   async function look() {
-    try {
-      if (!document.hidden) {
-        take(await api.get("v1/jobs", { limit: PAGE }, { signal: route.signal }), true);
-        replace(note);
-        draw();
-      }
-    } catch (error) {
-      if (route.signal.aborted) return;
-      if (!jobs.size) throw error;
-      replace(note, h("p", { class: "note bad", role: "status" }, `Not up to date: ${error.message}`));
-    }
-    timer = setTimeout(look, [...jobs.values()].every(ended) ? IDLE_MS : BUSY_MS);
+    take(await api.get("v1/jobs", { limit: PAGE }, { signal: route.signal }), true);
+    draw();
+    return [...jobs.values()].every(ended) ? IDLE_MS : BUSY_MS;
   }
 
-  await look();
-  return () => clearTimeout(timer);
+  return keepLooking(look, note, route.signal);
 }

@@ -1,24 +1,24 @@
 // The registered models; of one of them its preflight, as a drawing of where it's cut.
 
 import * as api from "../api.js";
-import { ago, copy, empty, fact, h, name, number, replace, short, tableHead, term } from "../dom.js";
+import { ago, copy, empty, fact, h, head, modelLink, name, number, panel, replace, short, tableHead, term } from "../dom.js";
 
 export async function show(root, route, app) {
   const { models } = await api.get("v1/models", {}, { signal: route.signal });
   if (route.params.model) return one(root, route, app, models);
   app.title("Models");
   if (!models.length) {
-    replace(root, h("div", { class: "head" }, h("h1", {}, "Models")),
+    replace(root, head("Models"),
       empty("No models yet", "A card names a model's file, its labels and how images are prepared. A worker checks it.", h("code", {}, "camfleet models add CARD.toml")));
     return;
   }
   const rows = models.sort((a, b) => a.id.localeCompare(b.id) || b.added_at - a.added_at).map((model, i) => h("tr", {},
     h("th", { scope: "row" }, i && models[i - 1].id === model.id ? h("span", { class: "unseen" }, model.id) : name(model.id)),
-    h("td", {}, h("a", { href: app.address("/models/:model", { model: `${model.id}@${model.version}` }) }, name(model.version))),
+    h("td", {}, modelLink(`${model.id}@${model.version}`, name(model.version))),
     h("td", {}, aliases(model)),
     h("td", { class: "right" }, ago(model.added_at)),
     h("td", { class: "mono dim" }, model.digest.slice(0, 12))));
-  replace(root, h("div", { class: "head" }, h("h1", {}, "Models"), h("p", { class: "dim" }, number(models.length))),
+  replace(root, head("Models", h("p", { class: "dim" }, number(models.length))),
     h("div", { class: "panel" }, h("div", { class: "scroll" }, h("table", {}, tableHead("Model", "Version", "Aliases", ["Added", "right"], "Digest"), h("tbody", {}, rows)))));
 }
 
@@ -35,13 +35,13 @@ async function one(root, route, app, models) {
   const { report } = model;
   const others = models.filter(({ id, version }) => id === model.id && version !== model.version);
   replace(root,
-    h("div", { class: "head" }, h("h1", {}, name(full)), entry && aliases(entry), h("div", { class: "actions" },
+    head(name(full), entry && aliases(entry), h("div", { class: "actions" },
       h("a", { class: "button main", href: app.address("/explain", {}, { model: full }) }, "Explain an image"),
       h("a", { class: "button", href: app.address("/submit", {}, { model: full }) }, "New job"),
       h("a", { class: "button", href: app.address("/jobs", {}, { q: full }) }, "Jobs that use it"))),
     h("section", { class: "panel", "aria-label": "Where the model is cut" }, cut(report)),
     h("div", { class: "columns" },
-      h("section", { class: "panel" }, h("h2", {}, "The check"), h("dl", { class: "facts" },
+      panel("The check", h("dl", { class: "facts" },
         fact("File", `${report.format}, Keras ${report.keras_version ?? "–"}`),
         fact("Layer", h("code", {}, name(report.layer)), h("div", { class: "dim" }, report.why)),
         fact(term("Split error", "How far the two halves together differ from the whole model."), report.split_error.toExponential(1)),
@@ -52,14 +52,14 @@ async function one(root, route, app, models) {
         fact("Time", `${short(report.milliseconds_per_image.forward)} ms per image`),
         fact("Memory", `${short((report.conv_bytes + report.head_bytes) / 2 ** 20)} MiB of weights, ${short(report.working_bytes / 2 ** 20)} MiB for ${report.batch_size} images`),
         report.assumed.length > 0 && fact(h("span", { class: "warn" }, "Assumed"), report.assumed.map((text) => h("div", {}, String(text)))))),
-      h("section", { class: "panel" }, h("h2", {}, "How images are prepared"), h("dl", { class: "facts" },
+      panel("How images are prepared", h("dl", { class: "facts" },
         report.choices.map(({ name: title, value, field, default: given }) => fact(h("span", { title: field }, title), name(value), given && h("span", { class: "dim", title: "The card doesn't say: this is the default" }, " (default)"))))),
-      h("section", { class: "panel" }, h("h2", {}, `Labels (${number(model.labels.length)})`), labels(model.labels)),
-      h("section", { class: "panel" }, h("h2", {}, "Layers to choose from"), layers(report)),
-      h("section", { class: "panel" }, h("h2", {}, "Identity"), h("dl", { class: "facts" },
+      panel(`Labels (${number(model.labels.length)})`, labels(model.labels)),
+      panel("Layers to choose from", layers(report)),
+      panel("Identity", h("dl", { class: "facts" },
         fact("Digest", h("code", {}, model.digest), " ", copy(model.digest)),
         entry && fact("Added", ago(entry.added_at)),
-        others.length > 0 && fact("Other versions", others.map(({ version }) => h("div", {}, h("a", { href: app.address("/models/:model", { model: `${model.id}@${version}` }) }, name(version)))))))));
+        others.length > 0 && fact("Other versions", others.map(({ version }) => h("div", {}, modelLink(`${model.id}@${version}`, name(version)))))))));
 }
 
 // Input -> convolutions -> [grid] -> head -> scores, as boxes in a row: text that can be read.
@@ -79,7 +79,7 @@ function cut(report) {
 }
 
 function labels(all) {
-  const list = h("ol", { class: "labels", start: 0, tabindex: 0, "aria-label": "Labels" });
+  const list = h("ol", { class: "labels" });
   const search = h("input", { type: "search", "aria-label": "Search labels", placeholder: "Search", on: { input: draw } });
   function draw() {
     const wanted = search.value.toLowerCase();
@@ -88,7 +88,7 @@ function labels(all) {
       found.length > 200 && h("li", { class: "dim" }, `… and ${number(found.length - 200)} more: search`));
   }
   draw();
-  return [all.length > 12 && h("div", { class: "field" }, search), all.length ? list : h("p", { class: "dim" }, "The card has none: classes are numbers.")];
+  return [all.length > 12 && h("div", { class: "field" }, search), all.length ? h("div", { class: "low", tabindex: 0, role: "group", "aria-label": "Labels" }, list) : h("p", { class: "dim" }, "The card has none: classes are numbers.")];
 }
 
 function layers({ candidates, layer }) {

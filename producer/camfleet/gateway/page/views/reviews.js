@@ -1,7 +1,7 @@
 // Reviews of new versions of models: how each stands, its course over versions, and who changed it.
 
 import * as api from "../api.js";
-import { ago, dialog, empty, fact, failed, h, name, number, percent, replace, short, svg, term } from "../dom.js";
+import { ago, dialog, empty, fact, failed, h, head, modelLink, name, number, panel, percent, replace, short, svg, term } from "../dom.js";
 import { moved, scale } from "../scale.js";
 
 const VERDICTS = { pass: "Nothing is beyond a limit", moved: "Maps, lost evidence or classes are beyond a limit, or a suspicious place is new", undecidable: "Nothing can be said", set_changed: "More than 1 % of the images have changed or are gone", failed: "Results are missing, or images failed" };
@@ -14,32 +14,30 @@ export async function show(root, route, app) {
   if (route.params.review) return one(root, route, app);
   app.title("Reviews");
   const { reviews } = await api.get("v1/reviews", {}, { signal: route.signal });
-  const head = h("div", { class: "head" }, h("h1", {}, "Reviews"), h("p", { class: "dim" }, number(reviews.length)));
+  const top = head("Reviews", h("p", { class: "dim" }, number(reviews.length)));
   if (!reviews.length) {
-    replace(root, head, empty("No reviews yet", "A review asks of each new version of a model whether it still looks at the same things.", h("code", {}, "camfleet review create NAME SOURCE --baseline MODEL")));
+    replace(root, top, empty("No reviews yet", "A review asks of each new version of a model whether it still looks at the same things.", h("code", {}, "camfleet review create NAME SOURCE --baseline MODEL")));
     return;
   }
   const histories = await Promise.all(reviews.map(({ review }) => api.get(api.path("v1/reviews", review.name, "history"), {}, { signal: route.signal }).catch(() => ({ verdicts: [] }))));
-  replace(root, head, h("div", { class: "cards" }, reviews.map((row, i) => {
-    const { review, verdict, due } = row;
+  replace(root, top, h("div", { class: "cards" }, reviews.map((row, i) => {
+    const { review, verdict } = row;
     return h("section", { class: "panel" },
       h("div", { class: "spread" }, h("h2", {}, h("a", { href: app.address("/reviews/:review", { review: review.name }) }, name(review.name))), verdict ? word(verdict.verdict) : h("span", { class: "dim" }, "never run")),
       course(histories[i].verdicts),
-      h("dl", { class: "facts" }, facts(row, app)),
-      review.paused && h("p", { class: "note" }, "Paused: it runs only where somebody asks for that."),
-      !review.paused && due === null && !review.on_register && h("p", { class: "dim" }, "It runs where somebody asks for that."));
+      h("dl", { class: "facts" }, facts(row)),
+      review.paused && h("p", { class: "note" }, "Paused: it runs only where somebody asks for that."));
   })));
 }
 
-function facts({ review, state, verdict, due }, app) {
-  const link = (text) => h("a", { href: app.address("/models/:model", { model: text }) }, name(text));
+function facts({ review, state, verdict, due }) {
   return [
-    fact("Baseline", link(model(review.baseline.model))),
-    verdict && fact("Latest", link(model(verdict.model)), " ", ago(verdict.decided_at)),
-    state.run && (!verdict || verdict.run !== state.run.run) && fact("Started", link(model(state.run.model))),
+    fact("Baseline", modelLink(model(review.baseline.model))),
+    verdict && fact("Latest", modelLink(model(verdict.model)), " ", ago(verdict.decided_at)),
+    state.run && (!verdict || verdict.run !== state.run.run) && fact("Started", modelLink(model(state.run.model))),
     state.trouble && fact(h("span", { class: "bad" }, "Trouble"), h("span", { dir: "auto" }, state.trouble.reason), " ", ago(state.trouble.at)),
     fact("Images", review.set ? number(review.set.items) : "not complete"),
-    fact("Next", due ? [due * 1000 < Date.now() ? "due since " : "", new Date(due * 1000).toLocaleString()] : review.on_register ? "with the next version" : "–"),
+    fact("Next", due ? [due * 1000 < Date.now() ? "due since " : "", new Date(due * 1000).toLocaleString()] : review.on_register ? "with the next version" : "when somebody asks for it"),
     review.schedule && fact("Schedule", h("code", {}, review.schedule.cron), ` ${review.schedule.timezone}`),
   ];
 }
@@ -85,7 +83,7 @@ async function one(root, route, app) {
   const entries = [...changes.map((each) => [each.changed_at, each]), ...verdicts.map((each) => [each.decided_at, each])].sort(([a], [b]) => b - a);
   const limits = Object.entries(review.limits).filter(([, value]) => value !== null);
   replace(root,
-    h("div", { class: "head" }, h("h1", {}, "Review ", name(id)), verdict && word(verdict.verdict), h("div", { class: "actions" },
+    head(["Review ", name(id)], verdict && word(verdict.verdict), h("div", { class: "actions" },
       h("button", { class: "main", on: { click: () => act("run", {}, "Started") } }, "Run it"),
       verdict && h("button", { on: { click: () => ask(`Accept ${model(verdict.model)}?`, "It becomes the baseline, after its noise was measured. The set and the first baseline stay.", "Accept", true, (reason) => act("accept", { reason, model: model(verdict.model) }, "Accepted")) } }, "Accept"),
       h("button", { on: { click: () => ask(review.paused ? "Let it go on?" : "Pause this review?", review.paused ? "It runs by itself again; what was missed isn't made up for." : "It then runs only where somebody asks for that.", review.paused ? "Go on" : "Pause", false, (reason) => act("pause", { paused: !review.paused, ...(reason && { reason }) }, review.paused ? "Goes on" : "Paused")) } }, review.paused ? "Go on" : "Pause"))),
@@ -93,12 +91,12 @@ async function one(root, route, app) {
     verdict && h("section", { class: "panel" }, h("p", { class: `verdict ${verdict.verdict}` }, h("b", {}, verdict.verdict.replace("_", " ")), ` · ${model(verdict.model)} beside ${model(verdict.baseline)}`),
       verdict.reasons.map((text) => h("p", { dir: "auto" }, text)), verdict.movement && scale({ ...verdict.movement, limit: verdict.limit }), pages(path, verdict)),
     h("div", { class: "columns" },
-      h("section", { class: "panel" }, h("h2", {}, "Movement over versions"), course(verdicts)),
-      h("section", { class: "panel" }, h("h2", {}, "What is reviewed"), h("dl", { class: "facts" }, facts(row, app),
+      panel("Movement over versions", course(verdicts)),
+      panel("What is reviewed", h("dl", { class: "facts" }, facts(row),
         [h("dt", {}, "First baseline"), h("dd", {}, name(model(review.first.model))), h("dt", {}, "Source"), h("dd", {}, review.sources.map((text) => h("div", {}, name(text)))),
-          h("dt", {}, "Limits"), h("dd", {}, limits.length ? limits.map(([key, value]) => `${key} ${percent(value, 0)}`).join(", ") : "as usual"),
+          h("dt", {}, "Limits"), h("dd", {}, limits.length ? limits.map(([key, value]) => `${key} ${key === "places" ? number(value) : percent(value, 0)}`).join(", ") : "as usual"),
           h("dt", {}, term("Job", "The baseline's: its maps are what others are compared with.")), h("dd", {}, h("a", { href: app.address("/jobs/:job/gallery", { job: review.baseline.job_id }) }, name(review.baseline.job_id)))])),
-      h("section", { class: "panel" }, h("h2", {}, "History"), h("ul", { class: "timeline" }, entries.map(([time, each]) => h("li", {}, ago(time), h("div", {},
+      panel("History", h("ul", { class: "timeline" }, entries.map(([time, each]) => h("li", {}, ago(time), h("div", {},
         each.verdict ? [word(each.verdict), " ", name(model(each.model)), each.movement && ` moved by ${moved(each.movement.value)}`, each.reasons.slice(0, 3).map((text) => h("p", { class: "dim", dir: "auto" }, text)), pages(path, each)]
           : [name(each.user), ` ${DONE[each.action] ?? each.action}`, each.reason && h("p", { class: "dim", dir: "auto" }, each.reason)])))))));
 }

@@ -1,7 +1,7 @@
 // A new job: of a prefix, of a list, of what is uploaded here, or of images chosen in a gallery.
 
 import * as api from "../api.js";
-import { empty, field, h, name, number, replace, select, term } from "../dom.js";
+import { empty, field, h, head, name, number, replace, select, term } from "../dom.js";
 import { METHODS, called, usable } from "../models.js";
 
 const MOST = 10000; // images in one request
@@ -74,7 +74,7 @@ export async function show(root, route, app) {
       field(faithfulness, term("Faithfulness", "On how many images workers measure, at the end, how faithful the maps are. 0: none."))),
     h("label", { class: "check" }, report, "Write a report at the end"),
     problem, uploading, h("div", { class: "actions" }, button));
-  replace(root, h("div", { class: "head" }, h("h1", {}, "New job")), form);
+  replace(root, head("New job"), form);
 
   async function submit(event) {
     event.preventDefault();
@@ -88,7 +88,7 @@ export async function show(root, route, app) {
       const answer = await api.send("POST", "v1/jobs", body, { headers: { "Idempotency-Key": key }, signal: route.signal });
       const there = app.address("/jobs/:job", { job: answer.job.job_id });
       if (!answer.warnings.length) return app.go(there);
-      replace(root, h("div", { class: "head" }, h("h1", {}, "Submitted")), h("ul", { class: "notes" }, answer.warnings.map((text) => h("li", { class: "note", dir: "auto" }, text))),
+      replace(root, head("Submitted"), h("ul", { class: "notes" }, answer.warnings.map((text) => h("li", { class: "note", dir: "auto" }, text))),
         h("p", { class: "actions" }, h("a", { class: "button main", href: there }, "Go to the job")));
     } catch (error) {
       if (!route.signal.aborted) replace(problem, h("p", { class: "note bad", dir: "auto" }, error.message));
