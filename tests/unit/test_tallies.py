@@ -9,8 +9,9 @@ import pytest
 from camfleet.audit import heat
 from camfleet.audit.reports import places
 from camfleet.audit.reports.collect import Collected, Group
-from camfleet.audit.reports.tally import Tally, quantile, reduced
+from camfleet.audit.reports.tally import SAMPLES, Tally, quantile, reduced
 from camfleet.audit.rows import place_of
+from camfleet.audit.worst import Worst
 from camfleet.contract.results import Status
 from helpers.rows import CENTRED, blob, row, table
 
@@ -33,9 +34,10 @@ def rows(rng, classes=CLASSES, maps=MAPS, plant=0.0):
 
 
 def collected(parts):
+    """Return what is counted of parts one after the other."""
     found = Collected()
     for number, part in parts:
-        found.add(number, table(part))
+        found.add([(number, table(part))])
     return found
 
 
@@ -56,8 +58,40 @@ def test_parts_in_any_order_and_tallies_merged_count_the_same():
     (merged,) = collected(parts[:2]).tallies.values()
     merged.merge(*collected(parts[2:]).tallies.values())
     assert same(whole, merged)
+    together = Collected()
+    together.add([(number, table(part)) for number, part in parts])
+    assert same(whole, *together.tallies.values())
     for name, worst in collected(parts).worst.items():
-        assert worst.refs.tolist() == backwards.worst[name].refs.tolist(), name
+        for other in (backwards, together):
+            assert worst.refs.tolist() == other.worst[name].refs.tolist(), name
+
+
+def test_the_samples_of_a_cell_are_the_rows_with_the_smallest_hashes():
+    rng = np.random.default_rng(0)
+    tally, count = Tally(1, 2), 400
+    classes, hashes = rng.integers(0, 3, count), rng.permutation(count).astype(np.uint64)
+    hashes[::5] = hashes[1::5]  # one name for two rows
+    cells = rng.integers(0, 2, count)
+    for first in range(0, count, 80):
+        own = slice(first, first + 80)
+        tally.grow(3)
+        tally._sample(classes[own] * 2 + cells[own], hashes[own], np.arange(count)[own])
+    for index, cell in itertools.product(range(3), range(2)):
+        there = np.flatnonzero((classes == index) & (cells == cell))
+        order = np.lexsort((there, hashes[there]))[:SAMPLES]
+        assert tally.samples[index, cell].tolist() == hashes[there[order]].tolist()
+        assert tally.drawn(index, cell) == there[order].tolist()
+
+
+def test_the_rows_that_lead_are_those_of_a_sort_of_all():
+    rng = np.random.default_rng(0)
+    values, hashes = rng.integers(0, 40, 500) / 40, rng.integers(0, 50, 500).astype(np.uint64)
+    leading = Worst()
+    for first, last in itertools.pairwise([0, 5, 9, 200, 201, 500]):
+        leading.add(values[first:last], hashes[first:last], np.arange(first, last))
+    order = np.lexsort((hashes, -values))[: len(leading.refs)]
+    assert len(order) == 12
+    assert leading.refs.tolist() == order.tolist()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -203,7 +237,7 @@ def test_labels_that_are_no_class_are_counted_apart_where_the_classes_are_known(
         row(6, np.eye(3), 0, label="hexagon", rank=1),
     ]
     found = Collected(("class 0", "class 1"))
-    found.add(0, table(made))
+    found.add([(0, table(made))])
     assert found.answers == {("class 0", 0): 1, ("class 0", 1): 1, ("1", 0): 1}
     assert found.unknown == {"hexagon": 1, "2": 1}
     assert sorted(place_of(ref)[1] for ref in found.worst["wrong"].refs.tolist()) == [1, 3]
@@ -224,6 +258,10 @@ def test_heat_that_isnt_there_has_no_share():
     assert found.rows.tolist() == [2]
     assert heat.shares(found.heat).tolist() == [[[0, 0.5], [0, 0.5]]]
     assert heat.entropy(heat.shares(found.heat)).tolist() == [0.5]
+
+
+def test_no_maps_have_no_peaks():
+    assert heat.peaks(np.zeros((0, 7, 7))).shape == (0,)
 
 
 def test_a_fine_grid_is_summed_to_a_coarser_one():

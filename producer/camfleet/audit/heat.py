@@ -17,6 +17,9 @@ Ints: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
 
 COLUMNS = ("map", "map_scale", "grid_height", "grid_width")
+_SIZES = ("image_width", "image_height")
+_EDGES = ("left", "top", "right", "bottom")
+GEOMETRY = (*_SIZES, *_EDGES)
 
 
 class Heats(NamedTuple):
@@ -42,7 +45,10 @@ def heats(table: pa.Table) -> Iterator[Heats]:
     rows = np.flatnonzero(known[0] & known[1] & (lengths == sides[0] * sides[1]))
     if not len(rows):
         return
-    own = table.select(list(COLUMNS)).take(rows).combine_chunks()
+    own = table.select(list(COLUMNS))
+    if len(rows) < table.num_rows:
+        own = own.take(rows)
+    own = own.combine_chunks()
     sizes = np.stack([own[name].to_numpy() for name in ("grid_height", "grid_width")], axis=1)
     scales = pc.fill_null(own["map_scale"], 1.0).to_numpy()
     for height, width in np.unique(sizes, axis=0).tolist():
@@ -100,7 +106,7 @@ def overlap(cells: int, low: float, high: float, bins: int) -> Doubles:
 
 def peaks(heat: Doubles) -> Ints:
     """Return the number of each map's hottest cell, (N,), row by row; the first of equal ones."""
-    return np.asarray(heat.reshape(len(heat), -1).argmax(axis=1))
+    return np.asarray(heat.reshape(len(heat), heat.shape[1] * heat.shape[2]).argmax(axis=1))
 
 
 def numbers(column: pa.ChunkedArray) -> Doubles:
@@ -110,17 +116,13 @@ def numbers(column: pa.ChunkedArray) -> Doubles:
 
 def covers(geometry: pa.ChunkedArray) -> Doubles:
     """Return what maps cover as parts of their images, (N, 4): left, top, right, bottom."""
-    sides = ("image_width", "image_height") * 2
-    edges = ("left", "top", "right", "bottom")
-    columns = [
-        numbers(pc.struct_field(geometry, edge)) / numbers(pc.struct_field(geometry, side))
-        for edge, side in zip(edges, sides, strict=True)
-    ]
-    return np.stack(columns, axis=1)
+    width, height, *edges = (numbers(pc.struct_field(geometry, name)) for name in GEOMETRY)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of a picture without a size
+        shares = [edge / size for edge, size in zip(edges, (width, height) * 2, strict=True)]
+    return np.stack(shares, axis=1)
 
 
 def _flat(column: pa.ChunkedArray) -> NDArray[np.float16]:
     """Return the values of a column of lists, one after the other."""
-    return np.concatenate(
-        [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
-    )
+    chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
+    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)

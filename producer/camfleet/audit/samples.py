@@ -17,6 +17,11 @@ _COLUMNS = (
     "probability",
     *("geometry", "focus", "grid_height", "grid_width", "raw_max", "map"),
 )
+_SIDES = ("left", "top", "right", "bottom")
+_WITHIN = {
+    "geometry": ("image_width", "image_height", *_SIDES),
+    "focus": ("border_share", "peak_x", "peak_y"),
+}
 _AHEAD = 4
 
 
@@ -49,8 +54,8 @@ class Samples:
         except ObjectMissing:
             return {}
         with objects.naming(key), parquet.open_results(data) as file:
-            rows = file.read(_COLUMNS).take(sorted(wanted[chunk])).to_pylist()
-        places = sorted(wanted[chunk])
+            places = sorted(wanted[chunk])
+            rows = file.read(_COLUMNS, _WITHIN).take(places).to_pylist()
         return {
             first_ref(chunk) + place: _sample(chunk, place, row)
             for place, row in zip(places, rows, strict=True)
@@ -80,9 +85,6 @@ def _sample(chunk: int, place: int, row: dict[str, Any]) -> Sample:
         grid=(row["grid_height"], row["grid_width"]) if values else None,
         heat=tuple(round(max(float(one), 0) / peak, 3) for one in values) if peak > 0 else None,
     )
-
-
-_SIDES = ("left", "top", "right", "bottom")
 
 
 def _short(value: Any) -> Any:

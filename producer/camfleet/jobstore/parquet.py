@@ -5,9 +5,9 @@ record says that form, so that older programs read all other jobs.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Annotated, Any, Self, TypeAlias, TypeVar, get_args, get_origin
 
@@ -15,13 +15,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from camfleet.contract.codec import NEWEST_FORM, Wire, form_of_field
+from camfleet.contract.codec import NEWEST_FORM, VERSIONS, Wire, form_of_field
 from camfleet.contract.geometry import Focus, Geometry, Region
 from camfleet.contract.records import Item
 from camfleet.contract.results import LayerMap, Pack, Result, Span, Status, Timings
 from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobstore import keys, objects
 from camfleet.jobstore.parquet_bounds import Bounds
+from camfleet.jobstore.parquet_growth import check_growth
 from camfleet.jobstore.totals import Image
 
 W = TypeVar("W", bound=Wire)
@@ -81,6 +82,10 @@ def results_schema(form: int) -> pa.Schema:
     )
 
 
+def _schema(kind: type[Wire], form: int) -> pa.Schema:
+    return {Item: manifest_schema, Result: results_schema}[kind](form)
+
+
 MANIFEST = manifest_schema(NEWEST_FORM)
 RESULTS = results_schema(NEWEST_FORM)
 # The columns that hold raw maps: all that has halves of a float, itself or in its structs.
@@ -97,6 +102,16 @@ def columns(names: Iterable[str] | None) -> pa.Schema:
     return pa.schema([RESULTS.field(name) for name in chosen])
 
 
+def narrowed(schema: pa.Schema, within: Mapping[str, Sequence[str]]) -> pa.Schema:
+    """Return a schema whose structs have only the fields that `within` says, where it does."""
+    fields = list(schema)
+    for place, field in enumerate(fields):
+        if field.name in within:
+            inner = [one for one in field.type if one.name in within[field.name]]
+            fields[place] = pa.field(field.name, pa.struct(inner))
+    return pa.schema(fields)
+
+
 def write_items(items: Sequence[Item], form: int) -> bytes:
     """Return items as a manifest part in this form; raise `InvalidRequest` for broken text."""
     return _write(items, manifest_schema(form), use_dictionary=False)  # all values are different
@@ -110,7 +125,7 @@ def write_results(rows: Sequence[Result], retry: int, form: int = 1) -> bytes:
 
 def read_manifest(data: bytes, count: int | None = None) -> list[Item]:
     """Return a manifest part's items; raise `ObjectDamaged`, also unless it has so many."""
-    items = _rows(PartFile(data, MANIFEST, Item).read(), Item)
+    items = _rows(PartFile(data, Item).read(), Item)
     if count is not None and len(items) != count:
         raise ObjectDamaged(f"Item table has {len(items)} rows, not {count}")
     return items
@@ -125,7 +140,7 @@ def open_results(data: bytes) -> "PartFile":
 
     Raises `ObjectDamaged`, and `InvalidRequest` for a part of a version unknown here.
     """
-    return PartFile(data, RESULTS, Result)
+    return PartFile(data, Result)
 
 
 def to_results(table: pa.Table) -> list[Result]:
@@ -135,7 +150,7 @@ def to_results(table: pa.Table) -> list[Result]:
 
 def prove_small(data: bytes) -> None:
     """Raise `ObjectDamaged` for a manifest part that is too large to be read."""
-    with PartFile(data, MANIFEST, Item) as file, _as_damage("Item table is too large"):
+    with PartFile(data, Item) as file, _as_damage("Item table is too large"):
         file.bounds.check(MANIFEST.names)
 
 
@@ -165,39 +180,43 @@ class PartFile:
     be null, or has one that is unknown here or of another type; then it names the version to use.
     """
 
-    def __init__(self, data: bytes, schema: pa.Schema, kind: type[Wire]) -> None:
+    def __init__(self, data: bytes, kind: type[Wire]) -> None:
         with _as_damage(f"{kind.__name__} table is not Parquet"):
             self.bounds = Bounds(data)
             self._file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
             found = self._file.schema_arrow
         self._kind = kind
-        self._schema = schema
+        self._schema = _schema(kind, NEWEST_FORM)
         self.metadata: dict[bytes, bytes] = found.metadata or {}
-        self._there = set(found.names)
-        self._is_current = found.equals(schema)
-        if not self._is_current:
+        self._there = {*found.names}
+        if not any(found.equals(_schema(kind, form)) for form in VERSIONS):
             self._accept(found)
 
-    def read(self, names: Sequence[str] | None = None) -> pa.Table:
-        """Return some columns, None: all, with the types of this version's schema."""
-        wanted = self._schema.names if names is None else list(dict.fromkeys(names))
-        if self._is_current:
-            return self._decode(wanted).select(wanted)
-        table = self._decode([name for name in wanted if name in self._there])
-        fields = [self._schema.field(name) for name in wanted]
+    def read(
+        self, names: Sequence[str] | None = None, within: Mapping[str, Sequence[str]] | None = None
+    ) -> pa.Table:
+        """Return some columns, None: all, with the types of this version's schema.
+
+        `within` says of structs which of their fields are read, none of which is nested.
+        """
+        wanted = self._schema.names if names is None else tuple(dict.fromkeys(names))
+        fields = tuple((name, *inner) for name, inner in (within or {}).items())
+        schema, paths = _asked(self._kind, tuple(wanted), fields)
+        there = [name for name in wanted if name in self._there]
+        table = self._decode([path for name in there for path in paths[name]])
         columns = [
-            table[field.name].cast(field.type)
+            _as_type(table[field.name], field.type)
             if field.name in self._there
             else pa.nulls(table.num_rows, field.type)
-            for field in fields
+            for field in schema
         ]
-        return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+        return pa.Table.from_arrays(columns, schema=schema)
 
     def _accept(self, found: pa.Schema) -> None:
         """Raise unless what was found can be read: as damage where this version wrote it."""
         writer = self.metadata.get(_VERSION)
         try:
-            _compare(pa.struct(found), pa.struct(self._schema), self._kind, writer)
+            check_growth(pa.struct(found), pa.struct(self._schema), self._kind, writer)
         except InvalidRequest as error:
             if writer == version("camfleet").encode():
                 raise ObjectDamaged(str(error)) from error
@@ -215,6 +234,22 @@ class PartFile:
         self._file.close()
 
 
+@lru_cache(64)
+def _asked(
+    kind: type[Wire], names: tuple[str, ...], within: tuple[tuple[str, ...], ...]
+) -> tuple[pa.Schema, dict[str, list[str]]]:
+    """Return the schema of columns, and for each what to read of a file."""
+    fields = {name: inner for name, *inner in within}
+    whole = _schema(kind, NEWEST_FORM)
+    schema = narrowed(pa.schema([whole.field(name) for name in names]), fields)
+    paths = {name: [f"{name}.{inner}" for inner in fields.get(name, ())] for name in names}
+    return schema, {name: found or [name] for name, found in paths.items()}
+
+
+def _as_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    return column if column.type.equals(kind) else column.cast(kind)
+
+
 def _write(rows: Sequence[Wire], schema: pa.Schema, *, use_dictionary: bool) -> bytes:
     """Return `rows` as one Parquet file (Zstandard); raise `InvalidRequest` for broken text."""
     try:
@@ -229,60 +264,6 @@ def _write(rows: Sequence[Wire], schema: pa.Schema, *, use_dictionary: bool) -> 
         table, sink, compression="zstd", use_dictionary=use_dictionary, write_page_checksum=True
     )
     return sink.getvalue()
-
-
-def _compare(
-    found: pa.StructType, wanted: pa.StructType, kind: type[Wire], writer: bytes | None
-) -> None:
-    """Raise `InvalidRequest` unless this version can read what was found as what it wants."""
-    optional = {field.name for field in msgspec.structs.fields(kind) if _is_optional(field)}
-    types = {field.name: field.type for field in found}
-    for name in types.keys() - {field.name for field in wanted}:
-        raise InvalidRequest(f"{kind.__name__} table: column {name!r} is unknown{_needs(writer)}")
-    for field in wanted:
-        if field.name not in types and field.name not in optional:
-            raise InvalidRequest(f"{kind.__name__} table: column {field.name!r} is missing")
-        if field.name in types and types[field.name] != field.type:
-            _compare_types(types[field.name], field, kind, writer)
-
-
-def _compare_types(
-    found: pa.DataType, wanted: pa.Field, kind: type[Wire], writer: bytes | None
-) -> None:
-    """Compare fields of nested structs; raise `InvalidRequest` where the types differ otherwise."""
-    inner = _struct_kind(kind, wanted.name)
-    pair = [
-        type_.value_type if pa.types.is_list(type_) else type_ for type_ in (found, wanted.type)
-    ]
-    same = pa.types.is_list(found) == pa.types.is_list(wanted.type)
-    if inner is None or not same or not all(map(pa.types.is_struct, pair)):
-        raise InvalidRequest(
-            f"{kind.__name__} table: column {wanted.name!r} is of type {found}, not "
-            f"{wanted.type}{_needs(writer)}"
-        )
-    _compare(pair[0], pair[1], inner, writer)
-
-
-def _struct_kind(kind: type[Wire], name: str) -> type[Wire] | None:
-    """Return the struct that a field holds, itself or in a tuple, None where it's a scalar."""
-    field = next(field for field in msgspec.structs.fields(kind) if field.name == name)
-    kinds = [field.type, *get_args(field.type)]
-    kinds += [inner for outer in kinds for inner in get_args(outer)]
-    return next((one for one in kinds if isinstance(one, type) and issubclass(one, Wire)), None)
-
-
-def _is_optional(field: Any) -> bool:
-    return type(None) in get_args(field.type) or field.default is not msgspec.NODEFAULT
-
-
-def _needs(writer: bytes | None) -> str:
-    """Return which version reads a part that this one can't."""
-    if writer is None:
-        return ": the part was written by another version of camfleet; read it with that one"
-    return (
-        f": the part was written by camfleet {writer.decode()}, this is {version('camfleet')}; "
-        "read it with that version or a newer one"
-    )
 
 
 def _rows(table: pa.Table, kind: type[W]) -> list[W]:

@@ -5,7 +5,7 @@ repeat, text that a dictionary holds once. So a part's pages are counted first, 
 (`parquet_pages`). Parts that camfleet wrote are always as they say.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
@@ -46,27 +46,41 @@ class Bounds:
                 raise Untrue(f"column {column.name} is of a kind that camfleet doesn't write")
 
     def check(self, names: Iterable[str]) -> None:
-        """Raise `Untrue` unless the columns of these names are what they say, and fit in memory."""
-        wanted = set(names)
-        values = total = 0
-        for column in self._columns:
-            if column.name in wanted:
-                values += column.values
-                total += self._bytes(column)
-                if values > MOST_VALUES or total > MOST_PART:
-                    raise Untrue(f"it holds more than {MOST_VALUES} values or {MOST_PART} bytes")
+        """Raise `Untrue` unless the columns of these names are what they say, and fit in memory.
 
-    def _bytes(self, column: Column) -> int:
+        Of a struct a field alone can be named, such as `geometry.left`.
+        """
+        wanted = set(names)
+        columns = [one for one in self._columns if one.name in wanted or one.path in wanted]
+        # What's small even if all texts of a dictionary were as long as it needn't be unpacked.
+        if not self._fit(columns, lambda _, page: page.unpacked) and not self._fit(
+            columns,
+            lambda column, page: longest_value(self._read, column, page, _CODECS[column.codec]),
+        ):
+            raise Untrue(f"it holds more than {MOST_VALUES} values or {MOST_PART} bytes")
+
+    def _fit(self, columns: Iterable[Column], longest: Callable[[Column, Page], int]) -> bool:
+        """Return whether columns fit in memory, where no text is longer than `longest` says."""
+        values = total = 0
+        for column in columns:
+            values += column.values
+            total += self._bytes(column, longest)
+            if values > MOST_VALUES or total > MOST_PART:
+                return False
+        return True
+
+    def _bytes(self, column: Column, longest: Callable[[Column, Page], int]) -> int:
         """Return how many bytes a column takes at most once it's decoded."""
         found = list(self._pages(column))
         dictionaries = [page for page in found if page.is_dictionary]
         values = sum(page.values for page in found if not page.is_dictionary)
         if values != column.values or len(dictionaries) > 1:
             raise Untrue(f"column {column.name} has {values} values, not {column.values}")
-        longest = 0
-        if dictionaries:
-            longest = longest_value(self._read, column, dictionaries[0], _CODECS[column.codec])
-        return column.unpacked + values * (_LEVELS + column.width + longest)
+        text = 0
+        for page in dictionaries:
+            check_dictionary(column, page)
+            text = longest(column, page) if column.kind == BYTE_ARRAY else 0
+        return column.unpacked + values * (_LEVELS + column.width + text)
 
     def _pages(self, column: Column) -> Iterator[Page]:
         """Yield a column's pages; raise `Untrue` unless they unpack to what it says."""

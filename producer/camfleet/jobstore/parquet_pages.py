@@ -5,8 +5,10 @@ of the format: https://github.com/apache/parquet-format
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeAlias
 
+from camfleet.jobstore.parquet_usual import CHUNK, find_page, read_chunk
 from camfleet.jobstore.thrift import (
     BOOL,
     I16,
@@ -15,6 +17,7 @@ from camfleet.jobstore.thrift import (
     STRUCT,
     TEXT,
     Malformed,
+    Remembered,
     Struct,
     read_struct,
 )
@@ -37,6 +40,20 @@ _DEEPEST = 100  # pyarrow descends as deep as a schema is nested
 
 _MISREAD = (Malformed, KeyError, IndexError, TypeError, AttributeError, ValueError)
 
+
+class _Schema:
+    """A schema's elements, depth first."""
+
+    def __init__(self, elements: Sequence[Struct]) -> None:
+        self._elements = elements
+        self.size = len(elements)
+
+    @cached_property
+    def leaves(self) -> "list[_Leaf]":
+        """Return the columns; raise `Untrue`, or another of `_MISREAD`."""
+        return _leaves(self._elements)
+
+
 # Fields and their kinds. All lists that a footer may have are here, so that they're checked.
 _ELEMENT = {1: I32, 2: I32, 3: I32, 4: TEXT, 5: I32}
 _SIZES = {2: [-I64], 3: [-I64]}
@@ -44,8 +61,16 @@ _OFFSETS = {9: I64, 11: I64}
 _LISTS = {2: [-I32], 3: [-TEXT], 8: [-STRUCT], 13: [-STRUCT], 16: _SIZES, 17: {2: [-I32]}}
 _CHUNK_DATA = {1: I32, 4: I32, 5: I64, 6: I64, 7: I64, **_OFFSETS, **_LISTS}
 _CHUNK = {1: TEXT, 3: _CHUNK_DATA, 8: {}, 9: TEXT}
-_GROUP = {1: [_CHUNK], 3: I64, 4: [-STRUCT], 7: I16}
-_FOOTER = {2: [_ELEMENT], 3: I64, 4: [_GROUP], 5: [-STRUCT], 7: [-STRUCT], 8: {}}
+_GROUP = {1: [partial(read_chunk, fields=_CHUNK)], 3: I64, 4: [-STRUCT], 7: I16}
+# A job's parts have the same schema, and many say the same of their writers.
+_FOOTER = {
+    2: Remembered([_ELEMENT], _Schema),
+    3: I64,
+    4: [_GROUP],
+    5: Remembered([-STRUCT]),
+    7: Remembered([-STRUCT]),
+    8: {},
+}
 _DATA_PAGE = {1: I32, 2: I32, 3: I32, 4: I32}
 _DATA_PAGE_2 = {1: I32, 3: I32, 4: I32, 5: I32, 6: I32, 7: BOOL}
 _PAGE = {1: I32, 2: I32, 3: I32, 5: _DATA_PAGE, 7: {1: I32, 2: I32}, 8: _DATA_PAGE_2}
@@ -61,11 +86,13 @@ class Untrue(ValueError):
 class Column(NamedTuple):
     """A column of a row group, as the footer describes it.
 
-    `name` is that of the table's column, of which this may be a part. `defined` and `repeated` are
-    how many of the schema's elements above its values may be missing, and how many are lists.
+    `name` is that of the table's column, of which this may be a part, and `path` says which, such
+    as `geometry.left`. `defined` and `repeated` are how many of the schema's elements above its
+    values may be missing, and how many are lists.
     """
 
     name: str
+    path: str
     kind: int
     width: int
     codec: int
@@ -106,6 +133,7 @@ class _Leaf(NamedTuple):
     """A column, as the schema describes it."""
 
     name: str
+    path: str
     kind: int
     width: int
     defined: int
@@ -147,13 +175,12 @@ def pages(read: ReadAt, size: int, column: Column) -> Iterator[Page]:
 
 
 def _groups(footer: Struct, most_elements: int) -> list[Group]:
-    elements, rows = footer[2], footer[3]
-    if len(elements) > most_elements or 8 in footer:
-        raise Untrue(f"its schema has {len(elements)} elements, or it's encrypted")
+    schema, rows = footer[2], footer[3]
+    if schema.size > most_elements or 8 in footer:
+        raise Untrue(f"its schema has {schema.size} elements, or it's encrypted")
     if rows < 0 or rows != sum(group[3] for group in footer[4]):
         raise Untrue(f"it has {rows} rows, or its groups haven't")
-    leaves = _leaves(elements)
-    found = []
+    leaves, found = schema.leaves, []
     for group in footer[4]:
         if group[3] < 0:
             raise Untrue(f"a row group has {group[3]} rows")
@@ -165,20 +192,22 @@ def _groups(footer: Struct, most_elements: int) -> list[Group]:
 def _leaves(elements: Sequence[Struct]) -> list[_Leaf]:
     """Return the columns of a schema, whose elements come depth first."""
     found = []
-    above: list[list[Any]] = [[elements[0][5], "", 0, 0]]  # still to come, name, and both levels
+    # Of each: how many are still to come, name, path, and both levels.
+    above: list[list[Any]] = [[elements[0][5], "", "", 0, 0]]
     for element in elements[1:]:
         while not above[-1][0]:
             above.pop()
         above[-1][0] -= 1
-        _, name, defined, repeated = above[-1]
-        name = name or element[4].decode()
+        _, name, path, defined, repeated = above[-1]
+        own = element[4].decode()
+        name, path = name or own, f"{path}.{own}" if path else own
         kind = element.get(3, _REQUIRED)
         defined, repeated = defined + (kind != _REQUIRED), repeated + (kind == _REPEATED)
         if children := element.get(5):
-            above.append([children, name, defined, repeated])
+            above.append([children, name, path, defined, repeated])
         else:
             width = element.get(2, 0) if element[1] == FIXED else _WIDTHS.get(element[1], 0)
-            found.append(_Leaf(name, element[1], width, defined, repeated))
+            found.append(_Leaf(name, path, element[1], width, defined, repeated))
         if len(above) > _DEEPEST or min(width for width, *_ in above) < 0:
             raise Untrue(f"its schema is nested more than {_DEEPEST} deep")
     if any(left for left, *_ in above):
@@ -186,36 +215,51 @@ def _leaves(elements: Sequence[Struct]) -> list[_Leaf]:
     return found
 
 
-def _column(leaf: _Leaf, chunk: Struct) -> Column:
-    if chunk.keys() & {1, 8, 9}:
-        raise Untrue("a column is encrypted, or in another file")
-    found = chunk[3]
-    data, dictionary = found[9], found.get(11) or 0
+def _column(leaf: _Leaf, chunk: Struct | tuple[int, ...]) -> Column:
+    if isinstance(chunk, dict):
+        if chunk.keys() & {1, 8, 9}:
+            raise Untrue("a column is encrypted, or in another file")
+        chunk = (*(chunk[3][number] for number in CHUNK[:-1]), chunk[3].get(CHUNK[-1], 0))
+    kind, codec, values, unpacked, packed, data, dictionary = chunk
     start = dictionary if 0 < dictionary < data else data
-    end = start + found[7]
-    column = Column(
-        leaf.name,
-        leaf.kind,
-        leaf.width,
-        found[4],
-        found[5],
-        found[6],
+    name, path, leaf_kind, width, defined, repeated = leaf
+    if kind != leaf_kind or values < 0 or unpacked < 0 or width < 0:
+        raise Untrue(f"column {name} is of a kind that doesn't exist")
+    return Column(
+        name,
+        path,
+        kind,
+        width,
+        codec,
+        values,
+        unpacked,
         start,
-        end,
-        leaf.defined,
-        leaf.repeated,
+        start + packed,
+        defined,
+        repeated,
     )
-    if found[1] != leaf.kind or min(column.values, column.unpacked, column.width) < 0:
-        raise Untrue(f"column {column.name} is of a kind that doesn't exist")
-    return column
 
 
 def _page(read: ReadAt, place: int, end: int) -> Page:
-    header, length = _header(read, place, end)
-    try:
-        page = _described(header, place + length)
-    except KeyError as error:
-        raise Untrue(f"a page has no field {error}") from error
+    if usual := find_page(read(place, min(end - place, _HEADER))):
+        (unpacked, packed, values, encoding, *levels_of), length = usual
+        page = Page(
+            place + length,
+            packed,
+            unpacked,
+            values,
+            encoding,
+            not levels_of,
+            None,
+            True,
+            (levels_of[1], levels_of[0]) if levels_of else (-1, -1),
+        )
+    else:
+        header, length = _header(read, place, end)
+        try:
+            page = _described(header, place + length)
+        except KeyError as error:
+            raise Untrue(f"a page has no field {error}") from error
     levels = page.levels or 0
     small = min(page.packed, page.unpacked)
     if min(page.values, levels) < 0 or levels > small or small < 0:

@@ -5,12 +5,14 @@ What those would read otherwise is malformed here: a field that comes twice, of 
 more bits. So nobody can show this reader one file and another reader another.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 BOOL, I16, I32, I64, TEXT, LIST, STRUCT = 2, 4, 5, 6, 8, 9, 12
 
 Struct: TypeAlias = dict[int, Any]
 # A kind, a struct's fields, or a list of one of these; a list of kind -x is checked, but not kept.
+# Or a function that takes what `read_value` does, without `wanted`.
 Fields: TypeAlias = dict[int, Any]
 
 _TRUE, _BYTE, _DOUBLE, _SET, _MAP = 1, 3, 7, 10, 11
@@ -18,6 +20,7 @@ _BITS = {I16: 16, I32: 32, I64: 64}
 _DEEPEST = 12
 _MOST_FIELDS = 2**15
 _MOST_VALUES = 2**20  # of a list
+_MOST_REMEMBERED = 2**16  # bytes
 
 
 class Malformed(ValueError):
@@ -63,13 +66,20 @@ def _struct(data: bytes, place: int, fields: Fields, depth: int) -> tuple[Struct
             else:
                 found[number], place = _number(data, place, _BITS[kind])
         else:
-            found[number], place = _value(data, place, kind, wanted, depth)
+            found[number], place = read_value(data, place, kind, wanted, depth)
     return found, place + 1
 
 
-def _value(data: bytes, place: int, kind: int, wanted: Any, depth: int) -> tuple[Any, int]:
+def read_value(data: bytes, place: int, kind: int, wanted: Any, depth: int) -> tuple[Any, int]:
+    """Return a value of a kind, and where it ends.
+
+    Raises `Malformed`, or `IndexError` where the bytes end.
+    """
     if depth > _DEEPEST:
         raise Malformed("structs are nested too deeply")
+    if callable(wanted):
+        found: tuple[Any, int] = wanted(data, place, kind, depth)
+        return found
     if kind == STRUCT and isinstance(wanted, dict):
         return _struct(data, place, wanted, depth + 1)
     if kind == LIST and isinstance(wanted, list):
@@ -83,6 +93,28 @@ def _value(data: bytes, place: int, kind: int, wanted: Any, depth: int) -> tuple
     return _number(data, place, _BITS[kind])
 
 
+class Remembered:
+    """Reads a value that often comes again: the same few bytes aren't read twice in a row.
+
+    So don't change what it returns. `made` makes that of a value.
+    """
+
+    def __init__(self, wanted: Any, made: Callable[[Any], Any] = lambda value: value) -> None:
+        self._wanted = wanted
+        self._made = made
+        self._last: tuple[int, bytes, Any] = (0, b"", None)
+
+    def __call__(self, data: bytes, place: int, kind: int, depth: int) -> tuple[Any, int]:
+        same, text, value = self._last
+        if text and same == kind and data.startswith(text, place):
+            return value, place + len(text)
+        value, end = read_value(data, place, kind, self._wanted, depth)
+        value = self._made(value)
+        if end - place <= _MOST_REMEMBERED:
+            self._last = kind, data[place:end], value
+        return value, end
+
+
 def _list(data: bytes, place: int, wanted: Any, depth: int) -> tuple[list[Any], int]:
     count, kind, place = _list_head(data, place)
     found: list[Any] = []
@@ -93,7 +125,7 @@ def _list(data: bytes, place: int, wanted: Any, depth: int) -> tuple[list[Any], 
             place = _after(data, place, kind, depth)
         return found, place
     for _ in range(count):
-        value, place = _value(data, place, kind, wanted, depth)
+        value, place = read_value(data, place, kind, wanted, depth)
         found.append(value)
     return found, place
 

@@ -1,6 +1,6 @@
 """Columns that a job kept of its manifest, as columns of its results."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from camfleet.errors import InvalidRequest
 from camfleet.jobstore import parquet
 from camfleet.jobstore.parquet import PartFile
 
+_OWN = frozenset(parquet.RESULTS.names)
 HOME = "columns"  # the column of the results in which all but the known ones lie
 
 
@@ -33,16 +34,21 @@ def schema(names: Iterable[str] | None, kept: Collection[str]) -> pa.Schema:
 
 def further(kept: Collection[str]) -> list[str]:
     """Return which kept columns lie in `HOME`, and can be asked for by name."""
-    return [name for name in kept if name not in KNOWN and name not in parquet.RESULTS.names]
+    return [name for name in kept if name not in KNOWN and name not in _OWN]
 
 
-def read(file: PartFile, names: Iterable[str]) -> pa.Table:
-    """Return columns of a part, further ones as text, each taken out of `HOME`."""
+def read(
+    file: PartFile, names: Iterable[str], within: Mapping[str, Sequence[str]] | None = None
+) -> pa.Table:
+    """Return columns of a part, further ones as text, each taken out of `HOME`.
+
+    `within` says of structs which of their fields are read.
+    """
     wanted = list(dict.fromkeys(names))
-    own = [name for name in wanted if name in parquet.RESULTS.names]
+    own = [name for name in wanted if name in _OWN]
     if own == wanted:
-        return file.read(wanted)
-    table = file.read([*own, HOME])
+        return file.read(wanted, within)
+    table = file.read([*own, HOME], within)
     rows = [parse_columns(text) for text in table[HOME].to_pylist()]
     columns = {
         name: table[name]

@@ -1,7 +1,7 @@
 """Which rows and columns of a job's results are wanted."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Annotated, Any, Self, TypedDict, get_origin
 
@@ -16,6 +16,7 @@ from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.contract.targets import parse_class
 from camfleet.errors import InvalidRequest, check_codes
+from camfleet.jobstore import parquet
 from camfleet.results import kept
 
 Texts = str | Iterable[str]
@@ -53,11 +54,15 @@ class Test:
 
 @dataclass(frozen=True)
 class Selection:
-    """What to read of a job: models by their number in it, the columns, and tests of rows."""
+    """What to read of a job: models by their number in it, the columns, and tests of rows.
+
+    `within` says of structs which of their fields are read; it's all of the others.
+    """
 
     models: tuple[int, ...]
     schema: pa.Schema
     tests: tuple[Test, ...]
+    within: Mapping[str, Sequence[str]] | None = None
 
     @classmethod
     def of(
@@ -70,6 +75,10 @@ class Selection:
         where = _where(record, given.pop("where", {}))
         tests = tuple(_test(name, value) for name, value in given.items())
         return cls(models, kept.schema(columns, record.kept_columns), (*tests, *where))
+
+    def only(self, within: Mapping[str, Sequence[str]]) -> Self:
+        """Return the same, but of structs only these fields."""
+        return replace(self, schema=parquet.narrowed(self.schema, within), within=within)
 
     @property
     def tested(self) -> list[str]:

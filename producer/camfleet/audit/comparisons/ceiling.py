@@ -1,5 +1,6 @@
 """How far maps of different images lie apart: pairs of each class, paired wrongly."""
 
+from bisect import bisect_left
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -55,16 +56,18 @@ class Ceiling:
         q: Doubles,
     ) -> None:
         """Keep what is to be kept of N pairs with their maps, (N, h, w) each."""
+        most = self._each
         for place in np.flatnonzero(marks < self._limits[classes]).tolist():
             number, mark = int(classes[place]), int(marks[place])
             own = self._samples.setdefault(number, [])
-            if any(mark == sample.mark for sample in own):
+            at = bisect_left(own, (mark,))
+            if at < len(own) and own[at].mark == mark:
                 continue  # an image that comes twice
-            maps = (one[place].astype(np.float32) for one in (p, q))
-            own.append(_Sample(mark, int(groups[place]), images[place], *maps))
-            own.sort(key=lambda sample: sample.mark)
-            del own[self._each :]
-            if len(own) == self._each:
+            if at < most:
+                maps = (one[place].astype(np.float32) for one in (p, q))
+                own.insert(at, _Sample(mark, int(groups[place]), images[place], *maps))
+            del own[most:]
+            if len(own) == most:
                 self._limits[number] = own[-1].mark
 
     @property

@@ -15,7 +15,7 @@ from camfleet.audit.comparisons.measured import MEASURES, Measured
 from camfleet.audit.comparisons.new_places import code
 from camfleet.audit.comparisons.pairing import Counts, Pairs, Turns, count_alone, pair
 from camfleet.audit.comparisons.sides import KEY, MARK, REF
-from camfleet.audit.hashes import Hashes, hashes
+from camfleet.audit.hashes import Hashes, hashes, hashes_of
 from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.reports.tally import reduced
 from camfleet.audit.worst import Worst
@@ -173,7 +173,7 @@ def _groups(own: pa.Table, others: pa.Table) -> Hashes:
     """
     groups = pc.coalesce(own["group"], others["group"])
     known = groups.is_valid().to_numpy()
-    found = hashes(own["image_uri"].to_pylist()).copy()
+    found = hashes_of(own["image_uri"]).copy()
     found[known] = hashes([f"group {name}" for name in groups.drop_null().to_pylist()])
     return found
 

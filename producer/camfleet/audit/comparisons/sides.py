@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from camfleet.audit.hashes import Hashes, hashes
+from camfleet.audit.hashes import Hashes, hashes_of
 from camfleet.audit.rows import first_ref
 from camfleet.contract.records import ChunkRef, JobRecord, ModelRef
 from camfleet.errors import CallerError, ObjectDamaged, ObjectMissing
@@ -62,19 +62,19 @@ class Side:
                     yield self._keyed(part.ref, part.table, inputs)
 
     def _keyed(self, ref: ChunkRef, table: pa.Table, inputs: list[str] | None) -> pa.Table:
-        names = table["image_uri"].to_pylist()
+        names = table["image_uri"]
         if inputs is not None:
             item = np.cumsum(np.array(table["rank"].to_pylist()) == 0) - 1
             if item.min() < 0 or item.max() >= len(inputs):
                 raise ObjectDamaged(f"the results of {ref} aren't of the items in its manifest")
             own = (inputs[at] for at in item.tolist())
-            names = [
-                f"{name}\n{text}" if text else name for name, text in zip(names, own, strict=True)
-            ]
+            pairs = zip(names.to_pylist(), own, strict=True)
+            texts = [f"{name}\n{text}" if text else name for name, text in pairs]
+            names = pa.chunked_array([pa.array(texts, pa.string())])
         refs = first_ref(self.record.number(ref)) + np.arange(table.num_rows)
         added = {
-            KEY: pa.array(names, pa.string()),
-            MARK: pa.array(hashes(names)),
+            KEY: names,
+            MARK: pa.array(hashes_of(names)),
             REF: pa.array(refs, pa.int64()),
         }
         for name, column in added.items():

@@ -1,17 +1,17 @@
 """One pass over a job's results: exact totals, tallies by class, worst cases, labels."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from camfleet.audit import heat
-from camfleet.audit.hashes import Hashes, hashes
+from camfleet.audit.hashes import Hashes, hashes_of
 from camfleet.audit.heat import Doubles, Flags, Ints
 from camfleet.audit.reports.strategies import MapSample
 from camfleet.audit.reports.tally import BINS, Rows, Tally, coarse, reduced
@@ -26,6 +26,10 @@ COLUMNS = (
     *("class_index", "class_name", "probability", "geometry", "focus", "label"),
     *heat.COLUMNS,
 )
+WITHIN = {  # what's read of columns that are structs
+    "geometry": heat.GEOMETRY,
+    "focus": ("border_share",),
+}
 _MOST_CELLS = 2**23  # of all classes of a layer and grid, or bins; each takes some 150 bytes
 _FARTHEST = 1000.0  # sides of an image that a map may lie beyond it
 
@@ -80,10 +84,11 @@ class Collected:
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # label, first class
     unknown: Counter[str] = field(default_factory=Counter)  # images by label that is no class
 
-    def add(self, chunk: int, table: pa.Table) -> None:
-        """Count a part's rows, a table of `COLUMNS`; `chunk` is its number in the job."""
-        table = table.combine_chunks()
-        marks = _Marks.of(chunk, table)
+    def add(self, parts: Sequence[tuple[int, pa.Table]]) -> None:
+        """Count the rows of parts: the number of each in the job, and a table of `COLUMNS`."""
+        table = pa.concat_tables([table for _, table in parts]).combine_chunks()
+        refs = [first_ref(chunk) + np.arange(own.num_rows) for chunk, own in parts]
+        marks = _Marks.of(np.concatenate(refs), table)
         self.rows += table.num_rows
         self._account(table, marks)
         self._name(table, marks)
@@ -91,11 +96,11 @@ class Collected:
         self._weigh(table, marks, right)
 
     def _account(self, table: pa.Table, marks: "_Marks") -> None:
-        rows = table.select(["rank", "status", "error_code"]).to_pydict()
-        for (rank, status, code), count in Counter(zip(*rows.values(), strict=True)).items():
-            if rank == 0:
-                self.totals.statuses[_status(status)] += count
-                self.totals.codes.update({code: count} if code else {})
+        firsts = table.select(["status", "error_code"]).filter(pa.array(marks.firsts))
+        for status, count in _counted(firsts["status"]):
+            self.totals.statuses[_status(status)] += count
+        codes = {code: count for code, count in _counted(firsts["error_code"]) if code}
+        self.totals.codes.update(codes)
         for place in np.flatnonzero(table["error_code"].is_valid().to_numpy()).tolist():
             code = table["error_code"][place].as_py()
             mark = int(marks.hashes[place])
@@ -231,18 +236,15 @@ class _Marks(NamedTuple):
     answers: Flags  # the model's first answer to an image that was asked for its top classes
 
     @classmethod
-    def of(cls, chunk: int, table: pa.Table) -> "_Marks":
+    def of(cls, refs: Ints, table: pa.Table) -> "_Marks":
         ranks = table["rank"].to_numpy()
-        items, images = (table[name].to_pylist() for name in ("item_id", "image_uri"))
-        rows = zip(items, images, ranks.tolist(), strict=True)
-        names = [f"{item}\n{image}\n{rank}" for item, image, rank in rows]
         asked = pc.match_substring_regex(table["target"], f"^({TOP.pattern})$").to_numpy(
             zero_copy_only=False
         )
         classes = pc.fill_null(table["class_index"], -1).to_numpy().astype(np.int64)
         return cls(
-            refs=first_ref(chunk) + np.arange(table.num_rows),
-            hashes=hashes(names),
+            refs=refs,
+            hashes=hashes_of(*(table[name] for name in ("item_id", "image_uri", "rank"))),
             classes=classes,
             probabilities=heat.numbers(table["probability"]),
             borders=heat.numbers(pc.struct_field(table["focus"], "border_share")),
@@ -268,6 +270,12 @@ def _check_classes(group: Group, index: int) -> None:
         )
 
 
+def _counted(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:
+    """Yield each value of a column and how often it's there."""
+    found = column.value_counts()
+    return zip(*(found.field(name).to_pylist() for name in ("values", "counts")), strict=True)
+
+
 def _status(text: str) -> Status:
     try:
         return Status(text)
@@ -277,10 +285,11 @@ def _status(text: str) -> Status:
 
 def _alike(table: pa.Table, marks: _Marks, rows: Ints) -> Iterable[tuple[str, bool, Ints]]:
     """Yield layer, whether the maps speak against their class, and the places among `rows`."""
-    layers = np.array(table["layer"].take(rows).to_pylist(), object)
+    found = table["layer"].combine_chunks().dictionary_encode()
+    numbers = pc.fill_null(found.indices, -1).to_numpy()[rows]
     against = marks.against[rows]
-    for layer in sorted(set(layers.tolist()) - {None}):
+    for layer, number in sorted(zip(found.dictionary.to_pylist(), range(len(found)), strict=False)):
         for flag in (False, True):
-            places = np.flatnonzero((layers == layer) & (against == flag))
+            places = np.flatnonzero((numbers == number) & (against == flag))
             if len(places):
                 yield layer, flag, places

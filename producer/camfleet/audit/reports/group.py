@@ -11,7 +11,7 @@ from camfleet.audit.reports import places
 from camfleet.audit.reports.collect import Collected
 from camfleet.audit.reports.collect import Group as Key
 from camfleet.audit.reports.strategies import Strategy as Found
-from camfleet.audit.reports.tally import BINS, RANGES, UNIT, Tally, quantile
+from camfleet.audit.reports.tally import BINS, RANGES, UNIT, Tally, quantile, quantiles
 from camfleet.audit.samples import Samples
 
 SHOWN = 50  # classes with samples
@@ -164,10 +164,11 @@ class GroupReport:
 
 
 def _quartiles(histogram: Ints, least: float, most: float) -> Quartiles | None:
-    low, median, high = (quantile(histogram, share, least, most) for share in (0.25, 0.5, 0.75))
-    if low is None or median is None or high is None:
+    found = quantiles(histogram, (0.25, 0.5, 0.75), float(least), float(most))
+    if not found:
         return None
-    return Quartiles(low=round(low, 4), median=round(median, 4), high=round(high, 4))
+    low, median, high = (round(value, 4) for value in found)
+    return Quartiles(low=low, median=median, high=high)
 
 
 def rounded(values: Doubles) -> list[float]:

@@ -1,7 +1,7 @@
 """Make a job's report: one pass over its results, then the rows that are shown."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from importlib.metadata import version
@@ -16,7 +16,7 @@ from camfleet.audit.document import (
     Report,
     WorstCases,
 )
-from camfleet.audit.reports.collect import COLUMNS, CRITERIA, Collected, tally_of
+from camfleet.audit.reports.collect import COLUMNS, CRITERIA, WITHIN, Collected, tally_of
 from camfleet.audit.reports.group import GroupReport, rounded
 from camfleet.audit.samples import Samples
 from camfleet.audit.studies import kept
@@ -24,12 +24,14 @@ from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.errors import CallerError
 from camfleet.jobstore.records import read_left_out
+from camfleet.prefetch import in_order
 from camfleet.registry.registry import Registry
 from camfleet.results.query import Selection
-from camfleet.results.read import read_parts
+from camfleet.results.read import Part, read_parts
 from camfleet.storage.storage import Storage
 
 _CONFUSIONS = 20
+_ROWS, _BYTES = 2**13, 2**25  # of parts that are counted together, or rather more
 
 
 def collect(
@@ -41,16 +43,37 @@ def collect(
     """
     registry = Registry(storage)
     found = [Collected(_classes(registry, ref.digest)) for ref in record.models]
-    selection = Selection.of(record, COLUMNS, {})
+    selection = Selection.of(record, COLUMNS, {}).only(WITHIN)
+
+    def add(parts: Sequence[Part]) -> None:
+        own = found[parts[0].ref.model]
+        own.missing += sum(record.items_of(one.ref.part) for one in parts if one.table is None)
+        if rows := [(record.number(one.ref), one.table) for one in parts if one.table]:
+            own.add(rows)
+
     with closing(read_parts(record, storage, selection)) as parts:
-        for part in parts:
-            own = found[part.ref.model]
-            if part.table is None:
-                own.missing += record.items_of(part.ref.part)
-            elif part.table.num_rows:
-                own.add(record.number(part.ref), part.table)
-            on_part()
+        together = _together(parts, on_part)
+        deque(in_order(add, together, threads=1, ahead=1), maxlen=0)
     return found
+
+
+def _together(parts: Iterable[Part], on_part: Callable[[], object]) -> Iterator[Sequence[Part]]:
+    """Yield parts of one model, as many as are counted at once."""
+    waiting: list[Part] = []
+    rows = nbytes = 0
+    for part in parts:
+        if waiting and (
+            part.ref.model != waiting[0].ref.model or rows >= _ROWS or nbytes >= _BYTES
+        ):
+            yield waiting
+            waiting, rows, nbytes = [], 0, 0
+        waiting.append(part)
+        if part.table:
+            rows += part.table.num_rows
+            nbytes += part.table.nbytes
+        on_part()
+    if waiting:
+        yield waiting
 
 
 def _classes(registry: Registry, digest: str) -> tuple[str, ...]:

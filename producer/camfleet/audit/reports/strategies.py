@@ -86,12 +86,15 @@ class MapSample:
         """Return a class's strategies, the most frequent first; none of few or uniform maps."""
         self._settle()
         (maps,) = self._parts
-        own = maps.take(np.flatnonzero(maps.classes == class_index))
+        first, last = np.searchsorted(maps.classes, [class_index, class_index + 1])
+        own = maps.take(np.arange(first, last))
         groups = min(_GROUPS, len(own.refs) // _FEWEST)
         return _strategies(own, groups) if groups > 1 else []
 
     def _settle(self) -> None:
-        """Keep of each class the maps with the smallest hashes."""
+        """Keep of each class the maps with the smallest hashes, class by class."""
+        if not self._waiting:
+            return
         maps = _Maps(*(np.concatenate(column) for column in zip(*self._parts, strict=True)))
         maps = maps.take(np.lexsort((maps.refs, maps.hashes, maps.classes)))
         places = np.arange(len(maps.refs)) - np.searchsorted(maps.classes, maps.classes)

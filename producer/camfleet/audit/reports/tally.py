@@ -4,6 +4,7 @@ Sums are whole numbers (shares of heat in units of 2**-32), samples are those wi
 hashes: tallies of the same rows are the same, in however many parts they were read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple, Self
 
@@ -117,15 +118,15 @@ class Tally:
         by_class.extend(self.lows, given.ranges, np.fmin)
         by_class.extend(self.highs, given.ranges, np.fmax)
         self.rows += np.bincount(given.classes, minlength=self.classes)
-        np.add.at(self.peaks, (given.classes, peaks), 1)
-        for counts, which in ((self.right, given.right), (self.firsts, given.first)):
-            np.add.at(counts, (given.classes[which], peaks[which]), 1)
-        for number in range(len(RANGES)):
-            values = given.ranges[:, number]
+        keys = given.classes * flat.shape[1] + peaks
+        _count(self.peaks, keys)
+        _count(self.right, keys[given.right])
+        _count(self.firsts, keys[given.first])
+        for number, values in enumerate(given.ranges.T):
             known = np.isfinite(values)
             bins = np.clip((values[known] * BINS).astype(np.int64), 0, BINS - 1)
-            np.add.at(self.ranges[:, number], (given.classes[known], bins), 1)
-        self._sample(given.classes * flat.shape[1] + peaks, given.hashes, given.refs)
+            _count(self.ranges, (given.classes[known] * len(RANGES) + number) * BINS + bins)
+        self._sample(keys, given.hashes, given.refs)
 
     def merge(self, other: Self) -> None:
         """Add another tally of the same grid."""
@@ -159,19 +160,30 @@ class Tally:
 
     def _sample(self, keys: Ints, hashes: Hashes, refs: Ints) -> None:
         """Keep those with the smallest hashes of each key, a class's cell."""
-        samples, kept = (part.reshape(-1, SAMPLES) for part in (self.samples, self.refs))
-        wanted = hashes < samples[keys, -1]
-        keys, hashes, refs = keys[wanted], hashes[wanted], refs[wanted]
-        touched = np.unique(keys)
-        keys = np.concatenate([keys, np.repeat(touched, SAMPLES)])
-        hashes = np.concatenate([hashes, samples[touched].ravel()])
-        refs = np.concatenate([refs, kept[touched].ravel()])
-        order = np.lexsort((refs, hashes, keys))
+        wanted = np.flatnonzero(hashes < self.samples.reshape(-1, SAMPLES)[keys, -1])
+        order = wanted[np.lexsort((refs[wanted], hashes[wanted], keys[wanted]))]
         keys, hashes, refs = keys[order], hashes[order], refs[order]
-        places = np.arange(len(keys)) - np.searchsorted(keys, keys)
-        first = places < SAMPLES
-        samples[keys[first], places[first]] = hashes[first]
-        kept[keys[first], places[first]] = refs[first]
+        before = np.arange(len(keys)) - np.searchsorted(keys, keys)  # of the same key
+        for number in range(min(SAMPLES, int(before.max(initial=-1)) + 1)):
+            which = before == number
+            self._insert(keys[which], hashes[which], refs[which])
+
+    def _insert(self, keys: Ints, hashes: Hashes, refs: Ints) -> None:
+        """Insert one row into the samples of each of these keys, which differ."""
+        columns = np.arange(SAMPLES)
+        samples, kept = (part.reshape(-1, SAMPLES) for part in (self.samples, self.refs))
+        own, other = samples[keys], kept[keys]
+        hashes, refs = hashes[:, None], refs[:, None]
+        is_before = (own < hashes) | ((own == hashes) & (other <= refs))
+        place = is_before.sum(axis=1, keepdims=True)
+        for array, old, new in ((samples, own, hashes), (kept, other, refs)):
+            moved = np.concatenate([new, old[:, :-1]], axis=1)
+            array[keys] = np.where(columns < place, old, np.where(columns == place, new, moved))
+
+
+def _count(counts: Ints, places: Ints) -> None:
+    """Add 1 at each of these places, also where one comes again."""
+    np.add.at(counts.reshape(-1), places, 1)
 
 
 class _ByClass:
@@ -196,9 +208,19 @@ def quantile(histogram: Ints, share: float, low: float = 0.0, high: float = 1.0)
 
     It's between the smallest and the largest of the values, where they are given.
     """
-    total = int(histogram.sum())
+    (found,) = quantiles(histogram, (share,), low, high) or (None,)
+    return found
+
+
+def quantiles(
+    histogram: Ints, shares: Sequence[float], low: float = 0.0, high: float = 1.0
+) -> list[float]:
+    """Return several quantiles as `quantile` does, none of nothing."""
+    summed = histogram.cumsum()
+    total = int(summed[-1])
     if not total:
-        return None
-    place = int(np.searchsorted(np.cumsum(histogram), share * total))
-    middle = (min(place, len(histogram) - 1) + 0.5) / len(histogram)
-    return float(min(max(middle, low), high))
+        return []
+    last = len(histogram) - 1
+    places = summed.searchsorted([share * total for share in shares]).tolist()
+    middles = [(min(place, last) + 0.5) / len(histogram) for place in places]
+    return [min(max(middle, low), high) for middle in middles]
