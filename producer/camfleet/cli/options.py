@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from camfleet.cli import values
 from camfleet.contract.outputs import (
@@ -119,6 +120,15 @@ _EXPLAIN = (
         help=f"With --shape: which connected regions.  [default: {_REGIONS.components}]",
     ),
 )
+
+
+def refuse_given(ctx: click.Context, names: Sequence[str], why: str) -> None:
+    """Raise `click.UsageError` if the user gave one of these parameters, be it with its default."""
+    for name in names:
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            word = name.replace("_", "-")
+            no = "no-" if ctx.params[name] is False else ""
+            raise click.UsageError(f"--{no}{word} {why}")
 
 
 def add_options(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _NAMED = 20  # pictures that can't be had, of which the reason is printed
 _KINDS = (*PICTURES, "original")
 
+_NOT_OF = {  # options that other pictures have
+    "overlay": ["threshold", "components"],
+    "heatmap": ["opacity", "threshold", "components"],
+    "shapes": ["colormap", "opacity"],
+}
+
 _WRITES = options.add_options((options.FOLDER, options.as_json_written))
 _DRAWS = options.add_options((options.FOLDER, options.PICTURES_TIMEOUT, options.as_json_written))
 
@@ -73,7 +79,7 @@ def get(ctx: click.Context, /, job_id: str, kinds: tuple[str, ...], **given: Any
 @click.option(
     "--max-side",
     type=click.IntRange(0),
-    help="Longest side in pixels; 0: the photograph's own.  "
+    help="Longest side in pixels; 0: as the photograph, of which a heatmap knows nothing.  "
     f"[default: {DEFAULT_OUTPUTS.max_side}; of a heatmap the model's input]",
 )
 @click.option(
@@ -99,6 +105,12 @@ def render(ctx: click.Context, /, job_id: str, **given: Any) -> None:
 
     Exit code 1 if a picture can't be drawn, or parts of the results are missing: they're named.
     """
+    picture = given["picture"]
+    options.refuse_given(ctx, _NOT_OF[picture], f"says nothing of --picture {picture}")
+    if picture == "heatmap" and given["max_side"] == 0:
+        raise click.UsageError(
+            "--max-side 0 is the photograph's own size, which a heatmap doesn't know: give pixels"
+        )
     drawing = {
         name: given[name] for name in ("picture", "colormap", "opacity", "max_side", "components")
     }

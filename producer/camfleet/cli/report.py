@@ -35,6 +35,11 @@ def report(
     """
     if stored and place and place.startswith("s3:"):
         raise click.UsageError("--stored fetches a report into a folder: it's in a bucket now")
+    if stored:
+        why = "does nothing with --stored: a worker has written that page, as it is"
+        options.refuse_given(ctx, ["photographs", "timeout"], why)
+    if not photographs:
+        options.refuse_given(ctx, ["timeout"], "is for photographs: it does nothing without them")
     with output.client() as client:
         reporter = client.reporter(timeout=timeout)
         if stored:
