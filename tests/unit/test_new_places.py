@@ -20,7 +20,7 @@ def habits(rng, classes=CLASSES, each=EACH):
 def peaks(before, after, *, classes=None, units=None):
     numbers = np.arange(len(before))
     classes = numbers // EACH if classes is None else classes
-    return Peaks(before, after, classes, numbers if units is None else units, numbers)
+    return Peaks(before, after, classes, units, numbers)
 
 
 def tagged(after, share, number=2):

@@ -248,7 +248,7 @@ class Conclusion:
             before,
             new_places.stay(before, read("peak_after"), self._distances <= self._floor.threshold),
             read("class"),
-            np.arange(len(before)) if groups is None else groups,
+            groups,
             read("ref"),
         )
         found = new_places.find(peaks, list(self._comparer.grids))

@@ -32,18 +32,31 @@ Grid: TypeAlias = tuple[int, int]
 class Peaks(NamedTuple):
     """Where heat peaks in N pairs, by both models: cells by their `code` (N,).
 
-    `classes` are numbers, `units` say which pairs belong together in a group or an image, `refs`
-    are rows of the second side.
+    `classes` are numbers, `units` say which pairs belong together in a group or an image (None:
+    each pair has its own), `refs` are rows of the second side.
     """
 
     before: Numbers
     after: Numbers
     classes: Numbers
-    units: Numbers
+    units: Numbers | None
     refs: Numbers
 
     def where(self, chosen: NDArray[Any]) -> "Peaks":
-        return Peaks(*(column[chosen] for column in self))
+        units = None if self.units is None else self.units[chosen]
+        before, after, classes, refs = (
+            column[chosen] for column in (self.before, self.after, self.classes, self.refs)
+        )
+        return Peaks(before, after, classes, units, refs)
+
+    def firsts(self) -> "Peaks":
+        """Return the first pair of each unit and class, by its row."""
+        if self.units is None:
+            return self
+        own = self.where(np.argsort(self.refs, kind="stable"))
+        assert own.units is not None
+        codes = own.classes.astype(np.int64) * (int(own.units.max(initial=0)) + 1) + own.units
+        return own.where(np.sort(np.unique(codes, return_index=True)[1]))
 
 
 class Found(NamedTuple):
@@ -88,8 +101,11 @@ def find(peaks: Peaks, grids: list[Grid]) -> list[Found]:
     by a tenth of the maps.
     """
     found = []
-    kinds = [(grid, peaks.where(peaks.before // CODES == at)) for at, grid in enumerate(grids)]
-    counted = [_Counted(grid, own) for grid, own in kinds if len(own.before)]
+    if len(grids) == 1:
+        counted = [_Counted(grids[0], peaks.firsts())]
+    else:
+        kinds = [peaks.where(peaks.before // CODES == at) for at in range(len(grids))]
+        counted = [_Counted(grid, own.firsts()) for grid, own in zip(grids, kinds, strict=True)]
     tried = sum(one.tried for one in counted)
     for one in counted:
         found += one.places(tried)
@@ -121,21 +137,17 @@ class _Counted:
 
     def __init__(self, grid: Grid, peaks: Peaks) -> None:
         self._grid = grid
-        own = peaks.where(np.argsort(peaks.refs, kind="stable"))
-        _, firsts = np.unique(np.stack([own.classes, own.units]), axis=1, return_index=True)
-        self._peaks = own.where(np.sort(firsts))
-        _, images = np.unique(self._peaks.units, return_index=True)
-        numbers, own_classes, maps = np.unique(
-            self._peaks.classes, return_inverse=True, return_counts=True
-        )
-        self._judged = numbers[maps >= FEWEST].tolist()
-        places_of = np.full(len(numbers), len(self._judged))
-        places_of[maps >= FEWEST] = np.arange(len(self._judged))
-        self._classes = places_of[own_classes.ravel()]
-        self._images = np.zeros(len(self._classes), bool)
-        self._images[images] = True
+        self._peaks = peaks
+        maps = np.bincount(peaks.classes)
+        self._judged = np.flatnonzero(maps >= FEWEST).tolist()
+        rows = np.full(len(maps), len(self._judged), np.int32)
+        rows[self._judged] = np.arange(len(self._judged))
+        self._classes = rows[peaks.classes]
+        self._images: Numbers | None = None  # the first pair of each; None: every pair is one
+        if peaks.units is not None:
+            self._images = np.unique(peaks.units, return_index=True)[1]
         self._before, self._after = (
-            self._tally(codes % CODES) for codes in (self._peaks.before, self._peaks.after)
+            self._tally(codes % CODES) for codes in (peaks.before, peaks.after)
         )
 
     @property
@@ -157,16 +169,19 @@ class _Counted:
 
     def _found(self, number: int | None, place: Place, tried: int) -> Found:
         if number is None:
-            counts, rows = self._before.firsts.sum(axis=0), self._images
+            counts, own = self._before.firsts.sum(axis=0), self._images
         else:
             at = self._judged.index(number)
-            counts, rows = self._before.peaks[at], self._classes == at
+            counts, own = self._before.peaks[at], np.flatnonzero(self._classes == at)
         near = counts.reshape(self._grid)[
             max(place.row - 1, 0) : place.row + 2, max(place.column - 1, 0) : place.column + 2
         ]
         before, cell = int(near.sum()), place.row * self._grid[1] + place.column
         chance = at_least(place.peaks, place.total, (before + 1) / (place.total + 1)) * tried
-        there = self._peaks.refs[rows & (self._peaks.after % CODES == cell)]
+        after, refs = (
+            column if own is None else column[own]
+            for column in (self._peaks.after, self._peaks.refs)
+        )
         return Found(
             number,
             self._grid,
@@ -176,14 +191,18 @@ class _Counted:
             before,
             place.peaks,
             min(chance, 1.0),
-            np.sort(there)[:SAMPLES].tolist(),
+            np.sort(refs[after % CODES == cell])[:SAMPLES].tolist(),
         )
 
     def _tally(self, cells: Numbers) -> Tally:
         made = Tally(*self._grid)
-        made.peaks, made.firsts = (
-            np.zeros((len(self._judged) + 1, made.height * made.width), np.int64) for _ in range(2)
-        )
-        np.add.at(made.peaks, (self._classes, cells), 1)
-        np.add.at(made.firsts, (self._classes[self._images], cells[self._images]), 1)
+        made.peaks = self._count(self._classes, cells)
+        made.firsts = made.peaks
+        if self._images is not None:
+            made.firsts = self._count(self._classes[self._images], cells[self._images])
         return made
+
+    def _count(self, classes: Numbers, cells: Numbers) -> Ints:
+        size, rows = self._grid[0] * self._grid[1], len(self._judged) + 1
+        counts = np.bincount(classes.astype(np.int64) * size + cells, minlength=rows * size)
+        return counts.reshape(rows, size)
