@@ -59,7 +59,7 @@ class Compare {
     const full = abouts.map((about) => about.models.map(({ id, version }) => `${id}@${version}`));
     const models = full.map((list, i) => select({ id: `model${i}` }, list, list[this.one === this.other ? Math.min(i, list.length - 1) : 0]));
     const limit = (id, value) => h("input", { id, type: "number", min: 0, max: 1, step: 0.01, value, placeholder: "none" });
-    const limits = { limit: limit("limit", 0.3), limit_flips: limit("limit_flips", ""), limit_lost: limit("limit_lost", ""), limit_classes: limit("limit_classes", "") };
+    const limits = { limit: limit("limit", 0.3), limit_flips: limit("limit_flips", ""), limit_lost: limit("limit_lost", 0.1), limit_classes: limit("limit_classes", "") };
     const told = h("div", {});
     const start = async (event) => {
       event.preventDefault();
