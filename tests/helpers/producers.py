@@ -52,7 +52,7 @@ def drain(redis, form=1):
     refs = []
     while taken := [text for queue in queues for text in redis.rpop(queue, 1000) or ()]:
         refs += map(ref_of, taken)
-        send_next(keys=dispatch._KEYS, args=dispatch._WORDS)
+        send_next(keys=dispatch._KEYS, args=dispatch._words(str))
     return refs
 
 

@@ -11,6 +11,7 @@ from camfleet import BrokerUnavailable, Client
 from camfleet.broker.redis import Redis
 from camfleet.local import process, servers
 from helpers.metrics import free_port
+from helpers.processes import Worker
 from helpers.sentinels import Sentinels
 from helpers.tls import Authority, TlsFront
 from helpers.waiting import wait_until
@@ -169,6 +170,15 @@ def test_a_cluster_is_called_what_it_is(cluster, environ, settings):
         pytest.raises(BrokerUnavailable, match="is a cluster, which"),
     ):
         client._ledger.fill_queues()
+
+
+def test_a_worker_ends_at_a_cluster(cluster, environ, tmp_path):
+    worker = Worker({**environ, "CAMFLEET_REDIS_URL": cluster}, tmp_path)
+    try:
+        assert worker.ended() == 1
+        assert "is a cluster, which" in worker.said()
+    finally:
+        worker.close()
 
 
 class Fronts:

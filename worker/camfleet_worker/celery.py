@@ -27,7 +27,7 @@ from camfleet.broker.requests import ATTEMPT_HEADER, HeldRequest
 from camfleet.contract import lanes, messages
 from camfleet.contract.lanes import Lane
 from camfleet.contract.records import ChunkRef
-from camfleet.errors import ConfigurationError
+from camfleet.errors import BrokerUnavailable, ConfigurationError
 from camfleet.settings import Settings
 from camfleet_worker import tasks
 from camfleet_worker.process import kombu_patches, logs, stdio
@@ -151,12 +151,21 @@ def _load_before_work(sender: Any, **_: Any) -> None:
         return
     try:
         services().metrics.serve(settings.metrics_host, settings.metrics_port)
+        _look_at_redis()
     except ConfigurationError as error:
         logger.critical("%s", error)
         raise SystemExit(1) from error
     except Exception as error:  # Celery would carry on, and every message would fail
         logger.critical("this worker can't work", exc_info=error)
         raise SystemExit(1) from error
+
+
+def _look_at_redis() -> None:
+    """Log how Redis may lose writes; raise `ConfigurationError` for a cluster."""
+    try:
+        services().ledger.check_server()
+    except BrokerUnavailable as error:  # Celery waits for it
+        logger.warning("%s", error)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery's

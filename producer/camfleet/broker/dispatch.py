@@ -9,6 +9,7 @@ nothing: a job that nothing is heard of is entered again.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from camfleet.broker import keys
@@ -28,8 +29,7 @@ class Dispatch:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        places = map(redis.full, (keys.job("%"), keys.done("%")))
-        self._words = [*places, _message(FIRST_TASK), _message(CHUNK_TASK), _BODY]
+        self._words = _words(redis.full)
         self._dispatch = redis.script("dispatch")
         self._stalled = redis.script("stalled")
         self._queued = redis.script("queued")
@@ -67,6 +67,14 @@ class Dispatch:
             left = [job_id for job_id in left if job_id not in found]
             first += read
         return left
+
+
+def _words(full: Callable[[str], str]) -> list[str]:
+    """Return what dispatch.lua is told besides keys; `full` makes a key as Redis has it."""
+    return [
+        *map(full, (keys.job("%"), keys.done("%"))),
+        *(_message(FIRST_TASK), _message(CHUNK_TASK), _BODY),
+    ]
 
 
 def _message(task: str) -> str:

@@ -50,7 +50,7 @@ class Ledger:
         self._redis.run("SET", keys.PING, 1, "EX", 10)
 
     def check_server(self) -> None:
-        """Raise `BrokerUnavailable` if Redis may lose what it takes, or is a cluster."""
+        """Raise `ConfigurationError` for a cluster, `BrokerUnavailable` if it may lose writes."""
         check_server(self._redis, self._settings)
 
     def repair(self) -> None:

@@ -2,19 +2,19 @@
 
 from camfleet import addresses
 from camfleet.broker.redis import Redis
-from camfleet.errors import BrokerUnavailable
+from camfleet.errors import BrokerUnavailable, ConfigurationError
 from camfleet.settings import Settings
 
 
 def check_server(redis: Redis, settings: Settings) -> None:
-    """Raise `BrokerUnavailable` for a cluster, and for a primary that may lose what it takes.
+    """Raise `ConfigurationError` for a cluster; `BrokerUnavailable` for what may lose writes.
 
     Behind sentinels a primary that was cut off goes on taking writes until it's demoted, which
     are lost then, unless it needs a replica for them.
     """
     place = addresses.name_of(settings.redis_url)
     if redis.run("INFO", "cluster").get("cluster_enabled"):
-        raise BrokerUnavailable(
+        raise ConfigurationError(
             f"Redis at {place} is a cluster, which camfleet and Celery can't use: name one server, "
             "or a primary by its sentinels (docs/operating.md#sentinel)"
         )

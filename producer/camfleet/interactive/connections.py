@@ -34,7 +34,8 @@ class Connections:
     def ping(self) -> None:
         """Connect to Redis in each way that camfleet does; raise `BrokerUnavailable`.
 
-        Also for a cluster, and for a primary that loses what it takes in a failover.
+        Also for a primary that loses what it takes in a failover; a cluster is a
+        `ConfigurationError`.
         """
         self._ledger.ping()
         self._ledger.check_server()
