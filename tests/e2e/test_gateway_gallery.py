@@ -162,7 +162,9 @@ def test_pages_are_filtered_and_sorted(web, indexed, rows):
     ],
 )
 def test_what_is_no_page_of_a_gallery_is_refused(web, indexed, query):
-    assert web.ask("GET", f"{indexed}?{query}").status == 422
+    found = web.ask("GET", f"{indexed}?{query}")
+    assert found.status == 422
+    assert ("all pictures by /exports" in found.json["detail"]) is query.startswith("limit")
 
 
 def test_an_images_rows_come_together_with_their_maps(web, job, rows):
@@ -247,6 +249,8 @@ def test_a_report_is_made_on_demand_and_served_in_a_sandbox(web, job):
     assert web.ask("GET", f"{job}/findings").status == 404
     asked = web.ask("POST", f"{job}/report")
     assert (asked.status, asked.json["asked_by"]) == (202, "galen")
+    assert asked.headers["location"] == f"{job}/report"
+    assert web.ask("POST", f"{job}/gallery").headers["location"] == f"{job}/gallery"
     until_done(web, f"{job}/report", lambda found: found["made"])
     page = web.ask("GET", f"{job}/report/index.html")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -262,6 +266,7 @@ def test_two_models_or_jobs_are_compared(web, job, model, client, photos):
     asked = web.ask("POST", f"{job}/comparisons", {"other": job_id, "limit": 0.25})
     assert asked.status == 202, asked.body
     place = f"{job}/comparisons/{asked.json['made']['id']}"
+    assert asked.headers["location"] == place
     again = web.ask("POST", f"{job}/comparisons", {"other": job_id, "limit": 0.25})
     assert again.json["made"]["id"] == asked.json["made"]["id"]
     made = until_done(web, place, lambda found: found["made"])

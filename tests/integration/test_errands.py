@@ -9,13 +9,18 @@ from msgspec.structs import replace
 
 from camfleet.broker.errands_due import ErrandsDue
 from camfleet.broker.keys import ERRANDS
+from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import encode_json
-from camfleet.contract.errands import GalleryErrand, ReportErrand, Results
+from camfleet.contract.errands import GalleryErrand, ReportErrand, Results, id_of
 from camfleet.contract.follow_ups import FollowUp
+from camfleet.contract.results import Status
 from camfleet.errors import BrokerUnavailable, InvalidRequest, StorageUnavailable
 from camfleet.jobstore import errands, later_keys
+from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.storage import Storage
+from camfleet_worker.follow_ups import at_end
+from camfleet_worker.follow_ups.at_end import GalleryAtEnd
 from camfleet_worker.follow_ups.errands import ATTEMPTS, ErrandRunner
 from camfleet_worker.follow_ups.later import LaterMaker
 from camfleet_worker.process.shutdown import Shutdown, WorkerStops
@@ -246,3 +251,56 @@ def test_an_older_index_goes_when_a_new_one_is_there(storage, ask, start):
     ended(storage, second)
     found = {key.split("/")[3] for key in storage.keys(later_keys.gallery(JOB))}
     assert found == {second.id}
+
+
+@pytest.fixture
+def count(own, storage, redis, monkeypatch):
+    """Give a function that counts chunks of a job as workers do; it returns the record."""
+    monkeypatch.setattr(at_end, "LEAST_IMAGES", 4)
+
+    def count(job_id, owner="ann", images=4, chunks=None):
+        parts = [[rows.row(n + m, np.ones((2, 2))) for m in range(2)] for n in range(0, images, 2)]
+        found = rows.job(storage, job_id, parts, 2)
+        record = replace(found, owner=owner)
+        total = Totals.of([Image(str(n), Status.OK, None) for n in range(2)])
+        with closing(Ledger(own)) as ledger, closing(GalleryAtEnd(own, storage, ledger)) as index:
+            ledger.open(record)
+            for number in range(images // 2 if chunks is None else chunks):
+                ledger.commit(job_id, number, total)
+                index.counted(record)
+        return record
+
+    return count
+
+
+def test_a_gateways_job_gets_its_index_at_its_end_and_by_the_first_look_there_it_is(
+    storage, redis, start, count
+):
+    start(LaterMaker(storage, lambda _request: (), None).gallery)
+    record = count("at-end")
+    errand = GalleryErrand(results=Results(retry=0, chunks=2))
+    name = id_of(errand)
+    place = later_keys.gallery(record.job_id, name, "index.json")
+    wait_until(lambda: storage.exists(place), 20)
+    wait_until(lambda: redis.zcard(ERRANDS) == 0, 20)
+    asked = errands.ask(storage, record.job_id, errand, "bob")
+    assert (asked.owner, asked.outcome.state) == ("ann", "done")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"owner": None}, {"images": 2}, {"chunks": 1}],
+    ids=["of the command line", "small", "still running"],
+)
+def test_other_jobs_get_theirs_when_somebody_looks(storage, redis, count, how):
+    record = count("not-at-end", **how)
+    assert redis.zcard(ERRANDS) == 0
+    assert not list(errands.list_errands(storage, record.job_id))
+
+
+def test_a_chunk_is_counted_though_nobody_can_be_asked_for_the_index(own, storage, redis, count):
+    record = count("at-end-outage", chunks=1)
+    gone = replace(record, job_id="nobody-knows-it")
+    with closing(Ledger(own)) as ledger, closing(GalleryAtEnd(own, storage, ledger)) as index:
+        index.counted(gone)
+    assert redis.zcard(ERRANDS) == 0

@@ -8,6 +8,7 @@ from http.cookies import SimpleCookie
 import pytest
 
 from camfleet.broker.redis import redis_client
+from camfleet.broker.sessions import MOST_SESSIONS
 from camfleet.gateway.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway
@@ -238,3 +239,15 @@ def test_the_description_says_how_to_sign_in(web, token):
     told = web.ask("GET", "/openapi.json", token=token[0]).json
     assert set(told["paths"]["/v1/session"]) == {"get", "post", "delete"}
     assert json.dumps(told).count("/page/") == 0
+
+
+def test_of_too_many_sessions_of_a_token_the_oldest_end(web, token, settings):
+    text, record = token
+    cookies = [cookie_of(sign_in(web, text)) for _ in range(MOST_SESSIONS + 2)]
+    opened = [ask(web, cookie).status for cookie in (*cookies[:3], cookies[-1])]
+    assert opened == [401, 401, 200, 200]
+    with closing(redis_client(settings)) as redis:
+        assert redis.zcard(f"camfleet:sessions:{record.id}") == MOST_SESSIONS
+        ask(web, cookies[-1], "DELETE", "/v1/session")
+        assert redis.zcard(f"camfleet:sessions:{record.id}") == MOST_SESSIONS - 1
+        assert 0 < redis.ttl(f"camfleet:sessions:{record.id}") <= 12 * 3600

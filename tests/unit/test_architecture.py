@@ -173,6 +173,7 @@ HOMES = {
         "camfleet/gateway/rows.py",
         "camfleet/gateway/served.py",
         "camfleet/gateway/server.py",
+        "camfleet/gateway/later.py",
         "camfleet/gateway/sessions.py",
         "camfleet/gateway/uploads.py",
         "camfleet/gateway/watching.py",

@@ -296,5 +296,6 @@ class Services:
             rates=self._rates,
             publish=publish,
             insist=self._insist,
+            counted=lambda record: self.follow_ups and self.follow_ups.counted(record),
             reach=reach,
         )

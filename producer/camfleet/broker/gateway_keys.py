@@ -4,6 +4,7 @@ from camfleet.broker.expiry import Expiry, Key
 
 _ANSWER_OWNER = "camfleet:answer-owner:%s"
 _SESSION = "camfleet:session:%s"
+_SESSIONS = "camfleet:sessions:%s"
 _QUOTA_REQUESTS = "camfleet:quota:%s:requests"
 _QUOTA_JOBS = "camfleet:quota:%s:jobs"
 
@@ -14,6 +15,10 @@ def answer_owner(request_id: str) -> str:
 
 def session(digest: str) -> str:
     return _SESSION % digest
+
+
+def sessions(token_id: str) -> str:
+    return _SESSIONS % token_id
 
 
 def quota_requests(token_id: str) -> str:
@@ -39,6 +44,13 @@ TABLE = (
         Expiry.ALWAYS,
         "the id of the token with which a browser signed in, by the digest of its cookie; expires "
         "after 12 h, or with the token",
+    ),
+    Key(
+        sessions("*"),
+        "zset",
+        "sessions",
+        Expiry.ALWAYS,
+        "digests of a token's sessions, by the time at which each began; expires with the last",
     ),
     Key(
         quota_requests("*"),

@@ -31,6 +31,7 @@ from camfleet.gateway import (
     watching,
 )
 from camfleet.gateway.calls import Call, Route, Services, reply
+from camfleet.gateway.crowd import HELD, refusal
 from camfleet.gateway.label_studio import backend
 from camfleet.gateway.page import Page
 from camfleet.gateway.problems import Problem, answer_to, with_reason
@@ -102,7 +103,9 @@ class App:
             await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, request: Request, seen: Seen) -> Response:
-        headers = Headers(scope=scope)
+        headers, held = Headers(scope=scope), scope.get("state", {}).get(HELD)
+        if held and held.by is None:
+            raise refusal()
         guard.check_host(headers, self._services)
         if page := self._page.answer(scope["method"], scope["path"], headers):
             seen.route = "page"
@@ -116,6 +119,8 @@ class App:
             token, session = await guard.check_basic(headers, services), None
         else:
             token, session = await sessions.authenticate(method, headers, services)
+        if held:
+            services.crowd.claim(held, token.owner)
         if route is None:  # who has no token needn't know which paths there are
             raise self._no_route(scope["path"])
         guard.check_scopes(route, token)

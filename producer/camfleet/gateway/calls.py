@@ -23,6 +23,7 @@ from camfleet.client import Client
 from camfleet.contract.choices import with_choices
 from camfleet.contract.tokens import Scope, TokenRecord
 from camfleet.errors import InvalidRequest
+from camfleet.gateway.crowd import Crowd
 from camfleet.gateway.following import Following
 from camfleet.gateway.limits import Admission
 from camfleet.gateway.owners import JobOwners
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 JSON_BYTES = 8 * 2**20
 MOST_STREAMS = 8  # of an owner at a time
+MOST_MADE = 16  # pictures that workers make for an owner at a time
 MOST_OBJECTS = 50_000  # in JSON: all other requests wait while it's decoded
 IDLE_SECONDS = 15.0  # between two pieces of a body
 JSON_SECONDS = 30.0  # for all of a JSON body
@@ -79,6 +81,10 @@ class Services:
     streams: dict[str, asyncio.Semaphore] = field(  # of rows, by owner
         default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(MOST_STREAMS))
     )
+    making: dict[str, asyncio.Semaphore] = field(  # pictures by workers, by owner
+        default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(MOST_MADE))
+    )
+    crowd: Crowd = field(default_factory=Crowd)
     accepting: dict[str, tuple[Struct, asyncio.Future[Any]]] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -113,7 +119,10 @@ class Call:
         return str(self.request.path_params[name])
 
     def query(self, kind: type[S]) -> S:
-        """Return the query; raise `InvalidRequest` naming the parameter."""
+        """Return the query; raise `InvalidRequest` naming the parameter.
+
+        Of a `limit` out of bounds it says what the kind's `BEYOND` says.
+        """
         asked, given = self.request.query_params, {}
         hints = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
         for name in asked:
@@ -128,7 +137,10 @@ class Call:
         try:
             return msgspec.convert(given, kind, strict=False)
         except (msgspec.ValidationError, UnicodeEncodeError) as error:
-            raise InvalidRequest(f"a parameter is wrong: {with_choices(error, kind)}") from error
+            beyond = getattr(kind, "BEYOND", "") if "$.limit" in str(error) else ""
+            raise InvalidRequest(
+                f"a parameter is wrong: {with_choices(error, kind)}{beyond}"
+            ) from error
 
     async def json(self, kind: type[S], limit: int = JSON_BYTES) -> S:
         """Return the body; raise `InvalidRequest` naming the field, or a `Problem`."""

@@ -79,7 +79,8 @@ async def start(call: Call) -> Response:
         )
         return _state(call, later.start(services, job_id, errand, call.owner))
 
-    return reply(await call.services.threads.long(ask), 202)
+    told = await call.services.threads.long(ask)
+    return later.started(call, job_id, f"comparisons/{told.made.id}", told)
 
 
 async def list_(call: Call) -> Response:

@@ -61,7 +61,7 @@ async def start(call: Call) -> Response:
     job_id = (await own_job(call)).id
     await call.services.admission.errand(call.whose)
 
-    def ask() -> tuple[str, ExportState]:
+    def ask() -> ExportState:
         from camfleet.exports import orders
 
         services, storage = call.services, call.services.blocking.storage
@@ -75,11 +75,10 @@ async def start(call: Call) -> Response:
         orders.check(record, storage, order)
         there = _archive(call, job_id, id_of(errand)) is not None
         found = later.start(services, job_id, errand, call.owner, again=not there)
-        return found.id, _state(call, found)
+        return _state(call, found)
 
-    name, told = await call.services.threads.long(ask)
-    location = f"{call.services.root_path}/v1/jobs/{job_id}/exports/{name}"
-    return reply(told, 202, {"Location": location})
+    told = await call.services.threads.long(ask)
+    return later.started(call, job_id, f"exports/{told.made.id}", told)
 
 
 async def list_(call: Call) -> Response:

@@ -2,7 +2,7 @@
 
 from functools import partial
 from math import isnan
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 from starlette.responses import Response
@@ -37,6 +37,9 @@ class GalleryQuery(Wanted, frozen=True, kw_only=True):
     Before there's an index, pages come by `cursor`: whoever has begun so may go on to the end.
     """
 
+    BEYOND: ClassVar[str] = (
+        "; further rows come by first, all rows by /results, and all pictures by /exports"
+    )
     sort: Sort | None = None
     first: Annotated[int, Meta(ge=0, lt=2**31)] = 0
     limit: Annotated[int, Meta(ge=1, le=MOST_ROWS)] = 100
@@ -117,7 +120,8 @@ async def rebuild(call: Call) -> Response:
         errand = GalleryErrand(results=later.results_of(progress))
         return later.made(later.start(call.services, job_id, errand, call.owner))
 
-    return reply(await call.services.threads.long(start), 202)
+    told = await call.services.threads.long(start)
+    return later.started(call, job_id, "gallery", told)
 
 
 def not_ready(why: str) -> Problem:

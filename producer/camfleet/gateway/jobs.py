@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -87,6 +87,7 @@ class Retried(Struct, kw_only=True):
 
 
 class ListQuery(Struct, kw_only=True):
+    BEYOND: ClassVar[str] = "; further jobs come with the cursor next"
     cursor: str | None = None
     limit: Annotated[int, Meta(ge=1, le=MOST_LISTED)] = 100
 

@@ -4,11 +4,12 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from msgspec import Struct
+from starlette.responses import Response
 
 from camfleet.broker.progress import Progress
 from camfleet.contract.errands import Errand, ErrandRecord, Results
 from camfleet.errors import ObjectDamaged, ObjectMissing
-from camfleet.gateway.calls import Services
+from camfleet.gateway.calls import Call, Services, reply
 from camfleet.gateway.problems import Problem
 from camfleet.jobstore import errands, objects
 from camfleet.jobstore.errands import read_errand
@@ -54,6 +55,12 @@ def wake(services: Services, record: ErrandRecord) -> ErrandRecord:
     if record.outcome.state in ("waiting", "in_work"):
         services.errands.enter(record.job_id, record.id)
     return record
+
+
+def started(call: Call, job_id: str, place: str, told: Struct) -> Response:
+    """Return the answer to whoever has something made: how far it is, and where to ask that."""
+    location = f"{call.services.root_path}/v1/jobs/{job_id}/{place}"
+    return reply(told, 202, {"Location": location})
 
 
 def made(record: ErrandRecord | None) -> Made:

@@ -12,8 +12,8 @@ _STEP = 10_000  # images that are reserved at a time, of a source that is still 
 _ERRANDS = 100  # within ten minutes
 _URLS = 1000  # for uploads, within ten minutes
 TOO_MANY_ERRANDS = (
-    f"this token has asked for {_ERRANDS} reports, comparisons and indexes within ten minutes: "
-    "wait a while"
+    f"this token has asked for {_ERRANDS} reports, comparisons, exports and indexes within ten "
+    "minutes: wait a while"
 )
 _SOON = {"Retry-After": "1"}
 _LATER = {"Retry-After": "30"}

@@ -207,7 +207,8 @@ async def _made(call: Call, find: Callable[[], _Wanted]) -> bytes:
     wanted, data = await services.threads.long(read)
     if data is not None:
         return data
-    async with services.admission.request(call.whose):
+    # A page of many tiles keeps only its owner waiting.
+    async with services.making[call.owner], services.admission.request(call.whose):
         await _ask(call, wanted)
     return await services.threads.quick(lambda: storage.get(wanted.key, limit=_MOST_BYTES).data)
 

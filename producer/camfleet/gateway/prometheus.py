@@ -15,6 +15,7 @@ from prometheus_client import (
 )
 
 from camfleet.errors import CamfleetError, ConfigurationError
+from camfleet.gateway.crowd import Crowd
 from camfleet.gateway.following import Following
 from camfleet.gateway.problems import Problem
 
@@ -70,6 +71,9 @@ class Metrics:
             "camfleet_gateway_followers", "Open streams of events", registry=own
         )
         self._jobs = Gauge("camfleet_gateway_followed_jobs", "Jobs that these follow", registry=own)
+        self._connections = Gauge(
+            "camfleet_gateway_connections", "Open connections, idle ones too", registry=own
+        )
         self._server: tuple[WSGIServer, Thread] | None = None
 
     @contextmanager
@@ -89,8 +93,9 @@ class Metrics:
         known = isinstance(error, CamfleetError | Problem)
         self._problems.labels(error.code if known else "internal_error").inc()  # type: ignore[attr-defined]
 
-    def watch(self, following: Following) -> None:
-        """Read at each scrape how many follow how many jobs."""
+    def watch(self, following: Following, crowd: Crowd) -> None:
+        """Read at each scrape how many follow how many jobs, and how many are connected."""
+        self._connections.set_function(lambda: crowd.connections)
         self._followers.set_function(lambda: following.followers)
         self._jobs.set_function(lambda: following.jobs)
 

@@ -88,7 +88,8 @@ async def start(call: Call) -> Response:
         errand = ReportErrand(results=later.results_of(progress))
         return later.made(later.start(call.services, job_id, errand, call.owner, again=True))
 
-    return reply(await call.services.threads.long(ask), 202)
+    told = await call.services.threads.long(ask)
+    return later.started(call, job_id, "report", told)
 
 
 async def file(call: Call) -> Response:

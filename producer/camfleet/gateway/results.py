@@ -5,7 +5,7 @@ import io
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, closing
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlencode
 
 import msgspec
@@ -40,6 +40,7 @@ _SUFFIXES = {"json": "jsonl", "csv": "csv", "parquet": "parquet"}
 class ResultsQuery(Struct, kw_only=True):
     """Which rows and columns, as `camfleet results` has them; with `limit`, a page of them."""
 
+    BEYOND: ClassVar[str] = "; without limit all rows come as one stream"
     status: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
     model: tuple[str, ...] = ()

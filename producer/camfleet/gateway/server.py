@@ -1,9 +1,10 @@
-"""The server: uvicorn, with a bound on the time that a request's head takes, and a polite end."""
+"""The server: uvicorn, with bounds on connections and on how slow they may be, and a polite end."""
 
 import asyncio
 import resource
 import socket
 from collections.abc import Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -14,13 +15,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from camfleet.gateway.app import App
 from camfleet.gateway.calls import Services
-from camfleet.gateway.guard import HEADER_BYTES
-from camfleet.gateway.problems import REASON
+from camfleet.gateway.crowd import HELD, MOST_CONNECTIONS, MOST_REFUSED, Crowd, Held
+from camfleet.gateway.guard import HEADER_BYTES, HEADERS
+from camfleet.gateway.problems import REASON, Problem, answer_to
 
 HEAD_SECONDS = 10.0
+_REFUSED_SECONDS = 2.0  # the same, of a connection that's one too many
 IDLE_SECONDS = 75  # between requests: longer than proxies keep a connection that they may use
 TAKE_SECONDS = 30.0  # in which a reader must take something
-MOST_CONNECTIONS = 2000
 STOP_SECONDS = 10
 _REASON = REASON.encode()
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
@@ -44,17 +46,27 @@ class _Connection(h11.Connection):
 
 
 class _Protocol(H11Protocol):
-    """Closes a connection whose request's head doesn't arrive in time, or that takes no answer."""
+    """Closes a connection whose request's head doesn't arrive in time, or that takes no answer.
+
+    Requests find in their scope's state whose the connection is, see `crowd`.
+    """
 
     _late: asyncio.TimerHandle | None = None
     _stuck: asyncio.TimerHandle | None = None
+    _held: Held | None = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, crowd: Crowd, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.conn = _Connection(h11.SERVER, HEADER_BYTES)
+        self._crowd = crowd
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._held = self._crowd.enter(self.client[0] if self.client else "")
+        if self._held is None:
+            transport.abort()
+            return
+        self.app_state = {HELD: self._held}
         # Head and body of an answer are two writes: the second would wait 40 ms for an ACK.
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -67,7 +79,18 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._settle()
         self._unstick()
+        if self._held is not None:
+            self._crowd.leave(self._held)
+            self._held = None
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what isn't HTTP as all other errors are."""
+        answer = answer_to(Problem(400, "invalid_http", msg, HEADERS))
+        head = h11.Response(status_code=400, headers=answer.raw_headers)
+        for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -97,7 +120,9 @@ class _Protocol(H11Protocol):
         if self.conn.their_state is not h11.IDLE:
             self._settle()
         elif self._late is None:
-            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+            is_refused = self._held is None or self._held.by is None
+            seconds = _REFUSED_SECONDS if is_refused else HEAD_SECONDS
+            self._late = self.loop.call_later(seconds, self.transport.close)
 
     def _settle(self) -> None:
         if self._late is not None:
@@ -124,9 +149,8 @@ class _Server(uvicorn.Server):
 def _open_more_files() -> None:
     """Let this process have a file for each connection, as far as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = (
-        2 * MOST_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 2 * MOST_CONNECTIONS)
-    )
+    most = 2 * (MOST_CONNECTIONS + MOST_REFUSED)
+    wanted = most if hard == resource.RLIM_INFINITY else min(hard, most)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -147,7 +171,7 @@ def serve(services: Services, ears: list[socket.socket], origins: Sequence[str] 
             expose_headers=_MAY_READ,
         )
     options: dict[str, Any] = {
-        "http": _Protocol,
+        "http": partial(_Protocol, services.crowd),
         "ws": "none",
         "lifespan": "off",
         "access_log": False,
@@ -155,7 +179,6 @@ def serve(services: Services, ears: list[socket.socket], origins: Sequence[str] 
         "proxy_headers": False,
         "server_header": False,
         "h11_max_incomplete_event_size": HEADER_BYTES,
-        "limit_concurrency": MOST_CONNECTIONS,
         "timeout_keep_alive": IDLE_SECONDS,
         "timeout_graceful_shutdown": STOP_SECONDS,
     }

@@ -85,7 +85,7 @@ def open_services(
             behind_tls=behind_tls,
             label_studio=Backend(settings, blocking.storage, labels or {}),
         )
-        services.metrics.watch(services.following)
+        services.metrics.watch(services.following, services.crowd)
         try:
             yield services
         finally:

@@ -29,8 +29,8 @@ _IN_GOOD_ORDER = ("returned", "cancelled", "repeated")  # no fault of the chunk'
 class ChunkRunner:
     """Runs chunks so that each is counted exactly once, whatever is delivered twice or killed.
 
-    `publish` puts a chunk back into the queue, `reach` is called at the named points of the fault
-    suite. Safe to share by threads.
+    `publish` puts a chunk back into the queue, `counted` is told the job after each chunk, `reach`
+    is called at the named points of the fault suite. Safe to share by threads.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class ChunkRunner:
         insist: Insist,
         reach: Callable[[str], None],
     ) -> None:
+        counted: Callable[[JobRecord], object] = lambda _record: None,
         self._stores = stores
         self._explainer = explainer
         self._renewer = renewer
@@ -56,6 +57,7 @@ class ChunkRunner:
         self._insist = insist
         self._reach = reach
 
+        self._counted = counted
     def run(self, ref: ChunkRef) -> None:
         """Run one chunk, unless it's done, cancelled, or leased to another worker.
 
@@ -130,6 +132,7 @@ class ChunkRunner:
         return "counted" if first else "repeated"
 
     def _explain(self, run: ChunkRun) -> list[Result]:
+        self._counted(record)
         """Return the chunk's rows; measure how long a whole chunk takes."""
         if run.before is not None:  # of which only some images run again
             return self._explainer.explain(run)

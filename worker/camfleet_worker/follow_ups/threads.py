@@ -16,6 +16,7 @@ from camfleet.jobstore.s3_roots import ReportRoots
 from camfleet.label_studio.api import Api
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet_worker.follow_ups.at_end import GalleryAtEnd
 from camfleet_worker.follow_ups.errands import ErrandRunner
 from camfleet_worker.follow_ups.exports import ExportMaker
 from camfleet_worker.follow_ups.label_studio import PredictionMaker
@@ -30,7 +31,10 @@ from camfleet_worker.studies.studies import Studies
 
 
 class FollowUpThreads:
-    """Both threads; they pause while `is_busy` says that somebody waits for this process."""
+    """Both threads; they pause while `is_busy` says that somebody waits for this process.
+
+    `counted` is to be told the job of each chunk that was counted.
+    """
 
     def __init__(
         self,
@@ -65,6 +69,8 @@ class FollowUpThreads:
             on_end=on_end,
             lease_seconds=settings.lease_seconds,
         )
+        self._at_end = GalleryAtEnd(settings, storage, ledger)
+        self.counted = self._at_end.counted
         later = LaterMaker(storage, ask, reports)
         self._errands = ErrandRunner(
             settings,
@@ -83,3 +89,4 @@ class FollowUpThreads:
     def close(self) -> None:
         self._runner.close()
         self._errands.close()
+        self._at_end.close()

@@ -1,0 +1,101 @@
+"""Who holds the connections of a gateway: nobody may hold more than are left for all others.
+
+A connection is its address' until a request on it shows a token, and from then on its owner's. So
+one owner, or one address without a token, can hold half of all at most, two can hold a third each.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from camfleet.gateway.problems import Problem
+
+HELD = "held"  # under which a request's scope has its connection's `Held`, in `state`
+MOST_CONNECTIONS = 2500
+MOST_REFUSED = 250  # that are told so; of more the connection ends without a word
+_NETWORK = 64  # bits of an IPv6 address that tell one customer of a provider from others
+
+
+@dataclass(eq=False)
+class Held:
+    """One connection, and who holds it: `by` an owner or an address; None: it's refused."""
+
+    by: tuple[str, str] | None
+
+
+class Crowd:
+    """The connections of one process. For one thread."""
+
+    def __init__(self, most: int = MOST_CONNECTIONS) -> None:
+        self._most = most
+        self._held: Counter[tuple[str, str]] = Counter()
+        self._refused = 0
+        self.connections = 0  # that were let in
+
+    def enter(self, address: str) -> Held | None:
+        """Let a connection in; `by` is None where it's to be told that there are too many.
+
+        Returns None for one that isn't even told.
+        """
+        by = ("address", network_of(address))
+        if self._has_room(by):
+            self._held[by] += 1
+            self.connections += 1
+            return Held(by)
+        if self._refused < MOST_REFUSED:
+            self._refused += 1
+            return Held(None)
+        return None
+
+    def claim(self, held: Held, owner: str) -> None:
+        """Let a connection be an owner's; raise a `Problem` for one too many."""
+        by = ("owner", owner)
+        if held.by is None or held.by == by:
+            return
+        if not self._has_room(by):
+            raise Problem(
+                429,
+                "too_many_connections",
+                f"{self._held[by]} connections of this token's owner are open, as many as may be "
+                "now: close some, or wait",
+                {"Retry-After": "10", "Connection": "close"},
+            )
+        self._take(held.by)
+        self._held[by] += 1
+        held.by = by
+
+    def leave(self, held: Held) -> None:
+        if held.by is None:
+            self._refused -= 1
+        else:
+            self._take(held.by)
+            self.connections -= 1
+
+    def _has_room(self, by: tuple[str, str]) -> bool:
+        return self._held[by] < self._most - self.connections
+
+    def _take(self, by: tuple[str, str]) -> None:
+        self._held[by] -= 1
+        if not self._held[by]:
+            del self._held[by]
+
+
+def refusal() -> Problem:
+    """Return what a connection is told that isn't let in."""
+    return Problem(
+        503,
+        "too_many_connections",
+        "too many connections are open: try again soon",
+        {"Retry-After": "10", "Connection": "close"},
+    )
+
+
+def network_of(address: str) -> str:
+    """Return the network whose addresses are one party: an IPv4 address, or a /64 of IPv6."""
+    try:
+        found = ip_address(address)
+    except ValueError:  # of no network
+        return address
+    if found.version == 6 and found.ipv4_mapped is None:
+        return str(ip_network((found, _NETWORK), strict=False))
+    return str(getattr(found, "ipv4_mapped", None) or found)
