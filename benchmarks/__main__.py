@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 MODULES = (
     "speed",
+    "precision",
     "peers",
     "load",
     "end_to_end",

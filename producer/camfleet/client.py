@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
-from camfleet.broker.heartbeats import Heartbeats, WorkerState
+from camfleet.broker.heartbeats import WorkerState
 from camfleet.broker.progress import Progress
 from camfleet.contract import messages
 from camfleet.contract.codec import decode
@@ -63,7 +63,7 @@ class Client(Connections, Retiring, Exporting):
     @cached_property
     def models(self) -> Models:
         told = partial(review_added, self._runs)
-        return Models(self.storage, self._rpc.check, self.settings.user, told)
+        return Models(self.storage, self._check_model, self.settings.user, told)
 
     @cached_property
     def reviews(self) -> Reviews:
@@ -100,6 +100,7 @@ class Client(Connections, Retiring, Exporting):
         - `method`: "gradcam" (the default), "cam", "hirescam", "layercam", "xgradcam", "gradcam++"
         - `layer`: "auto" (the default: as the card says), a path such as "backbone/relu", or a
           list of several, whose maps `fuse` ("mean" or "max") makes one
+        - `precision`: "float32" or "bf16"; left out as the card says
 
         What to write:
 
@@ -182,7 +183,7 @@ class Client(Connections, Retiring, Exporting):
             on_progress=on_progress,
             left_out=left_out.kinds,
         )
-        waits = fleet.warnings(made.record().schema_version)
+        waits = fleet.warnings(*made.record().lane)
         made.warnings = (*sent.warnings(), *inspection.findings(), *waits)
         return made
 
@@ -233,11 +234,7 @@ class Client(Connections, Retiring, Exporting):
 
     def workers(self) -> list[WorkerState]:
         """Return the live workers, by name, and what they're doing."""
-        heartbeats = Heartbeats(self.settings)
-        try:
-            return heartbeats.workers()
-        finally:
-            heartbeats.close()
+        return self._live_workers()
 
     def job(self, job_id: str) -> Job:
         """Return the handle of a job that was submitted earlier."""

@@ -15,6 +15,7 @@
     │   │   ├── DigestMismatch         the artifact's bytes are not those of the card
     │   │   ├── LayerRefused           no such layer, or the graph can't be cut there
     │   │   ├── MethodRefused          the method's formula doesn't hold for this head
+    │   │   ├── PrecisionRefused       it changes too much in bf16, or nobody here computes so
     │   │   └── GoldenMismatch         the card's golden image gives another answer
     │   ├── UnknownTarget         no such class index or label
     │   ├── ObjectMissing         nothing lies at that key of the object store
@@ -121,6 +122,10 @@ class LayerRefused(ModelRefused):
 
 class MethodRefused(ModelRefused):
     code = "method_refused"
+
+
+class PrecisionRefused(ModelRefused):
+    code = "precision_refused"
 
 
 class GoldenMismatch(ModelRefused):

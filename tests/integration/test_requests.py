@@ -6,8 +6,10 @@ from contextlib import closing
 
 import pytest
 from celery import Celery
+from msgspec.structs import replace
 
 from camfleet.broker import keys
+from camfleet.broker.heartbeats import WorkerState
 from camfleet.broker.redis import redis_client
 from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.contract import messages
@@ -20,6 +22,19 @@ from helpers.waiting import wait_until
 
 DATABASE = "13"
 QUEUE = "camfleet.interactive"
+WORKER = WorkerState(
+    name="celery@a:1",
+    pid=1,
+    started_at=0.0,
+    device="CPU",
+    models=(),
+    chunks=(),
+    interactive=0,
+    images=0,
+    images_per_second=0.0,
+    trouble=None,
+    precisions=("bf16",),
+)
 
 
 def held(name, attempt=1):
@@ -179,3 +194,20 @@ def test_a_message_that_comes_again_after_its_answer_is_not_worked_on(holder, ow
         task.run(request={})
         task.pop_request()
     assert services.answered == ["a", "b"]
+
+
+def test_a_request_that_only_others_can_compute_is_theirs_and_was_no_attempt(requests, own):
+    sent, alive = [], []
+    made = RequestHolder(requests, sent.append, sent.append, lambda: alive)
+    with closing(made), closing(redis_client(own)) as redis:
+        with made.hold(held("a")):
+            assert made.pass_on(held("a"), "bf16") is False, "nobody is there"
+        assert not redis.hexists(keys.HELD_REQUESTS, "a")
+        alive.append(WORKER)
+        with made.hold(held("a")):
+            assert made.pass_on(held("a"), "bf16") is True
+        moved = replace(held("a"), queue=f"{QUEUE}.2.bf16", attempt=0, waits=True)
+        assert sent == [moved]
+        assert redis.hexists(keys.HELD_REQUESTS, "a"), "it's watched until somebody takes it"
+        wait_until(lambda: len(sent) == 2, 20)
+    assert sent == [moved, moved], "its message got lost, and it was sent again"

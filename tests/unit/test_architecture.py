@@ -122,6 +122,7 @@ HOMES = {
         "camfleet_worker/pictures/heat.py",
         "camfleet_worker/pictures/prepare.py",
         "camfleet_worker/pictures/regions.py",
+        "camfleet_worker/pictures/trial_pictures.py",
         "camfleet_worker/pictures/webp.py",
         "camfleet_worker/process/runtime.py",
         "camfleet_worker/studies/floor.py",

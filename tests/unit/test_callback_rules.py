@@ -4,7 +4,7 @@ import pytest
 
 from camfleet.broker.callbacks_due import Ending
 from camfleet.errors import InvalidRequest
-from camfleet.jobs.options import check_callback
+from camfleet.jobs.callback_url import check_callback
 from camfleet_worker.webhooks import pause
 
 DAY = 24 * 3600

@@ -2,7 +2,7 @@
 
 import pytest
 
-from camfleet_worker.models import openvino_engine
+from camfleet_worker.models import openvino_engine, openvino_graph
 from camfleet_worker.models.converted import ir
 from camfleet_worker.models.tf import conversion
 from helpers.networks import cut
@@ -21,7 +21,7 @@ def test_what_a_worker_converts_passes(tmp_path, name):
     case = SMALL[name]
     split = cut(case.build(), case.chosen, shape=case.shape)
     ir.check(*saved(conversion.from_split(split), tmp_path / "made"))
-    openvino_engine.check_shapes(openvino_engine.read(tmp_path / "made"))
+    openvino_graph.check_shapes(openvino_engine.read(tmp_path / "made"))
 
 
 NET = '<?xml version="1.0"?>\n<net name="n" version="11">{}</net>'

@@ -5,7 +5,7 @@ import openvino as ov
 import openvino.opset13 as op
 import pytest
 
-from camfleet_worker.models.openvino_engine import check_shapes
+from camfleet_worker.models.openvino_graph import check_shapes
 
 
 def network(end):

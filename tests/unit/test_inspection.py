@@ -21,7 +21,7 @@ from camfleet.errors import (
 from camfleet.jobs.dry_run import DryRunner
 from camfleet.jobs.fleet import Fleet
 from camfleet.jobs.inspection import Inspection
-from camfleet.jobs.misfits import KnownModel
+from camfleet.jobs.misfits import KnownModel, find_misfits
 from camfleet.registry.cards import Card, CardInput
 
 REPORT = {
@@ -44,6 +44,28 @@ ORDER = {
 def model(labels=("cat", "dog", "7"), **report):
     card = Card(id="net", artifact="net.keras", input=CardInput(height=8, width=8), labels=labels)
     return KnownModel("net@1", card, {**REPORT, **report} if report.get("none") is None else {})
+
+
+def test_a_precision_that_costs_too_much_is_refused_with_the_way_out():
+    order = {**ORDER, "precision": "bf16"}
+    told = {"bf16": {"refused": "a map moves by 0.4 bits, allowed is 0.01 bits"}}
+    (error,) = find_misfits([model(**told)], order)
+    assert error.code == "precision_refused"
+    assert str(error).startswith("model net@1 can't be computed in bf16: a map moves by 0.4 bits")
+    assert "submit --precision float32" in str(error)
+    assert list(find_misfits([model(bf16={"refused": None})], order)) == []
+    (error,) = find_misfits([model()], order)
+    assert "wasn't measured: add it again (camfleet models add)" in str(error)
+    assert list(find_misfits([model(**told)], ORDER)) == []
+
+
+def test_a_job_says_that_nobody_computes_in_its_precision():
+    able = worker(precisions=("bf16",))
+    assert list(Fleet([worker(), able], "b").warnings(1, "bf16")) == []
+    assert list(Fleet([worker()], "b").warnings(2, "float32")) == []
+    for there in ([worker()], [worker(), worker(precisions=("bf16",), trouble="it's full")]):
+        (said,) = Fleet(there, "b").warnings(1, "bf16")
+        assert said.startswith("the job waits: no live worker computes in bf16")
 
 
 def worker(**changes):

@@ -10,7 +10,7 @@ import pytest
 from camfleet.errors import ModelRefused
 from camfleet.registry.cards import Card, CardInput, Preprocessing
 from camfleet.settings import Settings
-from camfleet_worker.models import memory, openvino_engine, plain
+from camfleet_worker.models import memory, openvino_engine, openvino_graph, plain
 from camfleet_worker.models.build import ModelKey, build_explainer
 from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.converted import disk
@@ -119,7 +119,7 @@ def test_growth_is_the_most_that_a_process_took_meanwhile():
 )
 def test_what_openvino_takes_for_an_image_is_no_more_than_its_graph_says(make):
     model = conversion.from_split(cut(make()))
-    said, taken = openvino_engine.graph_bytes(model), openvino_engine.run_once(model)
+    said, taken = openvino_graph.graph_bytes(model), openvino_engine.run_once(model)
     assert 2**23 < taken <= 1.1 * said
 
 
@@ -197,7 +197,7 @@ def test_a_converted_model_that_lies_about_its_memory_gains_nothing(tmp_path):
     select(split, tmp_path, threads=1)
     (folder,) = tmp_path.iterdir()
     facts = folder / "split.json"
-    honest = openvino_engine.graph_bytes(openvino_engine.read(folder))
+    honest = openvino_graph.graph_bytes(openvino_engine.read(folder))
     found = msgspec.json.decode(facts.read_bytes())
     found["facts"]["costs"] = [0, 0, 1]
     facts.write_bytes(msgspec.json.encode(found))

@@ -89,7 +89,7 @@ def test_the_top_classes_of_a_picture_are_what_the_model_answers(tmp_path):
     model.save(tmp_path / "net.keras")
     pixels = np.random.default_rng(0).integers(0, 2, (12, 10, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "photo.png"), pixels[..., ::-1])
-    found = check(tmp_path / "net.keras", None, tmp_path / "photo.png")["image"]["classes"]
+    found = check(tmp_path / "net.keras", None, [tmp_path / "photo.png"])["image"]["classes"]
     (expected,) = model.predict(pixels[None].astype(np.float32), verbose=0)
     assert [one["class_index"] for one in found] == list(np.argsort(-expected)[:5])
     np.testing.assert_allclose(

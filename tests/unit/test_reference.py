@@ -37,6 +37,7 @@ COLUMN_TABLES = (
     "Pictures and times",
     "Columns of the manifest",
     "What the model itself ranks first",
+    "Precision",
 )
 FROM_PYPI = r"pip install (\S+ )*'?camfleet(\[|'|\s|$)"
 ARROW = {"double": "float64", "float": "float32", "halffloat": "float16"}

@@ -24,7 +24,7 @@ from camfleet import __version__
 from camfleet.broker.app import make_app, send_chunk, time_headers
 from camfleet.broker.errors import broker_errors
 from camfleet.broker.requests import ATTEMPT_HEADER, HeldRequest
-from camfleet.contract import lanes, messages
+from camfleet.contract import lanes
 from camfleet.contract.lanes import Lane
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerUnavailable, ConfigurationError

@@ -35,9 +35,9 @@ from camfleet_worker.chunks.runner import ChunkRunner
 from camfleet_worker.follow_ups import report
 from camfleet_worker.follow_ups.threads import FollowUpThreads
 from camfleet_worker.heartbeat import Heartbeat
-from camfleet_worker.models.build import ModelKey, ModelStore
+from camfleet_worker.models.build import ModelStore
 from camfleet_worker.models.cache import ModelCache
-from camfleet_worker.models.model_report import preflight
+from camfleet_worker.models.checking import ModelChecker
 from camfleet_worker.pictures.decoders import Decoders
 from camfleet_worker.pipeline.batcher import Batcher
 from camfleet_worker.pipeline.pipeline import Pipeline
@@ -98,7 +98,7 @@ class Services:
         self._broker = broker
         self.admission = admission
         self._waits = Waits()
-        self._insist = insist_until(shutdown, self._waits)
+        self.insist = insist_until(shutdown, self._waits)
         self._settings = settings
         self.storage = Storage(settings)
         self.ledger = Ledger(settings)
@@ -116,6 +116,7 @@ class Services:
             stops=shutdown.check,
         )
         self.store = ModelStore(settings, self.storage, Registry(self.storage), self.pools.io)
+        admission.take(*self.store.precisions)
         self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
         self.metrics = Metrics()
         self.metrics.watch(self.cache, self.queues)
@@ -125,6 +126,7 @@ class Services:
             files=FileReader(settings.file_roots),
             max_bytes=settings.max_image_bytes,
         )
+        self.check = ModelChecker(self.store, self.cache, self._fetcher).check
         self._batcher = Batcher(self.metrics, gpu=bool(gpus()))
         self.pipeline = self._build_pipeline()
         self._rates = Rates()
@@ -156,6 +158,7 @@ class Services:
             signs_callbacks=bool(settings.webhook_secret),
             report_roots=settings.report_roots if report.can_write() else None,
             slots=settings.concurrency,
+            precisions=self.store.precisions,
             takes_first=settings.first_concurrency > 0,
             measure=self._measured,
             find_lacks=lambda: (*missing_fixes(), *confined.missing()),
@@ -180,11 +183,11 @@ class Services:
             pipeline=self.pipeline,
             batcher=self._batcher,
             cache=self.cache,
-            insist=self._insist,
+            insist=self.insist,
             check=shutdown.check,
         )
         self.requests = RequestHolder(
-            Requests(settings), send=broker.send_request, give_up=broker.give_up
+            Requests(settings), broker.send_request, broker.give_up, self.heartbeats.workers
         )
         admission.watch(self._progress, self._waiting)
         self.reviews = ScheduledReviews(
@@ -196,13 +199,9 @@ class Services:
             self._build_follow_ups(shutdown, admission) if report.can_write() else None
         )
 
-    def check(self, digest: str) -> dict[str, Any]:
-        """Load a model and return the report on it; raise `ModelRefused` with the reason."""
-        return preflight(self.cache.get(ModelKey(digest, "auto", None)))
-
     def answer(self, request_id: str, reply: dict[str, Any]) -> None:
         """Store the answer to a request; wait while Redis is away. Raises `WorkerStops`."""
-        self._insist(partial(self._broker.store_answer, request_id, reply))
+        self.insist(partial(self._broker.store_answer, request_id, reply))
 
     def close(self) -> None:
         asked = (self.metrics.close, self.requests.close)
@@ -295,7 +294,7 @@ class Services:
             metrics=self.metrics,
             rates=self._rates,
             publish=publish,
-            insist=self._insist,
-            counted=lambda record: self.follow_ups and self.follow_ups.counted(record),
+            insist=self.insist,
             reach=reach,
+            counted=lambda record: self.follow_ups and self.follow_ups.counted(record),
         )

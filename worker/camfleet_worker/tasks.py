@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -24,10 +25,19 @@ from camfleet.contract.messages import (
     ThumbnailsReply,
     ThumbnailsRequest,
 )
+from camfleet.contract.outputs import Precision
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status
 from camfleet.contract.studies import StudyReply, StudyRequest
-from camfleet.errors import CallerError, CamfleetError, InternalError, WorkerKilled
+from camfleet.errors import (
+    CallerError,
+    CamfleetError,
+    InternalError,
+    PrecisionRefused,
+    WorkerKilled,
+)
+from camfleet.registry.precision import nobody_computes
+from camfleet_worker.process.elsewhere import ComputedElsewhere
 from camfleet_worker.process.shutdown import RunEnds, WorkerStops
 
 if TYPE_CHECKING:
@@ -95,8 +105,16 @@ def _register_question(
             try:
                 reply = _reply(services(), answer, refuse, message)
                 services().answer(held.id, reply)
+            except ComputedElsewhere as error:
+                services().insist(partial(_pass_on, services(), held, error.precision))
             except WorkerStops as error:
                 raise Reject("the worker stops", requeue=True) from error
+
+
+def _pass_on(services: "Services", held: HeldRequest, precision: Precision) -> None:
+    """Leave a question to workers that compute in a precision, or answer that none is alive."""
+    if not services.requests.pass_on(held, precision):
+        services.answer(held.id, refusal(held.task, PrecisionRefused(nobody_computes(precision))))
 
 
 def _subject(task: str, message: dict[str, Any]) -> tuple[str, str]:
@@ -123,7 +141,8 @@ def _explain(services: "Services", request: Any) -> dict[str, Any]:
 
 def _check(services: "Services", request: Any) -> dict[str, Any]:
     """Load a model that was uploaded and report on it."""
-    report = services.check(decode(request, CheckRequest).digest)
+    asked = decode(request, CheckRequest)
+    report = services.check(asked.digest, asked.precisions, asked.images)
     return encode(CheckReply(report=report, error=None))
 
 

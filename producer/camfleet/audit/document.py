@@ -7,6 +7,7 @@ to within 0.2 percentage points. A field that may be unknown is null.
 
 from camfleet.audit.studies.document import ModelFaithfulness
 from camfleet.contract.codec import Wire
+from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
 
 REPORT_VERSION = 1
 
@@ -164,3 +165,4 @@ class Report(Wire, frozen=True, kw_only=True):
     duplicates: int
     left_out: tuple[tuple[str, int, str], ...]  # kind, files, why
     models: tuple[ModelReport, ...]
+    precision: Precision = DEFAULT_PRECISION

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import options, output, terminal, values, versions
+from camfleet.cli import options, output, values, versions
+from camfleet.cli.model_report import print_classes, print_report
 from camfleet.registry.changes import CHAMPION
 
 if TYPE_CHECKING:
     from camfleet import ModelRef
-
-_OTHER_LAYERS = 4  # that a report shows
 
 
 @click.group()
@@ -36,6 +35,13 @@ for command in versions.COMMANDS:
 @click.option("--promote", is_flag=True, help="Let the bare id mean this version from now on.")
 @click.option("--alias", "aliases", multiple=True, help="Let ID@ALIAS name it; repeat for several.")
 @versions.reason_option
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="FILE|URI",
+    help="Also measure on this picture what bf16 costs; repeat for several.",
+)
 @click.option(
     "--timeout",
     type=values.SECONDS,
@@ -61,7 +67,7 @@ def add(card: Path, *, as_json: bool, **options: Any) -> None:
         return
     click.echo(f"{ref.id} version {ref.version} is registered; {_meaning(ref, aliases)}")
     click.echo(f"{'digest':13} {ref.digest}")
-    _print_report(report)
+    print_report(report)
 
 
 @models.command()
@@ -69,28 +75,31 @@ def add(card: Path, *, as_json: bool, **options: Any) -> None:
 @click.option("--card", type=click.Path(path_type=Path), help="The card of a model file.")
 @click.option(
     "--image",
+    "images",
+    multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Also print the top classes of this picture.",
+    help="Also measure what bf16 costs on this picture, and print its top classes; repeat "
+    "for several.",
 )
 @options.as_json
 @click.pass_context
 def check(
-    ctx: click.Context, /, path: Path, card: Path | None, image: Path | None, *, as_json: bool
+    ctx: click.Context, /, path: Path, card: Path | None, images: tuple[Path, ...], *, as_json: bool
 ) -> None:
     """Report whether a model can be explained, at which layer, and why. Needs no server.
 
     PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
     """
     words = ["--card", str(card)] if card else []
-    words += ["--image", str(image)] if image else []
+    words += [word for image in images for word in ("--image", str(image))]
     report = _plain_refusal(path) or _run("models.model_report", [str(path), *words])
     if as_json:
         output.dump(report)
         ctx.exit(1 if "error" in report else 0)
     _refuse(report)
-    _print_report(report)
-    if image:
-        _print_classes(report["image"])
+    print_report(report)
+    for picture in report.get("images", ()):
+        print_classes(picture)
 
 
 @models.command()
@@ -153,7 +162,7 @@ def show_(name: str, *, as_json: bool) -> None:
     click.echo(f"# digest {ref.digest}")
     click.echo(to_toml(brief if len(labels) > 6 else card).decode())
     try:
-        _print_report(report)
+        print_report(report)
     except KeyError as missing:
         raise InvalidRequest(
             f"the report of {name} in storage has no {missing}: add the model again"
@@ -221,80 +230,3 @@ def _meaning(ref: "ModelRef", aliases: Mapping[str, "ModelRef"]) -> str:
         return f"no version is promoted yet: {way}"
     means = versions.means(CHAMPION, ref.id, champion.version)
     return f"{means}" if champion == ref else f"{means} as before: {way}"
-
-
-def _print_report(report: dict[str, Any]) -> None:
-    from camfleet.registry.reports import memory_lines
-
-    others = ", ".join(f"{one['name']} {one['shape']}" for one in report["other_inputs"])
-    times = report["milliseconds_per_image"]
-    lines = {
-        "file": f"{report['format']}, written by Keras {report['keras_version']}",
-        "input": " x ".join(map(str, report["input"])) + " (height x width x channels)",
-        "other inputs": others or "none",
-        **{choice["name"]: _choice(choice) for choice in report.get("choices", ())},
-        "layer": f"{report['layer']} ({report['why']})",
-        "feature maps": _feature_maps(report),
-        "other layers": _other_layers(report),
-        "head": ", ".join(report["head"]),
-        "outputs": _outputs(report),
-        "methods": ", ".join(report["methods"])
-        + ("" if "cam" in report["methods"] else f" (not cam: {report['cam']})"),
-        "split error": f"{report['split_error']:.1e}",
-        "weights": f"{report['conv_bytes'] / 2**20:.1f} MiB conv, "
-        f"{report['head_bytes'] / 2**20:.1f} MiB head",
-        **memory_lines(report),
-        "engine": f"{report['engine']}, differs from Keras by {report['engine_disagreement']:.1e}",
-        "time": f"forward pass {times['forward']:.2f} ms, head's gradient "
-        f"{times['head_gradient']:.2f} ms per image",
-    }
-    room = terminal.width(sys.stdout)
-    for name, text in lines.items():
-        click.echo(f"{name:13} {terminal.wrap(text, 14, room, lines=9)}")
-
-
-def _other_layers(report: dict[str, Any]) -> str:
-    """Return the last layers that could have been chosen instead, and how many there are."""
-    chosen = report["layer"].split(",")
-    others = [layer for layer in report["candidates"] if layer["path"] not in chosen]
-    shown = ", ".join(f"{layer['path']} {layer['grid']}" for layer in others[-_OTHER_LAYERS:])
-    more = f" (the last {_OTHER_LAYERS} of {len(others)})" if len(others) > _OTHER_LAYERS else ""
-    return shown + more or "none"
-
-
-def _choice(choice: dict[str, Any]) -> str:
-    return f"{choice['value']}{' (default)' if choice['default'] else ''}"
-
-
-def _feature_maps(report: dict[str, Any]) -> str:
-    """Return the size of the grid, where it lies in the input, and what that rests on."""
-    height, width = report["grid"]
-    text = f"{report['channels']} of {height} x {width}"
-    if report.get("covers"):
-        top, bottom, left, right = report["covers"]
-        text += f", on rows {top:g} to {bottom:g} and columns {left:g} to {right:g} of the input"
-    if report.get("assumed"):
-        text += f" (assumed: {', '.join(report['assumed'])} leaves places alone)"
-    return text
-
-
-def _outputs(report: dict[str, Any]) -> str:
-    """Return what the outputs mean, why, and whether that's a guess."""
-    number = report["classes"]
-    unit = "class" if number == 1 else "classes"
-    if report["activation"] == "none":
-        unit = "number, not a class" if number == 1 else "numbers, not classes"
-    text = f"{number} {unit}, activation {report['activation']}"
-    meant = report.get("outputs")  # missing where an earlier version has checked the model
-    if not meant:
-        removed = report["ending"] != "linear"
-        return text + (f"; {report['ending']} taken off for logits" if removed else "")
-    guess = " (a guess: set activation in the card)" if meant["guessed"] else ""
-    return f"{text}; {meant['reason']}{guess}"
-
-
-def _print_classes(picture: dict[str, Any]) -> None:
-    """Print the top classes of a picture as a table."""
-    click.echo(f"\n{terminal.clean(picture['path'])}")
-    rows = [{"class": one["class_name"], **one} for one in picture["classes"]]
-    output.table(rows, ("class", "probability", "logit"))

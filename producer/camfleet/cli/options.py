@@ -20,6 +20,7 @@ from camfleet.contract.outputs import (
     FUSES,
     METHODS,
     PICTURES,
+    PRECISIONS,
     SHAPES,
     Regions,
     Threshold,
@@ -68,6 +69,12 @@ _EXPLAIN = (
         "--fuse",
         type=click.Choice(FUSES),
         help="How the maps of several layers become one.  [default: as the card says]",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        help="bf16 is faster, and refused where it changes a model's maps too much.  [default: as "
+        "the card says]",
     ),
     click.option(
         "--picture",
@@ -181,7 +188,7 @@ PHOTOGRAPHS = click.option(
 
 def client_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return `explain_options`, as the user gave them, as keywords of the client."""
-    names = ("target", "method", "layer", "fuse", "colormap", "opacity", "max_side")
+    names = ("target", "method", "layer", "fuse", "precision", "colormap", "opacity", "max_side")
     keywords = {name: options[name] for name in names}
     pictures = options["pictures"] + _old_pictures(options["old_pictures"])
     if pictures:

@@ -40,6 +40,7 @@ QUESTION_TASKS = (  # that are answered
 )
 BULK_TASKS = (CHUNK_TASK, STUDY_TASK)  # which leave the slots for those who wait free
 
+MOST_MEASURED = 64  # images on which the cost of a precision is measured
 MOST_IMAGES = 1024  # of a request for pictures, or one whether they can be read
 LARGEST_REQUEST = 8 * 2**20  # bytes as JSON: workers drop what is larger
 _LEVELS = 8  # of lists and objects in a message: none of ours has more than half of them
@@ -86,6 +87,8 @@ class CheckRequest(Wire, frozen=True, kw_only=True):
     """Ask a worker to load a model that was uploaded, before its id is given out."""
 
     digest: Annotated[str, Meta(pattern=DIGEST)]
+    precisions: Annotated[tuple[Precision, ...], Added(2)] = ()  # whose cost is to be measured
+    images: Annotated[tuple[Name, ...], Meta(max_length=MOST_MEASURED), Added(2)] = ()  # on these
 
 
 class CheckReply(Wire, frozen=True, kw_only=True):

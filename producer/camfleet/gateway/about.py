@@ -3,7 +3,7 @@
 from msgspec import Struct
 from starlette.responses import Response
 
-from camfleet.contract.outputs import Fuse, Method, Outputs
+from camfleet.contract.outputs import Fuse, Method, Outputs, Precision
 from camfleet.contract.records import LeftOut, ModelRef
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.jobs import own_job
@@ -26,6 +26,7 @@ class About(Struct, kw_only=True):
     method: Method
     layer: str
     fuse: Fuse | None
+    precision: Precision
     outputs: Outputs
     items: int
     duplicates: int
@@ -49,6 +50,7 @@ async def about(call: Call) -> Response:
             method=record.method,
             layer=record.layer,
             fuse=record.fuse,
+            precision=record.precision,
             outputs=record.outputs,
             items=record.items,
             duplicates=record.duplicates,

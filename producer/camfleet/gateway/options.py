@@ -4,7 +4,16 @@ from typing import Any
 
 from msgspec import Struct
 
-from camfleet.contract.outputs import Colormap, Components, Fuse, Method, Picture, Shape, Threshold
+from camfleet.contract.outputs import (
+    Colormap,
+    Components,
+    Fuse,
+    Method,
+    Picture,
+    Precision,
+    Shape,
+    Threshold,
+)
 
 
 class Options(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -21,6 +30,7 @@ class Options(Struct, forbid_unknown_fields=True, kw_only=True):
     shapes: tuple[Shape, ...] | None = None
     threshold: Threshold | None = None
     components: Components | None = None
+    precision: Precision | None = None
 
 
 def keywords(options: Options, kind: type[Options] = Options) -> dict[str, Any]:

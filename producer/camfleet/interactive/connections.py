@@ -1,16 +1,20 @@
 """What a client is connected to, each made when it's first used."""
 
+from contextlib import closing
 from functools import cached_property
 from typing import Any
 
+from camfleet.broker.heartbeats import Heartbeats, WorkerState
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.requests import Requests
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.broker.sender import Sender
+from camfleet.contract.outputs import PRECISIONS
 from camfleet.interactive.inbox import Inbox
 from camfleet.interactive.rpc import Rpc
 from camfleet.jobs.reviews.baseline import Parts
+from camfleet.registry.registry import Report
 from camfleet.reviews.runs import Runs
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
@@ -60,6 +64,16 @@ class Connections:
     @cached_property
     def _rpc(self) -> Rpc:
         return Rpc(self._sender, self._inbox, self._requests)
+
+    def _live_workers(self) -> list[WorkerState]:
+        with closing(Heartbeats(self.settings)) as heartbeats:
+            return heartbeats.workers()
+
+    def _check_model(self, digest: str, timeout: float, images: tuple[str, ...] = ()) -> Report:
+        """Have a worker load a model, and measure it in all precisions that workers compute in."""
+        computed = {precision for worker in self._live_workers() for precision in worker.precisions}
+        precisions = tuple(one for one in PRECISIONS if one in computed)
+        return self._rpc.check(digest, timeout, precisions, images)
 
     @cached_property
     def _requests(self) -> Requests:

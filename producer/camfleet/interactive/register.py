@@ -24,11 +24,14 @@ from camfleet.registry.holders import jobs_naming
 from camfleet.registry.registry import Registry, Report
 from camfleet.registry.removal import Removed, Remover
 from camfleet.reviews.protected import reviews_naming
+from camfleet.sources.uploads import Image, upload
 from camfleet.storage.storage import Storage
 
 
 class Models(Registry):
     """The registry with a way in: `check(digest, timeout)` asks a worker to load a model.
+
+    With URIs of images as a third argument, what other precisions cost is measured on them, too.
 
     `user` is who changes it, as history keeps it; "" for the name of their login. `on_added` is
     told of each version that was added.
@@ -37,7 +40,7 @@ class Models(Registry):
     def __init__(
         self,
         storage: Storage,
-        check: Callable[[str, float], Report],
+        check: Callable[..., Report],
         user: str = "",
         on_added: Callable[[ModelRef], object] = lambda _ref: None,
     ) -> None:
@@ -58,6 +61,7 @@ class Models(Registry):
         promote: bool = False,
         aliases: Sequence[str] = (),
         reason: str | None = None,
+        images: Sequence[Image] = (),
         timeout: float = 300,
         on_step: Callable[[str], object] = lambda _step: None,
     ) -> tuple[ModelRef, Report]:
@@ -65,8 +69,9 @@ class Models(Registry):
 
         `model_id` and `version` override the card's. The bare id goes on meaning what it did,
         unless it's the id's first version, or with `promote`; `aliases` are to name this version,
-        too. `on_step` is told what happens next. Raises `InvalidCard`, `ModelRefused` with the
-        worker's reason, `InvalidRequest` when the version stands for another content, or
+        too. What bf16 costs the model is measured on `images`, too, which are given as to
+        `Client.explain`. `on_step` is told what happens next. Raises `InvalidCard`, `ModelRefused`
+        with the worker's reason, `InvalidRequest` when the version stands for another content, or
         `AnswerTimeout` when no worker answers within `timeout` seconds.
         """
         check_timeout(timeout)
@@ -98,7 +103,8 @@ class Models(Registry):
         on_step(f"uploading {card.id} version {card.version} ({size:.1f} MiB)")
         self._upload(ref.digest, toml, artifact, golden)
         on_step(f"a worker loads and checks {card.id} version {card.version}")
-        report = self._check(ref.digest, timeout)
+        uris = tuple(_sent(image, self._storage) for image in images)
+        report = self._check(ref.digest, timeout, *([uris] if uris else []))
         on_step(f"registering {card.id} version {card.version}")
         self._storage.put(keys.report(ref.digest), msgspec.json.encode(report), "application/json")
         self._adder.publish(adding)
@@ -171,6 +177,12 @@ def _stored(card: Card, artifact: Path) -> Card:
     return msgspec.structs.replace(
         card, artifact=f"model{artifact.suffix}", sha256=digest, golden=golden
     )
+
+
+def _sent(image: Image, storage: Storage) -> str:
+    """Return where workers find an image, which is uploaded unless it's a URI."""
+    is_uri = isinstance(image, str) and "://" in image
+    return str(image) if is_uri else upload(image, storage)
 
 
 def _naming(

@@ -22,6 +22,7 @@ from camfleet.contract.messages import (
     ThumbnailsReply,
     ThumbnailsRequest,
 )
+from camfleet.contract.outputs import Precision
 from camfleet.contract.studies import StudyReply, StudyRequest
 from camfleet.errors import AnswerTimeout, InternalError, InvalidRequest, from_code
 from camfleet.interactive.inbox import Inbox, Kept
@@ -66,9 +67,19 @@ class Rpc:
         """Return whether an answer is there."""
         return self._inbox.has(task_id)
 
-    def check(self, digest: str, timeout: float) -> Report:
-        """Have a worker load a model; return its report or raise `ModelRefused`."""
-        task_id = self.send(messages.CHECK_TASK, CheckRequest(digest=digest))
+    def check(
+        self,
+        digest: str,
+        timeout: float,
+        precisions: tuple[Precision, ...] = (),
+        images: tuple[str, ...] = (),
+    ) -> Report:
+        """Have a worker load a model; return its report or raise `ModelRefused`.
+
+        What these precisions cost is measured, also on these images.
+        """
+        plain = {"digest": digest, "precisions": precisions, "images": images}
+        task_id = self.send(messages.CHECK_TASK, decode(plain, CheckRequest))
         reply = decode(self.wait_for(task_id, timeout, "the model's check"), CheckReply)
         if reply.error:
             raise from_code(reply.error.code, reply.error.message)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from camfleet.contract.codec import Wire, decode, form_of, form_of_field
 from camfleet.contract.messages import ErrorInfo
-from camfleet.contract.outputs import Outputs
+from camfleet.contract.outputs import DEFAULT_PRECISION, Outputs, Precision
 from camfleet.contract.records import Item, JobRecord, LeftOut
 from camfleet.errors import AnswerTimeout, CallerError, InvalidRequest, check_timeout
 from camfleet.jobs.estimate import Estimate, Estimator
@@ -151,6 +151,11 @@ class DryRunner:
         self._left_out = LeftOutCounter()
         self._storage: Storage | None = None
 
+    @property
+    def _precision(self) -> Precision:
+        precision: Precision = self._order.get("precision", DEFAULT_PRECISION)
+        return precision
+
     def stream(
         self, source: Source | Iterable[Source], storage: Storage, keep: Sequence[str]
     ) -> Iterator[Item]:
@@ -169,7 +174,7 @@ class DryRunner:
         """Read the items, ask a worker, and return what was found."""
         inspection = Inspection(self._order, self._models, self._fleet)
         self._doomed += map(str, inspection.misfits)
-        self._unchecked += self._fleet.warnings(_form(self._order))
+        self._unchecked += self._fleet.warnings(_form(self._order), self._precision)
         with Unique() as unique:
             watched = inspection.watch(items)
             stream = watched if keep_duplicates else unique(watched)

@@ -7,8 +7,10 @@ from urllib.parse import unquote, urlsplit
 
 from camfleet.broker.heartbeats import WorkerState
 from camfleet.contract.codec import VERSIONS
+from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
 from camfleet.errors import CallerError, ConfigurationError, InvalidRequest, SourceForbidden
 from camfleet.jobstore.s3_roots import ReportRoots, S3Roots
+from camfleet.registry.precision import nobody_computes
 
 _NO_WORKER = (
     "no worker is alive: the job waits until one starts "
@@ -46,8 +48,8 @@ class Fleet:
         """Return whether a worker lives that takes work."""
         return any(not worker.trouble for worker in self.workers)
 
-    def warnings(self, form: int = 1) -> Iterator[str]:
-        """Yield why a job of this form would have to wait."""
+    def warnings(self, form: int = 1, precision: Precision = DEFAULT_PRECISION) -> Iterator[str]:
+        """Yield why a job of this form and precision would have to wait."""
         if not self.workers:
             yield _NO_WORKER
         elif not self.can_answer:
@@ -58,6 +60,12 @@ class Fleet:
                 f"no live worker reads this job, which needs camfleet {VERSIONS[form]} or newer: "
                 "it waits until one starts"
             )
+        elif precision != DEFAULT_PRECISION and not self.computes(precision):
+            yield f"the job waits: {nobody_computes(precision)}"
+
+    def computes(self, precision: Precision) -> bool:
+        """Return whether a worker that takes work computes in a precision besides float32."""
+        return any(precision in worker.precisions and not worker.trouble for worker in self.workers)
 
     def callback_error(self, callback: str | None) -> str | None:
         """Return why a callback would never be sent, or None."""

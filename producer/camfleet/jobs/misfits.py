@@ -7,7 +7,7 @@ nothing, nothing is refused.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from camfleet.contract.outputs import DEFAULT_LAYER
+from camfleet.contract.outputs import DEFAULT_LAYER, DEFAULT_PRECISION, Precision
 from camfleet.contract.records import ModelRef
 from camfleet.contract.targets import Target, parse_layers, parse_target
 from camfleet.errors import (
@@ -16,8 +16,10 @@ from camfleet.errors import (
     LayerRefused,
     MethodRefused,
     ObjectMissing,
+    PrecisionRefused,
 )
 from camfleet.registry.cards import Card
+from camfleet.registry.precision import refusal
 from camfleet.registry.registry import Registry, Report
 
 _SHOWN = 5  # layers
@@ -67,6 +69,20 @@ class KnownModel(NamedTuple):
             f"method {method} does not hold for model {self.name}: {self.report.get('cam')}"
         )
 
+    def precision_error(self, precision: Precision) -> CallerError | None:
+        """Return why the model isn't computed in a precision, as was measured, or None."""
+        if precision == DEFAULT_PRECISION or not self.report:
+            return None
+        told = self.report.get(precision)
+        if told is None:
+            reason: str | None = (
+                "what that costs it wasn't measured: add it again (camfleet models add) while a "
+                f"worker that computes in {precision} is alive"
+            )
+        else:
+            reason = told["refused"]
+        return PrecisionRefused(refusal(self.name, precision, reason)) if reason else None
+
     def _check_target(self, target: Target) -> None:
         if target.kind == "label":
             self.card.class_index(target.label)
@@ -87,6 +103,7 @@ def find_misfits(models: Iterable[KnownModel], order: Mapping[str, Any]) -> Iter
             model.target_error(order["target"]),
             model.layer_error(order["layer"]),
             model.method_error(order["method"], order["layer"]),
+            model.precision_error(order.get("precision", DEFAULT_PRECISION)),
         )
         yield from (error for error in found if error)
 

@@ -1,11 +1,9 @@
 """What to ask of an image, or of all images of a job: the keywords of `Client`."""
 
 import difflib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, Literal, TypedDict
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,6 +18,7 @@ from camfleet.contract.outputs import (
     FUSES,
     METHODS,
     PICTURES,
+    PRECISIONS,
     SHAPES,
     THUMBNAIL,
     Colormap,
@@ -28,6 +27,7 @@ from camfleet.contract.outputs import (
     Method,
     Outputs,
     Picture,
+    Precision,
     Regions,
     Shape,
 )
@@ -35,7 +35,7 @@ from camfleet.contract.records import DEFAULT_PRIORITY, JobRecord
 from camfleet.contract.targets import parse_layers, parse_target
 from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest
-from camfleet.foreign import server_of
+from camfleet.jobs.callback_url import check_callback
 from camfleet.storage.place import split_uri
 
 
@@ -44,7 +44,8 @@ class ExplainOptions(TypedDict, total=False):
 
     `target` and `layer` are as in `camfleet.contract.targets`: a class index may be a number,
     several layers a list. `fuse` says how the maps of several layers become one (left out: as the
-    card says). The other keywords are the fields of `Outputs` and of its `Regions`, or `outputs`
+    card says). `precision` is "float32" or "bf16" (left out: as the card says). The other keywords
+    are the fields of `Outputs` and of its `Regions`, or `outputs`
     holds all of them at once.
     """
 
@@ -60,6 +61,7 @@ class ExplainOptions(TypedDict, total=False):
     threshold: float | Literal["otsu"] | None
     components: Components | None
     outputs: Outputs | None
+    precision: Precision | None
 
 
 class JobOptions(ExplainOptions, total=False):
@@ -78,12 +80,8 @@ class JobOptions(ExplainOptions, total=False):
     priority: int | None
 
 
-_MAX_URL = 2048
-_NOT_IN_A_URL = re.compile(r"[^!-~]")
-
-
 def request_fields(options: ExplainOptions) -> dict[str, Any]:
-    """Return target, method, layer, fuse and outputs, checked, as requests and records hold them.
+    """Return what to explain and what to write, checked, as requests and records hold it.
 
     Raises `InvalidRequest` for a wrong value and `TypeError` for an unknown keyword or a wrong
     type, both naming the keyword.
@@ -106,21 +104,6 @@ def job_fields(options: JobOptions) -> dict[str, Any]:
         raise InvalidRequest("pack without pictures: ask for some, or leave pack out")
     own = {"priority": priority} if priority != DEFAULT_PRIORITY else {}
     return {**fields, **own, "callback": callback, "pack": pack, "follow_ups": follow_ups}
-
-
-def check_callback(url: str) -> None:
-    """Raise `InvalidRequest` unless `url` is one that a worker can post to."""
-    if not isinstance(url, str):
-        raise _wrong_type("callback", url, "a URL such as https://host/path")
-    shown = server_of(url)[:200]
-    if len(url) > _MAX_URL:
-        raise InvalidRequest(f"callback {shown!r} has more than {_MAX_URL} characters")
-    if _NOT_IN_A_URL.search(url):
-        raise InvalidRequest(
-            f"callback {shown!r} has a character that must be percent-encoded in a URL"
-        )
-    if not _names_a_server(url):
-        raise InvalidRequest(f"callback {shown!r} is not of the form https://host/path")
 
 
 def _follow_ups(report: Any, faithfulness: Any) -> dict[str, Any] | None:
@@ -159,6 +142,7 @@ def _request_fields(given: dict[str, Any]) -> dict[str, Any]:
         "layer": checked.get("layer", DEFAULT_LAYER),
         "fuse": checked.get("fuse"),
         "outputs": encode(_sole(outputs, checked)),
+        "precision": checked.get("precision"),
     }
 
 
@@ -260,6 +244,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "threshold": _as_field_of(Regions),
     "components": _one_of(*COMPONENTS),
     "outputs": _whole,
+    "precision": _one_of(*PRECISIONS),
 }
 _PICTURE_WORDS = {  # the keyword, and its field of `Outputs`
     "pictures": "kinds",
@@ -290,11 +275,3 @@ def _strings(name: str, value: Any, wanted: str) -> tuple[str, ...]:
 
 def _wrong_type(name: str, value: Any, wanted: str) -> TypeError:
     return TypeError(f"{name} is {value!r}, of type {type(value).__name__}: give {wanted}")
-
-
-def _names_a_server(url: str) -> bool:
-    try:
-        parts: Any = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # half an IPv6 address, a port out of range
-        return False

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from camfleet.contract.codec import decode, encode
+from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
 from camfleet.contract.records import MOST_MODELS, ModelRef
 from camfleet.contract.utf8 import check_word
 from camfleet.errors import InvalidRequest
@@ -32,7 +33,9 @@ def make_order(
     if len(refs) > MOST_MODELS:
         raise InvalidRequest(f"a job has {MOST_MODELS} models at most, not {len(refs)}")
     columns = tuple(dict.fromkeys(keep_columns)) or None
-    return {**fields, "models": [encode(ref) for ref in refs], "columns": columns}
+    precision = fields.pop("precision") or _precision(registry, refs)
+    own = {"precision": precision} if precision != DEFAULT_PRECISION else {}
+    return {**fields, **own, "models": [encode(ref) for ref in refs], "columns": columns}
 
 
 def models_of(registry: Registry, order: Mapping[str, Any]) -> list[KnownModel]:
@@ -52,6 +55,18 @@ def model_name(model: ModelName) -> str:
         f"model is of type {type(model).__name__}: give an id such as 'lite0' or 'lite0@2', or "
         "what models.add returned"
     )
+
+
+def _precision(registry: Registry, refs: Iterable[ModelRef]) -> Precision:
+    """Return the precision that the models' cards ask for, which is one for the whole job."""
+    asked = {ref: registry.card(ref.digest).precision or DEFAULT_PRECISION for ref in refs}
+    if len(found := set(asked.values())) > 1:
+        named = (f"{ref.id}@{ref.version} in {precision}" for ref, precision in asked.items())
+        raise InvalidRequest(
+            f"a job computes in one precision, and by their cards these models differ: "
+            f"{', '.join(named)}; say which (--precision), or submit them apart"
+        )
+    return found.pop()
 
 
 def _names(models: ModelName | Iterable[ModelName]) -> list[str]:

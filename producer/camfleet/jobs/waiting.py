@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from camfleet.broker.heartbeats import WorkerState
 from camfleet.broker.progress import Progress
+from camfleet.contract.lanes import Lane
 from camfleet.errors import CamfleetError
 from camfleet.jobs.fleet import NO_REPORTS, Fleet
 from camfleet.jobs.job import Job
@@ -28,10 +29,10 @@ def waits_for(job: Job, now: Progress, workers: Sequence[WorkerState]) -> list[s
             for worker in workers
             if worker.waits_for and any(chunk.job_id == job.id for chunk in worker.chunks)
         ]
-    form = 1
+    lane = Lane(1)
     with suppress(CamfleetError):  # what Redis says is enough to go on
-        form = job.record().schema_version
-    return [*Fleet(workers, "").warnings(form), *_others(busy)]
+        lane = job.record().lane
+    return [*Fleet(workers, "").warnings(*lane), *_others(busy)]
 
 
 def _others(busy: Counter[str]) -> list[str]:

@@ -35,7 +35,7 @@ import re
 import msgspec
 
 from camfleet.contract.codec import encode
-from camfleet.contract.outputs import Drawing, Outputs
+from camfleet.contract.outputs import DEFAULT_PRECISION, Drawing, Outputs, Precision
 from camfleet.contract.records import JOB_ID, MODEL_ID, ChunkRef, JobRecord
 from camfleet.contract.studies import KIND, StudyRequest
 
@@ -262,9 +262,12 @@ def explanation(
     layer: str,
     fuse: str | None,
     outputs: Outputs,
+    precision: Precision = DEFAULT_PRECISION,
 ) -> str:
     """Return the prefix under which the pictures of one request lie: the same request, the same."""
     words = [image_uri, inputs, target, method, layer, fuse, encode(outputs)]
+    if precision != DEFAULT_PRECISION:  # which version 0.1.0 didn't name
+        words.append(precision)
     digest = hashlib.sha256(msgspec.json.encode(words)).hexdigest()
     return f"{pictures(model_digest)}{digest[:32]}/"
 

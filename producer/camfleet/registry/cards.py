@@ -13,7 +13,7 @@ import tomli_w
 from msgspec import Meta
 
 from camfleet.contract.codec import Wire
-from camfleet.contract.outputs import Fuse
+from camfleet.contract.outputs import Fuse, Precision
 from camfleet.contract.records import DIGEST, MODEL_ID
 from camfleet.contract.targets import parse_layers
 from camfleet.errors import InvalidCard, InvalidRequest, UnknownTarget
@@ -94,6 +94,7 @@ class Card(Part, frozen=True, kw_only=True):
     activation: Literal["auto", "softmax", "sigmoid", "given", "none"] = "auto"
     golden: Golden | None = None
     custom_code: tuple[str, ...] = ()
+    precision: Precision | None = None  # float32; left out as older versions do: digests stay
 
     @property
     def label_list(self) -> tuple[str, ...]:

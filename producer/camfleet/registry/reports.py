@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from camfleet.contract.outputs import LONGEST
 from camfleet.errors import InvalidRequest
+from camfleet.registry.precision import PrecisionCost
 
 Report: TypeAlias = dict[str, Any]
 
@@ -37,6 +38,10 @@ class _Times(msgspec.Struct):
     head_gradient: float
 
 
+class _Cost(PrecisionCost, frozen=True, kw_only=True):
+    refused: str | None
+
+
 # What programs read of a report. Older versions wrote less, newer ones may write more.
 _KNOWN: dict[str, Any] = {
     **dict.fromkeys(("id", "version", "format", "keras_version", "layer", "why"), str),
@@ -50,6 +55,7 @@ _KNOWN: dict[str, Any] = {
     "grid": _Grid,
     "input": list[_Count],
     "milliseconds_per_image": _Times,
+    "bf16": _Cost,
     "other_inputs": list[_Input],
     "outputs": _Meaning,
 }

@@ -100,4 +100,5 @@ group | string | what belongs together: a patient, a video, a site
 columns | string | JSON: an object with all other columns that were kept, by name; those without a value are absent
 first_index | int32 | in the job of a review: index of the class that the model itself ranks first, whatever the target
 first_name | string | its label; its index, as text, where the card has no labels
+precision | string | bf16 where the engine computed in bfloat16
 """  # noqa: E501, RUF001  # lines of a table

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUps
-from camfleet.contract.outputs import Outputs
+from camfleet.contract.outputs import DEFAULT_PRECISION, Outputs
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.reviews import Review, ReviewVerdict, StartedRun
 from camfleet.errors import ObjectChanged, UnknownJob, UnknownModel
@@ -18,6 +18,7 @@ from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.records import read_record, write_source
 from camfleet.rebuild import follow_again, rebuild, run_failed_again
 from camfleet.registry.names import Names
+from camfleet.registry.registry import Registry
 from camfleet.reviews.frozen_set import copy_to
 from camfleet.reviews.judging import came_to_nothing
 from camfleet.reviews.protected import JOBS
@@ -54,6 +55,7 @@ class Runs:
         self._ledger = ledger
         self._reach = FaultPoints(fault_dir).reach
         self._names = Names(storage)
+        self._registry = Registry(storage)
         self.store = ReviewStore(storage)
 
     def model(self, review: Review, model: str | None = None) -> ModelRef:
@@ -140,6 +142,7 @@ class Runs:
             chunk_size=review.set.chunk_size,
             parts=review.set.parts,
             callback=review.callback,
+            precision=self._registry.card(run.model.digest).precision or DEFAULT_PRECISION,
             follow_ups=FollowUps(report=True, review=review.name),
         )
         record = sealed(record, review.set.form)

@@ -16,6 +16,7 @@ from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.chunks.rates import Rates
 from camfleet_worker.chunks.run import ChunkRun, JobCancelled, Stores
 from camfleet_worker.process import logs
+from camfleet_worker.process.elsewhere import ComputedElsewhere
 from camfleet_worker.process.retrying import Insist, insist_unless
 from camfleet_worker.process.shutdown import WorkerStops
 from camfleet_worker.prometheus import Ending, Metrics
@@ -45,8 +46,8 @@ class ChunkRunner:
         publish: Callable[[ChunkRef], None],
         insist: Insist,
         reach: Callable[[str], None],
-    ) -> None:
         counted: Callable[[JobRecord], object] = lambda _record: None,
+    ) -> None:
         self._stores = stores
         self._explainer = explainer
         self._renewer = renewer
@@ -56,8 +57,8 @@ class ChunkRunner:
         self._publish = publish
         self._insist = insist
         self._reach = reach
-
         self._counted = counted
+
     def run(self, ref: ChunkRef) -> None:
         """Run one chunk, unless it's done, cancelled, or leased to another worker.
 
@@ -99,6 +100,9 @@ class ChunkRunner:
         except WorkerStops:
             logger.info("%s goes back to the queue: the worker stops", ref)
             return "returned"
+        except ComputedElsewhere as error:
+            logger.warning("%s goes to other workers: %s", ref, error)
+            return "returned"
         except CallerError:
             self._metrics.chunk("failed")
             self._uncount(ref)  # it couldn't even begin
@@ -128,11 +132,11 @@ class ChunkRunner:
         totals = stores.outcomes.totals(record, ref, outcome)
         first = stores.ledger.commit(ref.job_id, run.number, totals, retry=ref.retry)
         self._reach("counted")
+        self._counted(record)
         logger.info("%s: %d images, attempt %d", ref, len(outcome.images), attempt)
         return "counted" if first else "repeated"
 
     def _explain(self, run: ChunkRun) -> list[Result]:
-        self._counted(record)
         """Return the chunk's rows; measure how long a whole chunk takes."""
         if run.before is not None:  # of which only some images run again
             return self._explainer.explain(run)

@@ -1,7 +1,10 @@
 """Whether an engine computes what Keras does, measured on the batch that a split carries."""
 
+import math
+
 import numpy as np
 
+from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
 from camfleet_worker.models import cam
 from camfleet_worker.models.engine import Engine, EngineRefused, SelectedEngine, relative_error
 from camfleet_worker.models.split import Split
@@ -13,6 +16,11 @@ def accept(engine: Engine, split: Split, tolerance: float) -> SelectedEngine:
     if not error <= tolerance:
         raise EngineRefused(f"it differs from Keras by {error:.2g}, allowed is {tolerance:g}")
     return SelectedEngine(engine, error)
+
+
+def tolerance_in(precision: Precision, split: Split) -> float:
+    """Return by how much an engine may differ: other precisions are judged by `precision`."""
+    return split.tolerance if precision == DEFAULT_PRECISION else math.inf
 
 
 def disagreement(engine: Engine, split: Split) -> float:

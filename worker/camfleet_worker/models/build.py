@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from camfleet.contract.outputs import Fuse
+from camfleet.contract.outputs import DEFAULT_PRECISION, Fuse, Precision
 from camfleet.contract.records import ModelRef
 from camfleet.contract.targets import parse_layers
 from camfleet.errors import (
@@ -18,14 +19,17 @@ from camfleet.errors import (
     ModelRefused,
     ObjectMissing,
     ObjectTooLarge,
+    PrecisionRefused,
     from_code,
 )
 from camfleet.jobstore import keys
 from camfleet.registry import cards
 from camfleet.registry.cards import Card
+from camfleet.registry.precision import PrecisionCost, refusal
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet_worker.models import precision
 from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.converted import subprocess
 from camfleet_worker.models.converted.bucket import ConvertedInBucket
@@ -35,9 +39,11 @@ from camfleet_worker.models.golden import check_golden
 from camfleet_worker.models.memory import named
 from camfleet_worker.models.names import ModelNames
 from camfleet_worker.models.plain import PlainModel
+from camfleet_worker.models.precision import Exact, compute_in
 from camfleet_worker.models.reasons import refusing
 from camfleet_worker.models.split import Split
 from camfleet_worker.process.confined import hit_limit
+from camfleet_worker.process.elsewhere import ComputedElsewhere
 from camfleet_worker.process.runtime import free_memory, load_tensorflow
 
 _REFUSED_SECONDS = 600.0  # for which what was refused after so long isn't tried again
@@ -46,29 +52,49 @@ _MOST_REFUSED = 2**10  # that are remembered
 
 
 class ModelKey(NamedTuple):
-    """What a built model depends on: the card's digest, the requested layer, how maps are fused."""
+    """What a built model depends on: the digest of its card, and what was asked for."""
 
     digest: str
     layer: str
     fuse: Fuse | None
+    precision: Precision = DEFAULT_PRECISION
 
 
 class ModelStore:
-    """The registered models as a worker sees them. Uploads for other workers run in `pool`."""
+    """The registered models as a worker sees them. Uploads for other workers run in `pool`.
+
+    `precisions` are those besides float32 in which this process computes.
+    """
 
     def __init__(
         self, settings: Settings, storage: Storage, models: Registry, pool: Executor
     ) -> None:
+        self.precisions = precision.computed_here(settings)
         self._settings = settings
         self._storage = storage
         self._models = models
         self._pool = pool
         self._names = ModelNames(models.find)
         self._refused: dict[ModelKey, tuple[float, CamfleetError]] = {}
+        self.precision_of = lru_cache(_MOST_REFUSED)(self._precision_of)  # a card never changes
 
     def resolve(self, name: str) -> ModelRef:
         """Return the model that `id`, `id@version` or `id@alias` names, or did 5 seconds ago."""
         return self._names.resolve(name)
+
+    def _precision_of(self, digest: str) -> Precision:
+        """Return the precision that a card asks for; raise `UnknownModel`."""
+        return self._models.card(digest).precision or DEFAULT_PRECISION
+
+    def measure(self, key: ModelKey, files: Sequence[bytes]) -> PrecisionCost:
+        """Return what a model costs in the key's precision, also on these image files.
+
+        Raises `ImageError` for a file that can't be decoded, and what `build` does.
+        """
+        card, path, golden = self._fetch(key.digest)
+        selector = self._selector(card, path, key)
+        exact = build_exact(card, path, key=key, golden=None, selector=selector)
+        return compute_in(exact, key.precision, golden, files, confined=False)[1]
 
     def build(self, key: ModelKey) -> Explainer:
         """Return a warm explainer; raise `UnknownModel` or `ModelRefused`.
@@ -76,16 +102,18 @@ class ModelStore:
         What one worker has converted for the card's own layer, the others don't convert again. A
         model that was refused after more than a moment isn't tried again for a while: whether it
         needs too much memory or time or can't be used, each request would pay for it again.
+        Raises `ComputedElsewhere` for a precision that isn't this process's.
         """
+        if key.precision not in (DEFAULT_PRECISION, *self.precisions):
+            raise ComputedElsewhere(key.precision)
         known = self._refused.get(key)
         if known and time.monotonic() - known[0] < _REFUSED_SECONDS:
             raise known[1]
-        card = self._models.card(key.digest)
-        path = self._download(card, key.digest)  # what is missing may come back
-        golden = self._golden(key.digest) if card.golden else None
+        card, path, golden = self._fetch(key.digest)  # what is missing may come back
+        selector = self._selector(card, path, key)
         began = time.monotonic()
         try:
-            return self._build(card, path, golden, key)
+            return build_explainer(card, path, key=key, golden=golden, selector=selector)
         except ModelRefused as error:
             if hit_limit(error) or time.monotonic() - began > _LONG_SECONDS:
                 self._remember(key, error)
@@ -97,13 +125,16 @@ class ModelStore:
         # An error of its own: the one that was raised holds on to what failed to be loaded.
         self._refused[key] = (time.monotonic(), from_code(error.code, error.message))
 
-    def _build(self, card: Card, path: Path, golden: bytes | None, key: ModelKey) -> Explainer:
+    def _selector(self, card: Card, path: Path, key: ModelKey) -> EngineSelector:
         converted = ConvertedModels(self._settings, path.parent, self._bucket(card, key))
-        selector = EngineSelector(self._settings, converted)
-        return build_explainer(card, path, key=key, golden=golden, selector=selector)
+        return EngineSelector(self._settings, converted)
 
-    def _golden(self, digest: str) -> bytes:
-        return self._storage.get(keys.golden(digest), limit=self._settings.max_image_bytes).data
+    def _fetch(self, digest: str) -> tuple[Card, Path, bytes | None]:
+        """Return a model's card, its file on this machine, and its golden image, if it has one."""
+        card = self._models.card(digest)
+        path, limit = self._download(card, digest), self._settings.max_image_bytes
+        golden = self._storage.get(keys.golden(digest), limit=limit).data if card.golden else None
+        return card, path, golden
 
     def _bucket(self, card: Card, key: ModelKey) -> ConvertedInBucket | None:
         """Return where to share converted models: only the card's own layer is worth it."""
@@ -154,7 +185,25 @@ def build_explainer(
 
     Only in a process that is `confined` is the model file read right here.
     """
-    settings = selector.settings
+    exact = build_exact(card, path, key=key, golden=golden, selector=selector, confined=confined)
+    if key.precision == DEFAULT_PRECISION:
+        return exact.explainer
+    made, cost = compute_in(exact, key.precision, golden, confined=confined)
+    if reason := cost.why_refused():
+        raise PrecisionRefused(refusal(card.id, key.precision, reason))
+    return made
+
+
+def build_exact(
+    card: Card,
+    path: Path,
+    *,
+    key: ModelKey,
+    golden: bytes | None,
+    selector: EngineSelector,
+    confined: bool = False,
+) -> Exact:
+    """Return the same in float32, whatever the key says of precision."""
     layer_names = parse_layers(card.layer_text if key.layer == "auto" else key.layer)
     if len(layer_names) > 1:
         selector = selector.sharing(len(layer_names))
@@ -169,17 +218,17 @@ def build_explainer(
         key.digest,
         [split.bare() for split in splits],
         key.fuse or card.fuse,
-        settings.batch_size,
+        selector.settings.batch_size,
         engines,
         splits[0].origin._asdict(),
     )
-    del splits, cuts
+    del cuts
     free_memory()
     with refusing(f"model {card.id} can't be run"):
         explainer.warm()
     if golden is not None:
-        check_golden(explainer, golden, settings, confined=confined)
-    return explainer
+        check_golden(explainer, golden, selector.settings, confined=confined)
+    return Exact(explainer, splits, tuple(layer_names), selector)
 
 
 def _cut(

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
+from camfleet.errors import PrecisionRefused
 from camfleet.settings import Settings
 from camfleet_worker.models import openvino_engine
-from camfleet_worker.models.agreement import accept, disagreement
+from camfleet_worker.models.agreement import accept, disagreement, tolerance_in
 from camfleet_worker.models.converted.cache import ConvertedModels
 from camfleet_worker.models.engine import Engine, SelectedEngine
 from camfleet_worker.models.gradients import head_gradients
@@ -29,21 +31,29 @@ class EngineSelector:
 
     settings: Settings
     converted: ConvertedModels | None = None
+    precision: Precision = DEFAULT_PRECISION
 
     def sharing(self, count: int) -> "EngineSelector":
         """Return a selector whose engines take a share of the memory, where there are so many."""
         most = while_running(self.settings).nbytes // count
         settings = replace(self.settings, model_run_memory=most)
         converted = self.converted and replace(self.converted, settings=settings)
-        return EngineSelector(settings, converted)
+        return replace(self, settings=settings, converted=converted)
+
+    def within(self, precision: Precision) -> "EngineSelector":
+        """Return a selector whose engines compute in a precision."""
+        converted = self.converted and replace(self.converted, precision=precision)
+        return replace(self, converted=converted, precision=precision)
 
     def select(self, split: Split, layer_name: str = "auto") -> SelectedEngine:
         """Return the first engine that can run the split and agrees with Keras on its trial.
 
         `layer_name` is the layer as it was asked for, "auto" or a path. TensorFlow with variables
         comes last and is accepted in any case, because the split was verified with it. Raises
-        `TooLarge` for a model that takes more memory than the settings allow.
+        `TooLarge` for a model that takes more memory than the settings allow, and
+        `PrecisionRefused` if no engine computes in the selector's precision.
         """
+        reason = "CAMFLEET_ENGINE or the machine leaves it to another engine than OpenVINO"
         for name, make in self._candidates(split, layer_name):
             try:
                 selected = accept(make(), split, self._tolerance(split))
@@ -57,6 +67,8 @@ class EngineSelector:
                 if name == _CONVERT and self.converted:
                     self.converted.upload([layer_name])
                 return selected
+        if self.precision != DEFAULT_PRECISION:
+            raise PrecisionRefused(f"OpenVINO alone computes so, and can't here: {reason}")
         engine = self._tensorflow(split)
         return SelectedEngine(engine, disagreement(engine, split))
 
@@ -66,7 +78,8 @@ class EngineSelector:
             if converted and converted.has(layer_name):
                 yield "openvino, kept", lambda: converted.engine(split, layer_name)
             yield _CONVERT, lambda: self._convert(split, layer_name)
-        yield "tensorflow, frozen", lambda: self._tensorflow(split, frozen=True)
+        if self.precision == DEFAULT_PRECISION:
+            yield "tensorflow, frozen", lambda: self._tensorflow(split, frozen=True)
 
     def _convert(self, split: Split, layer_name: str) -> Engine:
         from camfleet_worker.models.tf import conversion
@@ -76,7 +89,7 @@ class EngineSelector:
             del model  # from here on its weights are mapped from the file
             runtime.free_memory()
             return self.converted.engine(split, layer_name)
-        return OpenVINO.for_split(split, lambda: model, self.settings)
+        return OpenVINO.for_split(split, lambda: model, self.settings, self.precision)
 
     def _tensorflow(self, split: Split, *, frozen: bool = False) -> Engine:
         from camfleet_worker.models.tf.tensorflow_engine import TensorFlow
@@ -85,5 +98,7 @@ class EngineSelector:
         return TensorFlow(split, room, head_gradients(split, room.batch), frozen=frozen)
 
     def _tolerance(self, split: Split) -> float:
+        if self.precision != DEFAULT_PRECISION:
+            return tolerance_in(self.precision, split)
         half = self.settings.mixed_precision and runtime.gpus()
         return HALF_TOLERANCE if half else split.tolerance

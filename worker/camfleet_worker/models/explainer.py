@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from camfleet.contract.geometry import Geometry
-from camfleet.contract.outputs import Fuse, Method
+from camfleet.contract.outputs import DEFAULT_PRECISION, Fuse, Method, Precision
 from camfleet.contract.targets import Target
 from camfleet.errors import CamfleetError, NonFiniteOutput
 from camfleet.registry.cards import Card
@@ -61,8 +61,10 @@ class Explainer:
         batch_size: int,
         engines: Sequence[SelectedEngine],
         origin: Mapping[str, str] = MappingProxyType({}),
+        precision: Precision = DEFAULT_PRECISION,
     ) -> None:
         self.origin = dict(origin)  # the file's format and the Keras version that wrote it
+        self.precision = precision
         self.card = card
         self.digest = digest
         self.splits = tuple(splits)

@@ -3,11 +3,12 @@
 import numpy as np
 
 from camfleet.errors import GoldenMismatch
+from camfleet.registry.cards import Card
 from camfleet.settings import Settings
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.pictures.decoders import Decoders
-from camfleet_worker.pictures.load import Wanted, load
+from camfleet_worker.pictures.load import Loaded, Wanted, load
 
 
 def check_golden(
@@ -41,12 +42,16 @@ def predict_file(
     explainer: Explainer, data: bytes, settings: Settings, *, uri: str, confined: bool
 ) -> tuple[Array, Array | None]:
     """Return logits and probabilities, (classes,) each, of an image file's bytes."""
-    wanted = Wanted(explainer.card.input, explainer.card.preprocessing, side=0)  # not reduced
-    if confined:
-        pixels = load(data, wanted, max_pixels=settings.max_image_pixels, uri=uri).pixels
-    else:
-        with Decoders(settings, 1) as decoders:
-            pixels = decoders.load(data, wanted, uri=uri).pixels
+    pixels = load_file(explainer.card, data, settings, uri=uri, confined=confined).pixels
     extras = tuple(extra.value(None)[None] for extra in explainer.split.extras)
     logits, chances = explainer.predict(pixels[None], extras)
     return logits[0], None if chances is None else chances[0]
+
+
+def load_file(card: Card, data: bytes, settings: Settings, *, uri: str, confined: bool) -> Loaded:
+    """Return what a model takes of an image file's bytes, and its picture at its own size."""
+    wanted = Wanted(card.input, card.preprocessing, side=0)  # not reduced
+    if confined:
+        return load(data, wanted, max_pixels=settings.max_image_pixels, uri=uri)
+    with Decoders(settings, 1) as decoders:
+        return decoders.load(data, wanted, uri=uri)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m camfleet_worker.models.model_report")
     parser.add_argument("path", type=Path)
     parser.add_argument("--card", type=Path)
-    parser.add_argument("--image", type=Path)
+    parser.add_argument("--image", type=Path, action="append", default=[])
     arguments = parser.parse_args()
     try:
         report = _check_confined(arguments.path, arguments.card, arguments.image)
@@ -145,13 +145,13 @@ def main() -> int:
     return 0
 
 
-def _check_confined(path: Path, card: Path | None, image: Path | None) -> dict[str, Any]:
+def _check_confined(path: Path, card: Path | None, images: list[Path]) -> dict[str, Any]:
     settings = confined.without_secrets(read_settings(os.environ))
-    paths = [given and given.absolute() for given in (path, card, image)]
+    absolute = [image.absolute() for image in images]
     with tempfile.TemporaryDirectory() as folder:
         reply = confined.run(
             "camfleet_worker.models.model_report",
-            pickle.dumps((*paths, settings)),
+            pickle.dumps((path.absolute(), card and card.absolute(), absolute, settings)),
             folder=Path(folder),
             limits=confined.limits_of(settings),
             name=path.name,
@@ -159,8 +159,10 @@ def _check_confined(path: Path, card: Path | None, image: Path | None) -> dict[s
     report: dict[str, Any] = json.loads(reply)
     named = path if path.suffix == ".toml" else card
     report["card"] = str(named) if named else None  # as they were given
-    if image:
-        report["image"]["path"] = str(image)
+    for image, shown in zip(images, report.get("images", ()), strict=True):
+        shown["path"] = str(image)
+    if images:
+        report["image"] = report["images"][0]  # all that version 0.1.0 said
     return report
 
 
@@ -172,16 +174,17 @@ def answer(request: bytes) -> dict[str, Any]:
 def check(
     path: Path,
     card_path: Path | None,
-    image: Path | None = None,
+    images: Sequence[Path] = (),
     settings: Settings | None = None,
 ) -> dict[str, Any]:
     """Return the report on a card, or on a model file with or without one.
 
-    With an `image`, the report has the top classes of that picture too. The model is loaded in
-    this process.
+    The report has the top classes of `images`, too, on which what bf16 costs is also measured. The
+    model is loaded in this process.
     """
-    from camfleet_worker.models.build import ModelKey, build_explainer
+    from camfleet_worker.models.build import ModelKey, build_exact
     from camfleet_worker.models.choose import EngineSelector
+    from camfleet_worker.models.precision import computed_here, costs_of
     from camfleet_worker.process.runtime import configure, load_tensorflow
 
     settings = settings or read_settings(os.environ)
@@ -194,7 +197,7 @@ def check(
         check_model_file(path)
         card = cards.load_card(card_path) if card_path else _plain_card(path)
     golden = cards.read_golden(card, card_path.parent, card_path.name) if card_path else None
-    explainer = build_explainer(
+    exact = build_exact(
         card,
         path,
         key=ModelKey("", "auto", None),
@@ -202,43 +205,51 @@ def check(
         selector=EngineSelector(settings),
         confined=True,
     )
+    files = [_read(image) for image in images]
+    shown = [
+        {"path": str(image), "classes": _top_classes(exact.explainer, data, image, settings)}
+        for image, data in zip(images, files, strict=True)
+    ]
     said = cards.said_fields(card_path) if card_path else frozenset[str]()
     return {
-        **preflight(explainer),
+        **preflight(exact.explainer),
+        **costs_of(exact, golden, files, computed_here(settings)),
         "choices": [choice._asdict() for choice in card_choices(card, said)],
         "card": str(card_path) if card_path else None,
-        **({"image": _top_classes(explainer, image, settings)} if image else {}),
+        **({"image": shown[0], "images": shown} if shown else {}),
     }
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Return the environment's settings; those that only matter with servers needn't be there."""
-    given = {name: value for name, value in environ.items() if value}
     servers = ("CAMFLEET_SENTINEL_", *_NO_SERVERS)
+    given = {name: value for name, value in environ.items() if value}
     given = {name: value for name, value in given.items() if not name.startswith(servers)}
     return Settings.from_environ({"CAMFLEET_BATCH_SIZE": _BATCH, **given, **_NO_SERVERS})
 
 
-def _top_classes(explainer: Explainer, image: Path, settings: Settings) -> dict[str, Any]:
-    """Return what the model says of an image file, the highest classes first."""
+def _read(image: Path) -> bytes:
     try:
-        data = image.read_bytes()
+        return image.read_bytes()
     except OSError as error:
         raise ImageNotFound(f"{image} can't be read: {error}") from error
+
+
+def _top_classes(
+    explainer: Explainer, data: bytes, image: Path, settings: Settings
+) -> list[dict[str, Any]]:
+    """Return what the model says of an image file, the highest classes first."""
     logits, chances = predict_file(explainer, data, settings, uri=str(image), confined=True)
     ranked = rank_classes(logits, chances if explainer.split.activation == "joined" else None)
-    return {
-        "path": str(image),
-        "classes": [
-            {
-                "class_index": int(index),
-                "class_name": explainer.card.class_name(int(index)),
-                "probability": None if chances is None else float(chances[index]),
-                "logit": float(logits[index]),
-            }
-            for index in ranked[:_TOP]
-        ],
-    }
+    return [
+        {
+            "class_index": int(index),
+            "class_name": explainer.card.class_name(int(index)),
+            "probability": None if chances is None else float(chances[index]),
+            "logit": float(logits[index]),
+        }
+        for index in ranked[:_TOP]
+    ]
 
 
 def _plain_card(path: Path) -> Card:

@@ -7,7 +7,6 @@ that only run jobs never need it.
 """
 
 import logging
-import math
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
 from camfleet.settings import Settings
 from camfleet_worker.arrays import Array, Classes
 from camfleet_worker.models import memory
@@ -33,7 +33,8 @@ from camfleet_worker.models.engine import (
 )
 from camfleet_worker.models.gradients import gradient_bytes, head_gradients
 from camfleet_worker.models.memory import Room
-from camfleet_worker.models.split import TOLERANCE, Split
+from camfleet_worker.models.openvino_graph import constant_bytes, graph_bytes
+from camfleet_worker.models.split import HALF_TOLERANCE, TOLERANCE, Split
 from camfleet_worker.process import runtime
 from camfleet_worker.process.priority import is_urgent
 
@@ -41,11 +42,12 @@ logger = logging.getLogger(__name__)
 
 OUTPUTS = ("activations", "logits")
 XML, WEIGHTS = "model.xml", "model.bin"
+_HINTS = {"float32": "f32", "bf16": "bf16"}
 _GROUPS = 2  # of requests for batches: while one finishes, the other starts the next
 
 
 class OpenVINO(Engine):
-    """A split whose forward pass runs in OpenVINO, in float32, on `threads` threads.
+    """A split whose forward pass runs in OpenVINO, in a precision, on `threads` threads.
 
     `source` returns a converted model, as `read` does. It is called again for the copy that runs
     single images, and what it refers to stays in memory until then. `room` limits the copies.
@@ -61,21 +63,29 @@ class OpenVINO(Engine):
         threads: int,
         gradients: Gradients,
         room: Room,
+        precision: Precision = DEFAULT_PRECISION,
     ) -> None:
         # A lane has a copy of all intermediate results for each stream.
         two = threads > 1 and room.copies > 1
         self._source: Callable[[], Any] | None = source if two else None
         self._threads = threads
+        self._precision = precision
         streams = None if room.copies > threads else max(1, room.copies - two)
-        self._many = _Lane(model, "THROUGHPUT", threads, streams)
+        self._many = _Lane(model, "THROUGHPUT", threads, streams, precision)
         self._one = None if two else self._many
         self._making = threading.Lock()
         self._gradients = gradients
         self.room = room
-        self.nbytes = _constant_bytes(model) * (2 if two else 1)
+        self.nbytes = constant_bytes(model) * (2 if two else 1)
 
     @classmethod
-    def for_split(cls, split: Split, source: Callable[[], Any], settings: Settings) -> "OpenVINO":
+    def for_split(
+        cls,
+        split: Split,
+        source: Callable[[], Any],
+        settings: Settings,
+        precision: Precision = DEFAULT_PRECISION,
+    ) -> "OpenVINO":
         """Return the engine of a split, whose converted model `source` returns.
 
         Raises `TooLarge` before it takes more memory than the settings allow.
@@ -88,7 +98,7 @@ class OpenVINO(Engine):
             copy_bytes=max(graph_bytes(model), split.costs.graph),
             copies=threads + (threads > 1),
         )
-        return cls(model, source, threads, head_gradients(split, room.batch), room)
+        return cls(model, source, threads, head_gradients(split, room.batch), room, precision)
 
     def start(self, images: Rows, extras: Extras) -> Forward:
         inputs = [images, *extras]
@@ -111,25 +121,33 @@ class OpenVINO(Engine):
         if self._source is None:
             return self._many
         try:
-            lane = _Lane(self._source(), "LATENCY", self._threads)
+            lane = _Lane(self._source(), "LATENCY", self._threads, None, self._precision)
             found = lane.start(inputs)()
         except RuntimeError as error:  # the model's files may be gone by now
             logger.warning("single images run in one thread: %s", error)
             return self._many
         finally:
             self._source = None  # each lane has its own weights
-        return lane if _agree(found, self._many.start(inputs)()) else self._many
+        most = TOLERANCE if self._precision == DEFAULT_PRECISION else HALF_TOLERANCE
+        return lane if _agree(found, self._many.start(inputs)(), most) else self._many
 
 
 class _Lane:
     """A model compiled for one of OpenVINO's hints, and the requests that run in parallel."""
 
-    def __init__(self, model: Any, hint: str, threads: int, streams: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        hint: str,
+        threads: int,
+        streams: int | None = None,
+        precision: Precision = DEFAULT_PRECISION,
+    ) -> None:
         options = {
             **({} if streams is None else {"NUM_STREAMS": streams}),
             "PERFORMANCE_HINT": hint,
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "f32",  # bfloat16, where the CPU has it, wouldn't agree
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],  # else CPUs differ: some have bfloat16
             "ENABLE_CPU_PINNING": False,  # would pin two processes to the same cores
         }
         compiled = library().Core().compile_model(model, "CPU", options)
@@ -211,22 +229,14 @@ def is_wanted(settings: Settings) -> bool:
     return (wanted == "openvino" or (wanted == "auto" and not runtime.gpus())) and is_usable()
 
 
+def device_capabilities() -> frozenset[str]:
+    """Return what OpenVINO says that it computes on this CPU: FP32, maybe BF16, and more."""
+    return frozenset(library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
 def read(folder: Path) -> Any:
     """Return the model that `save` wrote, its weights mapped into memory."""
     return library().Core().read_model(folder / XML)
-
-
-def check_shapes(model: Any) -> None:
-    """Raise `ValueError` unless all sizes within a model follow from those of its inputs.
-
-    Where they follow from values, a picture could make it take any amount of memory.
-    """
-    model.reshape({port: [1, *port.partial_shape[1:]] for port in model.inputs})
-    for step in model.get_ordered_ops():
-        for number, port in enumerate(step.outputs()):
-            if not port.partial_shape.is_static:
-                name = step.get_type_name()
-                raise ValueError(f"output {number} of a {name} is as large as values make it")
 
 
 def run_once(model: Any) -> int:
@@ -245,21 +255,6 @@ def run_once(model: Any) -> int:
     return grown
 
 
-def graph_bytes(model: Any) -> int:
-    """Return what the results of a model's operations take, those that are needed at one time."""
-    return memory.alive(
-        (
-            [(port.get_node().get_name(), port.get_index()) for port in step.input_values()],
-            {
-                (step.get_name(), number): _port_bytes(port)
-                for number, port in enumerate(step.outputs())
-            },
-        )
-        for step in model.get_ordered_ops()
-        if step.get_type_name() not in ("Constant", "Result")
-    )
-
-
 def save(model: Any, folder: Path) -> None:
     """Write a model to a new folder."""
     library().save_model(model, folder / XML, compress_to_fp16=False)
@@ -270,22 +265,10 @@ def _place(name: str) -> int:
     return 0 if name == "images" else 1 + int(name.removeprefix("extra_"))
 
 
-def _agree(found: Sequence[Array], expected: Sequence[Array]) -> bool:
-    return all(relative_error(*pair) <= TOLERANCE for pair in zip(found, expected, strict=True))
+def _agree(found: Sequence[Array], expected: Sequence[Array], most: float) -> bool:
+    return all(relative_error(*pair) <= most for pair in zip(found, expected, strict=True))
 
 
 def _view(row: Array) -> Any:
     """Return a batch of one that shares the memory of `row`."""
     return library().Tensor(row[None], shared_memory=True)
-
-
-def _port_bytes(port: Any) -> int:
-    shape = port.partial_shape
-    sizes = [shape[axis] for axis in range(shape.rank.get_length())] if shape.rank.is_static else []
-    count = math.prod(size.get_length() if size.is_static else 1 for size in sizes)
-    return int(count * port.get_element_type().size)
-
-
-def _constant_bytes(model: Any) -> int:
-    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
-    return sum(constant.get_byte_size() for constant in constants)

@@ -11,6 +11,7 @@ import numpy as np
 from camfleet.contract.studies import Copy
 from camfleet_worker.arrays import Pixels
 
+MOST_JPEG_SIDE = 65_500  # pixels that libjpeg writes
 _QUALITY = 75  # of JPEG
 _SIZE = 0.9
 _DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
@@ -22,7 +23,7 @@ def copy(picture: Pixels, kind: Copy, item_id: str) -> Pixels:
     A shift repeats the pixels at the edge. Raises `cv2.error` for a picture that JPEG can't hold.
     """
     if kind == "jpeg":
-        return _jpeg(picture)
+        return jpeg(picture, _QUALITY)
     if kind == "resize":
         return _smaller(picture)
     digest = blake2b(f"{item_id}\n{kind}".encode(), digest_size=1).digest()[0]
@@ -31,9 +32,10 @@ def copy(picture: Pixels, kind: Copy, item_id: str) -> Pixels:
     return _shifted(picture, pixels * down, pixels * across)
 
 
-def _jpeg(picture: Pixels) -> Pixels:
-    quality = (cv2.IMWRITE_JPEG_QUALITY, _QUALITY)
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), quality)
+def jpeg(picture: Pixels, quality: int) -> Pixels:
+    """Return a picture as it comes back from a JPEG file; raise `cv2.error` if it can't be one."""
+    options = (cv2.IMWRITE_JPEG_QUALITY, quality)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from camfleet.contract.geometry import Geometry
 from camfleet.contract.messages import ExplainRequest
-from camfleet.contract.outputs import Fuse, Method, Outputs
+from camfleet.contract.outputs import DEFAULT_PRECISION, Fuse, Method, Outputs, Precision
 from camfleet.contract.records import Item, JobRecord, ModelRef
 from camfleet.contract.results import Pack, Result, Timings
 from camfleet.contract.targets import Target
@@ -34,16 +34,32 @@ class Query:
     fuse: Fuse | None
     outputs: Outputs
     first: bool = False
+    precision: Precision = DEFAULT_PRECISION
 
     @classmethod
-    def of(cls, model: ModelRef, asked: ExplainRequest | JobRecord) -> Self:
+    def of(
+        cls,
+        model: ModelRef,
+        asked: ExplainRequest | JobRecord,
+        precision: Precision = DEFAULT_PRECISION,
+    ) -> Self:
+        """Return what is asked of a model; `precision` is its card's, if nothing else is asked."""
         follow_ups = asked.follow_ups if isinstance(asked, JobRecord) else None
         first = follow_ups is not None and follow_ups.review is not None
-        return cls(model, asked.target, asked.method, asked.layer, asked.fuse, asked.outputs, first)
+        return cls(
+            model,
+            asked.target,
+            asked.method,
+            asked.layer,
+            asked.fuse,
+            asked.outputs,
+            first,
+            asked.precision or precision,
+        )
 
     @property
     def key(self) -> ModelKey:
-        return ModelKey(self.model.digest, self.layer, self.fuse)
+        return ModelKey(self.model.digest, self.layer, self.fuse, self.precision)
 
 
 def _check_nothing(_explained: int) -> None:

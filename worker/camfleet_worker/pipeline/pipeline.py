@@ -71,7 +71,7 @@ class Pipeline:
         """
         with logs.context(image=request.image_uri):
             model = self._models.resolve(request.model)
-            query = Query.of(model, request)
+            query = Query.of(model, request, self._models.precision_of(model.digest))
             explainer = self._cache.get(query.key)
             item = Item(
                 item_id=request.image_uri,

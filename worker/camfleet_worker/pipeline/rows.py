@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from camfleet.contract.geometry import Focus, Geometry, Region
+from camfleet.contract.outputs import DEFAULT_PRECISION
 from camfleet.contract.results import LayerMap, Pack, Result, Status
 from camfleet.errors import CamfleetError
 from camfleet_worker.arrays import Map
@@ -175,4 +176,5 @@ def _result(
         columns=image.item.columns,
         first_index=first,
         first_name=first_name,
+        precision=None if query.precision == DEFAULT_PRECISION else query.precision,
     )

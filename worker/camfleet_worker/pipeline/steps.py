@@ -187,6 +187,7 @@ class Steps:
             query.layer,
             query.fuse,
             query.outputs,
+            query.precision,
         )
         return [
             {

@@ -68,9 +68,9 @@ class Admission:
         self._refused = queues_in("bf16")  # until somebody says that this worker computes so
         self._lock = threading.Lock()
 
-    def take(self, precision: Precision) -> None:
-        """Also take what is to be computed in a precision, before what any worker can compute."""
-        self._refused -= queues_in(precision)
+    def take(self, *precisions: Precision) -> None:
+        """Also take what is to be computed so, before what any worker can compute."""
+        self._refused = self._refused.difference(*map(queues_in, precisions))
 
     def watch(self, progress: Callable[[str], int], waiting: Callable[[str], int]) -> None:
         """Notice slots that are lost: full, without progress, while messages wait.

@@ -97,10 +97,9 @@ class Conclusion:
 
     def _canary(self) -> Canary | None:
         """Return whether one model answered alike in two runs; None where there are two models."""
-        own, others = self._sides
-        same_run = (own.record.job_id, own.model) == (others.record.job_id, others.model)
-        alike = own.ref.digest == others.ref.digest and own.record.layer == others.record.layer
-        if same_run or not alike or not len(self._distances):
+        same_run = len({(side.record.job_id, side.model) for side in self._sides}) == 1
+        how = [(side.ref.digest, side.record.layer, side.record.precision) for side in self._sides]
+        if same_run or how[0] != how[1] or not len(self._distances):
             return None
         largest = float(self._distances.max())
         return Canary(largest=round(largest, _DIGITS), same=largest < movement.SAME)
@@ -277,6 +276,7 @@ def _compared(side: Side) -> Compared:
         method=side.record.method,
         layer=side.record.layer,
         missing=side.missing,
+        precision=side.record.precision,
     )
 
 
@@ -296,6 +296,5 @@ def _noise(found: FloorRecord) -> Noise:
 
 def _quartiles(values: Reals) -> Quartiles:
     known = values[np.isfinite(values)]
-    low, median, high = np.quantile(known, [0.25, 0.5, 0.75]).tolist()
-    low, median, high = (round(value, _DIGITS) for value in (low, median, high))
+    low, median, high = np.quantile(known, [0.25, 0.5, 0.75]).round(_DIGITS).tolist()
     return Quartiles(low=low, median=median, high=high)

@@ -6,6 +6,7 @@ models saw of the picture.
 
 from camfleet.audit.document import Quartiles, Sample
 from camfleet.contract.codec import Wire
+from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
 from camfleet.contract.reviews import LONGEST_REASON, SeenPlace
 from camfleet.contract.studies import Copy, FloorFailure
 
@@ -21,6 +22,7 @@ class Compared(Wire, frozen=True, kw_only=True):
     method: str
     layer: str
     missing: int  # images of parts that aren't there
+    precision: Precision = DEFAULT_PRECISION
 
 
 class PairCounts(Wire, frozen=True, kw_only=True):

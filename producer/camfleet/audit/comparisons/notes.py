@@ -24,6 +24,10 @@ def notes(found: Comparison) -> Iterator[str]:
         yield f"{'moved' if counted else said}: {', '.join(moved[:_NAMED])}{more}"
     if found.itself:
         yield "a job is compared with itself, by the same model: that's a pass that says nothing"
+    if found.one.precision != found.other.precision:
+        same = found.one.digest == found.other.digest
+        what = "of the same model: what moves, moves for that reason" if same else "of two models"
+        yield f"{found.one.precision} beside {found.other.precision}, {what}"
     if found.canary:
         yield _canary(found.canary)
     if not found.calibrated:

@@ -100,6 +100,7 @@ def make(record: JobRecord, storage: Storage, found: Iterable[Collected]) -> Rep
         method=record.method,
         layer=record.layer,
         fuse=record.fuse,
+        precision=record.precision,
         target=record.target,
         items=record.items,
         duplicates=record.duplicates,

@@ -203,6 +203,7 @@ def _to_come(
                 record.layer,
                 record.fuse,
                 record.outputs,
+                record.precision,
             )
 
 

@@ -9,7 +9,7 @@ from camfleet.contract.outputs import DEFAULT_LAYER, DEFAULT_METHOD, Fuse, Metho
 from camfleet.contract.records import ModelRef
 from camfleet.contract.reviews import Accepted, Review, ReviewLimits
 from camfleet.contract.schedules import Schedule
-from camfleet.jobs.options import check_callback
+from camfleet.jobs.callback_url import check_callback
 from camfleet.reviews.protected import JOBS
 from camfleet.sources.sources import Source
 

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
 from camfleet_worker.models import openvino_engine
-from camfleet_worker.models.agreement import accept
+from camfleet_worker.models.agreement import accept, tolerance_in
 from camfleet_worker.models.converted import container, disk, subprocess
 from camfleet_worker.models.converted.bucket import ConvertedInBucket
 from camfleet_worker.models.converted.signing import Signer
@@ -35,6 +36,7 @@ class ConvertedModels:
     settings: Settings
     folder: Path
     bucket: ConvertedInBucket | None = None
+    precision: Precision = DEFAULT_PRECISION  # of the engines
 
     def load(self, layer_names: Sequence[str]) -> list[Cut] | None:
         """Return the splits at these layers and their engines; None unless all can be used.
@@ -91,7 +93,8 @@ class ConvertedModels:
             split = disk.load(folder)
             if split is None:
                 return None
-            selected = accept(self._open(split, folder), split, split.tolerance)
+            tolerance = tolerance_in(self.precision, split)
+            selected = accept(self._open(split, folder), split, tolerance)
         except TooLarge:
             raise
         except Exception as error:  # noqa: BLE001  # whatever has become of these files
@@ -110,7 +113,8 @@ class ConvertedModels:
             self.bucket.download(layer_name, folder)
 
     def _open(self, split: Split, folder: Path) -> Engine:
-        return OpenVINO.for_split(split, partial(openvino_engine.read, folder), self.settings)
+        source = partial(openvino_engine.read, folder)
+        return OpenVINO.for_split(split, source, self.settings, self.precision)
 
     def _is_untried(self, layer_names: Sequence[str]) -> bool:
         """Return whether nobody has tried to convert any of these layers on this machine."""

@@ -21,7 +21,7 @@ import msgspec
 from camfleet.errors import InternalError, ModelRefused
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
-from camfleet_worker.models import memory, openvino_engine, plain
+from camfleet_worker.models import memory, openvino_engine, openvino_graph, plain
 from camfleet_worker.models.converted import disk, ir
 from camfleet_worker.models.plain import PlainModel
 from camfleet_worker.models.split import Split
@@ -169,6 +169,6 @@ def answer(request: bytes) -> _Done:
 def _measured(card: Card, split: Split, model: object, settings: Settings) -> Split:
     """Return a split with what one image takes in OpenVINO; raise `ModelRefused` for too much."""
     with memory.named(card):
-        memory.check(openvino_engine.graph_bytes(model), memory.while_running(settings))
+        memory.check(openvino_graph.graph_bytes(model), memory.while_running(settings))
     graph = openvino_engine.run_once(model)
     return replace(split, costs=split.costs._replace(graph=graph))

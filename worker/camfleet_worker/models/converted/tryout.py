@@ -13,7 +13,7 @@ import msgspec
 
 from camfleet.errors import ModelRefused
 from camfleet.settings import Settings
-from camfleet_worker.models import memory, openvino_engine
+from camfleet_worker.models import memory, openvino_engine, openvino_graph
 from camfleet_worker.models.agreement import accept
 from camfleet_worker.models.converted import disk
 from camfleet_worker.models.engine import EngineRefused
@@ -62,8 +62,8 @@ def answer(request: bytes) -> int:
     folder = Path(asked.folder)
     settings = Settings(cpu_threads=asked.threads, model_run_memory=asked.memory)
     try:
-        openvino_engine.check_shapes(openvino_engine.read(folder))
-        needed = openvino_engine.graph_bytes(openvino_engine.read(folder))
+        openvino_graph.check_shapes(openvino_engine.read(folder))
+        needed = openvino_graph.graph_bytes(openvino_engine.read(folder))
         memory.check(needed, memory.while_running(settings))
     except TooLarge as error:
         raise ModelRefused(f"it {error.message}") from error
