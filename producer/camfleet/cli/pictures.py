@@ -79,7 +79,7 @@ def get(ctx: click.Context, /, job_id: str, kinds: tuple[str, ...], **given: Any
 @click.option(
     "--max-side",
     type=click.IntRange(0),
-    help="Longest side in pixels; 0: as the photograph, of which a heatmap knows nothing.  "
+    help="Longest side in pixels; 0: the photograph's own, except of a heatmap.  "
     f"[default: {DEFAULT_OUTPUTS.max_side}; of a heatmap the model's input]",
 )
 @click.option(
