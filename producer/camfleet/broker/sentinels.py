@@ -31,7 +31,8 @@ def client(settings: Settings, kind: Any, options: dict[str, Any]) -> Any:
     found = addresses.sentinels_of(settings.redis_url)
     assert found  # whoever calls this has looked
     tls = addresses.tls_options(settings.redis_url, settings.ca_file)
-    manager: Any = _Sentinels(found.hosts, sentinel_kwargs=_asking(settings))
+    asking = _asking(settings, options["socket_timeout"])
+    manager: Any = _Sentinels(found.hosts, sentinel_kwargs=asking)
     return manager.master_for(
         settings.sentinel_master,
         kind,
@@ -102,12 +103,12 @@ class _Sentinels(sentinel.Sentinel):
         )
 
 
-def _asking(settings: Settings) -> dict[str, Any]:
+def _asking(settings: Settings, timeout: float = _ASK_SECONDS) -> dict[str, Any]:
     """Return the options of connections to sentinels: each is asked once, then the next one."""
     tls = addresses.tls_options(settings.redis_url, settings.ca_file)
     return {
-        "socket_connect_timeout": _ASK_SECONDS,
-        "socket_timeout": _ASK_SECONDS,
+        "socket_connect_timeout": min(timeout, _ASK_SECONDS),
+        "socket_timeout": min(timeout, _ASK_SECONDS),
         "retry": Retry(NoBackoff(), 0),
         **({"username": settings.sentinel_user} if settings.sentinel_user else {}),
         **({"password": settings.sentinel_password} if settings.sentinel_password else {}),
