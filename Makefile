@@ -8,8 +8,9 @@ PYTHON ?= python3
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
 
-test: $(VENV)/ready
+test: $(VENV)/ready .jax/ready
 	$(BIN)/python -m pytest
+	TENSORFLOW_PYTHON=$(abspath $(BIN))/python .jax/bin/python -m pytest -m jax tests/on_jax
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check
@@ -67,10 +68,16 @@ bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ONLY)
 
 clean:
-	rm -rf $(VENV) .demo .zoo .corpora .tools .fuzz .bench demo-output .camfleet
+	rm -rf $(VENV) .jax .demo .zoo .corpora .tools .fuzz .bench demo-output .camfleet
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,cpu,local,report,gateway,dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps tf-keras
+	touch $@
+
+# A worker whose models compute in JAX has no TensorFlow, so that nothing takes it by mistake.
+.jax/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .jax
+	.jax/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[worker-jax,local]' pytest
 	touch $@

@@ -194,10 +194,10 @@ class WorkerSettings:
         least=0,
     )
     engine: str = _setting(
-        "what models compute in: `openvino`, `tensorflow`, or `auto`, which is OpenVINO where "
-        "it's installed and there's no GPU",
+        "what models compute in: `openvino`, `tensorflow`, `jax`, or `auto`, which is OpenVINO "
+        "where it's installed and there's no GPU, and JAX on a GPU that it's installed for",
         "auto",
-        choices=("auto", "tensorflow", "openvino"),
+        choices=("auto", "tensorflow", "openvino", "jax"),
     )
     mixed_precision: bool = _setting(
         "let GPUs compute partly in float16 (not measured)", default=False

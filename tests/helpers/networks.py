@@ -15,7 +15,6 @@ from camfleet_worker.models.memory import Room
 from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf.cut import cut_model
 from camfleet_worker.models.tf.signature import Signature
-from camfleet_worker.models.tf.tensorflow_engine import TensorFlow
 
 layers = keras.layers
 
@@ -56,6 +55,8 @@ def select(split, folder=None, engine="auto", threads=0) -> SelectedEngine:
 
 def plain(splits, batch_size=4) -> list[SelectedEngine]:
     """Return plain TensorFlow for each split, as it was verified."""
+    from camfleet_worker.models.tf.tensorflow_engine import TensorFlow  # where it's installed
+
     room = Room(batch_size, 0, 0, 0)
     engines = [TensorFlow(split, room, head_gradients(split, batch_size)) for split in splits]
     return [

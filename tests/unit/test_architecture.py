@@ -92,6 +92,14 @@ HOMES = {
         "camfleet_worker/models/openvino_engine.py",
         "camfleet_worker/models/tf/conversion.py",
     },
+    "jax": {
+        "camfleet_worker/models/converted/stablehlo.py",
+        "camfleet_worker/models/jax_engine.py",
+        "camfleet_worker/models/tf/derivatives.py",
+        "camfleet_worker/models/tf/export.py",
+        "camfleet_worker/process/runtime.py",
+    },
+    "jaxlib": {"camfleet_worker/models/converted/stablehlo.py"},
     "tf_keras": {"camfleet_worker/legacy/saved.py"},
     "keras": {
         "camfleet_worker/legacy/convert.py",
@@ -102,6 +110,7 @@ HOMES = {
         "camfleet_worker/models/tf/cut.py",
         "camfleet_worker/models/tf/derivatives.py",
         "camfleet_worker/models/tf/endings.py",
+        "camfleet_worker/models/tf/export.py",
         "camfleet_worker/models/tf/flat_graph.py",
         "camfleet_worker/models/tf/heads.py",
         "camfleet_worker/models/tf/loader.py",
@@ -349,7 +358,7 @@ def test_a_library_is_imported_only_in_its_homes(library):
 
 
 def test_the_producer_never_imports_the_workers_libraries():
-    heavy = {"tensorflow", "keras", "openvino", "cv2", "numpy", "PIL", "h5py"}
+    heavy = {"tensorflow", "keras", "openvino", "jax", "cv2", "numpy", "PIL", "h5py"}
     for path, text in sources().items():
         if path.startswith("camfleet/"):
             drawn = ("camfleet/exports/heat.py", "camfleet/exports/raw_map.py")
@@ -370,7 +379,7 @@ def test_tensorflow_has_a_room_that_is_entered_only_when_it_is_needed():
         inside = path.startswith("camfleet_worker/models/tf/")
         loaded = set(imports(text, at_once=True))
         assert inside or not any(name.startswith("camfleet_worker.models.tf") for name in loaded)
-        heavy = {name.split(".")[0] for name in loaded} & {"tensorflow", "keras"}
+        heavy = {name.split(".")[0] for name in loaded} & {"tensorflow", "keras", "jax"}
         assert inside or not heavy or path.startswith("camfleet_worker/legacy/"), path
 
 

@@ -1,7 +1,7 @@
 """The checks for every model of the zoo, against a reference that shares no code with the worker.
 
 The reference runs the whole model as it is, eagerly, one image at a time, and listens at two
-operations: at the chosen layer, whose output the tape watches from there on, and at the last one,
+operations: at the chosen layer, from whose output on it differentiates, and at the last one,
 where the score before softmax or sigmoid goes by. No graph is taken apart for it.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from keras import ops
 
 from camfleet.contract.targets import parse_target
 from camfleet.registry.cards import Card, CardInput
@@ -68,7 +68,7 @@ class Refused:
 
 
 class Reference(NamedTuple):
-    """The answer for one image, as plain Keras and TensorFlow give it."""
+    """The answer for one image, as plain Keras and its backend give it."""
 
     logits: Any  # (classes,)
     cam: Any  # (h, w)
@@ -127,27 +127,43 @@ class Specimen:
 
     def reference(self, row: int, target: int) -> Reference:
         """Return an image's logits and Grad-CAM, both made by running the whole model."""
+        by = _by_jax if keras.backend.backend() == "jax" else _by_tape
+        logits, maps, gradient = (np.asarray(found) for found in by(self, row, target))
+        weights = gradient[0].mean(axis=(0, 1))
+        return Reference(logits, (maps[0] * weights).sum(-1))
+
+    @cached_property
+    def differentiated(self) -> Any:
+        """Return a function for logits, feature maps and gradient, as `_by_jax` wants it."""
+        import jax
+
+        def answer(nothing: Any, fed: Any, target: Any) -> Any:
+            def score(added: Any) -> Any:
+                maps, logits = self.run(fed, lambda output: output + added.astype(output.dtype))
+                return logits[target], (logits, maps.astype("float32"))
+
+            gradient, (logits, maps) = jax.grad(score, has_aux=True)(nothing)
+            return logits, maps, gradient
+
+        return jax.jit(answer)
+
+    def run(self, fed: Any, changed: Callable[[Any], Any]) -> tuple[Any, Any]:
+        """Return feature maps and logits of an image's inputs, the maps `changed` on their way."""
         layer, call = operation(self.model, self.case.layer)
         final, _ = operation(self.model, self.case.final)
         maps: list[Any] = []
         scores: list[Any] = []
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
 
-            def watch(_inputs: Any, output: Any) -> None:
-                maps.append(output)
-                if len(maps) == call:
-                    tape.watch(output)
+        def change(output: Any) -> Any:
+            maps.append(output)
+            return changed(output) if len(maps) == call else output
 
-            with listening(layer, watch), hearing_scores(final, scores.append):
-                self.model(tf_feed(self.fed(row)), training=False)
-            logits = tf.reshape(tf.cast(scores[-1], "float32"), (-1,))
-            if len(logits) == 1 and self.case.activation == "sigmoid":
-                logits = tf.concat([-logits, logits], axis=0)
-            score = logits[target]
-        found = maps[call - 1]
-        gradient = tf.cast(tape.gradient(score, found), "float32").numpy()[0]
-        weights = gradient.mean(axis=(0, 1))
-        return Reference(logits.numpy(), (tf.cast(found, "float32").numpy()[0] * weights).sum(-1))
+        with changing(layer, change), hearing_scores(final, scores.append):
+            self.model(keras.tree.map_structure(ops.convert_to_tensor, fed), training=False)
+        logits = ops.reshape(ops.cast(scores[-1], "float32"), (-1,))
+        if len(logits) == 1 and self.case.activation == "sigmoid":
+            logits = ops.concatenate([-logits, logits], axis=0)
+        return maps[call - 1], logits
 
     @cached_property
     def _image(self) -> Any:
@@ -155,8 +171,26 @@ class Specimen:
         return (wanted or [tensor for tensor in self.model.inputs if len(tensor.shape) == 4])[0]
 
 
-def tf_feed(structure: Any) -> Any:
-    return keras.tree.map_structure(tf.convert_to_tensor, structure)
+def _by_tape(specimen: Specimen, row: int, target: int) -> tuple[Any, Any, Any]:
+    """Return an image's logits, feature maps, and their gradient, by TensorFlow."""
+    import tensorflow as tf
+
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+        def watch(output: Any) -> Any:
+            tape.watch(output)
+            return output
+
+        maps, logits = specimen.run(specimen.fed(row), watch)
+        score = logits[target]
+    return logits, ops.cast(maps, "float32"), ops.cast(tape.gradient(score, maps), "float32")
+
+
+def _by_jax(specimen: Specimen, row: int, target: int) -> tuple[Any, Any, Any]:
+    """Return the same by JAX: the gradient of nothing that is added to the maps."""
+    grid = specimen.explainer.split.layer
+    nothing = np.zeros((1, grid.height, grid.width, grid.channels), np.float32)
+    return tuple(specimen.differentiated(nothing, specimen.fed(row), np.int32(target)))
 
 
 def operation(model: Any, path: str) -> tuple[Any, int]:
@@ -186,6 +220,14 @@ def listening(operation: Any, heard: Callable[[Any, Any], None]) -> Iterator[Non
         return output
 
     with _replaced(operation, "call", call):
+        yield
+
+
+@contextmanager
+def changing(operation: Any, change: Callable[[Any], Any]) -> Iterator[None]:
+    """Let every call of an operation return what `change` makes of its output."""
+    original = operation.call
+    with _replaced(operation, "call", lambda *args, **kwargs: change(original(*args, **kwargs))):
         yield
 
 

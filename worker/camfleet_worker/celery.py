@@ -190,10 +190,11 @@ def _stop_by_every_signal(sender: Any, **_: Any) -> None:
 @worker_ready.connect  # type: ignore[untyped-decorator]  # Celery's
 def _say_so(sender: Any, **_: Any) -> None:
     """Log that this worker takes work, also at Celery's default level."""
-    from camfleet_worker.models import openvino_engine
+    from camfleet_worker.models.converted import forms
     from camfleet_worker.process.runtime import device_name
 
-    engine = "OpenVINO" if openvino_engine.is_wanted(settings) else "TensorFlow"
+    form = forms.wanted(settings)
+    engine = {forms.JAX: "JAX", forms.OPENVINO: "OpenVINO", None: "TensorFlow"}[form]
     logs.announce(
         logger,
         f"camfleet {__version__} worker {sender.hostname} is ready: {device_name()}, {engine}, "

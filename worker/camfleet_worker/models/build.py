@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ from camfleet_worker.models.reasons import refusing
 from camfleet_worker.models.split import Split
 from camfleet_worker.process.confined import hit_limit
 from camfleet_worker.process.elsewhere import ComputedElsewhere
-from camfleet_worker.process.runtime import free_memory, load_tensorflow
+from camfleet_worker.process.runtime import free_memory, load_backend, load_tensorflow
 
 _REFUSED_SECONDS = 600.0  # for which what was refused after so long isn't tried again
 _LONG_SECONDS = 1.0
@@ -248,9 +249,15 @@ def _cut(
     converted = None if card.custom_code else selector.converted
     if converted and (cuts := converted.load(layer_names)):
         return cuts
-    # Behind other layers than the card's own, most heads need Keras anyway.
-    if converted and own_layer and (cuts := converted.convert(card, path, layer_names)):
+    # Behind other layers than the card's own, most heads need Keras anyway, if not in JAX.
+    wanted = converted and (own_layer or not converted.form.closed)
+    if converted and wanted and (cuts := converted.convert(card, path, layer_names)):
         return cuts
+    if find_spec("tensorflow") is None:
+        raise ModelRefused(
+            f"model {card.id} takes TensorFlow, because it has code of its own or what JAX can't "
+            "export: use a worker that was installed as camfleet[worker]"
+        )
     plain = _load_plain(card, path, layer_names, selector)
     load_tensorflow(selector.settings)
     from camfleet_worker.models.tf.from_card import cut_from_plain
@@ -262,7 +269,7 @@ def _cut(
 def _cut_confined(
     card: Card, path: Path, layer_names: Sequence[str], selector: EngineSelector
 ) -> list[Cut]:
-    load_tensorflow(selector.settings)
+    load_backend(selector.settings)
     from camfleet_worker.models.tf.from_file import cut_from_file
 
     splits = cut_from_file(card, path, layer_names, selector.settings)

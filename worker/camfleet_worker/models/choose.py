@@ -1,6 +1,7 @@
 """Which engine runs a split: the fastest on this machine that computes what Keras does."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -8,10 +9,10 @@ from typing import TypeAlias
 from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
 from camfleet.errors import PrecisionRefused
 from camfleet.settings import Settings
-from camfleet_worker.models import openvino_engine
+from camfleet_worker.models import jax_engine, openvino_engine
 from camfleet_worker.models.agreement import accept, disagreement, tolerance_in
 from camfleet_worker.models.converted.cache import ConvertedModels
-from camfleet_worker.models.engine import Engine, SelectedEngine
+from camfleet_worker.models.engine import Engine, EngineRefused, SelectedEngine
 from camfleet_worker.models.gradients import head_gradients
 from camfleet_worker.models.memory import TooLarge, while_running
 from camfleet_worker.models.openvino_engine import OpenVINO
@@ -69,10 +70,15 @@ class EngineSelector:
                 return selected
         if self.precision != DEFAULT_PRECISION:
             raise PrecisionRefused(f"OpenVINO alone computes so, and can't here: {reason}")
+        if self._is_jax():
+            raise EngineRefused(f"no other engine than JAX can run it here: {reason}")
         engine = self._tensorflow(split)
         return SelectedEngine(engine, disagreement(engine, split))
 
     def _candidates(self, split: Split, layer_name: str) -> Iterator[tuple[str, _Make]]:
+        if self._is_jax():
+            yield "jax", lambda: self._export(split)
+            return
         if openvino_engine.is_wanted(self.settings):
             converted = self.converted
             if converted and converted.has(layer_name):
@@ -90,6 +96,15 @@ class EngineSelector:
             runtime.free_memory()
             return self.converted.engine(split, layer_name)
         return OpenVINO.for_split(split, lambda: model, self.settings, self.precision)
+
+    def _is_jax(self) -> bool:
+        """Return whether Keras has cut models on JAX in this process, a confined one."""
+        return jax_engine.is_wanted(self.settings) and os.environ.get("KERAS_BACKEND") == "jax"
+
+    def _export(self, split: Split) -> Engine:
+        from camfleet_worker.models.tf import export
+
+        return jax_engine.JAX(split, export.from_split(split), self.settings)
 
     def _tensorflow(self, split: Split, *, frozen: bool = False) -> Engine:
         from camfleet_worker.models.tf.tensorflow_engine import TensorFlow

@@ -185,11 +185,11 @@ def check(
     from camfleet_worker.models.build import ModelKey, build_exact
     from camfleet_worker.models.choose import EngineSelector
     from camfleet_worker.models.precision import computed_here, costs_of
-    from camfleet_worker.process.runtime import configure, load_tensorflow
+    from camfleet_worker.process.runtime import configure, load_backend
 
     settings = settings or read_settings(os.environ)
     configure(settings)
-    load_tensorflow(settings)
+    load_backend(settings)
     if path.suffix == ".toml":
         card_path, card = path, cards.load_card(path)
         path = cards.artifact_path(card, path.parent, path.name)

@@ -33,6 +33,8 @@ _BYTES = {
     **dict.fromkeys(("float64", "int64", "uint64"), 8),
 }
 
+DTYPES = frozenset(_BYTES)  # that a weight may have
+
 
 class Weight(msgspec.Struct, forbid_unknown_fields=True):
     """A weight's dtype and shape, as they stand in the manifest."""
@@ -104,7 +106,7 @@ def read(folder: Path) -> PlainModel | None:
     config = msgspec.json.decode(_text(folder / _CONFIG))
     if min(manifest.costs) < 0:
         raise ValueError("a model doesn't take less than no memory")
-    unknown = {weight.dtype for weight in manifest.weights} - set(_BYTES)
+    unknown = {weight.dtype for weight in manifest.weights} - DTYPES
     if unknown:
         raise ValueError(f"weights have the types {unknown}")
     content = np.memmap(folder / _WEIGHTS, np.uint8, "r")

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from camfleet.errors import ConfigurationError
 from camfleet.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -21,14 +22,23 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 _LARGE_BLOCK = 2**24  # bytes: a picture of 5.6 million pixels
 _LOADING = threading.Lock()
+_JAX_PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
+_NO_JAX = (
+    "CAMFLEET_ENGINE is jax, and JAX isn't installed: pip install 'camfleet[worker-jax]', and for "
+    "GPUs 'jax[cuda13]' or 'jax[cuda12]'"
+)
+_NO_TENSORFLOW = (
+    "TensorFlow isn't installed: pip install 'camfleet[worker]', or set CAMFLEET_ENGINE=jax where "
+    "JAX is to compute on a CPU too"
+)
 
 
 def configure(settings: Settings) -> None:
     """Set threads, memory and precision; log which devices this process computes on.
 
     TensorFlow is loaded only where it computes: models that run in OpenVINO need it just once, to
-    be converted. GPU memory is allocated on demand, so that several processes can share a machine;
-    choose a process's GPU with CUDA_VISIBLE_DEVICES.
+    be converted, and those in JAX not even for that. GPU memory is allocated on demand, so that
+    several processes can share a machine; choose a process's GPU with CUDA_VISIBLE_DEVICES.
     """
     # The libraries read these when they are loaded. NumPy's own matrix products are tiny here.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -42,11 +52,12 @@ def configure(settings: Settings) -> None:
     cv2.setNumThreads(1)  # the I/O threads already handle images in parallel
     _avoid_preemption()
     _limit_malloc(arenas=2 * threads(settings))  # with fewer, threads would wait for each other
-    if not openvino or _has_driver():
+    if settings.engine == "jax" or (settings.engine == "auto" and jax_gpus()):
+        load_jax(settings)
+    elif not openvino or _has_driver():
         load_tensorflow(settings)
     gc.freeze()  # a million objects that will stay: collections needn't look at them
-    names = [gpu.name for gpu in gpus()]
-    logger.info("computing on %s with %d threads", names or "the CPU", threads(settings))
+    logger.info("computing on %s with %d threads", device_name(), threads(settings))
 
 
 def load_tensorflow(settings: Settings) -> None:
@@ -54,14 +65,16 @@ def load_tensorflow(settings: Settings) -> None:
     with _LOADING:
         if "tensorflow" in sys.modules:
             return
+        if find_spec("tensorflow") is None:
+            raise ConfigurationError(_NO_TENSORFLOW)
         import tensorflow as tf
 
         count = threads(settings)
         tf.config.threading.set_intra_op_parallelism_threads(count)
         tf.config.threading.set_inter_op_parallelism_threads(count)
-        for gpu in gpus():
+        for gpu in _tensorflows_gpus():
             tf.config.experimental.set_memory_growth(gpu, True)
-        if gpus():
+        if _tensorflows_gpus():
             tf.config.optimizer.set_experimental_options(
                 {"auto_mixed_precision": settings.mixed_precision}
             )
@@ -69,9 +82,61 @@ def load_tensorflow(settings: Settings) -> None:
         gc.freeze()
 
 
+def load_jax(settings: Settings) -> None:
+    """Load JAX and set it up; raise `ConfigurationError` where it isn't installed.
+
+    It takes memory of a GPU as it needs it. What it compiles for GPUs is kept on this machine, for
+    the next start, and because two compilations may choose other algorithms, whose results differ
+    in their last bits.
+    """
+    with _LOADING:
+        is_new = "jax" not in sys.modules
+        if find_spec("jax") is None:
+            raise ConfigurationError(_NO_JAX)
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+        if os.environ.get("CUDA_VISIBLE_DEVICES") == "-1":  # else JAX takes it for a mistake
+            os.environ["JAX_PLATFORMS"] = "cpu"
+        import jax
+
+        if jax.devices()[0].platform != "cpu":
+            folder = settings.model_dir.expanduser() / "xla"
+            jax.config.update("jax_compilation_cache_dir", str(folder))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        if is_new:
+            gc.freeze()
+
+
+def load_backend(settings: Settings) -> None:
+    """Load Keras on what models compute in: JAX if that's set, or else TensorFlow.
+
+    Only for a process that then runs Keras on nothing else.
+    """
+    if settings.engine == "jax":
+        os.environ["KERAS_BACKEND"] = "jax"
+        load_jax(settings)
+    else:
+        load_tensorflow(settings)
+
+
 def gpus() -> list[Any]:
-    """Return the GPUs that TensorFlow sees; without a driver it isn't even loaded."""
-    if not _has_driver():
+    """Return the GPUs that models compute on; without a driver no library is loaded for it."""
+    if "tensorflow" in sys.modules or not jax_gpus():
+        return _tensorflows_gpus()
+    return jax_gpus()
+
+
+def jax_gpus() -> list[Any]:
+    """Return the GPUs that JAX sees, if it's installed with its plugin for them."""
+    if not _has_driver() or not any(find_spec(name) for name in _JAX_PLUGINS):
+        return []
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+
+    return [device for device in jax.devices() if device.platform == "gpu"]
+
+
+def _tensorflows_gpus() -> list[Any]:
+    if not _has_driver() or find_spec("tensorflow") is None:
         return []
     import tensorflow as tf
 
@@ -81,7 +146,8 @@ def gpus() -> list[Any]:
 
 def device_name() -> str:
     """Return what this process computes on, for people."""
-    return ", ".join(gpu.name for gpu in gpus()) or "CPU"
+    names = [getattr(gpu, "device_kind", "") or gpu.name for gpu in gpus()]
+    return ", ".join(names) or "CPU"
 
 
 def threads(settings: Settings) -> int:

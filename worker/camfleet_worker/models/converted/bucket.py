@@ -16,14 +16,14 @@ from camfleet.jobstore import keys
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
-from camfleet_worker.models.converted import container, disk, ir
+from camfleet_worker.models.converted import container, disk, forms, ir
 from camfleet_worker.models.converted.container import Origin, Refused
+from camfleet_worker.models.converted.forms import Form
 from camfleet_worker.models.converted.signing import Signer
 from camfleet_worker.models.converted.tryout import try_out
 
 logger = logging.getLogger(__name__)
 
-_SETS = ({*disk.MODEL}, {*disk.MODEL, *disk.SPLIT})
 _LEAST = 2**28  # bytes that any model may have
 _HEAD = 2**17  # bytes for the index
 _RATIO = 4  # to the model file: halves become floats, and constants are folded
@@ -43,6 +43,11 @@ class ConvertedInBucket:
     digest: str
     pool: Executor
 
+    @property
+    def form(self) -> Form:
+        """Return the form in which this worker reads and writes them."""
+        return forms.wanted(self.settings) or forms.OPENVINO
+
     def download(self, layer_name: str, folder: Path) -> None:
         """Download a converted model to `folder`, if the bucket has one that can be trusted."""
         key = self._key(folder)
@@ -52,7 +57,7 @@ class ConvertedInBucket:
                 limit = self._limit(folder) + _HEAD
                 self.storage.download(key, str(packed), limit=limit)
                 signer = Signer.of(self.settings)
-                container.unpack(packed, unpacked, _SETS, self._origin(layer_name), signer)
+                container.unpack(packed, unpacked, self._sets(), self._origin(layer_name), signer)
                 packed.unlink()
                 self._check(unpacked, signer)
                 if not signer.keys:
@@ -83,7 +88,7 @@ class ConvertedInBucket:
                 signer = Signer.of(self.settings)
                 self._check(folder, signer)
                 origin = self._origin(layer_name)
-                container.pack(folder, disk.files(folder), packed, origin, signer)
+                container.pack(folder, disk.files(folder, self.form), packed, origin, signer)
                 self.storage.upload(key, str(packed))
         except (CamfleetError, OSError, Refused, ir.Suspicious) as error:
             logger.warning("%s is not written for other workers: %s", key, error)
@@ -93,17 +98,23 @@ class ConvertedInBucket:
 
         What workers upload is checked as well: others would refuse it.
         """
-        if sum((folder / name).stat().st_size for name in disk.files(folder)) > self._limit(folder):
+        sizes = [(folder / name).stat().st_size for name in disk.files(folder, self.form)]
+        if sum(sizes) > self._limit(folder):
             raise Refused("it's larger than a converted model of that model file can be")
         if not signer.keys:
-            ir.check(folder / disk.MODEL[0], folder / disk.MODEL[1])
-        split = disk.load(folder)
+            self.form.check(folder)
+        split = disk.load(folder, self.form)
         size = (self.card.input.height, self.card.input.width, self.card.channels)
         if split and split.trial.images.shape[1:] != size:
             raise Refused(f"it's for inputs of {split.trial.images.shape[1:]}, not {size}")
 
     def _origin(self, layer_name: str) -> Origin:
-        return Origin(digest=self.digest, layer=layer_name, versions=disk.versions())
+        return Origin(digest=self.digest, layer=layer_name, versions=self.form.versions())
+
+    def _sets(self) -> list[set[str]]:
+        """Return which files there may be: without a split only where heads need Keras."""
+        files = {*self.form.files}
+        return [files | {*disk.SPLIT}, *([files] if self.form.closed else [])]
 
     def _limit(self, folder: Path) -> int:
         """Return how many bytes a converted model may have, by the model file's."""

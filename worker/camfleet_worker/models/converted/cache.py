@@ -10,10 +10,11 @@ from typing import TypeAlias
 from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
-from camfleet_worker.models import openvino_engine
+from camfleet_worker.models import jax_engine, openvino_engine, program
 from camfleet_worker.models.agreement import accept, tolerance_in
-from camfleet_worker.models.converted import container, disk, subprocess
+from camfleet_worker.models.converted import container, disk, forms, subprocess
 from camfleet_worker.models.converted.bucket import ConvertedInBucket
+from camfleet_worker.models.converted.forms import Form
 from camfleet_worker.models.converted.signing import Signer
 from camfleet_worker.models.engine import Engine, SelectedEngine
 from camfleet_worker.models.memory import TooLarge
@@ -38,12 +39,17 @@ class ConvertedModels:
     bucket: ConvertedInBucket | None = None
     precision: Precision = DEFAULT_PRECISION  # of the engines
 
+    @property
+    def form(self) -> Form:
+        """Return the form in which this worker keeps them."""
+        return forms.wanted(self.settings) or forms.OPENVINO
+
     def load(self, layer_names: Sequence[str]) -> list[Cut] | None:
         """Return the splits at these layers and their engines; None unless all can be used.
 
         Each engine's answers are compared with those that Keras gave when the layer was converted.
         """
-        if not openvino_engine.is_wanted(self.settings):
+        if not forms.wanted(self.settings):
             return None
         found = [self._load(layer_name) for layer_name in layer_names]
         cuts = [cut for cut in found if cut]
@@ -74,7 +80,7 @@ class ConvertedModels:
 
     def save(self, split: Split, model: object, layer_name: str) -> bool:
         """Write a converted model to the disk; return whether it is there."""
-        return disk.save(split, model, self._place(layer_name))
+        return disk.save(split, model, self._place(layer_name), self.form)
 
     def upload(self, layer_names: Sequence[str]) -> None:
         """Offer what is on disk for these layers to other machines."""
@@ -84,13 +90,13 @@ class ConvertedModels:
                 self.bucket.upload(layer_name, folder)
 
     def _place(self, layer_name: str) -> Path:
-        return disk.place(self.folder, layer_name)
+        return disk.place(self.folder, layer_name, self.form)
 
     def _load(self, layer_name: str) -> Cut | None:
         folder = self._place(layer_name)
         self._fetch(layer_name, folder)
         try:
-            split = disk.load(folder)
+            split = disk.load(folder, self.form)
             if split is None:
                 return None
             tolerance = tolerance_in(self.precision, split)
@@ -113,12 +119,14 @@ class ConvertedModels:
             self.bucket.download(layer_name, folder)
 
     def _open(self, split: Split, folder: Path) -> Engine:
+        if self.form is forms.JAX:
+            return jax_engine.JAX(split, program.read(folder), self.settings)
         source = partial(openvino_engine.read, folder)
         return OpenVINO.for_split(split, source, self.settings, self.precision)
 
     def _is_untried(self, layer_names: Sequence[str]) -> bool:
         """Return whether nobody has tried to convert any of these layers on this machine."""
-        return openvino_engine.is_wanted(self.settings) and not any(
+        return forms.wanted(self.settings) is not None and not any(
             self._place(layer_name).exists() for layer_name in layer_names
         )
 

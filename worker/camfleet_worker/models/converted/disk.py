@@ -1,7 +1,8 @@
 """Converted models on disk, each with its split, so that the next start needs no Keras.
 
 Keras' answers are stored too, and the converted model is compared with them whenever it's loaded.
-A split is stored only if its gradients have a closed form: otherwise Keras must differentiate it.
+Where the form has no gradients (OpenVINO's), a split is stored only if its gradients have a closed
+form: otherwise Keras must differentiate it.
 """
 
 import logging
@@ -11,7 +12,6 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -19,17 +19,17 @@ import msgspec
 import numpy as np
 
 from camfleet_worker.arrays import Array
-from camfleet_worker.models import openvino_engine
-from camfleet_worker.models.openvino_engine import WEIGHTS, XML
-from camfleet_worker.models.split import HALF_TOLERANCE, TOLERANCE, Costs, Split, Trial
+from camfleet_worker.models.converted.forms import OPENVINO, Form
+from camfleet_worker.models.split import HALF_TOLERANCE, TOLERANCE, Costs, Extra, Split, Trial
 
 logger = logging.getLogger(__name__)
 
 _FACTS, _ARRAYS = "split.json", "split.bin"
 _MOST_FACTS = 2**24  # bytes
 _FORM = "3"  # of these files
+_MOST_EXTRAS = 64
 
-MODEL = (XML, WEIGHTS)
+MODEL = OPENVINO.files
 SPLIT = (_FACTS, _ARRAYS)
 
 # The fields of a split that are neither arrays nor models.
@@ -43,28 +43,32 @@ _Facts = msgspec.defstruct(
 )
 
 
-class _Split(msgspec.Struct, forbid_unknown_fields=True):
+class _Extra(msgspec.Struct, forbid_unknown_fields=True):
+    """A further input; its default, if any, is among the arrays."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class _Split(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What stands in JSON: the facts, and the shapes of the arrays in the other file, in order."""
 
     facts: _Facts  # type: ignore[valid-type]  # made above
     shapes: dict[str, tuple[int, ...]]
+    extras: list[_Extra] = []
 
 
-def place(folder: Path, layer_name: str) -> Path:
+def place(folder: Path, layer_name: str, form: Form = OPENVINO) -> Path:
     """Return the folder for a converted layer; its name covers everything the layer depends on."""
-    parts = (layer_name, *versions().values(), _FORM)
+    parts = (layer_name, *form.versions().values(), _FORM)
     name = sha256("\n".join(parts).encode()).hexdigest()[:16]
-    return folder / f"openvino-{name}"
+    return folder / f"{form.name}-{name}"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that a converted model depends on."""
-    return {name: version(name) for name in ("openvino", "keras", "camfleet")}
-
-
-def files(folder: Path) -> list[str]:
-    """Return which files of a converted model there are: without a closed form no split."""
-    return [name for name in (*MODEL, *SPLIT) if (folder / name).is_file()]
+def files(folder: Path, form: Form = OPENVINO) -> list[str]:
+    """Return which files of a converted model there are: maybe it has no split."""
+    return [name for name in (*form.files, *SPLIT) if (folder / name).is_file()]
 
 
 def has_closed_form(split: Split) -> bool:
@@ -87,7 +91,7 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def save(split: Split, model: Any, folder: Path) -> bool:
+def save(split: Split, model: Any, folder: Path, form: Form = OPENVINO) -> bool:
     """Write a converted model and its split to `folder`, replacing what is there.
 
     Return whether it is there now. A failure only costs time at the next start.
@@ -95,8 +99,8 @@ def save(split: Split, model: Any, folder: Path) -> bool:
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
             written = Path(partial) / folder.name
-            openvino_engine.save(model, written)
-            if has_closed_form(split):
+            form.save(model, written)
+            if has_closed_form(split) or not form.closed:
                 _write(split, written)
             remove(folder)
             written.rename(folder)
@@ -107,7 +111,7 @@ def save(split: Split, model: Any, folder: Path) -> bool:
     return True
 
 
-def load(folder: Path) -> Split | None:
+def load(folder: Path, form: Form = OPENVINO) -> Split | None:
     """Return the split that `save` has written, without submodels; None if there is none.
 
     Raises `ValueError` where it's not what `save` writes: another worker may have written it.
@@ -118,16 +122,21 @@ def load(folder: Path) -> Split | None:
     if path.stat().st_size > _MOST_FACTS:
         raise ValueError(f"{path.name} has more than {_MOST_FACTS} bytes")
     found = msgspec.json.decode(path.read_bytes(), type=_Split)
-    arrays = _arrays(folder / _ARRAYS, found.shapes)
-    trial = Trial(arrays["images"], (), arrays["activations"], arrays["logits"])
+    arrays = _arrays(folder / _ARRAYS, found.shapes, len(found.extras))
+    given = tuple(arrays[f"extra_{number}"] for number in range(len(found.extras)))
+    trial = Trial(arrays["images"], given, arrays["activations"], arrays["logits"])
     split = Split(
         conv=None,
         head=None,
-        extras=(),
-        cam_weights=arrays["cam_weights"],
+        extras=tuple(
+            _extra(one, arrays.get(f"default_{number}")) for number, one in enumerate(found.extras)
+        ),
+        cam_weights=arrays.get("cam_weights"),
         trial=trial,
         **{name: getattr(found.facts, name) for name in _Facts.__struct_fields__},
     )
+    if form.closed and not has_closed_form(split):
+        raise ValueError("it has no gradients, neither in closed form nor as a program")
     _check(split, trial)
     return split
 
@@ -142,17 +151,31 @@ def write_graph_bytes(folder: Path, graph: int) -> None:
         path.write_bytes(msgspec.json.encode(found))
 
 
-def _arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+def _arrays(path: Path, shapes: Mapping[str, tuple[int, ...]], extras: int) -> dict[str, Array]:
     """Return the arrays of a file that holds nothing else, so none takes more than it's long."""
-    names = ("cam_weights", "images", "activations", "logits")
-    if set(shapes) != set(names) or min(min(shape, default=0) for shape in shapes.values()) < 1:
+    if extras > _MOST_EXTRAS:
+        raise ValueError(f"it has {extras} further inputs")
+    needed = {"images", "activations", "logits", *(f"extra_{number}" for number in range(extras))}
+    optional = {"cam_weights", *(f"default_{number}" for number in range(extras))}
+    if not needed <= set(shapes) <= needed | optional:
+        raise ValueError(f"there are arrays named {str(list(shapes))[:200]}")
+    if min(min(shape, default=0) for shape in shapes.values()) < 1:
         raise ValueError(f"there are arrays of the shapes {str(shapes)[:200]}")
-    lengths = [math.prod(shapes[name]) for name in names]
+    lengths = [math.prod(shape) for shape in shapes.values()]
     if 4 * sum(lengths) != path.stat().st_size:
         raise ValueError(f"{path.name} isn't as long as its arrays")
     values = np.fromfile(path, np.dtype("<f4"))
     parts = np.split(values, np.cumsum(lengths[:-1]))
-    return {name: part.reshape(shapes[name]) for name, part in zip(names, parts, strict=True)}
+    return {
+        name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
+
+
+def _extra(facts: _Extra, default: Array | None) -> Extra:
+    if default is not None and default.shape != (math.prod(facts.shape),):
+        raise ValueError(f"the default of {facts.name[:80]!r} has another shape than the input")
+    shaped = None if default is None else default.reshape(facts.shape)
+    return Extra(facts.name, facts.shape, facts.dtype, shaped)
 
 
 def _check(split: Split, trial: Trial) -> None:
@@ -160,12 +183,17 @@ def _check(split: Split, trial: Trial) -> None:
     layer, place = split.layer, split.placement
     grid = (layer.height, layer.width)
     count = len(trial.images)
+    wanted = (layer.channels, split.classes)  # of CAM's weights
     axes = (place.rows.count, place.columns.count)
     blocks = [index for block in split.outputs.blocks for index in block.classes]
     if (
         trial.activations.shape != (count, *grid, layer.channels)
         or trial.logits.shape != (count, split.classes)
-        or split.require_cam().shape != (layer.channels, split.classes)
+        or (split.cam_weights is not None and split.cam_weights.shape != wanted)
+        or any(
+            values.shape != (count, *extra.shape)
+            for values, extra in zip(trial.extras, split.extras, strict=True)
+        )
         or (axes[::-1] if place.transposed else axes) != grid
         or split.tolerance not in (TOLERANCE, HALF_TOLERANCE)
         or not all(0 <= index < split.classes for index in blocks)
@@ -178,13 +206,20 @@ def _write(split: Split, folder: Path) -> None:
     facts = _Facts(**{name: getattr(split, name) for name in _Facts.__struct_fields__})
     trial = split.trial
     arrays = {
-        "cam_weights": split.require_cam(),
+        **({} if split.cam_weights is None else {"cam_weights": split.cam_weights}),
         "images": trial.images,
         "activations": trial.activations,
         "logits": trial.logits,
+        **{f"extra_{number}": values for number, values in enumerate(trial.extras)},
+        **{
+            f"default_{number}": extra.default.reshape(-1)
+            for number, extra in enumerate(split.extras)
+            if extra.default is not None
+        },
     }
+    extras = [_Extra(extra.name, extra.shape, extra.dtype) for extra in split.extras]
     shapes = {name: array.shape for name, array in arrays.items()}
-    (folder / _FACTS).write_bytes(msgspec.json.encode(_Split(facts, shapes)))
+    (folder / _FACTS).write_bytes(msgspec.json.encode(_Split(facts, shapes, extras)))
     with (folder / _ARRAYS).open("wb") as file:
         for array in arrays.values():
             file.write(np.ascontiguousarray(array, "<f4").data)

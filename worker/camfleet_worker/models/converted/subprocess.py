@@ -11,8 +11,9 @@ import logging
 import pickle
 import stat
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +23,12 @@ from camfleet.errors import InternalError, ModelRefused
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
 from camfleet_worker.models import memory, openvino_engine, openvino_graph, plain
-from camfleet_worker.models.converted import disk, ir
+from camfleet_worker.models.converted import disk, forms, ir, stablehlo
+from camfleet_worker.models.engine import EngineRefused
 from camfleet_worker.models.plain import PlainModel
 from camfleet_worker.models.split import Split
 from camfleet_worker.process import confined
-from camfleet_worker.process.runtime import configure, load_tensorflow
+from camfleet_worker.process.runtime import configure, load_backend
 
 logger = logging.getLogger(__name__)
 
@@ -89,9 +91,11 @@ def load(request: Request) -> PlainModel:
 def _run(work: _Work) -> bool:
     card, folder = work.request.card, work.request.folder
     settings = work.request.settings
-    request = work.request._replace(
-        path=work.request.path.absolute(), settings=confined.without_secrets(settings)
-    )
+    form = forms.wanted(settings) or forms.OPENVINO
+    own_settings = confined.without_secrets(settings)
+    if form is forms.JAX:  # which the process can't tell: it sees no GPUs
+        own_settings = replace(own_settings, engine=form.name)
+    request = work.request._replace(path=work.request.path.absolute(), settings=own_settings)
     with tempfile.TemporaryDirectory(
         dir=folder, prefix="loading-", ignore_cleanup_errors=True
     ) as own:
@@ -106,9 +110,10 @@ def _run(work: _Work) -> bool:
             converted = msgspec.json.decode(reply, type=_Done).converted
             if converted:
                 for layer_name in work.request.layer_names:
-                    made = disk.place(Path(own), layer_name)
-                    ir.check(*(made / name for name in disk.MODEL))
-                    _take(made, disk.place(folder, layer_name), {*disk.MODEL, *disk.SPLIT})
+                    made = disk.place(Path(own), layer_name, form)
+                    form.check(made)
+                    target = disk.place(folder, layer_name, form)
+                    _take(made, target, {*form.files, *disk.SPLIT})
             else:
                 _take(Path(own) / _PLAIN, plain.place(folder, card), plain.FILES)
         except (msgspec.DecodeError, OSError, ValueError, ir.Suspicious) as error:
@@ -142,13 +147,17 @@ def answer(request: bytes) -> _Done:
     """Do what the worker asks for."""
     (card, path, layer_names, settings, _), converts = pickle.loads(request)  # noqa: S301  # ours
     configure(settings)
-    load_tensorflow(settings)
-    from camfleet_worker.models.tf import conversion
+    load_backend(settings)
     from camfleet_worker.models.tf.from_file import cut_and_take_apart
 
     splits, take_apart = cut_and_take_apart(card, path, layer_names, settings)
     folder = Path.cwd()
-    if converts and all(map(disk.has_closed_form, splits)):
+    if settings.engine == forms.JAX.name:
+        if converts and _export(splits, layer_names, folder):
+            return _Done(converted=True)
+    elif converts and all(map(disk.has_closed_form, splits)):
+        from camfleet_worker.models.tf import conversion
+
         try:
             models = [conversion.from_split(split) for split in splits]
             splits = [
@@ -164,6 +173,30 @@ def answer(request: bytes) -> _Done:
             return _Done(converted=True)
     plain.write(folder / _PLAIN, take_apart())
     return _Done(converted=False)
+
+
+def _export(splits: Sequence[Split], layer_names: Sequence[str], folder: Path) -> bool:
+    """Write splits as programs of JAX; return whether that worked for all of them.
+
+    Where nothing else could run the model, raise `ModelRefused`.
+    """
+    from camfleet_worker.models.tf import export
+
+    try:
+        programs = [export.from_split(split) for split in splits]
+        for made in programs:
+            stablehlo.check(made.forward)
+            stablehlo.check(made.gradients)
+    except (EngineRefused, ir.Suspicious) as error:
+        if find_spec("tensorflow") is None:
+            raise ModelRefused(f"the model can't run in JAX: {error}") from error
+        logger.warning("a model is left to TensorFlow: %s", error)
+        return False
+    places = (disk.place(folder, layer_name, forms.JAX) for layer_name in layer_names)
+    return all(
+        disk.save(split, made, place, forms.JAX)
+        for split, made, place in zip(splits, programs, places, strict=True)
+    )
 
 
 def _measured(card: Card, split: Split, model: object, settings: Settings) -> Split:

@@ -6,6 +6,7 @@ same in the worker afterwards: nothing in a model that `ir` lets pass depends on
 
 import os
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import msgspec
 
 from camfleet.errors import ModelRefused
 from camfleet.settings import Settings
-from camfleet_worker.models import memory, openvino_engine, openvino_graph
+from camfleet_worker.models import jax_engine, memory, openvino_engine, openvino_graph, program
 from camfleet_worker.models.agreement import accept
-from camfleet_worker.models.converted import disk
+from camfleet_worker.models.converted import disk, forms
+from camfleet_worker.models.converted.forms import Form
+from camfleet_worker.models.converted.ir import Suspicious
 from camfleet_worker.models.engine import EngineRefused
 from camfleet_worker.models.memory import TooLarge
 from camfleet_worker.models.openvino_engine import OpenVINO
@@ -31,6 +34,7 @@ class _Request(msgspec.Struct):
     folder: str
     threads: int
     memory: int
+    form: str = forms.OPENVINO.name
 
 
 def try_out(folder: Path, settings: Settings, name: str) -> int:
@@ -39,18 +43,19 @@ def try_out(folder: Path, settings: Settings, name: str) -> int:
     Returns how many bytes its operations' results take for one image, as measured there. If there's
     a split, the model must agree with its trial. `name` is the model's, for errors.
     """
-    asked = _Request(str(folder), settings.cpu_threads, settings.model_run_memory)
+    form = forms.wanted(settings) or forms.OPENVINO
+    asked = _Request(str(folder), settings.cpu_threads, settings.model_run_memory, form.name)
     request = msgspec.json.encode(asked)
     with tempfile.TemporaryDirectory() as own:
         reply = confined.run(
-            __name__, request, folder=Path(own), limits=_limits(folder, settings), name=name
+            __name__, request, folder=Path(own), limits=_limits(folder, settings, form), name=name
         )
     return msgspec.json.decode(reply, type=int)
 
 
-def _limits(folder: Path, settings: Settings) -> Limits:
+def _limits(folder: Path, settings: Settings, form: Form) -> Limits:
     """Return what a model of that size may need."""
-    size = sum((folder / name).stat().st_size for name in disk.files(folder))
+    size = sum((folder / name).stat().st_size for name in disk.files(folder, form))
     memory = _MEMORY + 8 * size + _STACKS * (os.cpu_count() or 1)
     most = confined.limits_of(settings)
     return Limits(min(memory, most.memory), min(_SECONDS, most.seconds))
@@ -61,6 +66,8 @@ def answer(request: bytes) -> int:
     asked = msgspec.json.decode(request, type=_Request)
     folder = Path(asked.folder)
     settings = Settings(cpu_threads=asked.threads, model_run_memory=asked.memory)
+    if asked.form == forms.JAX.name:
+        return _try_jax(folder, replace(settings, engine=asked.form))
     try:
         openvino_graph.check_shapes(openvino_engine.read(folder))
         needed = openvino_graph.graph_bytes(openvino_engine.read(folder))
@@ -79,3 +86,19 @@ def answer(request: bytes) -> int:
     except (EngineRefused, RuntimeError, ValueError) as error:
         raise ModelRefused(str(error)[:300]) from error
     return taken
+
+
+def _try_jax(folder: Path, settings: Settings) -> int:
+    """Do the same with a program of JAX, whose engine itself looks at the shapes."""
+    split = disk.load(folder, forms.JAX)
+    if split is None:
+        raise ModelRefused("it has no split")
+    try:
+        forms.JAX.check(folder)
+        engine = jax_engine.JAX(split, program.read(folder), settings)
+        accept(engine, split, split.tolerance)
+    except TooLarge as error:
+        raise ModelRefused(f"it {error.message}") from error
+    except (EngineRefused, Suspicious, RuntimeError, ValueError) as error:
+        raise ModelRefused(str(error)[:300]) from error
+    return split.costs.graph
