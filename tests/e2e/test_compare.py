@@ -203,6 +203,18 @@ def test_a_class_that_moved_among_others_alarms_where_none_may(store, compare):
     )
 
 
+def test_a_suspicious_place_that_is_new_alarms_where_none_may(store, compare):
+    corner = np.maximum(blob(np.random.default_rng(2), GRID, at=(0, 0)), 0)
+    after = [corner if n % 6 == 2 else one for n, one in enumerate(maps())]
+    before = store("untagged", rows(maps()))
+    code, found = compare(before, store("tagged", rows(after)))
+    assert (code, len(found["reasons"])) == (4, 1)
+    assert "40 of 40 maps of class class 2 peak in row 1, column 1" in found["reasons"][0]
+    (place,) = found["places"]
+    assert (place["class_name"], place["cell"], place["grid"]) == ("class 2", [0, 0], [7, 7])
+    assert compare(before, "tagged", "--limit-places", "1")[0] == 0
+
+
 def test_labels_tell_which_flips_are_losses(store, compare):
     label = {n: f"class {n % 6}" for n in range(COUNT)}
     before = [row(n, one, n % 6, label=label[n]) for n, one in enumerate(maps())]
