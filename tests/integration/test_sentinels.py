@@ -8,10 +8,15 @@ import pytest
 import redis
 
 from camfleet import BrokerUnavailable, Client
+from camfleet.broker.app import close_app, make_app
+from camfleet.broker.errors import broker_errors
 from camfleet.broker.redis import Redis
 from camfleet.local import process, servers
+from helpers.client_users import Users
 from helpers.metrics import free_port
 from helpers.processes import Worker
+from helpers.registries import approve
+from helpers.samples import write_card
 from helpers.sentinels import Sentinels
 from helpers.tls import Authority, TlsFront
 from helpers.waiting import wait_until
@@ -179,6 +184,45 @@ def test_a_worker_ends_at_a_cluster(cluster, environ, tmp_path):
         assert "is a cluster, which" in worker.said()
     finally:
         worker.close()
+
+
+@pytest.fixture(scope="module")
+def client(sentinels, settings, tmp_path_factory):
+    with Client(sentinels.settings(settings)) as made:
+        made.models._check = approve
+        made.models.add(write_card(tmp_path_factory.mktemp("card"), "patches"))
+        yield made
+
+
+@contextmanager
+def storing(settings):
+    """Give what keeps an answer as a worker does."""
+    app = make_app(settings)
+
+    def store():
+        with broker_errors(settings):
+            app.backend.store_result("an-answer", {}, "SUCCESS")
+
+    yield store
+    close_app(app)
+
+
+# Celery stores results by a command that redis-py thinks old.
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+@pytest.mark.parametrize("event", ["kill", "planned", "coordinated"])
+def test_who_uses_a_client_meets_only_our_own_error_in_a_failover(sentinels, client, event):
+    before = sentinels.primary
+    with storing(client.settings) as store, Users(client, store=store) as users:
+        if event == "kill":
+            sentinels.kill(before)
+        else:
+            sentinels.fail_over(*(["COORDINATED"] if event == "coordinated" else []))
+        wait_until(lambda: sentinels.primary != before, 30)
+        users.all_work()
+    users.check()
+    if event == "kill":
+        sentinels.start(before)
+    sentinels.settle()
 
 
 class Fronts:
