@@ -7,7 +7,9 @@ import jax
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
+from camfleet.errors import ModelRefused, PrecisionRefused
 from camfleet.settings import Settings
 from camfleet_worker.models import jax_engine, program
 from camfleet_worker.models.choose import EngineSelector
@@ -62,6 +64,23 @@ def test_products_are_exact_wherever_a_program_runs():
 def test_other_precisions_are_exported_on_demand():
     made = export.from_split(cut(deep_head()), "tensorfloat32").forward
     assert "HIGHEST" not in jax.export.deserialize(bytearray(made)).mlir_module()
+
+
+def test_a_precision_that_jax_does_not_offer_is_refused():
+    with pytest.raises(PrecisionRefused):
+        EngineSelector(SETTINGS).within("bf16").select(cut(gap_dense()))
+
+
+@pytest.mark.parametrize(
+    ("blocking", "words"),
+    [(ops.round, "Round"), (ops.stop_gradient, "StopGradient"), (ops.sign, "Sign")],
+)
+def test_a_head_that_lets_no_gradient_through_is_refused_as_in_tensorflow(blocking, words):
+    image = keras.Input((8, 8, 3))
+    x = layers.Flatten()(layers.Conv2D(4, 3, name="conv")(image))
+    model = randomise(keras.Model(image, layers.Dense(3)(blocking(layers.Dense(5)(x)))))
+    with pytest.raises(ModelRefused, match=rf"\({words}\) lets no gradient through"):
+        cut(model)
 
 
 def test_programs_of_another_model_are_refused():

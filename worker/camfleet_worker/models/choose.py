@@ -77,7 +77,8 @@ class EngineSelector:
 
     def _candidates(self, split: Split, layer_name: str) -> Iterator[tuple[str, _Make]]:
         if self._is_jax():
-            yield "jax", lambda: self._export(split)
+            if self.precision == DEFAULT_PRECISION:
+                yield "jax", lambda: self._export(split)
             return
         if openvino_engine.is_wanted(self.settings):
             converted = self.converted

@@ -51,6 +51,8 @@ class ConvertedModels:
         """
         if not forms.wanted(self.settings):
             return None
+        if self.form is forms.JAX and self.precision != DEFAULT_PRECISION:
+            return None  # programs compute in float32
         found = [self._load(layer_name) for layer_name in layer_names]
         cuts = [cut for cut in found if cut]
         return cuts if len(cuts) == len(layer_names) else None
