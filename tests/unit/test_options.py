@@ -13,6 +13,7 @@ from camfleet.contract.records import ModelRef
 from camfleet.errors import InvalidRequest
 from camfleet.jobs.options import job_fields, request_fields
 from camfleet.jobs.order import make_order
+from camfleet.registry.cards import Card, CardInput
 
 
 def outputs(**options):
@@ -178,16 +179,36 @@ def test_words_that_are_not_utf8_are_refused(name):
         request_fields({name: "caf\udce9"})
 
 
-class OneModel:
-    """A registry that knows one model, by its id and version too."""
+class AnyModel:
+    """A registry that knows every model, by its id and version too; those in bf16 say so."""
 
     def find(self, name):
-        return ModelRef(id=name.removesuffix("@1"), version="1", digest=64 * "0")
+        digest = 64 * ("b" if "bf16" in name else "0")
+        return ModelRef(id=name.removesuffix("@1"), version="1", digest=digest)
+
+    def card(self, digest):
+        precision = "bf16" if digest.startswith("b") else None
+        size = CardInput(height=8, width=8)
+        return Card(id="net", artifact="net.keras", input=size, precision=precision)
 
 
 def test_a_model_that_is_named_twice_counts_once():
-    order = make_order(OneModel(), ["lite0", "lite0@1", "lite0"], {})
+    order = make_order(AnyModel(), ["lite0", "lite0@1", "lite0"], {})
     assert [(ref["id"], ref["version"]) for ref in order["models"]] == [("lite0", "1")]
+
+
+def test_a_job_has_the_precision_of_its_models_cards_unless_another_is_asked_for():
+    def precision(*models, **options):
+        return make_order(AnyModel(), models, options).get("precision")
+
+    assert precision("lite0") is None, "older workers run it"
+    assert precision("in-bf16", "also-bf16") == "bf16"
+    assert precision("in-bf16", precision="float32") is None
+    assert precision("lite0", "in-bf16", precision="bf16") == "bf16"
+    with pytest.raises(InvalidRequest, match="lite0@1 in float32, in-bf16@1 in bf16; say which"):
+        precision("lite0", "in-bf16")
+    with pytest.raises(InvalidRequest, match="precision is one of float32, bf16, not 'int8'"):
+        precision("lite0", precision="int8")
 
 
 def on_the_command_line(*words):
