@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+# Its home in all of Airflow 3; newer ones warn, and have it in airflow.sdk.exceptions, too.
 from airflow.exceptions import AirflowFailException
 from airflow.sdk import dag, task
 
