@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 from camfleet import Client
+from camfleet.gateway.tokens import Tokens
+from helpers.gateway import gateway
 from helpers.processes import Worker
 from helpers.samples import write_card, write_photos
 from helpers.sentinels import OWN_PASSWORD
@@ -28,6 +30,10 @@ def check_the_chain(environ, folder, model):
             assert job.wait(timeout=60).ok == 3
             assert result.class_name in {row.class_name for row in job.results()}
             assert len(client.workers()) == 1
+            key = f"{model}/photo.png"
+            client.storage.put(key, photos[0].read_bytes(), "image/png")
+            token = Tokens(client.storage).create("ann", ("explain", "jobs:read"), 1)[0]
+            check_the_gateway(environ, folder, token, model, client.storage.uri(key))
         celery = run(
             environ, "-m", "celery", "-A", "camfleet_worker", "inspect", "ping", "-t", "10"
         )
@@ -39,6 +45,19 @@ def check_the_chain(environ, folder, model):
             assert OWN_PASSWORD not in text.replace("sentinels://", "")
     finally:
         worker.close()
+
+
+def check_the_gateway(environ, folder, token, model, uri):
+    """Ask a gateway for an answer, for a job's events, and as a session of the page."""
+    with gateway(environ, folder, token) as web:
+        assert web.ask("GET", "/readyz").status == 200
+        answer = web.ask("POST", "/v1/explain", {"image": uri, "model": model})
+        assert answer.status == 200, answer.body
+        own = {"Sec_Fetch_Site": "same-origin"}
+        entered = web.ask("POST", "/v1/session", {"token": token}, token="", **own)
+        cookie = entered.headers["set-cookie"].partition(";")[0]
+        jobs = web.ask("GET", "/v1/jobs", token="", Cookie=cookie, **own)
+        assert jobs.status == 200, jobs.body
 
 
 def camfleet(environ, *words):
