@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from camfleet.broker.backlog import QueueState
 from camfleet.broker.heartbeats import WorkerState
 from camfleet.contract.codec import encode
 from camfleet.contract.messages import ErrorInfo
@@ -66,6 +67,17 @@ def test_a_job_says_that_nobody_computes_in_its_precision():
     for there in ([worker()], [worker(), worker(precisions=("bf16",), trouble="it's full")]):
         (said,) = Fleet(there, "b").warnings(1, "bf16")
         assert said.startswith("the job waits: no live worker computes in bf16")
+
+
+def test_what_waits_for_workers_of_which_none_is_alive_is_counted():
+    queues = [
+        QueueState(name=f"camfleet.bulk{lane}", depth=depth, oldest_seconds=1.0)
+        for lane, depth in (("", 5), (".2", 7), (".2.bf16", 2))
+    ]
+    (said,) = Fleet([worker()], "b").unserved(queues)
+    assert said.startswith("2 messages wait: no live worker computes in bf16")
+    assert list(Fleet([worker(precisions=("bf16",))], "b").unserved(queues)) == []
+    assert list(Fleet([worker()], "b").unserved(queues[:2])) == []
 
 
 def worker(**changes):

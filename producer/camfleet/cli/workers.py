@@ -1,6 +1,7 @@
 """camfleet workers, health: which workers there are, and whether they can take work."""
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,27 +44,33 @@ def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
     A worker that answers a ping but gets no messages isn't healthy, nor is one that only waits,
     such as for a store that is full. What a worker's machine lacks for safety is noted: parts of
     the confinement in which models are loaded, fixes of Python. So are reviews that are due and
-    that no worker takes, and those that came to nothing.
+    that no worker takes, those that came to nothing, and what waits for workers that compute in
+    bf16 while none is alive.
     """
+    from camfleet.broker.backlog import BacklogReader
     from camfleet.broker.heartbeats import of_host
     from camfleet.errors import ServiceError
+    from camfleet.jobs.fleet import Fleet
 
     found: list[WorkerState] = []
-    reviews: list[str] = []
+    waiting: list[str] = []
     with output.client() as client:
         try:
             client.ping()
-            found = of_host(client.workers(), host)
+            alive = client.workers()
+            found = of_host(alive, host)
+            with closing(BacklogReader(client.settings)) as backlog:
+                waiting += Fleet(alive, "").unserved(backlog.read().queues)
             troubles = _problems(found)
-            reviews = [_late(name, seconds) for name, seconds in client.reviews.late().items()]
-            reviews += [f"review {name}: {why}" for name, why in client.reviews.troubles().items()]
+            waiting += [_late(name, seconds) for name, seconds in client.reviews.late().items()]
+            waiting += [f"review {name}: {why}" for name, why in client.reviews.troubles().items()]
             if not found:
                 troubles = [f"no worker on {host or 'this host'} has reported in the last 15 s"]
         except ServiceError as error:
             troubles = [str(error)]
     names = [worker.name for worker in found]
     notes = [f"{worker.name}: {lack}" for worker in found for lack in worker.lacks or ()]
-    notes += reviews
+    notes += waiting
     if as_json:
         output.dump(
             {"healthy": not troubles, "workers": names, "troubles": troubles, "notes": notes}

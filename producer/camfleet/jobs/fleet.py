@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
+from camfleet.broker.backlog import QueueState
 from camfleet.broker.heartbeats import WorkerState
 from camfleet.contract.codec import VERSIONS
-from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
+from camfleet.contract.lanes import queues_in
+from camfleet.contract.outputs import DEFAULT_PRECISION, PRECISIONS, Precision
 from camfleet.errors import CallerError, ConfigurationError, InvalidRequest, SourceForbidden
 from camfleet.jobstore.s3_roots import ReportRoots, S3Roots
 from camfleet.registry.precision import nobody_computes
@@ -66,6 +68,14 @@ class Fleet:
     def computes(self, precision: Precision) -> bool:
         """Return whether a worker that takes work computes in a precision besides float32."""
         return any(precision in worker.precisions and not worker.trouble for worker in self.workers)
+
+    def unserved(self, queues: Iterable[QueueState]) -> Iterator[str]:
+        """Yield what waits in the queues for workers of a kind of which none is alive."""
+        for precision in PRECISIONS:
+            theirs = queues_in(precision)
+            waiting = sum(queue.depth for queue in queues if queue.name in theirs)
+            if waiting and precision != DEFAULT_PRECISION and not self.computes(precision):
+                yield f"{waiting} messages wait: {nobody_computes(precision)}"
 
     def callback_error(self, callback: str | None) -> str | None:
         """Return why a callback would never be sent, or None."""
