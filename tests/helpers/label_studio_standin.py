@@ -36,6 +36,7 @@ class StandIn:
         self.cut_off = 0  # imports whose answer gets lost
         self.away = 0  # requests that are answered with 503
         self.troubles = []  # what becomes of the next imports: a status, "cut off", "half", "late"
+        self.annotated = set()  # tasks
         self.late = []  # imports that are stored after the next one
         self.redirect = None  # where the next file leads
         self.config = CONFIG
@@ -128,6 +129,7 @@ class StandIn:
                 **form,
                 "id": number,
                 "data": self.tasks[number],
+                "total_annotations": int(number in self.annotated),
                 "total_predictions": len(self.versions(number)),
                 "predictions_model_versions": ", ".join(set(self.versions(number)))[:500],
             }

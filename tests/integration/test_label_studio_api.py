@@ -208,6 +208,30 @@ def test_what_a_killed_push_had_sent_is_there_once_even_if_it_is_stored_late(stu
     assert all(studio.versions(number) == [VERSION] for number in list(studio.tasks)[2:])
 
 
+def test_two_pushes_at_once_leave_one_task_of_each(studio, api):
+    one, two = (Pusher(api, 1, "image", VERSION) for _ in range(2))
+    one.look()
+    two.look()
+
+    def meanwhile():
+        yield from numbers(0, 600)  # the first 500 of which are made by now
+        two.push(numbers(0, 600))
+
+    one.push(meanwhile())
+    assert (one.pushed.made, two.pushed.made) == (600, 600)
+    assert one.pushed.doubled + two.pushed.doubled == 600
+    check_once(studio, 600)
+
+
+def test_a_twin_that_somebody_has_annotated_stays(studio, api):
+    studio.troubles = ["late"]
+    with pytest.raises(LabelStudioUnavailable):
+        push(api, numbers(0, 3))
+    studio.annotated = {2, 5}  # 1 to 3 are made by the next push, then the late ones
+    assert push(api, numbers(0, 3)).doubled == 2
+    assert sorted(studio.tasks) == [1, 2, 3, 5]
+
+
 def test_tasks_of_odd_data_are_looked_at_and_left_alone(studio, api):
     studio.add("s3://b/1.png", ["s3://b/1.png"], None, 7)
     assert push(api, numbers(1, 3)).made == 1

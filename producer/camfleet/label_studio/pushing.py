@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from camfleet.errors import ServiceError
 from camfleet.exports.images import Failure, Image
 from camfleet.exports.label_studio import ITEM
@@ -150,22 +152,23 @@ class Pusher:
             self.pushed.doubled += self._writer.count.doubled
 
     def _delete_doubled(self) -> None:
-        """Delete tasks of this push that have a twin, unless somebody has annotated them."""
-        twins: dict[int, list[tuple[int, int]]] = {}  # annotations, negative, and number
-        others: set[int] = set()  # images and items that have a task of somebody else's
+        """Delete twins of tasks that were made here: all but the oldest, and annotated ones.
+
+        Whoever else pushes at the same time deletes the same ones, so one is always left.
+        """
+        twins: dict[int, list[Task]] = {}
+        own: set[int] = set()
         for task in self._api.tasks(self._project):
             place, item = task.data.get(self._key), task.data.get(ITEM)
             if isinstance(place, str) and isinstance(item, str):
+                twins.setdefault(hash((place, item)), []).append(replace(task, data={}))
                 if self._is_own(task.id):
-                    one = -task.total_annotations, task.id
-                    twins.setdefault(hash((place, item)), []).append(one)
-                else:
-                    others.add(hash((place, item)))
-        for name, own in twins.items():
-            own.sort()
-            for annotations, number in own if name in others else own[1:]:
-                if not annotations:
-                    self._api.delete_task(number)
+                    own.add(hash((place, item)))
+        for name in own:
+            found = sorted(twins[name], key=lambda task: (not task.total_annotations, task.id))
+            for task in found[1:]:
+                if not task.total_annotations:
+                    self._api.delete_task(task.id)
                     self.pushed.doubled += 1
 
     def _is_own(self, task: int) -> bool:
