@@ -3,12 +3,12 @@
 import hashlib
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUps
-from camfleet.contract.outputs import DEFAULT_PRECISION, Outputs
+from camfleet.contract.outputs import DEFAULT_PRECISION, Outputs, Precision
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.reviews import Review, ReviewVerdict, StartedRun
 from camfleet.errors import ObjectChanged, UnknownJob, UnknownModel
@@ -142,7 +142,7 @@ class Runs:
             chunk_size=review.set.chunk_size,
             parts=review.set.parts,
             callback=review.callback,
-            precision=self._registry.card(run.model.digest).precision or DEFAULT_PRECISION,
+            precision=self._precision(run.model),
             follow_ups=FollowUps(report=True, review=review.name),
         )
         record = sealed(record, review.set.form)
@@ -159,6 +159,12 @@ class Runs:
             raise
         self._reach("review-recorded")
         return record
+
+    def _precision(self, model: ModelRef) -> Precision:
+        """Return what a version's card asks for; where that's gone workers will say so."""
+        with suppress(UnknownModel):
+            return self._registry.card(model.digest).precision or DEFAULT_PRECISION
+        return DEFAULT_PRECISION
 
 
 def _digest(*words: str) -> str:
