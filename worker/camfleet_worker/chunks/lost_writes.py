@@ -8,7 +8,7 @@ the bucket, are rebuilt.
 
 import logging
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from camfleet.broker.history import History
@@ -110,12 +110,13 @@ class LostWrites:
         self._rebuild(record)
 
     def _rebuild(self, record: JobRecord) -> None:
-        try:
-            with self._ledger.claim(record.job_id, wait=False) as claim:
-                missing = rebuild(record, self._storage, self._ledger, claim)
-                self._ledger.mark_published(record.job_id)
-        except InvalidRequest as error:
-            raise _ProducerAtIt from error
+        with ExitStack() as stack:
+            try:
+                claim = stack.enter_context(self._ledger.claim(record.job_id, wait=False))
+            except InvalidRequest as error:
+                raise _ProducerAtIt from error
+            missing = rebuild(record, self._storage, self._ledger, claim)
+            self._ledger.mark_published(record.job_id)
         count = len(missing)
         logger.warning("job %s is in Redis again, with %d chunks to run", record.job_id, count)
 
