@@ -9,7 +9,7 @@ demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
 
 test: $(VENV)/ready .jax/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	TENSORFLOW_PYTHON=$(abspath $(BIN))/python .jax/bin/python -m pytest -m jax tests/on_jax
 
 lint: $(VENV)/ready
