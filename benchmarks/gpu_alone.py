@@ -1,4 +1,4 @@
-"""One process of `benchmarks.gpu`: `machine`, `start CARD` or `speed CARD PRECISION`."""
+"""One process of `benchmarks.gpu`: `machine`, `start CARD` or `speed CARD PRECISION SECONDS`."""
 
 import json
 import os
@@ -57,8 +57,12 @@ def start(card_path: Path) -> dict[str, Any]:
     }
 
 
-def speed(card_path: Path, precision: str) -> dict[str, Any]:
-    """Return images per second of the explainer and of the bare forward pass, by batch size."""
+def speed(card_path: Path, precision: str, seconds: float) -> dict[str, Any]:
+    """Return images per second of the explainer and of the bare forward pass, by batch size.
+
+    No batch size begins after so many seconds.
+    """
+    began = time.perf_counter()
     settings = Settings(engine="jax", model_run_memory=_MEMORY)
     runtime.configure(settings)
     _build(card_path, settings)  # leaves its program on disk
@@ -74,6 +78,9 @@ def speed(card_path: Path, precision: str) -> dict[str, Any]:
         found = program.read(folder)
         rows = []
         for size in BATCHES:
+            if time.perf_counter() - began > seconds:
+                rows.append({"batch": size, "left_out": "too little time is left"})
+                break
             engine = jax_engine.JAX(split, found, replace(settings, batch_size=size))
             if engine.room.batch < size:
                 rows.append({"batch": size, "left_out": "the device has too little memory"})
@@ -168,7 +175,7 @@ def main(what: str, *words: str) -> None:
     ways: dict[str, Callable[[], dict[str, Any]]] = {
         "machine": machine,
         "start": lambda: start(Path(words[0])),
-        "speed": lambda: speed(Path(words[0]), words[1]),
+        "speed": lambda: speed(Path(words[0]), words[1], float(words[2])),
         "export": lambda: export(Path(words[0]), words[1], Path(words[2])),
     }
     print(json.dumps(ways[what]()), flush=True)
