@@ -9,6 +9,7 @@ import { load, sources } from "../maps.js";
 import { MOVEMENT, scale } from "../scale.js";
 
 const DISTANCE = "Jensen-Shannon divergence in bits: 0 for equal maps, 1 where they share nothing.";
+const PLACES = "Places that suspiciously many maps of a class peak at, by the second model only.";
 
 export async function show(root, route, app) {
   const { baseline, job } = route.params;
@@ -59,7 +60,7 @@ class Compare {
     const full = abouts.map((about) => about.models.map(({ id, version }) => `${id}@${version}`));
     const models = full.map((list, i) => select({ id: `model${i}` }, list, list[this.one === this.other ? Math.min(i, list.length - 1) : 0]));
     const limit = (id, value) => h("input", { id, type: "number", min: 0, max: 1, step: 0.01, value, placeholder: "none" });
-    const limits = { limit: limit("limit", 0.3), limit_flips: limit("limit_flips", ""), limit_lost: limit("limit_lost", 0.1), limit_classes: limit("limit_classes", "") };
+    const limits = { limit: limit("limit", 0.3), limit_flips: limit("limit_flips", ""), limit_lost: limit("limit_lost", 0.1), limit_classes: limit("limit_classes", ""), limit_places: h("input", { id: "limit_places", type: "number", min: 0, step: 1, value: 0 }) };
     const told = h("div", {});
     const start = async (event) => {
       event.preventDefault();
@@ -77,7 +78,8 @@ class Compare {
       h("p", { class: "dim" }, "Both should have explained the same images, for the same classes."),
       h("div", { class: "fields" }, field(models[0], `Model of ${this.one}`), field(models[1], `Model of ${this.other}`),
         field(limits.limit, term("Limit of movement", MOVEMENT)), field(limits.limit_flips, "Limit of first answers that differ"),
-        field(limits.limit_lost, "Limit of evidence lost"), field(limits.limit_classes, "Limit of classes that moved")),
+        field(limits.limit_lost, "Limit of evidence lost"), field(limits.limit_classes, "Limit of classes that moved"),
+        field(limits.limit_places, term("New suspicious places allowed", PLACES))),
       this.app.may("jobs:write") ? h("div", { class: "actions" }, h("button", { class: "main" }, "Compare")) : h("p", { class: "dim" }, "Your token lacks the scope jobs:write."), told));
   }
 
@@ -93,6 +95,8 @@ class Compare {
         h("div", { class: "numbers" }, figure(number(counts.compared), "pairs compared"), figure(`${number(flips.differ)} of ${number(flips.answers)}`, "first answers differ"),
           figure(number(counts.evidence_lost), "lost their evidence"), figure(number(counts.evidence_gained), "gained it"), figure(number(counts.failed + counts.changed + counts.only_one + counts.only_other), "images not compared"), figure(number(moved), "classes moved")),
         h("p", { class: "dim" }, `${found.one.model}, ${found.one.layer} · ${found.other.model}, ${found.other.layer} · ${found.one.method}`)),
+      found.places.length > 0 && panel(term("Suspicious places that are new", PLACES), h("div", { class: "low" }, h("table", {}, tableHead("Class", "Row, column", "Maps that peak there", "before", ""),
+        h("tbody", {}, rows(found.places, (one) => [h("th", { scope: "row" }, one.class_name === null ? "all classes" : name(one.class_name)), h("td", {}, `${one.cell[0] + 1}, ${one.cell[1] + 1} of ${one.grid[0]} × ${one.grid[1]}`), h("td", { class: "right" }, `${number(one.after)} of ${number(one.maps)}`), h("td", { class: "right" }, number(one.before)), h("td", { class: "bad" }, one.known ? "accepted before" : "new")]))))),
       found.most_moved.length > 0 && panel("Pairs that moved most",
         h("div", { class: "pairs" }, found.most_moved.map((pair) => this.#pair(pair, found)))),
       h("div", { class: "columns" },
