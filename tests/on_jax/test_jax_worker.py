@@ -244,5 +244,5 @@ def test_on_a_machine_without_gpus_jax_is_never_chosen_by_itself():
 
 
 def test_what_is_missing_is_named_with_the_way_out():
-    with pytest.raises(ConfigurationError, match=r"camfleet\[worker\].*CAMFLEET_ENGINE=jax"):
+    with pytest.raises(ConfigurationError, match=r"`worker`.*CAMFLEET_ENGINE=jax"):
         runtime.load_tensorflow(Settings())

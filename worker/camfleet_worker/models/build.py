@@ -256,7 +256,7 @@ def _cut(
     if find_spec("tensorflow") is None:
         raise ModelRefused(
             f"model {card.id} takes TensorFlow, because it has code of its own or what JAX can't "
-            "export: use a worker that was installed as camfleet[worker]"
+            "export: use a worker that was installed with the extra `worker`"
         )
     plain = _load_plain(card, path, layer_names, selector)
     load_tensorflow(selector.settings)

@@ -24,12 +24,12 @@ _LARGE_BLOCK = 2**24  # bytes: a picture of 5.6 million pixels
 _LOADING = threading.Lock()
 _JAX_PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 _NO_JAX = (
-    "CAMFLEET_ENGINE is jax, and JAX isn't installed: pip install 'camfleet[worker-jax]', and for "
-    "GPUs 'jax[cuda13]' or 'jax[cuda12]'"
+    "CAMFLEET_ENGINE is jax, and JAX isn't installed: install camfleet's wheel with the extra "
+    "`worker-jax`, and for GPUs `jax[cuda13]` or `jax[cuda12]`"
 )
 _NO_TENSORFLOW = (
-    "TensorFlow isn't installed: pip install 'camfleet[worker]', or set CAMFLEET_ENGINE=jax where "
-    "JAX is to compute on a CPU too"
+    "TensorFlow isn't installed: install camfleet's wheel with the extra `worker`, or set "
+    "CAMFLEET_ENGINE=jax where JAX is to compute on a CPU too"
 )
 
 
