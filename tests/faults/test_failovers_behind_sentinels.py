@@ -1,5 +1,8 @@
 """Failovers behind sentinels, with chunks and requests in work: nothing is lost, nothing leaks."""
 
+import threading
+from collections import Counter
+
 import pytest
 
 from camfleet import Client
@@ -55,6 +58,39 @@ def test_a_failover_in_the_midst_of_work(behind, six, event):
     assert wait_until(lambda: answer(behind, REQUESTS), 60) == ["bright"] * REQUESTS
     wait_until(lambda: in_work(behind) == 0, 30, pause=0.5)
     assert worker.code is None
+
+
+@pytest.mark.faults
+def test_failovers_one_after_the_other(behind, six):
+    """A job and somebody who keeps asking go on through five of them."""
+    worker = behind.survivor()
+    behind.album.delay = 0.02
+    order = behind.submit(300 * CHUNK)
+    ended, answers = threading.Event(), Counter()
+    asking = threading.Thread(target=keep_asking, args=(behind, ended, answers))
+    asking.start()
+    try:
+        for event in ("planned", "kill", "coordinated", "planned", "kill"):
+            before = six.primary
+            EVENTS[event](six)
+            wait_until(lambda before=before: six.primary != before, 40)
+            if event == "kill":
+                six.start(before)
+            answers.clear()
+            wait_until(lambda: answers["bright"], 60)
+            six.settle()
+        order.check()
+    finally:
+        ended.set()
+        asking.join()
+        behind.album.delay = 0
+    wait_until(lambda: in_work(behind) == 0, 30, pause=0.5)
+    assert worker.code is None
+
+
+def keep_asking(fleet, ended, answers):
+    while not ended.wait(0.2):
+        answers.update(answer(fleet, 2) or ())
 
 
 def answer(fleet, count):
