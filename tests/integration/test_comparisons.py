@@ -248,6 +248,19 @@ def test_the_same_model_again_tells_whether_its_runtime_changed(store, compare):
     assert compare(one, store("run4", rows(maps()), digest="1")).canary is None
 
 
+def test_a_job_in_bf16_beside_one_in_float32_says_so_and_is_no_two_runs_of_one_model(
+    store, compare
+):
+    made = maps()
+    plain = store("float32", rows(made))
+    half = changed(store("bf16", rows(noisy(made, 0.01))), precision="bf16")
+    found = compare(plain, half)
+    assert (found.one.precision, found.other.precision) == ("float32", "bf16")
+    assert found.canary is None
+    assert next(notes(found)).startswith("float32 beside bf16, of the same model: what moves")
+    assert not any("beside bf16" in note for note in notes(compare(half, half)))
+
+
 def test_measuring_noise_doesnt_hide_a_class_that_was_caught(store, compare, keep):
     after = [
         np.roll(one, 1, axis=1) if number % 2 else one
