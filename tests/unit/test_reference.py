@@ -303,7 +303,9 @@ def _command(words):
 def _options(command=None):
     """Return every option of a command and of those below it."""
     command = command or group
-    found = {name for option in command.params for name in option.opts} | {"--help"}
+    found = {"--help"}
+    for option in command.params:
+        found.update(option.opts, option.secondary_opts)
     if isinstance(command, click.Group):
         for name in command.list_commands(click.Context(command)):
             found |= _options(command.get_command(click.Context(command), name))
