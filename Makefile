@@ -1,9 +1,9 @@
-# make demo | test | zoo | faults | corpora | tools | browser | fuzz | audit | lint | bench | clean
+# make demo | test | zoo | faults | corpora | tools | browser | fuzz | audit | dist | lint | bench | clean
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test zoo faults corpora tools browser fuzz audit lint format bench clean
+.PHONY: demo test zoo faults corpora tools browser fuzz audit dist lint format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
@@ -64,11 +64,17 @@ fuzz: $(VENV)/ready
 audit: $(VENV)/ready
 	$(BIN)/python -m dependencies $(ADVISORIES)
 
+# Wheel, sdist and list of components of the last commit, in dist/; installed and tried with each
+# Python that is here (2 GB for each).
+dist: $(VENV)/ready .tools/cyclonedx/ready
+	$(BIN)/python -m release
+	$(BIN)/python -m pytest -m "dist or not dist" tests/release
+
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ONLY)
 
 clean:
-	rm -rf $(VENV) .jax .demo .zoo .corpora .tools .fuzz .bench demo-output .camfleet
+	rm -rf $(VENV) .jax .demo .zoo .corpora .tools .fuzz .bench dist demo-output .camfleet
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

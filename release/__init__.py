@@ -1,0 +1,1 @@
+"""`make dist`: what users install, built, checked, and installed as they would."""
