@@ -11,6 +11,7 @@ from helpers.waiting import wait_until
 
 START = 40
 COMMAND = [sys.executable, "-m", "celery", "-A", "camfleet_worker", "worker", "-l", "INFO"]
+APP = "TEST_WORKER_APP"  # the variable that names another application than the worker's own
 
 _CLIENT = "import sys\nfrom camfleet import Client\nwith Client.from_environ() as client:\n    "
 SUBMIT = (
@@ -106,7 +107,9 @@ class Worker(Process):
     """A Celery worker; `ready` waits for it."""
 
     def __init__(self, environ, folder, armed=()):
-        super().__init__(COMMAND, environ, folder, armed)
+        app = environ.get(APP, "camfleet_worker")
+        command = [app if word == "camfleet_worker" else word for word in COMMAND]
+        super().__init__(command, environ, folder, armed)
 
     def ready(self):
         wait_until(lambda: self.code is not None or " ready." in self.said(), START)
