@@ -74,6 +74,7 @@ def _words(full: Callable[[str], str]) -> list[str]:
     return [
         *map(full, (keys.job("%"), keys.done("%"))),
         *(_message(FIRST_TASK), _message(CHUNK_TASK), _BODY),
+        str(len(full("").encode())),
     ]
 
 

@@ -11,7 +11,8 @@
 --       lane, queues of chunks by lane
 -- ARGV: keys of a job's hash and of its done bitmap with % for the job, messages of a first chunk and
 --       of a chunk with @BODY@, @ID@, @SENT@, @QUEUE@ and @TAG@ in them, body of both with @REF@,
---       then of a job that enters: its id, parts, lane, priority
+--       length of the prefix of all keys, which messages don't name, then of a job that enters: its
+--       id, parts, lane, priority
 -- Returns how many messages it has put into the queues.
 local JOB, DONE, FIRST, CHUNK, BODY = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local MOST, LANES = 1000, (#KEYS - 2) / 3
@@ -22,7 +23,7 @@ local function takes_first(lane) return redis.call('EXISTS', KEYS[2 + lane]) == 
 local function first_queue(lane) return KEYS[2 + LANES + lane] end
 local function queue(lane) return KEYS[2 + 2 * LANES + lane] end
 local function precision(lane) return queue(lane):match('%.(%a+%d+)$') or '' end  -- '' for all
-local function bare(key) return key:sub(#KEYS[1] - #'camfleet:turns' + 1) end  -- without prefix
+local function bare(key) return key:sub(ARGV[6] + 1) end  -- without prefix
 local function of(pattern, job) return (pattern:gsub('%%', function() return job end)) end
 
 local function base64(text)
@@ -88,11 +89,11 @@ local function send(job, text, into)  -- a chunk; the job leaves when it has no 
 end
 
 local sent = 0
-if ARGV[6] and redis.call('HEXISTS', of(JOB, ARGV[6]), 'chunks') == 1 then
+if ARGV[7] and redis.call('HEXISTS', of(JOB, ARGV[7]), 'chunks') == 1 then
   local front = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-  redis.call('HSET', of(JOB, ARGV[6]), 'parts', ARGV[7], 'lane', ARGV[8], 'priority', ARGV[9],
+  redis.call('HSET', of(JOB, ARGV[7]), 'parts', ARGV[8], 'lane', ARGV[9], 'priority', ARGV[10],
     'cursor', 0)
-  local job = read(ARGV[6])
+  local job = read(ARGV[7])
   if job then
     redis.call('ZADD', KEYS[1], front[2] or 0, job.id)
     if job.lane >= 1 and job.lane <= LANES and takes_first(job.lane)
