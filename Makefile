@@ -84,7 +84,7 @@ audit: $(VENV)/ready
 # Python that is here (2 GB for each).
 dist: $(VENV)/ready .tools/cyclonedx/ready
 	$(BIN)/python -m release
-	$(BIN)/python -m pytest -m "dist or not dist" tests/release
+	$(BIN)/python -m pytest -m "dist or not dist" tests/installed
 
 bench: $(VENV)/ready
 	$(BIN)/python -m benchmarks $(ONLY)

@@ -35,6 +35,7 @@ ELSEWHERE = [
     (r"make demo", "Makefile", "-m examples.demo"),
     (r"make test", ".ci/run", "make test"),
     (r"make bench( ONLY=\w+)?", "Makefile", "-m benchmarks $(ONLY)"),
+    (r"make dist", "Makefile", "-m release"),
     (r"python3 -m venv \.venv && \. \.venv/bin/activate", "Makefile", "-m venv $(VENV)"),
     (
         r"pip install -e '\.\[worker,cpu,local,report,gateway\]'",
@@ -55,7 +56,11 @@ ELSEWHERE = [
     (r"python -m examples\.clever_hans", "tests/e2e/test_clever_hans.py", "examples.clever_hans"),
     (r"camfleet up", "tests/integration/test_local_stack.py", '"up"'),
     (r"camfleet worker .*", "tests/e2e/test_worker_processes.py", '"worker", "--processes"'),
-    (r"celery -A camfleet_worker worker", "tests/e2e/conftest.py", '"camfleet_worker", "worker"'),
+    (
+        r"celery -A camfleet_worker worker",
+        "tests/helpers/working.py",
+        '"camfleet_worker", "worker"',
+    ),
     (r"cp \.env\.example \.env", "docker-compose.yml", "cp .env.example .env"),
     (r"docker compose up --build", "docker-compose.yml", "docker compose up --build"),
     (r"docker compose --profile gpu .*", "docker-compose.yml", "docker compose --profile gpu"),
