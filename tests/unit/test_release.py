@@ -8,10 +8,10 @@ from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
+from release import archives, components, installed, sources, versions
 
 from helpers import documents
 from helpers.documents import ROOT
-from release import archives, components, installed, sources, versions
 
 
 @pytest.fixture(scope="module")
