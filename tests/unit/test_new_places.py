@@ -104,6 +104,14 @@ def test_classes_of_few_maps_have_no_place_of_their_own():
     assert find(peaks(before, after, classes=classes), [GRID]) == []
 
 
+def test_a_place_of_all_classes_is_found_however_few_maps_each_class_has():
+    before = habits(np.random.default_rng(0))
+    after = np.where(np.arange(len(before)) % 3 == 0, CORNER, before)
+    for each in (1, 5, 19):
+        (place,) = find(peaks(before, after, classes=np.arange(len(before)) // each), [GRID])
+        assert (place.number, place.maps, place.after) == (None, 600, 200)
+
+
 def test_each_grid_is_counted_apart():
     before = habits(np.random.default_rng(0))
     after = tagged(before, 0.5)

@@ -156,6 +156,7 @@ class _Counted:
 
     def places(self, tried: int) -> list[Found]:
         detached = places.detached(self._after)
+        detached.pop(len(self._judged), None)  # the rest is no class, whose habit it could be
         own: dict[int | None, list[Place]] = {
             number: detached.get(at, []) for at, number in enumerate(self._judged)
         }
