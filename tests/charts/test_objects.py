@@ -50,6 +50,21 @@ def test_without_a_prefix_the_queues_have_their_own_names():
     assert keys.LEASES in lists(found["worker-cpu"])
 
 
+@pytest.mark.parametrize(
+    ("words", "series"),
+    [
+        (["monitoring.podMonitor=true"], '{fleet="ns/x"}'),
+        (['scaling.selector=namespace="y"'], '{namespace="y"}'),
+        ([], "{}"),
+    ],
+)
+def test_keda_asks_for_the_series_of_this_fleet(words, series):
+    given = [word for each in words for word in ("--set", each)]
+    scaled = of_kind(render("least", *SCALED, *given), "ScaledObject")["worker-cpu"]
+    query = scaled["triggers"][0]["metadata"]["query"]
+    assert query == f"max(camfleet_chunks_to_run{series}) + max(camfleet_leases{series})"
+
+
 def test_keda_reaches_redis_as_workers_do():
     manifests = render("most")
     url = environment(pods(manifests)["worker-cpu"])["CAMFLEET_REDIS_URL"]

@@ -162,6 +162,14 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
+{{- define "camfleet.fleet" -}}{{ .Release.Namespace }}/{{ .Release.Name }}{{- end -}}
+
+{{- /* The labels by which Prometheus knows this fleet */ -}}
+{{- define "camfleet.series" -}}
+{{- if .Values.scaling.selector -}}{{ .Values.scaling.selector }}
+{{- else if .Values.monitoring.podMonitor -}}fleet="{{ include "camfleet.fleet" . }}"{{- end -}}
+{{- end -}}
+
 {{- define "camfleet.storePort" -}}
 {{- $host := (urlParse .Values.s3.endpoint).host -}}
 {{- $found := regexFind ":[0-9]+$" $host | trimPrefix ":" -}}
