@@ -14,6 +14,7 @@ from tests.unit import test_architecture as architecture
 from camfleet import errors
 from camfleet.broker.progress import Progress
 from camfleet.cli import explain, group
+from camfleet.contract import lanes
 from camfleet.contract.outputs import PICTURES
 from camfleet.contract.results import LayerMap, Pack, Region, Result, Status
 from camfleet.gateway.prometheus import Metrics
@@ -113,6 +114,12 @@ def test_the_readme_stays_short_and_leads_to_every_page():
     assert len(readme.read_text().splitlines()) <= 200
     linked = {(ROOT / link.partition("#")[0]).resolve() for link in documents.links(readme)}
     assert {*documents.PAGES, ROOT / "CHANGELOG.md"} - {readme, documents.SECURITY} <= linked
+
+
+def test_upgrading_md_names_every_queue_that_workers_ask():
+    queues = {queue for kind in lanes.KINDS for queue in lanes.queues_of(kind)}
+    named = {text for text in documents.code(DOCS / "upgrading.md") if text.startswith("camfleet.")}
+    assert queues <= named
 
 
 def test_security_md_has_the_patch_of_every_python_that_workers_want():
