@@ -15,7 +15,9 @@ DIST = ROOT / "dist"
 
 
 def main() -> int:
-    problems = list(versions.changelog_problems((ROOT / "CHANGELOG.md").read_text(), _version()))
+    problems = list(
+        versions.changelog_problems((ROOT / "CHANGELOG.md").read_text(), versions.version())
+    )
     with tempfile.TemporaryDirectory() as folder:
         problems += _build(Path(folder))
     if not problems:
@@ -24,10 +26,6 @@ def main() -> int:
     for problem in problems:
         print(problem)
     return 1 if problems else 0
-
-
-def _version() -> str:
-    return versions.version()
 
 
 def _build(scratch: Path) -> list[str]:
@@ -50,7 +48,7 @@ def _build(scratch: Path) -> list[str]:
     problems += archives.sdist_problems(archives.members(sdist), scratch / "one")
     if not problems:
         DIST.mkdir(exist_ok=True)
-        for old in DIST.iterdir():
+        for old in DIST.glob("camfleet-*"):
             old.unlink()
         for path in (wheel, sdist):
             (DIST / path.name).write_bytes(path.read_bytes())
@@ -71,7 +69,7 @@ def _install(wheel: Path) -> Path:
 
 
 def _components(python: Path) -> list[str]:
-    path = DIST / f"camfleet-{_version()}.cdx.json"
+    path = DIST / f"camfleet-{versions.version()}.cdx.json"
     components.write(python, path)
     components.validate(path)
     listed = json.loads(path.read_text("utf-8"))

@@ -179,7 +179,7 @@ def test_the_gateway_of_the_wheel_serves_its_page(up):
 
 def test_dist_holds_the_archives_and_their_components():
     version = versions.version()
-    names = {path.name for path in (ROOT / "dist").iterdir()}
+    names = {path.name for path in (ROOT / "dist").glob("camfleet-*")}
     wheel, sdist = f"camfleet-{version}-py3-none-any.whl", f"camfleet-{version}.tar.gz"
     assert names == {wheel, sdist, f"camfleet-{version}.cdx.json"}
     listed = json.loads((ROOT / "dist" / f"camfleet-{version}.cdx.json").read_text())

@@ -117,6 +117,16 @@ def test_documents_name_the_wheel_that_is_built(page):
     assert list(found) == []
 
 
+def test_the_chart_and_the_examples_are_of_this_version():
+    chart = (ROOT / "deploy" / "helm" / "camfleet" / "Chart.yaml").read_text()
+    assert f"\nappVersion: {versions.version()}\n" in chart
+    examples = [path for path in (ROOT / "examples").rglob("*.y*ml") if "whl" in path.read_text()]
+    assert examples
+    for path in examples:
+        found = versions.document_problems(path.name, path.read_text(), versions.version())
+        assert list(found) == []
+
+
 def test_a_document_with_another_wheel_is_found():
     text = "pip install 'camfleet-0.1.0-py3-none-any.whl[worker]'"
     (said,) = versions.document_problems("a.md", text, "0.2.0")
