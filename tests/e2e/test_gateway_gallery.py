@@ -293,7 +293,7 @@ def test_a_comparison_of_two_owners_is_the_admins_alone(web, job, model, client,
     """It shows rows of both jobs."""
     bob, _ = tokens.create("bob", ("explain", "jobs:read", "jobs:write"), 1)
     root, _ = tokens.create("root", ("admin",), 1)
-    uri = client.storage.put("gateway-gallery/bob.png", photos[0].read_bytes(), "image/png")
+    uri = client.storage.put("gateway-gallery-of-bob.png", photos[0].read_bytes(), "image/png")
     body = {"models": model.id, "target": "top:2", "images": [{"image": uri}]}
     made = web.ask("POST", "/v1/jobs", body, token=bob, Idempotency_Key="compared")
     other = made.json["job"]["job_id"]
