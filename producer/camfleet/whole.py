@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     with writing(path):
         _refuse_taken(path)
-        real = path.resolve()
+        real = _real(path)
         real.parent.mkdir(parents=True, exist_ok=True)
         sweep(real.parent)
         part, number = _locked(real.parent, _new_folder)
@@ -56,7 +57,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             with path.open("wb") as file:
                 yield file
             return
-        real = path.resolve()
+        real = _real(path)
         sweep(real.parent)
         with new_file(real) as file:
             yield file
@@ -68,6 +69,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     part, number = _locked(path.parent, _new_file)
     try:
         with os.fdopen(number, "wb") as file:
+            with suppress(FileNotFoundError):  # whoever closed a file to others wants it so
+                os.fchmod(number, stat.S_IMODE(path.stat().st_mode))
             yield file
             file.flush()
             part.replace(path)
@@ -92,6 +95,11 @@ def sweep(folder: Path) -> None:
         for part in parts:
             with suppress(OSError):  # another process's, or another user's
                 _delete_if_left(part)
+
+
+def _real(path: Path) -> Path:
+    """Return where links lead; `Path.resolve` raises more than `OSError` where they go round."""
+    return Path(os.path.realpath(path))
 
 
 def _delete_if_left(part: Path) -> None:

@@ -134,3 +134,21 @@ def test_writers_that_begin_while_another_sweeps_lose_nothing(tmp_path):
                 file.write(b"%d" % number)
     assert sorted(one.name for one in tmp_path.iterdir()) == list("01234")
     assert {int(one.read_bytes()) for one in tmp_path.iterdir()} == set(range(1995, 2000))
+
+
+@pytest.mark.parametrize("write", [into_folder, into_file])
+@pytest.mark.parametrize("name", ["new", "above"])
+def test_links_that_lead_round_are_refused(tmp_path, write, name):
+    (tmp_path / name).symlink_to(tmp_path / name)
+    with pytest.raises(InvalidRequest):
+        write(tmp_path if name == "new" else tmp_path / name)
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("write", [into_file, picture, report])
+def test_a_file_in_anothers_place_is_closed_to_those_whom_that_was_closed_to(tmp_path, write):
+    new = tmp_path / "new"
+    new.write_bytes(b"secret")
+    new.chmod(0o640)
+    write(tmp_path)
+    assert (new.read_bytes(), new.stat().st_mode & 0o777) == (b"whole", 0o640)
