@@ -84,6 +84,14 @@ def test_a_code_that_no_error_has_is_wrong_usage(command):
     assert "did you mean 'image_not_found'?" in done.output
 
 
+def test_a_format_that_was_left_out_is_asked_for_in_one_line_without_tabs():
+    done = CliRunner().invoke(group, ["export", "job", "--output", "folder"])
+    assert done.exit_code == 2
+    asked = "Missing option '--format'. Choose from: coco, coco-results, label-studio, voc, yolo"
+    assert asked in done.output
+    assert "\t" not in done.output
+
+
 class Bar:
     n = 0
 

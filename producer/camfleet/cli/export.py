@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, filters, options, output
+from camfleet.cli import EXIT_FAILED_IMAGES, filters, options, output, values
 from camfleet.cli.terminal import count as words
 from camfleet.errors import ObjectMissing
 
@@ -17,7 +17,7 @@ EXPORT_FORMATS = ("coco", "coco-results", "label-studio", "voc", "yolo", "cvat",
 
 @click.command()
 @options.JOB
-@click.option("--format", "form", required=True, type=click.Choice(EXPORT_FORMATS))
+@click.option("--format", "form", required=True, type=values.Needed(EXPORT_FORMATS))
 @click.option(
     "--output",
     required=True,

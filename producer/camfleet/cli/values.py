@@ -26,6 +26,17 @@ class Checked(click.ParamType[str]):
         return str(value)
 
 
+class Needed(click.Choice[str]):
+    """A choice that must be made; click names what there is with tabs, which would be escaped."""
+
+    def get_missing_message(
+        self,
+        param: click.Parameter,  # noqa: ARG002  # click's signature
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> str:
+        return f"Choose from: {', '.join(self.choices)}"
+
+
 class Real(click.FloatRange):
     """A number in a range, which NaN and infinity aren't."""
 
