@@ -23,7 +23,7 @@ def notes(found: Comparison) -> Iterator[str]:
         more = f" and {len(moved) - _NAMED:,} more" if len(moved) > _NAMED else ""
         yield f"{'moved' if counted else said}: {', '.join(moved[:_NAMED])}{more}"
     if found.itself:
-        yield "a job is compared with itself, by the same model: that's a pass that says nothing"
+        yield "a job is compared with itself, by the same model, which says nothing"
     if found.one.precision != found.other.precision:
         same = found.one.digest == found.other.digest
         what = "of the same model: what moves, moves for that reason" if same else "of two models"
