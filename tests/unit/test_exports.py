@@ -535,6 +535,15 @@ def test_only_what_a_tool_reads_an_image_from_has_the_signature_of_its_url(
 
 
 @pytest.mark.parametrize("form", ["voc", "yolo"])
+@pytest.mark.parametrize("name", ["a\0b", "x" * 256, "ü" * 128], ids=["nul", "long", "wide"])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path, monkeypatch, form, name):
+    found = [[seen("1", LEFT, image_uri=f"/x/{name}.jpg")]]
+    with pytest.raises(InvalidRequest, match=r"no file can have the name .*--image"):
+        written(monkeypatch, tmp_path / "out", found, form)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["voc", "yolo"])
 def test_two_images_never_share_a_file(tmp_path, monkeypatch, form):
     found = [[seen("1", LEFT, image_uri="/x/a.jpg"), seen("2", LEFT, image_uri="/x/a.png")]]
     with pytest.raises(InvalidRequest, match=r"two images would have the file .*x/a\."):

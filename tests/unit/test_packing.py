@@ -64,3 +64,12 @@ def test_a_disk_that_fills_up_is_named_as_the_reason():
         packing.open_archive(Path("/dev/full")) as archive,
     ):
         archive.add("a.jpg", b"x" * 2**20)
+
+
+@pytest.mark.parametrize("name", ["..\\..\\a.txt", "a\nb.txt", "a\x1b[2Jb.txt", "a\x7f.txt"])
+def test_a_name_that_leads_elsewhere_on_other_systems_is_refused(tmp_path, name):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / name).write_bytes(b"x")
+    with pytest.raises(InvalidRequest, match="--image"):
+        packing.pack(folder, tmp_path / "made.zip", lambda: None)

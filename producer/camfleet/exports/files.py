@@ -1,5 +1,6 @@
 """The files of an export: new ones, and what is written into them."""
 
+import os
 import posixpath
 import re
 import shutil
@@ -11,13 +12,22 @@ import msgspec
 
 from camfleet.errors import InvalidRequest
 
+_LONGEST = 255  # bytes of a file's name
 _ENCODE = msgspec.json.Encoder().encode
 _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SPECIAL = re.compile(rf"[&<>\"\t\n\r]|{_UNFIT.pattern}")
 
 
 def new_file(folder: Path, name: str) -> IO[bytes]:
-    """Return a new file of that relative name; raise `InvalidRequest` where there's one already."""
+    """Return a new file of that relative name.
+
+    Raises `InvalidRequest` where there's one already, and for a name that no file can have.
+    """
+    if "\0" in name or any(len(os.fsencode(part)) > _LONGEST for part in name.split("/")):
+        raise InvalidRequest(
+            f"no file can have the name {name[:_LONGEST]!r}: leave its image out (--image), or "
+            "export to a format without a file for each image"
+        )
     path = f"{folder}/{name}"  # of a million: pathlib takes as long as opening one
     try:
         try:

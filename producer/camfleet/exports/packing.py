@@ -1,6 +1,7 @@
 """Archives of many files: written on disk, with little memory and no more room than there is."""
 
 import errno
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from camfleet.errors import InvalidRequest
 MOST_FILES = 200_000  # each takes some 400 bytes of memory until the end
 _LEAST_FREE = 2**30  # bytes that others on this disk may need
 _PIECE = 2**20
+_STEERING = re.compile(r"[\\\x00-\x1f\x7f]")
 _LEVEL = 3  # of deflating: COCO shrinks to 30 %, to 27 % at the usual level in 3.5 times the time
 
 
@@ -62,11 +64,20 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 def pack(folder: Path, path: Path, on_step: Callable[[], object]) -> None:
-    """Move the files of a folder into an archive, one after the other."""
+    r"""Move the files of a folder into an archive, one after the other.
+
+    Raises `InvalidRequest` for a name with `\`, which some programs take for `/`, or with controls.
+    """
     with open_archive(path) as archive:
         for file in sorted(folder.rglob("*")):
             if file.is_file():
-                archive.add_file(file, file.relative_to(folder).as_posix(), on_step)
+                name = file.relative_to(folder).as_posix()
+                if _STEERING.search(name):
+                    raise InvalidRequest(
+                        f"{name!r} in an archive would be another file on some systems: leave its "
+                        "image out (--image), or let camfleet export write a folder"
+                    )
+                archive.add_file(file, name, on_step)
                 file.unlink()
                 on_step()
 
