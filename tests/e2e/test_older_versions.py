@@ -70,6 +70,22 @@ def test_its_rows_are_read_without_redis(client, bucket, run):
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 6), done.stderr
 
 
+def test_its_results_are_reported_and_exported(bucket, run, tmp_path):
+    done = run("report", "shapes", "--no-photographs", "--output", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    assert "shapes" in (tmp_path / "report" / "index.html").read_text()
+    done = run(
+        "export", "shapes", "--format", "coco", "--shape", "rle", "--output", tmp_path / "coco"
+    )
+    assert done.returncode == 0, done.stderr
+    (written,) = (tmp_path / "coco").rglob("*.json")
+    coco = json.loads(written.read_text())
+    assert len(coco["images"]) == 6
+    assert {each["image_id"] for each in coco["annotations"]} == {
+        each["id"] for each in coco["images"]
+    }
+
+
 def test_a_job_that_redis_forgot_is_rebuilt_and_proved(client, bucket, run):
     with pytest.raises(UnknownJob, match="camfleet resume"):
         client.job("fused").status()
