@@ -21,6 +21,7 @@ MODULES = (
     "recovery",
     "feed",
     "scale",
+    "scaling",
     "localisation",
     "ledger",
     "submit",

@@ -1,7 +1,11 @@
-"""Counts the requests to an object store: passes them on, one by one, so don't measure time."""
+"""Counts the requests to an object store: passes them on, one by one, so don't measure time.
+
+It can also be a slow store, which takes only so many requests of a method a second.
+"""
 
 import http.client
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +15,10 @@ from urllib.parse import urlsplit
 
 
 class CountingFront(ThreadingHTTPServer):
-    """Stands before a store, on the loopback interface; `requests` counts by method."""
+    """Stands before a store, on the loopback interface; `requests` counts by method.
+
+    `pace` is how many requests of a method are passed on a second, those that it names.
+    """
 
     daemon_threads = True
 
@@ -20,6 +27,17 @@ class CountingFront(ThreadingHTTPServer):
         self.target = urlsplit(endpoint).netloc
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.requests: Counter[str] = Counter()
+        self.pace: dict[str, float] = {}
+        self._turns: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def wait_turn(self, method: str) -> None:
+        """Return when a request may be passed on; they're passed on in the order of these calls."""
+        if pace := self.pace.get(method):
+            with self._lock:
+                turn = max(self._turns.get(method, 0.0), time.monotonic()) + 1 / pace
+                self._turns[method] = turn
+            time.sleep(max(0.0, turn - time.monotonic()))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -28,6 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def pass_on(self) -> None:
         self.server.requests[self.command] += 1
+        self.server.wait_turn(self.command)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         line = http.client.HTTPConnection(self.server.target)
         line.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
