@@ -38,7 +38,11 @@ def benchmarks() -> Iterator[dict[str, Any]]:
     if os.environ.get("REAL", "1") != "0":
         yield from _real()
     for name, plan in {**PLANS, **BENDS}.items():
-        yield {"name": f"scaling_{name.replace(' ', '_').replace(',', '')}", **asdict(plan), **_simulated(plan)}
+        yield {
+            "name": f"scaling_{name.replace(' ', '_').replace(',', '')}",
+            **asdict(plan),
+            **_simulated(plan),
+        }
 
 
 def _simulated(plan: Plan) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 WAYS = ("single", "packed", "none")
-MOST_EVENTS = 100_000  # of one simulation: above it, a core takes several chunks at a time
+MOST_EVENTS = 40_000  # of one simulation: above it, a core takes several chunks at a time
 SPREAD = 0.2  # by how much, up or down, one chunk takes longer than another
 _HOUR = 3600.0
 _MB, _GB, _TB = 1e6, 1e9, 1e12

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 from benchmarks import scaling_plans
-from benchmarks.scaling_model import Limits, Plan, simulate
+from benchmarks.scaling_model import LIMITS, PRICES, Limits, Plan, simulate
 from benchmarks.scaling_plans import CONSTANTS
 
+from camfleet.contract import records
+from camfleet.settings import Settings
 from helpers.documents import ROOT, tables
 
 PAGE = ROOT / "docs" / "scaling.md"
@@ -40,6 +42,37 @@ def test_the_document_has_the_tables_that_the_simulation_prints():
     documented = tables(PAGE)
     for heading, rows in scaling_plans.tables().items():
         assert documented[heading] == rows, f"python -m benchmarks.scaling_plans: {heading}"
+
+
+def test_the_documents_prose_says_what_follows_from_the_constants():
+    said = " ".join(PAGE.read_text().split())
+    cpu = CONSTANTS.cpu["MobileNetV2"]
+    images = LIMITS.puts / CONSTANTS.puts_per_image["single"]
+    idle = 1e3 * CONSTANTS.redis_worker
+    chunk = 1e3 * (CONSTANTS.redis_chunk + 256 * CONSTANTS.redis_image)
+    begun = CONSTANTS.attempt_bytes + 1 / 8
+    for figure in (
+        f"{LIMITS.puts:,.0f} writes a second, which is {images:,.0f} images",
+        f"{images * cpu['single']:.0f} cores with MobileNetV2",
+        f"{LIMITS.gets:,.0f} images a second: {LIMITS.gets * cpu['packed']:.0f} cores with packed",
+        f"takes {idle:g} ms a second even while it's idle",
+        f"a chunk of 256 images takes {chunk:.1f} ms",
+        f"no time for more than {1 / CONSTANTS.redis_worker:.0f} processes",
+        f"{CONSTANTS.submit_rate:,} rows of a Parquet manifest a second",
+        f"10^8 in {1e8 / CONSTANTS.submit_rate / 60:.0f} minutes",
+        f"10^10 in {1e10 / CONSTANTS.submit_rate / 3600:.0f} hours",
+        f"leaves {CONSTANTS.attempt_bytes:g} bytes until its job expires",
+        f"{1e8 / 256 * begun / 1e6:.0f} MB for 10^8 images",
+        f"{1e10 / 256 * begun / 1e9:.1f} GB for 10^10 in one Redis",
+        f"at most {records._MOST_CHUNKS:,} of them",
+        f"{1024 * cpu['single']:.0f} seconds of a core with MobileNetV2",
+        f"${PRICES.puts} for 1,000 PUTs or LISTs, ${PRICES.gets:.4f} for 1,000 GETs",
+    ):
+        assert figure in said, figure
+
+
+def test_redis_forgets_a_job_when_the_simulation_says():
+    assert Settings().job_expires == CONSTANTS.job_expires
 
 
 def test_cores_that_wait_for_nothing_share_the_computing():
