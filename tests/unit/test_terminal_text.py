@@ -50,6 +50,19 @@ def test_signs_that_move_the_cursor_are_escaped():
     assert terminal.clean("große Größe 写真") == "große Größe 写真"
 
 
+def test_times_stay_whole_and_others_give_way(screen):
+    made, ends = "2026-11-30 06:58:27Z", "2027-11-30 06:58:27Z"
+    row = {"id": "4" * 16, "scopes": "explain jobs:read jobs:write", "made": made, "ends": ends}
+    rows = [row, {**row, "ends": None}]
+    lines = screen(80, rows, [*row], whole=["id"], optional=["made"])
+    assert max(map(len, lines)) <= 80
+    assert "…" in lines[2]
+    assert lines[2].endswith(f"{made}  {ends}")
+    narrow = screen(60, rows, [*row], whole=["id"], optional=["made"])
+    assert narrow[2].endswith(f"…  {ends}")
+    assert made not in "".join(narrow)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

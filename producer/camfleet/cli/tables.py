@@ -1,5 +1,6 @@
 """Tables on stdout that fit the terminal: cells are shortened there, and whole in a pipe."""
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ _LEAST_PATH = 20
 _LEAST_FIRST = 28  # of the first column, which says what a row is about
 _FLOATS = {"probability": ".4f"}
 _PROSE = ("error_message",)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\dZ|-")
 
 
 def table(
@@ -26,7 +28,7 @@ def table(
 ) -> None:
     """Print rows as a table on stdout, or `empty` on stderr.
 
-    Where a terminal is too narrow texts are shortened, but those of `whole` columns; then the
+    Where a terminal is too narrow texts are shortened, but times and `whole` columns; then the
     `optional` columns are left out, the last first; at last each row becomes lines of its own.
     """
     found = list(rows)
@@ -56,8 +58,9 @@ class _Column:
         self.is_number = all(isinstance(value, int | float | None) for value in values)
         self.width = max(map(terminal.columns, (name, *self.cells)))
         path = any("/" in cell for cell in self.cells)
+        times = all(map(_TIME.fullmatch, self.cells))  # of which no half says anything
         least = _LEAST_FIRST if is_first else _LEAST_PATH if path else _LEAST
-        self.least = max(least, terminal.columns(name))
+        self.least = self.width if times else max(least, terminal.columns(name))
         self.shorten = terminal.shorten_prose if name in _PROSE else terminal.shorten
 
     def line(self, cell: str) -> str:

@@ -87,7 +87,7 @@ def list_(*, as_json: bool) -> None:
         output.dump(rows)
         return
     shown = ({**row, "scopes": " ".join(row["scopes"])} for row in rows)
-    output.table(shown, _COLUMNS, whole=("id", "state"), empty=_EMPTY)
+    output.table(shown, _COLUMNS, whole=("id", "state"), optional=("created",), empty=_EMPTY)
 
 
 @tokens.command()
