@@ -45,6 +45,8 @@ def test_a_card_with_defaults():
         (CARD.replace('artifact = "lite0.keras"', ""), "artifact is missing"),
         (CARD.replace("height = 224", ""), r"input\.height is missing"),
         (CARD + "color = 'RGB'", r"input\.color is 'RGB': give one of bgr, gray, rgb$"),
+        ("precision = 'fp16'\n" + CARD, r"precision is 'fp16': give one of bf16, float32$"),
+        ("precision = 16\n" + CARD, r"precision is 16: give one of bf16, float32$"),
         (CARD.replace('"lite0"', '"lite 0"'), r"id is 'lite 0': give a letter or digit, .* _ -$"),
         (CARD.replace('id = "lite0"', "id = 7"), "id is 7: give text in quotes$"),
         (

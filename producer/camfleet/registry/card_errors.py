@@ -40,6 +40,8 @@ def _unknown(name: str, path: str, card: type) -> str:
 
 def _wanted(text: str, path: str, card: type) -> str:
     found = _type_at(path, card)
+    if isinstance(found, inspect.UnionType):  # a choice, or nothing
+        found = next(kind for kind in found.types if not isinstance(kind, inspect.NoneType))
     if isinstance(found, inspect.LiteralType):
         return f"give one of {', '.join(map(str, found.values))}"
     if "regex" in text:
