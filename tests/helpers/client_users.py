@@ -12,19 +12,19 @@ from helpers.waiting import wait_until
 class Users:
     """Threads that go on using a client, whatever it raises; `seen` counts what came of it."""
 
-    def __init__(self, client, **more):
+    def __init__(self, client, model, **more):
         self.seen = Counter()
         self.strange = []
         self._ended = threading.Event()
-        job = client.submit("s3://camfleet/a.png", models="patches", force=True)
+        job = client.submit("s3://camfleet/a.png", models=model, force=True)
         self._verbs = {
             "status": job.status,
             "watch": lambda: list(job.watch(timeout=0)),
             "jobs": lambda: list(client.jobs()),
             "workers": client.workers,
-            "explain": lambda: client.explain("s3://camfleet/a.png", model="patches"),
-            "ready": client.explain("s3://camfleet/a.png", model="patches").ready,
-            "submit": lambda: client.submit("s3://a/b.png", models="patches", force=True),
+            "explain": lambda: client.explain("s3://camfleet/a.png", model=model),
+            "ready": client.explain("s3://camfleet/a.png", model=model).ready,
+            "submit": lambda: client.submit("s3://a/b.png", models=model, force=True),
             "ping": client.ping,
             **more,
         }

@@ -49,7 +49,7 @@ def client(own, tmp_path_factory):
 
 @pytest.fixture
 def users(client):
-    with Users(client) as made:
+    with Users(client, "patches") as made:
         yield made
     made.check()
 

@@ -121,9 +121,12 @@ def test_sockets_open_for_their_owner_only(stack):
 
 
 def test_folders_and_files_open_for_their_owner_only(stack):
-    paths = [stack.data, *stack.data.rglob("*")]
+    models = stack.data / "models"  # other tests write there, in this process
+    paths = [
+        path for path in (stack.data, *stack.data.rglob("*")) if not path.is_relative_to(models)
+    ]
     assert len(paths) > 30
-    assert all(path.lstat().st_mode & 0o077 == 0 for path in paths if path.suffix != ".vif")
+    assert [it for it in paths if it.lstat().st_mode & 0o077 and it.suffix != ".vif"] == []
     if os.getuid() == 0:
         with opened(stack.data.parent), opened(stack.data.parent.parent):  # of pytest, as private
             answers = as_stranger([("read", str(path)) for path in paths])

@@ -172,9 +172,14 @@ def test_first_answers_have_a_limit_though_maps_are_the_baselines_class(
         assert found.reasons[0] == "25 of 240 first answers differ, more than 10 %"
 
 
-def test_what_can_not_be_measured_is_undecidable(judge, new):
-    found = judge(made_up.rows(new, [one * 0 - 1 for one in made_up.maps()], status="no_evidence"))
-    assert found.verdict == "undecidable"
+def test_a_version_without_evidence_for_anything_has_moved_unless_that_may_be(judge, review, new):
+    rows = made_up.rows(new, [one * 0 - 1 for one in made_up.maps()], status="no_evidence")
+    found = judge(rows)
+    assert found.verdict == "moved"
+    assert "lost" in found.reasons[0]
+    assert judge(rows, replace(review, limits=replace(review.limits, lost=1.0))).verdict == (
+        "undecidable"
+    )
 
 
 @pytest.mark.parametrize(("count", "verdict"), [(2, "pass"), (3, "set_changed")])

@@ -22,6 +22,8 @@ from helpers.tls import Authority, TlsFront
 from helpers.waiting import wait_until
 from helpers.whole_chain import camfleet, check_the_chain
 
+MODEL = "failed-over"
+
 
 @pytest.fixture(scope="module")
 def sentinels(tmp_path_factory):
@@ -190,7 +192,7 @@ def test_a_worker_ends_at_a_cluster(cluster, environ, tmp_path):
 def client(sentinels, settings, tmp_path_factory):
     with Client(sentinels.settings(settings)) as made:
         made.models._check = approve
-        made.models.add(write_card(tmp_path_factory.mktemp("card"), "patches"))
+        made.models.add(write_card(tmp_path_factory.mktemp("card"), MODEL))
         yield made
 
 
@@ -212,7 +214,7 @@ def storing(settings):
 @pytest.mark.parametrize("event", ["kill", "planned", "coordinated"])
 def test_who_uses_a_client_meets_only_our_own_error_in_a_failover(sentinels, client, event):
     before = sentinels.primary
-    with storing(client.settings) as store, Users(client, store=store) as users:
+    with storing(client.settings) as store, Users(client, MODEL, store=store) as users:
         if event == "kill":
             sentinels.kill(before)
         else:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from camfleet.cli import group, models, output, progress
+from camfleet.cli import group, model_report, output, progress
 from camfleet.cli.left_out import say_left_out
 from camfleet.contract.records import LeftOut
 from camfleet.registry.registry import ModelVersion
@@ -27,7 +27,7 @@ def _layers(*paths):
     ],
 )
 def test_other_layers_are_the_others_and_how_many_there_are(layer, paths, text):
-    assert models._other_layers({"layer": layer, "candidates": _layers(*paths)}) == text
+    assert model_report._other_layers({"layer": layer, "candidates": _layers(*paths)}) == text
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_other_layers_are_the_others_and_how_many_there_are(layer, paths, text):
 def test_outputs_that_are_no_classes_are_not_called_so(classes, activation, text):
     meant = {"reason": "why", "guessed": False}
     report = {"classes": classes, "activation": activation, "outputs": meant}
-    assert models._outputs(report) == text
+    assert model_report._outputs(report) == text
 
 
 def test_the_list_marks_what_each_alias_names(monkeypatch):

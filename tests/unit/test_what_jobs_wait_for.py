@@ -1,10 +1,13 @@
 """What `camfleet status` says that a job waits for."""
 
+from types import SimpleNamespace
+
 import pytest
 from msgspec.structs import replace
 
 from camfleet.broker.heartbeats import ChunkState, WorkerState
 from camfleet.broker.progress import Progress
+from camfleet.contract.lanes import Lane
 from camfleet.errors import StorageUnavailable
 from camfleet.jobs.waiting import waits_for
 
@@ -31,12 +34,12 @@ class Job:
     id = "mine"
 
     def __init__(self, form=1):
-        self.schema_version = form
+        self._form = form
 
     def record(self):
-        if not self.schema_version:
+        if not self._form:
             raise StorageUnavailable("away")
-        return self
+        return SimpleNamespace(lane=Lane(self._form))
 
 
 def worker(*jobs, name="celery@a:1", form=2, **fields):

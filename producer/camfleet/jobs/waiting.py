@@ -32,7 +32,7 @@ def waits_for(job: Job, now: Progress, workers: Sequence[WorkerState]) -> list[s
     lane = Lane(1)
     with suppress(CamfleetError):  # what Redis says is enough to go on
         lane = job.record().lane
-    return [*Fleet(workers, "").warnings(*lane), *_others(busy)]
+    return list(Fleet(workers, "").warnings(*lane)) or _others(busy)
 
 
 def _others(busy: Counter[str]) -> list[str]:
