@@ -132,7 +132,7 @@ def group() -> None:
     Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images, 130 stopped by Ctrl-C. With
     --json an error is {"error": {"code", "message"}} on stdout.
 
-    Settings come from the environment (CAMFLEET_*); `camfleet up` prints a set that works.
+    Settings come from the environment (CAMFLEET_*); `camfleet up` writes them to a file.
     """
 
 
