@@ -2,7 +2,8 @@
 
 First small real runs, in Valkey and SeaweedFS, against what `scaling_model` says of them with the
 constants that stand in docs/scaling.md: a ratio is simulated to real. Then the plans themselves.
-`IMAGES=512`, `CHUNKS=40000` for fewer; `REAL=0` for the plans alone.
+`IMAGES=256 CHUNKS=20000` for fewer, `PACE=2` for a slower store where the cores are busy otherwise;
+`REAL=0` for the plans alone.
 """
 
 import os
@@ -24,7 +25,7 @@ from camfleet.settings import Settings
 IMAGES = int(os.environ.get("IMAGES", "768"))
 CHUNKS = int(os.environ.get("CHUNKS", "60000"))
 MODEL = "MobileNetV2"
-PACE = 20.0  # requests a second of a store that is slower than any machine
+PACE = float(os.environ.get("PACE", "20"))  # requests a second of a slow store
 OPTIONS: dict[str, dict[str, Any]] = {
     "single": {"outputs": DEFAULT_OUTPUTS},
     "packed": {"outputs": DEFAULT_OUTPUTS, "pack": True},

@@ -194,8 +194,17 @@ class _Servers:
     """The store and Redis: each answers what it's asked in order, at a rate of its own."""
 
     def __init__(self, plan: Plan, constants: Constants, limits: Limits, per_chunk: float) -> None:
-        puts = per_chunk * constants.puts_per_image[plan.way] + constants.puts_per_chunk[plan.way]
-        gets = per_chunk * constants.gets_per_image + constants.gets_per_chunk
+        share = per_chunk / (plan.images // plan.jobs)  # of a chunk in what is once a job
+        puts = (
+            per_chunk * constants.puts_per_image[plan.way]
+            + constants.puts_per_chunk[plan.way]
+            + share * constants.puts_per_job
+        )
+        gets = (
+            per_chunk * constants.gets_per_image
+            + constants.gets_per_chunk
+            + share * constants.gets_per_job
+        )
         workers = plan.cores / plan.fleets / plan.cores_per_process
         idle = workers * constants.redis_worker
         if idle >= 1:
