@@ -2,10 +2,14 @@
 
 import os
 import random
+from importlib.util import find_spec
 
 import pytest
 
 from camfleet.local.stack import LocalStack
+
+# JAX has an environment of its own, in which `make test` runs these.
+collect_ignore = [] if find_spec("jax") else ["on_jax"]
 
 
 @pytest.fixture(autouse=True)

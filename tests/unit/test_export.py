@@ -68,6 +68,7 @@ def record(parts=2, job_id="unsent"):
             "schema_version": 1,
             "pack": False,
             "priority": 10,
+            "precision": "float32",
             "job_id": job_id,
             "created_at": 0,
             "models": MODELS,
