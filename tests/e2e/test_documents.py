@@ -106,7 +106,7 @@ def workplace(folder):
     (place / ".demo" / "photos").mkdir(parents=True)
     for number, name in enumerate(("cat", "coffee", "rocket")):
         Image.fromarray(photo(10 + 10 * number)).save(place / ".demo" / "photos" / f"{name}.png")
-    write_card(place / ".demo" / "models" / "lite0", "lite0", labels='["lynx", "espresso"]')
+    write_card(place / ".demo" / "models" / "lite0", "lite0", labels='["yurt", "espresso"]')
     _write_programs(place)
     return place
 
