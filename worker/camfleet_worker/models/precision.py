@@ -70,8 +70,10 @@ def measure(exact: Explainer, other: Explainer, pictures: Iterable[Pixels] = ())
     for picture in (*made_up, *pictures):
         _compare(exact, other, picture, changes)
     found = {quality: change.read() for quality, change in changes.items()}
+    kept = np.array([changes[0].kept, changes[95].kept], bool)
     return PrecisionCost(
         images=len(changes[0].distances),
+        flips=(int((~kept[0] & kept[1]).sum()), int((kept[0] & ~kept[1]).sum())),
         change=found[0],
         jpeg95=found[95],
         jpeg75=found[75],
