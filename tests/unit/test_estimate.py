@@ -91,6 +91,11 @@ def test_what_nobody_has_measured_is_named():
     assert found.writes == 2560 * 2 + 22, "is known all the same"
 
 
+def test_a_job_of_a_moment_has_a_rate():
+    found = estimate([FAST], items=4)
+    assert (found.seconds, found.images_per_second) == (0.0, pytest.approx(100, rel=0.01))
+
+
 def test_workers_of_which_nothing_is_known_are_as_fast_as_the_others_and_that_is_said():
     found = estimate(
         [FAST, worker("old"), worker("sick", trouble="it's stuck", rates={"net@1": 9})]

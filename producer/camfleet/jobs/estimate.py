@@ -55,7 +55,7 @@ class Estimator:
         seconds = self._seconds(items, parts)
         written = self._written(pictures)
         return Estimate(
-            seconds=seconds,
+            seconds=None if seconds is None else round(seconds, 1),
             images_per_second=round(images / seconds, 2) if seconds else None,
             reads=round(images * stored) + 2 * chunks,  # a manifest part, and whether it was done
             writes=(chunks if packed else pictures) + chunks + parts + 2,
@@ -74,7 +74,7 @@ class Estimator:
     def _seconds(self, items: int, parts: int) -> float | None:
         """Return how long the fleet takes for all models, one after the other."""
         found = [self._seconds_of(model, items, parts) for model in self._models]
-        return None if None in found else round(sum(filter(None, found)), 1)
+        return None if None in found else sum(filter(None, found))
 
     def _seconds_of(self, model: str, items: int, parts: int) -> float | None:
         measured = [worker.measured for worker in self._workers]
