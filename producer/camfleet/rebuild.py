@@ -4,6 +4,7 @@ And jobs that run again what failed.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,8 +12,10 @@ from msgspec.structs import replace
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
+from camfleet.contract.follow_ups import KINDS, FollowedUp
 from camfleet.contract.records import ChunkRef, JobRecord, RetryRecord
-from camfleet.errors import InvalidRequest, ObjectChanged
+from camfleet.contract.results import Status
+from camfleet.errors import InvalidRequest, ObjectChanged, UnknownJob
 from camfleet.jobstore import keys
 from camfleet.jobstore.claim import UNCLAIMED, Claim
 from camfleet.jobstore.follow_ups import forget_followed_up, read_followed_up
@@ -32,6 +35,7 @@ def rebuild(
     Those are the missing and the damaged ones, and those that the latest retry hasn't replaced. The
     claim is renewed before each part is read. The ledger changes at the end, in one step: what
     workers count before that is forgotten, and counted again when they meet those chunks done.
+    Of a complete job that the ledger has counted so nothing changes, not even when it ended.
     """
     from camfleet.jobstore.results_parts import Outcomes
 
@@ -58,8 +62,29 @@ def rebuild(
         followed = read_followed_up(storage, record, number)
     if followed and missing:
         forget_followed_up(storage, record.job_id)
-    ledger.open(record, number, done=done, held=held, followed=None if missing else followed)
+    if missing or not _is_counted(ledger, record, number, held, followed):
+        ledger.open(record, number, done=done, held=held, followed=None if missing else followed)
     return missing
+
+
+def _is_counted(
+    ledger: Ledger, record: JobRecord, retry: int, held: Totals, followed: FollowedUp | None
+) -> bool:
+    """Return whether the ledger has a job as complete as its parts are, with the same numbers."""
+    try:
+        now = ledger.progress(record.job_id)
+    except UnknownJob:
+        return False
+    said = {status: getattr(now, str(status)) for status in Status}
+    return (
+        now.complete
+        and now.retry == retry
+        and (now.total, now.chunks_done) == (record.images, record.chunks)
+        and said == {status: held.statuses[status] for status in Status}
+        and Counter(now.failures) == held.codes
+        and (record.callback is None or now.callback_sent_at is not None)
+        and all(getattr(now, kind) == getattr(followed, kind, None) for kind in KINDS)
+    )
 
 
 def run_failed_again(

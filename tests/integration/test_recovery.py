@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from camfleet import Client
+from camfleet.broker import keys as broker_keys
 from camfleet.broker.redis import redis_client
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status
@@ -94,3 +95,17 @@ def test_jobs_are_listed_newest_first(client, job):
 def test_an_unknown_job_cannot_be_resumed(client):
     with pytest.raises(UnknownJob, match="nowhere"):
         client.resume("nowhere")
+
+
+def test_a_complete_job_is_as_before_when_it_is_resumed(client, job):
+    for part in range(3):
+        write_part(client, job, part, [Status.OK, Status.FAILED])
+    client.resume(job.id)
+    before = job.status()
+    assert before.complete
+    assert client.resume(job.id).status() == before
+    redis = redis_client(client.settings)
+    redis.hincrby(broker_keys.job(job.id), "ok", -1)
+    redis.close()
+    assert job.status() != before
+    assert client.resume(job.id).status().ok == before.ok
