@@ -90,6 +90,75 @@ def prediction_of(task):
     return prediction
 
 
+IMAGE = '<Image name="photo" value="$image"/>'
+KINDS = (
+    '<Choices name="kind" toName="photo"><Choice value="bright"/><Choice value="dark"/></Choices>'
+)
+BOXES = (
+    '<RectangleLabels name="looked" toName="photo"><Label value="bright" alias="b" hotkey="1"/>'
+    '<Label value="dark" background="#000000"/></RectangleLabels>'
+)
+MASKS = (
+    '<BrushLabels name="mask" toName="photo"><Label value="bright"/><Label value="dark"/>'
+    '</BrushLabels><KeyPointLabels name="point" toName="photo"><Label value="bright"/>'
+    "</KeyPointLabels>"
+)
+QUALITY = (
+    '<Choices name="quality" toName="photo"><Choice value="sharp"/><Choice value="blurred"/>'
+    '</Choices><Choices name="each" toName="photo" perRegion="true"><Choice value="bright"/>'
+    '<Choice value="dark"/></Choices><TextArea name="note" toName="photo"/>'
+)
+SPREAD = (
+    '<PolygonLabels name="p1" toName="photo"><Label value="dark"/></PolygonLabels>'
+    '<PolygonLabels name="p2" toName="photo"><Label value="bright"/></PolygonLabels>'
+)
+
+
+@pytest.mark.parametrize(
+    ("tags", "address", "names"),
+    [
+        (f"{QUALITY}{IMAGE}<View><View>{KINDS}</View></View>{BOXES}", "", ["kind", "looked"]),
+        (f"{IMAGE}{QUALITY}{MASKS}{BOXES}", "/shape=rle", ["mask"]),
+        (f"{IMAGE}{QUALITY}{SPREAD}", "", ["p2"]),
+        (f'<Image name="logo" value="$logo"/>{IMAGE}{KINDS}', "", ["kind"]),
+        (
+            f'{IMAGE}<Image name="two" value="$logo"/>' + BOXES.replace('"photo"', '"photo,two"'),
+            "",
+            ["looked"],
+        ),
+    ],
+    ids=["nested", "masks", "spread", "two", "shared"],
+)
+def test_controls_of_all_kinds_are_told_apart(
+    studio, web, model, token, stored, tags, address, names
+):
+    data = {"image": stored[0], "logo": stored[1]}
+    project, _ = studio.project(f"<View>{tags}</View>", [{"data": data}])
+    studio.connect(project, backend(web, model, address), token)
+    studio.retrieve(project)
+    (task,) = studio.tasks(project)
+    sent = prediction_of(task)["result"]
+    assert [one["from_name"] for one in sent] == names
+    assert {one["to_name"] for one in sent} == {"photo"}
+    path = f"/api/projects/{project}/import/predictions"
+    again = {"task": task["id"], "model_version": "again", "result": sent}
+    assert studio.ask("POST", path, [again]) == {"created": 1}  # it validates these
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ('<Text name="photo" value="$text"/>', "but Text: camfleet explains images"),
+        ('<Video name="photo" value="$video"/>', "but Video: camfleet explains images"),
+        ('<Image name="photo" valueList="$pages"/>', "several pages"),
+    ],
+)
+def test_projects_of_other_things_are_refused(studio, web, model, token, tags, said):
+    data = {"text": "a", "video": "s3://b/a.mp4", "pages": ["s3://b/a.png"]}
+    project, _ = studio.project(f"<View>{tags}{KINDS}</View>", [{"data": data}])
+    assert said in str(studio.connect(project, backend(web, model), token, status=400))
+
+
 def test_a_label_config_without_the_models_labels_is_refused_with_what_to_do(
     studio, web, model, token, stored
 ):
@@ -164,11 +233,12 @@ def turned(pixels, orientation):
     return sink.getvalue()
 
 
+@pytest.mark.parametrize(("orientation", "turns"), [(6, 1), (8, -1)])  # 6: turn it clockwise
 def test_the_editor_shows_class_box_and_heat_where_they_are_to_the_pixel(
-    studio, web, model, token, client, tmp_path
+    studio, web, model, token, client, tmp_path, orientation, turns
 ):
     upright = photo(70, 30, (120, 60))
-    data = turned(np.rot90(upright), 6)  # 6: turn it clockwise
+    data = turned(np.rot90(upright, turns), orientation)
     file = tmp_path / "turned.jpg"
     file.write_bytes(data)
     project, _ = studio.project(CONFIG, [{"data": {"image": "s3://nowhere/none.jpg"}}])
