@@ -367,9 +367,9 @@ def test_a_push_makes_tasks_once_and_gives_those_that_are_there_a_prediction(
     first = run("push", "label-studio", job.id, "--project", project, "--heat", "--json")
     assert first.returncode == 0, first.stderr
     made, written = len(stored) - 3, 3
-    assert {**json.loads(first.stdout), "job_id": 0} == {
-        "job_id": 0, "project": project, "made": made, "written": written, "there": 0, "failed": 0,
-    }  # fmt: skip
+    said = json.loads(first.stdout)
+    kinds = ("project", "made", "written", "there", "doubled", "failed")
+    assert [said[kind] for kind in kinds] == [project, made, written, 0, 0, 0]
     found = studio.tasks(project)
     assert [task["data"]["image"] for task in found] == stored
     again = run("push", "label-studio", job.id, "--project", project, "--heat", "--json")
