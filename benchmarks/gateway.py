@@ -21,7 +21,7 @@ from signal import SIGTERM
 from statistics import median
 from typing import Any
 
-from benchmarks import nets, photographs
+from benchmarks import made_up_jobs, nets, photographs
 from benchmarks.figures import milliseconds, spread
 from benchmarks.fleet import OVERLAYS, Fleet, memory_mib, wait_until
 from camfleet import Client
@@ -29,8 +29,6 @@ from camfleet.broker import keys as broker_keys
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import encode_json, sealed
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.contract.tokens import Limits
 from camfleet.gateway.tokens import Tokens
@@ -243,23 +241,7 @@ def _follow(client: Client, gateway: Gateway, count: int, name: str) -> dict[str
 
 def _enter(client: Client, ledger: Ledger, job_id: str) -> str:
     """Enter a job of the token's owner that nobody runs."""
-    record = JobRecord(
-        schema_version=1,
-        job_id=job_id,
-        created_at=time.time(),
-        models=(ModelRef(id="net", version="1", digest="0" * 64),),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=100,
-        duplicates=0,
-        chunk_size=1,
-        parts=100,
-        callback=None,
-        owner=OWNER,
-    )
+    record = made_up_jobs.record(job_id, 100, chunk_size=1, owner=OWNER)
     client.storage.put(keys.job(job_id), encode_json(sealed(record)), "application/json")
     ledger.open(record)
     return job_id

@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks import made_up_jobs
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.jobstore.totals import Totals
 from camfleet.local.stack import LocalStack
@@ -32,7 +31,7 @@ def benchmarks() -> Iterator[dict[str, Any]]:
         LocalStack(Path(folder), worker=False) as stack,
     ):
         ledger, redis = Ledger(stack.settings), redis_client(stack.settings)
-        ledger.open(_job(2 * ROUNDS * CALLS * len(THREADS)))
+        ledger.open(made_up_jobs.record(_JOB, 2 * ROUNDS * CALLS * len(THREADS)))
         chunks = itertools.count()
         ways = {
             "commits_per_second": lambda: ledger.commit(_JOB, next(chunks), _TOTALS),
@@ -53,22 +52,3 @@ def _measured(ways: dict[str, Callable[[], Any]], threads: int) -> dict[str, Any
     found = {name: round(statistics.median(measured)) for name, measured in rates.items()}
     ratio = found["commits_per_second"] / found["incr_per_second"]
     return {"name": f"ledger_{threads}_threads", **found, "ratio_to_incr": round(ratio, 2)}
-
-
-def _job(chunks: int) -> JobRecord:
-    return JobRecord(
-        schema_version=1,
-        job_id=_JOB,
-        created_at=time.time(),
-        models=(ModelRef(id="net", version="1", digest="0" * 64),),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=256 * chunks,
-        duplicates=0,
-        chunk_size=256,
-        parts=chunks,
-        callback=None,
-    )

@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks import made_up_jobs
 from benchmarks.counting import CountingFront, counted
 from benchmarks.fleet import Fleet, finish
 from camfleet import Client
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.jobstore.totals import Totals
 from camfleet.settings import Settings
@@ -114,7 +113,7 @@ def ledger(settings: Settings, chunks: int) -> dict[str, float]:
     book, leases = Ledger(settings), Leases(settings, "scaling")
     book.ping()
     before = redis.info("memory")["used_memory"]
-    record = _record(chunks)
+    record = made_up_jobs.record("20261130-scaling-0123456789", chunks)
     start = _redis_seconds(redis)
     book.open(record)
     for ref in record.refs():
@@ -128,25 +127,6 @@ def ledger(settings: Settings, chunks: int) -> dict[str, float]:
     for each in (book, leases, redis):
         each.close()
     return {"chunks": chunks, "bytes": used, "redis_seconds": seconds, **found}
-
-
-def _record(chunks: int) -> JobRecord:
-    return JobRecord(
-        schema_version=1,
-        job_id="20261130-scaling-0123456789",
-        created_at=time.time(),
-        models=(ModelRef(id="net", version="1", digest="0" * 64),),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=256 * chunks,
-        duplicates=0,
-        chunk_size=256,
-        parts=chunks,
-        callback=None,
-    )
 
 
 def _objects(client: Client) -> dict[str, int]:
