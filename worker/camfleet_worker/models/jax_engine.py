@@ -15,15 +15,9 @@ import numpy as np
 from camfleet.settings import Settings
 from camfleet_worker.arrays import Array, Classes
 from camfleet_worker.models import memory
+from camfleet_worker.models.batched_engine import BatchedEngine
 from camfleet_worker.models.batches import Batches
-from camfleet_worker.models.engine import (
-    Engine,
-    EngineRefused,
-    Extras,
-    Forward,
-    Gradients,
-    Rows,
-)
+from camfleet_worker.models.engine import EngineRefused, Extras, Gradients
 from camfleet_worker.models.gradients import head_gradients
 from camfleet_worker.models.memory import Room
 from camfleet_worker.models.program import Program
@@ -36,7 +30,7 @@ _Shape = tuple[int, ...]
 _AHEAD = 2  # batches in a GPU's memory at one time: one computes while the next waits
 
 
-class JAX(Engine):
+class JAX(BatchedEngine):
     """A split whose programs run in JAX, on the first GPU or, without one, the CPU.
 
     Raises `EngineRefused` for programs that aren't the split's, and `TooLarge` before it takes
@@ -44,7 +38,6 @@ class JAX(Engine):
     """
 
     name = "jax"
-    pads = True
 
     def __init__(self, split: Split, program: Program, settings: Settings) -> None:
         runtime.load_jax(settings)
@@ -61,29 +54,12 @@ class JAX(Engine):
             gradients = _Loaded(program.gradients, rows, [maps], weights)
         self.nbytes = program.nbytes
         self.room = _room(split, forward.taken + (gradients.taken if gradients else 0), settings)
-        self._forward = Batches(forward, self.room.batch)
-        self._gradients = (
+        super().__init__(
+            Batches(forward, self.room.batch),
             _by_program(Batches(gradients, self.room.batch))
             if gradients
-            else head_gradients(split, self.room.batch)
+            else head_gradients(split, self.room.batch),
         )
-        self._newest = threading.Semaphore()  # held by the newest batch until it has finished
-
-    def start(self, images: Rows, extras: Extras) -> Forward:
-        read = self._forward.start(images, *extras)
-        self._newest.acquire()  # by now a GPU has this batch queued behind the one before
-
-        def finish() -> tuple[Array, Array]:
-            try:
-                activations, logits = read()
-            finally:
-                self._newest.release()
-            return activations, logits
-
-        return finish
-
-    def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
-        return self._gradients(activations, classes, extras)
 
 
 def _by_program(batches: Batches) -> Gradients:

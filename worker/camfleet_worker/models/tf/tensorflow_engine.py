@@ -1,12 +1,10 @@
 """TensorFlow as an engine."""
 
-import threading
-
 from camfleet.settings import Settings
-from camfleet_worker.arrays import Array, Classes
 from camfleet_worker.models import memory
+from camfleet_worker.models.batched_engine import BatchedEngine
 from camfleet_worker.models.batches import Batches
-from camfleet_worker.models.engine import Engine, Extras, Forward, Gradients, Rows
+from camfleet_worker.models.engine import Gradients
 from camfleet_worker.models.gradients import gradient_bytes
 from camfleet_worker.models.memory import Room
 from camfleet_worker.models.split import Split
@@ -15,13 +13,11 @@ from camfleet_worker.models.tf.weights import nbytes
 from camfleet_worker.process import runtime
 
 
-class TensorFlow(Engine):
+class TensorFlow(BatchedEngine):
     """A split as TensorFlow graphs; with `frozen`, the forward pass has constants for weights.
 
     Raises `EngineRefused` for a model that can't be frozen.
     """
-
-    pads = True
 
     def __init__(
         self, split: Split, room: Room, gradients: Gradients, *, frozen: bool = False
@@ -33,9 +29,7 @@ class TensorFlow(Engine):
             functions.freeze(graph, self.nbytes) if frozen else graph, split.conv, split.head
         )
         self.room = room
-        self._forward = Batches(run, room.batch)
-        self._gradients = gradients
-        self._newest = threading.Semaphore()  # held by the newest batch until it has finished
+        super().__init__(Batches(run, room.batch), gradients)
 
     @staticmethod
     def room_for(split: Split, settings: Settings) -> Room:
@@ -46,19 +40,3 @@ class TensorFlow(Engine):
         forward = 0 if runtime.gpus() else split.costs.forward
         image_bytes = split.array_bytes + forward + gradient_bytes(split)
         return memory.room(settings.batch_size, image_bytes, memory.while_running(settings))
-
-    def start(self, images: Rows, extras: Extras) -> Forward:
-        read = self._forward.start(images, *extras)
-        self._newest.acquire()  # by now a GPU has this batch queued behind the one before
-
-        def finish() -> tuple[Array, Array]:
-            try:
-                activations, logits = read()
-            finally:
-                self._newest.release()
-            return activations, logits
-
-        return finish
-
-    def gradients(self, activations: Array, classes: Classes, extras: Extras) -> Array:
-        return self._gradients(activations, classes, extras)
