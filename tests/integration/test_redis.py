@@ -1,5 +1,8 @@
 """The adapter against a real Redis: whatever goes wrong is camfleet's own error, with a way out."""
 
+import os
+import signal
+import threading
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
@@ -128,3 +131,28 @@ def test_a_lock_is_ours_until_it_is_released_or_lost(redis, raw):
     raw.delete("lock")
     assert not other.renew()
     assert not other.release()
+
+
+def test_a_child_does_not_wait_for_a_lock_that_a_thread_of_its_parent_holds(redis):
+    pool = redis._client.connection_pool
+    held, ended = threading.Event(), threading.Event()
+
+    def hold():
+        with pool._lock:
+            held.set()
+            ended.wait(60)
+
+    redis.run("PING")
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert held.wait(60)
+        child = os.fork()
+        if not child:
+            signal.alarm(30)  # which ends it
+            os._exit(0 if redis.run("PING") else 1)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        ended.set()
+        thread.join()
+    redis.run("PING")

@@ -194,6 +194,7 @@ HOMES = {
     "obstore": {"camfleet/storage/errors.py", "camfleet/storage/obstore.py"},
     "redis": {
         "camfleet/broker/errors.py",
+        "camfleet/broker/pools.py",
         "camfleet/broker/prefixed.py",
         "camfleet/broker/redis.py",
         "camfleet/broker/sentinels.py",

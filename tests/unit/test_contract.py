@@ -1,5 +1,10 @@
 """The words both sides speak: strict, round trip, errors that name the field."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import msgspec
 import pytest
 from msgspec.structs import replace as changed
@@ -178,3 +183,16 @@ def test_a_result_row_has_a_column_for_every_field():
 
     assert tuple(parquet.RESULTS.names) == Result.__struct_fields__
     assert tuple(parquet.MANIFEST.names) == Item.__struct_fields__
+
+
+def test_threads_may_be_the_first_to_read_a_kind_together():
+    """msgspec before 0.23 dies of it, seldom, as when a listing's threads read their first job."""
+    done = subprocess.run(
+        [sys.executable, "-m", "helpers.racing"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")

@@ -3,6 +3,7 @@
 import pytest
 
 from camfleet.broker.heartbeats import Measured, WorkerState
+from camfleet.cli.submit import _show_estimate
 from camfleet.jobs.estimate import Estimator
 from camfleet.jobs.options import job_fields
 from camfleet.storage.place import Listed
@@ -48,6 +49,20 @@ def test_a_job_takes_its_images_by_the_rates_of_all_workers():
     assert found.images_per_second == pytest.approx(150, rel=0.01)
     assert found.seconds == pytest.approx(2560 / 150, abs=0.1)
     assert found.unknown == ()
+
+
+@pytest.mark.parametrize(
+    ("rate", "items", "shown"),
+    [
+        (8e4, 9, "about 0.0 s, 80000 images/s"),
+        (1 / 700, 9, "about 1 h 45 min, 0.00143 images/s"),
+        (123.456, 10**6, "about 2 h 15 min, 123 images/s"),
+    ],
+    ids=["a moment", "a crawl", "hours"],
+)
+def test_a_rate_is_shown_however_fast_or_slow_it_is(rate, items, shown, capsys):
+    _show_estimate(estimate([worker("one", rates={"net@1": rate})], items=items))
+    assert f"time        {shown}, on the workers that live" in capsys.readouterr().out
 
 
 def test_models_take_their_times_one_after_the_other():

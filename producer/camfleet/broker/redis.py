@@ -162,7 +162,10 @@ def redis_client(settings: Settings, timeout: float | None = None, name: str | N
 
         made = sentinels.client(settings, kind, {"socket_keepalive": True, **options})
     else:
-        made = kind.from_url(settings.redis_url, **options, **_transport_options(settings))
+        from camfleet.broker.pools import Pool
+
+        pool = Pool.from_url(settings.redis_url, **options, **_transport_options(settings))
+        made = kind.from_pool(pool)
     if settings.key_prefix:
         made.prefix = settings.key_prefix
     return made

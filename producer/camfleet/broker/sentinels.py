@@ -14,6 +14,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from camfleet import addresses
+from camfleet.broker.pools import PrimaryPool
+from camfleet.forks import PerProcess
 from camfleet.settings import Settings
 
 _ASK_SECONDS = 2  # that one sentinel may take; the next one is asked then
@@ -36,6 +38,7 @@ def client(settings: Settings, kind: Any, options: dict[str, Any]) -> Any:
     return manager.master_for(
         settings.sentinel_master,
         kind,
+        PrimaryPool,
         username=found.username,
         password=found.password,
         db=found.database,
@@ -74,11 +77,11 @@ class _Sentinels(sentinel.Sentinel):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
-        self._lock = threading.Lock()
+        self._turn = PerProcess(threading.Lock)
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         """Return the primary's address; raise `MasterNotFoundError` with what sentinels say."""
-        with self._lock:
+        with self._turn.get():
             try:
                 return self._ask(service_name)
             finally:

@@ -185,7 +185,7 @@ def _show_estimate(estimate: "Estimate | None") -> None:
     unknown = "unknown"
     rate, seconds = estimate.images_per_second, estimate.seconds
     took = unknown
-    if seconds and rate:
+    if seconds is not None and rate:  # a moment is 0.0
         live = "on the workers that live, if they do nothing else"
         took = f"about {duration(seconds)}, {rate:g} images/s, {live}"
     read, written = (

@@ -56,7 +56,7 @@ class Estimator:
         written = self._written(pictures)
         return Estimate(
             seconds=None if seconds is None else round(seconds, 1),
-            images_per_second=round(images / seconds, 2) if seconds else None,
+            images_per_second=float(f"{images / seconds:.3g}") if seconds else None,
             reads=round(images * stored) + 2 * chunks,  # a manifest part, and whether it was done
             writes=(chunks if packed else pictures) + chunks + parts + 2,
             bytes_read=self._read(images, samples, storage),
