@@ -2,7 +2,8 @@
 
 Rows of 7x7 maps of 1,000 classes are written as workers write them; the maps are hot places with
 noise, which compress as those of real networks do (about 230 bytes a row). Each pass runs in a
-process of its own, in turn. `ROWS=100000` for fewer. DuckDB reads the same parts from local files.
+process of its own, in turn. `ROWS=100000` for fewer. DuckDB reads the same parts twice: where they
+lie, in the store, and as local files, of which camfleet reads none.
 """
 
 import json
@@ -36,16 +37,18 @@ ROWS = int(os.environ.get("ROWS", "1000000"))
 CLASSES, GRID, CHUNK = 1000, 7, 256
 ROUNDS = 3
 DUCKDB = Place("duckdb", ("duckdb",))
+DUCKDB_STORE = Place("duckdb-store", ("duckdb", "duckdb-extension-httpfs"))
 _MAPS = 4096  # different ones
 
 
 def benchmarks() -> Iterator[dict[str, Any]]:
     """Yield a result for a tenth of the rows and for all, of reports, then of comparisons."""
-    try:
-        duckdb = DUCKDB.python()
-    except NotInstalled as error:
-        duckdb = ""
-        yield {"name": "report_beside_duckdb", "skipped": str(error)}
+    peers: dict[str, str] = {}
+    for name, place in (("duckdb", DUCKDB_STORE), ("duckdb_on_files", DUCKDB)):
+        try:
+            peers[name] = place.python()
+        except NotInstalled as error:
+            yield {"name": f"report_beside_{name}", "skipped": str(error)}
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalStack(Path(folder, "stack"), worker=False) as stack,
@@ -57,7 +60,7 @@ def benchmarks() -> Iterator[dict[str, Any]]:
                     _write(client.storage, f"{name}-{rows}", rows, seed, Path(folder, f"{rows}"))
         for kind in ("report", "compare"):
             fewer, every = (
-                _measured(kind, rows, duckdb, Path(folder)) for rows in (ROWS // 10, ROWS)
+                _measured(kind, rows, peers, Path(folder)) for rows in (ROWS // 10, ROWS)
             )
             yield fewer
             yield every
@@ -65,20 +68,26 @@ def benchmarks() -> Iterator[dict[str, Any]]:
             yield {"name": f"{kind}_peak_rss_for_ten_times_the_rows", "ratio": round(ratio, 3)}
 
 
-def _measured(kind: str, rows: int, duckdb: str, folder: Path) -> dict[str, Any]:
+def _measured(kind: str, rows: int, peers: dict[str, str], folder: Path) -> dict[str, Any]:
+    """Measure reports or comparisons of so many rows; beside reports, in turn, the peers' pass."""
+    beside = peers if kind == "report" else {}
+    parts = {
+        "duckdb": f"s3://{os.environ['CAMFLEET_BUCKET']}/jobs/one-{rows}/results/**/*.parquet",
+        "duckdb_on_files": f"{folder / str(rows)}/*.parquet",
+    }
     found: list[dict[str, Any]] = []
-    plain: list[dict[str, Any]] = []
+    plain: dict[str, list[dict[str, Any]]] = {name: [] for name in beside}
     for _ in range(ROUNDS):
         found.append(_run(sys.executable, "benchmarks.audits", kind, str(rows)))
-        if duckdb and kind == "report":
-            plain.append(_run(duckdb, "benchmarks.peer_duckdb", str(folder / str(rows))))
+        for name, python in beside.items():
+            plain[name].append(_run(python, "benchmarks.peer_duckdb", parts[name]))
     seconds = statistics.median(one["seconds"] for one in found)
     result = {"name": f"{kind}_{rows}", "rows": rows, **found[-1], "seconds": seconds}
     result["rows_per_second"] = round(rows / seconds)
-    if plain:
-        beside = statistics.median(one["seconds"] for one in plain)
-        result |= {"duckdb_seconds": beside, "duckdb_mib": plain[-1]["peak_rss_mib"]}
-        result["throughput_ratio_to_duckdb"] = round(beside / seconds, 2)
+    for name, passes in plain.items():
+        took = statistics.median(one["seconds"] for one in passes)
+        result |= {f"{name}_seconds": took, f"{name}_mib": passes[-1]["peak_rss_mib"]}
+        result[f"throughput_ratio_to_{name}"] = round(took / seconds, 2)
     return result
 
 
