@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from msgspec.structs import replace
 
 from camfleet.broker.backlog import QueueState
 from camfleet.broker.heartbeats import WorkerState
@@ -47,14 +48,28 @@ def model(labels=("cat", "dog", "7"), **report):
     return KnownModel("net@1", card, {**REPORT, **report} if report.get("none") is None else {})
 
 
+def test_a_fusion_of_one_layer_is_refused_as_the_card_names_one():
+    order = {**ORDER, "fuse": "max"}
+    (error,) = find_misfits([model()], order)
+    assert str(error).startswith("fuse does nothing with one layer, which is all that the card of net@1")
+    assert list(find_misfits([model()], {**order, "layer": "conv1,block/conv2"})) == []
+    several = model()
+    several = several._replace(card=replace(several.card, layer=("conv1", "block/conv2")))
+    assert list(find_misfits([several], order)) == []
+    assert list(find_misfits([model(), several], order)) == [], "one of them has something to fuse"
+
+
 def test_a_precision_that_costs_too_much_is_refused_with_the_way_out():
     order = {**ORDER, "precision": "bf16"}
-    told = {"bf16": {"refused": "a map moves by 0.4 bits, allowed is 0.01 bits"}}
+    told = {"bf16": {"reason": "a map moves by 0.4 bits, allowed is 0.01 bits"}}
     (error,) = find_misfits([model(**told)], order)
     assert error.code == "precision_refused"
     assert str(error).startswith("model net@1 can't be computed in bf16: a map moves by 0.4 bits")
     assert "submit --precision float32" in str(error)
-    assert list(find_misfits([model(bf16={"refused": None})], order)) == []
+    calm = {"median": 0.0, "largest": 0.0, "same": 1.0}
+    measured = {"images": 8, "change": calm, "jpeg95": calm, "jpeg75": calm}
+    assert list(find_misfits([model(bf16=measured)], order)) == []
+    assert list(find_misfits([model(bf16={**measured, "refused": "by older limits"})], order)) == []
     (error,) = find_misfits([model()], order)
     assert "wasn't measured: add it again (camfleet models add)" in str(error)
     assert list(find_misfits([model(**told)], ORDER)) == []

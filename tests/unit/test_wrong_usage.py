@@ -31,6 +31,7 @@ WRONG_FILTERS = [
 ]
 SUBMIT = ["submit", "a.jpg", "--model", "net"]
 EXPLAIN = ["explain", "a.jpg", "--model", "net"]
+REVIEW = ["review", "create", "nightly", "a.jpg", "--baseline", "net@1"]
 RENDER = ["render", "JOB", "--output", "folder"]
 WRONG = [
     (["compare", "JOB:MODEL"], "name the other side too"),
@@ -57,13 +58,13 @@ WRONG = [
     ([*RENDER, "--picture", "shapes", "--threshold", "7"], "at most 1"),
     ([*RENDER, "--picture", "shapes", "--threshold", "nan"], "at most 1"),
     ([*RENDER, "--opacity", "nan"], "nan"),
-    ([*RENDER, "--threshold", "0.5"], "--threshold says nothing of --picture overlay"),
-    ([*RENDER, "--components", "all"], "--components says nothing of --picture overlay"),
-    ([*RENDER, "--picture", "heatmap", "--opacity", "0.7"], "nothing of --picture heatmap"),
-    ([*RENDER, "--picture", "heatmap", "--threshold", "otsu"], "nothing of --picture heatmap"),
+    ([*RENDER, "--threshold", "0.5"], "--threshold does nothing: it's for shapes"),
+    ([*RENDER, "--components", "all"], "--components does nothing"),
+    ([*RENDER, "--picture", "heatmap", "--opacity", "0.7"], "--opacity does nothing"),
+    ([*RENDER, "--picture", "heatmap", "--threshold", "otsu"], "--threshold does nothing"),
     ([*RENDER, "--picture", "heatmap", "--max-side", "0"], "give pixels"),
-    ([*RENDER, "--picture", "shapes", "--colormap", "jet"], "nothing of --picture shapes"),
-    ([*RENDER, "--picture", "shapes", "--opacity", "0.5"], "nothing of --picture shapes"),
+    ([*RENDER, "--picture", "shapes", "--colormap", "jet"], "--colormap does nothing"),
+    ([*RENDER, "--picture", "shapes", "--opacity", "0.5"], "--opacity does nothing"),
     ([*EXPLAIN, "--save", " "], "name a folder"),
     ([*EXPLAIN, "--target", "above:2"], "between 0 and 1"),
     ([*EXPLAIN, "--shape", "box", "--threshold", "0"], "above 0"),
@@ -73,6 +74,26 @@ WRONG = [
     ([*SUBMIT, "--faithfulness", "10001"], "not in the range"),
     ([*SUBMIT, "--report-to", "folder"], "s3://bucket/key"),
     ([*SUBMIT, "--pack", "--picture", "none"], "--pack is for pictures"),
+    ([*SUBMIT, "--picture", "heatmap", "--opacity", "0.5"], "--opacity does nothing"),
+    ([*SUBMIT, "--picture", "raw", "--picture", "heatmap", "--colormap", "jet"], "(raw and heat"),
+    ([*SUBMIT, "--picture", "thumbnail", "--max-side", "512"], "--max-side does nothing"),
+    ([*EXPLAIN, "--picture", "none", "--colormap", "turbo"], "among the pictures (none)"),
+    ([*SUBMIT, "--layer", "last", "--fuse", "max"], "--fuse does nothing with one layer (last)"),
+    ([*SUBMIT, "--timeout", "120"], "--timeout does nothing without --dry-run"),
+    ([*EXPLAIN, "--picture", "none", "--presign", "60"], "--presign is for pictures"),
+    ([*REVIEW, "--timezone", "UTC"], "--timezone does nothing without --every"),
+    ([*REVIEW, "--layer", "last", "--fuse", "mean"], "--fuse does nothing with one layer"),
+    ([*REVIEW, "--layer", "a,a"], "several different ones"),
+    (["review", "run", "nightly", "--timeout", "9"], "--timeout does nothing without --wait"),
+    (["results", "JOB", "--list-columns"], "leave out JOB"),
+    (["results", "--list-columns", "--class", "cat"], "leave out --class"),
+    (["results", "--list-columns", "--format", "csv"], "say --json"),
+    (["results", "JOB", "--maps"], "--maps is for files"),
+    (["results", "JOB", "--json", "--presign", "9", "--column", "rank"], "--column overlay_uri"),
+    (["worker", "-l", "INFO"], "come after --: camfleet worker -- -l ..."),
+    (["worker", "--processes", "2", "--concurrency=4"], "camfleet worker -- --concurrency ..."),
+    (["serve", "--metrics-host", "127.0.0.1"], "--metrics-host does nothing"),
+    (["models", "check", "card.toml", "--card", "card.toml"], "card.toml is a card itself"),
 ]
 
 

@@ -43,6 +43,8 @@ def explain(ctx: click.Context, /, images: tuple[str, ...], **given: Any) -> Non
     rows are one JSON array. Exit code 3 if an image failed, 1 if a picture couldn't be saved.
     """
     keywords = options.client_keywords(given)
+    if given["presign"] and keywords.get("pictures") == []:
+        raise click.UsageError("--presign is for pictures, of which --picture none asks for none")
     keywords["inputs"] = dict(map(_input, given["inputs"]))
     with output.client() as client:
         rows = _rows(client, images, given, keywords)

@@ -60,6 +60,11 @@ def add(card: Path, *, as_json: bool, **options: Any) -> None:
         ref, report = client.models.add(card, **options, on_step=say)
         aliases = client.models.aliases(ref.id)
     report["choices"] = _choices(card)
+    if options["images"] and "bf16" not in report:
+        output.say(
+            "--image did nothing: what bf16 costs is measured on it, and no live worker computes "
+            "in bf16, for which it takes a CPU with AVX512-BF16 or AMX"
+        )
     if as_json:
         named = [alias for alias, other in aliases.items() if other == ref]
         plain = {"id": ref.id, "version": ref.version, "digest": ref.digest, "aliases": named}
@@ -90,6 +95,8 @@ def check(
 
     PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
     """
+    if card and path.suffix == ".toml":
+        raise click.UsageError(f"--card is for a model file, and {path} is a card itself")
     words = ["--card", str(card)] if card else []
     words += [word for image in images for word in ("--image", str(image))]
     report = _plain_refusal(path) or _run("models.model_report", [str(path), *words])

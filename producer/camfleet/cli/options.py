@@ -9,6 +9,7 @@ import msgspec
 from click.core import ParameterSource
 
 from camfleet.cli import values
+from camfleet.contract import unused
 from camfleet.contract.outputs import (
     COLORMAPS,
     COMPONENTS,
@@ -132,7 +133,7 @@ _EXPLAIN = (
 def refuse_given(ctx: click.Context, names: Sequence[str], why: str) -> None:
     """Raise `click.UsageError` if the user gave one of these parameters, be it with its default."""
     for name in names:
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        if was_given(name):
             word = name.replace("_", "-")
             no = "no-" if ctx.params[name] is False else ""
             raise click.UsageError(f"--{no}{word} {why}")
@@ -186,16 +187,33 @@ PHOTOGRAPHS = click.option(
 )
 
 
+def was_given(name: str) -> bool:
+    """Return whether the user gave a parameter of the command that runs, be it with its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not ParameterSource.DEFAULT
+
+
+def refuse_unused(found: unused.Unused | None) -> None:
+    """Raise `click.UsageError` for an option that would do nothing."""
+    if found:
+        option, why = found
+        raise click.UsageError(f"--{option.replace('_', '-')} {why}")
+
+
 def client_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return `explain_options`, as the user gave them, as keywords of the client."""
-    names = ("target", "method", "layer", "fuse", "precision", "colormap", "opacity", "max_side")
+    names = ("target", "method", "layer", "fuse", "precision")
     keywords = {name: options[name] for name in names}
+    looks = {name: options[name] for name in unused.OF_JOBS if was_given(name)}
     pictures = options["pictures"] + _old_pictures(options["old_pictures"])
     if pictures:
         keywords["pictures"] = [name for name in pictures if name != _NONE]
         if keywords["pictures"] and _NONE in options["pictures"]:
             raise click.UsageError(f"--picture {_NONE} contradicts every other --picture")
-    return {**keywords, **_region_keywords(options)}
+    asked = keywords.get("pictures", DEFAULT_PICTURES)
+    refuse_unused(unused.of_pictures(looks, asked, unused.OF_JOBS))
+    refuse_unused(unused.of_layers(options["fuse"], options["layer"]))
+    return {**keywords, **looks, **_region_keywords(options)}
 
 
 def _region_keywords(options: Mapping[str, Any]) -> dict[str, Any]:

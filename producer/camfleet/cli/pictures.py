@@ -8,6 +8,7 @@ import click
 
 from camfleet.cli import filters, options, output, values
 from camfleet.cli.terminal import count
+from camfleet.contract import unused
 from camfleet.contract.outputs import COLORMAPS, COMPONENTS, DEFAULT_OUTPUTS, DRAWN, PICTURES
 
 if TYPE_CHECKING:
@@ -16,12 +17,6 @@ if TYPE_CHECKING:
 
 _NAMED = 20  # pictures that can't be had, of which the reason is printed
 _KINDS = (*PICTURES, "original")
-
-_NOT_OF = {  # options that other pictures have
-    "overlay": ["threshold", "components"],
-    "heatmap": ["opacity", "threshold", "components"],
-    "shapes": ["colormap", "opacity"],
-}
 
 _WRITES = options.add_options((options.FOLDER, options.as_json_written))
 _DRAWS = options.add_options((options.FOLDER, options.PICTURES_TIMEOUT, options.as_json_written))
@@ -105,16 +100,11 @@ def render(ctx: click.Context, /, job_id: str, **given: Any) -> None:
 
     Exit code 1 if a picture can't be drawn, or parts of the results are missing: they're named.
     """
-    picture = given["picture"]
-    options.refuse_given(ctx, _NOT_OF[picture], f"says nothing of --picture {picture}")
-    if picture == "heatmap" and given["max_side"] == 0:
-        raise click.UsageError(
-            "--max-side 0 is the photograph's own size, which a heatmap doesn't know: give pixels"
-        )
-    drawing = {
-        name: given[name] for name in ("picture", "colormap", "opacity", "max_side", "components")
-    }
-    drawing["threshold"] = options.threshold(given["threshold"])
+    asked = {name: given[name] for name in unused.OF_DRAWINGS if options.was_given(name)}
+    options.refuse_unused(unused.of_pictures(asked, [given["picture"]], unused.OF_DRAWINGS))
+    if "threshold" in asked:
+        asked["threshold"] = options.threshold(asked["threshold"])
+    drawing = {"picture": given["picture"], **asked}
     wanted = filters.of(given)
     with output.client() as client, _progress(client, [job_id], "drawing") as steps:
         saved = client.pictures.render(

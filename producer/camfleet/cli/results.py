@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli import EXIT_FAILED_IMAGES, filters, output, terminal, values
+from camfleet.cli import EXIT_FAILED_IMAGES, filters, options, output, terminal, values
 from camfleet.cli.screen import rows_out
+from camfleet.contract.outputs import PICTURES
 from camfleet.contract.records import JobRecord
 from camfleet.errors import ObjectMissing
 
@@ -71,14 +72,12 @@ def results(ctx: click.Context, /, job_id: str | None, **given: Any) -> None:
     form = _form(given["form"], given["output"])
     with _quiet_pipe(ctx):
         if given["list_columns"]:
+            _refuse_rows(ctx)
             _list_columns(form)
             return
         if not job_id:
             raise click.UsageError("Missing argument 'JOB'.", ctx)
-        if given["exact"] and form != "csv":
-            raise click.UsageError("--csv-exact is for CSV: say --format csv, or --output FILE.csv")
-        if given["presign"] and form == "table":
-            raise click.UsageError("--presign is for files and programs: say --json or --output")
+        _refuse_unused(form, given)
         found = _read(job_id, form, given)
     for note in found.notes:
         output.say(note)
@@ -117,6 +116,31 @@ def _read(job_id: str, form: str, given: dict[str, Any]) -> "Coverage":
             else:
                 _give(tables, selection, form, given, bar)
         return reading.coverage(job)
+
+
+def _refuse_unused(form: str, given: dict[str, Any]) -> None:
+    """Raise `click.UsageError` for what does nothing in a format or with some columns."""
+    if given["exact"] and form != "csv":
+        raise click.UsageError("--csv-exact is for CSV: say --format csv, or --output FILE.csv")
+    for name in ("presign", "maps"):
+        if given[name] and form == "table":
+            raise click.UsageError(f"--{name} is for files and programs: say --json or --output")
+    chosen = given["columns"]
+    if given["presign"] and chosen and not any(f"{kind}_uri" in chosen for kind in PICTURES):
+        raise click.UsageError("--presign is for pictures: say --column overlay_uri, too")
+
+
+def _refuse_rows(ctx: click.Context) -> None:
+    """Raise `click.UsageError` for what is about rows, beside --list-columns."""
+    if ctx.params["form"] in ("csv", "parquet"):
+        raise click.UsageError("--list-columns prints a table, or JSON: say --json, or no --format")
+    rows = [name for name in ctx.params if name not in ("list_columns", "form")]
+    for name in rows:
+        if options.was_given(name):
+            raise click.UsageError(
+                f"--list-columns names the columns that all jobs have: leave out "
+                f"{'JOB' if name == 'job_id' else '--' + name.rstrip('_').replace('_', '-')}"
+            )
 
 
 def _list_columns(form: str) -> None:

@@ -9,6 +9,7 @@ import click
 from camfleet.cli import options, output, values
 from camfleet.cli import review_rows as rows
 from camfleet.cli.terminal import clean
+from camfleet.contract import unused
 from camfleet.contract.outputs import DEFAULT_LAYER, DEFAULT_METHOD, FUSES, METHODS
 
 if TYPE_CHECKING:
@@ -68,20 +69,36 @@ def review() -> None:
     help="Measure noise on copies of so many images.",
 )
 @click.option("--method", type=click.Choice(METHODS), default=DEFAULT_METHOD, show_default=True)
-@click.option("--layer", default=DEFAULT_LAYER, show_default=True, help="As in camfleet submit.")
+@click.option(
+    "--layer",
+    type=values.LAYERS,
+    default=DEFAULT_LAYER,
+    show_default=True,
+    help="As in camfleet submit.",
+)
 @click.option("--fuse", type=click.Choice(FUSES), help="As in camfleet submit.")
 @click.option("--upload", is_flag=True, help="Send local images to the bucket.")
 @options.as_json
-def create(name: str, source: tuple[str, ...], *, as_json: bool, **given: Any) -> None:
+@click.pass_context
+def create(
+    ctx: click.Context, /, name: str, source: tuple[str, ...], *, as_json: bool, **given: Any
+) -> None:
     """Freeze a set of images with a baseline's answers.
 
     Workers explain SOURCE with the baseline and measure noise; this waits for them. After Ctrl-C
     the same command goes on.
     """
+    if not given["every"]:
+        options.refuse_given(ctx, ["timezone"], "does nothing without --every, which it's about")
+        given.pop("timezone")
+    options.refuse_unused(unused.of_layers(given["fuse"], given["layer"]))
+    warnings: list[str] = []
     with output.client() as client, _steps(client) as on_step:
         made = client.reviews.create(name, source, on_step=on_step, **given)
     assert made.set
     if as_json:
+    for warning in warnings:
+        output.say(warning)
         output.dump(rows.plain(made))
         return
     click.echo(
@@ -124,6 +141,8 @@ def run(
     Exit codes with --wait: 0 pass, 4 moved, 1 anything else: what wasn't measured never passes.
     """
     with output.client() as client, _steps(client) as on_step:
+    if not wait:
+        options.refuse_given(ctx, ["timeout"], "does nothing without --wait, which it ends")
         if not wait:
             started = client.reviews.start(name, model=model, if_new=if_new)
             plain = {"job_id": started.job_id, "model": rows.called(started.model)}
@@ -197,7 +216,10 @@ def history(name: str, *, as_json: bool) -> None:
 @_reason
 @options.as_json
 def accept(name: str, *, model: str | None, reason: str | None, as_json: bool) -> None:
-    """Make a version that was reviewed the baseline: the one of the last run."""
+    """Make a version that was reviewed the baseline: the one of the last run.
+
+    One on which nothing could be decided (undecidable, set_changed) takes a --reason.
+    """
     with output.client() as client, _steps(client) as on_step:
         made = client.reviews.accept(name, model=model, reason=reason, on_step=on_step)
     _done(made, f"review {name}: the baseline is {rows.called(made.baseline.model)} now", as_json)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from camfleet.cli import output
+from camfleet.cli import options, output
 from camfleet.errors import ConfigurationError, InvalidRequest
 from camfleet.settings import Settings
 
@@ -85,6 +85,9 @@ def serve(
             f"{error.name} isn't installed: install camfleet with the extra gateway, as in "
             "docs/gateway.md"
         ) from error
+    if metrics_port is None:
+        ctx = click.get_current_context()
+        options.refuse_given(ctx, ["metrics_host"], "does nothing without --metrics-port")
     _refuse_clear_text(host, behind_tls=behind_tls)
     _check_prefix(root_path)
     _check_origins(origins)

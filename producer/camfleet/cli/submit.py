@@ -94,6 +94,8 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
     exits with 1 if it found something wrong.
     """
     keywords = options.client_keywords(given)
+    if not given["dry_run"]:
+        options.refuse_given(ctx, ["timeout"], "does nothing without --dry-run, which it ends")
     if given["pack"] and keywords.get("pictures") == []:
         raise click.UsageError("--pack is for pictures, of which --picture none asks for none")
     order = {

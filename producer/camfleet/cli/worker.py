@@ -27,7 +27,20 @@ class _Processes(click.ParamType[int | None]):
         return number
 
 
-@click.command()
+class _Worker(click.Command):
+    """Says where Celery's options stand, whoever gives them as our own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            ctx.fail(
+                f"No such option: {error.option_name}. Options of Celery's worker come after --: "
+                f"camfleet worker -- {error.option_name} ..."
+            )
+
+
+@click.command(cls=_Worker)
 @click.option(
     "--processes",
     type=_Processes(),

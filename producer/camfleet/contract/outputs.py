@@ -93,3 +93,4 @@ class Drawing(Wire, frozen=True, kw_only=True):
 
 
 DEFAULT_OUTPUTS = Outputs()
+DEFAULT_DRAWING = Drawing()

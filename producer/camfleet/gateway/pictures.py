@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec import Meta, Struct
 from starlette.responses import Response, StreamingResponse
 
+from camfleet.contract import unused
 from camfleet.contract.codec import decode, encode
 from camfleet.contract.messages import (
     RENDER_TASK,
@@ -57,15 +58,17 @@ class DrawingQuery(Struct, kw_only=True):
 
     picture: Drawn = "overlay"
     colormap: Colormap | None = None
-    opacity: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    opacity: Annotated[float, Meta(ge=0, le=1)] | None = None
     max_side: Annotated[int, Meta(ge=0, le=65_536)] | None = None
-    threshold: str = "0.5"  # or otsu
-    components: Components = "largest"
+    threshold: str | None = None  # a number, or otsu
+    components: Components | None = None
 
     def drawing(self) -> Drawing:
-        """Return it as workers take it; raise `InvalidRequest`."""
-        words = {name: getattr(self, name) for name in self.__struct_fields__}
-        if self.threshold != "otsu":
+        """Return it as workers take it; raise `InvalidRequest`, also for what does nothing."""
+        every = {name: getattr(self, name) for name in self.__struct_fields__}
+        words = {name: value for name, value in every.items() if value is not None}
+        unused.refuse(unused.of_pictures(words, [self.picture], unused.OF_DRAWINGS))
+        if self.threshold is not None and self.threshold != "otsu":
             try:
                 words["threshold"] = float(self.threshold)
             except ValueError as error:

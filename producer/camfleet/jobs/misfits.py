@@ -4,9 +4,10 @@ The report is what a worker found when the model was added: no worker is asked. 
 nothing, nothing is refused.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from camfleet.contract import unused
 from camfleet.contract.outputs import DEFAULT_LAYER, DEFAULT_PRECISION, Precision
 from camfleet.contract.records import ModelRef
 from camfleet.contract.targets import Target, parse_layers, parse_target
@@ -21,6 +22,7 @@ from camfleet.errors import (
 from camfleet.registry.cards import Card
 from camfleet.registry.precision import refusal
 from camfleet.registry.registry import Registry, Report
+from camfleet.registry.reports import cost_in
 
 _SHOWN = 5  # layers
 _REMEMBERED = 4096  # targets: manifests of millions have few
@@ -73,15 +75,19 @@ class KnownModel(NamedTuple):
         """Return why the model isn't computed in a precision, as was measured, or None."""
         if precision == DEFAULT_PRECISION or not self.report:
             return None
-        told = self.report.get(precision)
-        if told is None:
+        cost = cost_in(self.report, precision)
+        if cost is None:
             reason: str | None = (
                 "what that costs it wasn't measured: add it again (camfleet models add) while a "
                 f"worker that computes in {precision} is alive"
             )
         else:
-            reason = told["refused"]
+            reason = cost.why_refused()
         return PrecisionRefused(refusal(self.name, precision, reason)) if reason else None
+
+    def fuses(self, layer: str) -> bool:
+        """Return whether maps of several layers become one."""
+        return len(parse_layers(self.card.layer_text if layer == DEFAULT_LAYER else layer)) > 1
 
     def _check_target(self, target: Target) -> None:
         if target.kind == "label":
@@ -96,7 +102,7 @@ class KnownModel(NamedTuple):
             )
 
 
-def find_misfits(models: Iterable[KnownModel], order: Mapping[str, Any]) -> Iterator[CallerError]:
+def find_misfits(models: Sequence[KnownModel], order: Mapping[str, Any]) -> Iterator[CallerError]:
     """Yield what a job's order asks of its models that they can't do."""
     for model in models:
         found = (
@@ -106,6 +112,8 @@ def find_misfits(models: Iterable[KnownModel], order: Mapping[str, Any]) -> Iter
             model.precision_error(order.get("precision", DEFAULT_PRECISION)),
         )
         yield from (error for error in found if error)
+    if order.get("fuse") and not any(model.fuses(order["layer"]) for model in models):
+        yield unused.of_cards(", ".join(model.name for model in models))
 
 
 class Targets:

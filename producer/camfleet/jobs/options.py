@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict
 
 import msgspec
 
+from camfleet.contract import unused
 from camfleet.contract.codec import decode, encode
 from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.outputs import (
@@ -14,6 +15,7 @@ from camfleet.contract.outputs import (
     COMPONENTS,
     DEFAULT_LAYER,
     DEFAULT_METHOD,
+    DEFAULT_OUTPUTS,
     DEFAULT_TARGET,
     FUSES,
     METHODS,
@@ -136,6 +138,8 @@ def _given(options: Mapping[str, Any], kind: type) -> dict[str, Any]:
 def _request_fields(given: dict[str, Any]) -> dict[str, Any]:
     checked = {name: _CHECKS[name](name, value) for name, value in given.items()}
     outputs = checked["outputs"] if "outputs" in checked else _outputs(checked)
+    unused.refuse(unused.of_pictures(_looks(outputs, checked), outputs.pictures, unused.OF_JOBS))
+    unused.refuse(unused.of_layers(checked.get("fuse"), checked.get("layer", DEFAULT_LAYER)))
     return {
         "target": checked.get("target", DEFAULT_TARGET),
         "method": checked.get("method", DEFAULT_METHOD),
@@ -155,6 +159,14 @@ def _sole(outputs: Outputs, checked: Mapping[str, Any]) -> Outputs:
             "say everything by keywords and leave out outputs"
         )
     return outputs
+
+
+def _looks(outputs: Outputs, checked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how pictures are to look, as far as that was said."""
+    if "outputs" not in checked:
+        return {name: checked[name] for name in unused.OF_JOBS if name in checked}
+    own = {name: getattr(outputs, name) for name in unused.OF_JOBS}
+    return {name: own[name] for name in own if own[name] != getattr(DEFAULT_OUTPUTS, name)}
 
 
 def _outputs(checked: Mapping[str, Any]) -> Outputs:

@@ -5,8 +5,17 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from camfleet.contract import unused
 from camfleet.contract.codec import decode, encode
-from camfleet.contract.outputs import Colormap, Components, Drawing, Drawn, Picture, Threshold
+from camfleet.contract.outputs import (
+    DEFAULT_DRAWING,
+    Colormap,
+    Components,
+    Drawing,
+    Drawn,
+    Picture,
+    Threshold,
+)
 from camfleet.contract.results import Result
 from camfleet.errors import ConfigurationError, InvalidRequest, ObjectMissing, check_timeout
 from camfleet.jobstore import keys, stored_pictures
@@ -119,8 +128,7 @@ class Pictures:
         what `get` does, and `AnswerTimeout` where no worker answers within `timeout` seconds.
         """
         check_timeout(timeout)
-        how = drawing if isinstance(drawing, Drawing) else Drawing(**(drawing or {}))
-        how = decode(encode(how), Drawing)
+        how = _drawing(drawing)
         query = Query.of(self._storage, job_id, (), dict(filters))
         into = Folder(folder)
         worker = Draughtsman(self._storage, partial(self._questions.render, timeout=timeout), how)
@@ -217,6 +225,19 @@ def _plain(result: Result | Row) -> Row:
     if isinstance(result, dict):
         return result
     return {name: getattr(result, name) for name in Result.__struct_fields__}
+
+
+def _drawing(given: Drawing | DrawingOptions | None) -> Drawing:
+    """Return how to draw; raise `InvalidRequest` for a wrong value and what would do nothing."""
+    made = given if isinstance(given, Drawing) else Drawing(**(given or {}))
+    how = decode(encode(made), Drawing)
+    own = {name: getattr(how, name) for name in unused.OF_DRAWINGS}
+    if isinstance(given, Drawing):  # which tells nobody what was said
+        said = {name: own[name] for name in own if own[name] != getattr(DEFAULT_DRAWING, name)}
+    else:
+        said = {name: own[name] for name in own if name in (given or {}) and own[name] is not None}
+    unused.refuse(unused.of_pictures(said, [how.picture], unused.OF_DRAWINGS))
+    return how
 
 
 def _kinds(given: str | Iterable[str]) -> tuple[str, ...]:

@@ -68,6 +68,20 @@ class PrecisionCost(msgspec.Struct, frozen=True, kw_only=True):
             )
         return "; ".join(said) or None
 
+    def why_broken(self) -> str | None:
+        """Return why this is no case of rounding, such as of a CPU that computes wrongly, or None.
+
+        It's asked where the precision isn't refused by what was measured elsewhere.
+        """
+        if self.change is None or self.reason:
+            return self.reason or "it was not measured"
+        if not self.change.median <= self.largest_limit:
+            return (
+                f"on this machine half of the maps move by more than {bits(self.change.median)}, "
+                f"with JPEG 75 none does by more than {bits(self.largest_limit)}"
+            )
+        return None
+
     @property
     def median_limit(self) -> float:
         """Return the most that the median may be: that of JPEG at quality 95."""

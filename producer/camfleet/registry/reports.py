@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from camfleet.contract.outputs import LONGEST
+from camfleet.contract.outputs import LONGEST, Precision
 from camfleet.errors import InvalidRequest
 from camfleet.registry.precision import PrecisionCost
 
@@ -73,6 +73,15 @@ def parse_report(data: bytes) -> Report:
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(f"it's no report of a worker: {error}") from error
     return report
+
+
+def cost_in(report: Report, precision: Precision) -> PrecisionCost | None:
+    """Return what a precision was found to cost when the model was added, None for nothing.
+
+    Its figures are judged by the limits of whoever asks.
+    """
+    told = report.get(precision)
+    return None if told is None else msgspec.convert(told, PrecisionCost)
 
 
 def memory_lines(report: Report) -> dict[str, str]:

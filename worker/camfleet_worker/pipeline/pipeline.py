@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
+from camfleet.contract import unused
 from camfleet.contract.messages import ErrorInfo, ExplainRequest
 from camfleet.contract.records import Item
 from camfleet.contract.results import Result
@@ -73,6 +74,8 @@ class Pipeline:
             model = self._models.resolve(request.model)
             query = Query.of(model, request, self._models.precision_of(model.digest))
             explainer = self._cache.get(query.key)
+            if request.fuse and len(explainer.splits) == 1:
+                raise unused.of_cards(f"{model.id}@{model.version}")
             item = Item(
                 item_id=request.image_uri,
                 image_uri=request.image_uri,

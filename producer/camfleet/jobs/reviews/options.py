@@ -4,11 +4,13 @@ import secrets
 from collections.abc import Iterable
 from typing import Any, TypedDict
 
+from camfleet.contract import unused
 from camfleet.contract.codec import decode, encode
 from camfleet.contract.outputs import DEFAULT_LAYER, DEFAULT_METHOD, Fuse, Method
 from camfleet.contract.records import ModelRef
 from camfleet.contract.reviews import Accepted, Review, ReviewLimits
 from camfleet.contract.schedules import Schedule
+from camfleet.errors import InvalidRequest
 from camfleet.jobs.callback_url import check_callback
 from camfleet.reviews.protected import JOBS
 from camfleet.sources.sources import Source
@@ -56,10 +58,13 @@ def draft(
             raise TypeError(
                 f"no keyword {word}: there are {', '.join(ReviewOptions.__annotations__)}"
             )
+    unused.refuse(unused.of_layers(options.get("fuse"), options.get("layer", DEFAULT_LAYER)))
     every, callback = options.get("every"), options.get("callback")
     schedule = Schedule(cron=every, timezone=options.get("timezone", "UTC")) if every else None
     if schedule:
         schedule.check()
+    elif "timezone" in options:
+        raise InvalidRequest("timezone does nothing without every, whose hours it's about")
     if callback is not None:
         check_callback(callback)
     model = options.get("model") or ref.id

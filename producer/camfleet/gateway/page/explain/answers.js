@@ -37,9 +37,10 @@ export class Answers {
   // The photograph of an address comes from the worker, as an overlay without heat: it's upright
   // and decoded. That of this window is there.
   async #ask(question, signal) {
-    const pictures = this.files.has(question.image) ? ["raw"] : ["raw", "overlay"];
+    const wanted = this.files.has(question.image)
+      ? { pictures: ["raw"] } : { pictures: ["raw", "overlay"], opacity: 0, max_side: 1600 };
     const response = await api.request("POST", "v1/explain", {
-      body: JSON.stringify({ ...question, pictures, opacity: 0, max_side: 1600 }),
+      body: JSON.stringify({ ...question, ...wanted }),
       signal, headers: { "Content-Type": "application/json", Prefer: "wait=20" },
     });
     let answer = await response.json();
