@@ -43,6 +43,7 @@ _SHORT = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 # Behind a scheme a password may have spaces. No two starts read the same signs: that's linear.
 _USER = re.compile(r"((?<=:)//?(?!/)[^/?#\n]*|//[^/?#\s]*|(?<=:)\\+[^\\/?#\n]*)@")
+_FORMS = {":PASSWORD", "USER:PASSWORD"}  # that messages have in the place of a login
 _USER_OF_URL = re.compile(r"//[^/?#]*@")
 _SERVER = re.compile(r"([a-z]*://|)(?:[^/?#]*@)?([^/?#]*).*", re.DOTALL | re.IGNORECASE)
 _PARAMETER = re.compile(r"([?&;#])([^=&;#?\s'\"<>]+)=([^&;#\s'\"<>]+)")
@@ -126,8 +127,10 @@ def _escaped(sign: str) -> str:
 
 
 def _hide_user(found: re.Match[str]) -> str:
-    slashes = len(found[0]) - len(found[0].lstrip("/\\"))
-    return f"{found[0][:slashes]}{HIDDEN}@"
+    login = found[1].lstrip("/\\")
+    if login in _FORMS:
+        return found[0]
+    return f"{found[1].removesuffix(login)}{HIDDEN}@"
 
 
 def _hide_value(found: re.Match[str]) -> str:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camfleet.errors import CamfleetError, ImageNotFound, from_code
+from camfleet.addresses import normalize
+from camfleet.errors import CamfleetError, ConfigurationError, ImageNotFound, from_code
 from camfleet.foreign import shown_url, visible, without_secrets
 
 SPECIAL = "\0\a\b\t\n\v\f\r\x1b\x7f\x85\x9b\u200b\u200e\u202a\u202e\u2028\u2066\u2069\ufeff\udcff"
@@ -169,6 +170,21 @@ def test_passwords_and_signatures_are_hidden_in_urls_and_in_every_error(url):
 )
 def test_what_names_an_image_stays(text):
     assert without_secrets(text) == text
+
+
+@pytest.mark.parametrize("url", ["x", "redis://user@host", "redis://:a@b:99999/0", "unix://a"])
+def test_a_message_keeps_the_form_that_a_url_is_to_have(url):
+    with pytest.raises(ConfigurationError) as refused:
+        normalize(url)
+    shown = without_secrets(str(refused.value))
+    assert "redis://:PASSWORD@HOST:PORT/DATABASE" in shown
+    assert "unix://:PASSWORD@/PATH" in shown
+    assert "**" not in shown
+
+
+def test_a_password_that_looks_like_the_form_is_hidden():
+    for login in (f":PASSWORD@{SECRET}", f":PASSWORD{SECRET}", f"USER:{SECRET}", ":password"):
+        assert without_secrets(f"redis://{login}@h") == "redis://**@h"
 
 
 @pytest.mark.parametrize(

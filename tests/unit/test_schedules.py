@@ -133,13 +133,16 @@ def test_each_time_is_the_latest_until_the_next_one():
         ("", "0 fields, not five"),
         ("0 0 0 * * *", "6 fields, not five"),  # seconds: too fine
         ("@daily", "1 fields, not five"),
-        ("60 * * * *", "no cron expression: Bad minute"),
-        ("* * * * FUNDAY", "Bad day-of-week"),
-        ("*/0 * * * *", "Bad minute"),
-        ("5-1 * * * *", "Bad minute"),
-        ("1\u0662 * * * *", "Bad minute"),
-        ("9" * 90 + " * * * *", "Bad minute"),
-        ("0 0 31 2 *", "no cron expression"),
+        ("60 * * * *", "'60' is no minute: give 0 to 59"),
+        ("* 24 * * *", "'24' is no hour: give 0 to 23"),
+        ("* * * 0 *", "'0' is no month: give 1 to 12, or JAN to DEC"),
+        ("* * * * FUNDAY", "'FUNDAY' is no day of week: give 0 to 7 .both are Sunday"),
+        ("* * * * FRI-MON", "'FRI-MON' is no day of week: .* ranges go up .MON-FRI"),
+        ("*/0 * * * *", "is no minute"),
+        ("5-1 * * * *", "is no minute"),
+        ("1\u0662 * * * *", "is no minute"),
+        ("9" * 90 + " * * * *", "is no minute"),
+        ("0 0 31 2 *", "'31' is no day of month: give 1 to 31, if one of the months has it"),
         ("0 0 */31 * MON#5", "is never due"),  # the fifth Monday is never the first day
     ],
 )

@@ -44,6 +44,10 @@ class AsyncReporter(Awaited):
         """Copy the report that a worker wrote to a folder; see `Reporter.fetch`."""
         return await self._threads.long(lambda: self._blocking.fetch(job_id, folder))
 
+    async def stored(self, job_id: str) -> "Report | None":
+        """Return the report that a worker wrote; see `Reporter.stored`."""
+        return await self._threads.long(lambda: self._blocking.stored(job_id))
+
     async def measure_floor(self, side: "Side", **options: Any) -> "FloorRecord":
         """Have workers measure what noise does to a side's maps; see `Reporter.measure_floor`."""
         return await self._threads.long(lambda: self._blocking.measure_floor(side, **options))

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from camfleet.audit import files, photographs
 from camfleet.audit.comparisons import comparison
@@ -81,6 +82,16 @@ class Reporter:
             raise InvalidRequest("a stored report is fetched into a folder: it's in a bucket now")
         self.check_place(folder)
         return files.fetch(self._storage, record, folder)
+
+    def stored(self, job_id: str) -> Report | None:
+        """Return the report that a worker wrote, None for one of a version that isn't read here.
+
+        Raises `UnknownJob`, and `ObjectMissing` where there's none.
+        """
+        record = read_record(self._storage, job_id, pruned_too=True)
+        with suppress(InvalidRequest):
+            return files.read_report(self._storage, record)
+        return None
 
     def measure_floor(
         self,

@@ -1,9 +1,15 @@
 """camfleet report: what a job's results say together, as a page and as numbers."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from camfleet.cli import options, output
+from camfleet.cli.terminal import clean
 from camfleet.errors import ObjectMissing
+
+if TYPE_CHECKING:
+    from camfleet.audit.document import Report
 
 
 @click.command()
@@ -27,7 +33,7 @@ def report(
     """Write a report on a job: index.html, report.json, and tables in Parquet.
 
     The page opens anywhere, without a network or a script. The rows of suspicious.parquet and
-    worst.parquet can be submitted again.
+    worst.parquet can be submitted again. What it begins with is said on stderr, too.
 
     With --stored the report of submit --report is fetched, also of jobs whose results are gone.
 
@@ -48,6 +54,7 @@ def report(
                 output.dump({"job_id": job_id, "page": page, "missing": None})
             else:
                 click.echo(page)
+                _say(reporter.stored(job_id))
             return
         record = reporter.record(job_id)
         place = place or f"camfleet-report-{job_id}"
@@ -64,7 +71,16 @@ def report(
         output.dump({"job_id": job_id, "page": written, "missing": missing})
     else:
         click.echo(written)
+        _say(made)
     if missing:
         note = f"the results of {missing} images are missing: camfleet resume {job_id} runs them"
         output.error(ObjectMissing.code, note, as_json=False)
         ctx.exit(1)
+
+
+def _say(found: "Report | None") -> None:
+    """Say what a report begins with."""
+    from camfleet.audit.reports import headline
+
+    for line in headline.lines(found) if found else ():
+        output.say(clean(line))

@@ -94,11 +94,12 @@ def create(
     options.refuse_unused(unused.of_layers(given["fuse"], given["layer"]))
     warnings: list[str] = []
     with output.client() as client, _steps(client) as on_step:
-        made = client.reviews.create(name, source, on_step=on_step, **given)
+        told = warnings.append
+        made = client.reviews.create(name, source, on_step=on_step, on_warning=told, **given)
     assert made.set
-    if as_json:
     for warning in warnings:
         output.say(warning)
+    if as_json:
         output.dump(rows.plain(made))
         return
     click.echo(
@@ -140,9 +141,9 @@ def run(
 
     Exit codes with --wait: 0 pass, 4 moved, 1 anything else: what wasn't measured never passes.
     """
-    with output.client() as client, _steps(client) as on_step:
     if not wait:
         options.refuse_given(ctx, ["timeout"], "does nothing without --wait, which it ends")
+    with output.client() as client, _steps(client) as on_step:
         if not wait:
             started = client.reviews.start(name, model=model, if_new=if_new)
             plain = {"job_id": started.job_id, "model": rows.called(started.model)}

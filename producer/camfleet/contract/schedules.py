@@ -17,7 +17,14 @@ from camfleet.contract.codec import Wire
 from camfleet.errors import InvalidRequest
 
 _ZONE = re.compile(r"[A-Za-z0-9+_-]+(?:/[A-Za-z0-9+_-]+)*")
-_FIELDS = 5
+_FIELDS = {  # as CronSim calls them: our names, and what they may be
+    "minute": ("minute", "0 to 59"),
+    "hour": ("hour", "0 to 23"),
+    "day-of-month": ("day of month", "1 to 31, if one of the months has it, or L for the last"),
+    "month": ("month", "1 to 12, or JAN to DEC"),
+    "day-of-week": ("day of week", "0 to 7 (both are Sunday), or SUN, MON to SAT"),
+}
+_WAYS = "several have commas (MON,SUN), ranges go up (MON-FRI), steps have a slash, and * is all"
 _MOST = 10_000  # times that are gone through, one after the other
 _EPOCH_END = 4e9  # seconds: the year 2096
 _CHANGE = 3 * 3600  # seconds: clocks are never changed by more
@@ -35,7 +42,7 @@ class Schedule(Wire, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raise `InvalidRequest` for what is no expression or zone, or never due."""
-        if len(self.cron.split()) != _FIELDS:
+        if len(self.cron.split()) != len(_FIELDS):
             raise InvalidRequest(
                 f"{self.cron!r} has {len(self.cron.split())} fields, not five: minute, hour, day "
                 "of month, month, day of week, such as '30 6 * * MON'"
@@ -83,12 +90,21 @@ class Schedule(Wire, frozen=True, kw_only=True):
         try:
             times = CronSim(self.cron, start, reverse=reverse)
         except (CronSimError, ValueError) as error:
-            raise InvalidRequest(f"{self.cron!r} is no cron expression: {error}") from error
+            raise InvalidRequest(f"{self.cron!r}: {self._why(error)}") from error
         for _ in range(_MOST):
             try:
                 yield next(times).timestamp()
             except (StopIteration, OverflowError, ValueError):
                 return
+
+    def _why(self, error: Exception) -> str:
+        """Return what is wrong with a field, and what it may be."""
+        word = str(error).removeprefix("Bad ")
+        if word not in _FIELDS:
+            return f"it's no cron expression: {error}"
+        name, values = _FIELDS[word]
+        given = self.cron.split()[[*_FIELDS].index(word)]
+        return f"{given!r} is no {name}: give {values}; {_WAYS}"
 
     def _zone(self) -> ZoneInfo:
         try:

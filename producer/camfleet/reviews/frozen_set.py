@@ -24,18 +24,23 @@ _PARQUET = "application/vnd.apache.parquet"
 class _Counts:
     left_out: int = 0
     unwatched: int = 0
+    files: int = 0
     form: int = 1
     classes: Counter[str] = field(default_factory=Counter)  # images by target
 
 
 def freeze(
-    name: str, record: JobRecord, storage: Storage, on_part: Callable[[int], object]
+    name: str,
+    record: JobRecord,
+    storage: Storage,
+    on_part: Callable[[int], object],
+    on_warning: Callable[[str], object] = lambda _warning: None,
 ) -> FrozenSet:
     """Write the set of a review from its baseline's job, and return what it holds.
 
-    The job was asked for the first class of each image. `on_part` is told of each part. Raises
-    `InvalidRequest` where the baseline could explain no image, `ObjectMissing` and `ObjectDamaged`
-    naming a part.
+    The job was asked for the first class of each image. `on_part` is told of each part, and
+    `on_warning` of files, which not every worker may read. Raises `InvalidRequest` where the
+    baseline could explain no image, `ObjectMissing` and `ObjectDamaged` naming a part.
     """
     from camfleet.audit.comparisons.movement import FEWEST
     from camfleet.jobstore import parquet
@@ -54,6 +59,11 @@ def freeze(
         raise InvalidRequest(
             f"the baseline could explain none of the {record.items} images: camfleet results "
             f"{record.job_id} says why"
+        )
+    if counts.files:
+        on_warning(
+            f"{counts.files} of the images are local files: each run needs them where they are, "
+            "unchanged, and workers that read them; --upload sends them to the bucket"
         )
     return FrozenSet(
         digest=digest.hexdigest(),
@@ -105,6 +115,7 @@ def _explained(record: JobRecord, storage: Storage, counts: _Counts) -> Iterator
                 counts.left_out += 1
                 continue
             counts.unwatched += row["image_etag"] is None
+            counts.files += item.image_uri.startswith(("/", "file:"))
             label = row["class_name"]
             target = f"label:{label}" if label else str(row["class_index"])
             counts.classes[target] += 1

@@ -101,6 +101,17 @@ def numbers(report: Report) -> list[Number]:
     return found + [one for model in report.models if (one := _faithfulness(model))][:1]
 
 
+def lines(report: Report) -> list[str]:
+    """Return what a terminal shows of a report: its figures, its verdict, and what is worst."""
+    figures = "; ".join(f"{one.name}: {one.value} ({one.note})" for one in numbers(report))
+    worst = worst_class(report)
+    if worst is None:
+        return [figures, verdict(report).text]
+    name = worst.card.class_name or f"class {worst.card.class_index}"
+    of = f" of {worst.model}" if worst.model else ""
+    return [figures, f"{verdict(report).text} Look first at {name}{of}: {worst.why}."]
+
+
 def _faithfulness(model: ModelReport) -> Number | None:
     found = model.faithfulness
     if found is None or found.mean is None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OnStep: TypeAlias = Callable[[str, int, int], object]  # what is done, how much of it, of how much
 
+OnWarning: TypeAlias = Callable[[str], object]
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -43,10 +45,11 @@ def explain(
     *,
     upload: bool,
     on_step: OnStep,
+    on_warning: OnWarning,
 ) -> None:
-    """Explain the source with the baseline."""
+    """Explain the source with the baseline; `on_warning` is told what submitting it warns of."""
     ref = review.baseline.model
-    parts.submit(
+    job = parts.submit(
         source,
         models=ref,
         job_id=review.baseline.job_id,
@@ -57,6 +60,8 @@ def explain(
         fuse=review.fuse,
         pictures=[],
     )
+    for warning in job.warnings:
+        on_warning(warning)
     wait(parts, review.baseline.job_id, f"explaining with {ref.id}@{ref.version}", None, on_step)
 
 

@@ -15,7 +15,7 @@ from camfleet.contract.reviews import (
 )
 from camfleet.errors import InvalidRequest
 from camfleet.jobs.order import ModelName, model_name
-from camfleet.jobs.reviews.baseline import OnStep, Parts, explain, measure, wait
+from camfleet.jobs.reviews.baseline import OnStep, OnWarning, Parts, explain, measure, wait
 from camfleet.jobs.reviews.looking import LookingAtReviews
 from camfleet.jobs.reviews.options import ReviewOptions, draft, is_same
 from camfleet.registry.author import author
@@ -49,12 +49,14 @@ class Reviews(LookingAtReviews):
         baseline: ModelName,
         upload: bool = False,
         on_step: OnStep = _ignore,
+        on_warning: OnWarning = lambda _warning: None,
         **options: Unpack[ReviewOptions],
     ) -> Review:
         """Explain a source with the baseline, freeze the set, measure noise, and return the review.
 
-        This waits for workers. What was cut off is continued by the same call. Raises
-        `InvalidRequest` for a name that is taken, and whatever `Client.submit` raises.
+        This waits for workers. What was cut off is continued by the same call. `on_warning` is told
+        what `Job.warnings` says of a job. Raises `InvalidRequest` for a name that is taken, and
+        whatever `Client.submit` raises.
         """
         check_name(name)
         now = self._schedules.now()
@@ -71,13 +73,14 @@ class Reviews(LookingAtReviews):
         if before is None or not is_same(before.review, wanted):
             before = self._append(wanted, "began", after=before)
         review = before.review
-        explain(self._parts, review, source, upload=upload, on_step=on_step)
+        explain(self._parts, review, source, upload=upload, on_step=on_step, on_warning=on_warning)
         record = self._parts.job(review.baseline.job_id).record()
         frozen = freeze(
             name,
             record,
             self._parts.storage,
             lambda _count: on_step("freezing the set", 1, record.parts),
+            on_warning,
         )
         measure(self._parts, review.baseline, review.floor, on_step)
         review = replace(review, set=frozen)
@@ -141,8 +144,8 @@ class Reviews(LookingAtReviews):
     ) -> Review:
         """Make a version that was reviewed the baseline, by default the one of the last run.
 
-        Workers measure its noise. Raises `InvalidRequest` where it has no verdict, or could not be
-        compared.
+        Workers measure its noise. Raises `InvalidRequest` where it has no verdict, could not be
+        compared, or, without a `reason`, where nothing could be decided.
         """
         check_reason(reason)
         before = self._store.latest(name)
@@ -158,6 +161,12 @@ class Reviews(LookingAtReviews):
             raise InvalidRequest(
                 f"{called} has no verdict in review {name!r} that could be accepted: camfleet "
                 f"review run {name} --model {called} --wait"
+            )
+        if verdict.verdict in ("undecidable", "set_changed") and not reason:
+            why = "; ".join([verdict.verdict, *verdict.reasons[:1]])
+            raise InvalidRequest(
+                f"the verdict on {called} in review {name!r} is {why}: say why it's accepted all "
+                "the same (--reason)"
             )
         made = accept(review, verdict)
         moved = verdict.movement.value if verdict.movement else None
