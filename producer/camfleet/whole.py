@@ -5,6 +5,7 @@ ends with the process, however that dies. So the next one that writes there can 
 left, which it deletes, from what another one is writing.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -22,17 +23,29 @@ from camfleet.errors import InvalidRequest
 logger = logging.getLogger(__name__)
 
 _PART = re.compile(r"camfleet-[0-9a-f]{8}\.part")
+_MOVING = "camfleet-00000000.part"  # whose files are moving into the folder around it
+_EMPTY = {"lost+found"}  # what empty file systems have
+_DESCRIPTORS = re.compile(
+    r"/dev/(?:std(?P<name>out|err)|fd/(?P<dev>\d+))|/proc/self/fd/(?P<proc>\d+)"
+)
+_READ_ONLY = "it's read-only: give another name, or let it be replaced (chmod u+w)"
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a folder that takes its name when all is written; after an error nothing is left.
 
-    Raises `InvalidRequest` where there's something of that name already, or nothing can be written.
+    An empty folder that is there stays the one it is: it may be a mount point, have an owner of its
+    own, or be the current one. Raises `InvalidRequest` where there's something of that name
+    already, or nothing can be written.
     """
     with writing(path):
         _refuse_taken(path)
         real = _real(path)
+        if real.is_dir():
+            with _folder_within(path, real) as part:
+                yield part
+            return
         real.parent.mkdir(parents=True, exist_ok=True)
         sweep(real.parent)
         part, number = _locked(real.parent, _new_folder)
@@ -49,10 +62,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file that takes its name, or another one's place, when all is written.
 
-    A pipe or a device is written to directly. After an error nothing is left. Raises
-    `InvalidRequest` where the file can't be written.
+    A pipe, a device or what is open already (`/dev/stdout`) is written to directly. After an error
+    nothing is left. Raises `InvalidRequest` where the file can't be written, or is read-only.
     """
     with writing(path):
+        if (number := _descriptor(path)) is not None:
+            with os.fdopen(os.dup(number), "wb") as file:
+                yield file
+            return
         if path.exists() and not path.is_file():
             with path.open("wb") as file:
                 yield file
@@ -66,6 +83,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file as `whole_file` does, for those who sweep themselves; raise `OSError`."""
+    _refuse_read_only(path)
     part, number = _locked(path.parent, _new_file)
     try:
         with os.fdopen(number, "wb") as file:
@@ -73,7 +91,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
                 os.fchmod(number, stat.S_IMODE(path.stat().st_mode))
             yield file
             file.flush()
-            part.replace(path)
+            _take_place(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -95,6 +113,59 @@ def sweep(folder: Path) -> None:
         for part in parts:
             with suppress(OSError):  # another process's, or another user's
                 _delete_if_left(part)
+
+
+@contextmanager
+def _folder_within(path: Path, real: Path) -> Iterator[Path]:
+    """Give a folder in an empty one, into which its files move when all is written."""
+    sweep(real)
+    part, number = _locked(real, _new_folder)
+    try:
+        yield part
+        try:  # of two that get here one has the name
+            part = part.rename(real / _MOVING)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            raise _taken(path) from error
+        _refuse_taken(path)
+        _move_out(part)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        os.close(number)
+
+
+def _move_out(part: Path) -> None:
+    """Move a folder's files into the one around it: all, or after an error none."""
+    moved: list[Path] = []
+    try:
+        for file in sorted(part.iterdir()):
+            moved.append(file.rename(part.parent / file.name))  # noqa: PERF401  # one by one
+    except BaseException:
+        for file in moved:
+            with suppress(OSError):
+                file.rename(part / file.name)
+        raise
+
+
+def _take_place(part: Path, path: Path) -> None:
+    try:
+        part.replace(path)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        with part.open("rb") as source, path.open("wb") as target:  # of a file that is mounted
+            shutil.copyfileobj(source, target)
+
+
+def _descriptor(path: Path) -> int | None:
+    """Return the number of an open file that a path stands for: opened anew it would be emptied."""
+    found = _DESCRIPTORS.fullmatch(str(path))
+    if not found:
+        return None
+    if name := found["name"]:
+        return 1 if name == "out" else 2
+    return int(found["dev"] or found["proc"])
 
 
 def _real(path: Path) -> Path:
@@ -159,6 +230,22 @@ def _is_at(path: Path, number: int) -> bool:
         return False
 
 
+def _refuse_read_only(path: Path) -> None:
+    """Raise `PermissionError` for a file that somebody protects, also from root."""
+    with suppress(FileNotFoundError):
+        if not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, _READ_ONLY)
+
+
 def _refuse_taken(path: Path) -> None:
-    if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
-        raise InvalidRequest(f"{path} is there already: give the name of a new folder")
+    if path.is_dir():
+        names = (one.name for one in path.iterdir())
+        taken = any(name not in _EMPTY and not _PART.fullmatch(name) for name in names)
+    else:
+        taken = path.exists() or path.is_symlink()
+    if taken:
+        raise _taken(path)
+
+
+def _taken(path: Path) -> InvalidRequest:
+    return InvalidRequest(f"{path} is there already: give the name of a new folder")

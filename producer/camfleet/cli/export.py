@@ -23,7 +23,7 @@ EXPORT_FORMATS = ("coco", "coco-results", "label-studio", "voc", "yolo", "cvat",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="A new folder; it appears under this name once all is written.",
+    help="A new or empty folder; files appear there once all is written.",
 )
 @click.option(
     "--shape",

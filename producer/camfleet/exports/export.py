@@ -24,7 +24,7 @@ from camfleet.exports.writer import (
     Plan,
     Writer,
     full_version,
-    version_of,
+    version_of_job,
 )
 from camfleet.exports.yolo import Yolo
 from camfleet.foreign import without_secrets
@@ -44,7 +44,7 @@ class Format:
 
     `config` reads the file of `--config`; without `classes` it says nothing of an image without a
     shape. `asked` are shapes that nobody gets who doesn't ask for them. With `splits` a file holds
-    so many images, else each image has one of its own, or all are in one.
+    so many images, with `apart` each image has one of its own, or with `apart_heat` its heatmap.
     """
 
     writer: Callable[[Plan], Writer]
@@ -54,6 +54,8 @@ class Format:
     config: Callable[[Path], Any] | None = None
     heat: bool = False
     splits: bool = False
+    apart: bool = False
+    apart_heat: bool = False
 
 
 FORMATS: dict[str, Format] = {
@@ -68,10 +70,10 @@ FORMATS: dict[str, Format] = {
         heat=True,
         splits=True,
     ),
-    "voc": Format(Voc, ("box",)),
-    "yolo": Format(Yolo, ("box",), ("polygon",)),
+    "voc": Format(Voc, ("box",), apart=True),
+    "yolo": Format(Yolo, ("box",), ("polygon",), apart=True),
     "cvat": Format(Cvat, ("polygon", "box"), ("rle",), classes=True, splits=True),
-    "fiftyone": Format(FiftyOne, ("box", "polygon"), classes=True, heat=True),
+    "fiftyone": Format(FiftyOne, ("box", "polygon"), classes=True, heat=True, apart_heat=True),
 }
 
 
@@ -116,12 +118,14 @@ class Export:
         self.shape = self._shape()
 
     @property
+    def file_for_each(self) -> bool:
+        """Return whether each image has a file of its own."""
+        return self._format.apart or (self._format.apart_heat and self._options.heat)
+
+    @property
     def version(self) -> str:
         """Return what tells Label Studio's predictions from others."""
-        record = self._record
-        version = version_of(
-            self._model, record.method, record.layer, record.target, record.outputs
-        )
+        version = version_of_job(self._record, self._model)
         return full_version(version, self.shape, heat=self._options.heat)
 
     def predictions(
@@ -135,9 +139,12 @@ class Export:
         for image in images(tables, self._labels, self._options.places, count):
             yield image, make.of(image) if isinstance(image, Image) else None
 
-    def write(self, tables: Iterable[Table], path: Path) -> Count:
-        """Write the tables of the selected rows into a new folder; return what was met."""
-        count = Count()
+    def write(self, tables: Iterable[Table], path: Path, count: Count | None = None) -> Count:
+        """Write the tables of the selected rows into a new folder; return what was met.
+
+        `count` is kept up as they're read.
+        """
+        count = Count() if count is None else count
         options = self._options
         with whole_folder(path) as folder:
             plan = Plan(

@@ -37,7 +37,8 @@ def new_file(folder: Path, name: str) -> IO[bytes]:
             return open(path, "xb")  # noqa: PTH123
     except FileExistsError:
         raise InvalidRequest(
-            f"two images would have the file {name}: export them apart, with --image or --root"
+            f"two images would have the file {name}, or names that this file system takes for one: "
+            "export them apart, with --image or --root"
         ) from None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 from xml.etree import ElementTree as ET
 
 from camfleet.errors import InvalidRequest
@@ -18,6 +19,8 @@ CONTROLS = {
     "PolygonLabels": "Label",
     "BrushLabels": "Label",
 }
+_DEEPEST = 20  # choices within each other
+Stored: TypeAlias = str | tuple[str, ...]
 OF_SHAPE: dict[ExportShape, str] = {
     "box": "RectangleLabels",
     "polygon": "PolygonLabels",
@@ -29,12 +32,13 @@ OF_SHAPE: dict[ExportShape, str] = {
 class Control:
     """A control for an image: its name, and what it stores for each of its labels; none: for any.
 
-    A label is named by its value or by its alias, and its alias is stored if it has one.
+    A label is named by its value or by its alias, and its alias is stored if it has one. Of nested
+    choices the way to one is stored, from the outermost.
     """
 
     tag: str
     name: str
-    labels: Mapping[str, str]
+    labels: Mapping[str, Stored]
 
     @property
     def kind(self) -> str:
@@ -44,7 +48,7 @@ class Control:
     def has(self, label: str) -> bool:
         return not self.labels or label in self.labels
 
-    def stored(self, label: str) -> str:
+    def stored(self, label: str) -> Stored:
         return self.labels.get(label, label)
 
 
@@ -165,11 +169,21 @@ def _images(control: ET.Element) -> list[str]:
     return [name.strip() for name in control.get("toName", "").split(",")]
 
 
-def _labels(control: ET.Element) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for tag in control.iter(CONTROLS[control.tag]):
-        value, alias = tag.get("value", ""), tag.get("alias", "")
-        found |= {name: alias or value for name in (value, alias) if name}
+def _labels(control: ET.Element) -> dict[str, Stored]:
+    """Return what is stored for each name of a label; of two labels of a name, for the first."""
+    nested = control.get("allowNested", "").lower() == "true"
+    found: dict[str, Stored] = {}
+    tags: list[tuple[ET.Element, tuple[str, ...]]] = [(control, ())]
+    while tags:
+        tag, way = tags.pop()
+        if tag.tag == CONTROLS[control.tag]:
+            value, alias = tag.get("value", ""), tag.get("alias", "")
+            way = (*way, alias or value)
+            if len(way) > 1 and (not nested or len(way) > _DEEPEST):
+                continue  # the editor leaves it out
+            for name in filter(None, (value, alias)):
+                found.setdefault(name, way if nested else way[0])
+        tags += [(below, way) for below in reversed(tag)]
     return found
 
 

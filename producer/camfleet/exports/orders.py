@@ -11,6 +11,7 @@ from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest
 from camfleet.exports import packing, pictures
 from camfleet.exports.export import FORMATS, Export, Options
+from camfleet.exports.images import Count
 from camfleet.exports.job import options_of
 from camfleet.exports.label_config import parse_config
 from camfleet.results import classes
@@ -73,18 +74,24 @@ def write(
         return Written(note, reading.coverage(counts))
     export = Export(record, storage, _options(order), filters)
     reading = Reading(record, storage, export.selection)
-    folder = archive.with_suffix("")
+    folder, room = archive.with_suffix(""), packing.Room(archive.parent)
+    found = Count()
 
     def on_part() -> None:
-        packing.refuse_full(archive.parent)
+        room.refuse_full()
+        packing.refuse_many(found.images if export.file_for_each else 0)
         on_step()
 
-    with closing(reading.tables(on_part)) as tables:
-        found = export.write(tables, folder)
-    packing.pack(folder, archive, on_step)
-    note = f"{found.images:,} images, {found.annotations:,} annotations"
-    failed = f"; {found.failed:,} images failed: failed.jsonl says why" if found.failed else ""
-    return Written(f"{note} ({export.shape or 'classes only'}){failed}", reading.coverage(counts))
+    with packing.naming_full(), closing(reading.tables(on_part)) as tables:
+        export.write(tables, folder, found)
+    unfit = packing.pack(folder, archive, on_step)
+    shape = export.shape or "classes only"
+    notes = [f"{found.images:,} images, {found.annotations:,} annotations ({shape})"]
+    if found.failed:
+        notes.append(f"{found.failed:,} images failed: failed.jsonl says why")
+    if unfit:
+        notes.append(f"{unfit:,} names don't suit Windows or macOS: {packing.UNFIT} says which")
+    return Written("; ".join(notes), reading.coverage(counts))
 
 
 def _options(order: ExportOrder) -> Options:

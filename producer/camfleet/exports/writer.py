@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from camfleet.contract.outputs import DEFAULT_TARGET, Outputs
+from camfleet.contract.outputs import DEFAULT_PRECISION, DEFAULT_TARGET, Outputs, Precision
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.exports.images import Count, Image
 from camfleet.exports.labels import Labels
@@ -35,21 +35,39 @@ class Plan:
 
     @property
     def version(self) -> str:
-        record = self.record
-        return version_of(self.model, record.method, record.layer, record.target, record.outputs)
+        return version_of_job(self.record, self.model)
 
     @property
     def origin(self) -> Mapping[str, str]:
         return {"job": self.record.job_id, "model": self.version, "notice": NOTICE}
 
 
-def version_of(model: ModelRef, method: str, layer: str, target: str, outputs: Outputs) -> str:
-    """Return what tells predictions from others: model, method, layer, threshold, target."""
+def version_of_job(record: JobRecord, model: ModelRef) -> str:
+    """Return what tells predictions of a job's model from others."""
+    return version_of(
+        model, record.method, record.layer, record.target, record.outputs, record.precision
+    )
+
+
+def version_of(
+    model: ModelRef,
+    method: str,
+    layer: str,
+    target: str,
+    outputs: Outputs,
+    precision: Precision = DEFAULT_PRECISION,
+) -> str:
+    """Return what tells predictions from others: model, method, layer, threshold, target.
+
+    And the precision, if it's another one than float32.
+    """
     parts = [f"{model.id}@{model.version}", method, layer]
     if outputs.regions:
         parts.append(str(outputs.regions.threshold))
     if target != DEFAULT_TARGET:
         parts.append(target)
+    if precision != DEFAULT_PRECISION:
+        parts.append(precision)
     # Label Studio lists versions with commas between them, and without quotes.
     return " ".join(re.sub(r"[,\s\"\[\]]+", "+", part) for part in parts)
 

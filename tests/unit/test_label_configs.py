@@ -1,0 +1,41 @@
+"""Odd label configs, read as Label Studio's editor reads them."""
+
+import pytest
+
+from camfleet.exports.label_config import parse_config
+
+IMAGE = '<Image name="i" value="$image"/>'
+NESTED = (
+    '<Choices name="c" toName="i" allowNested="%s"><View><Choice value="pet" alias="p">'
+    '<Choice value="cat"/><Choice value="hound" alias="dog"/></Choice></View>'
+    '<Choice value="wolf"/><Choice value="wild"><Choice value="cat"/></Choice></Choices>'
+)
+
+
+def choices(tags):
+    """Return the choices of a label config, and what is stored of them."""
+    (control,) = parse_config(f"<View>{IMAGE}{tags}</View>").controls["Choices"]
+    return control
+
+
+def test_nested_choices_are_stored_by_the_way_to_them():
+    control = choices(NESTED % "true")
+    assert [control.stored(label) for label in ("cat", "dog", "wolf", "pet")] == [
+        ("p", "cat"), ("p", "dog"), ("wolf",), ("p",)
+    ]  # fmt: skip
+
+
+def test_choices_within_others_count_only_where_the_editor_shows_them():
+    control = choices(NESTED % "false")
+    assert [control.has(label) for label in ("cat", "dog", "wolf", "pet")] == [
+        False, False, True, True
+    ]  # fmt: skip
+    assert control.stored("wolf") == "wolf"
+
+
+@pytest.mark.parametrize("nested", ["true", "false"])
+def test_choices_that_are_nested_without_end_are_read_in_time(nested):
+    deep = "<Choice value='x'>" * 20_000 + "<Choice value='y'/>" + "</Choice>" * 20_000
+    control = choices(f'<Choices name="c" toName="i" allowNested="{nested}">{deep}</Choices>')
+    assert control.has("x")
+    assert not control.has("y")
