@@ -8,8 +8,9 @@ PYTHON ?= python3
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
 
+# More processes than two cores, for tests also wait.
 test: $(VENV)/ready .jax/ready
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	TENSORFLOW_PYTHON=$(abspath $(BIN))/python .jax/bin/python -m pytest -m jax tests/on_jax
 
 lint: $(VENV)/ready
@@ -31,15 +32,24 @@ corpora: $(VENV)/ready .corpora/fetched
 	tests/corpora/fetch.sh .corpora $(abspath $(BIN))/python
 
 # What annotation tools themselves read of exports, and what Schemathesis says of the gateway; each
-# tool has an environment of its own (3.8 GB).
+# tool has an environment of its own (4.5 GB). And other stores than the stack's.
 tools: $(VENV)/ready .tools/datumaro/ready .tools/label-studio-sdk/ready .tools/schemathesis/ready \
 		.tools/label-studio/ready .tools/playwright/ready \
-		.tools/cvat/ready .tools/fiftyone/ready
-	$(BIN)/python -m pytest -m "tools or not tools" tests/tools tests/e2e/test_gateway_schema.py
+		.tools/cvat/ready .tools/fiftyone/ready .tools/stores/ready
+	$(BIN)/python -m pytest -m "tools or not tools" tests/tools tests/e2e/test_gateway_schema.py \
+		tests/integration/test_storage.py
 
 .tools/%/ready: tests/tools/%.txt
 	$(PYTHON) -m venv .tools/$*
 	.tools/$*/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+# Servers of PyPI and npm that stand for other stores: moto, s3rver, Azurite, fake-gcs-server.
+.tools/stores/ready: tests/tools/stores.txt tests/tools/stores.json
+	$(PYTHON) -m venv .tools/stores
+	.tools/stores/bin/python -m pip install --quiet --requirement $<
+	cp tests/tools/stores.json .tools/stores/package.json
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix .tools/stores
 	touch $@
 
 # The web page in the system's Chromium, with axe, and behind the system's nginx: install both.
@@ -70,7 +80,7 @@ charts: $(VENV)/ready .tools/charts/ready
 	touch $@
 
 zoo: $(VENV)/ready
-	$(BIN)/python -m pytest -m "zoo or not zoo" tests/zoo
+	$(BIN)/python -m pytest -m "zoo or not zoo" tests/zoo tests/integration/test_review_twins.py
 
 # For an hour, or so many MINUTES; what fails comes first in the next run.
 fuzz: $(VENV)/ready
