@@ -36,7 +36,6 @@ class Constants:
     redis_chunk: float  # Redis' CPU time for a chunk
     redis_image: float  # and for an image more
     redis_worker: float  # and for a worker process, each second, whatever it does
-    attempt_bytes: float  # of a chunk that was begun, until its job expires
     event_bytes: float
     events: int  # that a job keeps
     message_bytes: float  # of a chunk that waits
@@ -241,11 +240,8 @@ def _redis_bytes(plan: Plan, constants: Constants, chunks: int, jobs: Sequence[_
         + (2 + cores // 8) * constants.message_bytes
         + cores / plan.cores_per_process * constants.worker_bytes
     )
-    job = (
-        constants.job_bytes
-        + chunks * (constants.attempt_bytes + 1 / 8)
-        + min(chunks, constants.events) * constants.event_bytes
-    )
+    bits = chunks / 8
+    job = constants.job_bytes + bits + min(chunks, constants.events) * constants.event_bytes
     kept = (
         sum(each.submitted <= now < each.ended + constants.job_expires for each in jobs)
         for now in [each.ended for each in jobs]

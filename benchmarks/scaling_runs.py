@@ -118,7 +118,7 @@ def ledger(settings: Settings, chunks: int) -> dict[str, float]:
     book.open(record)
     for ref in record.refs():
         leases.take(ref)
-        book.commit(record.job_id, record.number(ref), _OK)
+        book.commit(record.job_id, record.number(ref), _OK, begun=ref)
         leases.give_back(ref)
     seconds = _redis_seconds(redis) - start
     found = {key: redis.memory_usage(key, samples=0) for key in redis.keys("*")}

@@ -4,12 +4,15 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from benchmarks import made_up_jobs
 
 from camfleet.broker import keys
 from camfleet.broker.leases import Leases
+from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerUnavailable
+from camfleet.jobstore.totals import Totals
 from helpers.waiting import wait_until
 
 numbers = itertools.count()
@@ -73,6 +76,10 @@ class Worker:
         if image is not None:
             self.leases.mark(ref, image)
         return attempt
+
+    def fields(self, ref):
+        """Return what is known of all chunks of a job that were begun."""
+        return self.leases._redis.run("HGETALL", keys.attempts(ref.job_id))
 
     def die(self):
         self.leases.close()  # as the kernel closes a dead process's connections
@@ -205,6 +212,89 @@ def test_a_lease_that_0_1_0_took_is_respected_and_runs_out(settings, worker, ref
     old.give_back(ref)
     old.close()
     assert worker().work(ref) == 2
+
+
+@pytest.fixture
+def ledger(settings):
+    made = Ledger(settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def counted_job(ledger):
+    """Give the record of a job of 40 chunks, which Redis knows."""
+    made = made_up_jobs.record(f"counted-{next(numbers)}", 40)
+    ledger.open(made)
+    return made
+
+
+def test_a_chunk_that_is_counted_leaves_no_attempts(worker, ledger, counted_job):
+    one = worker(seconds=60)
+    for ref in counted_job.refs():
+        assert one.work(ref, image=3) == 1
+        assert ledger.commit(ref.job_id, counted_job.number(ref), Totals(), begun=ref)
+        one.leases.give_back(ref)
+    assert one.fields(counted_job.chunk(0, 0)) == {}
+
+
+def test_a_chunk_that_comes_again_once_it_is_counted_leaves_no_attempts_either(
+    worker, ledger, counted_job
+):
+    one, ref = worker(seconds=60), counted_job.chunk(7, 0)
+    one.work(ref)
+    ledger.commit(ref.job_id, 7, Totals(), begun=ref)
+    one.leases.give_back(ref)
+    assert one.work(ref) == 1
+    one.leases.uncount(ref)
+    one.leases.give_back(ref)
+    assert one.fields(ref) == {}
+
+
+def test_a_worker_that_was_given_up_and_counts_first_ends_nobody_elses_lease(
+    worker, ledger, counted_job
+):
+    ref = counted_job.chunk(5, 0)
+    paused, successor, third = worker(), worker(seconds=60), worker(seconds=60)
+    paused.work(ref)
+    successor.work(ref)
+    assert ledger.commit(ref.job_id, 5, Totals(), begun=ref)
+    paused.leases.give_back(ref)
+    assert third.leases.take(ref) == 0, "the lease is still the successor's"
+    assert successor.leases.renew([ref]) == []
+    assert not ledger.commit(ref.job_id, 5, Totals(), begun=ref)
+    successor.leases.uncount(ref)
+    successor.leases.give_back(ref)
+    assert third.fields(ref) == {}
+
+
+def test_attempts_that_did_not_end_in_a_count_are_still_known(worker, ledger, counted_job):
+    failed, other = counted_job.chunk(1, 0), counted_job.chunk(2, 0)
+    one = worker(seconds=60)
+    for ref in (failed, other):
+        one.work(ref)
+        one.leases.give_back(ref)
+    one.work(other)
+    ledger.commit(other.job_id, 2, Totals(), begun=other)
+    one.leases.give_back(other)
+    assert one.work(failed) == 2
+
+
+def test_an_image_that_killed_workers_stays_known_once_its_chunk_is_counted(
+    worker, ledger, counted_job
+):
+    """Should the chunk's results be lost, it would kill workers again."""
+    ref = counted_job.chunk(3, 0)
+    for _ in range(2):
+        one = worker()
+        one.work(ref, 7)
+        one.die()
+    survivor = worker(seconds=60)
+    assert survivor.work(ref) == 3
+    ledger.commit(ref.job_id, 3, Totals(), begun=ref)
+    survivor.leases.give_back(ref)
+    assert survivor.leases.killers(ref) == {7}
+    assert survivor.work(ref) == 4
 
 
 def _member(ref):

@@ -16,8 +16,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from camfleet.broker.keys import LEASES
-from camfleet.broker.leases import Leases
+from camfleet.broker.keys import LEASES, attempts
+from camfleet.broker.leases import Leases, attempts_prefix
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json
 from camfleet.contract.records import ChunkRef, RetryRecord
@@ -296,15 +296,19 @@ class Fleet(RuleBasedStateMachine):
         totals = self.outcomes.totals(self.record, run.ref, run.now)
         if self.known:
             first = run.number not in self.counted and run.ref.retry == self.retry
-            said = self.ledger.commit(self.id, run.number, totals, retry=run.ref.retry)
+            said = self.ledger.commit(
+                self.id, run.number, totals, retry=run.ref.retry, begun=run.ref
+            )
             assert said is first
+            field = f"{attempts_prefix(run.ref)}attempts"
+            assert not (first and self.redis.hexists(attempts(self.id), field)), "forgotten"
             if first:
                 assert run.part is self.parts[run.number], "what is counted is what lies there"
                 self.counted.add(run.number)
                 self.shown[run.number] = run.part
         else:
             with pytest.raises(UnknownJob):
-                self.ledger.commit(self.id, run.number, totals, retry=run.ref.retry)
+                self.ledger.commit(self.id, run.number, totals, retry=run.ref.retry, begun=run.ref)
         self.give_back(run.ref)
 
     def needed(self, number, ref):

@@ -139,6 +139,36 @@ def test_a_job_that_a_producer_is_at_is_looked_at_again(client, redis, worker):
     assert job.status().total == 600
 
 
+def test_a_job_of_another_fleet_on_the_same_bucket_is_left_to_it_until_somebody_resumes_it(
+    client, redis, worker, settings
+):
+    elsewhere = on_database(settings, 11)
+    with Client(elsewhere) as other, closing(redis_client(elsewhere)) as their_redis:
+        submit(other, "lost-9a")
+        their_redis.flushdb()
+    ours = submit(client, "lost-9b")
+    promote(redis, *forget(redis, ours), *keys.QUEUES)
+    assert ours.status().total == 600
+    with pytest.raises(UnknownJob):
+        client.job("lost-9a").status()
+    job = client.resume("lost-9a")
+    assert "another Redis until now" in job.note
+    promote(redis, *forget(redis, job), *keys.QUEUES)
+    assert job.status().total == 600
+    assert client.resume("lost-9a").note is None
+
+
+@pytest.mark.parametrize("source", [None, b"{"], ids=["missing", "damaged"])
+def test_a_job_that_does_not_say_whose_it_is_is_brought_back(client, redis, worker, source):
+    job = submit(client, f"lost-10-{source is None}")
+    key = object_keys.source(job.id)
+    client.storage.delete([key])
+    if source is not None:
+        client.storage.put(key, source, "application/json")
+    promote(redis, *forget(redis, job), *keys.QUEUES)
+    assert job.status().total == 600
+
+
 def test_a_job_id_that_was_used_again_is_the_new_job(client, redis, worker):
     job = submit(client, "lost-7")
     redis.hset(keys.job(job.id), mapping={"created_at": 5.0, "finished_at": 6.0})

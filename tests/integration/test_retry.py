@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 
 from camfleet import Client
+from camfleet.broker.keys import attempts
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
 from camfleet.contract.records import ChunkRef
@@ -126,6 +127,7 @@ def test_only_the_failed_images_of_the_wanted_codes_run_again(client, redis, run
     assert (images, job.status().state, job.status().done) == (2, "queued", 6)
     assert run() == 2
     assert said(job) == (5, {BROKEN: 1}, 1)
+    assert not redis.exists(attempts(job.id)), "nothing is kept of chunks that are counted"
     assert [row.image_uri for row in job.results()] == [str(path) for path in paths]
     assert ends(job.results()) == ["ok", "ok", "ok", BROKEN, "ok", "ok"]
     assert ends(parquet.read_results(history(client, job, 1, 0))) == ["ok", LOST, "ok", BROKEN]

@@ -220,7 +220,7 @@ def test_what_sources_leave_out_is_that_of_the_submit_that_made_the_job(
     for name in ("a.jpg", "b.heic"):
         (tmp_path / name).write_bytes(b"")
     stale = LeftOut(kind=".pdf", files=9, why="of a submit that was cut off", examples=())
-    write_source(client.storage, job_id, (stale,))
+    write_source(client.storage, job_id, (stale,), "0" * 16)
     job = submit(client, job_id, tmp_path)
     assert [(kind.kind, kind.files) for kind in job.left_out()] == [(".heic", 1)]
     assert job.record().schema_version == 1

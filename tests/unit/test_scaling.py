@@ -26,7 +26,6 @@ SIMPLE = replace(
     redis_chunk=0.0,
     redis_image=0.0,
     redis_worker=0.0,
-    attempt_bytes=40.0,
     event_bytes=0.0,
     message_bytes=0.0,
     lease_bytes=0.0,
@@ -50,7 +49,6 @@ def test_the_documents_prose_says_what_follows_from_the_constants():
     images = LIMITS.puts / CONSTANTS.puts_per_image["single"]
     idle = 1e3 * CONSTANTS.redis_worker
     chunk = 1e3 * (CONSTANTS.redis_chunk + 256 * CONSTANTS.redis_image)
-    begun = CONSTANTS.attempt_bytes + 1 / 8
     for figure in (
         f"{LIMITS.puts:,.0f} writes a second, which is {images:,.0f} images",
         f"{images * cpu['single']:.0f} cores with MobileNetV2",
@@ -61,9 +59,7 @@ def test_the_documents_prose_says_what_follows_from_the_constants():
         f"{CONSTANTS.submit_rate:,} rows of a Parquet manifest a second",
         f"10^8 in {1e8 / CONSTANTS.submit_rate / 60:.0f} minutes",
         f"10^10 in {1e10 / CONSTANTS.submit_rate / 3600:.0f} hours",
-        f"leaves {CONSTANTS.attempt_bytes:g} bytes until its job expires",
-        f"{1e8 / 256 * begun / 1e6:.0f} MB for 10^8 images",
-        f"{1e10 / 256 * begun / 1e9:.1f} GB for 10^10 in one Redis",
+        f"{1e10 / 256 / 8 / 1e6:.1f} MB for 10^10 images",
         f"at most {records._MOST_CHUNKS:,} of them",
         f"{1024 * cpu['single']:.0f} seconds of a core with MobileNetV2",
         f"${PRICES.puts} for 1,000 PUTs or LISTs, ${PRICES.gets:.4f} for 1,000 GETs",
@@ -124,16 +120,16 @@ def test_redis_holds_a_chunk_until_its_job_expires():
     jobs = replace(PLAIN, jobs=10)
     seldom = replace(SIMPLE, submit_rate=256.0)  # each takes 100 seconds, and ends before the next
     forever = simulate(jobs, replace(seldom, job_expires=1e6), AMPLE)
-    assert forever.redis_mb * 1e6 == pytest.approx(1000 * (40 + 1 / 8))
+    assert forever.redis_mb * 1e6 == pytest.approx(1000 / 8)
     soon = simulate(jobs, replace(seldom, job_expires=250.0), AMPLE)
-    assert soon.redis_mb * 1e6 == pytest.approx(300 * (40 + 1 / 8))
+    assert soon.redis_mb * 1e6 == pytest.approx(300 / 8)
 
 
 def test_jobs_that_are_there_together_take_turns_and_end_together():
     apart = simulate(
         replace(PLAIN, jobs=10), replace(SIMPLE, submit_rate=1e9, job_expires=1.0), AMPLE
     )
-    assert apart.redis_mb * 1e6 == pytest.approx(1000 * (40 + 1 / 8))
+    assert apart.redis_mb * 1e6 == pytest.approx(1000 / 8)
 
 
 def test_the_store_is_paid_by_the_request_and_by_steps_of_what_it_holds():

@@ -4,11 +4,26 @@ Each history of writes has an id of Redis' own, its replication id, which a prom
 replaces, and a server that starts anew. Workers note that id in Redis itself, with the time. A note
 that holds another id than the server says is as old as the last write that is surely there: all
 that was acknowledged later may be lost.
+
+The note also has the fleet's own id, which stays. Jobs carry it in the bucket, so that a fleet
+doesn't bring those back here that another one runs, whose Redis knows them.
 """
+
+import secrets
 
 from camfleet.broker import keys
 from camfleet.broker.redis import Redis
 from camfleet.settings import Settings
+
+_FLEET = "fleet"
+
+
+def fleet_id(redis: Redis) -> str:
+    """Return the id of the fleet on this Redis, chosen the first time that somebody asks."""
+    with redis.pipeline() as pipe:
+        pipe.hsetnx(keys.HISTORY, _FLEET, secrets.token_hex(8))
+        pipe.hget(keys.HISTORY, _FLEET)
+        return str(pipe.execute()[1])
 
 
 class History:
@@ -25,7 +40,9 @@ class History:
         Redis, nobody can tell.
         """
         new_id = str(self._redis.run("INFO", "replication").get("master_replid", ""))
-        noted, at = self._redis.run("HMGET", keys.HISTORY, "replid", "at")
+        noted, at, fleet = self._redis.run("HMGET", keys.HISTORY, "replid", "at", _FLEET)
+        if fleet is None:  # before anybody needs it, so that replicas have it then
+            fleet_id(self._redis)
         if not new_id:  # a server that doesn't say
             return None
         if noted in (None, new_id):

@@ -154,8 +154,8 @@ TABLE = (
         "hash",
         "leases",
         Expiry.ALWAYS,
-        "owner of the lease, attempts, image in work, deaths and killers, by chunk; expires "
-        "CAMFLEET_JOB_EXPIRES after the last attempt, deleted when a retry begins",
+        "owner of the lease, attempts, image in work, deaths and killers, by chunk that isn't "
+        "counted; expires CAMFLEET_JOB_EXPIRES after the last attempt, deleted when a retry begins",
     ),
     Key(
         REAPER,
@@ -174,7 +174,7 @@ TABLE = (
         "hash",
         "history",
         Expiry.NEVER,
-        "Redis' replication id when a worker looked last, and when that was",
+        "Redis' replication id when a worker looked last, when that was, and the fleet's own id",
     ),
     Key(
         HISTORIAN,

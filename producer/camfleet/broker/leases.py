@@ -6,9 +6,11 @@ that looks puts chunks whose lease ran out back into the queue. The message that
 held comes back much later, after the broker's visibility timeout, and finds the chunk done.
 
 A hash per job holds, for each chunk, who holds its lease, how often it was started, which image is
-in work while it runs carefully, and how many workers died with which image in work. An image is
-blamed at the second death only, and never while the worker that had it in work may live: a worker
-that was paused, or cut off from Redis for longer than its lease, is not dead.
+in work while it runs carefully, and how many workers died with which image in work. Once a
+chunk is counted its attempts are forgotten, unless an image was blamed: the hash stays small.
+
+An image is blamed at the second death only, and never while the worker that had it in work may
+live: a worker that was paused, or cut off from Redis for longer than its lease, is not dead.
 """
 
 import logging
@@ -61,13 +63,13 @@ class Leases:
 
     def uncount(self, ref: ChunkRef) -> None:
         """Take an attempt of ours back: it ended in good order, the chunk isn't to blame."""
-        self._uncount([keys.attempts(ref.job_id)], [_prefix(ref), self.owner])
+        self._uncount([keys.attempts(ref.job_id)], [attempts_prefix(ref), self.owner])
 
     def renew(self, refs: list[ChunkRef]) -> list[ChunkRef]:
         """Prolong the leases of chunks in work; return those that are another worker's by now."""
         if not refs:
             return []
-        names = [name for ref in refs for name in (_member(ref), _prefix(ref))]
+        names = [name for ref in refs for name in (_member(ref), attempts_prefix(ref))]
         lost = self._renew(
             [keys.LEASES, *(keys.attempts(ref.job_id) for ref in refs)],
             [self._seconds, self.owner, *names],
@@ -77,7 +79,8 @@ class Leases:
     def give_back(self, ref: ChunkRef) -> None:
         """End a lease of ours: the chunk is done, or is back in the queue."""
         self._give_back(
-            [keys.LEASES, keys.attempts(ref.job_id)], [_member(ref), _prefix(ref), self.owner]
+            [keys.LEASES, keys.attempts(ref.job_id)],
+            [_member(ref), attempts_prefix(ref), self.owner],
         )
 
     def overdue(self) -> list[ChunkRef]:
@@ -94,7 +97,7 @@ class Leases:
         Call it before the chunk is put back into the queue. An attempt whose worker may live
         doesn't count, and nothing is blamed for it.
         """
-        attempts, prefix = keys.attempts(ref.job_id), _prefix(ref)
+        attempts, prefix = keys.attempts(ref.job_id), attempts_prefix(ref)
         owner = self._redis.run("HGET", attempts, f"{prefix}owner") or ""
         lives = bool(owner) and self._may_live(owner)
         self._settle(
@@ -108,8 +111,8 @@ class Leases:
         self._drop([keys.LEASES], [_member(ref), self._far])
 
     def is_sweeper(self) -> bool:
-        """Return whether the caller is to sweep now: one caller per lease's time is."""
-        return bool(self._take_turn([keys.SWEEPER], [int(self._seconds * 1000)]))
+        """Return whether the caller is to sweep now: one caller per half a lease's time is."""
+        return bool(self._take_turn([keys.SWEEPER], [int(self._seconds * 450)]))
 
     def is_settling(self, seconds: float) -> bool:
         """Return whether Redis started so recently that living workers may not be back yet."""
@@ -118,11 +121,13 @@ class Leases:
     def mark(self, ref: ChunkRef, index: int | None) -> None:
         """Note which image of a chunk is in work, before touching it; None once none is."""
         place = "" if index is None else index
-        self._mark([keys.attempts(ref.job_id)], [_prefix(ref), self.owner, place])
+        self._mark([keys.attempts(ref.job_id)], [attempts_prefix(ref), self.owner, place])
 
     def killers(self, ref: ChunkRef) -> set[int]:
         """Return the images with which workers died in work, often enough to be blamed."""
-        listed = self._redis.run("HGET", keys.attempts(ref.job_id), f"{_prefix(ref)}killers")
+        listed = self._redis.run(
+            "HGET", keys.attempts(ref.job_id), f"{attempts_prefix(ref)}killers"
+        )
         found = (listed or "").split(",")
         return {int(index) for index in found if index.isascii() and index.isdecimal()}
 
@@ -145,7 +150,14 @@ class Leases:
     def _try_to_take(self, ref: ChunkRef) -> int:
         attempt: int = self._take(
             [keys.LEASES, keys.attempts(ref.job_id)],
-            [_member(ref), _prefix(ref), self._seconds, self._job_expires, self.owner, self._far],
+            [
+                _member(ref),
+                attempts_prefix(ref),
+                self._seconds,
+                self._job_expires,
+                self.owner,
+                self._far,
+            ],
         )
         return attempt
 
@@ -169,5 +181,6 @@ def _parse(member: str) -> ChunkRef:
     return decode_json(member.encode(), ChunkRef)
 
 
-def _prefix(ref: ChunkRef) -> str:
+def attempts_prefix(ref: ChunkRef) -> str:
+    """Return what the fields of a chunk begin with in the hash of its job's attempts."""
     return f"{ref.model}:{ref.part}:{ref.retry}:"

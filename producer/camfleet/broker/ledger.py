@@ -13,6 +13,8 @@ from camfleet.broker import keys
 from camfleet.broker.claims import hold_claim
 from camfleet.broker.dispatch import Dispatch
 from camfleet.broker.entry import NOT_FOLLOWED, bits, entry
+from camfleet.broker.history import fleet_id
+from camfleet.broker.leases import attempts_prefix
 from camfleet.broker.forgetting import forget, pending
 from camfleet.broker.listing import ProgressReader, damaged
 from camfleet.broker.progress import Progress, known_jobs
@@ -20,7 +22,7 @@ from camfleet.broker.redis import Redis
 from camfleet.broker.repair import delete_wrong_types
 from camfleet.broker.server import check_server
 from camfleet.contract.follow_ups import FollowedUp
-from camfleet.contract.records import JobRecord
+from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.contract.results import Status
 from camfleet.errors import UnknownJob
 from camfleet.jobstore.claim import Claim
@@ -56,6 +58,10 @@ class Ledger:
     def repair(self) -> None:
         """Delete what has another type than all programs of camfleet expect."""
         delete_wrong_types(self._redis.run)
+    def fleet_id(self) -> str:
+        """Return the id of the fleet on this Redis, which jobs carry in the bucket."""
+        return fleet_id(self._redis)
+
 
     def close(self) -> None:
         self._redis.close()
@@ -197,12 +203,21 @@ class Ledger:
         """Return the jobs that have chunks to run, but no turn, message or lease of any."""
         return self._dispatch.stalled(seconds)
 
-    def commit(self, job_id: str, chunk: int, totals: Totals, *, retry: int = 0) -> bool:
+    def commit(
+        self,
+        job_id: str,
+        chunk: int,
+        totals: Totals,
+        *,
+        retry: int = 0,
+        begun: ChunkRef | None = None,
+    ) -> bool:
         """Count a chunk whose results are in storage; return False if it was counted before.
 
-        Of a retry `totals` are the differences to what was counted before it.
+        Of a retry `totals` are the differences to what was counted before it. The attempts at
+        `begun`, the chunk as its worker leased it, are forgotten.
         """
-        first, _complete = self._commit(*self._commit_of(job_id, chunk, totals, retry))
+        first, _complete = self._commit(*self._commit_of(job_id, chunk, totals, retry, begun))
         if first < 0:
             raise _uncountable(job_id, chunk)
         return bool(first)
@@ -241,13 +256,20 @@ class Ledger:
         return hold_claim(self._redis, job_id, wait=wait)
 
     def _commit_of(
-        self, job_id: str, chunk: int, totals: Totals, retry: int
+        self,
+        job_id: str,
+        chunk: int,
+        totals: Totals,
+        retry: int,
+        begun: ChunkRef | None = None,
     ) -> tuple[list[str], list[Any]]:
         """Return the keys and arguments of commit.lua."""
         counts = [totals.statuses[status] for status in Status]
         codes = [value for pair in totals.codes.items() for value in pair]
-        args = [job_id, chunk, retry, self._job_expires, *counts, *codes]
-        return [*keys.of_job(job_id), keys.CALLBACKS, keys.FOLLOW_UPS], args
+        prefix = attempts_prefix(begun) if begun else ""
+        args = [job_id, chunk, retry, self._job_expires, prefix, *counts, *codes]
+        attempts = keys.attempts(job_id)
+        return [*keys.of_job(job_id), keys.CALLBACKS, keys.FOLLOW_UPS, attempts], args
 
 
 def _is_number(text: str | None) -> bool:

@@ -104,7 +104,10 @@ def resume(job_id: str, *, as_json: bool) -> None:
     Damaged results parts are recreated.
     """
     with output.client() as client, output.waiting(f"reading the results of {job_id}"):
-        now = client.resume(job_id).status()
+        job = client.resume(job_id)
+        now = job.status()
+    if job.note:
+        output.say(f"{job_id} {job.note}")
     if as_json:
         output.dump(progress.fields(now))
     else:

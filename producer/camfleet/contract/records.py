@@ -162,13 +162,15 @@ class LeftOut(Wire, frozen=True, kw_only=True):
 
 
 class SourceRecord(Document, frozen=True, kw_only=True):
-    """`source.json`: what a job's sources hold besides its images.
+    """`source.json`: what a job's sources hold besides its images, and whose job it is.
 
-    It's no part of `job.json`, so that workers of 0.1.0 run the job whatever was left out.
+    It's no part of `job.json`, so that workers of 0.1.0 run the job whatever was left out. `fleet`
+    is the id of the fleet that runs it (`broker.history`).
     """
 
     job_id: Name
     left_out: tuple[LeftOut, ...]
+    fleet: Name | None = None
 
 
 class RetryRecord(Document, frozen=True, kw_only=True):

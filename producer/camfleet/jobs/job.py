@@ -34,7 +34,7 @@ class Job:
         self, job_id: str, storage: Storage, ledger: Ledger, *, note: str | None = None
     ) -> None:
         self.id = job_id
-        self.note = note  # what `submit` found, where the job existed already
+        self.note = note  # what `submit` found, where the job existed already, and `resume`
         self.warnings: tuple[str, ...] = ()  # of `submit`: what it waits for, what would fail
         self._storage = storage
         self._ledger = ledger

@@ -26,13 +26,16 @@ from camfleet.jobs.job import Job
 from camfleet.jobstore import keys
 from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.manifest_parts import write_manifest
-from camfleet.jobstore.records import check_id, read_record, write_source
+from camfleet.jobstore.records import adopt, check_id, read_record, write_source
 from camfleet.rebuild import run_failed_again
 from camfleet.registry.names import Names
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 
 _JSON = "application/json"
+_ADOPTED = (
+    "was run by way of another Redis until now: if workers still run it there, cancel it there"
+)
 _BEFORE = "was submitted before: nothing was done"
 _COMPLETED = "was submitted before, but not to the end: what was missing is queued now"
 
@@ -73,7 +76,7 @@ class Submitter:
             )
             claim.renew()
             self._reach("manifest-written")
-            write_source(self._storage, job_id, left_out())
+            write_source(self._storage, job_id, left_out(), self._ledger.fleet_id())
             self._create(keys.job(job_id), encode_json(record), job_id)
             self._models_must_be_kept(record)
             self._reach("record-written")
@@ -86,8 +89,9 @@ class Submitter:
         """Rebuild a job's ledger and queue what is missing; raise `UnknownJob`."""
         check_id(job_id)
         with self._ledger.claim(job_id) as claim:  # nobody deletes it meanwhile
-            self._rebuild(read_record(self._storage, job_id), claim)
-        return Job(job_id, self._storage, self._ledger)
+            adopted = self._rebuild(read_record(self._storage, job_id), claim)
+        note = _ADOPTED if adopted else None
+        return Job(job_id, self._storage, self._ledger, note=note)
 
     def retry(self, job_id: str, codes: tuple[str, ...]) -> tuple[Job, int]:
         """Run a complete job's failed rows again: all, or those with one of the error codes.
@@ -176,8 +180,11 @@ class Submitter:
         self._rebuild(record, claim)
         return Job(job_id, self._storage, self._ledger, note=_COMPLETED)
 
-    def _rebuild(self, record: JobRecord, claim: Claim) -> None:
+    def _rebuild(self, record: JobRecord, claim: Claim) -> bool:
+        """Enter a job in Redis; return whether another fleet ran it until now."""
+        adopted = adopt(self._storage, record.job_id, self._ledger.fleet_id())
         recovery.rebuild(record, self._storage, self._ledger, claim)
+        return adopted
         self._publish(record.job_id)
 
     def _must_be_complete(self, record: JobRecord, claim: Claim) -> None:

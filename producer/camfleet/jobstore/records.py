@@ -99,24 +99,50 @@ def latest_retry(storage: Storage, record: JobRecord) -> RetryRecord | None:
     return read_retry(storage, record, max(numbers)) if numbers else None
 
 
-def write_source(storage: Storage, job_id: str, left_out: tuple[LeftOut, ...]) -> None:
-    """Write what a job's sources hold besides its images, and over what a cut-off submit wrote."""
-    record = SourceRecord(schema_version=1, job_id=job_id, left_out=left_out)
+def write_source(storage: Storage, job_id: str, left_out: tuple[LeftOut, ...], fleet: str) -> None:
+    """Write what a job's sources hold besides its images, and over what a cut-off submit wrote.
+
+    `fleet` is the id of the one that runs the job.
+    """
+    record = SourceRecord(schema_version=1, job_id=job_id, left_out=left_out, fleet=fleet)
     storage.put(keys.source(job_id), encode_json(sealed(record)), "application/json")
 
 
 def read_left_out(storage: Storage, job_id: str) -> tuple[LeftOut, ...]:
     """Return what a job's sources hold besides its images; nothing is known of 0.1.0's jobs."""
+    found = _read_source(storage, job_id)
+    return found.left_out if found else ()
+
+
+def fleet_of(storage: Storage, job_id: str) -> str | None:
+    """Return the id of the fleet that runs a job, None where nothing that can be read says so."""
+    try:
+        found = _read_source(storage, job_id)
+    except InvalidRequest:
+        return None
+    return found.fleet if found else None
+
+
+def adopt(storage: Storage, job_id: str, fleet: str) -> bool:
+    """Note that this fleet runs a job from now on; return whether another one did until now."""
+    before = fleet_of(storage, job_id)
+    if before in (None, fleet):
+        return False
+    write_source(storage, job_id, read_left_out(storage, job_id), fleet)
+    return True
+
+
+def _read_source(storage: Storage, job_id: str) -> SourceRecord | None:
     try:
         found = objects.read_document(storage, keys.source(job_id), SourceRecord, _MOST_SOURCE)
     except ObjectMissing:
-        return ()
+        return None
     if found.job_id != job_id or len(found.left_out) > _MOST_LEFT_OUT:
         raise InvalidRequest(
             f"{storage.uri(keys.source(job_id))} isn't what camfleet wrote, or it's another job's: "
             "delete it, and the job is as if nothing were known of its sources"
         )
-    return found.left_out
+    return found
 
 
 def _unknown(storage: Storage, job_id: str) -> str:

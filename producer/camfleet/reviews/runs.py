@@ -147,7 +147,7 @@ class Runs:
         )
         record = sealed(record, review.set.form)
         self._reach("review-manifest")
-        write_source(self._storage, run.job_id, ())
+        write_source(self._storage, run.job_id, (), self._ledger.fleet_id())
         try:
             self._storage.create(keys.job(run.job_id), encode_json(record), _JSON)
         except ObjectChanged:  # somebody else's, who lost the claim: the same but for its time

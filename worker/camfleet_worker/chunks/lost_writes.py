@@ -3,7 +3,7 @@
 What's left in Redis is what it held at some moment shortly before. So jobs that it knows need
 nothing but their messages again: chunks counted since then have their results part, and are counted
 when somebody meets it. Jobs that it has never heard of, and those of which a later retry lies in
-the bucket, are rebuilt.
+the bucket, are rebuilt, unless they're another fleet's on the same bucket.
 """
 
 import logging
@@ -22,7 +22,7 @@ from camfleet.errors import (
     UnknownJob,
 )
 from camfleet.jobstore import keys
-from camfleet.jobstore.records import latest_retry, read_record
+from camfleet.jobstore.records import fleet_of, latest_retry, read_record
 from camfleet.prefetch import in_order
 from camfleet.rebuild import rebuild
 from camfleet.settings import Settings
@@ -100,6 +100,8 @@ class LostWrites:
         created_at = self._ledger.created_at(job_id)
         if created_at is None and record.created_at < since - _MARGIN:
             return  # Redis has forgotten it on purpose, long ago
+        if created_at is None and self._is_another_fleets(job_id):
+            return
         retry = latest_retry(self._storage, record)
         if created_at == record.created_at:
             progress = self._ledger.progress(job_id)
@@ -108,6 +110,18 @@ class LostWrites:
                     self._ledger.enter_again(record)
                 return
         self._rebuild(record)
+
+    def _is_another_fleets(self, job_id: str) -> bool:
+        """Return whether a job that Redis doesn't know was submitted by way of another one."""
+        if fleet_of(self._storage, job_id) in (None, self._ledger.fleet_id()):
+            return False
+        logger.warning(
+            "job %s is another fleet's, on another Redis with the same bucket, and is left to it: "
+            "give each fleet a bucket of its own; camfleet resume %s would run it here",
+            job_id,
+            job_id,
+        )
+        return True
 
     def _rebuild(self, record: JobRecord) -> None:
         with ExitStack() as stack:

@@ -130,7 +130,7 @@ class ChunkRunner:
             outcome = stores.outcomes.store(record, ref, rows, before)
             self._reach("stored")
         totals = stores.outcomes.totals(record, ref, outcome)
-        first = stores.ledger.commit(ref.job_id, run.number, totals, retry=ref.retry)
+        first = stores.ledger.commit(ref.job_id, run.number, totals, retry=ref.retry, begun=ref)
         self._reach("counted")
         self._counted(record)
         logger.info("%s: %d images, attempt %d", ref, len(outcome.images), attempt)

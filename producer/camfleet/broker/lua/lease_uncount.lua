@@ -5,6 +5,8 @@
 local owner = redis.call('HGET', KEYS[1], ARGV[1] .. 'owner')
 if owner and owner ~= ARGV[2] then return end
 local field = ARGV[1] .. 'attempts'
-if tonumber(redis.call('HGET', KEYS[1], field) or 0) > 0 then
+if tonumber(redis.call('HGET', KEYS[1], field) or 0) > 1 then
   redis.call('HINCRBY', KEYS[1], field, -1)
+else
+  redis.call('HDEL', KEYS[1], field)
 end
