@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from msgspec import to_builtins
 
-from camfleet.errors import PrecisionRefused
+from camfleet.errors import InvalidRequest, ObjectMissing, PrecisionRefused
 from camfleet.registry.cards import Card, CardInput
-from camfleet.registry.precision import PrecisionCost
+from camfleet.registry.precision import Change, PrecisionCost
 from camfleet.registry.registry import Registry
 from camfleet.registry.reports import parse_report
 from camfleet.settings import Settings
@@ -21,6 +22,7 @@ from camfleet_worker.process.elsewhere import ComputedElsewhere
 from helpers.networks import gap_dense
 
 PLAIN, HALF = "a" * 64, "b" * 64
+DEAR = PrecisionCost(reason="a map moves by 0.4 bits, allowed is 0.01 bits")
 NO_SERVERS = {"redis_url": "redis://none", "bucket": "none"}
 
 
@@ -40,7 +42,28 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def make(model, monkeypatch):
+def reports(monkeypatch):
+    """Give what was found out about models when they were added, by their digests."""
+    found = {}
+
+    def report(_self, digest):
+        if digest not in found:
+            raise ObjectMissing("nothing was")
+        return found[digest]
+
+    monkeypatch.setattr(Registry, "report", report)
+    return found
+
+
+def cost(median, largest=0.5, **words):
+    """Return a cost whose median is at most 0.01 by the limits, if that of JPEG 75 is less."""
+    noise = {f"jpeg{quality}": Change(median=0.01, largest=0.1, same=1.0) for quality in (75, 95)}
+    change = Change(median=median, largest=largest, same=1.0)
+    return PrecisionCost(images=8, change=change, **noise, **words)
+
+
+@pytest.fixture
+def make(model, reports, monkeypatch):
     """Return a function that gives a worker's store and checker, of one that computes so or not."""
     size = CardInput(height=32, width=32)
     cards = {
@@ -88,11 +111,59 @@ def test_what_this_process_cannot_compute_is_left_to_others(make):
 
 
 def test_a_model_that_costs_too_much_is_refused_where_it_is_asked_for_alone(make, monkeypatch):
-    dear = PrecisionCost(reason="a map moves by 0.4 bits, allowed is 0.01 bits")
-    monkeypatch.setattr(precision, "measure", lambda *_: dear)
+    monkeypatch.setattr(precision, "measure", lambda *_: DEAR)
     store, checker = make("bf16")
-    assert checker.check(PLAIN)["bf16"]["refused"] == dear.reason
+    assert checker.check(PLAIN)["bf16"]["refused"] == DEAR.reason
     with pytest.raises(PrecisionRefused, match=r"can't be computed in bf16: a map moves by 0.4"):
         checker.check(HALF)
     with pytest.raises(PrecisionRefused, match="compute in float32"):
+        store.build(ModelKey(PLAIN, "auto", None, "bf16"))
+
+
+def test_what_was_found_when_the_model_was_added_decides(make, reports, monkeypatch):
+    store, _ = make("bf16")
+    key = ModelKey(PLAIN, "auto", None, "bf16")
+    reports[PLAIN] = {"bf16": to_builtins(cost(0.001, 0.05)) | {"refused": None}}
+    monkeypatch.setattr(precision, "measure", lambda *_: cost(0.02))  # which is too much here
+    assert store.build(key).precision == "bf16"
+    reports[PLAIN] = {"bf16": to_builtins(cost(0.02)) | {"refused": "so"}}
+    monkeypatch.setattr(precision, "measure", lambda *_: cost(0.001, 0.05))
+    with pytest.raises(PrecisionRefused, match=r"half of the maps move by more than 0.02 bits"):
+        store.build(key)
+
+
+def test_its_figures_are_judged_by_the_limits_of_this_version(make, reports):
+    store, _ = make("bf16")
+    reports[PLAIN] = {"bf16": to_builtins(cost(0.001, 0.05)) | {"refused": "by older limits"}}
+    assert store.build(ModelKey(PLAIN, "auto", None, "bf16")).precision == "bf16"
+
+
+def test_a_worker_that_computes_something_else_altogether_refuses(make, reports, monkeypatch):
+    store, _ = make("bf16")
+    reports[PLAIN] = {"bf16": to_builtins(cost(0.001, 0.05))}
+    monkeypatch.setattr(precision, "measure", lambda *_: cost(0.2))
+    with pytest.raises(PrecisionRefused, match="on this machine half of the maps move by more"):
+        store.build(ModelKey(PLAIN, "auto", None, "bf16"))
+
+
+@pytest.mark.parametrize("layer", ["auto", "conv2"])
+def test_own_pictures_decide_where_nothing_was_found_or_of_another_layer(
+    make, reports, monkeypatch, layer
+):
+    store, _ = make("bf16")
+    monkeypatch.setattr(precision, "measure", lambda *_: DEAR)
+    if layer != "auto":  # of which the report says nothing
+        reports[PLAIN] = {"bf16": to_builtins(cost(0.001, 0.05))}
+    with pytest.raises(PrecisionRefused, match=r"a map moves by 0\.4 bits"):
+        store.build(ModelKey(PLAIN, layer, None, "bf16"))
+
+
+def test_own_pictures_decide_where_the_report_cannot_be_read(make, monkeypatch):
+    def damaged(_self, _digest):
+        raise InvalidRequest("it's no report of a worker")
+
+    store, _ = make("bf16")
+    monkeypatch.setattr(Registry, "report", damaged)
+    monkeypatch.setattr(precision, "measure", lambda *_: DEAR)
+    with pytest.raises(PrecisionRefused, match=r"a map moves by 0\.4 bits"):
         store.build(ModelKey(PLAIN, "auto", None, "bf16"))

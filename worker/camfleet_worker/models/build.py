@@ -1,6 +1,5 @@
 """From a model's digest to a warm explainer: download, convert or cut, select an engine, verify."""
 
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,27 +15,25 @@ from camfleet.contract.records import ModelRef
 from camfleet.contract.targets import parse_layers
 from camfleet.errors import (
     CamfleetError,
-    DigestMismatch,
     ModelRefused,
-    ObjectMissing,
-    ObjectTooLarge,
     PrecisionRefused,
     from_code,
 )
 from camfleet.jobstore import keys
-from camfleet.registry import cards
 from camfleet.registry.cards import Card
 from camfleet.registry.precision import PrecisionCost, refusal
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 from camfleet_worker.models import precision
+from camfleet_worker.models.artifact import download
 from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.converted import subprocess
 from camfleet_worker.models.converted.bucket import ConvertedInBucket
 from camfleet_worker.models.converted.cache import ConvertedModels, Cut
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.golden import check_golden
+from camfleet_worker.models.judgement import read_judgement
 from camfleet_worker.models.memory import named
 from camfleet_worker.models.names import ModelNames
 from camfleet_worker.models.plain import PlainModel
@@ -75,7 +72,7 @@ class ModelStore:
         self._storage = storage
         self._models = models
         self._pool = pool
-        self._names = ModelNames(models.find)
+        self._names = ModelNames(models.find, start=pool.submit)
         self._refused: dict[ModelKey, tuple[float, CamfleetError]] = {}
         self.precision_of = lru_cache(_MOST_REFUSED)(self._precision_of)  # a card never changes
 
@@ -111,14 +108,22 @@ class ModelStore:
         if known and time.monotonic() - known[0] < _REFUSED_SECONDS:
             raise known[1]
         card, path, golden = self._fetch(key.digest)  # what is missing may come back
+        judged = self._judgement(card, key)
         selector = self._selector(card, path, key)
         began = time.monotonic()
         try:
-            return build_explainer(card, path, key=key, golden=golden, selector=selector)
+            return build_explainer(
+                card, path, key=key, golden=golden, selector=selector, judged=judged
+            )
         except ModelRefused as error:
             if hit_limit(error) or time.monotonic() - began > _LONG_SECONDS:
                 self._remember(key, error)
             raise
+
+    def _judgement(self, card: Card, key: ModelKey) -> PrecisionCost | None:
+        if key.precision == DEFAULT_PRECISION:
+            return None
+        return read_judgement(self._models, key.digest, card, key.layer, key.fuse, key.precision)
 
     def _remember(self, key: ModelKey, error: ModelRefused) -> None:
         while len(self._refused) >= _MOST_REFUSED:
@@ -144,33 +149,7 @@ class ModelStore:
         return ConvertedInBucket(self._storage, self._settings, card, key.digest, self._pool)
 
     def _download(self, card: Card, digest: str) -> Path:
-        """Return the path of the artifact on this machine, once its sha256 is verified."""
-        key = keys.artifact(digest, Path(card.artifact).suffix)
-        path = self._settings.model_dir.expanduser() / Path(key).relative_to("models")
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-            os.close(handle)
-            try:
-                limit = self._settings.model_load_memory
-                self._storage.download(key, partial, limit=limit)
-                Path(partial).replace(path)
-            except ObjectMissing as error:
-                raise ModelRefused(f"the file of model {card.id} is gone: {error}") from error
-            except ObjectTooLarge as error:
-                raise ModelRefused(
-                    f"model {card.id} can't be loaded within CAMFLEET_MODEL_LOAD_MEMORY: {error}"
-                ) from error
-            finally:
-                Path(partial).unlink(missing_ok=True)
-        found = cards.file_digest(path)
-        if found != card.sha256:
-            path.unlink()
-            raise DigestMismatch(
-                f"the file of model {card.id} has sha256 {found}, its card says {card.sha256}: "
-                "register the model again"
-            )
-        return path
+        return download(card, digest, self._settings, self._storage)
 
 
 def build_explainer(
@@ -181,16 +160,18 @@ def build_explainer(
     golden: bytes | None,
     selector: EngineSelector,
     confined: bool = False,
+    judged: PrecisionCost | None = None,
 ) -> Explainer:
     """Return a warm explainer of a card's model; raise `ModelRefused` with the reason.
 
-    Only in a process that is `confined` is the model file read right here.
+    Only in a process that is `confined` is the model file read right here. What the key's precision
+    was `judged` to cost decides; otherwise what it costs here.
     """
     exact = build_exact(card, path, key=key, golden=golden, selector=selector, confined=confined)
     if key.precision == DEFAULT_PRECISION:
         return exact.explainer
     made, cost = compute_in(exact, key.precision, golden, confined=confined)
-    if reason := cost.why_refused():
+    if reason := cost.why_broken() if judged else cost.why_refused():
         raise PrecisionRefused(refusal(card.id, key.precision, reason))
     return made
 
