@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from camfleet.errors import ConfigurationError, ModelRefused, UnsupportedModelFile
+from camfleet.errors import ConfigurationError, InvalidRequest, ModelRefused, UnsupportedModelFile
 from camfleet_worker.legacy import convert, saved, tfops
 from camfleet_worker.legacy.rebuild import rebuild
 from camfleet_worker.models.model_file import opened
@@ -119,7 +119,7 @@ def target(tmp_path):
 def run(source, target, **options):
     """Convert in this process, which is faster than in one of its own."""
     return convert.convert(
-        source, target, SIZE, **{"force": False, "port": convert.port, **options}
+        source, target, None, **{"force": False, "port": convert.port, **options}
     )
 
 
@@ -167,6 +167,12 @@ def test_several_inputs_and_named_outputs_convert(old, target):
 def test_an_open_image_size_is_compared_at_the_given_one(old, target):
     report = convert.convert(old / "open.h5", target, (5, 7), force=False, port=convert.port)
     assert report["input"] == [[None, None, 3]]
+
+
+def test_a_size_is_refused_where_the_model_leaves_none_open(old, target):
+    with pytest.raises(InvalidRequest, match=r"--size is for inputs .* functional.h5 leaves open"):
+        convert.convert(old / "functional.h5", target, (5, 7), force=False, port=convert.port)
+    assert not target.exists()
 
 
 def test_half_precision_is_compared_more_loosely(old, target):

@@ -47,7 +47,7 @@ def copy(old, tmp_path):
 def refuse(path, words):
     target = path.parent / "new.keras"
     with pytest.raises(CamfleetError, match=words):
-        convert.convert(path, target, (64, 64), force=False, port=convert.port)
+        convert.convert(path, target, None, force=False, port=convert.port)
     assert not target.exists()
 
 

@@ -21,6 +21,7 @@ from camfleet.errors import (
     CamfleetError,
     ConfigurationError,
     InternalError,
+    InvalidRequest,
     ModelRefused,
     UnsupportedModelFile,
 )
@@ -30,25 +31,26 @@ from camfleet_worker.models.reasons import refusing
 from camfleet_worker.process import confined
 
 Predict = Callable[[list[AnyArray]], list[AnyArray]]
-Port = Callable[[Path, Path, tuple[int, int]], dict[str, Any]]
+Port = Callable[[Path, Path, tuple[int, int] | None], dict[str, Any]]
 
 _TOLERANCE, _HALF_TOLERANCE = 1e-4, 1e-2
+_SIZE = 64, 64
 _OTHER_LENGTH = 8  # of open axes that are neither height nor width
 
 
 def convert(
     source: Path,
     target: Path,
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     *,
     force: bool,
     port: Port | None = None,
 ) -> dict[str, Any]:
     """Convert `source` to `target` and return a report; on any error no file appears.
 
-    `size` is the height and width to compare at if an input leaves them open. `port` does the
-    work, by default in a confined process. Raises `ConfigurationError`, `UnsupportedModelFile` and
-    `ModelRefused`.
+    `size` is the height and width to compare at if an input leaves them open, by default 64 x 64.
+    `port` does the work, by default in a confined process. Raises `ConfigurationError`,
+    `UnsupportedModelFile`, `ModelRefused`, and `InvalidRequest` for a size where none is open.
     """
     check_target(target, force=force)
     if not source.exists():
@@ -62,7 +64,7 @@ def convert(
     return {**report, "source": str(source), "written": str(target)}
 
 
-def port_confined(source: Path, written: Path, size: tuple[int, int]) -> dict[str, Any]:
+def port_confined(source: Path, written: Path, size: tuple[int, int] | None) -> dict[str, Any]:
     """As `port`, in a confined process that can write to the folder of `written` only."""
     reply = confined.run(
         "camfleet_worker.legacy.convert",
@@ -79,17 +81,23 @@ def answer(request: bytes) -> dict[str, Any]:
     """Do what `port` does, in the confined process."""
     source, written, size = json.loads(request)
     with refusing(f"{source} can't be converted"):
-        return port(Path(source), Path(written), tuple(size))
+        return port(Path(source), Path(written), tuple(size) if size else None)
 
 
-def port(source: Path, written: Path, size: tuple[int, int]) -> dict[str, Any]:
+def port(source: Path, written: Path, size: tuple[int, int] | None) -> dict[str, Any]:
     """Write the model in `source` to the new file `written` and return a report."""
     from camfleet_worker.legacy import saved
     from camfleet_worker.models.tf.loader import load_keras
 
     reference = saved.read(source)
+    inputs = [(tuple(tensor.shape), tensor.dtype.name) for tensor in reference.inputs]
+    if size and not any(_is_open(shape) for shape, _ in inputs):
+        raise InvalidRequest(
+            f"--size is for inputs whose height and width {source.name} leaves open, and it has "
+            f"{', '.join(str(shape[1:]) for shape, _ in inputs)}: leave it out"
+        )
     model, way = _port(reference, source)
-    images = probe([(tuple(tensor.shape), tensor.dtype.name) for tensor in reference.inputs], size)
+    images = probe(inputs, size or _SIZE)
     model.save(written)
     tolerance = _HALF_TOLERANCE if _is_half(model) else _TOLERANCE
     difference = compare(_keras_2(reference), _keras_3(load_keras(written)), images, tolerance)
@@ -123,6 +131,10 @@ def probe(inputs: list[tuple[tuple[Any, ...], str]], size: tuple[int, int]) -> l
     """
     random = np.random.default_rng(0)
     return [_examples(shape, dtype, size, random) for shape, dtype in inputs]
+
+
+def _is_open(shape: tuple[Any, ...]) -> bool:
+    return len(shape) == 4 and None in shape[1:3]
 
 
 def _examples(
@@ -237,14 +249,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m camfleet_worker.legacy.convert")
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
-    parser.add_argument("--size", type=int, nargs=2, default=(64, 64), metavar=("H", "W"))
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"))
     parser.add_argument("--force", action="store_true")
     given = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is loaded
     error: CamfleetError
     try:
         with refusing(f"{given.source} can't be converted"):
-            report = convert(given.source, given.target, tuple(given.size), force=given.force)
+            size = tuple(given.size) if given.size else None
+            report = convert(given.source, given.target, size, force=given.force)
     except CamfleetError as caught:
         error = caught
     except Exception as caught:  # noqa: BLE001  # the report is JSON, whatever happens
