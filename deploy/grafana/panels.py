@@ -2,6 +2,7 @@
 
 FLEETS = 'fleet=~"$fleet"'
 FAILED = 'status="failed"'
+INTERACTIVE = 'queue=~"camfleet[.]interactive.*"'
 
 Panel = tuple[str, str, dict[str, str], str]  # title, unit, expressions by legends, what it says
 
@@ -42,8 +43,10 @@ ROWS: dict[str, list[Panel]] = {
             {
                 "alive": f"count({fleet('camfleet_chunks_in_work')})",
                 "reach Redis": f"sum({fleet('camfleet_broker_up')})",
+                "only wait": f"sum({fleet('camfleet_worker_waits')})",
+                "take no work": f"sum({fleet('camfleet_worker_in_trouble')})",
             },
-            "Workers that answer Prometheus, and those of them that reach Redis",
+            "Workers that answer Prometheus, and how many of them are well",
         ),
         (
             "Images",
@@ -72,6 +75,17 @@ ROWS: dict[str, list[Panel]] = {
             "s",
             {"{{queue}}": f"max by (queue) ({fleet('camfleet_queue_oldest_seconds')})"},
             "In interactive queues people wait",
+        ),
+        (
+            "Interactive requests",
+            "none",
+            {
+                "in work": f"sum({fleet('camfleet_requests_in_work')})",
+                "of them for an image that takes long": f"sum({fleet('camfleet_requests_aside')})",
+                "wait": "sum(max by (fleet, queue)"
+                f" ({fleet('camfleet_queue_depth', INTERACTIVE)}))",
+            },
+            "Somebody waits for each of them",
         ),
         (
             "Chunks that ended",

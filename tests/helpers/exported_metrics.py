@@ -1,15 +1,18 @@
 """The metrics that workers and gateways really export, by the names of their samples."""
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import get_args
 
 from camfleet.broker import keys
 from camfleet.broker.backlog import Backlog, QueueState
+from camfleet.contract.follow_ups import KINDS
 from camfleet.contract.results import Status
 from camfleet.contract.reviews import ReviewVerdictWord
 from camfleet.gateway import prometheus as gateway
 from camfleet_worker import prometheus as worker
 from camfleet_worker.models.cache import ModelCache
+from camfleet_worker.process.admission import Admission
 
 OF_A_SCRAPE = {
     "fleet",
@@ -25,8 +28,8 @@ PARTS = {
 # What the labels that alerts ask for may say.
 VALUES = {
     "status": {*map(str, Status), "200", "404", "429", "503"},  # of images, and of answers
-    "kind": {*get_args(worker.Kind), "report", "faithfulness", "review"},
-    "outcome": {*get_args(worker.Ending), "done"},
+    "kind": {*get_args(worker.Kind), *KINDS},
+    "outcome": {*get_args(worker.Ending), *get_args(worker.Settled)},
     "verdict": {*get_args(ReviewVerdictWord)},
     "queue": {*keys.QUEUES},
 }
@@ -69,5 +72,6 @@ def _worker():
     )
     made = worker.Metrics()
     made.watch(ModelCache(lambda key: key, 1), SimpleNamespace(read=lambda: backlog))
+    made.watch_worker(Admission({}, Counter))
     made.watch_reviews(SimpleNamespace(read=lambda: ([found], {"weekly": 0.0}, 1.0)))
     return made.registry

@@ -2,7 +2,10 @@
 
 import socket
 import time
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -10,12 +13,15 @@ from camfleet.broker.app import close_app, make_app, send_chunk, time_headers
 from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.leases import Leases
 from camfleet.broker.redis import redis_client
+from camfleet.contract.follow_ups import KINDS
 from camfleet.contract.lanes import Lane
 from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status, Timings
 from camfleet.errors import BrokerUnavailable, ConfigurationError
 from camfleet_worker.models.cache import ModelCache
+from camfleet_worker.process.admission import Admission
+from camfleet_worker.process.retrying import Waits
 from camfleet_worker.prometheus import Metrics
 from helpers.metrics import Scrape, free_port
 from helpers.waiting import wait_until
@@ -157,6 +163,35 @@ def test_a_scrape_shows_images_chunks_batches_and_models(metrics, port, cache):
     assert scrape.value("model_cache_bytes") == 600
     assert Scrape(port).value("chunks_in_work") == 0
     assert "process_resident_memory_bytes" in {sample.name for sample in scrape.samples}
+
+
+def test_a_scrape_shows_requests_in_work_and_whether_the_worker_is_well(metrics, port):
+    busy, waits, none = Counter({INTERACTIVE_QUEUE: 3, BULK_QUEUE: 2}), Waits(), nullcontext()
+    admission = Admission({INTERACTIVE_QUEUE: 4, BULK_QUEUE: 2}, lambda: busy, most_aside=9)
+    metrics.watch_worker(admission, partial(waits.longest, 0))
+    names = ("requests_in_work", "requests_aside", "worker_waits", "worker_in_trouble")
+
+    def shown(block=none):
+        with block:
+            scrape = Scrape(port)
+        return [scrape.value(name) for name in names]
+
+    assert shown() == [3, 0, 0, 0]
+    assert shown(admission.aside(INTERACTIVE_QUEUE)) == [3, 1, 0, 0]
+    with waits.waiting() as note:
+        note("the store is full")
+        assert shown() == [3, 0, 1, 0]
+    admission.close("three chunks in a row broke")
+    assert shown() == [3, 0, 0, 1]
+
+
+def test_what_follows_jobs_is_counted_from_zero_on_for_each_kind(metrics, port):
+    metrics.follow_up("label_studio", "failed")
+    scrape = Scrape(port)
+    for kind in KINDS:
+        for outcome in ("done", "failed"):
+            expected = int((kind, outcome) == ("label_studio", "failed"))
+            assert scrape.value("follow_ups_total", kind=kind, outcome=outcome) == expected
 
 
 def test_a_scrape_shows_the_queues_of_the_fleet(app, port):

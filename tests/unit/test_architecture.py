@@ -69,6 +69,7 @@ WORKER_ROOMS = (
     "studies",
     "pipeline",
     "prometheus",
+    "scraped",
     "legacy",
     "models",
     "sources",
@@ -153,7 +154,11 @@ HOMES = {
         "camfleet_worker/web/guard.py",
     },
     "standardwebhooks": {"camfleet_worker/webhooks.py"},
-    "prometheus_client": {"camfleet/gateway/prometheus.py", "camfleet_worker/prometheus.py"},
+    "prometheus_client": {
+        "camfleet/gateway/prometheus.py",
+        "camfleet_worker/prometheus.py",
+        "camfleet_worker/scraped.py",
+    },
     "boto3": {"camfleet/storage/boto.py", "camfleet/storage/errors.py"},
     "botocore": {
         "camfleet/local/servers.py",

@@ -1,7 +1,8 @@
 """What a worker tells Prometheus: counted where it happens, read at each scrape."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from prometheus_client import (
@@ -12,20 +13,22 @@ from prometheus_client import (
     ProcessCollector,
     start_http_server,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from camfleet.broker.backlog import Backlog, BacklogReader
+from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.reviews import ReviewBoard
+from camfleet.contract.follow_ups import KINDS
 from camfleet.contract.results import Result, Timings
-from camfleet.errors import BrokerDamaged, BrokerUnavailable, ConfigurationError
+from camfleet.errors import ConfigurationError
+from camfleet_worker import scraped
 from camfleet_worker.models.cache import ModelCache
+from camfleet_worker.process.admission import Admission
 
 if TYPE_CHECKING:
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
 
 Kind = Literal["bulk", "interactive"]
+Settled = Literal["done", "failed"]
 Ending = Literal["counted", "repeated", "failed", "returned", "cancelled"]
 
 SCRAPE_TIMEOUT = 1.0  # seconds for Redis to answer a scrape
@@ -84,12 +87,15 @@ class Metrics:
             "camfleet_chunks_total", "Chunks by how they ended here", ["outcome"], registry=own
         )
         self._chunks = {ending: chunks.labels(ending) for ending in get_args(Ending)}
-        self._follow_ups = Counter(
+        follow_ups = Counter(
             "camfleet_follow_ups_total",
-            "Reports and studies at the end of jobs, by how they ended here",
+            "What follows the end of jobs, by how it ended here",
             ["kind", "outcome"],
             registry=own,
         )
+        self._follow_ups = {
+            pair: follow_ups.labels(*pair) for pair in product(KINDS, get_args(Settled))
+        }
         self._in_work = Gauge(
             "camfleet_chunks_in_work", "Chunks this process works on now", registry=own
         )
@@ -129,7 +135,7 @@ class Metrics:
 
     def follow_up(self, kind: str, outcome: str) -> None:
         """Count what follows a job's end and ended in this process: done or failed."""
-        self._follow_ups.labels(kind, outcome).inc()
+        self._follow_ups[kind, outcome].inc()
 
     def in_work(self) -> AbstractContextManager[Any]:
         """Return a block in which a chunk is in work."""
@@ -137,12 +143,18 @@ class Metrics:
 
     def watch(self, cache: ModelCache[Any, Any], queues: BacklogReader) -> None:
         """Read these two at each scrape."""
-        self.registry.register(_Models(cache))
-        self.registry.register(_Broker(queues))
+        self.registry.register(scraped.Models(cache))
+        self.registry.register(scraped.Broker(queues))
+
+    def watch_worker(
+        self, admission: Admission, waits_for: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """Read at each scrape whether the worker takes work; `waits_for` says why it only waits."""
+        self.registry.register(scraped.Worker(admission, waits_for))
 
     def watch_reviews(self, board: ReviewBoard) -> None:
         """Read this at each scrape, too."""
-        self.registry.register(_Reviews(board))
+        self.registry.register(scraped.Reviews(board))
 
     def serve(self, host: str, port: int) -> None:
         """Serve Prometheus in separate threads, or not at port 0; raises `ConfigurationError`."""
@@ -172,100 +184,3 @@ class Metrics:
             milliseconds = getattr(row.timings, stage)
             if milliseconds:  # a failed image doesn't reach all stages
                 seconds.observe(milliseconds / 1e3)
-
-
-class _Models(Collector):
-    """The model cache, at the time of a scrape."""
-
-    def __init__(self, cache: ModelCache[Any, Any]) -> None:
-        self._cache = cache
-
-    def collect(self) -> Iterator[Metric]:
-        counts = self._cache.counts()
-        for name in ("hits", "misses", "evictions"):
-            yield CounterMetricFamily(
-                f"camfleet_model_cache_{name}",
-                f"{name.capitalize()} of the model cache",
-                value=getattr(counts, name),
-            )
-        yield _gauge("model_cache_models", "Models in memory", counts.models)
-        yield _gauge("model_cache_bytes", "Bytes that they take", counts.nbytes)
-
-
-class _Broker(Collector):
-    """The queues and leases of the whole fleet; during an outage only that Redis is down."""
-
-    def __init__(self, queues: BacklogReader) -> None:
-        self._queues = queues
-
-    def collect(self) -> Iterator[Metric]:
-        try:
-            backlog = self._queues.read()
-        except (BrokerUnavailable, BrokerDamaged):
-            yield _gauge("broker_up", "Whether Redis answers", 0)
-            return
-        yield _gauge("broker_up", "Whether Redis answers", 1)
-        yield from _queues(backlog)
-        yield _gauge("chunks_to_run", "Chunks of all jobs that nobody works on", backlog.chunks)
-        yield _gauge("leases", "Chunks in work, of all workers", backlog.leases)
-        yield _gauge("leases_overdue", "Chunks whose worker is gone", backlog.leases_overdue)
-
-
-class _Reviews(Collector):
-    """What came of all reviews last, and which of them are late; during an outage nothing."""
-
-    def __init__(self, board: ReviewBoard) -> None:
-        self._board = board
-
-    def collect(self) -> Iterator[Metric]:
-        try:
-            found, due, now = self._board.read()
-        except (BrokerUnavailable, BrokerDamaged):
-            return
-        movement = GaugeMetricFamily(
-            "camfleet_review_movement",
-            "How far the maps of the version that was reviewed last moved",
-            labels=["review", "model"],
-        )
-        places = GaugeMetricFamily(
-            "camfleet_review_places",
-            "Suspicious places at which only the version that was reviewed last looks",
-            labels=["review", "model"],
-        )
-        verdict = GaugeMetricFamily(
-            "camfleet_review_verdict", "1 for the latest verdict", labels=["review", "verdict"]
-        )
-        age = GaugeMetricFamily(
-            "camfleet_review_age_seconds", "Since the latest verdict", labels=["review"]
-        )
-        late = GaugeMetricFamily(
-            "camfleet_review_late_seconds", "Due, and not run by any worker", labels=["review"]
-        )
-        for one in found:
-            age.add_metric([one.name], max(0.0, now - one.at))
-            if one.verdict:
-                verdict.add_metric([one.name, one.verdict], 1)
-            if one.movement is not None:
-                movement.add_metric([one.name, one.model or ""], one.movement)
-            if one.places is not None:
-                places.add_metric([one.name, one.model or ""], one.places)
-        for name, moment in due.items():
-            late.add_metric([name], max(0.0, now - moment))
-        yield from (movement, places, verdict, age, late)
-
-
-def _queues(backlog: Backlog) -> Iterator[Metric]:
-    depth = GaugeMetricFamily("camfleet_queue_depth", "Messages that wait", labels=["queue"])
-    oldest = GaugeMetricFamily(
-        "camfleet_queue_oldest_seconds", "Age of the oldest that waits", labels=["queue"]
-    )
-    for queue in backlog.queues:
-        depth.add_metric([queue.name], queue.depth)
-        if queue.oldest_seconds is not None:
-            oldest.add_metric([queue.name], queue.oldest_seconds)
-    yield depth
-    yield oldest
-
-
-def _gauge(name: str, doc: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"camfleet_{name}", doc, value=value)

@@ -143,6 +143,8 @@ class Services:
         self.chunks = self._build_runner(records, put_back, admission, shutdown)
         self.heartbeat = Heartbeat(
             self.heartbeats,
+        waits_for = partial(self._waits.longest, _WAITS_SECONDS)
+        self.metrics.watch_worker(admission, waits_for)
             name=name,
             version=__version__,
             device=device_name(),
@@ -151,7 +153,7 @@ class Services:
             metrics=self.metrics,
             interactive=lambda: admission.busy(INTERACTIVE_QUEUE),
             trouble=lambda: admission.trouble,
-            waits_for=lambda: self._waits.longest(_WAITS_SECONDS),
+            waits_for=waits_for,
             owner=self.leases.owner,
             file_roots=tuple(map(os.path.realpath, settings.file_roots)),
             s3_roots=settings.s3_roots,
@@ -164,10 +166,7 @@ class Services:
             find_lacks=lambda: (*missing_fixes(), *confined.missing()),
         )
         self.thumbnailer = Thumbnailer(
-            storage=self.storage,
-            fetcher=self._fetcher,
-            pools=self.pools,
-            decoders=self.decoders,
+            storage=self.storage, fetcher=self._fetcher, pools=self.pools, decoders=self.decoders
         )
         stored = StoredRows(self.storage)
         self.renderer = Renderer(

@@ -152,6 +152,11 @@ class Admission:
         """Return how many messages of a kind are in work."""
         return self._busy()[queue]
 
+    def busy_aside(self, kind: str) -> int:
+        """Return how many of them hold no slot, as they wait for an image that takes long."""
+        with self._lock:
+            return self._aside[kind]
+
     def close(self, reason: str) -> None:
         """Take no more messages; the first reason stays."""
         with self._lock:
