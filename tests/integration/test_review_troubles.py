@@ -15,6 +15,7 @@ from camfleet.broker.reviews import ReviewBoard
 from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.contract.follow_ups import FollowedUp, FollowUp
 from camfleet.contract.schedules import Schedule
+from camfleet.jobs.reviews.looking import LookingAtReviews
 from camfleet.jobstore import keys, review_keys
 from camfleet.jobstore.follow_ups import write_followed_up
 from camfleet.jobstore.records import read_record
@@ -263,6 +264,25 @@ def test_while_there_is_trouble_it_is_looked_at_every_ten_minutes(
     assert plan.load(review.name).schedule == YEARLY
     (said,) = board.read().reviewed
     assert said.trouble == in_words(replace(trouble, attempts=ATTEMPTS))
+
+
+def test_only_what_a_review_does_by_itself_is_due(
+    own, storage, board, repeater, store, review, end
+):
+    review = made_up.change(storage, review, on_register=False)
+    with closing(SchedulesDue(own)) as schedules:
+        reviews = LookingAtReviews(store, schedules, board)
+
+        def due():
+            return reviews.show(review.name).due
+
+        repeater.do(review, NOW)
+        schedules.enter(review.name, NOW + 600)  # as workers do for a run without a verdict
+        assert due() == NOW + 600
+        end()
+        assert due() is None, "once it has one they find nothing to do then"
+        made_up.change(storage, review, schedule=YEARLY)
+        assert due() == NOW + 600
 
 
 def test_health_and_history_say_what_is_wrong(own, environ, storage, board, store, review):

@@ -8,7 +8,7 @@ import click
 
 from camfleet.cli import options, output, values
 from camfleet.cli import review_rows as rows
-from camfleet.cli.terminal import clean
+from camfleet.cli.terminal import clean, count
 from camfleet.contract import unused
 from camfleet.contract.outputs import DEFAULT_LAYER, DEFAULT_METHOD, FUSES, METHODS
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from camfleet.client import Client
     from camfleet.contract.reviews import Review
 
-EXIT_MOVED = 4
-_EXIT = {"pass": 0, "moved": EXIT_MOVED}
+_EXIT = {"pass": 0, "moved": 4}
 _USUAL = 200  # images of a set, below which a verdict says little
 _SHARE = values.SHARE
 _name = click.argument("name", metavar="NAME")
@@ -106,7 +105,9 @@ def create(
         f"review {name}: {made.set.items} images, baseline {rows.called(made.baseline.model)}"
     )
     if made.set.left_out:
-        output.say(f"the baseline couldn't explain {made.set.left_out} images: they're left out")
+        failed = f"couldn't explain {count(made.set.left_out, 'image')}, which the set leaves out"
+        why = f"camfleet results {made.baseline.job_id} --status failed says why"
+        output.say(f"the baseline {failed}: {why}")
     if made.set.unwatched:
         output.say(
             f"{made.set.unwatched} images have no ETag, so that nobody can tell whether they "

@@ -75,7 +75,10 @@ class LookingAtReviews:
     def _status(self, review: Review, due: dict[str, float]) -> ReviewStatus:
         state = self._store.state(review)
         verdict = self._store.verdict(review.name, state.run.run) if state.run else None
-        return ReviewStatus(review, state, verdict, due.get(review.name))
+        # Workers look after a run that had no verdict yet, which is nothing that is due by itself.
+        runs = review.schedule or review.on_register or state.trouble
+        waits = runs or (state.run is not None and verdict is None)
+        return ReviewStatus(review, state, verdict, due.get(review.name) if waits else None)
 
 
 def _at(entry: Entry) -> float:
