@@ -3,7 +3,6 @@
 And jobs that run again what failed.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,7 +111,7 @@ def run_failed_again(
         schema_version=1,
         job_id=job_id,
         number=number,
-        created_at=time.time(),
+        created_at=ledger.now(),
         codes=codes,
         chunks=(),
     )

@@ -1,7 +1,5 @@
 """What a job's keys in Redis say about its clock."""
 
-import time
-
 import pytest
 from msgspec.structs import replace
 
@@ -9,6 +7,7 @@ from camfleet.broker.progress import progress_of
 from camfleet.cli.progress import fields, postfix, show
 from camfleet.contract.follow_ups import FollowUp
 
+NOW = 5000.0  # by Redis' clock
 ROW = {
     "total": "10",
     "ok": "3",
@@ -23,12 +22,12 @@ ROW = {
 
 
 def progress(**fields):
-    return progress_of("job", {**ROW, **fields}, [], 2, {"image_not_found": "1"})
+    return progress_of("job", {**ROW, **fields}, [], 2, {"image_not_found": "1"}, NOW)
 
 
 def test_the_clock_of_a_job_that_runs_goes_on():
-    now = progress(started_at=str(time.time() - 20))
-    assert now.seconds_running == pytest.approx(20, abs=1)
+    now = progress(started_at=str(NOW - 20))
+    assert now.seconds_running == pytest.approx(20)
     assert now.images_per_second == pytest.approx(0.2, rel=0.1)
     assert now.seconds_left == pytest.approx(30, rel=0.1)
     assert (now.in_work, now.ended_at) == (2, None)

@@ -1,7 +1,7 @@
 """What waits in Redis: messages and their age, and leased chunks."""
 
 import json
-import time
+from functools import partial
 from typing import Any
 
 from camfleet.broker import keys
@@ -46,19 +46,20 @@ class BacklogReader:
     def read(self) -> Backlog:
         """Return the present state; raise `BrokerUnavailable`."""
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()  # leases run out on Redis' own clock
+            pipe.time()  # leases run out on Redis' own clock, and messages are as old as it says
             for name in keys.QUEUES:
                 pipe.llen(name)
                 pipe.lindex(name, -1)  # workers take from the right
             (seconds, micros), *pairs = pipe.execute()
+            now = seconds + micros / 1e6
             pipe.zcard(keys.LEASES)
-            pipe.zcount(keys.LEASES, 0, seconds + micros / 1e6)
+            pipe.zcount(keys.LEASES, 0, now)
             pipe.zrevrange(keys.TURNS, 0, _MOST_JOBS)
             leases, overdue, jobs = pipe.execute()
             for job_id in jobs:
                 pipe.hmget(keys.job(job_id), "chunks", "cursor")
             unsent = sum(map(_unsent, pipe.execute(raise_on_error=False)))
-        queues = tuple(map(_state, keys.QUEUES, pairs[::2], pairs[1::2]))
+        queues = tuple(map(partial(_state, now), keys.QUEUES, pairs[::2], pairs[1::2]))
         sent = sum(queue.depth for queue in queues if queue.name in _CHUNKS)
         return Backlog(
             queues=queues,
@@ -71,8 +72,8 @@ class BacklogReader:
         self._redis.close()
 
 
-def _state(name: str, depth: int, oldest: str | None) -> QueueState:
-    return QueueState(name=name, depth=depth, oldest_seconds=_age(oldest) if oldest else 0.0)
+def _state(now: float, name: str, depth: int, oldest: str | None) -> QueueState:
+    return QueueState(name=name, depth=depth, oldest_seconds=_age(oldest, now) if oldest else 0.0)
 
 
 def _unsent(found: Any) -> int:
@@ -84,10 +85,10 @@ def _unsent(found: Any) -> int:
         return 0
 
 
-def _age(message: str) -> float | None:
+def _age(message: str, now: float) -> float | None:
     """Return the seconds since a message was sent; None if camfleet didn't send it."""
     try:
         sent: Any = json.loads(message)["headers"][SENT_HEADER]
-        return max(0.0, time.time() - float(sent))
+        return max(0.0, now - float(sent))
     except (ValueError, TypeError, LookupError):
         return None

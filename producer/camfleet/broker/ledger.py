@@ -4,7 +4,6 @@ Object storage is the truth (job record, manifest and results parts); the ledger
 of it that `status` and `watch` read.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -50,6 +49,10 @@ class Ledger:
     def ping(self) -> None:
         """Return if Redis takes writes; raise `BrokerUnavailable` saying why it doesn't."""
         self._redis.run("SET", keys.PING, 1, "EX", 10)
+
+    def now(self) -> float:
+        """Return what Redis' clock says, by which jobs are dated: seconds since the epoch."""
+        return self._redis.now()
 
     def check_server(self) -> None:
         """Raise `ConfigurationError` for a cluster, `BrokerUnavailable` if it may lose writes."""
@@ -135,7 +138,7 @@ class Ledger:
 
     def begin(self, job_id: str) -> None:
         """Note that a worker has started on the job; later calls change nothing."""
-        self._note_once([keys.job(job_id)], ["started_at", time.time()])
+        self._note_once([keys.job(job_id)], ["started_at"])
 
     def cancel(self, job_id: str) -> None:
         """Let no further batch of the job start; what is done stays and is counted.

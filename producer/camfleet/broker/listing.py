@@ -131,13 +131,14 @@ def _asked(job_id: str) -> tuple[list[str], list[int]]:
 def _progress(job_id: str, found: Any) -> Progress:
     if found is None:
         raise damaged(job_id, BrokerDamaged("more than camfleet writes of any job"))
-    fields, events, working, codes = found
+    fields, events, working, codes, (seconds, micros) = found
     row = as_dict(fields)
     if "chunks" not in row:  # nothing, or what was being changed when Redis was emptied
         raise UnknownJob(f"no job {job_id!r}: it was never submitted here, or it ended long ago")
     try:
         marks = [(stamp, as_dict(words)) for stamp, words in events]
-        return progress_of(job_id, row, marks, sum(map(int, working)), as_dict(codes))
+        now = int(seconds) + int(micros) / 1e6
+        return progress_of(job_id, row, marks, sum(map(int, working)), as_dict(codes), now)
     except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
         raise damaged(job_id, error) from error
 

@@ -1,7 +1,6 @@
 """How far a job is, as Redis knows it."""
 
 import re
-import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -137,9 +136,14 @@ def _sent_at(callback: str) -> datetime | None:
 
 
 def progress_of(
-    job_id: str, row: dict[str, str], events: list[Any], working: int, codes: dict[str, str]
+    job_id: str,
+    row: dict[str, str],
+    events: list[Any],
+    working: int,
+    codes: dict[str, str],
+    now: float,
 ) -> Progress:
-    """Return the progress that a job's keys in Redis speak of.
+    """Return the progress that a job's keys in Redis speak of, `now` by Redis' own clock.
 
     Raises `LookupError`, `TypeError`, `ValueError`, `ArithmeticError` or `OSError` for what
     camfleet can't have written there.
@@ -149,10 +153,10 @@ def progress_of(
     started = float(row.get("started_at", 0))
     state = _state(row)
     ended = {"complete": "finished_at", "cancelled": "cancelled_at"}.get(state)
-    end = float(row[ended]) if ended else time.time()
+    end = float(row[ended]) if ended else now
     running = max(0.0, end - started) if started else 0.0
     fresh = done - _count(row["before"])  # a job that was resumed or retried begins with some
-    rate = _rate(done, fresh, running, [] if ended else events)
+    rate = _rate(done, fresh, running, [] if ended else events, now)
     return Progress(
         job_id=job_id,
         state=state,
@@ -232,7 +236,9 @@ def _seconds_left(state: State, images: int, rate: float | None) -> float | None
     return images / rate if rate and state != "cancelled" else None
 
 
-def _rate(done: int, fresh: int, running: float, events: list[Any]) -> float | None:
+def _rate(
+    done: int, fresh: int, running: float, events: list[Any], now: float
+) -> float | None:
     """Return images per second since the oldest of the latest chunks, or since the start.
 
     Chunks that run side by side end at almost the same time, so the window must be some seconds
@@ -245,7 +251,7 @@ def _rate(done: int, fresh: int, running: float, events: list[Any]) -> float | N
     ]
     if marks:
         since, before = marks[-1]
-        elapsed = time.time() - since
+        elapsed = now - since
         if _RATE_SECONDS < elapsed < running and done > before:
             return (done - before) / elapsed
     return fresh / running if fresh > 0 and running > 0 else None

@@ -56,12 +56,13 @@ class Requests:
         self._overdue = self._redis.script("request_overdue")
         self._message_waits = self._redis.script("message_waits")
 
-    def hold(self, held: HeldRequest) -> None:
-        """Lease a request, and keep its message for others."""
+    def hold(self, held: HeldRequest) -> float:
+        """Lease a request, and keep its message for others; return the time by Redis' clock."""
         seconds = self._seconds if held.attempt and not held.waits else SENT_SECONDS
-        self._hold(
+        now, micros = self._hold(
             [keys.REQUESTS, keys.HELD_REQUESTS], [held.id, seconds, msgspec.json.encode(held)]
         )
+        return float(now) + float(micros) / 1e6
 
     def renew(self, ids: list[str]) -> None:
         """Prolong the leases of requests in work."""

@@ -26,15 +26,15 @@ class Sender:
         self._settings = settings
         self._app = PerProcess(lambda: make_app(settings, keep_results=False))
 
-    def send(self, held: HeldRequest) -> None:
-        """Send the message of a request, under the request's own id."""
+    def send(self, held: HeldRequest, now: float | None = None) -> None:
+        """Send the message of a request, under the request's own id; `now` is Redis' time."""
         with self._connected() as app:
             app.send_task(
                 held.task,
                 kwargs=held.request,
                 queue=held.queue,
                 task_id=held.id,
-                headers=time_headers(),
+                headers=time_headers(now),
             )
 
     def send_chunk(self, ref: ChunkRef, lane: Lane) -> None:

@@ -59,8 +59,8 @@ class Rpc:
             queue=Lane(form_of(request)).queue(messages.kind_of(task)),
             attempt=0,
         )
-        self._requests.hold(held)  # so that workers notice if the message gets lost
-        self._sender.send(held)
+        now = self._requests.hold(held)  # so that workers notice if the message gets lost
+        self._sender.send(held, now)
         return held.id
 
     def is_ready(self, task_id: str) -> bool:

@@ -6,7 +6,6 @@ once the ledger knows the job, workers send its chunks. A claim on the job's id 
 other producers out meanwhile.
 """
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -135,7 +134,7 @@ class Submitter:
             made = {
                 "schema_version": 1,
                 "job_id": job_id,
-                "created_at": time.time(),
+                "created_at": self._ledger.now(),
                 "items": manifest.items,
                 "duplicates": unique.dropped,
                 "chunk_size": size,

@@ -1,7 +1,6 @@
 """Runs of a review: a job of its set with one version, whoever starts it, and however often."""
 
 import hashlib
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -130,7 +129,7 @@ class Runs:
         record = JobRecord(
             schema_version=1,
             job_id=run.job_id,
-            created_at=time.time(),
+            created_at=self._ledger.now(),
             models=(run.model,),
             target="top",  # which no item asks for: each has its own
             method=review.method,

@@ -30,7 +30,8 @@ _DENIED = {
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
 }
-_STALE = {"ExpiredToken", "InvalidToken", "RequestExpired", "RequestTimeTooSkewed"}
+_STALE = {"ExpiredToken", "InvalidToken", "RequestExpired"}
+_SKEWED = "RequestTimeTooSkewed"
 _PASSING = {408, 409, 425, 429}  # timeouts, concurrent writes, throttling
 _UNKNOWN = 501
 
@@ -108,13 +109,14 @@ def _answered(place: Place, error: object) -> CamfleetError:
         return _missing(place, no_bucket=code == "NoSuchBucket")
     if code in _DENIED:
         return _refused(place, code)
-    own = {
+    own: dict[object, CamfleetError] = {
+        _SKEWED: _skewed(place),
         412: _changed(place),
         416: ObjectDamaged(f"{place} ends before what was asked of it"),
         _UNKNOWN: OperationUnsupported(f"{place}: {error}"),
     }
-    if status in own:
-        return own[status]
+    if code in own or status in own:
+        return own[code if code in own else status]
     if status >= 500 or status in _PASSING or code in _STALE:
         return StorageUnavailable(f"{place}: {error}")
     return InvalidRequest(f"{place}: the object store refuses this: {error}")
@@ -166,6 +168,13 @@ def _refused(place: Place, reason: str) -> CamfleetError:
         return refused
     return AccessDenied(
         f"{place}: the object store refuses these credentials ({reason}); {way_out}"
+    )
+
+
+def _skewed(place: Place) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{place}: the object store at {place.host} refuses what is signed now, as this machine's "
+        "clock is too far from its own: set the clock, and let NTP keep it"
     )
 
 
