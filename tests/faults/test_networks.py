@@ -144,6 +144,26 @@ def test_a_chunk_of_a_worker_that_nobody_hears_is_ended_by_another(fleet):
         assert sum(beside.times(case.order)) <= IMAGES + CHUNK
 
 
+def test_a_worker_that_alone_finds_no_store_leaves_its_chunks_to_others(fleet):
+    with (
+        fleet.beside(10) as beside,
+        beside.worker("leased") as other,
+        ExitStack() as stack,
+    ):
+        case = Case.begin(stack, beside, STORE, "cut", "batch")
+        other.ready()
+        case.worker.ready()
+        case.submit()
+        other.hold("leased")
+        case.hurt()
+        case.worker.says("goes to workers that reach the store", case.said, timeout=PATIENCE)
+        other.points.release()
+        case.order.check(timeout=PATIENCE)
+        case.line.mode = "pass"
+        other.kill()
+        beside.submit(IMAGES).check(timeout=PATIENCE)
+
+
 def test_slow_networks_lose_nothing(fleet):
     with fleet.beside(9) as beside, ExitStack() as stack:
         lines = {server: Proxy(beside.environ[server]) for server in (BROKER, STORE)}

@@ -32,6 +32,7 @@ from camfleet_worker.chunks.rates import Rates
 from camfleet_worker.chunks.reaper import Reaper
 from camfleet_worker.chunks.run import Stores
 from camfleet_worker.chunks.runner import ChunkRunner
+from camfleet_worker.chunks.stranded import Company
 from camfleet_worker.follow_ups import report
 from camfleet_worker.follow_ups.threads import FollowUpThreads
 from camfleet_worker.heartbeat import Heartbeat
@@ -210,13 +211,9 @@ class Services:
             close()
         if self.follow_ups:
             self.follow_ups.close()
-        self.pools.close()
-        self.decoders.close()
-        self.storage.close()
-        self.ledger.close()
-        self.leases.close()
-        self.heartbeats.close()
-        self.queues.close()
+        used = (self.pools, self.decoders, self.storage, self.ledger, self.leases)
+        for each in (*used, self.heartbeats, self.queues):
+            each.close()
 
     def _measured(self) -> Measured:
         image, picture = self.metrics.bytes_of
@@ -292,6 +289,9 @@ class Services:
             streak=streak,
             metrics=self.metrics,
             rates=self._rates,
+            company=Company(
+                self.heartbeats.workers, self.leases.owner, self._settings.lease_seconds
+            ),
             publish=publish,
             insist=self.insist,
             reach=reach,

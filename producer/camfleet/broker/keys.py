@@ -164,9 +164,7 @@ TABLE = (
         Expiry.ALWAYS,
         "expires after half a lease; whoever sets it reaps",
     ),
-    Key(
-        SWEEPER, "string", "leases", Expiry.ALWAYS, "expires after a lease; whoever sets it sweeps"
-    ),
+    Key(SWEEPER, "string", "leases", Expiry.ALWAYS, "expires in half a lease; its setter sweeps"),
     Key(PING, "string", "ledger", Expiry.ALWAYS, "written to see whether Redis takes writes"),
     # whether a failover has lost writes
     Key(

@@ -9,15 +9,17 @@ from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.contract.results import Result
 from camfleet.errors import CallerError, CamfleetError, ObjectDamaged
 from camfleet.jobstore import parquet
+from camfleet.jobstore.records import read_record
 from camfleet.jobstore.results_parts import Outcome
 from camfleet_worker.chunks.explaining import ChunkExplainer
 from camfleet_worker.chunks.failure_streak import FailureStreak
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.chunks.rates import Rates
 from camfleet_worker.chunks.run import ChunkRun, JobCancelled, Stores
+from camfleet_worker.chunks.stranded import Company, Stranded
 from camfleet_worker.process import logs
 from camfleet_worker.process.elsewhere import ComputedElsewhere
-from camfleet_worker.process.retrying import Insist, insist_unless
+from camfleet_worker.process.retrying import Insist
 from camfleet_worker.process.shutdown import WorkerStops
 from camfleet_worker.prometheus import Ending, Metrics
 
@@ -43,6 +45,7 @@ class ChunkRunner:
         streak: FailureStreak,
         metrics: Metrics,
         rates: Rates,
+        company: Company,
         publish: Callable[[ChunkRef], None],
         insist: Insist,
         reach: Callable[[str], None],
@@ -54,6 +57,7 @@ class ChunkRunner:
         self._streak = streak
         self._metrics = metrics
         self._rates = rates
+        self._company = company
         self._publish = publish
         self._insist = insist
         self._reach = reach
@@ -63,8 +67,9 @@ class ChunkRunner:
         """Run one chunk, unless it's done, cancelled, or leased to another worker.
 
         Waits through outages. A chunk that breaks, or that a worker told to stop has no time for,
-        goes back to the queue. Raises `CallerError` for a reference to nothing, and `WorkerStops`
-        where the chunk can't go back, or wasn't begun.
+        goes back to the queue, and so does one that waits for a store which others reach. Raises
+        `CallerError` for a reference to nothing, and `WorkerStops` where the chunk can't go back,
+        or wasn't begun.
         """
         with logs.context(job=ref.job_id, chunk=f"{ref.model}:{ref.part}"):
             self.send_next()
@@ -73,14 +78,10 @@ class ChunkRunner:
                 logger.info("%s is another worker's", ref)
                 return
             with self._metrics.in_work():
-                with self._renewer.hold(ref, attempt) as note:
-                    self._reach("leased")
-                    ending = self._run_leased(ref, attempt, note)
-                    if ending in _IN_GOOD_ORDER:
-                        self._uncount(ref)
-                self._metrics.chunk(ending)
-                if ending in _GOES_BACK:  # not before: whoever takes it would find it leased
-                    self._insist(partial(self._publish, ref))
+                try:
+                    self._run_taken(ref, attempt)
+                except Stranded as error:
+                    self._pass_on(ref, error)
                 self._reach("given-back")
 
     def send_next(self) -> None:
@@ -90,10 +91,34 @@ class ChunkRunner:
             self._stores.ledger.fill_queues()
         self._reach("next-sent")
 
+    def _run_taken(self, ref: ChunkRef, attempt: int) -> None:
+        with self._renewer.hold(ref, attempt) as note:
+            self._reach("leased")
+            ending = self._run_leased(ref, attempt, note)
+            if ending in _IN_GOOD_ORDER:
+                self._uncount(ref)
+        self._metrics.chunk(ending)
+        if ending in _GOES_BACK:  # not before: whoever takes it would find it leased
+            self._insist(partial(self._publish, ref))
+
+    def _pass_on(self, ref: ChunkRef, error: Stranded) -> None:
+        """Give a chunk to workers that reach the store; take no other until it answers here."""
+        logger.warning("%s goes to workers that reach the store: %s", ref, error)
+        self._metrics.chunk("returned")
+        try:
+            self._publish(ref)
+        except CamfleetError as unknown:  # its job's record wasn't read yet
+            logger.warning("%s: its message is sent again later: %s", ref, unknown)
+        with suppress(WorkerStops, CallerError):
+            self._insist(partial(read_record, self._stores.storage, ref.job_id))
+
     def _run_leased(self, ref: ChunkRef, attempt: int, note: Callable[[int], None]) -> Ending:
-        """Run a leased chunk and return how it ended."""
+        """Run a leased chunk and return how it ended; raise `Stranded`."""
         try:
             return self._run(ref, attempt, note)
+        except Stranded:
+            self._uncount(ref)
+            raise
         except JobCancelled:
             logger.info("%s stopped: its job is cancelled", ref)
             return "cancelled"
@@ -114,7 +139,7 @@ class ChunkRunner:
 
     def _run(self, ref: ChunkRef, attempt: int, note: Callable[[int], None]) -> Ending:
         """Explain, then store the results part, then count: the order keeps totals exact."""
-        insist = insist_unless(self._insist, partial(self._check_cancelled, ref.job_id))
+        insist = self._company.insist(self._insist, partial(self._check_cancelled, ref.job_id))
         stores = self._stores.patient(insist)
         if not stores.records.is_needed(ref):
             logger.info("%s was done before, or its job is cancelled", ref)

@@ -75,7 +75,8 @@ class RunHooks:
     """What whoever starts a run wants done on the way.
 
     `check` is called before every batch with the number of images explained so far, and may
-    raise. `interrupt` is called now and then while an image takes long, and may raise `RunEnds`.
+    raise. `interrupt` is called now and then while an image takes long, may raise `RunEnds`, and
+    waits while Redis is away.
     `insist` does all work that needs storage or an image's server. Pictures go into `spool`, for
     whoever started the run to pack them, or without one into storage.
     """

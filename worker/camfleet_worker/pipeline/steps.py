@@ -161,13 +161,17 @@ class Steps:
         image.geometry = self._explainer.place(loaded.geometry)
 
     def _read(self, uri: str) -> Fetched:
-        """Return the file at `uri`; its own server may fail at all attempts but the last."""
+        """Return the file at `uri`; its own server may fail at all attempts but the last.
+
+        A worker that reaches nobody at all learns that in between, and waits: see `interrupt`.
+        """
         for attempt in range(1, _FETCH_ATTEMPTS):
             try:
                 return self._fetcher.fetch(uri)
             except SourceUnreachable as error:
                 logger.info("trying again: %s", error)
                 time.sleep(0.2 * 2**attempt)
+                self._interrupt()
         return self._fetcher.fetch(uri)
 
     def _spooled(self, spool: Spool, pictures: dict[str, bytes]) -> Pack:

@@ -86,22 +86,6 @@ def insist_until(shutdown: Shutdown, waits: Waits) -> Insist:
     return insist
 
 
-def insist_unless(insist: Insist, check: Callable[[], None]) -> Insist:
-    """Return what repeats work as `insist` does, and after each failure calls `check`.
-
-    Whatever that raises ends the waiting.
-    """
-
-    def checked(work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except (BrokerUnavailable, StorageUnavailable):
-            check()
-            raise
-
-    return lambda work: insist(partial(checked, work))
-
-
 def patient(thing: T, insist: Insist) -> T:
     """Return a view of `thing` whose methods wait through outages, each by `insist`."""
     return cast("T", _Patient(thing, insist))
