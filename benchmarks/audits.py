@@ -69,18 +69,19 @@ def benchmarks() -> Iterator[dict[str, Any]]:
 
 
 def _measured(kind: str, rows: int, peers: dict[str, str], folder: Path) -> dict[str, Any]:
-    """Measure reports or comparisons of so many rows; beside reports, in turn, the peers' pass."""
-    beside = peers if kind == "report" else {}
-    parts = {
-        "duckdb": f"s3://{os.environ['CAMFLEET_BUCKET']}/jobs/one-{rows}/results/**/*.parquet",
-        "duckdb_on_files": f"{folder / str(rows)}/*.parquet",
-    }
+    """Measure reports or comparisons of so many rows, in turn with the peers' passes over them."""
+    jobs = [f"one-{rows}", f"other-{rows}"][: 1 if kind == "report" else 2]
+    store = f"s3://{os.environ['CAMFLEET_BUCKET']}"
+    parts = {"duckdb": [f"{store}/jobs/{job}/results/**/*.parquet" for job in jobs]}
+    if kind == "report":
+        parts["duckdb_on_files"] = [f"{folder / str(rows)}/*.parquet"]
+    beside = {name: python for name, python in peers.items() if name in parts}
     found: list[dict[str, Any]] = []
     plain: dict[str, list[dict[str, Any]]] = {name: [] for name in beside}
     for _ in range(ROUNDS):
         found.append(_run(sys.executable, "benchmarks.audits", kind, str(rows)))
         for name, python in beside.items():
-            plain[name].append(_run(python, "benchmarks.peer_duckdb", parts[name]))
+            plain[name].append(_run(python, "benchmarks.peer_duckdb", *parts[name]))
     seconds = statistics.median(one["seconds"] for one in found)
     result = {"name": f"{kind}_{rows}", "rows": rows, **found[-1], "seconds": seconds}
     result["rows_per_second"] = round(rows / seconds)

@@ -1,6 +1,6 @@
 """The plain way to a report's mean maps: DuckDB over the results parts. Prints one JSON object.
 
-`python -m benchmarks.peer_duckdb PARTS`, a pattern of local files or of s3://, which DuckDB's own
+`python -m benchmarks.peer_duckdb PARTS...`, patterns of local files or of s3://, which DuckDB's own
 extension reads: it comes as a package, since DuckDB would download it.
 """
 
@@ -19,7 +19,7 @@ from benchmarks.own_peak import peak_mib
 QUERY = """
 with positive as (
     select class_index, list_transform(map, lambda x: greatest(x::double, 0)) as heat
-    from read_parquet('{parts}') where map is not null
+    from read_parquet({parts}) where map is not null
 ), cells as (
     select class_index, unnest(heat) / list_sum(heat) as share, generate_subscripts(heat, 1) as cell
     from positive
@@ -29,10 +29,10 @@ select class_index, cell, avg(share) from cells group by class_index, cell
 
 
 def main() -> None:
-    parts = sys.argv[1]
+    parts = sys.argv[1:]
     start = time.perf_counter()
     connection = duckdb.connect()
-    if parts.startswith("s3://"):
+    if parts[0].startswith("s3://"):
         _join_store(connection)
     found = connection.sql(QUERY.format(parts=parts)).fetchall()
     used = resource.getrusage(resource.RUSAGE_SELF)
