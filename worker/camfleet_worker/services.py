@@ -142,10 +142,10 @@ class Services:
         )
         self.lost_writes = LostWrites(settings, self.ledger, self.storage)
         self.chunks = self._build_runner(records, put_back, admission, shutdown)
-        self.heartbeat = Heartbeat(
-            self.heartbeats,
         waits_for = partial(self._waits.longest, _WAITS_SECONDS)
         self.metrics.watch_worker(admission, waits_for)
+        self.heartbeat = Heartbeat(
+            self.heartbeats,
             name=name,
             version=__version__,
             device=device_name(),
