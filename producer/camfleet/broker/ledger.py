@@ -12,9 +12,9 @@ from camfleet.broker import keys
 from camfleet.broker.claims import hold_claim
 from camfleet.broker.dispatch import Dispatch
 from camfleet.broker.entry import NOT_FOLLOWED, bits, entry
+from camfleet.broker.forgetting import forget, pending
 from camfleet.broker.history import fleet_id
 from camfleet.broker.leases import attempts_prefix
-from camfleet.broker.forgetting import forget, pending
 from camfleet.broker.listing import ProgressReader, damaged
 from camfleet.broker.progress import Progress, known_jobs
 from camfleet.broker.redis import Redis
@@ -58,13 +58,13 @@ class Ledger:
         """Raise `ConfigurationError` for a cluster, `BrokerUnavailable` if it may lose writes."""
         check_server(self._redis, self._settings)
 
-    def repair(self) -> None:
-        """Delete what has another type than all programs of camfleet expect."""
-        delete_wrong_types(self._redis.run)
     def fleet_id(self) -> str:
         """Return the id of the fleet on this Redis, which jobs carry in the bucket."""
         return fleet_id(self._redis)
 
+    def repair(self) -> None:
+        """Delete what has another type than all programs of camfleet expect."""
+        delete_wrong_types(self._redis.run)
 
     def close(self) -> None:
         self._redis.close()

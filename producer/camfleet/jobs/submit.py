@@ -32,10 +32,10 @@ from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
 
 _JSON = "application/json"
+_BEFORE = "was submitted before: nothing was done"
 _ADOPTED = (
     "was run by way of another Redis until now: if workers still run it there, cancel it there"
 )
-_BEFORE = "was submitted before: nothing was done"
 _COMPLETED = "was submitted before, but not to the end: what was missing is queued now"
 
 
@@ -181,10 +181,10 @@ class Submitter:
 
     def _rebuild(self, record: JobRecord, claim: Claim) -> bool:
         """Enter a job in Redis; return whether another fleet ran it until now."""
-        adopted = adopt(self._storage, record.job_id, self._ledger.fleet_id())
         recovery.rebuild(record, self._storage, self._ledger, claim)
-        return adopted
+        adopted = adopt(self._storage, record.job_id, self._ledger.fleet_id())
         self._publish(record.job_id)
+        return adopted
 
     def _must_be_complete(self, record: JobRecord, claim: Claim) -> None:
         try:
