@@ -37,6 +37,8 @@ PARAMETERS: dict[str, tuple[type, ...]] = {  # the first type is the one to say 
     "method": (str,),
     "layer": (str,),
     "components": (str,),
+    "fuse": (str,),
+    "precision": (str,),
     "threshold": (float, int, str),
     "timeout": (float, int),
 }
@@ -156,7 +158,8 @@ def create(**parameters: Any) -> Function:
     `model` is an id or id@version. `shape` is rectangle, polygon, mask or none; `tag` adds the
     class as a tag; `attributes` adds score, rank and heat, which the task's labels must have as
     text attributes; `labels` is the path of a TOML file of other names. `target`, `method`,
-    `layer`, `threshold` and `components` are those of `Client.explain`, `timeout` seconds to wait.
+    `layer`, `fuse`, `threshold`, `components` and `precision` are those of `Client.explain`,
+    `timeout` seconds to wait.
     Raises `InvalidRequest` naming the parameter that is missing, unknown or of another type.
     """
     _check(parameters)

@@ -3,6 +3,7 @@
 import base64
 import json
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -104,7 +105,10 @@ def selection(images, first=1, **changed):
 
 
 def test_health_and_setup_answer_what_was_recorded_and_name_the_version(web, model):
-    assert ask(web, model, "health", method="GET").json["status"] == "UP"
+    assert ask(web, model, "health", method="GET").json == {
+        "status": "UP",
+        "model_class": "camfleet",
+    }
     said = ask(web, model, "setup", ASKED["setup"]["body"])
     assert said.json == {"model_version": "ls-patches@1 gradcam auto 0.5 box"}
     heated = ask(web, model, "setup", ASKED["setup"]["body"], "/heat=1&target=top:2")
@@ -166,6 +170,19 @@ def test_a_wrong_label_config_or_address_is_told_at_setup(web, model):
     assert "lacks 1 of 2 labels" in said.json["detail"]
     assert ask(web, model, "setup", body, "/labels=known").status == 200
     assert "did you mean heat" in ask(web, model, "setup", body, "/heta=1").json["detail"]
+
+
+def test_health_of_an_unknown_model_or_option_says_what_setup_will_refuse(web, model):
+    for name, options, said in (
+        ("ls-patchs", "", "no model 'ls-patchs'"),
+        (model.id, "/heta=1", "did you mean heat"),
+    ):
+        known = SimpleNamespace(id=name)
+        told = ask(web, known, "health", options=options, method="GET")
+        assert (told.status, told.json["status"]) == (200, "DOWN")
+        assert said in told.json["error"]
+        refused = ask(web, known, "setup", ASKED["setup"]["body"], options)
+        assert refused.json["detail"] == told.json["error"]
 
 
 def test_who_has_no_token_or_not_its_scope_gets_nothing(web, model, make):

@@ -10,8 +10,9 @@ from camfleet.errors import ConfigurationError, InvalidRequest, SourceForbidden
 from camfleet.exports.images import Found, Image, Region
 from camfleet.exports.writer import full_version, version_of
 from camfleet.gateway.label_studio import plans
-from camfleet.gateway.label_studio.plans import Planner, parse_options
+from camfleet.gateway.label_studio.plans import BackendOptions, Planner, parse_options
 from camfleet.gateway.label_studio.words import Selection
+from camfleet.jobs.options import ExplainOptions
 from camfleet.label_studio.places import Server, TaskImages, origin_of, origins_of
 
 MODEL = ModelRef(id="net", version="1", digest="0" * 64)
@@ -34,8 +35,13 @@ def config(*tags):
 @pytest.fixture
 def planner(monkeypatch, tmp_path):
     class Registry:
+        precision = None
+
         def find(self, _name):
             return MODEL
+
+        def card(self, _digest):
+            return self
 
     monkeypatch.setattr(plans, "classes_of", lambda *_: CLASSES)
     return Planner(Registry(), {})
@@ -64,11 +70,31 @@ def plan(planner, text, address=""):
             "net@1 gradcam++ auto 0.5 top:3 box",
         ),
         (("box",), "layer=a%2Fb,c", "box", "net@1 gradcam a/b+c 0.5 box"),
+        (("box",), "precision=bf16", "box", "net@1 gradcam auto 0.5 bf16 box"),
+        (("box",), "precision=float32", "box", "net@1 gradcam auto 0.5 box"),
     ],
 )
 def test_a_label_config_and_an_address_say_what_is_shown(planner, tags, address, shape, version):
     made = plan(planner, config(*tags), address)
     assert (made.predictions.shape, made.version) == (shape, version)
+
+
+def test_the_precision_of_the_card_counts_unless_the_address_says_another(planner):
+    planner._registry.precision = "bf16"
+    found = [plan(planner, config("box"), text) for text in ("", "precision=float32")]
+    assert [made.version for made in found] == [
+        "net@1 gradcam auto 0.5 bf16 box",
+        "net@1 gradcam auto 0.5 box",
+    ]
+    assert [made.asked.get("precision") for made in found] == [None, "float32"]
+
+
+def test_an_address_can_say_all_that_is_asked_of_an_image():
+    drawn = {"pictures", "colormap", "opacity", "max_side"}
+    own = {"shapes", "outputs"}  # the option `shape`
+    assert ExplainOptions.__annotations__.keys() - drawn - own <= {
+        *BackendOptions.__struct_fields__
+    }
 
 
 def test_no_version_has_what_label_studio_separates_versions_with():
@@ -93,6 +119,7 @@ def test_no_version_has_what_label_studio_separates_versions_with():
         (("choices",), "threshold=0.2", "threshold and components are for regions"),
         (("box",), "threshold=2", "threshold"),
         (("box",), "target=not:", "target"),
+        (("box",), "precision=int8", "Invalid enum value 'int8'.*: there are bf16, float32"),
         ((), "", "none of Choices, RectangleLabels"),
     ],
 )

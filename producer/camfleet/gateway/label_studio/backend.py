@@ -16,7 +16,7 @@ from camfleet.errors import CamfleetError, InvalidRequest
 from camfleet.foreign import visible
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.label_studio import asking, bodies, selections, words
-from camfleet.gateway.label_studio.plans import Plan, Planner, parse_options
+from camfleet.gateway.label_studio.plans import BackendOptions, Plan, Planner, parse_options
 from camfleet.gateway.problems import Problem
 from camfleet.label_studio.places import Server, TaskImages, origins_of
 from camfleet.registry.registry import Registry
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 START = "/integrations/label-studio/"  # of all paths
 AT_ONCE = 200  # tasks that are answered while Label Studio waits; more become a job
 WAIT_SECONDS = 75.0  # it waits for 100
+_HEALTH_SECONDS = 0.5  # Label Studio waits for 1
 _LARGE = 2  # bodies that are decoded at a time
 _LOGGED = 3  # failed tasks of a selection
 
@@ -44,8 +45,22 @@ class Backend:
         self.bodies = asyncio.Semaphore(_LARGE)
 
 
-async def health(_call: Call) -> Response:
-    return reply(words.Up())
+async def health(call: Call) -> Response:
+    """Say whether the model is there and the options are known, always with the status 200.
+
+    Of an error here Label Studio shows that nothing can be reached there, and keeps no reason; of
+    the same error of `setup`, which it asks next, it shows and keeps what it says.
+    """
+    planner, model = call.services.label_studio.planner, call.path("model")
+    try:
+        _options(call)
+        async with asyncio.timeout(_HEALTH_SECONDS):
+            await call.services.threads.quick(lambda: planner.find(model))
+    except TimeoutError:  # `setup` has more time
+        logger.warning("health of %s: the bucket is slow", visible(model))
+    except CamfleetError as error:
+        return reply(words.Health(status="DOWN", error=str(error)))
+    return reply(words.Health())
 
 
 async def setup(call: Call) -> Response:
@@ -79,9 +94,13 @@ async def webhook(_call: Call) -> Response:
 
 
 async def _plan(call: Call, config: str) -> Plan:
-    options = parse_options(call.request.path_params.get("options", ""))
+    options = _options(call)
     planner, model = call.services.label_studio.planner, call.path("model")
     return await call.services.threads.quick(lambda: planner.plan(model, options, config))
+
+
+def _options(call: Call) -> BackendOptions:
+    return parse_options(call.request.path_params.get("options", ""))
 
 
 def _find(call: Call, plan: Plan, task: words.Task) -> str | CamfleetError:
@@ -170,11 +189,11 @@ def _routes() -> list[Route]:
             Route(
                 method="GET",
                 path=f"{start}/health",
-                summary=f"Label Studio's backend{which}: whether it's there",
+                summary=f"Label Studio's backend{which}: whether it can be used",
                 handler=health,
                 scopes=("explain",),
                 basic=True,
-                answers={200: words.Up},
+                answers={200: words.Health},
             ),
             Route(
                 method="POST",

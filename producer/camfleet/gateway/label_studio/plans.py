@@ -12,7 +12,14 @@ from msgspec import Struct
 
 from camfleet.contract.choices import with_choices
 from camfleet.contract.codec import decode
-from camfleet.contract.outputs import Components, Fuse, Method, Outputs
+from camfleet.contract.outputs import (
+    DEFAULT_PRECISION,
+    Components,
+    Fuse,
+    Method,
+    Outputs,
+    Precision,
+)
 from camfleet.contract.records import ModelRef
 from camfleet.errors import ConfigurationError, InvalidRequest
 from camfleet.exports.label_config import LabelConfig, parse_config
@@ -39,6 +46,7 @@ class BackendOptions(Struct, forbid_unknown_fields=True, kw_only=True):
     shape: ExportShape | Literal["none"] | None = None
     threshold: str | None = None
     components: Components | None = None
+    precision: Precision | None = None
     heat: bool = False
     labels: Literal["all", "known"] = "all"
 
@@ -99,7 +107,7 @@ class Planner:
         if len(config_text) > MOST_CONFIG:
             raise InvalidRequest(f"the label config has more than {MOST_CONFIG} characters")
         config = parse_config(config_text)
-        ref = self._registry.find(model)
+        ref = self.find(model)
         classes = classes_of(self._registry, ref)
         mapping = self._mapping(ref, classes)
         config = config.suiting(Labels(classes, mapping).names)
@@ -117,10 +125,15 @@ class Planner:
             fields["layer"],
             fields["target"],
             decode(fields["outputs"], Outputs),
+            fields["precision"] or self._registry.card(ref.digest).precision or DEFAULT_PRECISION,
         )
         version = full_version(version, shape, heat=options.heat)
         predictions = Predictions(config, shape, options.heat, version)
         return Plan(ref, config_text, predictions, labels, mapping, asked)
+
+    def find(self, model: str) -> ModelRef:
+        """Return the model that an address means; raise `UnknownModel`."""
+        return self._registry.find(model)
 
     def _mapping(self, model: ModelRef, classes: Sequence[str]) -> dict[str, str | None]:
         file = self._files.get(model.id)
@@ -148,7 +161,7 @@ def _check_heat(config: LabelConfig, *, heat: bool) -> None:
 
 
 def _keywords(options: BackendOptions, shape: ExportShape | None) -> dict[str, Any]:
-    names = ("target", "method", "fuse")
+    names = ("target", "method", "fuse", "precision")
     found: dict[str, Any] = {name: getattr(options, name) for name in names}
     found["layer"] = options.layer.split(",") if options.layer else None
     if shape:

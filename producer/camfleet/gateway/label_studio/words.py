@@ -1,8 +1,8 @@
 """What Label Studio says to a backend, and what it's answered. It sends more than is read here."""
 
-from typing import Any
+from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 MOST_CONFIG = 2**20  # characters of a label config
 
@@ -17,9 +17,12 @@ class Ready(Struct):
     model_version: str
 
 
-class Up(Struct):
-    status: str = "UP"
+class Health(Struct):
+    """Whether the backend's address can be used, and if not, why."""
+
+    status: Literal["UP", "DOWN"] = "UP"
     model_class: str = "camfleet"
+    error: str | UnsetType = UNSET
 
 
 class Task(Struct):
