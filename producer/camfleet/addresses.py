@@ -131,8 +131,11 @@ def check_ca_file(path: str) -> None:
         raise ConfigurationError(f"CAMFLEET_CA_FILE={path!r} can't be used: {reason}") from error
 
 
-def check_endpoint(url: str) -> None:
-    """Raise `ConfigurationError` unless it's an S3 endpoint's; secrets have no place in it."""
+def check_endpoint(url: str, *, virtual: bool = False) -> None:
+    """Raise `ConfigurationError` unless it's an S3 endpoint's; secrets have no place in it.
+
+    `virtual`: buckets are to stand before its host, which must have a name then.
+    """
     try:
         place = urlsplit(url)
         complete = place.scheme in ("http", "https") and place.hostname and place.port != 0
@@ -144,6 +147,12 @@ def check_endpoint(url: str) -> None:
         raise ConfigurationError(
             "CAMFLEET_S3_ENDPOINT has more in it than http://host:port and a path: keys belong "
             "into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if virtual and re.fullmatch(r"[\d.]+|.*:.*", place.hostname or ""):
+        raise ConfigurationError(
+            "CAMFLEET_S3_ADDRESSING=virtual puts the bucket before the host of "
+            "CAMFLEET_S3_ENDPOINT, which is an address: give its name, or CAMFLEET_S3_ADDRESSING="
+            "path"
         )
 
 

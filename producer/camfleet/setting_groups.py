@@ -51,6 +51,12 @@ class ConnectionSettings:
     bucket: str = _setting("bucket for models, jobs and heatmaps", "", required=True)
     s3_endpoint: str = _setting("S3 endpoint URL; empty for Amazon's own", "")
     s3_region: str = _setting("S3 region", "us-east-1")
+    s3_addressing: str = _setting(
+        "where requests name the bucket: `path` (`https://s3.example/bucket`), `virtual` "
+        "(`https://bucket.s3.example`), or `auto`: virtual at Amazon's own endpoint, else path",
+        "auto",
+        choices=("auto", "path", "virtual"),
+    )
     ca_file: str = _setting(
         "PEM file of certificate authorities to trust besides the system's, for Redis "
         "(`rediss://`) and CAMFLEET_S3_ENDPOINT (`https://`)",
@@ -120,6 +126,24 @@ class WorkerSettings:
         "besides CAMFLEET_BUCKET, separated by `:`; `*` for all that their credentials open",
         (),
         part=variables.s3_root,
+    )
+    az_roots: tuple[str, ...] = _setting(
+        "containers and prefixes (`container`, `container/prefix/`) of Azure's account "
+        "AZURE_STORAGE_ACCOUNT_NAME that workers may read `az://` images from, separated by `:`; "
+        "`*` for all; empty for none",
+        (),
+        part=variables.az_root,
+    )
+    gs_roots: tuple[str, ...] = _setting(
+        "buckets and prefixes (`bucket`, `bucket/prefix/`) of Google Cloud Storage that workers "
+        "may read `gs://` images from, separated by `:`; `*` for all; empty for none",
+        (),
+        part=variables.gs_root,
+    )
+    machine_identity: bool = _setting(
+        "let workers read `az://` and `gs://` images as the machine that they run on, where no "
+        "other credentials are named: Azure's managed identity, Google's metadata server",
+        default=False,
     )
     report_roots: tuple[str, ...] = _setting(
         "buckets and prefixes (`bucket`, `bucket/prefix/`) that workers may write reports to "

@@ -40,7 +40,7 @@ class Settings(
             self._check_sentinels()
         addresses.check_key_prefix(self.key_prefix)
         if self.s3_endpoint:
-            addresses.check_endpoint(self.s3_endpoint)
+            addresses.check_endpoint(self.s3_endpoint, virtual=self.s3_addressing == "virtual")
         if self.ca_file:
             addresses.check_ca_file(self.ca_file)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dataclasses import Field
 
 _KEY_CHARACTERS = 32
+_MOST_SECRET = 2**16  # bytes of a file
 _S3_ROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}(?:/(?!\.{1,2}(?:/|$))[^/]+)*/?")
 _ADDRESS = re.compile(
     r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*"
@@ -38,6 +39,42 @@ def s3_root(text: str) -> str:
         raise ConfigurationError(
             f"CAMFLEET_S3_ROOTS has {text!r}, which is neither `bucket` nor `bucket/prefix/` "
             "(without s3://, and an access point by its alias), nor `*`"
+        )
+    return text
+
+
+def read_file(name: str, path: str) -> str:
+    """Return the text of a secret's file, without the line break at its end.
+
+    Raises `ConfigurationError`, which names the variable that names the file.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MOST_SECRET + 1)
+        text = data.decode().rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it isn't text in UTF-8"
+        raise ConfigurationError(f"{name}={path!r} can't be read: {reason}") from None
+    if not text or len(data) > _MOST_SECRET:
+        raise ConfigurationError(f"{name}={path!r} is empty, or too large for a secret")
+    return text
+
+
+def az_root(text: str) -> str:
+    """Return a root of `az://` images as it stands; raise `ConfigurationError`."""
+    return _cloud_root("CAMFLEET_AZ_ROOTS", "container", "az", text)
+
+
+def gs_root(text: str) -> str:
+    """Return a root of `gs://` images as it stands; raise `ConfigurationError`."""
+    return _cloud_root("CAMFLEET_GS_ROOTS", "bucket", "gs", text)
+
+
+def _cloud_root(name: str, kind: str, scheme: str, text: str) -> str:
+    if text != "*" and not _S3_ROOT.fullmatch(text):
+        raise ConfigurationError(
+            f"{name} has {text!r}, which is neither `{kind}` nor `{kind}/prefix/` (without "
+            f"{scheme}://), nor `*`"
         )
     return text
 

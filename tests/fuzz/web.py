@@ -12,7 +12,7 @@ from camfleet.settings import Settings
 from camfleet.storage.place import split_uri
 from camfleet_worker.sources.fetch import Fetcher
 from camfleet_worker.sources.files import FileReader
-from camfleet_worker.sources.objects import ObjectReader
+from camfleet_worker.sources.objects import CloudReader, ObjectReader
 from camfleet_worker.sources.web import WebReader
 from camfleet_worker.web.client import WebClient
 
@@ -85,9 +85,11 @@ def reader(folder: Path) -> Callable[[bytes], None]:
         (root / path).write_bytes(b"inside")
     (root / "link").symlink_to(folder / "secret")
     environ = {"CAMFLEET_REDIS_URL": "redis://localhost", "CAMFLEET_BUCKET": "own"}
+    closed = CloudReader(Settings.from_environ(environ))
     fetchers = {
         private: Fetcher(
             objects=ObjectReader(bucket, S3Roots("own", ("other/photos",))),  # type: ignore[arg-type]
+            clouds=closed,
             web=WebReader(
                 WebClient(
                     Settings.from_environ(

@@ -163,6 +163,7 @@ HOMES = {
     "botocore": {
         "camfleet/local/servers.py",
         "camfleet/storage/boto.py",
+        "camfleet/storage/bounded.py",
         "camfleet/storage/errors.py",
     },
     "jinja2": {"camfleet/audit/pictures.py"},
@@ -196,7 +197,11 @@ HOMES = {
     "uvicorn": {"camfleet/gateway/server.py"},
     "cronsim": {"camfleet/contract/schedules.py"},
     "cryptography": {"camfleet/local/seaweedfs_tls.py"},
-    "obstore": {"camfleet/storage/errors.py", "camfleet/storage/obstore.py"},
+    "obstore": {
+        "camfleet/storage/clouds.py",
+        "camfleet/storage/errors.py",
+        "camfleet/storage/obstore.py",
+    },
     "redis": {
         "camfleet/broker/errors.py",
         "camfleet/broker/pools.py",

@@ -42,13 +42,19 @@ class Objects:
 
 def fetcher(*roots: Path) -> Fetcher:
     web = WebReader(WebClient(Settings()))
-    return Fetcher(objects=Objects(), web=web, files=FileReader(roots), max_bytes=LIMIT)
+    files = FileReader(roots)
+    return Fetcher(objects=Objects(), clouds=Objects(), web=web, files=files, max_bytes=LIMIT)
 
 
 def test_objects_are_read_by_the_reader_for_them() -> None:
     assert fetcher().fetch("s3://bucket/a b%20.jpg") == Fetched(
         b"s3://bucket/a b%20.jpg 10", "etag"
     )
+
+
+@pytest.mark.parametrize("uri", ["az://photos/a b.jpg", "gs://photos/a.jpg", "GS://photos/a.jpg"])
+def test_other_clouds_are_read_by_the_reader_for_them(uri: str) -> None:
+    assert fetcher().fetch(uri).data == f"{uri} 10".encode()
 
 
 def test_web_pages_are_read_by_the_reader_for_them() -> None:
@@ -58,10 +64,10 @@ def test_web_pages_are_read_by_the_reader_for_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["ftp://host/a.jpg", "data:image/png;base64,AA", "gs://b/k", "C:\\a"]
+    "uri", ["ftp://host/a.jpg", "data:image/png;base64,AA", "gcs://b/k", "C:\\a"]
 )
 def test_another_scheme_is_refused_with_those_accepted(uri: str) -> None:
-    with pytest.raises(SourceForbidden, match=r"s3://, http://, https://, file:// and"):
+    with pytest.raises(SourceForbidden, match=r"s3://, az://, gs://, http.*, file:// and"):
         fetcher().fetch(uri)
 
 

@@ -59,7 +59,7 @@ from camfleet_worker.reviews import ScheduledReviews
 from camfleet_worker.sources.fetch import Fetcher
 from camfleet_worker.sources.files import FileReader
 from camfleet_worker.sources.label_studio import LabelStudioReader
-from camfleet_worker.sources.objects import ObjectReader
+from camfleet_worker.sources.objects import CloudReader, ObjectReader
 from camfleet_worker.sources.web import WebReader
 from camfleet_worker.studies.studies import Studies
 from camfleet_worker.web.client import WebClient
@@ -123,6 +123,7 @@ class Services:
         self.metrics.watch(self.cache, self.queues)
         self._fetcher = Fetcher(
             objects=ObjectReader(self.storage, S3Roots(settings.bucket, settings.s3_roots)),
+            clouds=CloudReader(settings),
             web=LabelStudioReader(Api.of(settings), WebReader(self.web), settings.fetch_timeout),
             files=FileReader(settings.file_roots),
             max_bytes=settings.max_image_bytes,

@@ -27,6 +27,7 @@ from camfleet.gateway.prometheus import Metrics
 from camfleet.gateway.reading import Reading
 from camfleet.gateway.recognizer import Recognizer
 from camfleet.gateway.tokens import TokenChecker, Tokens
+from camfleet.jobstore.s3_roots import CloudRoots
 from camfleet.settings import Settings
 
 _DOWNLOADS = 16  # of results at a time; more wait
@@ -77,7 +78,7 @@ def open_services(
             recognizer=Recognizer(tokens, threads),
             sessions=sessions,
             answers=answers,
-            policy=SourcePolicy(settings.bucket, settings.s3_roots),
+            policy=SourcePolicy(settings.bucket, settings.s3_roots, CloudRoots.of(settings)),
             probe=Probe(blocking),
             image_bytes=settings.max_image_bytes,
             hosts=frozenset(name.lower() for name in hosts),

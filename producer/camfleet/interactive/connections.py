@@ -1,15 +1,19 @@
 """What a client is connected to, each made when it's first used."""
 
+from collections.abc import Iterator
 from contextlib import closing
 from functools import cached_property
 from typing import Any
 
 from camfleet.broker.heartbeats import Heartbeats, WorkerState
 from camfleet.broker.ledger import Ledger
+from camfleet.broker.redis import Redis
 from camfleet.broker.requests import Requests
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.broker.sender import Sender
+from camfleet.broker.server import look_at
+from camfleet.contract.checks import Check
 from camfleet.contract.outputs import PRECISIONS
 from camfleet.interactive.inbox import Inbox
 from camfleet.interactive.rpc import Rpc
@@ -45,6 +49,12 @@ class Connections:
         self._ledger.check_server()
         self._inbox.ping()
         self._sender.ping()
+
+    def checks(self) -> Iterator[Check]:
+        """Yield what store and Redis can do that camfleet relies on, as `camfleet setup` does."""
+        yield from self.storage.checks()
+        with closing(Redis(self.settings)) as redis:
+            yield from look_at(redis, self.settings)
 
     def close(self) -> None:
         """Close all connections."""

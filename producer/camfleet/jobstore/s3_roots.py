@@ -2,7 +2,8 @@
 
 Whoever names an image names an object, which a worker reads with rights that the sender of the
 message may not have. Open are the pictures and uploads of the settings' bucket, what else lies
-there beside camfleet's own records, and the buckets and prefixes in CAMFLEET_S3_ROOTS.
+there beside camfleet's own records, and the buckets and prefixes in CAMFLEET_S3_ROOTS. Of other
+clouds' stores what CAMFLEET_AZ_ROOTS and CAMFLEET_GS_ROOTS name is open, and nothing else.
 
 Likewise a job says where its report is to lie: in the job's own folder, or below a place in
 CAMFLEET_REPORT_ROOTS.
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 
 from camfleet.errors import CallerError, InvalidRequest, SourceForbidden
 from camfleet.jobstore import keys
+from camfleet.settings import Settings
 from camfleet.storage.place import split_uri
 
 ANY = "*"  # in the place of a root: every other bucket
@@ -56,6 +58,40 @@ class S3Roots:
         return SourceForbidden(
             f"{uri!r} is in no bucket that workers read images from ({self}): add {bucket} to "
             f"their CAMFLEET_S3_ROOTS, or copy the images to s3://{self._own}/"
+        )
+
+
+class CloudRoots:
+    """What is open of another cloud's store, by the setting `variable`; nothing by default."""
+
+    def __init__(self, scheme: str, variable: str, roots: Iterable[str]) -> None:
+        self._scheme = scheme
+        self._variable = variable
+        self._roots = tuple(f"{root.rstrip('/')}/" for root in roots if root != ANY)
+        self._any = ANY in roots
+
+    @staticmethod
+    def of(settings: Settings) -> "dict[str, CloudRoots]":
+        """Return what is open, by the schemes of URIs."""
+        return {
+            "az": CloudRoots("az", "CAMFLEET_AZ_ROOTS", settings.az_roots),
+            "gs": CloudRoots("gs", "CAMFLEET_GS_ROOTS", settings.gs_roots),
+        }
+
+    def error(self, uri: str) -> CallerError | None:
+        """Return why the object at `uri` may not be read, or None.
+
+        Raises `InvalidRequest` for what isn't a URI of this scheme.
+        """
+        bucket, key = split_uri(uri, self._scheme)
+        if _DOTS.search(key):
+            return SourceForbidden(f"{uri!r} has a part `.` or `..`: name the object itself")
+        if self._any or f"{bucket}/{key}".startswith(self._roots):
+            return None
+        known = ", ".join(self._roots) or "none"
+        return SourceForbidden(
+            f"{uri!r} is in nothing that workers read {self._scheme}:// images from ({known}): "
+            f"add {bucket} to their {self._variable}"
         )
 
 

@@ -38,6 +38,8 @@ def read(row: Mapping[str, Any], storage: Storage, limit: int) -> bytes:
         data, etag = stored.data, stored.etag
     elif uri.startswith(("http://", "https://")):
         data, etag = _from_web(uri, limit)
+    elif uri.startswith(("az://", "gs://")):
+        raise ImageUnreadable(f"{uri} is read by workers only: fetch it with its cloud's own tools")
     else:
         data, etag = _from_file(uri, limit)
     if row["image_etag"] and etag and etag != row["image_etag"]:

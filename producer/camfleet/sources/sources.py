@@ -26,6 +26,8 @@ _WAYS_OUT = {
     **dict.fromkeys((".tsv", ".xls", ".xlsx"), "save it with commas, as .csv"),
 }
 
+_CLOUDS = ("az://", "gs://")
+
 Source: TypeAlias = str | PathLike[str] | Item
 
 
@@ -106,6 +108,7 @@ class _Sources:
         check_name(source)
         path = Path(source)
         _refuse_table(source, path)
+        _refuse_cloud(source)
         if _is_manifest(source, path):
             self._has_columns = True
             yield from self._listed(source, path)
@@ -180,6 +183,17 @@ def _refuse_table(source: str, path: Path) -> None:
     way_out = _WAYS_OUT.get(path.suffix.lower())
     if way_out and _has_files(source) and not path.is_dir():
         raise InvalidRequest(f"{source}: neither an image nor a manifest: {way_out}")
+
+
+def _refuse_cloud(source: str) -> None:
+    """Raise `InvalidRequest` for what would have to be listed or opened in another cloud."""
+    if source.startswith(_CLOUDS) and (
+        source.endswith("/") or Path(source).suffix.lower() in manifests.SUFFIXES
+    ):
+        raise InvalidRequest(
+            f"{source}: of az:// and gs:// workers read images only: name them one by one, or in a "
+            "manifest of your own machine or of s3://"
+        )
 
 
 def _is_image(thing: object) -> bool:

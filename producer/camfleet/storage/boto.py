@@ -17,21 +17,24 @@ from urllib.parse import urlsplit
 from camfleet.errors import OperationUnsupported
 from camfleet.forks import PerProcess
 from camfleet.settings import Settings
+from camfleet.storage.bounded import bound
 from camfleet.storage.errors import boto_errors
-from camfleet.storage.place import ABSENT, Place, StoredObject, check_size
+from camfleet.storage.place import ABSENT, AMAZON, Place, StoredObject, check_size
 
 _TRIES = 2
 
 
 class BotoBackend:
-    """A `Backend`: clients of one session; `seconds` limits the wait for an answer's next bytes.
+    """A `Backend`: clients of one session, which gets credentials and renews them in time.
 
-    Session and clients are this process's own: a forked child starts with new ones.
+    `seconds` limits the wait for an answer's next bytes, `longest` that for all of it, besides a
+    second for each KiB. Session and clients are this process's own: a forked child starts with new
+    ones.
     """
 
-    def __init__(self, settings: Settings, seconds: float) -> None:
+    def __init__(self, settings: Settings, seconds: float, longest: float) -> None:
         self._settings = settings
-        self._own = PerProcess(lambda: _Session(settings, seconds))
+        self._own = PerProcess(lambda: _Session(settings, seconds, longest))
 
     @property
     def session(self) -> Any:
@@ -91,7 +94,15 @@ class BotoBackend:
         if limit is not None:
             found = self.client().head_object(Bucket=place.bucket, Key=place.key)
             check_size(place, found["ContentLength"], limit)
-        self.client().download_file(place.bucket, place.key, path, Callback=_counter(place, limit))
+        from boto3.s3.transfer import TransferConfig
+
+        self.client().download_file(
+            place.bucket,
+            place.key,
+            path,
+            Callback=_counter(place, limit),
+            Config=TransferConfig(num_download_attempts=_TRIES),
+        )
 
     def presign(self, place: Place, seconds: int, content_type: str | None = None) -> str:
         """Return a URL that reads an object without credentials, for so many seconds."""
@@ -118,14 +129,18 @@ class BotoBackend:
 class _Session:
     """A session and its clients."""
 
-    def __init__(self, settings: Settings, seconds: float) -> None:
+    def __init__(self, settings: Settings, seconds: float, longest: float) -> None:
         import boto3
+        from botocore.session import get_session
 
         self._settings = settings
-        self._seconds = seconds
+        self._longest = longest
         self._lock = threading.Lock()
         self._clients: dict[tuple[int, str | None], Any] = {}
-        self.session = boto3.session.Session(region_name=settings.s3_region)
+        self._waits = {"connect_timeout": min(5, seconds), "read_timeout": seconds}
+        whole = get_session()
+        whole.set_default_client_config(self._config(_TRIES))  # of the clients that ask STS, too
+        self.session = boto3.session.Session(botocore_session=whole, region_name=settings.s3_region)
 
     @cached_property
     def ca_bundle(self) -> str | None:
@@ -160,25 +175,40 @@ class _Session:
             client.close()
 
     def _make_client(self, tries: int, signature: str | None) -> Any:
-        from botocore.config import Config
-
-        config = Config(
-            connect_timeout=min(5, self._seconds),
-            read_timeout=self._seconds,
-            retries={"total_max_attempts": tries, "mode": "standard"},
+        style = addressing(self._settings)
+        config = self._config(
+            tries,
             max_pool_connections=self._settings.io_threads * 2 + 4,
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             signature_version=signature,
-            s3={"addressing_style": "path"} if self._settings.s3_endpoint else {},
+            s3={"addressing_style": style} if style else {},
         )
-        return self.session.client(
+        client = self.session.client(
             "s3",
             endpoint_url=self._settings.s3_endpoint or None,
             region_name=self._settings.s3_region,
             verify=self.ca_bundle,
             config=config,
         )
+        bound(client, self._longest)
+        return client
+
+    def _config(self, tries: int, **more: Any) -> Any:
+        from botocore.config import Config
+
+        retries = {"total_max_attempts": tries, "mode": "standard"}
+        return Config(**self._waits, retries=retries, **more)
+
+
+def addressing(settings: Settings) -> str:
+    """Return how buckets are named, `path` or `virtual`; empty for boto3's choice, by the bucket.
+
+    That is for Amazon's own endpoint; others need not have a name for each bucket.
+    """
+    if settings.s3_addressing != "auto":
+        return settings.s3_addressing
+    return "path" if settings.s3_endpoint else ""
 
 
 def _counter(place: Place, limit: int | None) -> Callable[[int], None] | None:
@@ -200,4 +230,4 @@ def _delete(path: str, process: int) -> None:
 
 
 def host(endpoint: str) -> str:
-    return urlsplit(endpoint).netloc or "Amazon S3"
+    return urlsplit(endpoint).netloc or AMAZON

@@ -7,6 +7,8 @@ and refused credentials are `StorageUnavailable` there, and the caller's fault i
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 from camfleet.errors import (
     AccessDenied,
@@ -18,7 +20,7 @@ from camfleet.errors import (
     OperationUnsupported,
     StorageUnavailable,
 )
-from camfleet.storage.place import Place
+from camfleet.storage.place import AMAZON, Place
 
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _DENIED = {
@@ -34,6 +36,25 @@ _STALE = {"ExpiredToken", "InvalidToken", "RequestExpired"}
 _SKEWED = "RequestTimeTooSkewed"
 _PASSING = {408, 409, 425, 429}  # timeouts, concurrent writes, throttling
 _UNKNOWN = 501
+
+# What botocore raises where it looks for credentials, and before it asks the store for anything.
+_SEARCH = (
+    "ConfigNotFound",
+    "ConfigParseError",
+    "CredentialRetrievalError",
+    "InfiniteLoopConfigError",
+    "InvalidConfigError",
+    "LoginError",
+    "MetadataRetrievalError",
+    "MissingDependencyException",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "RefreshWithMFAUnsupportedError",
+    "SSOError",
+    "TokenRetrievalError",
+    "UnknownCredentialError",
+)
+_SOURCES = ("AssumeRole", "GetRoleCredentials", "CreateToken", "CreateOAuth2Token")
 
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
 _KIND = re.compile(r"HttpError \{\s+kind: (\w+)")
@@ -64,7 +85,7 @@ def boto_errors(place: Place) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _answered(place, error) from error
+        raise _ungiven(place, error) or _answered(place, error) from error
     except (ParamValidationError, UnicodeEncodeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InvalidRequest(f"{str(place)!r} can't be an S3 object: {reason}") from error
@@ -73,8 +94,8 @@ def boto_errors(place: Place) -> Iterator[None]:
     except SSLError as error:
         raise _distrusted(place, _why(error)) from error
     except (BotoCoreError, Boto3Error) as error:
-        raise _unanswered(place, type(error).__name__) from error
-    except OSError as error:  # of the local file: botocore wraps those of the network
+        raise _failed(place, error) from error
+    except OSError as error:  # of a local file: botocore wraps those of the network
         raise StorageUnavailable(f"{place}: {error}") from error
 
 
@@ -100,6 +121,15 @@ def obstore_errors(place: Place) -> Iterator[None]:
         raise NotHandled from error
 
 
+def _ungiven(place: Place, error: Any) -> StorageUnavailable | None:
+    """Return what it means if it's not the store that answers, but who gives credentials."""
+    asked: str = error.operation_name
+    if not asked.startswith(_SOURCES):
+        return None
+    code = error.response.get("Error", {}).get("Code")
+    return _without_credentials(place, f"{asked} is answered with {code}")
+
+
 def _answered(place: Place, error: object) -> CamfleetError:
     """Return what boto3's `ClientError` means."""
     response = getattr(error, "response", {})
@@ -122,10 +152,34 @@ def _answered(place: Place, error: object) -> CamfleetError:
     return InvalidRequest(f"{place}: the object store refuses this: {error}")
 
 
+def _failed(place: Place, error: Exception) -> StorageUnavailable:
+    """Return what an error of boto3 means that isn't the store's answer."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    known: dict[str, str] = getattr(error, "kwargs", {})
+    if kinds.intersection(_SEARCH):
+        quoting = "error_msg" in known  # another program's words, perhaps a secret
+        reason = f"{known.get('provider')} failed" if quoting else str(error)
+        return _without_credentials(place, f"{type(error).__name__}: {reason}"[:300])
+    asked = urlsplit(str(known.get("endpoint_url") or "")).netloc.lower()
+    if asked and not _is_store(place.host, asked):
+        return _without_credentials(place, f"no answer from {asked}")
+    return _unanswered(place, type(error).__name__)
+
+
+def _is_store(host: str, asked: str) -> bool:
+    """Return whether a request to `asked` went to the store, and not to where credentials are."""
+    return asked.endswith(host.lower()) or (host == AMAZON and ".s3" in f".{asked}")
+
+
+def status_in(text: str) -> int | None:
+    """Return the status of an answer that obstore's `GenericError` tells of."""
+    found = _STATUS.search(text)
+    return int(found[1]) if found else None
+
+
 def _generic(place: Place, text: str) -> Exception:
     """Return what obstore's `GenericError` means; its text quotes the URL, never the bare key."""
-    found = _STATUS.search(text)
-    status = int(found[1]) if found else None
+    status = status_in(text)
     kind = _KIND.search(text)
     distrust = _DISTRUST.search(text)
     if status is None and distrust:
@@ -180,6 +234,14 @@ def _skewed(place: Place) -> StorageUnavailable:
 
 def _changed(place: Place) -> ObjectChanged:
     return ObjectChanged(f"{place} is not, or not any more, what this write was to replace")
+
+
+def _without_credentials(place: Place, reason: str) -> StorageUnavailable:
+    """Return that nobody gives us credentials: the operator's fault, whatever the bucket."""
+    return StorageUnavailable(
+        f"{place}: there are no credentials for {place.host} at present ({reason}); check role, "
+        "profile and tokens (AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_PROFILE)"
+    )
 
 
 def _unanswered(place: Place, reason: str) -> StorageUnavailable:

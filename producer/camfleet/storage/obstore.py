@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from camfleet.settings import Settings
-from camfleet.storage.boto import BotoBackend
+from camfleet.storage.boto import BotoBackend, addressing
 from camfleet.storage.errors import NotHandled, boto_errors, obstore_errors
 from camfleet.storage.place import ABSENT, Place, StoredObject, check_size
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Store
 
 _BUCKET = re.compile(r"(?!.*--x-s3$)[A-Za-z0-9][A-Za-z0-9._-]{1,254}")  # not Express: own sessions
+_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")  # what can be part of a host's name
 _LARGEST = 2**20  # bytes of a write: its time limit counts from the start, not from the last byte
-_LONGEST = timedelta(minutes=5)  # for the whole of a read
 _TRIES = 2
 _CREDENTIALS = timedelta(minutes=6)  # obstore asks again five minutes before their end
 _STORES = 16
@@ -35,14 +35,17 @@ _home: dict[str, int] = {}
 class ObstoreBackend:
     """A `Backend`: one store per bucket and number of tries. Safe to share by threads.
 
-    `seconds` limits the wait for an answer to begin and to continue. What took a third of it
-    isn't retried.
+    `seconds` limits the wait for an answer to begin and to continue, `longest` that for all of it.
+    What took a third of `seconds` isn't retried.
     """
 
-    def __init__(self, settings: Settings, boto: BotoBackend, seconds: float) -> None:
+    def __init__(
+        self, settings: Settings, boto: BotoBackend, seconds: float, longest: float
+    ) -> None:
         self._settings = settings
         self._boto = boto
         self._seconds = seconds
+        self._longest = longest
         self._lock = threading.Lock()
         self._stores: OrderedDict[tuple[str, int], S3Store] = OrderedDict()
         self._left: set[str] = set()
@@ -105,7 +108,7 @@ class ObstoreBackend:
             "" not in place.key.split("/")
             and _BUCKET.fullmatch(place.bucket) is not None
             and place.bucket not in self._left
-            and _at_home()
+            and at_home()
         )
 
     def _make_store(self, place: Place, tries: int) -> "S3Store":
@@ -135,7 +138,7 @@ class ObstoreBackend:
             "allow_http": True,
             "connect_timeout": timedelta(seconds=min(5, self._seconds)),
             "read_timeout": timedelta(seconds=self._seconds),
-            "timeout": _LONGEST,
+            "timeout": timedelta(seconds=self._longest),
         }
         trusted = self._boto.root_certificates
         return {**options, "root_certificate": trusted} if trusted else options
@@ -144,9 +147,10 @@ class ObstoreBackend:
         """Return the bucket's endpoint and whether the bucket is named in it, as boto3 would."""
         url = urlsplit(self._boto.endpoint)
         amazon = url.netloc.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-        if self._settings.s3_endpoint or not amazon or "." in bucket:  # no certificate for dots
+        style = addressing(self._settings) or ("virtual" if amazon else "path")
+        if style == "path" or not _LABEL.fullmatch(bucket):  # dots: no certificate names that
             return url.geturl(), False
-        return f"{url.scheme}://{bucket}.{url.netloc}", True
+        return url._replace(netloc=f"{bucket}.{url.netloc}").geturl(), True
 
     @cached_property
     def _provider(self) -> "Boto3CredentialProvider":
@@ -161,6 +165,6 @@ def _mode(etag: str | None) -> "PutMode":
     return "create" if etag == ABSENT else {"e_tag": f'"{etag}"'}
 
 
-def _at_home() -> bool:
+def at_home() -> bool:
     """Return whether this process used obstore first: its threads don't survive a fork."""
     return _home.setdefault("process", os.getpid()) == os.getpid()

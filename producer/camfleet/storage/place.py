@@ -6,6 +6,7 @@ from typing import Final
 from camfleet.errors import InvalidRequest, ObjectTooLarge
 
 LONGEST_URL: Final = 7 * 24 * 3600  # seconds that a signature of version 4 may be valid
+AMAZON: Final = "Amazon S3"  # the host of a store without an endpoint of its own
 ABSENT: Final = "*"  # in the place of an ETag: there must be no object yet
 
 
@@ -23,9 +24,10 @@ class Place:
     bucket: str
     key: str
     own: bool
+    scheme: str = "s3"
 
     def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
+        return f"{self.scheme}://{self.bucket}/{self.key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,12 @@ class Listed:
     modified_at: float  # seconds since the epoch
 
 
-def split_uri(uri: str) -> tuple[str, str]:
+def split_uri(uri: str, expected: str = "s3") -> tuple[str, str]:
     """Return bucket and key of `s3://bucket/key`; keys are taken as they stand, not unquoted."""
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
-    if scheme != "s3" or not bucket:
-        raise InvalidRequest(f"{uri!r} is not of the form s3://bucket/key")
+    if scheme != expected or not bucket:
+        raise InvalidRequest(f"{uri!r} is not of the form {expected}://bucket/key")
     return bucket, key
 
 

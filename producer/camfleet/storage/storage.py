@@ -3,9 +3,11 @@
 import logging
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
+from camfleet.contract.checks import Check
 from camfleet.errors import (
     AccessDenied,
     InvalidRequest,
@@ -21,6 +23,7 @@ from camfleet.storage.boto import BotoBackend, host
 from camfleet.storage.errors import NotHandled, boto_errors
 from camfleet.storage.obstore import ObstoreBackend
 from camfleet.storage.place import ABSENT, LONGEST_URL, Listed, Place, StoredObject, split_uri
+from camfleet.storage.probe import PROOFS, Probe
 
 __all__ = ["Listed", "Storage", "StoredObject", "split_uri"]
 
@@ -28,23 +31,22 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-_PROOF = "setup-proof"
-
 
 class Storage:
     """The bucket of the settings, and any other bucket by full URI. Safe to share by threads.
 
     Every verb raises `StorageUnavailable` when the store is unavailable or throttles, when an
-    answer doesn't begin or continue within `seconds`, and when our bucket is missing or refuses
-    our credentials; `AccessDenied` when another bucket refuses them; `InvalidRequest` for
-    impossible names.
+    answer doesn't begin or continue within `seconds` or come to its end within `longest`, when our
+    bucket is missing or refuses our credentials, and when nobody gives us any; `AccessDenied` when
+    another bucket refuses them; `InvalidRequest` for impossible names.
     """
 
-    def __init__(self, settings: Settings, *, seconds: float = 15) -> None:
+    def __init__(self, settings: Settings, *, seconds: float = 15, longest: float = 300) -> None:
         self.bucket = settings.bucket
+        self._region = settings.s3_region
         self._host = host(settings.s3_endpoint)
-        self._boto = BotoBackend(settings, seconds)
-        self._obstore = ObstoreBackend(settings, self._boto, seconds)
+        self._boto = BotoBackend(settings, seconds, longest)
+        self._obstore = ObstoreBackend(settings, self._boto, seconds, longest)
         self._conditions = True
 
     def uri(self, key: str) -> str:
@@ -116,7 +118,7 @@ class Storage:
 
         Some stores make a bucket when something is written to it.
         """
-        place = self._place(uri)
+        place = replace(self._place(uri), own=False)  # whose errors tell these apart
         try:
             with boto_errors(place):
                 self._client.head_bucket(Bucket=place.bucket)
@@ -204,29 +206,57 @@ class Storage:
 
         Raises `StorageUnavailable`.
         """
-        with boto_errors(self._mine("")):
-            names = [bucket["Name"] for bucket in self._client.list_buckets()["Buckets"]]
-            if self.bucket not in names:
-                self._client.create_bucket(Bucket=self.bucket)
-        proof = secrets.token_bytes(16)
-        self.put(_PROOF, proof, "application/octet-stream")
-        if self.get(_PROOF).data != proof:
-            raise StorageUnavailable(f"{self.uri(_PROOF)} reads back another content")
-        self.delete([_PROOF])
+        if not self.has_bucket(self.uri("")):
+            with boto_errors(self._mine("")):
+                self._make_bucket()
+        key, proof = f"{PROOFS}{secrets.token_hex(8)}", secrets.token_bytes(16)
+        self.put(key, proof, "application/octet-stream")
+        if self.get(key).data != proof:
+            raise StorageUnavailable(f"{self.uri(key)} reads back another content")
+        self.delete([key])
+
+    def checks(self) -> Iterator[Check]:
+        """Yield what the store can do that camfleet relies on; nothing of the trial stays."""
+
+        def write(key: str, data: bytes, etag: str | None) -> None:
+            place = self._mine(key)
+            self._do(place, lambda backend: backend.put(place, data, "", etag))
+
+        def write_by_boto(key: str, data: bytes, etag: str | None) -> None:
+            self._boto.put(self._mine(key), data, "", etag)
+
+        def pages(prefix: str, size: int) -> Iterator[list[str]]:
+            for page in self._pages(prefix, PaginationConfig={"PageSize": size}):
+                yield [found["Key"] for found in page.get("Contents", ())]
+
+        yield from Probe(self, (write, write_by_boto), pages).checks()
 
     def close(self) -> None:
         self._obstore.close()
         self._boto.close()
 
+    def _make_bucket(self) -> None:
+        """Make it in our region; Amazon wants to be told so, others refuse that."""
+        try:
+            self._client.create_bucket(Bucket=self.bucket)
+        except self._client.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "IllegalLocationConstraintException":
+                raise
+            self._client.create_bucket(
+                Bucket=self.bucket,
+                CreateBucketConfiguration={"LocationConstraint": self._region},
+            )
+
     @property
     def _client(self) -> Any:
         return self._boto.client()
 
-    def _pages(self, key_or_uri: str, **how: str) -> Iterator[dict[str, Any]]:
+    def _pages(self, key_or_uri: str, **how: Any) -> Iterator[dict[str, Any]]:
         """Yield the answers to a listing."""
         place = self._place(key_or_uri)
-        pages = self._client.get_paginator("list_objects_v2")
-        answers = iter(pages.paginate(Bucket=place.bucket, Prefix=place.key, **how))
+        with boto_errors(place):
+            pages = self._client.get_paginator("list_objects_v2")
+            answers = iter(pages.paginate(Bucket=place.bucket, Prefix=place.key, **how))
         while True:
             with boto_errors(place):  # not around the yield: the caller's errors are its own
                 page = next(answers, None)

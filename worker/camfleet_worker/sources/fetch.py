@@ -32,12 +32,15 @@ class Fetched:
 class Fetcher:
     """Fetches images by URI, each by the reader of its scheme; safe to share by threads."""
 
-    def __init__(self, *, objects: Reader, web: Reader, files: Reader, max_bytes: int) -> None:
+    def __init__(
+        self, *, objects: Reader, clouds: Reader, web: Reader, files: Reader, max_bytes: int
+    ) -> None:
         self._max_bytes = max_bytes
-        self._readers = {"s3": objects, "http": web, "https": web, "file": files}
+        self._readers = {"s3": objects, "az": clouds, "gs": clouds, "file": files}
+        self._readers |= {"http": web, "https": web}
 
     def fetch(self, uri: str) -> Fetched:
-        """Return the bytes at `uri`: s3://, http://, https://, file:// or an absolute path.
+        """Return the bytes at `uri`: s3, az, gs, http(s) or file URI, or an absolute path.
 
         Errors are those of `Reader.read`.
         """
@@ -46,7 +49,7 @@ class Fetcher:
         if name not in self._readers:
             problem = f"is of the scheme {name}" if name else "is a relative path"
             raise SourceForbidden(
-                f"{uri!r} {problem}; a worker reads s3://, http://, https://, file:// and "
-                "absolute paths"
+                f"{uri!r} {problem}; a worker reads s3://, az://, gs://, http://, https://, "
+                "file:// and absolute paths"
             )
         return Fetched(*self._readers[name].read(uri, self._max_bytes))

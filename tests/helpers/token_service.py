@@ -1,0 +1,94 @@
+"""A stand-in for STS: it gives keys for roles, which end when it says, and knows which are good."""
+
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
+
+from helpers.signing_front import refusal
+
+_ANSWER = """\
+<{action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{action}Result><Credentials>
+<AccessKeyId>{key}</AccessKeyId><SecretAccessKey>of {key}</SecretAccessKey>
+<SessionToken>token of {key}</SessionToken><Expiration>{end}</Expiration></Credentials>
+<AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId><Arn>{role}</Arn></AssumedRoleUser>
+</{action}Result></{action}Response>"""
+_REFUSAL = "<ErrorResponse><Error><Code>{}</Code><Message>no</Message></Error></ErrorResponse>"
+
+
+class TokenService(ThreadingHTTPServer):
+    """Gives keys that live for `seconds`, unless `refuses`, a status and a code, says otherwise.
+
+    `asked` are the parameters of all requests.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.seconds = 3600.0
+        self.refuses = None
+        self.asked = []
+        self.used = []  # the keys of good requests to the store, with their user agents
+        self._ends = {}
+        self._lock = threading.Lock()
+
+    def give(self, role, action):
+        with self._lock:
+            key = f"ASIA{len(self._ends):016}"
+            self._ends[key] = time.time() + self.seconds
+        end = datetime.fromtimestamp(self._ends[key], UTC).isoformat()
+        return _ANSWER.format(action=action, key=key, role=role, end=end)
+
+    def all_over(self):
+        """Return whether no key that was given is good any more."""
+        return bool(self._ends) and max(self._ends.values()) < time.time()
+
+    def judge(self, asked):
+        """Return how a store refuses a request, None if its key is good."""
+        key = asked.headers.get("authorization", "").partition("Credential=")[2].partition("/")[0]
+        if key not in self._ends:
+            return refusal(403, "InvalidAccessKeyId")
+        if asked.headers.get("x-amz-security-token") != f"token of {key}":
+            return refusal(403, "InvalidToken")
+        if self._ends[key] < time.time():
+            return refusal(400, "ExpiredToken")
+        self.used.append((key, asked.headers["user-agent"]))
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        asked = {name: values[0] for name, values in parse_qs(text).items()}
+        self.server.asked.append(asked)
+        status, code = self.server.refuses or (200, "")
+        answer = _REFUSAL.format(code)
+        if not code:
+            answer = self.server.give(asked["RoleArn"], asked["Action"])
+        body = answer.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def a_token_service():
+    with TokenService() as service:
+        thread = threading.Thread(target=service.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield service
+        finally:
+            service.shutdown()
+            thread.join()
