@@ -51,6 +51,11 @@ def audited(run, client, model, folder, photos):
     done = run("report", made.id, "--output", folder / "report")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(folder / "report" / "index.html")
+    figures, found = done.stderr.splitlines()
+    assert re.match(
+        rf"camfleet: images: {len(photos) + 1} .*; failed: 1 .*; suspicious pl", figures
+    )
+    assert re.match(r"camfleet: .* 1 of \d+ images failed\.", found), found
     return made, folder / "report"
 
 

@@ -459,3 +459,16 @@ def test_three_answers_to_an_image_are_no_three_images(store, compare):
     both = compare(store("thrice7", more), store("thrice8", again, digest="1"))
     widths = [one.movement.high - one.movement.low for one in (alone, both)]
     assert widths[1] > 0.7 * widths[0]  # not as narrow as of three times as many images
+
+
+def test_why_most_images_are_not_compared_is_said(store, compare):
+    made = [row(number, one, number % 2) for number, one in enumerate(maps())]
+    moved = [changed(one, class_index=5, class_name="five") for one in made]
+    one, other = store("elsewhere", made), store("elsewhere2", moved, digest="1")
+    found = compare(one, other)
+    assert found.verdict == "undecidable"
+    count = 2 * len(made)
+    assert f"not compared: {count} rows of a class that the other side didn't explain" in [
+        *notes(found)
+    ]
+    assert not any(note.startswith("not compared") for note in notes(compare(one, one)))

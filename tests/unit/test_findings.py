@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from camfleet.audit.studies import intervals, wording
+from camfleet.audit.studies import intervals, kept, wording
 from camfleet.audit.studies.document import Estimate, ModelFaithfulness
 from camfleet.audit.studies.findings import Measured, area, drop, fields, is_whole
 from camfleet.contract.messages import ErrorInfo
@@ -240,3 +240,25 @@ def test_the_interval_of_a_median_knows_what_belongs_together():
     assert held >= 90
     apart = intervals.median(values, np.arange(100))
     assert apart.high - apart.low < found.high - found.low
+
+
+@pytest.mark.parametrize(
+    ("before", "later", "stays"),
+    [
+        ((24, 24), (5, 5), True),
+        ((24, 24), (24, 24), False),  # the noise may have been measured meanwhile
+        ((20, 20), (30, 0), True),  # of which the photographs are gone
+        ((20, 20), (30, 29), False),
+        ((20, 12), (40, 12), False),
+        ((40, 12), (20, 12), True),
+    ],
+)
+def test_what_was_measured_on_more_images_stays(before, later, stays):
+    """Each has its sample, and how many of it were measured."""
+    own = found([row()])
+    one, other = (
+        replace(model(**own, measured=measured), sample=sample)
+        for sample, measured in (before, later)
+    )
+    assert kept.is_larger(one, other) is stays
+    assert not kept.is_larger(one, replace(other, results="others")), "of other results"

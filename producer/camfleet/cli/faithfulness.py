@@ -65,7 +65,7 @@ def faithfulness(
                 on_row=bars.on_row,
                 on_larger=larger.append,
             )
-    _say_larger(larger)
+    _say_larger(larger, sample)
     if as_json:
         output.dump(msgspec.to_builtins(found))
     names = {(record.models[one].id, record.models[one].version) for one in chosen}
@@ -93,14 +93,15 @@ def _chosen(record: "JobRecord", names: tuple[str, ...]) -> list[int]:
     return sorted(found)
 
 
-def _say_larger(kept: "Iterable[ModelFaithfulness]") -> None:
-    """Say which findings of larger samples stay with the job."""
+def _say_larger(kept: "Iterable[ModelFaithfulness]", sample: int) -> None:
+    """Say which findings stay with the job, for more images were measured for them."""
     from camfleet.audit.studies import wording
 
     for one in kept:
+        which = "a larger" if one.sample > sample else "an earlier"
         output.say(
             clean(
-                f"{one.id}@{one.version}: the job and its report keep what a larger sample of "
+                f"{one.id}@{one.version}: the job and its report keep what {which} sample of "
                 f"{one.sample:,} images found ({wording.verdict(one)})"
             )
         )
@@ -111,13 +112,12 @@ def _print(found: "Iterable[ModelFaithfulness]") -> None:
 
     for one in found:
         click.echo(f"{one.id}@{one.version}: {clean(wording.verdict(one))}")
-        if one.refused:
-            continue
-        click.echo(wording.measured(one))
-        rows = [
-            {"measure": measure, "mean fill": mean, "blur fill": blur}
-            for measure, mean, blur in wording.measures(one)
-        ]
-        output.table(rows, ["measure", "mean fill", "blur fill"])
+        if not one.refused:
+            click.echo(wording.measured(one))
+            rows = [
+                {"measure": measure, "mean fill": mean, "blur fill": blur}
+                for measure, mean, blur in wording.measures(one)
+            ]
+            output.table(rows, ["measure", "mean fill", "blur fill"])
         for name, words in wording.others(one):
             click.echo(f"{name}: {clean(words)}")

@@ -55,7 +55,7 @@ def _writer(pairs: BinaryIO | None) -> AbstractContextManager[pq.ParquetWriter |
 def _check(one: Side, other: Side) -> None:
     """Raise `InvalidRequest` unless maps of both sides mean the same."""
     for name in ("method", "fuse"):
-        own, others = getattr(one.record, name), getattr(other.record, name)
+        own, others = (getattr(side.record, name) or "as the card says" for side in (one, other))
         if own != others:
             raise InvalidRequest(
                 f"job {one.record.job_id} has {name} {own}, {other.record.job_id} {others}: their "

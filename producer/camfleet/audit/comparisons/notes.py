@@ -2,10 +2,18 @@
 
 from collections.abc import Iterator
 
-from camfleet.audit.comparisons.document import Canary, Comparison, Movement, Noise
+from camfleet.audit.comparisons.document import Canary, Comparison, Movement, Noise, PairCounts
 from camfleet.audit.comparisons.movement import FEWEST, SAME
 from camfleet.contract.studies import Copy
 
+LEFT_OUT = (  # counts of what isn't compared
+    ("only_one", "images of the first alone"),
+    ("only_other", "images of the second alone"),
+    ("failed", "images that failed on a side: not compared"),
+    ("changed", "images that have changed in between: not compared"),
+    ("other_class", "rows of a class that the other side didn't explain"),
+    ("against", "rows of targets not:CLASS: not compared"),
+)
 _NAMED = 5  # classes
 _COPIES: dict[Copy, str] = {
     "jpeg": "JPEG at quality 75",
@@ -16,12 +24,17 @@ _COPIES: dict[Copy, str] = {
 
 
 def notes(found: Comparison) -> Iterator[str]:
-    """Yield which classes moved, what noise does, and what a comparison with itself doesn't say."""
+    """Yield which classes moved, what noise does, and what a comparison with itself doesn't say.
+
+    And why most images weren't compared, where they weren't.
+    """
     if moved := [one.name for one in found.classes if one.moved]:
         said = f"{len(moved):,} of {len(found.classes):,} classes moved more than the others"
         counted = any(reason.startswith(said) for reason in found.reasons)
         more = f" and {len(moved) - _NAMED:,} more" if len(moved) > _NAMED else ""
         yield f"{'moved' if counted else said}: {', '.join(moved[:_NAMED])}{more}"
+    if 2 * found.counts.measured < found.counts.images or not found.counts.images:
+        yield from _left_out(found.counts)
     if found.itself:
         yield "a job is compared with itself, by the same model, which says nothing"
     if found.one.precision != found.other.precision:
@@ -38,6 +51,14 @@ def notes(found: Comparison) -> Iterator[str]:
         yield from _trouble(found.noise)
     if not found.flips.answers:
         yield "first answers weren't asked for (target top), so that nothing is known of them"
+
+
+def _left_out(counts: PairCounts) -> Iterator[str]:
+    """Yield what wasn't compared, the most first."""
+    every = sorted(((getattr(counts, name), word) for name, word in LEFT_OUT), reverse=True)
+    said = [f"{number:,} {word.removesuffix(': not compared')}" for number, word in every if number]
+    if said:
+        yield f"not compared: {', '.join(said)}"
 
 
 def _canary(found: Canary) -> str:

@@ -4,7 +4,7 @@ from markupsafe import Markup
 
 from camfleet.audit import photographs, pictures
 from camfleet.audit.comparisons.document import Comparison, Movement
-from camfleet.audit.comparisons.notes import notes
+from camfleet.audit.comparisons.notes import LEFT_OUT, notes
 from camfleet.audit.photographs import Photographs
 from camfleet.audit.pictures import Pictures
 from camfleet.contract.messages import Thumbnail
@@ -26,12 +26,7 @@ _MEASURES = (
 _COUNTED = (
     ("images", "images that both have"),
     ("measured", "images of which a pair was compared"),
-    ("only_one", "images of the first alone"),
-    ("only_other", "images of the second alone"),
-    ("failed", "images that failed on a side: not compared"),
-    ("changed", "images that have changed in between: not compared"),
-    ("other_class", "rows of a class that the other side didn't explain"),
-    ("against", "rows of targets not:CLASS: not compared"),
+    *LEFT_OUT,
     ("compared", "pairs compared"),
     ("evidence_lost", "pairs whose evidence is gone"),
     ("evidence_gained", "pairs that gained evidence"),

@@ -54,11 +54,11 @@ def run(
 
     Of each image its first answer may be measured; `sample` images are. `ask` has a worker answer
     one request; what lies in the bucket isn't asked for again. `models` are numbers of models of
-    the job, all unless given; of the others what is kept stays, and so does what a larger sample of
-    the same results found, which `on_larger` is told of: it isn't returned. `on_part` is told of
-    each results part that's read, `on_row` of the rows that are measured. Raises what `ask` raises,
-    but a model that can't be measured is named in the document. Raises `InvalidRequest` for a
-    sample.
+    the job, all unless given; of the others what is kept stays, and so does what was measured on
+    more images of the same results, which `on_larger` is told of: it isn't returned. `on_part` is
+    told of each results part that's read, `on_row` of the rows that are measured. Raises what `ask`
+    raises, but a model that can't be measured is named in the document. Raises `InvalidRequest` for
+    a sample.
     """
     if not 1 <= sample <= MOST_SAMPLED:
         raise InvalidRequest(f"a sample of {sample} images: give 1 to {MOST_SAMPLED}")
