@@ -107,8 +107,20 @@ def test_a_twin_passes_a_permuted_head_alarms_and_both_are_kept(run, client, add
     assert client.job(found["job_id"]).status().review.state == "done"
 
 
+def test_the_page_of_a_verdict_is_fetched_into_a_folder(run, client, reviewed, tmp_path):
+    done = run("review", "page", reviewed, "--output", tmp_path / "page")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "page" / "index.html")
+    latest = next(one for one in client.reviews.history(reviewed) if hasattr(one, "verdict"))
+    found = json.loads((tmp_path / "page" / "comparison.json").read_text())
+    assert found["other"]["model"] == f"{latest.model.id}@{latest.model.version}"
+    done = run("review", "page", reviewed, "--output", tmp_path / "no", "--model", "nobody@1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"camfleet review run {reviewed} --model nobody@1 --wait" in done.stderr
+
+
 def test_what_changed_is_said_and_too_few_images_are_not_decided(
-    run, client, pictures, baseline, added
+    run, client, pictures, baseline, folder, tmp_path
 ):
     place = pictures("changing")
     words = ("--baseline", baseline, "--floor", "8", "--json")
@@ -117,12 +129,27 @@ def test_what_changed_is_said_and_too_few_images_are_not_decided(
     done = run("review", "run", "changing", "--model", baseline, "--wait")
     assert done.returncode == 1, done.stderr
     assert "set_changed; 1 of 60 images have changed and are excluded" in done.stdout
-    few = [f"{place}{number:02d}.png" for number in range(1, 11)]
-    done = run("review", "create", "few", *few, *words[:-1])
+    few = [f"{place}{number:02d}.png" for number in range(1, 10)]
+    files = [at / "review-few.png" for at in (folder, tmp_path)]
+    for file in files:
+        file.write_bytes(picture(0))
+    done = run("review", "create", "few", *few, *files, *words[:-1])
     assert "10 images are few: 200 or more" in done.stderr
+    said = " ".join(done.stderr.split())
+    assert "1 of 11 images would fail:" in said, "which no worker reads"
+    assert "or upload the images (--upload)" in said
+    assert "the baseline couldn't explain 1 image, which the set leaves out: camfleet res" in said
+    assert "1 of the images are local files: each run needs them where they are" in said
     done = run("review", "run", "few", "--model", baseline, "--wait")
     assert done.returncode == 1
     assert "undecidable; only 10 pairs could be compared" in done.stdout
+    done = run("review", "accept", "few")
+    assert done.returncode == 1
+    assert "is undecidable; only 10 pairs could be compared" in done.stderr
+    assert "say why it's accepted all the same (--reason)" in done.stderr
+    assert client.reviews.history("few")[0].verdict == "undecidable", "nothing was accepted"
+    done = run("review", "accept", "few", "--reason", "looked at by hand")
+    assert (done.returncode, client.reviews.history("few")[0].reason) == (0, "looked at by hand")
 
 
 def test_images_that_were_away_for_a_while_are_explained_once_they_are_back(
