@@ -1,6 +1,7 @@
 """Chunks through a worker's real parts: real model, real object store, real ledger."""
 
 import io
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from camfleet_worker.pictures import load
 from camfleet_worker.pictures.decode import open_image, open_reduced
 from camfleet_worker.pictures.prepare import prepare
 from camfleet_worker.pipeline import pipeline
+from camfleet_worker.process.priority import PrioritySemaphore
 from helpers.networks import deep_head, flatten_dense, targets
 from helpers.samples import patch_model, photo, write_card, write_photos
 from helpers.worker_services import services
@@ -210,6 +212,15 @@ def test_pictures_have_the_right_size_type_and_place(client, worker, model, fold
         for kind, uri in (("heatmap", row.heatmap_uri), ("overlay", row.overlay_uri))
     }
     assert types == {"heatmap": "image/png", "overlay": "image/jpeg"}
+
+
+def test_an_urgent_image_waits_for_no_core_that_a_job_uses(worker, model, photos, monkeypatch):
+    monkeypatch.setattr(worker.pipeline, "_cores", PrioritySemaphore(0))
+    rows = []
+    asks = threading.Thread(target=lambda: rows.extend(explain(worker, photos[0])), daemon=True)
+    asks.start()
+    asks.join(60)
+    assert [bool(row.overlay_uri) for row in rows] == [True]
 
 
 def test_the_parquet_part_holds_the_raw_signed_map(client, worker, model, photos):

@@ -1,7 +1,9 @@
 """Engines: threads share them, batches overlap, and no image's answer depends on another's."""
 
 import gc
+import os
 import shutil
+import sys
 import threading
 import weakref
 
@@ -31,6 +33,27 @@ def test_the_copy_for_single_images_is_made_at_the_first(tmp_path, monkeypatch):
     for _ in range(2):
         engine.forward(images(1, (12, 10, 3)), ())
     assert hints == ["THROUGHPUT", "LATENCY"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no niceness of its own")
+@pytest.mark.parametrize(
+    ("count", "steps"), [(2, {"THROUGHPUT": 5, "LATENCY": 0}), (1, {"THROUGHPUT": 0})]
+)
+def test_threads_of_batches_give_way_to_those_of_single_images(monkeypatch, count, steps):
+    made, lane, ours = {}, openvino_engine._Lane, threading.get_native_id()
+
+    def niceness(thread):
+        return os.getpriority(os.PRIO_PROCESS, thread)
+
+    def noted(model, hint, *rest):
+        made[hint] = niceness(threading.get_native_id())  # OpenVINO's threads inherit it
+        return lane(model, hint, *rest)
+
+    monkeypatch.setattr(openvino_engine, "_Lane", noted)
+    engine, _ = select(cut(gap_dense()), threads=count)
+    for rows in (3, 1):
+        engine.forward(images(rows, (12, 10, 3)), ())
+    assert made == {hint: min(niceness(ours) + step, 19) for hint, step in steps.items()}
 
 
 def test_single_images_are_answered_though_the_kept_model_is_gone(tmp_path, caplog):

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,23 @@ def test_the_threads_of_a_worker_wait_their_turn() -> None:
         [sys.executable, "-c", CONFIGURED], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no niceness of its own")
+def test_threads_that_give_way_are_nicer_than_the_others() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def start() -> int:
+        found: list[int] = []
+        thread = threading.Thread(target=lambda: found.append(niceness()))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    before = niceness()
+    assert runtime.giving_way(start) == min(before + 5, 19)
+    assert niceness() == start() == before
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has arenas")

@@ -72,7 +72,7 @@ class ModelStore:
         self._storage = storage
         self._models = models
         self._pool = pool
-        self._names = ModelNames(models.find)
+        self._names = ModelNames(models.find, start=pool.submit)
         self._refused: dict[ModelKey, tuple[float, CamfleetError]] = {}
         self.precision_of = lru_cache(_MOST_REFUSED)(self._precision_of)  # a card never changes
 

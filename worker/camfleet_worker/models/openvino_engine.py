@@ -2,8 +2,8 @@
 
 Every image is a request of its own, and as many run at once as there are threads: no other engine
 or hint was faster, and no image's result depends on another. All threads together run an image
-that comes alone, in a second copy of the model. The first such image makes that copy, so workers
-that only run jobs never need it.
+that comes alone, in a second copy of the model, and those that run batches give way to them. The
+first such image makes that copy, so workers that only run jobs never need it.
 """
 
 import logging
@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
@@ -71,7 +71,8 @@ class OpenVINO(Engine):
         self._threads = threads
         self._precision = precision
         streams = None if room.copies > threads else max(1, room.copies - two)
-        self._many = _Lane(model, "THROUGHPUT", threads, streams, precision)
+        make = partial(_Lane, model, "THROUGHPUT", threads, streams, precision)
+        self._many = runtime.giving_way(make) if two else make()
         self._one = None if two else self._many
         self._making = threading.Lock()
         self._gradients = gradients

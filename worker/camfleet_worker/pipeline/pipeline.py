@@ -64,6 +64,7 @@ class Pipeline:
         )
         # More computing threads than cores fight over the GIL: everything takes half as long again.
         self._cores = PrioritySemaphore(pools.cpu.size)
+        self._urgent_cores = PrioritySemaphore(pools.cpu.size)  # who waits for none of a job's
 
     def explain(self, request: ExplainRequest) -> list[Result]:
         """Explain one image; one that can't be explained gives one failed row.
@@ -84,14 +85,15 @@ class Pipeline:
             )
             image, steps = ImageTask(item, query.target), self._steps(query, explainer, RunHooks())
             # All in this thread: it must not queue behind the images of a job.
-            compute = partial(self._compute, urgent=True)
             steps.fetch(image)
-            compute(steps.decode, image)
+            with self._urgent_cores.hold():
+                steps.decode(image)
             steps.decode_apart(image, urgent=True)
             self._batcher.single(image, query.method, explainer)
-            steps.render(image, partial(self._cores.hold, urgent=True))
+            steps.render(image, self._urgent_cores.hold)
             steps.store(image)
-            compute(steps.report, image)
+            with self._urgent_cores.hold():
+                steps.report(image)
             return list(self._metrics.images(image.rows, "interactive"))
 
     def explain_items(self, items: Sequence[Item], query: Query, hooks: RunHooks) -> list[Result]:
@@ -216,11 +218,9 @@ class Pipeline:
         self._pools.cpu.for_each(partial(self._compute, steps.report), batch)
         return batch
 
-    def _compute(
-        self, step: Callable[[ImageTask], None], image: ImageTask, *, urgent: bool = False
-    ) -> None:
+    def _compute(self, step: Callable[[ImageTask], None], image: ImageTask) -> None:
         """Do a step that needs a core."""
-        with self._cores.hold(urgent=urgent):
+        with self._cores.hold():
             step(image)
 
 

@@ -7,19 +7,24 @@ import math
 import os
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from camfleet.errors import ConfigurationError
 from camfleet.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
+_YIELDING = 5  # steps of niceness: a third of the weight of a thread that doesn't give way
 _LARGE_BLOCK = 2**24  # bytes: a picture of 5.6 million pixels
 _LOADING = threading.Lock()
 _JAX_PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
@@ -153,6 +158,21 @@ def device_name() -> str:
 def threads(settings: Settings) -> int:
     """Return how many threads compute: as many as set, else the cores this process may use."""
     return settings.cpu_threads or min(len(os.sched_getaffinity(0)), quota(_QUOTA))
+
+
+def giving_way(start: Callable[[], T]) -> T:
+    """Return what `start` returns; the threads that it starts give way to this process's others.
+
+    On a core that both want they get a quarter of the time.
+    """
+
+    def nicely() -> T:
+        if sys.platform == "linux":  # where a thread has a niceness of its own, and hands it down
+            os.nice(_YIELDING)
+        return start()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(nicely).result()
 
 
 def free_memory() -> None:
