@@ -4,7 +4,7 @@ They stand in `setting_groups` by who reads them; docs/settings.md has a table f
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, dataclass, fields
 from typing import Any, Self
 
@@ -30,7 +30,8 @@ class Settings(
 ):
     """All settings; `from_environ` reads them from variables named CAMFLEET_<FIELD>.
 
-    Numbers of bytes may carry K, M, G or T. Booleans are 1/0, true/false, yes/no.
+    Numbers of bytes may carry K, M, G or T. Booleans are 1/0, true/false, yes/no. A secret may also
+    stand in the file that CAMFLEET_<FIELD>_FILE names.
     S3 credentials are read by boto3 itself (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, profiles).
     """
 
@@ -48,10 +49,13 @@ class Settings(
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Return the settings in `environ`; raise `ConfigurationError` naming a bad variable."""
         known = {variable(setting): setting for setting in fields(cls)}
-        _refuse_unknown(environ, known)
+        files = [f"{name}_FILE" for name, setting in known.items() if not setting.repr]
+        _refuse_unknown(environ, {*known, *files})
         values: dict[str, Any] = {}
         for name, setting in known.items():
             text = environ.get(name, "")
+            if not text and (path := environ.get(f"{name}_FILE")):
+                text = variables.read_file(f"{name}_FILE", path)
             if text:
                 values[setting.name] = variables.parse(name, text, setting)
             elif setting.metadata["required"]:
@@ -94,7 +98,7 @@ def variable(setting: "Field[Any]") -> str:
     return PREFIX + setting.name.upper()
 
 
-def _refuse_unknown(environ: Mapping[str, str], known: Mapping[str, Any]) -> None:
+def _refuse_unknown(environ: Mapping[str, str], known: Collection[str]) -> None:
     for name in environ:
         if name.startswith(PREFIX) and name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)

@@ -95,6 +95,7 @@ def test_a_command_in_prose_exists_with_its_options(page):
 @every_page
 def test_a_setting_that_is_named_exists(page):
     known = {variable(field) for field in dataclasses.fields(Settings)}
+    known |= {f"{variable(field)}_FILE" for field in dataclasses.fields(Settings) if not field.repr}
     assert set(re.findall(r"CAMFLEET_[A-Z0-9_]+", page.read_text("utf-8"))) <= known
 
 

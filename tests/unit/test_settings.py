@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from camfleet.errors import ConfigurationError
-from camfleet.settings import GROUPS, Settings
+from camfleet.settings import GROUPS, Settings, variable
 from camfleet_worker.models.converted.signing import Signer
 from camfleet_worker.process import confined
 from helpers.settings_tables import table, tables_in
@@ -33,6 +33,58 @@ def test_the_secret_of_callbacks_is_handed_on_and_shown_to_nobody():
     settings = Settings.from_environ({**NEEDED, "CAMFLEET_WEBHOOK_SECRET": secret})
     assert settings.to_environ()["CAMFLEET_WEBHOOK_SECRET"] == secret
     assert "c2VjcmV0" not in repr(settings)
+
+
+def test_every_secret_may_stand_in_a_file(tmp_path):
+    secrets = {
+        "CAMFLEET_REDIS_URL": "redis://:secret@redis.example:6379/0",
+        "CAMFLEET_SENTINEL_PASSWORD": "",
+        "CAMFLEET_LABEL_STUDIO_TOKEN": "label-token",
+        "CAMFLEET_WEBHOOK_SECRET": "whsec_" + "c2VjcmV0" * 4,
+        "CAMFLEET_SIGNING_KEY": "k" * 32,
+    }
+    assert secrets.keys() == {variable(each) for each in fields(Settings) if not each.repr}
+    environ = {"CAMFLEET_BUCKET": "camfleet"}
+    for name, text in secrets.items():
+        if text:
+            path = tmp_path / name
+            path.write_text(f"{text}\n")
+            environ[f"{name}_FILE"] = str(path)
+    made = Settings.from_environ(environ)
+    assert made == Settings.from_environ({"CAMFLEET_BUCKET": "camfleet", **secrets})
+    assert Settings.from_environ({**environ, **made.to_environ()}) == made, "of a process's child"
+    named = (ROOT / "docs" / "settings.md").read_text()
+    assert all(f"`{name}_FILE`" in named for name in secrets)
+
+
+def test_the_variable_itself_counts_before_its_file(tmp_path):
+    environ = {**NEEDED, "CAMFLEET_REDIS_URL_FILE": str(tmp_path / "missing")}
+    assert Settings.from_environ(environ).redis_url == Settings.from_environ(NEEDED).redis_url
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (None, "can't be read: No such file or directory"),
+        (b"\n", "is empty"),
+        (b"k" * 70_000, "too large"),
+        (b"\xff" * 40, "can't be read: it isn't text in UTF-8"),
+        (b"short", "SIGNING_KEY"),
+    ],
+    ids=["missing", "empty", "large", "binary", "weak"],
+)
+def test_a_file_without_a_secret_is_named_and_not_shown(tmp_path, data, why):
+    path = tmp_path / "key"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(ConfigurationError, match=why) as caught:
+        Settings.from_environ({**NEEDED, "CAMFLEET_SIGNING_KEY_FILE": str(path)})
+    assert "kkkk" not in str(caught.value)
+
+
+def test_what_is_no_secret_has_no_file():
+    with pytest.raises(ConfigurationError, match="CAMFLEET_BUCKET_FILE is not a setting"):
+        Settings.from_environ({**NEEDED, "CAMFLEET_BUCKET_FILE": "/bucket"})
 
 
 @pytest.mark.parametrize(
