@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _KEY_CHARACTERS = 32
 _MOST_SECRET = 2**16  # bytes of a file
-_MOST_SECRET = 2**16  # bytes of a file
 _S3_ROOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}(?:/(?!\.{1,2}(?:/|$))[^/]+)*/?")
 _ADDRESS = re.compile(
     r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*"
@@ -77,23 +76,6 @@ def _cloud_root(name: str, kind: str, scheme: str, text: str) -> str:
             f"{name} has {text!r}, which is neither `{kind}` nor `{kind}/prefix/` (without "
             f"{scheme}://), nor `*`"
         )
-    return text
-
-
-def read_file(name: str, path: str) -> str:
-    """Return the text of a secret's file, without the line break at its end.
-
-    Raises `ConfigurationError`, which names the variable that names the file.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MOST_SECRET + 1)
-        text = data.decode().rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it isn't text in UTF-8"
-        raise ConfigurationError(f"{name}={path!r} can't be read: {reason}") from None
-    if not text or len(data) > _MOST_SECRET:
-        raise ConfigurationError(f"{name}={path!r} is empty, or too large for a secret")
     return text
 
 
