@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from camfleet.storage.storage import Storage
 
 PROOFS = "uploads/setup-proof-"  # a prefix that credentials for camfleet alone open, too
+KIND = "application/octet-stream"
 _WRITERS = 4
 _LISTED = ("a", "b/1", "b/2", "c", "\u00e4")  # as stores sort them: by their bytes
 _SECONDS = 60  # that clocks may differ
@@ -101,7 +102,7 @@ class Probe:
         """Change an object that is still as it was read, then as it isn't any more."""
         for write in self._writes:
             key = self._key()
-            self._storage.put(key, b"first", "")
+            self._storage.put(key, b"first", KIND)
             etag = self._storage.get(key).etag
             if not etag:
                 raise _Lacks("objects have no ETags")
@@ -124,7 +125,7 @@ class Probe:
 
     def _ranges(self) -> str:
         key, data = self._key(), bytes(range(256)) * 16
-        self._storage.put(key, data, "")
+        self._storage.put(key, data, KIND)
         try:
             found = self._storage.get_range(key, 1000, 100)
         except OperationUnsupported:
@@ -169,7 +170,7 @@ class Probe:
 
     def _put(self, key: str) -> None:
         self._made.append(key)
-        self._storage.put(key, b"", "")
+        self._storage.put(key, b"", KIND)
 
     def _delete(self) -> Check:
         """Delete all that was written; a store that doesn't delete is told by what stays."""

@@ -23,7 +23,7 @@ from camfleet.storage.boto import BotoBackend, host
 from camfleet.storage.errors import NotHandled, boto_errors
 from camfleet.storage.obstore import ObstoreBackend
 from camfleet.storage.place import ABSENT, LONGEST_URL, Listed, Place, StoredObject, split_uri
-from camfleet.storage.probe import PROOFS, Probe
+from camfleet.storage.probe import KIND, PROOFS, Probe
 
 __all__ = ["Listed", "Storage", "StoredObject", "split_uri"]
 
@@ -210,7 +210,7 @@ class Storage:
             with boto_errors(self._mine("")):
                 self._make_bucket()
         key, proof = f"{PROOFS}{secrets.token_hex(8)}", secrets.token_bytes(16)
-        self.put(key, proof, "application/octet-stream")
+        self.put(key, proof, KIND)
         if self.get(key).data != proof:
             raise StorageUnavailable(f"{self.uri(key)} reads back another content")
         self.delete([key])
@@ -220,10 +220,10 @@ class Storage:
 
         def write(key: str, data: bytes, etag: str | None) -> None:
             place = self._mine(key)
-            self._do(place, lambda backend: backend.put(place, data, "", etag))
+            self._do(place, lambda backend: backend.put(place, data, KIND, etag))
 
         def write_by_boto(key: str, data: bytes, etag: str | None) -> None:
-            self._boto.put(self._mine(key), data, "", etag)
+            self._boto.put(self._mine(key), data, KIND, etag)
 
         def pages(prefix: str, size: int) -> Iterator[list[str]]:
             for page in self._pages(prefix, PaginationConfig={"PageSize": size}):
