@@ -236,13 +236,21 @@ def test_workers_make_small_photographs_and_draw_maps_anew(web, job, rows):
     assert outlines.status == 200
     alone = web.ask("GET", f"{job}/rows/{name}/drawing?picture=heatmap")
     assert alone.headers["content-type"] == "image/png"
-    for wrong in ("photo?side=5000", "drawing?threshold=no", "drawing?threshold=7"):
-        assert web.ask("GET", f"{job}/rows/{name}/{wrong}").status == 422
+    for wrong in (
+        *("photo?side=5000", "drawing?picture=shapes&threshold=no"),
+        *("drawing?picture=shapes&threshold=7", "drawing?threshold=0.5"),
+    ):
+        found = web.ask("GET", f"{job}/rows/{name}/{wrong}")
+        assert found.status == 422
+    assert "threshold does nothing: it's for shapes" in found.json["detail"]
 
 
 def test_a_report_is_made_on_demand_and_served_in_a_sandbox(web, job):
     assert web.ask("GET", f"{job}/report").json == {
-        "made": {"id": None, "state": "none", "note": None, "asked_by": None, "asked_at": None},
+        "made": {
+            "id": None, "state": "none", "note": None, "share": None, "asked_by": None,
+            "asked_at": None,
+        },
         "files": [],
     }
     assert web.ask("GET", f"{job}/report/index.html").status == 404
