@@ -1,4 +1,4 @@
-"""The HTTP gateway beside the Python client, on the same worker; followers, held connections.
+"""The HTTP gateway beside the Python client, on the same worker; followers, held connections, page.
 
 Both ask for the same images in turn: the model is warm, images lie in S3, overlays are written;
 time is from the request to the answer in hand. `REQUESTS=40` for fewer.
@@ -21,7 +21,7 @@ from signal import SIGTERM
 from statistics import median
 from typing import Any
 
-from benchmarks import made_up_jobs, nets, photographs
+from benchmarks import made_up_jobs, nets, page, photographs
 from benchmarks.figures import milliseconds, spread
 from benchmarks.fleet import OVERLAYS, Fleet, memory_mib, wait_until
 from camfleet import Client
@@ -89,7 +89,7 @@ class Caller:
 
 
 def benchmarks() -> Iterator[dict[str, Any]]:
-    """Yield what a request costs, a crowd of them, 500 followers, and 1,000 connections."""
+    """Yield what a request costs, a crowd, 500 followers, 1,000 connections, and the page."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 8192), most))
     with tempfile.TemporaryDirectory() as name:
@@ -106,6 +106,7 @@ def benchmarks() -> Iterator[dict[str, Any]]:
                 yield _follow(fleet.client, gateway, FOLLOWERS, "gateway_followers_of_one_job")
             with _gateway(fleet.client, folder) as gateway:
                 yield _follow(fleet.client, gateway, HELD, "gateway_held_connections")
+    yield page.javascript()
 
 
 @contextmanager

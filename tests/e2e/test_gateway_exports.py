@@ -136,6 +136,41 @@ def test_the_same_order_is_made_once_and_again_where_its_archive_was_deleted(
     assert (again, made["bytes"]) == (place, told["bytes"])
 
 
+def test_an_export_is_deleted_with_its_archive_by_its_owner_alone(
+    web, submit, order, client, tokens
+):
+    of = submit("deleted", shapes=["polygon"])
+    place, told = order(of, format="coco")
+    prefix = later_keys.export(of, told["made"]["id"])
+    assert len(list(client.storage.keys(prefix))) == 1
+    stranger, _ = tokens.create("exs", ALL, 1)
+    reader, _ = tokens.create("exa", ("jobs:read",), 1)
+    assert web.ask("DELETE", place, token=stranger).status == 404
+    assert web.ask("DELETE", place, token=reader).status == 403
+    gone = web.ask("DELETE", place)
+    assert (gone.status, gone.body) == (204, b"")
+    assert list(client.storage.keys(prefix)) == []
+    assert web.ask("GET", f"/v1/jobs/{of}/exports").json == {"exports": []}
+    for method, path in (("DELETE", place), ("GET", place), ("GET", f"{place}/archive")):
+        assert web.ask(method, path).status == 404
+    report = web.ask("POST", f"/v1/jobs/{of}/report").json["id"]
+    assert web.ask("DELETE", f"/v1/jobs/{of}/exports/{report}").status == 404
+    assert order(of, format="coco")[1]["bytes"] == told["bytes"]
+
+
+def test_a_job_keeps_its_20_newest_archives(web, submit, order, client):
+    of = submit("many", shapes=["polygon"])
+    older = [later_keys.export(of, f"{number:032x}", "older.zip") for number in range(20)]
+    for key in older:
+        client.storage.put(key, b"PK", "application/zip")
+    place, told = order(of, format="coco")
+    own = list(client.storage.keys(later_keys.export(of, told["made"]["id"])))
+    left = set(client.storage.keys(later_keys.export(of)))
+    assert len(left) == 20
+    assert left == {*own, *older} - {next(key for key in older if key not in left)}
+    assert archive_of(web, place)
+
+
 def test_filters_labels_and_a_label_config_are_taken(web, job, order, client):
     card = client.models.card(client.job(job).record().models[0].digest)
     first, second = (card.class_name(index) for index in (0, 1))

@@ -248,7 +248,11 @@ def test_workers_make_small_photographs_and_draw_maps_anew(web, job, rows):
 def test_a_report_is_made_on_demand_and_served_in_a_sandbox(web, job):
     assert web.ask("GET", f"{job}/report").json == {
         "made": {
-            "id": None, "state": "none", "note": None, "share": None, "asked_by": None,
+            "id": None,
+            "state": "none",
+            "note": None,
+            "share": None,
+            "asked_by": None,
             "asked_at": None,
         },
         "files": [],

@@ -9,6 +9,8 @@ from camfleet.broker.quotas import Quotas
 from camfleet.contract.tokens import Limits
 from camfleet.gateway.tokens import Tokens
 from helpers.gateway import Stream, gateway
+from helpers.refused_bf16 import REFUSED, refuse_bf16
+from helpers.samples import write_card
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,25 @@ def test_a_manifest_that_names_what_callers_may_not_makes_no_job(web, model, cli
 )
 def test_what_is_no_job_is_refused(web, body, status):
     assert web.ask("POST", "/v1/jobs", body, Idempotency_Key="wrong").status == status
+
+
+def test_a_precision_that_a_model_is_not_computed_in_is_refused_and_said_before(
+    web, client, images, folder
+):
+    exact, _ = client.models.add(write_card(folder / "exact", "gateway-exact"), timeout=120)
+    refuse_bf16(client.storage, exact)
+    told = web.ask("GET", "/v1/models/gateway-exact").json
+    assert (told["precision"], told["precisions"]["float32"]) == ("float32", None)
+    assert REFUSED in told["precisions"]["bf16"]
+    body = {"models": exact.id, "images": [{"image": images[0]}], "pictures": []}
+    found = web.ask("POST", "/v1/jobs", {**body, "precision": "bf16"}, Idempotency_Key="in-bf16")
+    assert (found.status, found.json["code"]) == (422, "precision_refused"), found.body
+    assert REFUSED in found.json["detail"]
+    made = web.ask("POST", "/v1/jobs", {**body, "precision": "float32"}, Idempotency_Key="in-f32")
+    assert made.status == 201, made.body
+    about = web.ask("GET", f"/v1/jobs/{made.json['job']['job_id']}/about").json
+    assert about["precision"] == "float32"
+    assert about["created_at"].endswith("Z")
 
 
 def test_without_a_key_nothing_is_submitted(web, model, images):

@@ -20,6 +20,7 @@ from camfleet.jobstore import errands, later_keys
 from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.storage import Storage
 from camfleet_worker.follow_ups import at_end
+from camfleet_worker.follow_ups import errands as errand_thread
 from camfleet_worker.follow_ups.at_end import GalleryAtEnd
 from camfleet_worker.follow_ups.errands import ATTEMPTS, ErrandRunner
 from camfleet_worker.follow_ups.later import LaterMaker
@@ -214,6 +215,48 @@ def test_an_emptied_redis_is_told_again_by_whoever_asks(storage, redis, due, ask
     start(lambda *_words: DONE)
     due.enter(JOB, record.id)
     assert ended(storage, record) == DONE
+
+
+def test_what_is_deleted_while_it_is_made_comes_to_nothing_and_is_made_once_asked_for_again(
+    storage, redis, due, ask, start
+):
+    began, gate = threading.Event(), threading.Event()
+
+    def make(*_words):
+        began.set()
+        gate.wait(20)
+        return DONE
+
+    start(make)
+    record = ask()
+    assert began.wait(10)
+    due.drop(JOB, record.id)
+    errands.delete_errand(storage, record)
+    gate.set()
+    after = ask(GalleryErrand(results=Results(retry=7, chunks=1)))
+    assert ended(storage, after) == DONE
+    assert errands.read_errand(storage, JOB, record.id) is None
+    wait_until(lambda: redis.zcard(ERRANDS) == 0, 10)
+    assert ended(storage, ask()) == DONE
+
+
+def test_people_see_how_much_is_done(storage, ask, start, monkeypatch):
+    monkeypatch.setattr(errand_thread, "_TELL_SECONDS", 0.0)
+    gate = threading.Event()
+
+    def make(*words):
+        words[3]()
+        words[3].tell(0.25)
+        gate.wait(20)
+        return DONE
+
+    start(make)
+    record = ask()
+    wait_until(lambda: errands.read_errand(storage, JOB, record.id).share == 0.25, 10)
+    assert outcome(storage, record).state == "in_work"
+    gate.set()
+    assert ended(storage, record) == DONE
+    assert errands.read_errand(storage, JOB, record.id).share is None
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 import os
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
 from itertools import count
 
 import pytest
+from msgspec.structs import replace as changed
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
@@ -138,7 +140,7 @@ def test_a_browser_that_signs_out_elsewhere_is_told_nothing_more(web, ledger, jo
     with closing(Stream(web, job, session=session)) as stream:
         assert stream.next()[0] == "progress"
         assert web.ask("DELETE", "/v1/session", token=None, Cookie=session, **own).status == 204
-        assert stream.next() is None
+        assert told_that_access_ended(stream)
     with closing(Stream(web, job, session=session)) as stream:
         assert stream.status == 401
 
@@ -273,12 +275,50 @@ def test_a_list_goes_through_all_own_jobs_page_by_page_the_newest_first(
         assert web.ask("GET", f"/v1/jobs?{wrong}", token=eve).status == 422, wrong
 
 
-def test_a_token_that_is_revoked_ends_its_streams(web, tokens, job):
+def told_that_access_ended(stream):
+    kind, _, problem = stream.next()
+    assert stream.next() is None
+    return (kind, problem["status"], problem["code"]) == ("error", 401, "unauthorized")
+
+
+def revoke(tokens, record):
+    tokens.revoke(record.id)
+
+
+def expire(tokens, record):
+    """Let a token expire in a moment, as if it had been made so."""
+    place = keys.token(record.id)
+    tokens._storage.put(
+        place, encode_json(changed(record, expires_at=time.time() + 2)), "application/json"
+    )
+
+
+@pytest.mark.parametrize("end", [revoke, expire])
+def test_a_token_that_ends_ends_its_streams_and_long_polls_soon_and_says_so(web, tokens, job, end):
     text, record = tokens.create("ann", ("jobs:read",), 1)
+    with ThreadPoolExecutor(1) as pool, closing(Stream(web, job, token=text)) as stream:
+        assert stream.next()[0] == "progress"
+        start = time.monotonic()
+        poll = pool.submit(web.ask, "GET", f"/v1/jobs/{job}?wait=60", token=text)
+        end(tokens, record)
+        assert told_that_access_ended(stream)
+        assert (poll.result().status, poll.result().json["code"]) == (401, "unauthorized")
+        assert time.monotonic() - start < 30
+    with closing(Stream(web, job, token=text)) as stream:
+        assert stream.status == 401
+
+
+def test_a_token_with_little_time_left_ends_its_stream_also_while_the_bucket_is_away(
+    web, own, tokens, job
+):
+    text, _ = tokens.create("ann", ("jobs:read",), 5 / 86400)
     with closing(Stream(web, job, token=text)) as stream:
         assert stream.next()[0] == "progress"
-        tokens.revoke(record.id)
-        assert stream.next() is None
+        own.kill("seaweedfs")
+        try:
+            assert told_that_access_ended(stream)
+        finally:
+            own.start_again("seaweedfs")
 
 
 def test_term_ends_streams_and_long_polls_at_once(own, tokens, tmp_path, job):

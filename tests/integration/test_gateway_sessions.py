@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import closing
+from datetime import UTC, datetime
 from http.cookies import SimpleCookie
 
 import pytest
@@ -64,7 +65,7 @@ def test_a_session_opens_what_its_token_opens_and_scripts_never_see_its_secret(w
     assert answer.json == {
         "owner": "ann",
         "scopes": ["explain", "jobs:read"],
-        "expires_at": record.expires_at,
+        "expires_at": f"{datetime.fromtimestamp(record.expires_at, UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
     }
     assert cookie["httponly"]
     assert (cookie["samesite"], cookie["path"], cookie["secure"]) == ("strict", "/", "")

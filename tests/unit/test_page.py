@@ -9,8 +9,8 @@ from camfleet.gateway.page import Page
 
 SCRIPTS = {path: file.content.decode() for path, file in Page().files.items() if ".js" in path}
 VIEWS = sorted(path for path in SCRIPTS if path.startswith("/page/views/"))
-MOST = 70_000  # bytes, uncompressed
-MOST_IN_ALL = 75_000  # bytes of all scripts together, as they're sent
+MOST = 75_000  # bytes, uncompressed
+MOST_IN_ALL = 80_000  # bytes of all scripts together, as they're sent
 LINES = 300
 
 

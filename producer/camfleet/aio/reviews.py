@@ -14,6 +14,7 @@ class AsyncReviews(Awaited):
     names = long(Reviews.names)
     show = long(Reviews.show)
     history = long(Reviews.history)
+    fetch_page = long(Reviews.fetch_page)
     accept = long(Reviews.accept)
     pause = long(Reviews.pause)
     resume = long(Reviews.resume)

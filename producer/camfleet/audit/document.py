@@ -8,6 +8,7 @@ to within 0.2 percentage points. A field that may be unknown is null.
 from camfleet.audit.studies.document import ModelFaithfulness
 from camfleet.contract.codec import Wire
 from camfleet.contract.outputs import DEFAULT_PRECISION, Precision
+from camfleet.contract.times import Time
 
 REPORT_VERSION = 1
 
@@ -156,7 +157,7 @@ class Report(Wire, frozen=True, kw_only=True):
     report_version: int
     camfleet: str
     job_id: str
-    created_at: float  # of the job, seconds since the epoch
+    created_at: Time  # of the job
     method: str
     layer: str
     fuse: str | None

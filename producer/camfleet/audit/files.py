@@ -1,6 +1,7 @@
 """Files of reports and comparisons, in a folder or in object storage."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ PAGE = "index.html"
 _REPORT = "report.json"
 # What a report has beside its page, as far as there was something to say.
 STORED = (_REPORT, "classes.parquet", "suspicious.parquet", "worst.parquet")
+COMPARED = ("comparison.json", "pairs.parquet")  # and a comparison
 _MOST_REPORT = 2**28  # bytes
 _KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -102,16 +104,26 @@ def fetch(storage: Storage, record: JobRecord, place: str) -> str:
     Raises `ObjectMissing` where there's none, `ObjectDamaged` for what is larger than any report,
     and `InvalidRequest` where the folder can't be written.
     """
-    stored, found = stored_at(storage, record), dict[str, bytes]()
-    for name in (*STORED, PAGE):
-        try:
-            found[name] = objects.read(storage, f"{stored}/{name}", _MOST_REPORT).data
-        except ObjectMissing:
-            if name == PAGE:
-                raise ObjectMissing(
-                    f"no report of job {record.job_id} lies in {stored}: camfleet report "
-                    f"{record.job_id} makes one from its results"
-                ) from None
+    stored = stored_at(storage, record)
+    try:
+        return copy(storage, f"{stored}/", STORED, place)
+    except ObjectMissing:
+        raise ObjectMissing(
+            f"no report of job {record.job_id} lies in {stored}: camfleet report "
+            f"{record.job_id} makes one from its results"
+        ) from None
+
+
+def copy(storage: Storage, prefix: str, names: Iterable[str], place: str) -> str:
+    """Copy a page below a prefix, and those of `names` that are there, to a folder.
+
+    Returns the page's path; raises as `fetch` does.
+    """
+    found = dict[str, bytes]()
+    for name in names:
+        with suppress(ObjectMissing):
+            found[name] = objects.read(storage, prefix + name, _MOST_REPORT).data
+    found[PAGE] = objects.read(storage, prefix + PAGE, _MOST_REPORT).data
     return write(storage, found, place)
 
 

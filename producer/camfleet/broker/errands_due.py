@@ -26,5 +26,9 @@ class ErrandsDue:
         moment = float(seconds) + float(micros) / 1e6
         self._redis.run("ZADD", keys.ERRANDS, "NX", moment, f"{job_id}/{errand_id}")
 
+    def drop(self, job_id: str, errand_id: str) -> None:
+        """Let an errand be due no more; who has it in work loses it."""
+        self._redis.run("ZREM", keys.ERRANDS, f"{job_id}/{errand_id}")
+
     def close(self) -> None:
         self._redis.close()

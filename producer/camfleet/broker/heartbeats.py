@@ -7,16 +7,15 @@ whose readers ignore what they don't know.
 
 import logging
 import socket
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 from msgspec.structs import asdict
 
 from camfleet.broker import keys
 from camfleet.broker.redis import Redis
 from camfleet.contract.codec import Wire, decode_json, encode_json
 from camfleet.contract.outputs import DEFAULT_PRECISION, PRECISIONS, Precision
+from camfleet.contract.times import Seconds
 from camfleet.errors import InvalidRequest
 from camfleet.settings import Settings
 
@@ -53,7 +52,7 @@ class HeartbeatDocument(Wire, frozen=True, kw_only=True):
 
     name: str
     pid: int
-    started_at: Annotated[float, Meta(ge=0, lt=1e11)]  # seconds since the epoch
+    started_at: Seconds
     device: str
     models: tuple[str, ...]  # id@version of those in memory
     chunks: tuple[ChunkState, ...]

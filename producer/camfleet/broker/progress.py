@@ -20,6 +20,7 @@ from camfleet.contract.follow_ups import (
     FollowUp,
 )
 from camfleet.contract.records import DEFAULT_PRIORITY, JobRecord, Pruned
+from camfleet.contract.times import Time
 
 RATE_EVENTS = 32
 _RATE_SECONDS = 10.0
@@ -51,16 +52,16 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     seconds_running: float
     in_work: int  # images explained in chunks that aren't counted yet; about
     callback: str | None  # how the callback of the end went
-    callback_sent_at: datetime | None = None  # if it was
+    callback_sent_at: Time | None = None  # if it was
     report: FollowUp | None = None  # how far the report is, if the job asks for one
     faithfulness: FollowUp | None = None  # and the study of a sample
     review: FollowUp | None = None  # and the verdict, if the job is a review's
     label_studio: FollowUp | None = None  # and what is written back there
-    pruned_at: datetime | None = None  # when its results were deleted, its report staying
+    pruned_at: Time | None = None  # when its results were deleted, its report staying
     troubles: tuple[str, ...] = ()  # why some chunks can't be run at all, the first of them
-    submitted_at: datetime | None = None
-    started_at: datetime | None = None  # when a worker took the first chunk
-    ended_at: datetime | None = None  # when it was complete or cancelled
+    submitted_at: Time | None = None
+    started_at: Time | None = None  # when a worker took the first chunk
+    ended_at: Time | None = None  # when it was complete or cancelled
     owner: str | None = None  # whose it is, if a gateway submitted it
     models: tuple[str, ...] = ()  # as id@version
     priority: int = DEFAULT_PRIORITY  # its share of the fleet, 1 to 100

@@ -18,8 +18,9 @@ def called(model: Any) -> str:
 
 def plain(document: Any) -> dict[str, Any]:
     from camfleet.contract.codec import encode
+    from camfleet.gateway.told import told_of_review
 
-    return encode(document)
+    return encode(told_of_review(document))
 
 
 def status(found: "ReviewStatus") -> dict[str, Any]:

@@ -199,6 +199,29 @@ def show(name: str, *, as_json: bool) -> None:
 
 @review.command()
 @_name
+@click.option("--model", metavar="ID@VERSION", help="The version.  [default: the latest verdict's]")
+@click.option("--first", is_flag=True, help="The comparison with the first baseline.")
+@click.option(
+    "--output",
+    "folder",
+    metavar="DIR",
+    type=values.FOLDER,
+    help="The folder to write into.  [default: camfleet-review-NAME]",
+)
+@options.as_json
+def page(name: str, *, model: str | None, first: bool, folder: str | None, as_json: bool) -> None:
+    """Fetch the page of the latest verdict, and print where it is.
+
+    It compares the version with the baseline; comparison.json and pairs.parquet come with it.
+    """
+    place = folder or f"camfleet-review-{name}"
+    with output.client() as client:
+        written = client.reviews.fetch_page(name, place, model=model, first=first)
+    output.dump({"review": name, "page": written}) if as_json else click.echo(written)
+
+
+@review.command()
+@_name
 @options.as_json
 def history(name: str, *, as_json: bool) -> None:
     """Print who changed a review and why, and all verdicts, newest first."""

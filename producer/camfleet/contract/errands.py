@@ -14,6 +14,7 @@ from camfleet.contract.follow_ups import FollowUp
 from camfleet.contract.outputs import Name
 from camfleet.contract.records import Count
 from camfleet.contract.results import Status
+from camfleet.contract.times import Seconds
 
 KIND = "kind"  # what an errand's struct is told by
 ERRAND_ID = r"^[0-9a-f]{32}\Z"
@@ -98,15 +99,19 @@ Errand: TypeAlias = GalleryErrand | ReportErrand | ComparisonErrand | ExportErra
 
 
 class ErrandRecord(Document, frozen=True, kw_only=True):
-    """`errands/<id>.json`: what was asked, by whom, and how it went. Times are epoch seconds."""
+    """`errands/<id>.json`: what was asked, by whom, and how it went.
+
+    `share` is how much of it is done, where that's known.
+    """
 
     job_id: Name
     id: Annotated[str, Meta(pattern=ERRAND_ID)]
     errand: Errand
     owner: Annotated[str, Meta(max_length=100)] | None
-    asked_at: float
+    asked_at: Seconds
     attempts: Count
     outcome: FollowUp
+    share: Share | None = None
 
 
 def id_of(errand: Errand) -> str:

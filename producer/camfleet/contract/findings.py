@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from camfleet.contract.codec import Document, Wire
 from camfleet.contract.outputs import Name
+from camfleet.contract.times import Seconds
 
 FINDING_ID = r"^[0-9a-f]{16}\Z"
 MOST_DECISIONS = 10_000  # of a job
@@ -18,7 +19,7 @@ class Decision(Wire, frozen=True, kw_only=True):
     finding: Annotated[str, Meta(pattern=FINDING_ID)]
     verdict: Verdict
     by: Annotated[str, Meta(max_length=100)]
-    at: float  # seconds since the epoch
+    at: Seconds
     note: Annotated[str, Meta(max_length=1000)] = ""
 
 

@@ -8,6 +8,7 @@ from camfleet.contract.codec import Document, Wire
 from camfleet.contract.outputs import Fuse, Method, Name
 from camfleet.contract.records import DIGEST, Count, ModelRef
 from camfleet.contract.schedules import Schedule
+from camfleet.contract.times import Seconds
 
 REVIEW = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"  # a review's name: jobs, keys, schedules have it
 RUN = r"^[0-9a-f]{16}\Z"
@@ -83,7 +84,7 @@ class Review(Wire, frozen=True, kw_only=True):
     """What is reviewed, how and when."""
 
     name: ReviewName
-    created_at: float  # seconds since the epoch by Redis' clock, as all times here
+    created_at: Seconds  # by Redis' clock, as all times here
     sources: Annotated[tuple[Name, ...], Meta(max_length=_MOST_SOURCES)]
     baseline: Accepted
     first: Accepted  # the first baseline
@@ -107,7 +108,7 @@ class ReviewChange(Document, frozen=True, kw_only=True):
 
     number: Annotated[int, Meta(ge=1, le=MOST_CHANGES)]
     action: Action
-    changed_at: float
+    changed_at: Seconds
     user: _Word
     host: _Word
     reason: _Reason | None
@@ -127,7 +128,7 @@ class Trouble(Wire, frozen=True, kw_only=True):
     """Why a review that's due came to nothing, and how often that was tried."""
 
     reason: _Reason
-    at: float  # of the last attempt
+    at: Seconds  # of the last attempt
     attempts: Annotated[int, Meta(ge=1)]
     run: RunName | None  # null: none could be started
 
@@ -136,7 +137,7 @@ class ReviewState(Document, frozen=True, kw_only=True):
     """`reviews/<name>/state.json`: what was started, and for which time of the schedule."""
 
     name: ReviewName
-    last: float
+    last: Seconds
     run: StartedRun | None
     trouble: Trouble | None = None
 
@@ -166,7 +167,7 @@ class ReviewVerdict(Document, frozen=True, kw_only=True):
     set_digest: _Digest
     method: Method
     layer: Name
-    decided_at: float
+    decided_at: Seconds
     verdict: ReviewVerdictWord
     reasons: Annotated[tuple[_Reason, ...], Meta(max_length=100)]
     limit: float  # of movement

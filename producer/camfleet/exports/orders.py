@@ -61,19 +61,22 @@ def write(
     counts: Counts,
     archive: Path,
     on_step: Check,
+    on_share: Callable[[float], object] = lambda _share: None,
 ) -> Written:
     """Write an order's archive, by way of a folder beside it; `on_step` is called again and again.
+
+    `on_share` is told how much of the rows is read, from 0 to 1.
 
     Raises `InvalidRequest` as `check` does, and where the archive would be too large.
     """
     filters = _filters(order)
     if order.format == PICTURES:
         selection = pictures.selection_of(record, order, filters)
-        reading = Reading(record, storage, selection)
+        reading = Reading(record, storage, selection, on_share)
         note = pictures.write(record, storage, order, reading, archive, on_step)
         return Written(note, reading.coverage(counts))
     export = Export(record, storage, _options(order), filters)
-    reading = Reading(record, storage, export.selection)
+    reading = Reading(record, storage, export.selection, on_share)
     folder, room = archive.with_suffix(""), packing.Room(archive.parent)
     found = Count()
 

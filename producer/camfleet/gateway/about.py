@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from camfleet.contract.outputs import Fuse, Method, Outputs, Precision
 from camfleet.contract.records import LeftOut, ModelRef
+from camfleet.contract.times import Time, time_of
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.jobs import own_job
 
@@ -19,7 +20,7 @@ class About(Struct, kw_only=True):
     """
 
     job_id: str
-    created_at: float
+    created_at: Time
     owner: str | None
     models: tuple[ModelRef, ...]
     target: str
@@ -43,7 +44,7 @@ async def about(call: Call) -> Response:
     return reply(
         About(
             job_id=record.job_id,
-            created_at=record.created_at,
+            created_at=time_of(record.created_at),
             owner=record.owner,
             models=record.models,
             target=record.target,

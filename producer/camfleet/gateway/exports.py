@@ -26,7 +26,7 @@ from camfleet.gateway.jobs import own_job
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.results import in_turn
 from camfleet.jobstore import later_keys
-from camfleet.jobstore.errands import list_errands
+from camfleet.jobstore.errands import delete_errand, list_errands
 from camfleet.storage.place import Listed
 
 _URL_SECONDS = 300
@@ -101,6 +101,22 @@ async def show(call: Call) -> Response:
     return reply(await call.services.threads.long(lambda: _state(call, _find(call, job_id))))
 
 
+async def delete(call: Call) -> Response:
+    """Delete an export with its archive; one that's in work comes to nothing."""
+    job_id = (await own_job(call)).id
+
+    def delete() -> None:
+        services, found = call.services, _find(call, job_id)
+        storage = services.blocking.storage
+        services.errands.drop(job_id, found.id)
+        delete_errand(storage, found)
+        # In this order: a worker that uploads an archive then looks whether it's still wanted.
+        storage.delete(list(storage.keys(later_keys.export(job_id, found.id))))
+
+    await call.services.threads.long(delete)
+    return Response(status_code=204)
+
+
 async def archive(call: Call) -> Response:
     """Give the archive: a URL of the bucket, or its bytes."""
     asked = call.query(ArchiveQuery)
@@ -125,7 +141,7 @@ async def archive(call: Call) -> Response:
     }
     if call.request.method == "HEAD":
         return Response(headers=headers, media_type=_ZIP)
-    pieces = in_turn(_pieces(call, found), call.services.streams[call.owner])
+    pieces = in_turn(_pieces(call, found), call)
     return StreamingResponse(pieces, headers=headers, media_type=_ZIP)
 
 
@@ -187,6 +203,14 @@ ROUTES = (
         summary="How far an export is",
         handler=show,
         answers={200: ExportState},
+    ),
+    Route(
+        method="DELETE",
+        path="/v1/jobs/{job}/exports/{export}",
+        summary="Delete an export with its archive, or take the order back",
+        handler=delete,
+        scopes=("jobs:write",),
+        answers={204: None},
     ),
     _GET(
         path="/v1/jobs/{job}/exports/{export}/archive",

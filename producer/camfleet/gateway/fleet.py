@@ -3,39 +3,40 @@
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import replace
 from starlette.responses import Response
 
-from camfleet.broker.heartbeats import WorkerState
+from camfleet.contract.outputs import DEFAULT_PRECISION, PRECISIONS, Precision
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.problems import Problem
+from camfleet.gateway.told import Model, Worker, told
+from camfleet.jobs.misfits import KnownModel
 from camfleet.jobstore import keys
-from camfleet.registry.registry import ModelVersion
-
-
-class ListedModel(ModelVersion, frozen=True, kw_only=True):
-    """A registered version; `usable`: its card is in the bucket."""
-
-    usable: bool
 
 
 class Models(Struct, kw_only=True):
-    models: tuple[ListedModel, ...]
+    models: tuple[Model, ...]
 
 
 class ModelDetails(Struct, kw_only=True):
-    """A model's card and what a worker found of it, without the names of its files."""
+    """A model's card and what a worker found of it, without the names of its files.
+
+    `precision` is what it's computed in unless a request says otherwise; `precisions` says of each
+    why it's refused, null where it isn't.
+    """
 
     id: str
     version: str
     digest: str
     labels: tuple[str, ...]
     layer: str
+    precision: Precision
+    precisions: dict[Precision, str | None]
     report: dict[str, Any]
 
 
 class Workers(Struct, kw_only=True):
-    workers: tuple[WorkerState, ...]
+    workers: tuple[Worker, ...]
 
 
 class Health(Struct, kw_only=True):
@@ -51,8 +52,8 @@ async def models(call: Call) -> Response:
             seen.add(digest)
         return digest in seen
 
-    def listed() -> tuple[ListedModel, ...]:
-        return tuple(ListedModel(**asdict(one), usable=usable(one.digest)) for one in found)
+    def listed() -> tuple[Model, ...]:
+        return tuple(replace(told(one, Model), usable=usable(one.digest)) for one in found)
 
     return reply(Models(models=await call.services.threads.long(listed)))
 
@@ -61,19 +62,24 @@ async def model(call: Call) -> Response:
     found = await call.client.models.find(call.path("model"))
     card = await call.client.models.card(found.digest)
     report = await call.client.models.report(found.digest)
+    known = KnownModel(f"{found.id}@{found.version}", card, report)
+    refusals = {one: known.precision_error(one) for one in PRECISIONS}
     details = ModelDetails(
         id=found.id,
         version=found.version,
         digest=found.digest,
         labels=card.label_list,
         layer=card.layer_text,
+        precision=card.precision or DEFAULT_PRECISION,
+        precisions={one: error.message if error else None for one, error in refusals.items()},
         report=report,
     )
     return reply(details)
 
 
 async def workers(call: Call) -> Response:
-    return reply(Workers(workers=tuple(await call.client.workers())))
+    found = await call.client.workers()
+    return reply(Workers(workers=tuple(told(one, Worker) for one in found)))
 
 
 async def live(_call: Call) -> Response:

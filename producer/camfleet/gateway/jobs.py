@@ -17,6 +17,7 @@ from camfleet.errors import InvalidRequest
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.options import Options, keywords
 from camfleet.gateway.problems import Problem
+from camfleet.gateway.told import told_progress
 from camfleet.jobs.caller import Caller
 
 MOST_IMAGES = 10_000  # named in a request
@@ -125,7 +126,7 @@ async def submit(call: Call) -> Response:
             f"this Idempotency-Key stands for job {job.id}, which is "
             "another request: take another key",
         )
-    told = Submitted(job=await job.status(), warnings=job.warnings)
+    told = Submitted(job=told_progress(await job.status()), warnings=job.warnings)
     location = f"{call.services.root_path}/v1/jobs/{job.id}"
     return reply(told, 200 if job.note else 201, {"Location": location})
 
@@ -154,20 +155,20 @@ async def list_(call: Call) -> Response:
     after, listing = _place(asked.cursor), call.services.listing
     page = await call.services.threads.long(lambda: listing.page(after, asked.limit, owner))
     cursor = page.next and f"{page.next.created_at!r}:{page.next.job_id}"
-    return reply(JobList(jobs=tuple(page.jobs), next=cursor))
+    return reply(JobList(jobs=tuple(map(told_progress, page.jobs)), next=cursor))
 
 
 async def cancel(call: Call) -> Response:
     job = await own_job(call)
     await job.cancel()
-    return reply(await job.status(), 202)
+    return reply(told_progress(await job.status()), 202)
 
 
 async def resume(call: Call) -> Response:
     job = await own_job(call)
     async with call.services.admission.job(call.whose, job.id):
         job = await call.client.resume(job.id)
-    return reply(await job.status(), 202)
+    return reply(told_progress(await job.status()), 202)
 
 
 async def retry(call: Call) -> Response:
@@ -175,7 +176,7 @@ async def retry(call: Call) -> Response:
     asked = await call.json(RetryRequest)
     async with call.services.admission.job(call.whose, job.id):
         again, images = await call.client.retry(job.id, asked.codes)
-    return reply(Retried(job=await again.status(), images=images), 202)
+    return reply(Retried(job=told_progress(await again.status()), images=images), 202)
 
 
 def source_of(call: Call, asked: JobRequest) -> Any:

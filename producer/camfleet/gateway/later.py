@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from camfleet.broker.progress import Progress
 from camfleet.contract.errands import Errand, ErrandRecord, Results
+from camfleet.contract.times import Time, time_of
 from camfleet.errors import ObjectDamaged, ObjectMissing
 from camfleet.gateway.calls import Call, Services, reply
 from camfleet.gateway.problems import Problem
@@ -18,13 +19,17 @@ State = Literal["none", "waiting", "in_work", "done", "failed"]
 
 
 class Made(Struct, kw_only=True):
-    """How far something is that a worker makes; `note` is what came of it, or why it failed."""
+    """How far something is that a worker makes; `note` is what came of it, or why it failed.
+
+    `share` is how much of it is done, from 0 to 1, where that's known.
+    """
 
     id: str | None
     state: State
     note: str | None = None
+    share: float | None = None
     asked_by: str | None = None
-    asked_at: float | None = None  # seconds since the epoch
+    asked_at: Time | None = None
 
 
 NOTHING = Made(id=None, state="none")
@@ -71,8 +76,9 @@ def made(record: ErrandRecord | None) -> Made:
         id=record.id,
         state=state,
         note=record.outcome.note,
+        share=record.share,
         asked_by=record.owner,
-        asked_at=record.asked_at,
+        asked_at=time_of(record.asked_at),
     )
 
 

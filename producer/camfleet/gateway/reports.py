@@ -10,13 +10,15 @@ from starlette.responses import Response
 from camfleet.audit import files, findings
 from camfleet.audit.document import Sample
 from camfleet.broker.progress import Progress
+from camfleet.contract import findings as contract
 from camfleet.contract.errands import ReportErrand, id_of
-from camfleet.contract.findings import Decision, Verdict
+from camfleet.contract.findings import Verdict
 from camfleet.contract.records import JobRecord
 from camfleet.gateway import later, served
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.jobs import own_job
 from camfleet.gateway.problems import Problem
+from camfleet.gateway.told import Decision, told
 from camfleet.jobstore.records import read_record
 
 _MOST_FILE = 2**26  # bytes
@@ -116,7 +118,7 @@ async def decide(call: Call) -> Response:
     def write() -> FindingList:
         if finding not in {one.id for one in _findings(call, job_id).findings}:
             raise Problem(404, "not_found", "the report has no such finding (any more)")
-        decision = Decision(
+        decision = contract.Decision(
             finding=finding, verdict=asked.verdict, by=call.owner, at=time.time(), note=asked.note
         )
         findings.decide(call.services.blocking.storage, job_id, decision)
@@ -134,8 +136,8 @@ def _findings(call: Call, job_id: str) -> FindingList:
     )
 
 
-def _row(found: findings.Finding, said: tuple[Decision, ...]) -> FindingRow:
-    own = tuple(one for one in reversed(said) if one.finding == found.id)
+def _row(found: findings.Finding, said: tuple[contract.Decision, ...]) -> FindingRow:
+    own = tuple(told(one, Decision) for one in reversed(said) if one.finding == found.id)
     return FindingRow(
         id=found.id,
         model=f"{found.model.id}@{found.model.version}",

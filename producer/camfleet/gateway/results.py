@@ -19,6 +19,7 @@ from camfleet.gateway.jobs import own_job
 from camfleet.gateway.pages import Cursor, read_page
 from camfleet.gateway.pipe import Pipe
 from camfleet.gateway.problems import Problem
+from camfleet.gateway.sessions import Access
 from camfleet.jobs.job import Job
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ async def results(call: Call) -> Response:
     rows = Pipe(asyncio.get_running_loop()).stream(
         services.downloads, partial(_write, call, job, record, selection, FORMS[media])
     )
-    pieces = in_turn(rows, services.streams[call.owner])
+    pieces = in_turn(rows, call)
     first = await anext(pieces, b"")  # what is wrong at once is told as a problem
     headers: dict[str, str] = {"Camfleet-Job-State": state}
     if asked.format:
@@ -95,12 +96,15 @@ async def results(call: Call) -> Response:
     return StreamingResponse(_rest(first, pieces), headers=headers, media_type=media)
 
 
-async def in_turn(
-    pieces: AsyncGenerator[bytes, None], turns: asyncio.Semaphore
-) -> AsyncGenerator[bytes, None]:
-    """Yield pieces once it's their turn: slow readers keep nobody waiting but themselves."""
-    async with turns, aclosing(pieces):
+async def in_turn(pieces: AsyncGenerator[bytes, None], call: Call) -> AsyncGenerator[bytes, None]:
+    """Yield pieces once it's their turn: slow readers keep nobody waiting but themselves.
+
+    Raises a `Problem` once the token has ended.
+    """
+    access = Access(call)
+    async with call.services.streams[call.owner], aclosing(pieces):
         async for piece in pieces:
+            await access.check()
             yield piece
 
 

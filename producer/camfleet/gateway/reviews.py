@@ -8,11 +8,14 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
-from camfleet.contract.reviews import Review, ReviewChange, ReviewState, ReviewVerdict, StartedRun
+from camfleet.contract import reviews
+from camfleet.contract.reviews import StartedRun
+from camfleet.contract.times import Time, time_of
 from camfleet.gateway import later, served
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.comparisons import FILES
 from camfleet.gateway.problems import Problem
+from camfleet.gateway.told import Review, ReviewChange, ReviewState, ReviewVerdict, told
 from camfleet.jobs.reviews.looking import ReviewStatus
 from camfleet.jobs.reviews.reviews import Reviews
 from camfleet.jobstore import review_keys
@@ -28,7 +31,7 @@ class ReviewRow(Struct, kw_only=True):
     review: Review
     state: ReviewState
     verdict: ReviewVerdict | None
-    due: float | None  # seconds since the epoch
+    due: Time | None
 
 
 class ReviewList(Struct, kw_only=True):
@@ -73,8 +76,12 @@ async def history(call: Call) -> Response:
     found = await _with_own(call, Reviews.history)
     return reply(
         ReviewHistory(
-            changes=tuple(one for one in found if isinstance(one, ReviewChange)),
-            verdicts=tuple(one for one in found if isinstance(one, ReviewVerdict)),
+            changes=tuple(
+                told(one, ReviewChange) for one in found if isinstance(one, reviews.ReviewChange)
+            ),
+            verdicts=tuple(
+                told(one, ReviewVerdict) for one in found if isinstance(one, reviews.ReviewVerdict)
+            ),
         )
     )
 
@@ -104,13 +111,13 @@ async def accept(call: Call) -> Response:
             "measuring",
             "workers measure the noise of that version first: repeat this, it goes on where it is",
         )
-    return reply(await work)
+    return reply(told(await work, Review))
 
 
 async def pause(call: Call) -> Response:
     asked = await call.json(PauseRequest)
     verb = Reviews.pause if asked.paused else Reviews.resume
-    return reply(await _with_own(call, partial(verb, reason=asked.reason)))
+    return reply(told(await _with_own(call, partial(verb, reason=asked.reason)), Review))
 
 
 async def file(call: Call) -> Response:
@@ -145,7 +152,12 @@ async def _with_own(call: Call, verb: Callable[..., Any]) -> Any:
 
 
 def _row(found: ReviewStatus) -> ReviewRow:
-    return ReviewRow(review=found.review, state=found.state, verdict=found.verdict, due=found.due)
+    return ReviewRow(
+        review=told(found.review, Review),
+        state=told(found.state, ReviewState),
+        verdict=told(found.verdict, ReviewVerdict) if found.verdict else None,
+        due=None if found.due is None else time_of(found.due),
+    )
 
 
 _GET = partial(Route, method="GET", scopes=("admin",))

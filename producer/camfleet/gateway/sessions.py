@@ -3,16 +3,20 @@
 import re
 import secrets
 import time
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 
 from msgspec import Struct
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+from camfleet.contract.times import Time, time_of
 from camfleet.contract.tokens import Scope, TokenRecord
+from camfleet.errors import BrokerUnavailable, StorageUnavailable
 from camfleet.gateway import guard
 from camfleet.gateway.calls import Call, Route, Services, reply
 from camfleet.gateway.problems import Problem
+from camfleet.gateway.tokens import SEEN_SECONDS
 
 SECONDS = 12 * 3600  # that a session lasts, or as long as its token
 _BYTES = 4096  # of a request that signs in
@@ -30,7 +34,7 @@ class Session(Struct, kw_only=True):
 
     owner: str
     scopes: tuple[Scope, ...]
-    expires_at: float | None
+    expires_at: Time | None
 
 
 def cookie_name(services: Services) -> str:
@@ -61,6 +65,34 @@ async def token_of(secret: str, services: Services) -> TokenRecord | None:
     if token_id is None:
         return None
     return await services.threads.quick(lambda: services.tokens.by_id(token_id))
+
+
+class Access:
+    """Whether a request that lasts may go on: its token, or session, may end meanwhile."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._checked = time.monotonic()
+
+    async def check(self) -> None:
+        """Raise a `Problem` once the token has ended; it's looked up every few seconds."""
+        token = self._call.whose
+        is_valid = token.is_valid(time.time())
+        if is_valid and time.monotonic() >= self._checked + SEEN_SECONDS:
+            self._checked = time.monotonic()
+            is_valid = await self._is_known()
+        if not is_valid:
+            detail = "the token has expired or was revoked, or the session has ended: sign in again"
+            raise Problem(401, "unauthorized", detail)
+
+    async def _is_known(self) -> bool:
+        """Return whether it's still valid, as far as that can be told now."""
+        call, services = self._call, self._call.services
+        with suppress(StorageUnavailable, BrokerUnavailable):
+            if call.session is not None:
+                return await token_of(call.session, services) is not None
+            return await services.threads.quick(lambda: services.tokens.is_valid(call.whose))
+        return True
 
 
 async def sign_in(call: Call) -> Response:
@@ -104,7 +136,8 @@ async def sign_out(call: Call) -> Response:
 
 
 def _of(token: TokenRecord) -> Session:
-    return Session(owner=token.owner, scopes=token.scopes, expires_at=token.expires_at)
+    end = None if token.expires_at is None else time_of(token.expires_at)
+    return Session(owner=token.owner, scopes=token.scopes, expires_at=end)
 
 
 def _set_cookie(answer: Response, services: Services, value: str, seconds: int) -> None:

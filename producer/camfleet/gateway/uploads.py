@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from starlette.responses import Response
 
+from camfleet.contract.times import Time, time_of
 from camfleet.errors import InvalidRequest
 from camfleet.gateway import received
 from camfleet.gateway.calls import Call, Route, reply
@@ -44,7 +45,7 @@ class Uploaded(Struct, kw_only=True):
     uri: str
     put_url: str | None = None
     headers: dict[str, str] | None = None
-    expires_at: float | None = None  # seconds since the epoch
+    expires_at: Time | None = None
 
 
 async def upload(call: Call) -> Response:
@@ -69,9 +70,8 @@ async def _presign(call: Call, asked: UploadRequest) -> Uploaded:
         lambda: storage.presign_put(key, _SECONDS, kind, asked.bytes)
     )
     headers = {"Content-Type": kind, "Content-Length": str(asked.bytes), "If-None-Match": "*"}
-    return Uploaded(
-        uri=storage.uri(key), put_url=url, headers=headers, expires_at=time.time() + _SECONDS
-    )
+    expires_at = time_of(time.time() + _SECONDS)
+    return Uploaded(uri=storage.uri(key), put_url=url, headers=headers, expires_at=expires_at)
 
 
 ROUTES = (

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 import msgspec
@@ -13,13 +13,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from camfleet.broker.progress import Progress
-from camfleet.errors import BrokerUnavailable, StorageUnavailable
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.following import Followed
 from camfleet.gateway.jobs import own_job
-from camfleet.gateway.problems import answer_to
-from camfleet.gateway.sessions import token_of
+from camfleet.gateway.problems import Problem, answer_to
+from camfleet.gateway.sessions import Access
 from camfleet.gateway.tokens import SEEN_SECONDS
+from camfleet.gateway.told import told_progress
 
 POLL_SECONDS = 0.5
 COMMENT_SECONDS = 15.0
@@ -38,7 +38,7 @@ async def status(call: Call) -> Response:
     asked = call.query(WaitQuery)
     job = await own_job(call)
     given = call.request.headers.get("if-none-match")
-    deadline = time.monotonic() + asked.wait
+    start, access = time.monotonic(), Access(call)
     known, progress = given, await job.status()
     while True:
         tag = _tag(progress)
@@ -47,12 +47,13 @@ async def status(call: Call) -> Response:
         if known is None and (not asked.wait or progress.ended):
             break
         known = tag if known is None else known
-        if time.monotonic() >= deadline or await _stops(call, POLL_SECONDS):
+        if time.monotonic() >= start + asked.wait or await _stops(call, POLL_SECONDS):
             break
+        await access.check()
         progress = await call.services.following.glance(job.id, POLL_SECONDS / 2)
     if given is not None and tag in given:
         return Response(status_code=304, headers={"ETag": tag})
-    return reply(progress, headers={"ETag": tag})
+    return reply(told_progress(progress), headers={"ETag": tag})
 
 
 async def events(call: Call) -> Response:
@@ -95,7 +96,7 @@ async def _stream(call: Call, followed: Followed, seen: str) -> AsyncIterator[by
 
     Each event is the whole progress, so whoever misses some misses nothing.
     """
-    checked = told = time.monotonic()
+    access, told = Access(call), time.monotonic()
     yield f"retry: {_RETRY_MILLISECONDS}\n\n".encode()
     while not call.services.stopping.is_set():
         changed = followed.changed
@@ -105,15 +106,16 @@ async def _stream(call: Call, followed: Followed, seen: str) -> AsyncIterator[by
         name, progress = _name(followed), followed.progress
         if progress is not None and name != seen:
             kind = "end" if progress.ended else "progress"
-            yield _event(kind, name, msgspec.json.encode(progress))
+            yield _event(kind, name, msgspec.json.encode(told_progress(progress)))
             seen = name
         if seen.endswith(_END):
             return
         await _first(call, changed.wait(), SEEN_SECONDS)
-        if time.monotonic() >= checked + SEEN_SECONDS:
-            checked = time.monotonic()
-            if not await _may_go_on(call):
-                return
+        try:
+            await access.check()
+        except Problem as problem:
+            yield _event("error", "", bytes(answer_to(problem).body))
+            return
         if time.monotonic() >= told + COMMENT_SECONDS:
             told = time.monotonic()
             yield b": still there\n\n"
@@ -128,17 +130,6 @@ def _name(followed: Followed) -> str:
 def _event(kind: str, name: str, data: bytes) -> bytes:
     head = f"event: {kind}\n" + (f"id: {name}\n" if name else "")
     return head.encode() + b"data: " + data + b"\n\n"  # JSON has no line break
-
-
-async def _may_go_on(call: Call) -> bool:
-    """Return whether the token is still valid, and the session, as far as that's known."""
-    token, session = call.token, call.session
-    assert token is not None
-    with suppress(StorageUnavailable, BrokerUnavailable):
-        if session is not None:
-            return await token_of(session, call.services) is not None
-        return await call.services.threads.quick(lambda: call.services.tokens.is_valid(token))
-    return True
 
 
 async def _stops(call: Call, seconds: float) -> bool:

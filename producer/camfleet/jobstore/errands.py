@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.errands import MOST_BYTES, Errand, ErrandRecord, id_of
 from camfleet.contract.follow_ups import FollowUp
-from camfleet.errors import InvalidRequest, ObjectMissing
+from camfleet.errors import InvalidRequest, ObjectChanged, ObjectMissing
 from camfleet.jobstore import later_keys, objects
 from camfleet.storage.storage import Storage
 
@@ -60,8 +60,26 @@ def ask(
     return write_errand(storage, asked)
 
 
-def settle(storage: Storage, record: ErrandRecord, outcome: FollowUp) -> ErrandRecord:
-    return write_errand(storage, replace(record, outcome=outcome))
+def update_errand(storage: Storage, record: ErrandRecord) -> bool:
+    """Write how an errand goes; return False where it was deleted, or is somebody else's now."""
+    key = later_keys.errand(record.job_id, record.id)
+    data = encode_json(sealed(record, _FORM))
+    try:
+        there = objects.read(storage, key, _MOST_BYTES)
+        storage.replace(key, data, "application/json", etag=there.etag or "")
+    except (ObjectMissing, ObjectChanged):
+        return False
+    return True
+
+
+def settle(storage: Storage, record: ErrandRecord, outcome: FollowUp) -> bool:
+    """Write how it went, as `update_errand` does."""
+    return update_errand(storage, replace(record, outcome=outcome, share=None))
+
+
+def delete_errand(storage: Storage, record: ErrandRecord) -> None:
+    """Forget that something was asked for; whoever makes it finds out."""
+    storage.delete([later_keys.errand(record.job_id, record.id)])
 
 
 def list_errands(storage: Storage, job_id: str) -> Iterator[ErrandRecord]:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from camfleet.contract.codec import Wire
 from camfleet.contract.records import DIGEST, MODEL_ID, ModelRef
+from camfleet.contract.times import Seconds
 from camfleet.errors import CamfleetError, InvalidRequest, ObjectMissing, StorageUnavailable
 from camfleet.foreign import visible
 from camfleet.jobstore import keys, objects
@@ -29,7 +30,7 @@ class ModelEntry(Wire, frozen=True, kw_only=True):
     id: Annotated[str, Meta(pattern=MODEL_ID)]
     version: Annotated[str, Meta(pattern=MODEL_ID)]
     digest: Annotated[str, Meta(pattern=DIGEST)]
-    added_at: float  # seconds since the epoch
+    added_at: Seconds
 
     @property
     def ref(self) -> ModelRef:

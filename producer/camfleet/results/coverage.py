@@ -46,21 +46,32 @@ class Coverage:
 
 
 class Reading:
-    """Reads the selected rows of a job, part by part, and counts what it meets."""
+    """Reads the selected rows of a job, part by part, and counts what it meets.
 
-    def __init__(self, record: JobRecord, storage: Storage, selection: Selection) -> None:
+    `on_share` is told, after each part, how much of all that is, from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        record: JobRecord,
+        storage: Storage,
+        selection: Selection,
+        on_share: Callable[[float], object] = lambda _share: None,
+    ) -> None:
         self.parts = len(selection.models) * record.parts
         self.missing: list[ChunkRef] = []  # parts that aren't there (yet)
         self.failed = 0  # images, selected or not
         self._record = record
         self._storage = storage
         self._source = read_parts(record, storage, selection)
+        self._on_share = on_share
 
     def tables(self, on_part: Callable[[], object] = lambda: None) -> Generator[Table]:
         """Yield a table for each part that is there; call `on_part` for the others too."""
         with closing(self._source):
-            for part in self._source:
+            for number, part in enumerate(self._source, 1):
                 on_part()
+                self._on_share(number / self.parts)
                 self.failed += part.failed
                 if part.table is None:
                     self.missing.append(part.ref)

@@ -19,7 +19,7 @@ from camfleet.contract.errands import Errand, ErrandRecord
 from camfleet.contract.follow_ups import FollowUp
 from camfleet.contract.records import JobRecord
 from camfleet.errors import BrokerUnavailable, CallerError, StorageUnavailable
-from camfleet.jobstore.errands import read_errand, settle, write_errand
+from camfleet.jobstore.errands import read_errand, settle, update_errand
 from camfleet.jobstore.records import read_record
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
@@ -28,21 +28,21 @@ from camfleet_worker.process.shutdown import Shutdown, WorkerStops
 
 logger = logging.getLogger(__name__)
 
-Check = Callable[[], None]
-Maker = Callable[[JobRecord, Any, str, Check], FollowUp]
+Maker = Callable[[JobRecord, Any, str, "Steps"], FollowUp]
 
 ATTEMPTS = 3
 _PAUSE = 10.0  # units between attempts, and during an outage
 _SHORT_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two steps
 _CLOSING_SECONDS = 5.0
 _LONGEST = 500  # characters of a reason
+_TELL_SECONDS = 2.0  # between two words on how far it is
 
 
 class ErrandRunner:
     """Does one errand after the other, in a thread of its own.
 
-    `makers` do one kind each: they get the job's record, the errand, its id, and what raises
-    where the work must end. Between two steps the work pauses while `is_busy` says that somebody
+    `makers` do one kind each: they get the job's record, the errand, its id, and what to call
+    between two steps. Between two steps the work pauses while `is_busy` says that somebody
     waits for this process. Pauses between attempts are multiples of `unit` seconds.
     """
 
@@ -90,7 +90,7 @@ class ErrandRunner:
         except _Later as later:
             self._errands.due.postpone(hold.held, later.seconds)
         except HoldLost:
-            logger.warning("errand %s: another worker does it", held.name)
+            logger.warning("errand %s: another worker does it, or it was deleted", held.name)
 
     def _do(self, record: ErrandRecord, hold: Hold) -> None:
         """Do an errand and write down how it went; raise `_Later` and `HoldLost`."""
@@ -100,10 +100,12 @@ class ErrandRunner:
                 attempts=record.attempts + 1,
                 outcome=FollowUp(state="in_work", note=record.outcome.note),
             )
-            begun = write_errand(self._storage, begun)
+            if not update_errand(self._storage, begun):
+                raise HoldLost
             outcome = self._attempt(begun, hold)
             hold.check()
-            settle(self._storage, begun, outcome)
+            if not settle(self._storage, begun, outcome):
+                raise HoldLost
         except (WorkerStops, BrokerUnavailable, StorageUnavailable) as error:
             stops = isinstance(error, WorkerStops)
             self._give_back(record)
@@ -124,7 +126,8 @@ class ErrandRunner:
 
         try:
             job = read_record(self._storage, record.job_id)
-            return self._makers[type(record.errand)](job, record.errand, record.id, check)
+            steps = Steps(self._storage, record, check)
+            return self._makers[type(record.errand)](job, record.errand, record.id, steps)
         except (HoldLost, WorkerStops, BrokerUnavailable, StorageUnavailable):
             raise
         except CallerError as error:
@@ -140,7 +143,7 @@ class ErrandRunner:
     def _give_back(self, record: ErrandRecord) -> None:
         """Let an attempt not count that ended for reasons of ours, as far as that can be said."""
         try:
-            write_errand(self._storage, replace(record, outcome=FollowUp(state="waiting")))
+            settle(self._storage, record, FollowUp(state="waiting"))
         except StorageUnavailable:
             logger.warning("errand %s/%s waits", record.job_id, record.id)
 
@@ -150,6 +153,27 @@ class ErrandRunner:
         while self._is_busy() and time.monotonic() < end:
             if self._shutdown.wait(_SHORT_PAUSE):
                 return
+
+
+class Steps:
+    """What work calls between two of its steps: it raises where the work must end."""
+
+    def __init__(self, storage: Storage, record: ErrandRecord, check: Callable[[], None]) -> None:
+        self._storage = storage
+        self._record = record
+        self._check = check
+        self._told = time.monotonic()
+
+    def __call__(self) -> None:
+        self._check()
+
+    def tell(self, share: float) -> None:
+        """Write down how much of the work is done, from 0 to 1, unless that was a moment ago."""
+        if time.monotonic() < self._told + _TELL_SECONDS:
+            return
+        if not update_errand(self._storage, replace(self._record, share=share)):
+            raise HoldLost
+        self._told = time.monotonic()
 
 
 class _Later(Exception):

@@ -1,7 +1,5 @@
 """A report as one page that opens anywhere: no script, no network, pictures inside."""
 
-from datetime import UTC, datetime
-
 from camfleet.audit import photographs, pictures
 from camfleet.audit.document import Report
 from camfleet.audit.photographs import Photographs
@@ -23,7 +21,7 @@ def render(report: Report, photos: Photographs) -> str:
     return pictures.render(
         "report.html",
         report=report,
-        created=_moment(report.created_at),
+        created=f"{report.created_at:%Y-%m-%d %H:%M} UTC",
         verdict=headline.verdict(report),
         numbers=headline.numbers(report),
         worst_class=headline.worst_class(report),
@@ -42,10 +40,3 @@ def render(report: Report, photos: Photographs) -> str:
 
 def _asks_for_several(target: str) -> bool:
     return TOP.fullmatch(target) is not None and target not in ("top", "top:1")
-
-
-def _moment(seconds: float) -> str:
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
-    except (OverflowError, OSError, ValueError):
-        return "at no time that there is"

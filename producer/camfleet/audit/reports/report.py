@@ -22,6 +22,7 @@ from camfleet.audit.samples import Samples
 from camfleet.audit.studies import kept
 from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
+from camfleet.contract.times import time_of
 from camfleet.errors import CallerError
 from camfleet.jobstore.records import read_left_out
 from camfleet.prefetch import in_order
@@ -96,7 +97,7 @@ def make(record: JobRecord, storage: Storage, found: Iterable[Collected]) -> Rep
         report_version=REPORT_VERSION,
         camfleet=version("camfleet"),
         job_id=record.job_id,
-        created_at=record.created_at,
+        created_at=time_of(record.created_at),
         method=record.method,
         layer=record.layer,
         fuse=record.fuse,

@@ -10,11 +10,16 @@ export class Problem extends Error {
   }
 }
 
-let sessionEnded = () => {};
+const SESSION = "v1/session";
+let askAgain = null; // asks for a token: a promise that's kept once the same person is signed in
+let closed = null; // that promise, while it isn't kept
 
 export function onSessionEnd(callback) {
-  sessionEnded = callback;
+  askAgain = callback;
 }
+
+// The session is over: whatever is asked waits until the person has signed in again, then goes on.
+const ended = () => (closed ??= askAgain().then(() => { closed = null; }));
 
 // Return the relative address of a path, with a query; lists repeat their name.
 export function url(path, query = {}) {
@@ -37,6 +42,8 @@ export function path(start, ...words) {
 
 // Return the Response of a request; throw a Problem for an error.
 export async function request(method, address, { body, headers = {}, signal, cache = "no-cache" } = {}) {
+  const own = address === SESSION;
+  while (closed && !own) await closed;
   let answer;
   try {
     answer = await fetch(address, { method, body, headers, signal, credentials: "same-origin", cache });
@@ -46,8 +53,9 @@ export async function request(method, address, { body, headers = {}, signal, cac
   }
   if (answer.ok || answer.status === 304) return answer;
   const problem = await readProblem(answer);
-  if (problem.status === 401) sessionEnded();
-  throw problem;
+  if (problem.status !== 401 || own) throw problem;
+  await ended();
+  return request(method, address, { body, headers, signal, cache });
 }
 
 async function readProblem(answer) {
@@ -93,7 +101,7 @@ export function upload(address, file, type, { progress = () => {}, signal } = {}
         found = { detail: `The gateway, or a proxy before it, answered with status ${sending.status}.` };
       }
       if (sending.status >= 200 && sending.status < 300) return resolve(found);
-      if (sending.status === 401) sessionEnded();
+      if (sending.status === 401) return resolve(ended().then(() => upload(address, file, type, { progress, signal })));
       return reject(new Problem({ ...found, status: sending.status }));
     };
     sending.onerror = () => reject(new Problem({ status: 0, code: "no_answer", detail: "The upload was cut off. Try again." }));
@@ -120,15 +128,18 @@ export function follow(job, told, lost = () => {}) {
     mine.close();
     read(event);
   });
-  mine.addEventListener("error", (event) => {
-    if (event.data) {
-      mine.close();
-      lost(JSON.parse(event.data).detail);
-      return;
-    }
-    lost(mine.readyState === EventSource.CLOSED ? "The job can't be followed any more." : "The connection broke; trying again.");
-    // An EventSource doesn't say why: it may be that the session has ended.
-    if (mine.readyState === EventSource.CLOSED) get("v1/session").then((session) => session || sessionEnded(), () => {});
+  mine.addEventListener("error", async ({ data }) => {
+    if (data) mine.close();
+    if (mine.readyState !== EventSource.CLOSED) return lost("The connection broke; trying again.");
+    lost(data ? JSON.parse(data).detail : "The job can't be followed any more.");
+    // It may be that the session has ended, of which an EventSource says nothing.
+    if ((await get(SESSION).catch(() => "unknown")) !== null) return;
+    await ended();
+    if (stream === mine) again = follow(job, told, lost);
   });
-  return () => mine.close();
+  let again = () => {
+    mine.close();
+    if (stream === mine) stream = null;
+  };
+  return () => again();
 }

@@ -39,6 +39,7 @@ const VIEWS = [
   ["gallery", "/jobs/:job/gallery", "gallery"],
   ["image", "/jobs/:job/images/:item", "image"],
   ["report", "/jobs/:job/report", "report"],
+  ["exports", "/jobs/:job/exports", "exports"],
   ["compare", "/compare/:baseline/:job", "compare"],
   ["reviews", "/reviews", "reviews", "Reviews"],
   ["review", "/reviews/:review", "reviews"],
@@ -176,18 +177,23 @@ async function signOut() {
   }
 }
 
-// The session is over: ask for a token, then go on where one was.
+// The session is over: ask for a token, before all that is there, which then goes on as it was.
 function ended() {
-  leave?.();
-  current = null;
-  const before = app.session;
-  app.session = null;
-  replace(bar);
+  const title = document.title;
   document.title = "Sign in · camfleet";
-  signIn(main, (session) => {
-    if (before) return void location.reload(); // likewise
-    app.session = session;
-    start();
+  return new Promise((goOn) => {
+    const door = h("dialog", { class: "door", "aria-label": "Sign in", on: { cancel: (event) => event.preventDefault(), close: () => door.isConnected && door.showModal() } });
+    const signedIn = (session) => {
+      if (session.owner !== app.session.owner) return void location.reload(); // likewise
+      app.session = session;
+      drawBar(find(location.hash));
+      document.title = title;
+      door.remove();
+      goOn();
+    };
+    document.body.append(door);
+    door.showModal();
+    signIn(door, signedIn, "Your session is over: its token has expired, or was revoked, or you have signed out elsewhere. All that you've begun is still here.");
   });
 }
 
@@ -201,12 +207,20 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 window.addEventListener("hashchange", () => app.session && show());
-api.onSessionEnd(() => app.session && ended());
+api.onSessionEnd(ended);
+
+function begin(session) {
+  app.session = session;
+  start();
+}
 
 try {
-  app.session = await api.get("v1/session");
-  if (app.session) start();
-  else ended();
+  const session = await api.get("v1/session");
+  if (session) begin(session);
+  else {
+    document.title = "Sign in · camfleet";
+    signIn(main, begin);
+  }
 } catch (error) {
   replace(main, failed(error, () => location.reload()));
 }

@@ -81,14 +81,6 @@ export const tableHead = (...titles) => h("thead", {}, h("tr", {}, titles.map((o
   return h("th", { scope: "col", class: style }, title);
 })));
 
-// A dialog that is shown at once, and gone once it's closed: `closed(value)` of the button pressed.
-export function dialog(title, children, closed = () => {}) {
-  const element = h("dialog", { "aria-label": title, on: { close: () => { closed(element.returnValue); element.remove(); } } }, h("h2", {}, title), children);
-  document.body.append(element);
-  element.showModal();
-  return element;
-}
-
 // States -------------------------------------------------------------------------------------
 
 // Shown after a moment only, by its style: what is quick doesn't flicker.
@@ -137,10 +129,10 @@ export function duration(seconds) {
   return hours ? `${hours} h ${String(minutes).padStart(2, "0")} min` : `${minutes} min ${String(rounded % 60).padStart(2, "0")} s`;
 }
 
-// A time (text, or seconds since 1970) as how long ago it was; the exact time on hover.
+// A time, as the gateway tells it, as how long ago it was; the exact time on hover.
 export function ago(when) {
   if (!when) return "–";
-  const time = new Date(typeof when === "number" ? when * 1000 : when);
+  const time = new Date(when);
   const seconds = Math.max(0, (Date.now() - time) / 1000);
   const days = Math.floor(seconds / 86400);
   const told = seconds < 5 ? "just now" : days > 60 ? time.toLocaleDateString() : days ? `${days} d ago` : `${duration(Math.round(seconds)).replace(/ \d+ s$/, "")} ago`;
@@ -172,14 +164,4 @@ export const modelLink = (model, text = name(model)) => h("a", { href: `#/models
 // What a word means, one sentence on hover or focus.
 export function term(text, meaning) {
   return h("span", { class: "term", tabindex: 0, title: meaning, "aria-description": meaning }, text);
-}
-
-// A button that copies; says so for a moment.
-export function copy(text, label = "Copy") {
-  const button = h("button", { class: "quiet", on: { click: async () => {
-    const copied = navigator.clipboard?.writeText(typeof text === "function" ? text() : text) ?? Promise.reject();
-    button.textContent = await copied.then(() => "Copied", () => "It can't be copied");
-    setTimeout(() => { button.textContent = label; }, 1500);
-  } } }, label);
-  return button;
 }

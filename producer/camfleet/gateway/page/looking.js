@@ -5,7 +5,7 @@ import { failed, h, replace } from "./dom.js";
 // Call `look` now, and again after each of the milliseconds that it returns, while somebody sees
 // the window. What fails stands in `note`, but for the first time. Return a function that stops.
 export async function keepLooking(look, note, signal) {
-  let [timer, after] = [0, 0];
+  let [timer, after, stopped] = [0, 0, false];
   const again = async () => {
     try {
       if (!after || !document.hidden) {
@@ -17,10 +17,13 @@ export async function keepLooking(look, note, signal) {
       if (!after) throw error;
       replace(note, stale(error));
     }
-    timer = setTimeout(again, after);
+    if (!stopped) timer = setTimeout(again, after);
   };
   await again();
-  return () => clearTimeout(timer);
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+  };
 }
 
 export const stale = (error) => h("p", { class: "note bad", role: "status" }, `Not up to date: ${error.message}`);

@@ -10,5 +10,17 @@ export async function usable(signal) {
   return models.filter((model) => model.usable && !model.removing);
 }
 
+const known = new Map(); // promises, by what the models are called
+
+// Return a model's labels, report and so on; what came once stays.
+export function details(model) {
+  if (!known.has(model)) {
+    const found = api.get(api.path("v1/models", model));
+    found.catch(() => known.delete(model));
+    known.set(model, found);
+  }
+  return known.get(model);
+}
+
 // The bare id for what it stands for, id@version for all others.
 export const called = ({ id, version, aliases }) => (aliases.includes("champion") ? id : `${id}@${version}`);

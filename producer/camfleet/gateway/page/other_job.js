@@ -1,7 +1,8 @@
 // With which job to compare one, asked in a dialog.
 
 import * as api from "./api.js";
-import { dialog, field, h } from "./dom.js";
+import { dialog } from "./dialogs.js";
+import { field, h } from "./dom.js";
 import { done } from "./progress.js";
 
 // Ask for an earlier job, or of a job of several models for these, and go to the comparison.

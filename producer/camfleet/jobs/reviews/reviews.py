@@ -15,6 +15,7 @@ from camfleet.contract.reviews import (
 )
 from camfleet.errors import InvalidRequest
 from camfleet.jobs.order import ModelName, model_name
+from camfleet.jobs.reviews import pages
 from camfleet.jobs.reviews.baseline import OnStep, OnWarning, Parts, explain, measure, wait
 from camfleet.jobs.reviews.looking import LookingAtReviews
 from camfleet.jobs.reviews.options import ReviewOptions, draft, is_same
@@ -88,6 +89,16 @@ class Reviews(LookingAtReviews):
         self._board.tell(review, None)
         self._enter(review)
         return review
+
+    def fetch_page(
+        self, name: str, folder: str, *, model: str | None = None, first: bool = False
+    ) -> str:
+        """Copy the page of a review's latest verdict to a folder; return the page's path.
+
+        It compares with the baseline, or with the `first` one. `model` (`id@version`): of the
+        latest verdict on that version. Raises `InvalidRequest` where there's none.
+        """
+        return pages.fetch(self._parts.storage, self._store, name, folder, model, first=first)
 
     def start(self, name: str, *, model: str | None = None, if_new: bool = False) -> StartedRun:
         """Start a run and return it; a worker judges it at the end. See `run`."""

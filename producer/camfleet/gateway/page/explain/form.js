@@ -1,8 +1,7 @@
 // What is asked of an image: its address, the model and its other inputs, method, layer, classes.
 
-import * as api from "../api.js";
 import { field, h, replace, select, term } from "../dom.js";
-import { METHODS } from "../models.js";
+import { METHODS, details } from "../models.js";
 
 const TARGETS = ["top", "top:3", "top:5", "top:10", "above:0.5", "not:top"];
 const MOST_LABELS = 5000; // that are suggested
@@ -11,7 +10,7 @@ const NOTHING = { labels: [], report: { candidates: [], other_inputs: [], method
 export class Form {
   // `state` is what is asked, by the names of fields; `changed(field, value)` is told of another.
   constructor(state, models, changed) {
-    Object.assign(this, { state, changed, known: new Map() });
+    Object.assign(this, { state, changed });
     this.uri = h("input", { id: "uri", value: state.image, spellcheck: "false", autocomplete: "off", placeholder: "s3://bucket/photo.jpg" });
     this.labels = h("datalist", { id: "targets" });
     const target = h("input", { id: "target", value: state.target, list: "targets", spellcheck: "false", autocomplete: "off", on: { change: () => changed("target", target.value) } });
@@ -40,8 +39,7 @@ export class Form {
   // Show what the model has of its own: labels, layers, other inputs.
   async #details() {
     const { model } = this.state;
-    if (!this.known.has(model)) this.known.set(model, api.get(api.path("v1/models", model)).catch(() => NOTHING));
-    const { labels, report } = await this.known.get(model);
+    const { labels, report } = await details(model).catch(() => NOTHING);
     if (this.state.model !== model) return;
     replace(this.labels, [...TARGETS, ...labels.slice(0, MOST_LABELS)].map((text) => h("option", { value: text })));
     replace(this.layer, this.#layers(report));

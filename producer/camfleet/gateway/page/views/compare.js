@@ -48,7 +48,7 @@ class Compare {
 
   #choice(own, shown) {
     const go = (id) => this.app.go(this.app.address("/compare/:baseline/:job", { baseline: this.one, job: this.other }, { id }));
-    const titles = own.map((one) => [one.made.id, `${one.model} and ${one.other_model}, limit ${one.limit}, ${new Date(one.made.asked_at * 1000).toLocaleString()}`]);
+    const titles = own.map((one) => [one.made.id, `${one.model} and ${one.other_model}, limit ${one.limit}, ${new Date(one.made.asked_at).toLocaleString()}`]);
     return select({ "aria-label": "Which comparison" }, titles, shown.made.id, go);
   }
 

@@ -1,7 +1,8 @@
 // One image: dropped, pasted, chosen or named; its classes as bars, its maps on the photograph.
 
 import { SIGNED } from "../colormaps.js";
-import { copy, empty, fact, failed, h, loading, name, number, percent, replace, select, short, term } from "../dom.js";
+import { copy } from "../dialogs.js";
+import { empty, fact, failed, h, loading, name, number, percent, replace, select, short, term } from "../dom.js";
 import { LANGUAGES, example } from "../examples.js";
 import { Answers } from "../explain/answers.js";
 import { Form, inputsOf } from "../explain/form.js";

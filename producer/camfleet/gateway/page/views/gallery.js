@@ -43,13 +43,14 @@ class Gallery {
 
   draw(root) {
     this.note = h("div", { class: "notes", role: "status" });
+    this.exports = h("a", { class: "button" }, "Export these");
     this.told = h("p", { class: "dim" });
     const narrow = matchMedia("(max-width: 760px)").matches;
     this.stage = h("section", { class: "panel stage-of-tiles", "aria-label": "Images" }, this.#bar(), this.chosen.element, this.tiles.element);
     this.tiles.element.addEventListener("keydown", (event) => this.#pressed(event));
     replace(root,
       head(["Gallery of ", jobLink(this.job)], this.told,
-        h("div", { class: "actions" }, h("a", { class: "button", href: this.app.address("/jobs/:job/report", { job: this.job }) }, "Report"))),
+        h("div", { class: "actions" }, h("a", { class: "button", href: this.app.address("/jobs/:job/report", { job: this.job }) }, "Report"), this.exports)),
       this.note,
       h("div", { class: "gallery" }, h("details", { class: "panel", open: !narrow }, h("summary", {}, "Filters"), this.filters.element), this.stage));
     this.#change({});
@@ -124,6 +125,7 @@ class Gallery {
   // Keep the address up to date.
   moved() {
     const given = pairs(this.asked);
+    this.exports.href = `${this.app.address("/jobs/:job/exports", { job: this.job })}?${new URLSearchParams(given)}`;
     if (this.tiles.at) given.push(["at", this.tiles.at]);
     this.app.replace([...given, ...Object.entries(this.look).filter(([one, value]) => value !== LOOK[one])]);
   }

@@ -1,7 +1,8 @@
 // One job: how far it is, as it happens; what failed and why; what became of every image.
 
 import * as api from "../api.js";
-import { ago, copy, dialog, duration, fact, figure, h, head, modelLink, name, number, panel, percent, replace } from "../dom.js";
+import { confirm, copy } from "../dialogs.js";
+import { ago, duration, fact, figure, h, head, modelLink, name, number, panel, percent, replace } from "../dom.js";
 import { askOther } from "../other_job.js";
 import { FATES, done, ended, fate, left, meter, rate, sparkline, state } from "../progress.js";
 
@@ -76,8 +77,9 @@ class Job {
     const given = [
       rows && link("Gallery", "/jobs/:job/gallery", true),
       (rows || job.report?.state === "done") && link("Report", "/jobs/:job/report"),
+      rows && ended(job) && link("Exports", "/jobs/:job/exports"),
       rows && ended(job) && button("Compare …", () => askOther(this.id, this.app)),
-      may && !ended(job) && button("Cancel", () => this.#confirm("Cancel this job?", "It stops before its next batch. What is done stays and counts; Resume goes on.", "Cancel the job", "cancel"), "danger"),
+      may && !ended(job) && button("Cancel", () => confirm("Cancel this job?", "It stops before its next batch. What is done stays and counts; Resume goes on.", ["Keep it running", "Cancel the job"], () => this.#act("cancel")), "danger"),
       may && (job.state === "cancelled" || job.troubles.length > 0) && button("Resume", () => this.#act("resume")),
       may && job.state === "complete" && job.failed > 0 && button(`Retry ${number(job.failed)} failed`, () => this.#act("retry", {})),
     ];
@@ -85,12 +87,6 @@ class Job {
     const text = given.filter(Boolean).map((one) => one.textContent).join("|");
     if (text !== this.actions) replace(this.head, given);
     this.actions = text;
-  }
-
-  #confirm(title, text, action, verb) {
-    dialog(title, [h("p", {}, text),
-      h("form", { method: "dialog", class: "actions" }, h("button", {}, "Keep it running"), h("button", { class: "danger", value: "yes" }, action))],
-    (value) => value === "yes" && this.#act(verb));
   }
 
   async #act(verb, body) {
@@ -180,7 +176,7 @@ class Job {
     const { about } = this;
     return h("dl", { class: "facts" },
       fact("Models", about.models.map(({ id, version }) => h("div", {}, modelLink(`${id}@${version}`)))),
-      fact("Classes", h("code", {}, name(about.target))), fact("Method", about.method), fact("Layer", about.layer),
+      fact("Classes", h("code", {}, name(about.target))), fact("Method", about.method), fact("Layer", about.layer), about.precision !== "float32" && fact("Precision", about.precision),
       fact("Pictures", [...about.outputs.kinds, about.outputs.thumbnail && "thumbnail"].filter(Boolean).join(", ") || "none"),
       about.outputs.regions && fact("Shapes", `${about.outputs.regions.shapes.join(", ")} above ${about.outputs.regions.threshold}`),
       fact("Submitted", ago(about.created_at), about.owner && [" by ", name(about.owner)]),

@@ -1,11 +1,13 @@
 // All jobs that the token may see: a table that keeps itself up to date.
 
 import * as api from "../api.js";
-import { ago, empty, h, head, jobLink, name, number, replace, select, tableHead } from "../dom.js";
+import { ago, empty, h, head, jobLink, loading, name, number, replace, select, tableHead } from "../dom.js";
 import { keepLooking, stale } from "../looking.js";
 import { done, ended, left, meter, rate, state } from "../progress.js";
 
-const PAGE = 100;
+const PAGE = 100; // rows that are shown, and again whenever somebody asks for more
+const MOST = 1000; // jobs of a request
+const FAR = 20_000; // jobs among which is searched by itself
 const BUSY_MS = 2000; // between two looks while a job runs
 const IDLE_MS = 15000;
 const HEADS = ["Job", "State", "Model", ["Images", "right"], ["Progress", "wide"], ["Failed", "right"], ["Rate", "right"], ["Time left", "right"], ["Submitted", "right"], "Owner"];
@@ -15,6 +17,7 @@ export async function show(root, route, app) {
   const jobs = new Map(); // by id, the newest first
   const rows = new Map(); // job id -> [what it shows as JSON, row]
   let next = null;
+  let [most, far, filling] = [PAGE, FAR, false];
   const filter = { state: route.query.get("state") ?? "", q: route.query.get("q") ?? "" };
 
   const body = h("tbody", {});
@@ -23,7 +26,7 @@ export async function show(root, route, app) {
   const note = h("div", {});
   const changed = () => {
     app.replace(Object.fromEntries(Object.entries(filter).filter(([, value]) => value)));
-    draw();
+    fill();
   };
   const states = select({ id: "state" }, [["", "all states"], "queued", "running", "complete", "cancelled", "with failures"], filter.state, (value) => { filter.state = value; changed(); });
   const words = h("input", { id: "q", type: "search", value: filter.q, placeholder: "job, model or owner", on: { input: () => { filter.q = words.value; changed(); } } });
@@ -46,19 +49,21 @@ export async function show(root, route, app) {
 
   function draw() {
     const found = [...jobs.values()].filter(fits);
-    replace(told, `${number(found.length)}${found.length < jobs.size ? ` of ${number(jobs.size)}` : ""}${next ? ", and older ones" : ""}`);
+    replace(told, `${number(found.length)}${found.length < jobs.size ? ` of ${number(jobs.size)}` : ""}${filling ? ", searching …" : next ? ", and older ones" : ""}`);
     if (!jobs.size) {
       replace(shown, empty("No jobs yet", "A job explains all images below a prefix, of a list, or that you upload.",
         app.may("jobs:write") && h("a", { class: "button main", href: "#/submit" }, "Submit the first one")));
+    } else if (!found.length && filling) {
+      replace(shown, loading("Searching older jobs …"));
     } else if (!found.length) {
-      replace(shown, empty("No job fits", next ? "There are older ones that aren't loaded yet." : "Change the filter.", h("button", { on: { click: () => { filter.q = filter.state = words.value = states.value = ""; changed(); } } }, "Show all")));
+      replace(shown, empty("No job fits", next ? "There are older ones that weren't looked at." : "Change the filter.", h("button", { on: { click: () => { filter.q = filter.state = words.value = states.value = ""; changed(); } } }, "Show all")));
     } else if (table.parentElement !== shown) {
       replace(shown, table);
     }
-    const wanted = found.map(row);
+    const wanted = found.slice(0, most).map(row);
     wanted.forEach((one, i) => body.children[i] !== one && body.insertBefore(one, body.children[i] ?? null));
     while (body.children.length > wanted.length) body.lastChild.remove();
-    replace(below, next && h("button", { on: { click: older } }, "Show older jobs"));
+    replace(below, !filling && (next || found.length > most) && h("button", { on: { click: older } }, "Show older jobs"));
   }
 
   function row(job) {
@@ -83,30 +88,48 @@ export async function show(root, route, app) {
   }
 
   function take(page, first) {
-    const older = first ? [...jobs.values()] : [];
+    const before = first ? [...jobs.values()] : [];
     if (first) jobs.clear();
     for (const job of page.jobs) jobs.set(job.job_id, job);
     // What lies behind the first page stays as it was seen.
     const last = page.jobs.at(-1);
-    if (first && page.next && last) {
-      for (const job of older) if (!jobs.has(job.job_id) && job.submitted_at <= last.submitted_at) jobs.set(job.job_id, job);
-    }
-    if (!first || jobs.size <= PAGE) next = page.next;
+    const behind = page.next ? before.filter((job) => !jobs.has(job.job_id) && job.submitted_at <= last?.submitted_at) : [];
+    for (const job of behind) jobs.set(job.job_id, job);
+    if (!behind.length) next = page.next;
   }
 
-  async function older() {
-    try {
-      take(await api.get("v1/jobs", { limit: PAGE, cursor: next }, { signal: route.signal }), false);
-      draw();
-    } catch (error) {
-      if (!route.signal.aborted) replace(note, stale(error));
-    }
+  function older() {
+    most += PAGE;
+    far = jobs.size + FAR;
+    fill();
   }
 
-  async function look() {
-    take(await api.get("v1/jobs", { limit: PAGE }, { signal: route.signal }), true);
+  // Load older jobs until so many fit as are shown.
+  async function fill() {
+    const missing = () => next && jobs.size < far && [...jobs.values()].filter(fits).length < most;
+    if (!filling) {
+      try {
+        while (missing()) {
+          filling = true;
+          draw();
+          const limit = filter.q || filter.state ? MOST : PAGE;
+          take(await api.get("v1/jobs", { limit, cursor: next }, { signal: route.signal }), false);
+        }
+      } catch (error) {
+        if (!route.signal.aborted) replace(note, stale(error));
+      }
+      filling = false;
+    }
     draw();
-    return [...jobs.values()].every(ended) ? IDLE_MS : BUSY_MS;
+  }
+
+  // As far back as one hasn't ended.
+  async function look() {
+    const open = [...jobs.values()].findLastIndex((job) => !ended(job)) + 1;
+    const limit = Math.min(Math.max(PAGE, open), MOST);
+    take(await api.get("v1/jobs", { limit }, { signal: route.signal }), true);
+    fill();
+    return [...jobs.values()].every(ended) ? IDLE_MS : BUSY_MS * Math.ceil(limit / 200);
   }
 
   return keepLooking(look, note, route.signal);

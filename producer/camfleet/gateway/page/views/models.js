@@ -1,7 +1,8 @@
 // The registered models; of one of them its preflight, as a drawing of where it's cut.
 
 import * as api from "../api.js";
-import { ago, copy, empty, fact, h, head, modelLink, name, number, panel, replace, short, tableHead, term } from "../dom.js";
+import { copy } from "../dialogs.js";
+import { ago, empty, fact, h, head, modelLink, name, number, panel, replace, short, tableHead, term } from "../dom.js";
 
 export async function show(root, route, app) {
   const { models } = await api.get("v1/models", {}, { signal: route.signal });
@@ -12,7 +13,7 @@ export async function show(root, route, app) {
       empty("No models yet", "A card names a model's file, its labels and how images are prepared. A worker checks it.", h("code", {}, "camfleet models add CARD.toml")));
     return;
   }
-  const rows = models.sort((a, b) => a.id.localeCompare(b.id) || b.added_at - a.added_at).map((model, i) => h("tr", {},
+  const rows = models.sort((a, b) => a.id.localeCompare(b.id) || b.added_at.localeCompare(a.added_at)).map((model, i) => h("tr", {},
     h("th", { scope: "row" }, i && models[i - 1].id === model.id ? h("span", { class: "unseen" }, model.id) : name(model.id)),
     h("td", {}, modelLink(`${model.id}@${model.version}`, name(model.version))),
     h("td", {}, aliases(model)),
@@ -48,6 +49,7 @@ async function one(root, route, app, models) {
         fact(term("CAM", "Whether the head is a mean and one dense layer, so that CAM equals Grad-CAM."), report.cam),
         fact("Methods", report.methods.join(", ")),
         fact(term("Outputs", "What the last activation is, and whether it's taken off for logits."), `${number(report.classes)} classes, ${report.activation ?? "no activation"}`, report.outputs && h("div", { class: report.outputs.guessed ? "warn" : "dim" }, report.outputs.reason)),
+        fact(term("In bf16", "Whether jobs may compute it so, which some CPUs do faster: its maps must stay what they are."), model.precisions.bf16 ?? h("span", { class: "good" }, "as good as float32")),
         fact("Engine", `${report.engine}${report.engine_disagreement === null || report.engine_disagreement === undefined ? "" : `, differs from Keras by ${report.engine_disagreement.toExponential(1)}`}`),
         fact("Time", `${short(report.milliseconds_per_image.forward)} ms per image`),
         fact("Memory", `${short((report.conv_bytes + report.head_bytes) / 2 ** 20)} MiB of weights, ${short(report.working_bytes / 2 ** 20)} MiB for ${report.batch_size} images`),

@@ -1,7 +1,8 @@
 // Reviews of new versions of models: how each stands, its course over versions, and who changed it.
 
 import * as api from "../api.js";
-import { ago, dialog, empty, fact, failed, h, head, modelLink, name, number, panel, percent, replace, short, svg, term } from "../dom.js";
+import { dialog } from "../dialogs.js";
+import { ago, empty, fact, failed, h, head, modelLink, name, number, panel, percent, replace, short, svg, term } from "../dom.js";
 import { moved, scale } from "../scale.js";
 
 const VERDICTS = { pass: "Nothing is beyond a limit", moved: "Maps, lost evidence or classes are beyond a limit, or a suspicious place is new", undecidable: "Nothing can be said", set_changed: "More than 1 % of the images have changed or are gone", failed: "Results are missing, or images failed" };
@@ -37,7 +38,7 @@ function facts({ review, state, verdict, due }) {
     state.run && (!verdict || verdict.run !== state.run.run) && fact("Started", modelLink(model(state.run.model))),
     state.trouble && fact(h("span", { class: "bad" }, "Trouble"), h("span", { dir: "auto" }, state.trouble.reason), " ", ago(state.trouble.at)),
     fact("Images", review.set ? number(review.set.items) : "not complete"),
-    fact("Next", due ? [due * 1000 < Date.now() ? "due since " : "", new Date(due * 1000).toLocaleString()] : review.on_register ? "with the next version" : "when somebody asks for it"),
+    fact("Next", due ? [new Date(due) < Date.now() ? "due since " : "", new Date(due).toLocaleString()] : review.on_register ? "with the next version" : "when somebody asks for it"),
     review.schedule && fact("Schedule", h("code", {}, review.schedule.cron), ` ${review.schedule.timezone}`),
   ];
 }
@@ -80,7 +81,7 @@ async function one(root, route, app) {
       replace(told, failed(error));
     }
   };
-  const entries = [...changes.map((each) => [each.changed_at, each]), ...verdicts.map((each) => [each.decided_at, each])].sort(([a], [b]) => b - a);
+  const entries = [...changes.map((each) => [each.changed_at, each]), ...verdicts.map((each) => [each.decided_at, each])].sort(([a], [b]) => b.localeCompare(a));
   const limits = Object.entries(review.limits).filter(([, value]) => value !== null);
   replace(root,
     head(["Review ", name(id)], verdict && word(verdict.verdict), h("div", { class: "actions" },

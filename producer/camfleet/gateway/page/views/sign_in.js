@@ -1,9 +1,9 @@
-// Asking for a token: shown instead of a view, at the same address.
+// Asking for a token: shown instead of a view, or before it, at the same address.
 
 import * as api from "../api.js";
 import { h, replace } from "../dom.js";
 
-export function signIn(root, signedIn) {
+export function signIn(root, signedIn, why) {
   const field = h("input", { id: "token", type: "password", autocomplete: "current-password", required: true, spellcheck: "false", placeholder: "cf_…", "aria-describedby": "token-problem" });
   const problem = h("p", { id: "token-problem", class: "problem", role: "alert" });
   const button = h("button", { class: "main", type: "submit" }, "Sign in");
@@ -23,7 +23,7 @@ export function signIn(root, signedIn) {
     }
   }
   const form = h("form", { class: "sign-in panel", on: { submit } },
-    h("h1", {}, "Sign in"),
+    h("h1", {}, "Sign in"), why && h("p", { role: "status" }, why),
     h("label", { for: "token" }, "Token"),
     field,
     button,

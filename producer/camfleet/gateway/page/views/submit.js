@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { empty, field, h, head, name, number, replace, select, term } from "../dom.js";
-import { METHODS, called, usable } from "../models.js";
+import { METHODS, called, details, usable } from "../models.js";
 
 const MOST = 10000; // images in one request
 const AT_ONCE = 4; // requests
@@ -59,6 +59,8 @@ export async function show(root, route, app) {
   });
   const target = h("input", { id: "target", value: "top", spellcheck: "false" });
   const method = select({ id: "method" }, METHODS);
+  const precision = select({ id: "precision" }, [["", "as the card says"], "float32", "bf16"], "", () => refusals());
+  const refused = h("div", { class: "notes", role: "status" });
   const report = h("input", { type: "checkbox", checked: true });
   const faithfulness = h("input", { id: "faithfulness", type: "number", min: 0, max: 10000, value: 0 });
   const bar = h("i", { style: { "--share": 0 } });
@@ -67,12 +69,13 @@ export async function show(root, route, app) {
 
   const form = h("form", { class: "panel submit", on: { submit, input: anew, change: anew } },
     tabs, pane,
-    h("fieldset", {}, h("legend", {}, "Models"), h("div", { class: "checks" }, boxes)),
+    h("fieldset", { on: { change: () => refusals() } }, h("legend", {}, "Models"), h("div", { class: "checks" }, boxes)),
     h("div", { class: "fields" },
       field(target, term("Classes", "top is the strongest; top:3 the three strongest; a label or an index is one class; above:0.5 all of that probability.")),
       field(method, term("Method", "How maps are made of feature maps and gradients.")),
+      field(precision, term("Precision", "bf16 is faster on CPUs that have it. A model is computed so where its maps and answers stay what they are, as was measured.")),
       field(faithfulness, term("Faithfulness", "On how many images workers measure, at the end, how faithful the maps are. 0: none."))),
-    h("label", { class: "check" }, report, "Write a report at the end"),
+    refused, h("label", { class: "check" }, report, "Write a report at the end"),
     problem, uploading, h("div", { class: "actions" }, button));
   replace(root, head("New job"), form);
 
@@ -81,9 +84,10 @@ export async function show(root, route, app) {
     replace(problem);
     button.disabled = true;
     try {
-      const chosenModels = boxes.map((box) => box.firstChild).filter((box) => box.checked).map((box) => box.value);
+      const chosenModels = checked();
       if (!chosenModels.length) throw new Error("Choose a model.");
       const body = { models: chosenModels, target: target.value.trim() || "top", method: method.value, report: report.checked, ...(await images()) };
+      if (precision.value) body.precision = precision.value;
       if (Number(faithfulness.value)) body.faithfulness = Number(faithfulness.value);
       const answer = await api.send("POST", "v1/jobs", body, { headers: { "Idempotency-Key": key }, signal: route.signal });
       const there = app.address("/jobs/:job", { job: answer.job.job_id });
@@ -96,6 +100,18 @@ export async function show(root, route, app) {
       button.disabled = false;
       uploading.hidden = true;
     }
+  }
+
+  function checked() {
+    return boxes.map((box) => box.firstChild).filter((box) => box.checked).map((box) => box.value);
+  }
+
+  // Say which of the models aren't computed in the precision, and why.
+  async function refusals() {
+    const wanted = precision.value;
+    const found = wanted ? await Promise.all(checked().map((model) => details(model).catch(() => null))) : [];
+    if (precision.value !== wanted) return;
+    replace(refused, found.map((model) => model?.precisions[wanted] && h("p", { class: "note bad", dir: "auto" }, model.precisions[wanted])));
   }
 
   async function images() {
