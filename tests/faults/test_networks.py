@@ -156,7 +156,7 @@ def test_a_worker_that_alone_finds_no_store_leaves_its_chunks_to_others(fleet):
         case.submit()
         other.hold("leased")
         case.hurt()
-        case.worker.says("goes to workers that reach the store", case.said, timeout=PATIENCE)
+        case.worker.says("is left to workers that reach the store", case.said, timeout=PATIENCE)
         other.points.release()
         case.order.check(timeout=PATIENCE)
         case.line.mode = "pass"

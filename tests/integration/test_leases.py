@@ -299,3 +299,17 @@ def test_an_image_that_killed_workers_stays_known_once_its_chunk_is_counted(
 
 def _member(ref):
     return encode_json(ref).decode()
+
+
+def test_a_chunk_that_its_worker_leaves_is_overdue_at_once_and_that_was_no_attempt(worker, ref):
+    one, two = worker(seconds=60), worker(seconds=2)
+    assert one.work(ref) == 1
+    one.leases.leave(ref)
+    assert wait_until(lambda: ref in two.leases.overdue(), 5)
+    assert not two.leases.settle(ref), "it lives"
+    two.leases.drop(ref)
+    assert two.work(ref) == 1
+    two.leases.renew([ref])
+    one.leases.leave(ref)
+    assert one.leases.take(ref) == 0, "another's lease it can't end"
+    two.leases.give_back(ref)

@@ -13,6 +13,7 @@ from camfleet.contract.codec import encode_json
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.jobstore.totals import Totals
+from camfleet.storage.storage import Storage
 from camfleet_worker.chunks.job_records import Records
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.chunks.reaper import Reaper
@@ -200,3 +201,20 @@ def test_a_chunk_in_work_is_kept_and_known_and_then_given_back(redis, leases, jo
         assert leases.take(ref) == 0
     assert renewer.chunks() == ()
     assert redis.zscore(keys.LEASES, member) is None
+
+
+def test_a_reaper_that_finds_no_store_leaves_its_turn_to_others(client, ledger, redis, job, caplog):
+    ref, *_ = drain(redis)
+    long = replace(client.settings, lease_seconds=60)
+    nowhere = replace(long, s3_endpoint="http://127.0.0.1:9")
+    with (
+        closing(Leases(long, "ours")) as ours,
+        closing(Leases(long, "others")) as others,
+        closing(Storage(nowhere)) as storage,
+    ):
+        ours.take(ref)
+        ours.leave(ref)
+        records = Records(storage, ledger)
+        with closing(Reaper(ours, ledger, records, publish=[].append, seconds=SHORT)):
+            wait_until(lambda: "reaper: trying again" in caplog.text, 60)
+            assert wait_until(others.overdue, 10) == [ref]

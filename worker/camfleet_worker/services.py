@@ -291,7 +291,7 @@ class Services:
             metrics=self.metrics,
             rates=self._rates,
             company=Company(
-                self.heartbeats.workers, self.leases.owner, self._settings.lease_seconds
+                self.heartbeats.workers, self.leases.owner, self._settings.lease_seconds / 2
             ),
             publish=publish,
             insist=self.insist,

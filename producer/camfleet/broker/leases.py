@@ -83,6 +83,13 @@ class Leases:
             [_member(ref), attempts_prefix(ref), self.owner],
         )
 
+    def leave(self, ref: ChunkRef) -> None:
+        """Let a lease of ours run out now: another worker finds the chunk overdue."""
+        self._renew(
+            [keys.LEASES, keys.attempts(ref.job_id)],
+            [0, self.owner, _member(ref), attempts_prefix(ref)],
+        )
+
     def overdue(self) -> list[ChunkRef]:
         """Return the chunks whose lease ran out, to one caller per half a lease's time.
 
@@ -113,6 +120,10 @@ class Leases:
     def is_sweeper(self) -> bool:
         """Return whether the caller is to sweep now: one caller per half a lease's time is."""
         return bool(self._take_turn([keys.SWEEPER], [int(self._seconds * 450)]))
+
+    def end_turns(self) -> None:
+        """Let others look for overdue leases and lost messages, as we can't help these."""
+        self._redis.run("DEL", keys.REAPER, keys.SWEEPER)
 
     def is_settling(self, seconds: float) -> bool:
         """Return whether Redis started so recently that living workers may not be back yet."""

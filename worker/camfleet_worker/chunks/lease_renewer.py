@@ -42,14 +42,23 @@ class LeaseRenewer:
         )
 
         def note(explained: int) -> None:
-            self._held[ref] = replace(state, explained=explained)
+            if ref in self._held:
+                self._held[ref] = replace(state, explained=explained)
 
-        note(0)
+        self._held[ref] = state
         try:
             yield note
         finally:
-            self._held.pop(ref, None)
-            self._give_back(ref)
+            if self._held.pop(ref, None):
+                self._give_back(ref)
+
+    def leave(self, ref: ChunkRef) -> None:
+        """Let the lease of a chunk that's held run out now, so that another worker takes it."""
+        self._held.pop(ref, None)
+        try:
+            self._leases.leave(ref)
+        except CamfleetError as error:
+            logger.warning("%s: its lease will run out by itself: %s", ref, error)
 
     def chunks(self) -> tuple[ChunkState, ...]:
         """Return the chunks in work."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.records import ChunkRef
-from camfleet.errors import CallerError
+from camfleet.errors import CallerError, StorageUnavailable
 from camfleet_worker.chunks.job_records import Records
 from camfleet_worker.process.periodic import Periodic
 
@@ -48,11 +48,15 @@ class Reaper:
         away = time.monotonic() - self._looked > 2 * self._seconds
         self._looked = time.monotonic()
         self._ledger.repair()
-        if not settling and not away:
-            for ref in self._leases.overdue():
-                self._put_back(ref)
-        if self._leases.is_sweeper():
-            self._sweep()
+        try:
+            if not settling and not away:
+                for ref in self._leases.overdue():
+                    self._put_back(ref)
+            if self._leases.is_sweeper():
+                self._sweep()
+        except StorageUnavailable:  # others may reach it
+            self._leases.end_turns()
+            raise
         self._ledger.fill_queues()  # in case nobody is left who takes chunks
 
     def _put_back(self, ref: ChunkRef) -> None:

@@ -78,10 +78,16 @@ class ChunkRunner:
                 logger.info("%s is another worker's", ref)
                 return
             with self._metrics.in_work():
-                try:
-                    self._run_taken(ref, attempt)
-                except Stranded as error:
-                    self._pass_on(ref, error)
+                with self._renewer.hold(ref, attempt) as note:
+                    self._reach("leased")
+                    ending = self._run_leased(ref, attempt, note)
+                    if ending in _IN_GOOD_ORDER:
+                        self._uncount(ref)
+                self._metrics.chunk(ending or "returned")
+                if ending in _GOES_BACK:  # not before: whoever takes it would find it leased
+                    self._insist(partial(self._publish, ref))
+                elif ending is None:
+                    self._wait_for_store(ref)
                 self._reach("given-back")
 
     def send_next(self) -> None:
@@ -91,34 +97,17 @@ class ChunkRunner:
             self._stores.ledger.fill_queues()
         self._reach("next-sent")
 
-    def _run_taken(self, ref: ChunkRef, attempt: int) -> None:
-        with self._renewer.hold(ref, attempt) as note:
-            self._reach("leased")
-            ending = self._run_leased(ref, attempt, note)
-            if ending in _IN_GOOD_ORDER:
-                self._uncount(ref)
-        self._metrics.chunk(ending)
-        if ending in _GOES_BACK:  # not before: whoever takes it would find it leased
-            self._insist(partial(self._publish, ref))
-
-    def _pass_on(self, ref: ChunkRef, error: Stranded) -> None:
-        """Give a chunk to workers that reach the store; take no other until it answers here."""
-        logger.warning("%s goes to workers that reach the store: %s", ref, error)
-        self._metrics.chunk("returned")
-        try:
-            self._publish(ref)
-        except CamfleetError as unknown:  # its job's record wasn't read yet
-            logger.warning("%s: its message is sent again later: %s", ref, unknown)
+    def _wait_for_store(self, ref: ChunkRef) -> None:
+        """Take no other chunk until the store answers here, too."""
         with suppress(WorkerStops, CallerError):
             self._insist(partial(read_record, self._stores.storage, ref.job_id))
 
-    def _run_leased(self, ref: ChunkRef, attempt: int, note: Callable[[int], None]) -> Ending:
-        """Run a leased chunk and return how it ended; raise `Stranded`."""
+    def _run_leased(
+        self, ref: ChunkRef, attempt: int, note: Callable[[int], None]
+    ) -> Ending | None:
+        """Run a leased chunk and return how it ended; None where it's left to others."""
         try:
             return self._run(ref, attempt, note)
-        except Stranded:
-            self._uncount(ref)
-            raise
         except JobCancelled:
             logger.info("%s stopped: its job is cancelled", ref)
             return "cancelled"
@@ -128,6 +117,10 @@ class ChunkRunner:
         except ComputedElsewhere as error:
             logger.warning("%s goes to other workers: %s", ref, error)
             return "returned"
+        except Stranded as error:  # nor could it be said here which queue its job's chunks are in
+            logger.warning("%s is left to workers that reach the store: %s", ref, error)
+            self._renewer.leave(ref)
+            return None
         except CallerError:
             self._metrics.chunk("failed")
             self._uncount(ref)  # it couldn't even begin

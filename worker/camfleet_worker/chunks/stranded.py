@@ -22,7 +22,8 @@ class Company:
     """The other workers: whether one of them could do what this one can't.
 
     `workers` returns those that live, `owner` is this process as its leases name it. For `seconds`
-    a worker waits by itself. Where all wait, none is better off, and each keeps what it has.
+    a worker waits for the store before it looks at them. Where all wait, none is better off, and
+    each keeps what it has.
     """
 
     def __init__(
