@@ -47,6 +47,9 @@ class TokenService(ThreadingHTTPServer):
         """Return whether no key that was given is good any more."""
         return bool(self._ends) and max(self._ends.values()) < time.time()
 
+    def are_over(self, keys):
+        return all(self._ends[key] < time.time() for key in keys)
+
     def judge(self, asked):
         """Return how a store refuses a request, None if its key is good."""
         key = asked.headers.get("authorization", "").partition("Credential=")[2].partition("/")[0]

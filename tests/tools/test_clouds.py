@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import http.client
+import os
 from datetime import timedelta
 from email.utils import formatdate
 from urllib.parse import urlsplit
@@ -12,9 +13,13 @@ import obstore
 import pytest
 from obstore.store import AzureStore
 
+from camfleet import Client
 from camfleet.errors import ImageError, ImageNotFound, ImageTooLarge, SourceForbidden
 from camfleet.settings import Settings
 from camfleet_worker.sources.objects import CloudReader
+from helpers.databases import url_of
+from helpers.processes import Worker
+from helpers.samples import write_card, write_photos
 from helpers.stores import azurite, google
 
 pytestmark = pytest.mark.tools
@@ -90,6 +95,42 @@ def test_a_prefix_opens_what_is_below_it(environ):
     assert opened.read("az://photos/deep/er/x.png", 100)[0] == b"deep/er/x.png"
     with pytest.raises(SourceForbidden, match="CAMFLEET_AZ_ROOTS"):
         opened.read("az://photos/a.jpg", 100)
+
+
+def test_a_worker_explains_an_image_of_azure(azure, environ, settings, stack, tmp_path):
+    """All the way: a request, a job, and what isn't open."""
+    (photo,) = write_photos(tmp_path / "photos", 1)
+    store = AzureStore(
+        "photos",
+        account_name=ACCOUNT,
+        account_key=KEY,
+        endpoint=azure,
+        client_options={"allow_http": True},
+    )
+    obstore.put(store, "rose.png", photo.read_bytes())
+    environ(AZURE_STORAGE_ACCOUNT_KEY=KEY)
+    variables = {
+        **os.environ,
+        **stack.environ,
+        "CAMFLEET_REDIS_URL": url_of(stack.environ["CAMFLEET_REDIS_URL"], 13),
+        "CAMFLEET_AZ_ROOTS": "photos",
+        "CAMFLEET_MODEL_DIR": str(tmp_path / "models"),
+    }
+    worker = Worker(variables, tmp_path / "worker")
+    try:
+        worker.ready()
+        with Client.from_environ(variables) as client:
+            card = write_card(tmp_path / "card", "azure-photos")
+            ref, _ = client.models.add(card, timeout=120)
+            (answer,) = client.explain("az://photos/rose.png", model=ref).result(timeout=60)
+            assert answer.status == "ok"
+            uris = ["az://photos/rose.png", "az://others/rose.png", "gs://photos/rose.png"]
+            job = client.submit(uris, models=ref)
+            job.wait(timeout=120)
+            rows = {row.image_uri: row.error_code for row in job.results()}
+            assert [rows[uri] for uri in uris] == [None, "source_forbidden", "source_forbidden"]
+    finally:
+        worker.close()
 
 
 def test_what_is_not_there_or_too_large_is_the_images_fault(environ):
