@@ -4,6 +4,7 @@
 -- ARGV: job, chunk number, retry, seconds to keep the keys at the end, prefix of the chunk's attempts
 --       (empty: nobody began it), ok, no_evidence, failed, then error code and number in turn (all may
 --       be negative in a retry)
+-- The attempts' owner goes when the lease is given back; what killed workers is kept, for it would again.
 -- Returns {first, complete}; first is 0 for a repeat, and -1 where Redis knows no such job.
 local job, chunk, retry, keep, begun = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('HEXISTS', KEYS[1], 'chunks') == 0 then
@@ -14,7 +15,6 @@ if redis.call('HGET', KEYS[1], 'retry') ~= retry or redis.call('SETBIT', KEYS[2]
 end
 redis.call('HDEL', KEYS[4], chunk)
 redis.call('HDEL', KEYS[1], 'trouble:' .. chunk)
--- Its owner goes when the lease is given back; what killed workers would do so again.
 if begun ~= '' and (redis.call('HGET', KEYS[8], begun .. 'killers') or '') == '' then
   redis.call('HDEL', KEYS[8], begun .. 'attempts', begun .. 'image')
 end
