@@ -17,10 +17,25 @@ from camfleet.gateway.problems import STATUSES, Problem, answer_to, status_of
 from camfleet.gateway.tokens import TokenChecker
 from camfleet.jobs.options import ExplainOptions, JobOptions
 from camfleet.jobstore.keys import INTERNAL
+from camfleet.jobstore.s3_roots import CloudRoots
+from camfleet.settings import Settings
 from helpers import documents
 
 POLICY = SourcePolicy("own", ("shared/open/",))
 DIGEST = "0" * 64
+
+
+def test_of_other_clouds_callers_name_what_the_operator_opens():
+    opened = Settings(redis_url="", az_roots=("photos/day",), gs_roots=("*",))
+    policy = SourcePolicy("own", (), CloudRoots.of(opened))
+    for uri in ("az://photos/day/a.jpg", "gs://anything/a.jpg"):
+        policy.check_image(uri)
+        policy.check_source(uri)
+        with pytest.raises(errors.SourceForbidden):
+            POLICY.check_image(uri)  # of a gateway without these settings
+    for uri in ("az://photos/a.jpg", "az://photos/day/../a.jpg", "gs://anything/../a.jpg"):
+        with pytest.raises(errors.SourceForbidden):
+            policy.check_image(uri)
 
 
 def test_an_explanation_has_the_keywords_of_the_client():

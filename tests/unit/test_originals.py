@@ -31,6 +31,12 @@ def test_a_photograph_of_the_web_is_read(site):
     assert read(site.url("/jpeg"), '"v1"') == JPEG
 
 
+@pytest.mark.parametrize("uri", ["az://photos/a.jpg", "gs://photos/a.jpg"])
+def test_a_photograph_of_another_cloud_is_for_workers_only(uri):
+    with pytest.raises(ImageUnreadable, match=f"{uri} is read by workers only"):
+        read(uri)
+
+
 @pytest.mark.parametrize(
     ("path", "error"),
     [

@@ -36,6 +36,17 @@ def test_a_glob_gives_what_matches(folder):
     assert uris(folder / "*.jpg") == [str(folder / "b.jpg")]
 
 
+def test_objects_of_other_clouds_are_images_and_nothing_else(tmp_path):
+    for uri in ("az://photos/a.jpg", "gs://photos/deep/a"):
+        assert uris(uri) == [uri]
+    for source in ("az://photos/", "gs://photos/deep/", "az://photos/list.csv", "gs://a/b.parquet"):
+        with pytest.raises(InvalidRequest, match=f"{source}: of az:// and gs:// workers"):
+            read(source)
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("image_uri\naz://photos/a.jpg\n")
+    assert uris(manifest) == ["az://photos/a.jpg"]
+
+
 def test_a_uri_stands_for_itself():
     assert uris("https://example.org/cat.jpg?size=2") == ["https://example.org/cat.jpg?size=2"]
 
