@@ -19,6 +19,7 @@ CONTROLS = {
     "PolygonLabels": "Label",
     "BrushLabels": "Label",
 }
+_TAGS = {name.lower(): name for name in ("Image", *CONTROLS, *CONTROLS.values())}
 _DEEPEST = 20  # choices within each other
 Stored: TypeAlias = str | tuple[str, ...]
 OF_SHAPE: dict[ExportShape, str] = {
@@ -128,6 +129,8 @@ def parse_config(data: str | bytes, path: str = "the label config") -> LabelConf
         root = ET.fromstring(data)  # noqa: S314  # expat bounds entities
     except (ET.ParseError, ValueError, LookupError) as error:
         raise InvalidRequest(f"{path} is not XML: {error}") from error
+    for tag in root.iter():
+        tag.tag = _TAGS.get(tag.tag.lower(), tag.tag)  # the editor reads them in any case
     images = {tag.get("name", ""): key for tag in root.iter("Image") if (key := _key(tag))}
     if not images:
         raise InvalidRequest(f'{path} has no <Image name="..." value="$...">{_instead(root)}')
