@@ -2,6 +2,7 @@
 
 import pytest
 
+from camfleet.errors import InvalidRequest
 from camfleet.exports.label_config import parse_config
 
 IMAGE = '<Image name="i" value="$image"/>'
@@ -13,30 +14,26 @@ NESTED = (
 
 
 def choices(tags):
-    """Return the choices of a label config, and what is stored of them."""
+    """Return the choices of a label config."""
     (control,) = parse_config(f"<View>{IMAGE}{tags}</View>").controls["Choices"]
     return control
 
 
-def test_nested_choices_are_stored_by_the_way_to_them():
-    control = choices(NESTED % "true")
-    assert [control.stored(label) for label in ("cat", "dog", "wolf", "pet")] == [
-        ("p", "cat"), ("p", "dog"), ("wolf",), ("p",)
-    ]  # fmt: skip
-
-
-def test_choices_within_others_count_only_where_the_editor_shows_them():
+def test_choices_within_others_are_none_as_in_the_editor():
     control = choices(NESTED % "false")
     assert [control.has(label) for label in ("cat", "dog", "wolf", "pet")] == [
         False, False, True, True
     ]  # fmt: skip
-    assert control.stored("wolf") == "wolf"
 
 
-@pytest.mark.parametrize("nested", ["true", "false"])
-def test_choices_that_are_nested_without_end_are_read_in_time(nested):
+def test_nested_choices_are_left_alone():
+    with pytest.raises(InvalidRequest, match="has none of Choices"):
+        choices(NESTED % "true")
+
+
+def test_choices_that_are_nested_without_end_are_read_in_time():
     deep = "<Choice value='x'>" * 20_000 + "<Choice value='y'/>" + "</Choice>" * 20_000
-    control = choices(f'<Choices name="c" toName="i" allowNested="{nested}">{deep}</Choices>')
+    control = choices(f'<Choices name="c" toName="i">{deep}</Choices>')
     assert control.has("x")
     assert not control.has("y")
 

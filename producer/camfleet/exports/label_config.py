@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 from xml.etree import ElementTree as ET
 
 from camfleet.errors import InvalidRequest
@@ -20,8 +19,6 @@ CONTROLS = {
     "BrushLabels": "Label",
 }
 _TAGS = {name.lower(): name for name in ("Image", *CONTROLS, *CONTROLS.values())}
-_DEEPEST = 20  # choices within each other
-Stored: TypeAlias = str | tuple[str, ...]
 OF_SHAPE: dict[ExportShape, str] = {
     "box": "RectangleLabels",
     "polygon": "PolygonLabels",
@@ -33,13 +30,12 @@ OF_SHAPE: dict[ExportShape, str] = {
 class Control:
     """A control for an image: its name, and what it stores for each of its labels; none: for any.
 
-    A label is named by its value or by its alias, and its alias is stored if it has one. Of nested
-    choices the way to one is stored, from the outermost.
+    A label is named by its value or by its alias, and its alias is stored if it has one.
     """
 
     tag: str
     name: str
-    labels: Mapping[str, Stored]
+    labels: Mapping[str, str]
 
     @property
     def kind(self) -> str:
@@ -49,7 +45,7 @@ class Control:
     def has(self, label: str) -> bool:
         return not self.labels or label in self.labels
 
-    def stored(self, label: str) -> Stored:
+    def stored(self, label: str) -> str:
         return self.labels.get(label, label)
 
 
@@ -163,30 +159,34 @@ def _key(image: ET.Element) -> str:
 
 
 def _is_used(control: ET.Element) -> bool:
-    """Return whether a control is for a whole image: not for each of its regions, or pages."""
-    each = (control.get(name, "").lower() for name in ("perRegion", "perItem"))
-    return bool(control.get("name")) and "true" not in each
+    """Return whether a control is for a whole image: not for each of its regions, or pages.
+
+    Of nested choices the editor has shown no prediction, in either form.
+    """
+    names = ("perRegion", "perItem", "allowNested")
+    return bool(control.get("name")) and "true" not in (
+        control.get(name, "").lower() for name in names
+    )
 
 
 def _images(control: ET.Element) -> list[str]:
     return [name.strip() for name in control.get("toName", "").split(",")]
 
 
-def _labels(control: ET.Element) -> dict[str, Stored]:
-    """Return what is stored for each name of a label; of two labels of a name, for the first."""
-    nested = control.get("allowNested", "").lower() == "true"
-    found: dict[str, Stored] = {}
-    tags: list[tuple[ET.Element, tuple[str, ...]]] = [(control, ())]
+def _labels(control: ET.Element) -> dict[str, str]:
+    """Return what is stored for each name of a label, without choices within others.
+
+    The editor leaves those out.
+    """
+    found: dict[str, str] = {}
+    tags = [control]
     while tags:
-        tag, way = tags.pop()
+        tag = tags.pop()
         if tag.tag == CONTROLS[control.tag]:
             value, alias = tag.get("value", ""), tag.get("alias", "")
-            way = (*way, alias or value)
-            if len(way) > 1 and (not nested or len(way) > _DEEPEST):
-                continue  # the editor leaves it out
-            for name in filter(None, (value, alias)):
-                found.setdefault(name, way if nested else way[0])
-        tags += [(below, way) for below in reversed(tag)]
+            found |= {name: alias or value for name in (value, alias) if name}
+        else:
+            tags += reversed(tag)
     return found
 
 
