@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -170,7 +171,8 @@ def store(monkeypatch):
     """A store whose models are all there."""
     monkeypatch.setattr(Registry, "card", lambda _self, _digest: CARD)
     monkeypatch.setattr(ModelStore, "_download", lambda _self, _card, _digest: Path("net.keras"))
-    return ModelStore(Settings(), None, Registry(None), None)
+    with ThreadPoolExecutor(1) as pool:
+        yield ModelStore(Settings(), None, Registry(None), pool)
 
 
 def test_a_model_that_has_hit_a_limit_is_not_tried_again_for_a_while(do, store, monkeypatch):

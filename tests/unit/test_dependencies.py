@@ -261,5 +261,5 @@ def test_a_base_image_is_pinned_to_a_version(path):
     images = IMAGES.findall((ROOT / path).read_text())
     assert images
     for image in images:
-        if image not in ("camfleet", "camfleet-worker", "camfleet-worker-gpu"):  # built here
+        if image.partition("-")[0] != "camfleet":  # which is built here
             assert re.search(r":v?\d+\.\d+[-\w.]*(@sha256:[0-9a-f]{64})?$", image), image

@@ -1,6 +1,7 @@
 """A worker's models in bfloat16: built, measured, reported, and left to others where it can't."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import cv2
@@ -63,7 +64,13 @@ def cost(median, largest=0.5, **words):
 
 
 @pytest.fixture
-def make(model, reports, monkeypatch):
+def pool():
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+@pytest.fixture
+def make(model, reports, pool, monkeypatch):
     """Return a function that gives a worker's store and checker, of one that computes so or not."""
     size = CardInput(height=32, width=32)
     cards = {
@@ -77,7 +84,7 @@ def make(model, reports, monkeypatch):
     def made(*computed):
         monkeypatch.setattr(precision, "computed_here", lambda _settings: computed)
         settings = Settings(engine="openvino", batch_size=4, cpu_threads=1, **NO_SERVERS)
-        store = ModelStore(settings, None, Registry(None), None)
+        store = ModelStore(settings, None, Registry(None), pool)
         return store, ModelChecker(store, ModelCache(store.build, 2**30), Fetcher())
 
     return made
