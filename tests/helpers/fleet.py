@@ -1,6 +1,7 @@
 """Workers, jobs of photographs that know who asked for them, and what must hold at the end."""
 
 import itertools
+import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -9,14 +10,47 @@ import pytest
 from camfleet import Client
 from camfleet.contract.lanes import Lane
 from camfleet.errors import ServiceError
+from camfleet.interactive.register import Models
 from camfleet.jobs.job import Job
 from helpers.databases import url_of
 from helpers.processes import Producer, Worker
+from helpers.samples import write_card
 from helpers.waiting import wait_until
+from helpers.worker_services import services
 
 COMPLETE = 120
 MODEL = "patches"
 CHUNK = 4
+LEASE_SECONDS = 2
+
+
+def environment(own, code):
+    """Return the variables of workers on servers that may be killed; `code` has models' own."""
+    code.mkdir(exist_ok=True)
+    return {
+        **os.environ,
+        **own.environ,
+        "CAMFLEET_ALLOW_PRIVATE_HOSTS": "1",
+        "CAMFLEET_LEASE_SECONDS": str(LEASE_SECONDS),
+        "CAMFLEET_CONCURRENCY": "1",
+        "CAMFLEET_FIRST_CONCURRENCY": "0",
+        "CAMFLEET_BATCH_SIZE": "2",
+        "CAMFLEET_CHUNK_SIZE": str(CHUNK),
+        "CAMFLEET_IO_THREADS": "2",
+        "CAMFLEET_ALLOW_CUSTOM_CODE": "1",
+        "PYTHONPATH": f"{code}:{os.environ.get('PYTHONPATH', '')}",
+    }
+
+
+@contextmanager
+def client_with_model(settings, folder):
+    """Give a client in whose bucket the model `patches` is registered, without any worker."""
+    parts = services(settings)
+    with Client(replace(settings, chunk_size=CHUNK)) as client:
+        card = write_card(folder, MODEL)
+        Models(client.storage, lambda digest, _timeout: parts.check(digest)).add(card)
+        parts.close()
+        yield client
 
 
 def short(*cases):

@@ -1,0 +1,228 @@
+"""Alerts as a real Prometheus fires them, of a real fleet that is broken and mended.
+
+Durations of the rules are shortened by `HURRY`; all else is as operators have it.
+"""
+
+import resource
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from camfleet.broker.reviews import ReviewBoard, Reviewed
+from camfleet.gateway.tokens import Tokens
+from helpers import documents
+from helpers.charts import PROMTOOL, ROOT, run
+from helpers.fleet import CHUNK, MODEL, Fleet, client_with_model, environment
+from helpers.gateway import gateway
+from helpers.image_server import an_album
+from helpers.killable_stack import OwnStack
+from helpers.metrics import free_port
+from helpers.prometheus_server import ALERTS, HURRY, Prometheus, hastened
+from helpers.s3_front import a_storefront
+from helpers.tcp_proxy import Proxy
+from helpers.waiting import wait_until
+
+pytestmark = pytest.mark.charts
+
+NOT_HERE = {  # promtool alone fires these
+    *("CamfleetChunksFail", "CamfleetWorkerInTrouble", "CamfleetRequestsWait", "CamfleetJobsWait"),
+    *("CamfleetFollowUpsFail", "CamfleetModelsThrash", "CamfleetReviewLate"),
+    *("CamfleetReviewWithoutVerdict", "CamfleetGatewayErrors", "CamfleetGatewayFull"),
+}
+
+
+class Broken:
+    """The fleet: two workers, of which `far` reaches Redis by a proxy, and a gateway."""
+
+    def __init__(self, fleet, front, proxy, ports):
+        self.fleet, self.front, self.proxy = fleet, front, proxy
+        self.seen = set()
+        self._ports = ports
+        self._workers = ExitStack()
+
+    def start_workers(self):
+        redis = self.proxy.through(self.fleet.environ["CAMFLEET_REDIS_URL"])
+        self.near = self._worker(self._ports["near"])
+        self.far = self._worker(self._ports["far"], CAMFLEET_REDIS_URL=redis)
+        for worker in (self.near, self.far):
+            worker.ready()
+
+    def stop_workers(self):
+        self._workers.close()
+
+    def instance(self, name):
+        return f"127.0.0.1:{self._ports[name]}"
+
+    def submit(self, images, **options):
+        return self.fleet.submit(images, **options)
+
+    def _worker(self, port, **environ):
+        environ |= {
+            "CAMFLEET_METRICS_PORT": str(port),
+            "CAMFLEET_S3_ENDPOINT": self.front.url,
+        }
+        return self._workers.enter_context(self.fleet.worker(**environ))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("alerts")
+
+
+@pytest.fixture(scope="module")
+def own(stack, folder):
+    with OwnStack(folder / "stack", stack) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def ports():
+    return {name: free_port() for name in ("near", "far", "gateway")}
+
+
+@pytest.fixture(scope="module")
+def fleet(own, folder):
+    """Give the fleet without workers, where the model `patches` is registered."""
+    environ = environment(own, folder / "code")
+    with an_album() as album, client_with_model(own.settings, folder / "card") as client:
+        made = Fleet(environ, client, own, album, folder / "fleet")
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def broken(fleet, ports):
+    proxy = Proxy(fleet.environ["CAMFLEET_REDIS_URL"])
+    with a_storefront(fleet.environ["CAMFLEET_S3_ENDPOINT"]) as front, closing(proxy):
+        made = Broken(fleet, front, proxy, ports)
+        made.start_workers()
+        yield made
+        made.stop_workers()
+
+
+@pytest.fixture(scope="module")
+def web(fleet, broken, ports, folder):
+    token = Tokens(fleet.client.storage).create("operator", ("jobs:read",), 1)[0]
+    port = str(ports["gateway"])
+    with gateway(fleet.environ, folder, token, "--metrics-port", port) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def prometheus(broken, web, ports, folder):
+    with closing(Prometheus(folder / "prometheus", ports.values())) as started:
+        yield started
+
+
+@pytest.fixture
+def fires(prometheus, broken):
+    """Give a function that waits for an alert, and looks where it leads."""
+
+    def fires(name, meanwhile=lambda: None, **labels):
+        found = prometheus.fires(name, labels, meanwhile=meanwhile)
+        broken.seen.add(name)
+        page, anchor = found["runbook"].split("#")
+        assert anchor == name.lower()
+        assert anchor in documents.anchors(ROOT / page)
+        assert found["summary"]
+        return found
+
+    return fires
+
+
+def test_nothing_but_the_durations_of_the_rules_differs(tmp_path):
+    (tmp_path / "alerts.yaml").write_text(hastened(ALERTS.read_text()))
+    assert "SUCCESS" in run([PROMTOOL, "check", "rules", tmp_path / "alerts.yaml"])
+    assert HURRY == 30
+    assert hastened("for: 5m\nx[1h] offset 30m > 900") == "for: 10s\nx[120s] offset 60s > 900"
+
+
+def test_a_fleet_that_is_well_fires_nothing(prometheus, broken):
+    wait_until(lambda: prometheus.values("sum(camfleet_broker_up)") == [2], 60)
+    broken.submit(6 * CHUNK).check()
+    wait_until(lambda: prometheus.values('sum(camfleet_chunks_total{outcome="counted"})') > [5], 60)
+    assert prometheus.alerts() == {}
+
+
+def test_verdicts_of_reviews_are_told(fires, fleet):
+    with closing(ReviewBoard(fleet.client.settings)) as board:
+        board.note(Reviewed(name="weekly", at=1.5, model="patches@1", verdict="moved"))
+    fires("CamfleetReviewMoved", review="weekly")
+
+
+def test_a_worker_that_is_cut_off_is_named(prometheus, fires, broken):
+    broken.proxy.mode = "cut"
+    told = fires("CamfleetWorkerCutOff", instance=broken.instance("far"))
+    assert told["summary"] == f"{broken.instance('far')} doesn't reach Redis, and others do"
+    assert "CamfleetRedisAway" not in prometheus.alerts()
+    broken.proxy.mode = "pass"
+    prometheus.ends("CamfleetWorkerCutOff")
+
+
+def test_workers_that_wait_for_a_store_that_refuses_them_are_counted(prometheus, fires, broken):
+    broken.front.trouble = lambda _method, _path: 403
+    order = broken.submit(4 * CHUNK)
+    fires("CamfleetWorkersWait")
+    wait_until(lambda: prometheus.values("sum(camfleet_worker_waits)") == [2], 60)
+    fires("CamfleetNoProgress")
+    broken.front.trouble = lambda _method, _path: None
+    order.check()
+    prometheus.ends("CamfleetWorkersWait", "CamfleetNoProgress")
+
+
+def test_a_redis_that_is_full_leaves_chunks_in_nobodys_hands(prometheus, fires, fleet, broken):
+    fleet.album.delay = 1.0
+    order = broken.submit(8 * CHUNK)
+    wait_until(lambda: prometheus.values("max(camfleet_leases)") == [2], 60)
+    with fleet.own.redis() as redis:
+        redis.config_set("maxmemory", 1)
+        fires("CamfleetLeasesOverdue")
+        fires("CamfleetWorkersWait")
+        redis.config_set("maxmemory", 0)
+    fleet.album.delay = 0.0
+    order.check()
+    prometheus.ends("CamfleetLeasesOverdue", "CamfleetWorkersWait")
+
+
+def test_images_that_fail_are_told_by_model(fires, fleet):
+    def submit_what_is_missing():
+        uris = fleet.photographs(CHUNK)
+        fleet.album.missing.update(uris)
+        fleet.client.submit(uris, models=[MODEL]).wait(timeout=60)
+
+    fires("CamfleetImagesFail", submit_what_is_missing, model=f"{MODEL}@1")
+    fleet.album.missing.clear()
+
+
+def test_a_worker_with_few_files_left_is_named(prometheus, fires, broken):
+    open_now = len([*Path(f"/proc/{broken.near.pid}/fd").iterdir()])
+    kept = resource.prlimit(broken.near.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(broken.near.pid, resource.RLIMIT_NOFILE, (open_now + 8, kept[1]))
+    fires("CamfleetFilesRunOut", instance=broken.instance("near"))
+    resource.prlimit(broken.near.pid, resource.RLIMIT_NOFILE, kept)
+    prometheus.ends("CamfleetFilesRunOut")
+
+
+def test_a_fleet_without_workers_is_told(prometheus, fires, broken):
+    broken.near.kill()
+    fires("CamfleetNoWorkers")
+    broken.stop_workers()
+    broken.start_workers()
+    prometheus.ends("CamfleetNoWorkers")
+
+
+def test_somebody_who_tries_tokens_is_told(fires, web):
+    fires("CamfleetTokensRefused", lambda: [web.ask("GET", "/v1/jobs", token="x") for _ in "1234"])
+
+
+def test_a_redis_that_is_gone_is_told(prometheus, fires, fleet):
+    fleet.own.kill("valkey")
+    fires("CamfleetRedisAway")
+    fleet.own.start_again("valkey")
+    prometheus.ends("CamfleetRedisAway")
+
+
+def test_all_other_alerts_have_been_seen(broken):
+    names = {line.split()[-1] for line in ALERTS.read_text().splitlines() if "- alert:" in line}
+    assert names - broken.seen == NOT_HERE
