@@ -1,5 +1,6 @@
 """A small network that learns the tag rather than the square, and its card."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -37,7 +38,14 @@ def train(folder: Path, count: int, epochs: int) -> tuple[Path, float]:
         keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
     images, kinds = pictures(count, seed=1)
-    model.fit(images / np.float32(255), kinds, batch_size=32, epochs=epochs, verbose=0)
+    model.fit(
+        images / np.float32(255),
+        kinds,
+        batch_size=32,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=_say(epochs))],
+    )
     images, kinds = pictures(60, seed=2)
     accuracy = float(model.evaluate(images / np.float32(255), kinds, verbose=0)[1])
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +53,17 @@ def train(folder: Path, count: int, epochs: int) -> tuple[Path, float]:
     card = folder / "shapes.toml"
     card.write_text(_CARD)
     return card, accuracy
+
+
+def _say(epochs: int) -> Callable[[int, dict[str, float]], None]:
+    """Return what prints a line after a third of all passes, and after each further one."""
+
+    def said(epoch: int, logs: dict[str, float]) -> None:
+        if (epoch + 1) % max(1, epochs // 3) == 0 and epoch + 1 < epochs:
+            right = 100 * logs["accuracy"]
+            print(f"pass {epoch + 1} of {epochs}: {right:.0f} % right so far", flush=True)
+
+    return said
 
 
 def _block(filters: int) -> keras.Sequential:

@@ -21,6 +21,13 @@ def test_the_report_on_a_classifier_that_cheats_shows_the_tag(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "suspicious: square" in done.stdout
+    assert done.stdout.startswith("trained shapes: "), "what it found is all that's there"
+    said = done.stderr.splitlines()
+    assert all(line.startswith("clever hans ") for line in said), done.stderr
+    wanted = ("draw 360", "start a broker", "train", "pass 4 of 12", "pass 8 of 12", "add the")
+    steps = (*wanted, "explain 360 pictures", "write the report", "stop the servers")
+    found = iter(said)
+    assert [any(step in line for line in found) for step in steps] == [True] * len(steps)
     report = json.loads((tmp_path / "clever-hans-report" / "report.json").read_bytes())
     (model,) = report["models"]
     assert model["labels"]["right"] > 0.9 * model["labels"]["images"]

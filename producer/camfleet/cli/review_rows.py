@@ -7,6 +7,8 @@ import click
 
 from camfleet.cli.terminal import clean, iso, moment
 
+_SOURCES = 3  # that are named; a shell may have made many of a pattern
+
 if TYPE_CHECKING:
     from camfleet.contract.reviews import ReviewChange, ReviewVerdict, Trouble
     from camfleet.jobs.reviews.looking import Entry, ReviewStatus
@@ -80,7 +82,9 @@ def lines(found: "ReviewStatus") -> Iterator[tuple[str, str | None]]:
 
     own, made = found.review, found.review.set
     yield "review", own.name + (" (paused)" if own.paused else "")
-    yield "set", f"{made.items} images of {', '.join(own.sources)}" if made else "not complete"
+    more = len(own.sources) - _SOURCES
+    named = [*own.sources[:_SOURCES], *([f"{more:,} more"] if more > 0 else [])]
+    yield "set", f"{made.items} images of {', '.join(named)}" if made else "not complete"
     yield "baseline", called(own.baseline.model)
     yield "first", called(own.first.model) if own.first != own.baseline else None
     yield "reviews", own.model
