@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace as changed
 
+from browser.conftest import AXE
+from browser.test_looks import RUN, SERIOUS
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.jobstore import keys
 from helpers import rows
@@ -43,6 +45,8 @@ def test_pictures_come_as_an_archive_that_is_fetched_and_deleted(window, job):
     page.get_by_role("button", name="Make it").click()
     ready(page)
     assert "3 pictures" in page.locator(".exports").inner_text()
+    page.evaluate(AXE.read_text())
+    assert [one for one in page.evaluate(RUN) if one[1] in SERIOUS] == []
     with page.expect_download() as loading:
         page.get_by_role("link", name=re.compile("Download")).click()
     assert loading.value.suggested_filename == f"{job}-pictures.zip"
@@ -83,7 +87,7 @@ def test_the_filters_of_a_gallery_are_those_of_an_archive(window, enter):
     assert "class class 1" in told
     assert "min probability 0.5" in told
     assert "no filter by label" in told
-    page.get_by_label("Format").select_option("coco")
+    page.get_by_label("Format").select_option("label-studio")
     page.get_by_role("button", name="Make it").click()
     ready(page)
     assert "3 images" in page.locator(".exports").inner_text()
