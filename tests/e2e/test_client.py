@@ -39,6 +39,13 @@ def test_a_wrong_request_is_refused_before_it_is_sent(client):
         client.explain("s3://a/b", model="patches", target="top:many")
 
 
+def test_a_fusion_of_the_one_layer_of_a_card_is_refused_not_ignored(client, model, photos):
+    with pytest.raises(InvalidRequest, match=r"fuse does nothing .* the card of patches@\S+ names"):
+        client.explain(photos[0], model="patches", fuse="max").result(timeout=30)
+    with pytest.raises(InvalidRequest, match=r"fuse does nothing .*\(force=True\)"):
+        client.submit(str(photos[0]), models="patches", fuse="max")
+
+
 def test_a_foreign_message_is_refused_by_the_worker_by_field(client):
     foreign = HeldRequest(
         id="foreign",
