@@ -22,6 +22,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# Hosts are network namespaces there: on Linux, as root, with nftables, iproute2 and a C compiler.
 faults: $(VENV)/ready
 	$(BIN)/python -m pytest -m "faults or not faults" tests/faults tests/e2e/test_faults.py
 

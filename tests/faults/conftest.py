@@ -3,6 +3,7 @@
 import pytest
 
 from helpers.fleet import Fleet, client_with_model, environment
+from helpers.host_fleet import HostFleet
 from helpers.image_server import an_album
 from helpers.killable_stack import OwnStack
 
@@ -33,6 +34,13 @@ def fleet(own, own_client, album, tmp_path_factory):
     made = Fleet(environ, own_client, own, album, tmp_path_factory.mktemp("fleet"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def hosts(stack, tmp_path_factory):
+    """Give servers and a producer on hosts of their own, and hosts for workers."""
+    with HostFleet(tmp_path_factory.mktemp("hosts"), stack) as made:
+        yield made
 
 
 @pytest.fixture

@@ -20,14 +20,18 @@ class Album:
 
     delay = 0.0
 
-    def __init__(self, port):
+    def __init__(self, port, host="127.0.0.1"):
         self.port = port
+        self._site = f"http://{host}:{port}"
         self.asked = Counter()
         self.missing = set()
 
     def uris(self, name, count):
         """Return the URIs of so many photographs that nobody has asked for before."""
-        return [f"http://127.0.0.1:{self.port}/{name}/{number}.png" for number in range(count)]
+        return [self.uri(f"/{name}/{number}.png") for number in range(count)]
+
+    def uri(self, path):
+        return self._site + path
 
     def times(self, uris):
         """Return how often each was asked for."""
@@ -35,12 +39,14 @@ class Album:
 
 
 @contextmanager
-def an_album():
+def an_album(host="127.0.0.1"):
+    """Serve photographs on the loopback interface, which others may know as another host."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            uri = f"http://127.0.0.1:{album.port}{self.path}"
+            uri = album.uri(self.path)
             album.asked[uri] += 1
             time.sleep(album.delay)
             body = _png(int(self.path.rpartition("/")[2].removesuffix(".png")))
@@ -59,7 +65,7 @@ def an_album():
             pass  # a client that was killed
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        album = Album(server.server_address[1])
+        album = Album(server.server_address[1], host)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield album
         server.shutdown()

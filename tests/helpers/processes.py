@@ -19,6 +19,7 @@ SUBMIT = (
     "    print(job.note)"
 )
 RETRY = _CLIENT + "print(client.retry(sys.argv[1])[1])"
+CAMFLEET = "from camfleet.cli import main; main()"
 RESUME = _CLIENT + "client.resume(sys.argv[1])"
 
 
@@ -50,9 +51,12 @@ class Points:
 
 
 class Process:
-    """A process with points of its own, some of them armed, and its output in a file."""
+    """A process with points of its own, some of them armed, and its output in a file.
 
-    def __init__(self, command, environ, folder, armed=()):
+    `before` are words of a program that runs the command.
+    """
+
+    def __init__(self, command, environ, folder, armed=(), before=()):
         self.points = Points(folder / "points")
         for point in armed:
             self.points.arm(point)
@@ -60,7 +64,11 @@ class Process:
         environ = {**environ, "CAMFLEET_FAULT_DIR": str(self.points.folder)}
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                command, env=environ, stdout=output, stderr=output, start_new_session=True
+                [*before, *command],
+                env=environ,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     @property
@@ -106,13 +114,13 @@ class Process:
 class Worker(Process):
     """A Celery worker; `ready` waits for it."""
 
-    def __init__(self, environ, folder, armed=()):
+    def __init__(self, environ, folder, armed=(), before=()):
         app = environ.get(APP, "camfleet_worker")
         command = [app if word == "camfleet_worker" else word for word in COMMAND]
-        super().__init__(command, environ, folder, armed)
+        super().__init__(command, environ, folder, armed, before)
 
-    def ready(self):
-        wait_until(lambda: self.code is not None or " ready." in self.said(), START)
+    def ready(self, timeout=START):
+        wait_until(lambda: self.code is not None or " ready." in self.said(), timeout)
         assert self.code is None, self.said()
         return self
 
@@ -120,5 +128,5 @@ class Worker(Process):
 class Producer(Process):
     """A script of the Python client with its words."""
 
-    def __init__(self, environ, folder, script, *words, armed=()):
-        super().__init__([sys.executable, "-c", script, *words], environ, folder, armed)
+    def __init__(self, environ, folder, script, *words, armed=(), before=()):
+        super().__init__([sys.executable, "-c", script, *words], environ, folder, armed, before)

@@ -1,0 +1,163 @@
+"""Many hosts: links that are cut, and hosts that vanish.
+
+A job of thousands of images runs meanwhile, and people ask for explanations all the time. What
+came of a job is counted in its Parquet files, without camfleet.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from helpers.host_fleet import LEASE, PATIENCE
+from helpers.waiting import wait_until
+
+pytestmark = pytest.mark.faults
+
+SHORT, LONG = 5.0, 10 * LEASE  # partitions
+WITHIN = LEASE + 30
+IMAGES = 2000
+BOUND = 90  # seconds: the longest wait of a producer to whom nobody answers
+REQUEST = "camfleet.explain"  # in a worker's log
+
+MAKE_A_HOST = """
+import os, subprocess, sys, time
+from helpers.host_fleet import DIE_WITH_US
+from helpers.hosts import Network
+with Network() as network:
+    host = network.host("one")
+    host.do(subprocess.Popen, [*DIE_WITH_US, "sleep", "600"])
+    print(host.do(os.readlink, "/proc/thread-self/ns/net"), flush=True)
+    time.sleep(600)
+"""
+
+AWAY = ("no Redis at", "no answer from the object store")  # what a producer is told
+
+say = logging.getLogger(__name__).info  # what was measured; seen with --log-cli-level=INFO
+
+
+@pytest.fixture(scope="module")
+def workers(hosts):
+    """Give the workers of hosts `one` and `two`, ready."""
+    with ExitStack() as stack:
+        made = [stack.enter_context(hosts.worker(host)) for host in (hosts.one, hosts.two)]
+        yield [each.ready(PATIENCE) for each in made]
+
+
+def under_way(order):
+    wait_until(lambda: len(order.parts()) >= 4, PATIENCE)
+
+
+def until(predicate, timeout):
+    """Return after how many seconds something holds."""
+    begun = time.monotonic()
+    wait_until(predicate, timeout, pause=0.1)
+    return time.monotonic() - begun
+
+
+def pass_by(seconds):
+    """Let a partition last; what happens meanwhile is looked at afterwards."""
+    end = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= end, seconds + 1, pause=0.1)
+
+
+def cut(hosts, host, seconds):
+    hosts.network.cut(host)
+    pass_by(seconds)
+    hosts.network.join(host)
+    return time.monotonic()
+
+
+@pytest.mark.parametrize("seconds", [SHORT, LONG])
+def test_a_worker_that_was_cut_off(hosts, workers, seconds):
+    one, _two = workers
+    with hosts.asking() as log:
+        order = hosts.submit(IMAGES)
+        under_way(order)
+        hosts.network.cut(hosts.one)
+        held = order.in_hands_of(hosts.one)
+        begun = time.monotonic()
+        if seconds > WITHIN:
+            again = until(lambda: held <= order.parts() | order.in_hands_of(hosts.two), WITHIN)
+            say(f"{len(held)} chunks of the worker were another's after {again:.1f} s")
+        pass_by(begun + seconds - time.monotonic())
+        said = len(one.said())
+        hosts.network.join(hosts.one)
+        back = until(lambda: REQUEST in one.said()[said:], WITHIN)
+        say(f"cut for {seconds:g} s, the worker answers again after {back:.1f} s")
+        order.check()
+        assert held <= order.parts()
+        wait_until(lambda: log.answered(since=begun + seconds), 30)
+    say(log.summary())
+    log.check(BOUND)
+
+
+def test_images_of_a_web_server_that_no_longer_hears_a_worker_do_not_fail(hosts, workers):
+    """It's the worker that nobody hears: it waits for Redis, and then asks again."""
+    order = hosts.submit(IMAGES, hosts.album.uris("web", IMAGES))
+    under_way(order)
+    cut(hosts, hosts.one, 20)
+    order.check()
+    assert max(hosts.album.asked.values()) <= 3
+
+
+def test_a_host_that_vanishes(hosts, workers):
+    three = hosts.network.host("three")
+    with hosts.asking() as log, hosts.worker(three) as worker:
+        worker.ready(PATIENCE)
+        order = hosts.submit(IMAGES)
+        wait_until(lambda: len(order.in_hands_of(three)) >= 2, PATIENCE)
+        hosts.vanish(three, worker)
+        held = order.in_hands_of(three)
+        others = hosts.one, hosts.two
+        again = until(lambda: held <= order.parts() | order.in_hands_of(*others), WITHIN)
+        say(f"{len(held)} chunks of the host were others' after {again:.1f} s")
+        order.check()
+    say(log.summary())
+    log.check(BOUND)
+
+
+@pytest.mark.parametrize("seconds", [SHORT, LONG])
+def test_a_producer_that_is_cut_off_while_it_submits(hosts, workers, seconds):
+    order = hosts.order(IMAGES)
+    with hosts.command(*order.words, armed=["manifest-written"]) as command:
+        command.hold("manifest-written", PATIENCE)
+        hosts.network.cut(hosts.desk)
+        begun = time.monotonic()
+        command.points.release()
+        pass_by(seconds)
+        hosts.network.join(hosts.desk)
+        code = command.ended(BOUND)
+        say(f"{seconds:g} s: {code} after {time.monotonic() - begun:.1f} s")
+        say(command.said())
+        assert "Traceback" not in command.said()
+        told = any(why in command.said() for why in AWAY)
+        assert code == 0 or (told and code == 1 and seconds > SHORT)
+    if code:
+        with hosts.command(*order.words) as again:
+            assert again.ended(PATIENCE) == 0, again.said()
+    order.check()
+
+
+def test_nothing_is_left_of_hosts_whose_test_was_killed():
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", MAKE_A_HOST]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as maker:
+        made = maker.stdout.readline().strip()
+        assert made in namespaces()
+        maker.kill()
+        wait_until(lambda: made not in namespaces(), 10)
+
+
+def namespaces():
+    """Return the network namespaces that any thread is in."""
+    found = set()
+    for thread in Path("/proc").glob("[0-9]*/task/*/ns/net"):
+        with suppress(OSError):  # it has ended
+            found.add(str(thread.readlink()))
+    return found
