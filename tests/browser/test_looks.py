@@ -32,6 +32,7 @@ def views(job, model):
         "no jobs": "#/jobs?q=no-such-job",
         "submit": "#/submit",
         "job": f"#/jobs/{job}",
+        "exports": f"#/jobs/{job}/exports?status=ok&label=none",
         "models": "#/models",
         "model": f"#/models/{model.id}@1",
         "odd model": "#/models/odd-names@1",
