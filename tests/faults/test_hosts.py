@@ -1,4 +1,4 @@
-"""Many hosts: links that are cut, and hosts that vanish.
+"""Many hosts: links that are cut or lose packets, and hosts that vanish.
 
 A job of thousands of images runs meanwhile, and people ask for explanations all the time. What
 came of a job is counted in its Parquet files, without camfleet.
@@ -142,6 +142,22 @@ def test_a_producer_that_is_cut_off_while_it_submits(hosts, workers, seconds):
         with hosts.command(*order.words) as again:
             assert again.ended(PATIENCE) == 0, again.said()
     order.check()
+
+
+def test_every_link_loses_one_packet_in_a_hundred(hosts, workers):
+    everybody = (hosts.store, hosts.one, hosts.two, hosts.desk)
+    for host in everybody:
+        hosts.network.lose(host)
+    try:
+        with hosts.asking() as log:
+            order = hosts.submit(IMAGES)
+            order.check()
+        say(f"{hosts.network.dropped()} packets lost; {log.summary()}")
+    finally:
+        for host in everybody:
+            hosts.network.lose_no_more(host)
+    assert hosts.network.dropped() > 100
+    log.check(BOUND)
 
 
 def test_nothing_is_left_of_hosts_whose_test_was_killed():

@@ -1,4 +1,4 @@
-"""Hosts as Linux network namespaces: each has a link of its own to a router, which can cut it.
+"""Hosts as Linux network namespaces: each has a link of its own to a router, which cuts and loses.
 
 A namespace belongs to a thread of this process. It goes with that thread, its children and their
 sockets, and its links go with it: however this process ends, nothing is left to clean up.
@@ -18,10 +18,13 @@ _WAY_OUT = "these tests need Linux, root and nft (apt-get install iproute2 nftab
 _RULES = """
 table ip faults {
     set cut { type ifname; }
+    set lossy { type ifname; }
     chain forward {
         type filter hook forward priority 0;
         iifname @cut drop
         oifname @cut drop
+        iifname @lossy numgen random mod 100 < 1 counter drop
+        oifname @lossy numgen random mod 100 < 1 counter drop
     }
 }
 """
@@ -104,11 +107,23 @@ class Network:
 
     def cut(self, host):
         """Drop every packet from and to a host."""
-        self._change("add", host)
+        self._change("add", "cut", host)
 
     def join(self, host):
         """Pass its packets again."""
-        self._change("delete", host)
+        self._change("delete", "cut", host)
+
+    def lose(self, host):
+        """Drop one packet in a hundred, in each direction."""
+        self._change("add", "lossy", host)
+
+    def lose_no_more(self, host):
+        self._change("delete", "lossy", host)
+
+    def dropped(self):
+        """Return how many packets were lost at random so far."""
+        words = self.router.run("nft", "list", "chain", "ip", "faults", "forward").split()
+        return sum(int(words[at + 1]) for at, word in enumerate(words) if word == "packets")
 
     def __enter__(self):
         return self
@@ -117,8 +132,8 @@ class Network:
         for namespace in (*self._hosts, self.router):
             namespace.close()
 
-    def _change(self, verb, host):
-        self.router.run("nft", verb, "element", "ip", "faults", "cut", f'{{ "{host.outside}" }}')
+    def _change(self, verb, name, host):
+        self.router.run("nft", verb, "element", "ip", "faults", name, f'{{ "{host.outside}" }}')
 
 
 def _must_be_possible():
