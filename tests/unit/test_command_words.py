@@ -85,7 +85,8 @@ def test_a_file_that_is_left_out_is_an_example(capsys):
     [(4, "4 of 4 images are done, nothing is missing"), (3, "3 of 4 images are done, 1 queued")],
 )
 def test_resume_says_what_is_queued(monkeypatch, done, words):
-    job = SimpleNamespace(status=lambda: SimpleNamespace(done=done, total=4))
+    status = SimpleNamespace(done=done, total=4)
+    job = SimpleNamespace(status=lambda: status, note=None)
     client = SimpleNamespace(resume=lambda _job_id: job)
     monkeypatch.setattr(output, "client", lambda: nullcontext(client))
     assert words in CliRunner().invoke(group, ["resume", "weekly"]).output

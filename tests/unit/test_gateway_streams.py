@@ -1,13 +1,22 @@
 """Streams of rows: an owner has so many at a time, and more wait."""
 
 import asyncio
+from types import SimpleNamespace
 
 from camfleet.gateway.results import in_turn
 
 
+def call(turns):
+    """Return what is read of the call of an owner with these turns and a valid token."""
+    token = SimpleNamespace(is_valid=lambda _now: True)
+    return SimpleNamespace(
+        services=SimpleNamespace(streams={"ann": turns}), owner="ann", whose=token, session=None
+    )
+
+
 def test_a_stream_waits_until_another_of_its_owner_ends_however_that_ends():
     async def main():
-        turns, began = asyncio.Semaphore(2), []
+        own, began = call(asyncio.Semaphore(2)), []
 
         async def rows(name):
             began.append(name)
@@ -17,11 +26,11 @@ def test_a_stream_waits_until_another_of_its_owner_ends_however_that_ends():
             finally:
                 began.remove(name)
 
-        first, second = (in_turn(rows(name), turns) for name in "12")
+        first, second = (in_turn(rows(name), own) for name in "12")
         assert [await anext(first), await anext(second)] == [b"a", b"a"]
-        third = in_turn(rows("3"), turns)
+        third = in_turn(rows("3"), own)
         waits = asyncio.ensure_future(anext(third))
-        fourth = asyncio.ensure_future(anext(in_turn(rows("4"), turns)))
+        fourth = asyncio.ensure_future(anext(in_turn(rows("4"), own)))
         await asyncio.sleep(0)
         assert began == ["1", "2"]
         await first.aclose()  # its reader has gone
@@ -30,6 +39,6 @@ def test_a_stream_waits_until_another_of_its_owner_ends_however_that_ends():
         fourth.cancel()  # so has one that waited
         assert [piece async for piece in second] == [b"b"]
         assert [piece async for piece in third] == [b"b"]
-        assert await anext(in_turn(rows("5"), turns)) == b"a"
+        assert await anext(in_turn(rows("5"), own)) == b"a"
 
     asyncio.run(main())
