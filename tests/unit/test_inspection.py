@@ -51,7 +51,8 @@ def model(labels=("cat", "dog", "7"), **report):
 def test_a_fusion_of_one_layer_is_refused_as_the_card_names_one():
     order = {**ORDER, "fuse": "max"}
     (error,) = find_misfits([model()], order)
-    assert str(error).startswith("fuse does nothing with one layer, which is all that the card of net@1")
+    said = "fuse does nothing with one layer, which is all that the card of net@1"
+    assert str(error).startswith(said)
     assert list(find_misfits([model()], {**order, "layer": "conv1,block/conv2"})) == []
     several = model()
     several = several._replace(card=replace(several.card, layer=("conv1", "block/conv2")))

@@ -237,9 +237,7 @@ def _seconds_left(state: State, images: int, rate: float | None) -> float | None
     return images / rate if rate and state != "cancelled" else None
 
 
-def _rate(
-    done: int, fresh: int, running: float, events: list[Any], now: float
-) -> float | None:
+def _rate(done: int, fresh: int, running: float, events: list[Any], now: float) -> float | None:
     """Return images per second since the oldest of the latest chunks, or since the start.
 
     Chunks that run side by side end at almost the same time, so the window must be some seconds
