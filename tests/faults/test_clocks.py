@@ -1,4 +1,4 @@
-"""Hosts whose clocks are wrong: by a day, and the store refuses them."""
+"""Hosts whose clocks are wrong: by minutes nobody notices, by a day the store refuses them."""
 
 import pytest
 
@@ -9,13 +9,28 @@ from helpers.wrong_clock import WrongClocks
 pytestmark = pytest.mark.faults
 
 IMAGES = 2000
-DAY = 86_400
+MINUTES, DAY = 600, 86_400
 REFUSED = "clock is too far"
 
 
 @pytest.fixture(scope="module")
 def clocks(tmp_path_factory):
     return WrongClocks(tmp_path_factory.mktemp("clocks"))
+
+
+@pytest.mark.parametrize("seconds", [MINUTES, -MINUTES])
+def test_clocks_that_differ_by_minutes_change_nothing(hosts, clocks, seconds):
+    early, late = clocks.off_by(seconds), clocks.off_by(-seconds)
+    with hosts.worker(hosts.one, **early) as one, hosts.worker(hosts.two, **late) as two:
+        one.ready(PATIENCE)
+        two.ready(PATIENCE)
+        with hosts.asking(**late) as log:
+            order = hosts.submit(IMAGES, **early)
+            order.check()
+        log.check(60)
+        now = order.job.status()
+        assert now.submitted_at < now.started_at < now.ended_at
+        assert 0 < now.seconds_running < MINUTES / 2
 
 
 @pytest.mark.parametrize("seconds", [DAY, -DAY])

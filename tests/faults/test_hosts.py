@@ -1,4 +1,4 @@
-"""Many hosts: links that are cut or lose packets, and hosts that vanish.
+"""Many hosts: links that are cut, lose packets or are slow, and hosts that vanish.
 
 A job of thousands of images runs meanwhile, and people ask for explanations all the time. What
 came of a job is counted in its Parquet files, without camfleet.
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from helpers.host_fleet import LEASE, PATIENCE
+from helpers.slow_line import SlowLine
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.faults
@@ -157,6 +158,18 @@ def test_every_link_loses_one_packet_in_a_hundred(hosts, workers):
         for host in everybody:
             hosts.network.lose_no_more(host)
     assert hosts.network.dropped() > 100
+    log.check(BOUND)
+
+
+def test_packets_of_a_worker_and_a_producer_take_a_tenth_of_a_second(hosts, workers):
+    with (
+        SlowLine(hosts.network.router, hosts.one, 0.1),
+        SlowLine(hosts.network.router, hosts.desk, 0.1),
+        hosts.asking() as log,
+    ):
+        order = hosts.submit(IMAGES)
+        order.check()
+    say(log.summary())
     log.check(BOUND)
 
 

@@ -68,12 +68,12 @@ class Namespace:
 
 
 class Host(Namespace):
-    """A host at an address of its own; `outside` is its port at the router."""
+    """A host at an address of its own; `outside` is its port at the router, `slow` a slow one's."""
 
     def __init__(self, router, number, name):
         super().__init__(name)
         self.address, self.gateway = f"10.77.{number}.2", f"10.77.{number}.1"
-        self.outside = f"to-{name}"
+        self.outside, self.slow = f"to-{name}", f"slow-{name}"
         router.run(
             *("ip", "link", "add", self.outside, "type", "veth"),
             *("peer", "name", "eth0", "netns", self.path),
@@ -101,7 +101,7 @@ class Network:
         self._hosts = []
 
     def host(self, name):
-        """Add a host of a name with at most 12 characters."""
+        """Add a host of a name with at most 10 characters."""
         self._hosts.append(Host(self.router, len(self._hosts) + 1, name))
         return self._hosts[-1]
 
