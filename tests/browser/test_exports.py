@@ -87,12 +87,6 @@ def test_the_filters_of_a_gallery_are_those_of_an_archive(window, enter):
     assert "class class 1" in told
     assert "min probability 0.5" in told
     assert "no filter by label" in told
-    page.get_by_label("Format").select_option("label-studio")
-    page.get_by_role("button", name="Make it").click()
-    ready(page)
-    assert "3 images" in page.locator(".exports").inner_text()
-    page.get_by_role("link", name="take all rows").click()
-    page.get_by_text("Of all rows").wait_for()
 
 
 def test_who_may_only_read_sees_archives_and_orders_none(opened, tokens, job, model):
