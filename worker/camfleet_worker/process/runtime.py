@@ -168,7 +168,8 @@ def giving_way(start: Callable[[], T]) -> T:
 
     def nicely() -> T:
         if sys.platform == "linux":  # where a thread has a niceness of its own, and hands it down
-            os.nice(_YIELDING)
+            with suppress(PermissionError):  # a confined process may not, and has nobody waiting
+                os.nice(_YIELDING)
         return start()
 
     with ThreadPoolExecutor(1) as thread:
