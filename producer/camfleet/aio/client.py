@@ -13,6 +13,7 @@ from camfleet.aio.reviews import AsyncReviews
 from camfleet.aio.threads import Awaited, Threads, long, quick
 from camfleet.broker.progress import Progress
 from camfleet.client import Client
+from camfleet.contract.checks import Check
 from camfleet.interactive.answer import Answer
 from camfleet.interactive.register import Models
 from camfleet.jobs.forgotten import ForgottenJob
@@ -25,6 +26,7 @@ P = ParamSpec("P")
 
 _JOBS = 20  # whose progress is read in one step
 _CHANGES = 20  # of a model, likewise
+_CHECKS = 1
 
 
 def _explain(
@@ -130,6 +132,10 @@ class AsyncClient(Awaited):
     export = long(Client.export)
     workers = quick(Client.workers)
     ping = quick(Client.ping)
+
+    def checks(self) -> AsyncIterator[Check]:
+        """Yield what store and Redis can do that camfleet relies on; see `Client.checks`."""
+        return self._threads.stream(self._blocking.checks(), _CHECKS)
 
     def reporter(self, *, timeout: float = 60) -> AsyncReporter:
         """Return what makes reports on jobs; see `Client.reporter`."""
