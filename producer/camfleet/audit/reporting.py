@@ -17,7 +17,7 @@ from camfleet.audit.studies import asking, faithfulness, floor
 from camfleet.audit.studies.document import Faithfulness, ModelFaithfulness
 from camfleet.contract.records import JobRecord
 from camfleet.contract.studies import FloorRecord
-from camfleet.errors import InvalidRequest
+from camfleet.errors import InvalidRequest, ObjectMissing
 from camfleet.jobstore.records import read_record
 from camfleet.storage.storage import Storage
 
@@ -84,12 +84,12 @@ class Reporter:
         return files.fetch(self._storage, record, folder)
 
     def stored(self, job_id: str) -> Report | None:
-        """Return the report that a worker wrote, None for one of a version that isn't read here.
+        """Return the report that a worker wrote, None where none is, or one of another version.
 
-        Raises `UnknownJob`, and `ObjectMissing` where there's none.
+        Raises `UnknownJob`.
         """
         record = read_record(self._storage, job_id, pruned_too=True)
-        with suppress(InvalidRequest):
+        with suppress(InvalidRequest, ObjectMissing):
             return files.read_report(self._storage, record)
         return None
 
