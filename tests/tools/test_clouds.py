@@ -31,18 +31,23 @@ KEY = (  # Azurite's own, which its documents name
 NAMES = ("a.jpg", "a b.jpg", "ä/b%20c#?.jpg", "deep/er/x.png")
 
 
+def photos_at(endpoint):
+    """Return obstore's way to the container, as whoever uploads has it."""
+    return AzureStore(
+        "photos",
+        account_name=ACCOUNT,
+        account_key=KEY,
+        endpoint=endpoint,
+        client_options={"allow_http": True},
+    )
+
+
 @pytest.fixture(scope="module")
 def azure(tmp_path_factory):
     """Give the address of an account with a container `photos`."""
     with azurite(tmp_path_factory.mktemp("azurite")) as url:
         _create_container(url, "photos")
-        store = AzureStore(
-            "photos",
-            account_name=ACCOUNT,
-            account_key=KEY,
-            endpoint=url,
-            client_options={"allow_http": True},
-        )
+        store = photos_at(url)
         for name in NAMES:
             obstore.put(store, name, name.encode())
         yield url
@@ -100,13 +105,7 @@ def test_a_prefix_opens_what_is_below_it(environ):
 def test_a_worker_explains_an_image_of_azure(azure, environ, settings, stack, tmp_path):
     """All the way: a request, a job, and what isn't open."""
     (photo,) = write_photos(tmp_path / "photos", 1)
-    store = AzureStore(
-        "photos",
-        account_name=ACCOUNT,
-        account_key=KEY,
-        endpoint=azure,
-        client_options={"allow_http": True},
-    )
+    store = photos_at(azure)
     obstore.put(store, "rose.png", photo.read_bytes())
     environ(AZURE_STORAGE_ACCOUNT_KEY=KEY)
     variables = {
@@ -154,13 +153,7 @@ def test_credentials_that_azure_refuses_are_told_and_not_shown(environ):
 
 
 def test_a_signature_opens_what_it_is_for(environ, azure):
-    store = AzureStore(
-        "photos",
-        account_name=ACCOUNT,
-        account_key=KEY,
-        endpoint=azure,
-        client_options={"allow_http": True},
-    )
+    store = photos_at(azure)
     signed = obstore.sign(store, "GET", "a.jpg", timedelta(hours=1))
     environ(AZURE_STORAGE_SAS_TOKEN=urlsplit(signed).query)
     opened = reader(az_roots=("photos",))

@@ -8,8 +8,6 @@ CAMFLEET_MACHINE_IDENTITY says so.
 
 import os
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,13 +23,12 @@ from camfleet.errors import (
 )
 from camfleet.settings import Settings
 from camfleet.storage.errors import status_in
-from camfleet.storage.obstore import at_home
-from camfleet.storage.place import Place, StoredObject, check_size, split_uri
+from camfleet.storage.obstore import Stores, at_home, stored
+from camfleet.storage.place import Place, StoredObject, split_uri
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore
 
-_STORES = 16
 _TRUE = ("1", "true", "yes", "on")
 _DENIED = (401, 403)
 _CONTAINER = re.compile(r"\$?[a-z0-9][a-z0-9._-]{1,221}")
@@ -92,8 +89,7 @@ class Clouds:
         self._environ = environ
         self._seconds = seconds
         self._longest = longest
-        self._lock = threading.Lock()
-        self._stores: OrderedDict[tuple[str, str], AzureStore | GCSStore] = OrderedDict()
+        self._stores: Stores[tuple[str, str], AzureStore | GCSStore] = Stores()
 
     def get(self, uri: str, *, limit: int | None = None) -> StoredObject:
         """Return an object's bytes; raise `ObjectMissing` or, before reading, `ObjectTooLarge`.
@@ -112,20 +108,11 @@ class Clouds:
         if not at_home():
             raise SourceUnreachable(f"{uri}: this process was forked by one that reads objects")
         with _errors(cloud, place):
-            found = self._store(cloud, place).get(key)
-            check_size(place, found.meta["size"], limit)
-            etag = (found.meta["e_tag"] or "").strip('"') or None
-            return StoredObject(bytes(found.bytes()), etag)
+            return stored(self._store(cloud, place).get(key), place, limit)
 
     def _store(self, cloud: Cloud, place: Place) -> "AzureStore | GCSStore":
         name = (place.scheme, place.bucket)
-        with self._lock:
-            if name not in self._stores:
-                self._stores[name] = self._make_store(cloud, place)
-            self._stores.move_to_end(name)
-            while len(self._stores) > _STORES:
-                self._stores.popitem(last=False)
-            return self._stores[name]
+        return self._stores.get(name, lambda: self._make_store(cloud, place))
 
     def _make_store(self, cloud: Cloud, place: Place) -> "AzureStore | GCSStore":
         from obstore.store import AzureStore, GCSStore

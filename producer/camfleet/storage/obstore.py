@@ -7,9 +7,10 @@ import os
 import re
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from camfleet.settings import Settings
@@ -18,7 +19,7 @@ from camfleet.storage.errors import NotHandled, boto_errors, obstore_errors
 from camfleet.storage.place import ABSENT, Place, StoredObject, check_size
 
 if TYPE_CHECKING:
-    from obstore import PutMode
+    from obstore import GetResult, PutMode
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import ClientConfig, S3Store
 
@@ -30,6 +31,38 @@ _CREDENTIALS = timedelta(minutes=6)  # obstore asks again five minutes before th
 _STORES = 16
 
 _home: dict[str, int] = {}
+
+K = TypeVar("K", bound=Hashable)
+S = TypeVar("S")
+
+
+class Stores(Generic[K, S]):
+    """obstore's stores that were used last, by what they're made for. Safe to share by threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[K, S] = OrderedDict()
+
+    def get(self, key: K, make: Callable[[], S]) -> S:
+        """Return the store of a key, made if it isn't there."""
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = make()
+            self._kept.move_to_end(key)
+            while len(self._kept) > _STORES:
+                self._kept.popitem(last=False)
+            return self._kept[key]
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+
+
+def stored(found: "GetResult", place: Place, limit: int | None) -> StoredObject:
+    """Return the object of an answer that has begun; raise `ObjectTooLarge` before the rest."""
+    check_size(place, found.meta["size"], limit)
+    etag = (found.meta["e_tag"] or "").strip('"') or None
+    return StoredObject(bytes(found.bytes()), etag)
 
 
 class ObstoreBackend:
@@ -46,17 +79,13 @@ class ObstoreBackend:
         self._boto = boto
         self._seconds = seconds
         self._longest = longest
-        self._lock = threading.Lock()
-        self._stores: OrderedDict[tuple[str, int], S3Store] = OrderedDict()
+        self._stores: Stores[tuple[str, int], S3Store] = Stores()
         self._left: set[str] = set()
 
     def get(self, place: Place, limit: int | None) -> StoredObject:
         store = self._store(place)
         with obstore_errors(place):
-            found = store.get(place.key)
-            meta = found.meta
-            check_size(place, meta["size"], limit)
-            return StoredObject(bytes(found.bytes()), (meta["e_tag"] or "").strip('"') or None)
+            return stored(store.get(place.key), place, limit)
 
     def get_range(self, place: Place, start: int, length: int) -> bytes:
         store = self._store(place)
@@ -87,20 +116,12 @@ class ObstoreBackend:
         self._left.add(bucket)
 
     def close(self) -> None:
-        with self._lock:
-            self._stores.clear()
+        self._stores.clear()
 
     def _store(self, place: Place, tries: int = _TRIES) -> "S3Store":
         if not self._takes(place):
             raise NotHandled
-        name = (place.bucket, tries)
-        with self._lock:
-            if name not in self._stores:
-                self._stores[name] = self._make_store(place, tries)
-            self._stores.move_to_end(name)
-            while len(self._stores) > _STORES:
-                self._stores.popitem(last=False)
-            return self._stores[name]
+        return self._stores.get((place.bucket, tries), lambda: self._make_store(place, tries))
 
     def _takes(self, place: Place) -> bool:
         """Return whether obstore can address this; it would rewrite keys with empty segments."""
