@@ -6,9 +6,9 @@ by whoever asks how it went.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from camfleet.jobstore.errands import read_errand, settle, update_errand
 from camfleet.jobstore.records import read_record
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet_worker.follow_ups.between import Between
 from camfleet_worker.process.due import POLL_SECONDS, DueThread, Hold, HoldLost
 from camfleet_worker.process.shutdown import Shutdown, WorkerStops
 
@@ -32,7 +33,6 @@ Maker = Callable[[JobRecord, Any, str, "Steps"], FollowUp]
 
 ATTEMPTS = 3
 _PAUSE = 10.0  # units between attempts, and during an outage
-_SHORT_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two steps
 _CLOSING_SECONDS = 5.0
 _LONGEST = 500  # characters of a reason
 _TELL_SECONDS = 2.0  # between two words on how far it is
@@ -61,15 +61,14 @@ class ErrandRunner:
         self._storage = storage
         self._makers = makers
         self._shutdown = shutdown
-        self._is_busy = is_busy
+        self._between = Between(shutdown, is_busy)
         self._unit = unit
-        self._closed = threading.Event()
         self._errands = ErrandsDue(settings, lease_seconds=lease_seconds)
         self._thread = DueThread("errands", self._take, self._handle, poll_seconds)
 
     def close(self) -> None:
         """End the thread; what is in work is given back, or left to its lease."""
-        self._closed.set()
+        self._between.close()
         self._thread.close(_CLOSING_SECONDS)
         self._errands.close()
 
@@ -117,16 +116,9 @@ class ErrandRunner:
             why = record.outcome.note or "the workers died with it"
             return _failed(f"given up after {ATTEMPTS} attempts: {why}")
 
-        def check() -> None:
-            if self._closed.is_set():
-                raise WorkerStops
-            self._shutdown.check()
-            self._give_way()
-            hold.check()
-
         try:
             job = read_record(self._storage, record.job_id)
-            steps = Steps(self._storage, record, check)
+            steps = Steps(self._storage, record, partial(self._between.check, hold))
             return self._makers[type(record.errand)](job, record.errand, record.id, steps)
         except (HoldLost, WorkerStops, BrokerUnavailable, StorageUnavailable):
             raise
@@ -146,13 +138,6 @@ class ErrandRunner:
             settle(self._storage, record, FollowUp(state="waiting"))
         except StorageUnavailable:
             logger.warning("errand %s/%s waits", record.job_id, record.id)
-
-    def _give_way(self) -> None:
-        """Let others compute, but not for ever."""
-        end = time.monotonic() + _LONGEST_PAUSE
-        while self._is_busy() and time.monotonic() < end:
-            if self._shutdown.wait(_SHORT_PAUSE):
-                return
 
 
 class Steps:

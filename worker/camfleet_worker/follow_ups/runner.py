@@ -7,9 +7,8 @@ dies: the next one does it again, to the same place.
 """
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from camfleet.broker.due import LEASE_SECONDS, Held
 from camfleet.broker.follow_ups_due import FollowUpsDue, note_of
@@ -37,6 +36,7 @@ from camfleet.jobstore.records import read_record
 from camfleet.label_studio.connection import LabelStudioUnavailable
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet_worker.follow_ups.between import Between
 from camfleet_worker.process.due import POLL_SECONDS, DueThread, Hold, HoldLost
 from camfleet_worker.process.shutdown import Shutdown, WorkerStops
 
@@ -48,7 +48,6 @@ Maker = Callable[[JobRecord, Check], FollowUp]
 ATTEMPTS = 4
 _PAUSES = (10.0, 60.0, 300.0)  # units after the first and later attempts
 _OUTAGE_PAUSE = 15.0
-_SHORT_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two steps
 _CLOSING_SECONDS = 5.0
 _LONGEST = 500  # characters of a reason
 _SETTLED = ("done", "failed")
@@ -84,16 +83,15 @@ class FollowUpRunner:
         self._makers = makers
         self._shutdown = shutdown
         self._reach = reach
-        self._is_busy = is_busy
+        self._between = Between(shutdown, is_busy)
         self._on_end = on_end
         self._unit = unit
-        self._closed = threading.Event()
         self._follow_ups = FollowUpsDue(settings, lease_seconds=lease_seconds)
         self._thread = DueThread("follow-ups", self._take, self._handle, poll_seconds)
 
     def close(self) -> None:
         """End the thread; what is in work is given back, or left to its lease."""
-        self._closed.set()
+        self._between.close()
         self._thread.close(_CLOSING_SECONDS)
         self._follow_ups.close()
 
@@ -181,15 +179,8 @@ class FollowUpRunner:
             why = before.note or "the workers died with it"
             return _failed(f"given up after {ATTEMPTS} attempts: {why}")
 
-        def check() -> None:
-            if self._closed.is_set():
-                raise WorkerStops
-            self._shutdown.check()
-            self._give_way()
-            hold.check()
-
         try:
-            return self._makers[kind](record, check)
+            return self._makers[kind](record, partial(self._between.check, hold))
         except HoldLost:
             raise
         except WorkerStops as error:
@@ -207,13 +198,6 @@ class FollowUpRunner:
                 return _failed(f"given up after {attempt} attempts: {reason}")
             seconds = _PAUSES[attempt - 1] * self._unit
             raise _Later(kind, seconds, f"attempt {attempt}: {reason}") from error
-
-    def _give_way(self) -> None:
-        """Let others compute, but not for ever."""
-        end = time.monotonic() + _LONGEST_PAUSE
-        while self._is_busy() and time.monotonic() < end:
-            if self._shutdown.wait(_SHORT_PAUSE):
-                return
 
 
 class _Later(Exception):
