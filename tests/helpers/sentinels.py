@@ -11,11 +11,11 @@ from helpers.metrics import free_port
 from helpers.waiting import wait_until
 
 MASTER = "ours"
-PASSWORD = "data;/@"
+PASSWORD = "walrus;/@"
 OWN_PASSWORD = "sentinels"
 DOWN_MS = 1000
 REPLICAS = {"min-replicas-to-write": 1, "min-replicas-max-lag": 2}
-LOGIN = ":data%3B%2F%40"
+LOGIN = ":walrus%3B%2F%40"
 _SECONDS = 60
 _ENVIRON = {"PATH": os.defpath}
 

@@ -7,9 +7,10 @@ from redis import Redis, RedisError
 
 from helpers.sentinels import PASSWORD, Sentinels
 from helpers.users import PREFIX, write_users
+from helpers.waiting import wait_until
 from helpers.whole_chain import check_the_chain
 
-LOGIN = "camfleet:data%3B%2F%40"
+LOGIN = "camfleet:walrus%3B%2F%40"
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,7 @@ def test_the_whole_chain_and_a_failover_need_no_more_than_the_file_allows(six, e
     check_the_chain(environ, tmp_path, "acl")
     before = six.primary
     six.kill(before)
+    wait_until(lambda: six.primary != before, 30)
     six.start(before)
     six.settle()
     check_the_chain(environ, tmp_path / "again", "acl-again")

@@ -78,7 +78,7 @@ def test_what_is_wrong_with_sentinels_is_named_with_the_setting(sentinels, setti
 
 
 def test_a_wrong_password_of_redis_itself_is_named(sentinels, settings):
-    url = sentinels.url().replace(":data", ":hunter2")
+    url = sentinels.url().replace(":walrus", ":hunter2")
     with (
         Client(sentinels.settings(settings, redis_url=url)) as client,
         pytest.raises(
