@@ -2,27 +2,17 @@
 
 import pytest
 
-from camfleet.broker.heartbeats import Measured, WorkerState
+from camfleet.broker.heartbeats import Measured
 from camfleet.cli.submit import _show_estimate
 from camfleet.jobs.estimate import Estimator
 from camfleet.jobs.options import job_fields
 from camfleet.storage.place import Listed
+from helpers.worker_states import worker_state
 
 
 def worker(name, trouble=None, **measured):
-    return WorkerState(
-        name=name,
-        pid=1,
-        started_at=1.0,
-        device="CPU",
-        models=(),
-        chunks=(),
-        interactive=0,
-        images=0,
-        images_per_second=0.0,
-        trouble=trouble,
-        measured=Measured(**measured) if measured else None,
-    )
+    found = Measured(**measured) if measured else None
+    return worker_state(name, trouble=trouble, measured=found)
 
 
 class Bucket:

@@ -6,7 +6,6 @@ import pytest
 from msgspec.structs import replace
 
 from camfleet.broker.backlog import QueueState
-from camfleet.broker.heartbeats import WorkerState
 from camfleet.contract.codec import encode
 from camfleet.contract.messages import ErrorInfo
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
@@ -25,6 +24,7 @@ from camfleet.jobs.fleet import Fleet
 from camfleet.jobs.inspection import Inspection
 from camfleet.jobs.misfits import KnownModel, find_misfits
 from camfleet.registry.cards import Card, CardInput
+from helpers.worker_states import worker_state
 
 REPORT = {
     "candidates": [{"path": "conv1"}, {"path": "block/conv2"}],
@@ -98,23 +98,13 @@ def test_what_waits_for_workers_of_which_none_is_alive_is_counted():
 
 def worker(**changes):
     plain = {
-        "name": "celery@a:1",
-        "pid": 1,
-        "started_at": 0.0,
-        "device": "CPU",
-        "models": (),
-        "chunks": (),
-        "interactive": 0,
-        "images": 0,
-        "images_per_second": 0.0,
-        "trouble": None,
         "newest_form": 2,
         "file_roots": ("/data",),
         "s3_roots": ("photos",),
         "signs_callbacks": True,
         "report_roots": ("reports",),
     }
-    return WorkerState(**{**plain, **changes})
+    return worker_state(**{**plain, **changes})
 
 
 def fleet_of(*workers, **options):

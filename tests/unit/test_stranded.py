@@ -3,24 +3,15 @@
 import pytest
 from msgspec.structs import replace
 
-from camfleet.broker.heartbeats import WorkerState
 from camfleet.contract.codec import NEWEST_FORM
 from camfleet.errors import BrokerUnavailable, StorageUnavailable
 from camfleet_worker.chunks.run import JobCancelled
 from camfleet_worker.chunks.stranded import Company, Stranded
 from camfleet_worker.process.retrying import once
+from helpers.worker_states import worker_state
 
-US = WorkerState(
-    name="celery@one:1",
-    pid=1,
-    started_at=0,
-    device="CPU",
-    models=(),
-    chunks=(),
-    interactive=0,
-    images=0,
-    images_per_second=0,
-    trouble=None,
+US = worker_state(
+    "celery@one:1",
     newest_form=NEWEST_FORM,
     waits_for="the store",
     slots=4,

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from camfleet.broker.heartbeats import WorkerState
 from camfleet.contract import findings, reviews
 from camfleet.contract.times import Seconds, Time, time_of
 from camfleet.gateway import told
 from camfleet.gateway.app import DESCRIPTION
+from helpers.worker_states import worker_state
 
 SCHEMAS = DESCRIPTION["components"]["schemas"]
 SECONDS = msgspec.json.schema(Seconds)
@@ -63,11 +63,7 @@ def test_a_record_is_told_with_the_same_time_also_within():
 
 
 def test_a_worker_of_another_version_is_told_too():
-    worker = WorkerState(
-        name="celery@a", pid=1, started_at=AT, device="CPU", models=(), chunks=(), interactive=0,
-        images=0, images_per_second=0.0, trouble=None,
-    )  # fmt: skip
-    found = msgspec.to_builtins(told.told(worker, told.Worker))
+    found = msgspec.to_builtins(told.told(worker_state(started_at=AT), told.Worker))
     assert (found["started_at"], found["version"]) == (TEXT, None)
 
 

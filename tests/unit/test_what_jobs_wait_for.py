@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import pytest
 from msgspec.structs import replace
 
-from camfleet.broker.heartbeats import ChunkState, WorkerState
+from camfleet.broker.heartbeats import ChunkState
 from camfleet.broker.progress import Progress
 from camfleet.contract.lanes import Lane
 from camfleet.errors import StorageUnavailable
 from camfleet.jobs.waiting import waits_for
+from helpers.worker_states import worker_state
 
 RUNNING = Progress(
     job_id="mine",
@@ -42,25 +43,12 @@ class Job:
         return SimpleNamespace(lane=Lane(self._form))
 
 
-def worker(*jobs, name="celery@a:1", form=2, **fields):
+def worker(*jobs, form=2, **fields):
     chunks = tuple(
         ChunkState(job_id=job, model=0, part=part, retry=0, attempt=1, explained=0)
         for part, job in enumerate(jobs)
     )
-    return WorkerState(
-        name=name,
-        pid=1,
-        started_at=1.0,
-        device="CPU",
-        models=(),
-        chunks=chunks,
-        interactive=0,
-        images=0,
-        images_per_second=0.0,
-        trouble=fields.pop("trouble", None),
-        newest_form=form,
-        **fields,
-    )
+    return worker_state(chunks=chunks, newest_form=form, **fields)
 
 
 def waits(*workers, job=None, now=RUNNING):
