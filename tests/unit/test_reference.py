@@ -123,6 +123,14 @@ def test_upgrading_md_names_every_queue_that_workers_ask():
     assert queues <= named
 
 
+def test_upgrading_md_names_every_variable_that_0_1_0_does_not_know():
+    known = (ROOT / "tests" / "fixtures" / "v0.1.0" / "variables.txt").read_text().split()
+    now = {variable(field) for field in dataclasses.fields(Settings)}
+    text = (DOCS / "upgrading.md").read_text()
+    step = text.partition("3. Give the new variables")[2].partition("4. For each worker")[0]
+    assert set(re.findall(r"CAMFLEET_[A-Z0-9_]+", step)) == now - set(known)
+
+
 def test_security_md_has_the_patch_of_every_python_that_workers_want():
     rows = tables(documents.SECURITY)["Python"]
     documented = {row[0]: row[1] for row in rows[1:] if re.fullmatch(r"3\.\d+", row[0])}
