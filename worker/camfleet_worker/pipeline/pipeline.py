@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from camfleet.contract import unused
 from camfleet.contract.messages import ErrorInfo, ExplainRequest
+from camfleet.contract.outputs import Method
 from camfleet.contract.records import Item
 from camfleet.contract.results import Result
 from camfleet.errors import CamfleetError
@@ -24,7 +26,7 @@ from camfleet_worker.pipeline.several import Load, for_several
 from camfleet_worker.pipeline.steps import Steps
 from camfleet_worker.pipeline.threads import Pools, batches
 from camfleet_worker.process import logs
-from camfleet_worker.process.priority import PrioritySemaphore
+from camfleet_worker.process.priority import PrioritySemaphore, RightOfWay
 from camfleet_worker.prometheus import Metrics
 from camfleet_worker.sources.fetch import Fetcher
 
@@ -65,6 +67,7 @@ class Pipeline:
         # More computing threads than cores fight over the GIL: everything takes half as long again.
         self._cores = PrioritySemaphore(pools.cpu.size)
         self._urgent_cores = PrioritySemaphore(pools.cpu.size)  # who waits for none of a job's
+        self._way = RightOfWay()
 
     def explain(self, request: ExplainRequest) -> list[Result]:
         """Explain one image; one that can't be explained gives one failed row.
@@ -84,17 +87,21 @@ class Pipeline:
                 inputs=request.inputs,
             )
             image, steps = ImageTask(item, query.target), self._steps(query, explainer, RunHooks())
-            # All in this thread: it must not queue behind the images of a job.
-            steps.fetch(image)
-            with self._urgent_cores.hold():
-                steps.decode(image)
-            steps.decode_apart(image, urgent=True)
-            self._batcher.single(image, query.method, explainer)
-            steps.render(image, self._urgent_cores.hold)
-            steps.store(image)
-            with self._urgent_cores.hold():
-                steps.report(image)
+            with self._way.take():
+                self._hurry(image, steps, query.method, explainer)
             return list(self._metrics.images(image.rows, "interactive"))
+
+    def _hurry(self, image: ImageTask, steps: Steps, method: Method, explainer: Explainer) -> None:
+        """Do all steps in this thread: an urgent image must not queue behind those of a job."""
+        steps.fetch(image)
+        with self._urgent_cores.hold():
+            steps.decode(image)
+        steps.decode_apart(image, urgent=True)
+        self._batcher.single(image, method, explainer)
+        steps.render(image, self._urgent_cores.hold)
+        steps.store(image)
+        with self._urgent_cores.hold():
+            steps.report(image)
 
     def explain_items(self, items: Sequence[Item], query: Query, hooks: RunHooks) -> list[Result]:
         """Explain items and return their rows, in order.
@@ -181,6 +188,7 @@ class Pipeline:
 
     def _load(self, batch: list[ImageTask], steps: Steps) -> list[ImageTask]:
         def fetch(image: ImageTask) -> None:
+            self._way.give()
             steps.fetch(image)
             if len(image.file) > _LARGE_FILE:  # rather than keep many of them
                 self._compute(steps.decode, image)
@@ -207,21 +215,29 @@ class Pipeline:
 
     def _finish(self, batch: list[ImageTask], steps: Steps) -> list[ImageTask]:
         def store(image: ImageTask) -> None:
+            self._way.give()
             if image.drawn_bytes > _LARGE_PICTURES:
-                steps.render(image, self._cores.hold)
+                steps.render(image, self._core)
             steps.store(image)
 
         drawn = [image for image in batch if steps.draws(image)]
         small = [image for image in drawn if image.drawn_bytes <= _LARGE_PICTURES]
-        self._pools.cpu.for_each(lambda image: steps.render(image, self._cores.hold), small)
+        self._pools.cpu.for_each(lambda image: steps.render(image, self._core), small)
         self._pools.io.for_each(store, drawn)
         self._pools.cpu.for_each(partial(self._compute, steps.report), batch)
         return batch
 
     def _compute(self, step: Callable[[ImageTask], None], image: ImageTask) -> None:
         """Do a step that needs a core."""
-        with self._cores.hold():
+        with self._core():
             step(image)
+
+    @contextmanager
+    def _core(self) -> Iterator[None]:
+        """Hold one of the cores of jobs, which give way to urgent images."""
+        self._way.give()
+        with self._cores.hold():
+            yield
 
 
 def _refused(item: Item, query: Query, error: CamfleetError) -> Result:

@@ -9,6 +9,8 @@ from contextvars import ContextVar
 
 _MOST_IN_A_ROW = 4  # urgent turns while others wait: these are late, but never wait for ever
 _RECENT_SECONDS = 2.0
+_SHARE = 0.25  # of the time that others may have to wait for what's urgent
+_LONGEST = 0.25  # seconds at a time
 
 _urgent: ContextVar[bool] = ContextVar("urgent", default=False)
 
@@ -102,3 +104,48 @@ class PrioritySemaphore:
             self._urgent.popleft().set()
         if self._free:
             self._others.notify()
+
+
+class RightOfWay:
+    """Keeps others back between two steps while something urgent is on its way.
+
+    They share cores, the interpreter's lock and the store with it, and there it can't go before
+    them. They wait for a quarter of a second at most, and for a quarter of the time: where urgent
+    work never ends, they go on beside it. Safe to share by threads. `clock` is the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clear = threading.Condition()
+        self._urgent = 0
+        self._changed = clock()  # when the first of those on their way came, or the last one went
+        self._left = _LONGEST  # seconds that others may wait from then on
+        self._clock = clock
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Have the right of way during the block."""
+        with self._clear:
+            if not self._urgent:
+                self._pass()
+            self._urgent += 1
+        try:
+            yield
+        finally:
+            with self._clear:
+                self._urgent -= 1
+                if not self._urgent:
+                    self._pass(used=self._left)
+                    self._clear.notify_all()
+
+    def give(self) -> None:
+        """Wait until nothing urgent is on its way, unless that takes too long."""
+        if self._urgent:  # nearly never: no lock is taken then
+            with self._clear:
+                left = self._left - (self._clock() - self._changed)
+                self._clear.wait_for(lambda: not self._urgent, max(0.0, left))
+
+    def _pass(self, used: float = 0.0) -> None:
+        """Take note of the time since the last change, of which at most so much was waited."""
+        before, self._changed = self._changed, self._clock()
+        passed = self._changed - before
+        self._left = min(_LONGEST, self._left - min(used, passed) + _SHARE * passed)
