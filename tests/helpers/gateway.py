@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.metrics import free_port
+from helpers.processes import START
 from helpers.waiting import wait_until
 
 _COMMAND = [sys.executable, "-c", "from camfleet.cli import main; main()"]
@@ -54,15 +55,18 @@ class Gateway:
 
 
 @contextmanager
-def gateway(environ, folder, token, *options, port=0):
-    """Start a gateway; stop it as operators do at the end."""
+def gateway(environ, folder, token, *options, port=0, before=()):
+    """Start a gateway; stop it as operators do at the end.
+
+    `before` are words of a program that runs the command.
+    """
     port = port or free_port()
     log = folder / f"gateway-{port}.log"
-    words = [*_COMMAND, "serve", "--port", str(port), *options]
+    words = [*before, *_COMMAND, "serve", "--port", str(port), *options]
     with log.open("wb") as output:
         process = subprocess.Popen(words, env=environ, stdout=output, stderr=output)
     try:
-        wait_until(lambda: process.poll() is not None or b"serving on" in log.read_bytes(), 30)
+        wait_until(lambda: process.poll() is not None or b"serving on" in log.read_bytes(), START)
         assert process.poll() is None, log.read_text()
         yield Gateway(port, process, token)
     finally:

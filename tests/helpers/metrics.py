@@ -1,15 +1,25 @@
 """Ask a metrics port as Prometheus does."""
 
+import secrets
 import socket
+from contextlib import suppress
 from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
+_FIRST, _COUNT = 10_000, 22_000  # below the ports that the kernel gives to outgoing connections
+_given = set()
+
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that nobody listens on, another one each time; nobody gets it by chance."""
+    while True:
+        port = _FIRST + secrets.randbelow(_COUNT)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 class Scrape:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from helpers.waiting import wait_until
 
-START = 40
+START = 120  # seconds until a program has begun, on a busy machine
 COMMAND = [sys.executable, "-m", "celery", "-A", "camfleet_worker", "worker", "-l", "INFO"]
 APP = "TEST_WORKER_APP"  # the variable that names another application than the worker's own
 

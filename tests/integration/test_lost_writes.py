@@ -16,6 +16,7 @@ from helpers.registries import approve
 from helpers.samples import write_card
 from helpers.waiting import wait_until
 
+OTHER = "of-another-history"
 URIS = [f"s3://b/{number}.png" for number in range(600)]  # three chunks
 
 
@@ -41,21 +42,36 @@ def redis(own):
 
 
 @pytest.fixture
-def worker(own, client, redis):
-    """Give the thread of a worker, once it has noted Redis' id."""
-    with closing(LostWrites(own, client._ledger, client.storage)) as made:
-        wait_until(lambda: redis.exists(keys.HISTORY), 10)
-        yield made
+def a_worker(own, client, redis):
+    """Give a function that starts the thread of a worker for a block."""
+    return lambda: closing(LostWrites(own, client._ledger, client.storage))
 
 
-def promote(redis, *forgotten):
-    """Let Redis look as a replica that was promoted before it had heard of these keys."""
+@pytest.fixture
+def promote(redis, a_worker):
+    """Give a function that lets Redis look as a replica promoted before it had heard of keys.
+
+    A worker has noted Redis' id before, another one sees what became of it. None lives between
+    them: it might be writing a note just then.
+    """
+    with a_worker():
+        wait_until(lambda: redis.hexists(keys.HISTORY, "replid"), 10)
+
+    def promote(*forgotten, **noted):
+        forget_all(redis, *forgotten, **noted)
+        with a_worker():
+            wait_until(lambda: redis.hget(keys.HISTORY, "replid") != OTHER, 20)
+
+    return promote
+
+
+def forget_all(redis, *forgotten, **noted):
+    """Let Redis forget keys, and its history be another one than was noted."""
     with redis.pipeline() as pipe:
         for key in forgotten:
             pipe.delete(key)
-        pipe.hset(keys.HISTORY, "replid", "of-another-history")
+        pipe.hset(keys.HISTORY, mapping={"replid": OTHER, **noted})
         pipe.execute()
-    wait_until(lambda: redis.hget(keys.HISTORY, "replid") != "of-another-history", 20)
 
 
 def submit(client, name):
@@ -74,31 +90,31 @@ def is_entered(redis, job):
     return f'"{job.id}-0-' in waiting or redis.zscore(keys.TURNS, job.id) is not None
 
 
-def test_a_job_that_redis_never_heard_of_is_there_again(client, redis, worker):
+def test_a_job_that_redis_never_heard_of_is_there_again(client, redis, promote):
     job = submit(client, "lost-1")
-    promote(redis, *forget(redis, job), *keys.QUEUES)
+    promote(*forget(redis, job), *keys.QUEUES)
     assert job.status().total == 600
     assert is_entered(redis, job)
 
 
-def test_a_job_whose_messages_are_lost_is_sent_again(client, redis, worker):
+def test_a_job_whose_messages_are_lost_is_sent_again(client, redis, promote):
     job = submit(client, "lost-2")
-    promote(redis, keys.TURNS, *keys.QUEUES)
+    promote(keys.TURNS, *keys.QUEUES)
     assert is_entered(redis, job)
     assert job.status().total == 600
 
 
-def test_a_chunk_that_is_counted_stays_counted_and_is_not_sent(client, redis, worker, own):
+def test_a_chunk_that_is_counted_stays_counted_and_is_not_sent(client, redis, promote, own):
     job = submit(client, "lost-3")
     redis.setbit(keys.done(job.id), 0, 1)
-    promote(redis, keys.TURNS, *keys.QUEUES)
+    promote(keys.TURNS, *keys.QUEUES)
     redis.zadd(keys.LEASES, {str(number): 2e9 for number in range(99)})  # room for all
     client._ledger.fill_queues()
     sent = "".join(text for queue in keys.QUEUES for text in redis.lrange(queue, 0, -1))
     assert [f'"{job.id}-0-{part:05d}"' in sent for part in range(3)] == [False, True, True]
 
 
-def test_a_retry_that_redis_never_heard_of_runs(client, redis, worker):
+def test_a_retry_that_redis_never_heard_of_runs(client, redis, promote):
     job = submit(client, "lost-4")
     record = object_keys.retry(job.id, 1)
     redis.hset(keys.job(job.id), "finished_at", 1)
@@ -108,92 +124,94 @@ def test_a_retry_that_redis_never_heard_of_runs(client, redis, worker):
         b'"chunks":[[0,1]]}',
         "application/json",
     )
-    promote(redis)
+    promote()
     assert job.status().retry == 1
     assert not job.status().complete
 
 
-def test_jobs_that_have_ended_and_those_long_forgotten_stay_as_they_are(client, redis, worker):
+def test_jobs_that_have_ended_and_those_long_forgotten_stay_as_they_are(client, redis, promote):
     ended, cancelled, old = (submit(client, f"lost-5{letter}") for letter in "abc")
     redis.hset(keys.job(ended.id), "finished_at", 1)
     cancelled.cancel()
-    gone = forget(redis, old)
-    redis.hset(keys.HISTORY, "at", 2e9)  # which makes all jobs old
-    promote(redis, *gone, keys.TURNS, *keys.QUEUES)
+    promote(*forget(redis, old), keys.TURNS, *keys.QUEUES, at=2e9)  # which makes all jobs old
     assert not any(is_entered(redis, job) for job in (ended, cancelled, old))
     assert (ended.status().state, cancelled.status().state) == ("complete", "cancelled")
     with pytest.raises(UnknownJob):
         old.status()
 
 
-def test_a_job_that_a_producer_is_at_is_looked_at_again(client, redis, worker):
+def test_a_job_that_a_producer_is_at_is_looked_at_again(client, redis, a_worker, caplog):
     job = submit(client, "lost-6")
     gone = forget(redis, job)
     with client._ledger.claim(job.id):
-        redis.delete(*gone)
-        redis.hset(keys.HISTORY, "replid", "of-another-history")
-        wait_until(lambda: redis.exists(keys.HISTORIAN), 10)
-        wait_until(lambda: not redis.exists(keys.HISTORIAN), 10)
-        assert redis.hget(keys.HISTORY, "replid") == "of-another-history"
-    wait_until(lambda: redis.hget(keys.HISTORY, "replid") != "of-another-history", 20)
+        forget_all(redis, *gone)
+        with a_worker():
+            wait_until(lambda: "producers are at are looked at again" in caplog.text, 20)
+        assert redis.hget(keys.HISTORY, "replid") == OTHER
+    with a_worker():
+        wait_until(lambda: redis.hget(keys.HISTORY, "replid") != OTHER, 20)
     assert job.status().total == 600
 
 
 def test_a_job_of_another_fleet_on_the_same_bucket_is_left_to_it_until_somebody_resumes_it(
-    client, redis, worker, settings
+    client, redis, promote, settings
 ):
     elsewhere = on_database(settings, 11)
     with Client(elsewhere) as other, closing(redis_client(elsewhere)) as their_redis:
         submit(other, "lost-9a")
         their_redis.flushdb()
     ours = submit(client, "lost-9b")
-    promote(redis, *forget(redis, ours), *keys.QUEUES)
+    promote(*forget(redis, ours), *keys.QUEUES)
     assert ours.status().total == 600
     with pytest.raises(UnknownJob):
         client.job("lost-9a").status()
     job = client.resume("lost-9a")
     assert "another Redis until now" in job.note
-    promote(redis, *forget(redis, job), *keys.QUEUES)
+    promote(*forget(redis, job), *keys.QUEUES)
     assert job.status().total == 600
     assert client.resume("lost-9a").note is None
 
 
 @pytest.mark.parametrize("source", [None, b"{"], ids=["missing", "damaged"])
-def test_a_job_that_does_not_say_whose_it_is_is_brought_back(client, redis, worker, source):
+def test_a_job_that_does_not_say_whose_it_is_is_brought_back(client, redis, promote, source):
     job = submit(client, f"lost-10-{source is None}")
     key = object_keys.source(job.id)
     client.storage.delete([key])
     if source is not None:
         client.storage.put(key, source, "application/json")
-    promote(redis, *forget(redis, job), *keys.QUEUES)
+    promote(*forget(redis, job), *keys.QUEUES)
     assert job.status().total == 600
 
 
-def test_a_job_id_that_was_used_again_is_the_new_job(client, redis, worker):
+def test_a_job_id_that_was_used_again_is_the_new_job(client, redis, promote):
     job = submit(client, "lost-7")
     redis.hset(keys.job(job.id), mapping={"created_at": 5.0, "finished_at": 6.0})
-    promote(redis)
+    promote()
     assert job.status().state == "queued"
 
 
-def test_a_job_that_cannot_be_read_keeps_no_other_waiting(client, redis, worker):
+def test_a_job_that_cannot_be_read_keeps_no_other_waiting(client, redis, promote):
     broken, job = submit(client, "lost-8a"), submit(client, "lost-8b")
     client.storage.put(object_keys.job(broken.id), b"{", "application/json")
-    promote(redis, *forget(redis, job), *keys.QUEUES)
+    promote(*forget(redis, job), *keys.QUEUES)
     assert job.status().total == 600
 
 
-def test_a_worker_that_dies_over_it_leaves_it_to_another(own, redis, worker):
+def test_a_worker_that_dies_over_it_leaves_it_to_another(own, redis, promote):
     with closing(History(own)) as history:
         assert history.take_turn(1)
-        promote(redis)
+        promote()
 
 
-def test_nothing_is_looked_for_as_long_as_redis_stays_the_same(own, redis, worker):
-    with closing(History(own)) as history:
+def test_nothing_is_looked_for_as_long_as_redis_stays_the_same(own, redis, a_worker):
+    with closing(History(own)) as history, a_worker():
+        wait_until(lambda: redis.hexists(keys.HISTORY, "replid"), 10)
         assert history.lost_since() is None
         at = float(redis.hget(keys.HISTORY, "at"))
         wait_until(lambda: float(redis.hget(keys.HISTORY, "at")) > at, 10)
-        redis.hset(keys.HISTORY, "at", "never")
-        redis.hset(keys.HISTORY, "replid", "other")
-        assert history.lost_since() is None or history.lost_since()[1] == 0.0
+
+
+def test_a_note_that_is_damaged_stands_for_everything(own, redis):
+    with closing(History(own)) as history:
+        redis.hset(keys.HISTORY, mapping={"replid": OTHER, "at": "never"})
+        assert history.lost_since()[1] == 0.0
