@@ -263,4 +263,4 @@ def test_a_file_may_change_its_place_in_memory_but_not_its_bytes(storage, galler
     again = Gallery(gallery.record, ERRAND, gallery.head, few)
     for name in document.COLUMNS:
         assert bytes(again.view(name)) == bytes(gallery.view(name))
-    assert sum(size for _, size in few._kept.values()) <= 30_000
+    assert few._kept._size <= 30_000

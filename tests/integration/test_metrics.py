@@ -19,6 +19,7 @@ from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status, Timings
 from camfleet.errors import BrokerUnavailable, ConfigurationError
+from camfleet.gateway import prometheus as gateway
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.process.admission import Admission
 from camfleet_worker.process.retrying import Waits
@@ -228,9 +229,17 @@ def test_a_broker_that_is_away_takes_only_its_own_metrics_along(own, answers):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid"])
-def test_a_port_that_can_not_be_had_names_its_settings(metrics, port, host):
-    with pytest.raises(ConfigurationError, match=r"CAMFLEET_METRICS_PORT.*CAMFLEET_METRICS_HOST"):
-        Metrics().serve(host, port)
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (Metrics, "CAMFLEET_METRICS_PORT.*CAMFLEET_METRICS_HOST"),
+        (gateway.Metrics, "--metrics-port.*--metrics-host"),
+    ],
+    ids=["worker", "gateway"],
+)
+def test_a_port_that_can_not_be_had_names_what_sets_it(metrics, port, host, kind, names):
+    with pytest.raises(ConfigurationError, match=names):
+        kind().serve(host, port)
 
 
 def test_nothing_listens_on_port_0_and_a_closed_port_is_free_again(metrics, port):

@@ -74,6 +74,15 @@ def test_a_part_is_read_once_for_all_requests_about_it(client, record, digests):
     assert counting.reads == {keys.results_part(record, ref): 1 for ref in digests}
 
 
+def test_a_part_that_is_larger_than_what_is_kept_is_read_once_all_the_same(client, record, digests):
+    counting = Counting(client.storage)
+    stored = StoredRows(counting, most_bytes=1)
+    for ref in digests:
+        for place in range(3):
+            assert stored.read(record, ref, digests[ref], [place])[0].rank == 0
+    assert counting.reads == {keys.results_part(record, ref): 1 for ref in digests}
+
+
 def test_another_part_and_a_row_that_isnt_there_are_refused(client, record, digests):
     stored = StoredRows(client.storage)
     ref, digest = next(iter(digests.items()))

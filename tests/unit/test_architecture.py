@@ -44,6 +44,8 @@ BELOW_THE_LINE = (
     "prefetch",
 )
 GROUND = (
+    "metrics_port",
+    "lru",
     "faultpoints",
     "settings",
     "setting_groups",
@@ -156,6 +158,7 @@ HOMES = {
     "standardwebhooks": {"camfleet_worker/webhooks.py"},
     "prometheus_client": {
         "camfleet/gateway/prometheus.py",
+        "camfleet/metrics_port.py",
         "camfleet_worker/prometheus.py",
         "camfleet_worker/scraped.py",
     },

@@ -3,29 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    start_http_server,
-)
+from prometheus_client import Counter, Gauge, Histogram
 
 from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.contract.follow_ups import KINDS
 from camfleet.contract.results import Result, Timings
-from camfleet.errors import ConfigurationError
+from camfleet.metrics_port import ProcessMetrics
 from camfleet_worker import scraped
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.process.admission import Admission
-
-if TYPE_CHECKING:
-    from threading import Thread
-    from wsgiref.simple_server import WSGIServer
 
 Kind = Literal["bulk", "interactive"]
 Settled = Literal["done", "failed"]
@@ -53,12 +42,14 @@ class Mean:
         return self._sum / self._count if self._count else None
 
 
-class Metrics:
-    """The metrics of one worker process, in a registry of its own. Safe to share by threads."""
+class Metrics(ProcessMetrics):
+    """The metrics of one worker process. Safe to share by threads."""
+
+    set_port, set_host = "CAMFLEET_METRICS_PORT", "CAMFLEET_METRICS_HOST"
 
     def __init__(self) -> None:
-        own = self.registry = CollectorRegistry()
-        ProcessCollector(registry=own)
+        super().__init__()
+        own = self.registry
         self._images = Counter(
             "camfleet_images_total",
             "Images this process explained; one that runs twice counts twice",
@@ -100,7 +91,6 @@ class Metrics:
             "camfleet_chunks_in_work", "Chunks this process works on now", registry=own
         )
         self.explained = 0  # images, for the worker's own speed; about
-        self._server: tuple[WSGIServer, Thread] | None = None
 
     def images(self, rows: Iterable[Result], kind: Kind) -> Iterator[Result]:
         """Yield the rows, counting each image by how its first target ended."""
@@ -155,26 +145,6 @@ class Metrics:
     def watch_reviews(self, board: ReviewBoard) -> None:
         """Read this at each scrape, too."""
         self.registry.register(scraped.Reviews(board))
-
-    def serve(self, host: str, port: int) -> None:
-        """Serve Prometheus in separate threads, or not at port 0; raises `ConfigurationError`."""
-        if not port:
-            return
-        try:
-            self._server = start_http_server(port, host, self.registry)
-        except (OSError, OverflowError) as error:
-            raise ConfigurationError(
-                f"no metrics at {host}:{port} ({error}): set CAMFLEET_METRICS_PORT to a free port, "
-                "CAMFLEET_METRICS_HOST to an address of this machine"
-            ) from error
-
-    def close(self) -> None:
-        if self._server:
-            server, thread = self._server
-            server.shutdown()
-            server.server_close()
-            thread.join()
-            self._server = None
 
     def _image(self, row: Result, kind: Kind) -> None:
         model = f"{row.model_id}@{row.model_version}"

@@ -3,25 +3,14 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    start_http_server,
-)
+from prometheus_client import Counter, Gauge, Histogram
 
-from camfleet.errors import CamfleetError, ConfigurationError
+from camfleet.errors import CamfleetError
 from camfleet.gateway.crowd import Crowd
 from camfleet.gateway.following import Following
 from camfleet.gateway.problems import Problem
-
-if TYPE_CHECKING:
-    from threading import Thread
-    from wsgiref.simple_server import WSGIServer
+from camfleet.metrics_port import ProcessMetrics
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
@@ -37,12 +26,14 @@ class Seen:
         self.began = 0.0
 
 
-class Metrics:
-    """The metrics of one gateway, in a registry of its own. Safe to share by threads."""
+class Metrics(ProcessMetrics):
+    """The metrics of one gateway. Safe to share by threads."""
+
+    set_port, set_host = "--metrics-port", "--metrics-host"
 
     def __init__(self) -> None:
-        own = self.registry = CollectorRegistry()
-        ProcessCollector(registry=own)
+        super().__init__()
+        own = self.registry
         self._requests = Counter(
             "camfleet_gateway_requests_total",
             "Requests by the pattern of their path and the status of their answer",
@@ -74,7 +65,6 @@ class Metrics:
         self._connections = Gauge(
             "camfleet_gateway_connections", "Open connections, idle ones too", registry=own
         )
-        self._server: tuple[WSGIServer, Thread] | None = None
 
     @contextmanager
     def request(self, method: str) -> Iterator[Seen]:
@@ -98,21 +88,3 @@ class Metrics:
         self._connections.set_function(lambda: crowd.connections)
         self._followers.set_function(lambda: following.followers)
         self._jobs.set_function(lambda: following.jobs)
-
-    def serve(self, host: str, port: int) -> None:
-        """Serve Prometheus in separate threads; raises `ConfigurationError`."""
-        try:
-            self._server = start_http_server(port, host, self.registry)
-        except (OSError, OverflowError) as error:
-            raise ConfigurationError(
-                f"no metrics at {host}:{port} ({error}): set --metrics-port to a free port, "
-                "--metrics-host to an address of this machine"
-            ) from error
-
-    def close(self) -> None:
-        if self._server:
-            server, thread = self._server
-            server.shutdown()
-            server.server_close()
-            thread.join()
-            self._server = None

@@ -3,7 +3,6 @@
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from camfleet.errors import InvalidRequest, ObjectMissing
 from camfleet.gateway.problems import Problem
 from camfleet.jobstore import keys
 from camfleet.jobstore.records import read_record
+from camfleet.lru import LRU
 
 if TYPE_CHECKING:
     from camfleet.jobstore.parquet import Table
@@ -64,28 +64,17 @@ class PartRows:
 class Kept(Generic[V]):
     """Values by name, for some seconds and within some bytes. Safe to share by threads."""
 
-    def __init__(self, most_bytes: int, seconds: float = _SECONDS) -> None:
-        self._most = most_bytes
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._values: OrderedDict[str, tuple[float, int, V]] = OrderedDict()
+    def __init__(self, most_bytes: int) -> None:
+        self._values: LRU[str, tuple[float, V]] = LRU(most_bytes)
 
     def get(self, name: str, read: Callable[[], tuple[V, int]]) -> V:
         """Return a value; `read` gives it with its size in bytes."""
         now = time.monotonic()
-        with self._lock:
-            until, _, value = self._values.get(name, (0.0, 0, None))
-            if now < until:
-                self._values.move_to_end(name)
-                return value  # type: ignore[return-value]  # not None then
+        kept = self._values.get(name)
+        if kept and now < kept[0]:
+            return kept[1]
         found, size = read()
-        with self._lock:
-            self._values[name] = now + self._seconds, size, found
-            self._values.move_to_end(name)
-            total = sum(size for _, size, _ in self._values.values())
-            while total > self._most and len(self._values) > 1:
-                total -= self._values.popitem(last=False)[1][1]
-        return found
+        return self._values.put(name, (now + _SECONDS, found), size)[1]
 
 
 class Reading:

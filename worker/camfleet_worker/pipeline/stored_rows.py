@@ -2,7 +2,6 @@
 
 import hashlib
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
@@ -10,6 +9,7 @@ from camfleet.contract.records import ChunkRef, JobRecord
 from camfleet.contract.results import Result
 from camfleet.errors import InvalidRequest, ObjectChanged
 from camfleet.jobstore import keys, objects, parquet
+from camfleet.lru import LRU
 from camfleet.storage.storage import Storage
 
 _KEPT_BYTES = 2**26  # of parts, for the next requests
@@ -21,10 +21,10 @@ class StoredRows:
     Requests for rows of one part come together, from several slots: it's read for all of them once.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, most_bytes: int = _KEPT_BYTES) -> None:
         self._storage = storage
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], parquet.Table] = OrderedDict()
+        self._kept: LRU[tuple[str, str], parquet.Table] = LRU(most_bytes)
         self._turns: WeakValueDictionary[tuple[str, str], _Turn] = WeakValueDictionary()
 
     def read(
@@ -46,16 +46,10 @@ class StoredRows:
         with self._lock:
             turn = self._turns.setdefault((key, digest), _Turn())
         with turn.lock:
-            with self._lock:
-                if (kept := self._kept.get((key, digest))) is not None:
-                    self._kept.move_to_end((key, digest))
-                    return kept
+            if (kept := self._kept.get((key, digest))) is not None:
+                return kept
             table = self._read(key, digest)
-            with self._lock:
-                self._kept[key, digest] = table
-                while self._kept and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
-                    self._kept.popitem(last=False)
-            return table
+            return self._kept.put((key, digest), table, table.nbytes)
 
     def _read(self, key: str, digest: str) -> parquet.Table:
         with objects.naming(key):

@@ -1,9 +1,7 @@
 """Reading gallery indexes, by parts: what was read lately stays, within some bytes."""
 
 import bisect
-import threading
 import zlib
-from collections import OrderedDict
 from typing import Any
 
 import msgspec
@@ -12,6 +10,7 @@ import pyarrow as pa
 from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest, ObjectDamaged, ObjectMissing
 from camfleet.jobstore import later_keys, objects
+from camfleet.lru import LRU
 from camfleet.results.gallery.document import (
     BLOCK,
     COLUMNS,
@@ -33,14 +32,12 @@ class Files:
 
     def __init__(self, storage: Storage, most_bytes: int = KEPT_BYTES) -> None:
         self._storage = storage
-        self._most = most_bytes
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._kept: LRU[str, Any] = LRU(most_bytes)
 
     def head(self, record: JobRecord, errand: str) -> GalleryIndex | None:
         """Return the head of an index, None where there's none that could be this job's."""
         key = later_keys.gallery(record.job_id, errand, "index.json")
-        if (known := self._known(key)) is not None:
+        if (known := self._kept.get(key)) is not None:
             return known  # type: ignore[no-any-return]
         try:
             data = objects.read(self._storage, key, MOST_HEAD).data
@@ -50,34 +47,19 @@ class Files:
         chunks = len(found.starts) - 1
         if found.job_id != record.job_id or chunks != record.chunks or not found.adds_up:
             return None
-        return self._keep(key, found, 4 * len(data))  # type: ignore[no-any-return]
+        return self._kept.put(key, found, 4 * len(data))  # type: ignore[no-any-return]
 
     def data(self, key: str, size: int) -> bytes:
         """Return a file of so many bytes; raise `ObjectDamaged` for one of others."""
-        if (known := self._known(key)) is not None:
+        if (known := self._kept.get(key)) is not None:
             return known  # type: ignore[no-any-return]
         data = objects.read(self._storage, key, size).data
         if len(data) != size:
             raise ObjectDamaged(f"{key} has {len(data)} bytes, not {size}: no gallery's index")
-        return self._keep(key, data, size)  # type: ignore[no-any-return]
+        return self._kept.put(key, data, size)  # type: ignore[no-any-return]
 
     def piece(self, key: str, start: int, length: int) -> bytes:
         return self._storage.get_range(key, start, length)
-
-    def _known(self, key: str) -> Any:
-        with self._lock:
-            if key not in self._kept:
-                return None
-            self._kept.move_to_end(key)
-            return self._kept[key][0]
-
-    def _keep(self, key: str, value: Any, size: int) -> Any:
-        with self._lock:
-            self._kept[key] = value, size
-            total = sum(size for _, size in self._kept.values())
-            while total > self._most and len(self._kept) > 1:
-                total -= self._kept.popitem(last=False)[1][1]
-        return value
 
 
 class Gallery:
