@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from contextlib import closing
 
 import pytest
@@ -26,6 +24,7 @@ from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
 from camfleet_worker.reviews import LOOK, ReviewPlan
 from helpers import reviews as made_up
+from helpers.commands import camfleet
 from helpers.databases import on_database
 from helpers.registries import models_of, write_card
 from helpers.waiting import wait_until
@@ -256,6 +255,7 @@ def test_while_there_is_trouble_it_is_looked_at_every_ten_minutes(
     assert plan.load(review.name).schedule == YEARLY
     repeater.do(review, NOW)
     assert plan.load(review.name).schedule == LOOK
+    assert plan.load(review.name).entered
     end(missing=True)
     repeater.do(review, NOW)
     assert plan.load(review.name).schedule == LOOK
@@ -264,6 +264,17 @@ def test_while_there_is_trouble_it_is_looked_at_every_ten_minutes(
     assert plan.load(review.name).schedule == YEARLY
     (said,) = board.read().reviewed
     assert said.trouble == in_words(replace(trouble, attempts=ATTEMPTS))
+
+
+def test_a_run_of_a_review_without_a_schedule_is_entered_by_nobody_but_workers(
+    storage, ledger, board, repeater, review
+):
+    review = made_up.change(storage, review, on_register=False)
+    plan = ReviewPlan.of(storage, ledger, board)
+    assert plan.load(review.name) is None
+    repeater.do(review, NOW)
+    found = plan.load(review.name)
+    assert (found.schedule, found.entered) == (LOOK, False)
 
 
 def test_only_what_a_review_does_by_itself_is_due(
@@ -294,8 +305,7 @@ def test_health_and_history_say_what_is_wrong(own, environ, storage, board, stor
     found = {**environ, **own.to_environ()}
 
     def said(*words):
-        command = [sys.executable, "-c", "from camfleet.cli import main; main()", *words]
-        done = subprocess.run(command, env=found, capture_output=True, text=True, check=False)
+        done = camfleet(*words, environ=found)
         assert "\x1b[2J" not in done.stdout + done.stderr
         return done.stdout + done.stderr
 

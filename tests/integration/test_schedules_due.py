@@ -273,6 +273,22 @@ def test_an_emptied_redis_gets_them_back_and_makes_up_for_what_was_missed_once(
     assert "paused" not in schedules.times()
 
 
+def test_only_what_somebody_had_entered_is_called_forgotten(start, plan, schedules, redis, caplog):
+    caplog.set_level("WARNING", "camfleet_worker.schedules")
+    now = schedules.now()
+    plan.schedules["found"] = Scheduled(RARELY, now, entered=False)
+    first = start(look=0.05)
+    wait_until(lambda: "found" in schedules.times(), 10)
+    first.close()
+    assert "forgotten" not in caplog.text
+    plan.schedules["rare"] = Scheduled(RARELY, now)
+    schedules.remove("found")
+    redis.delete(SCHEDULER)  # whose turn it is to look
+    start(look=0.05)
+    wait_until(lambda: len(schedules.times()) == 2, 10)
+    assert "Redis had forgotten schedules (1): rare" in caplog.text
+
+
 def test_one_that_is_entered_is_not_moved_by_that(start, plan, schedules, redis):
     now = schedules.now()
     plan.schedules["rare"] = Scheduled(RARELY, now)

@@ -81,7 +81,7 @@ class ReviewPlan:
         repeats = state.trouble is not None and not is_given_up(state.trouble)
         looks = open_ or repeats or (review.on_register and not review.schedule)
         schedule = LOOK if looks else review.schedule
-        return Scheduled(schedule, state.last) if schedule else None
+        return Scheduled(schedule, state.last, review.schedule is not None) if schedule else None
 
 
 class ScheduledReviews:

@@ -8,7 +8,7 @@ goes on with the same time. Times that were missed become one.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,11 +36,13 @@ _NAMED = 10  # schedules that a message names
 class Scheduled:
     """A schedule as the bucket knows it, and the time for which it was done last.
 
-    Of one that was never done that is when it was made.
+    Of one that was never done that is when it was made. Whoever makes a schedule enters it in Redis
+    (`entered`); others workers find by themselves.
     """
 
     schedule: Schedule
     last: float
+    entered: bool = True
 
 
 class Plan(Protocol):
@@ -101,21 +103,25 @@ class ScheduleRunner:
             logger.warning("schedule %s was held by a clock that was set back", name)
         if self._schedules.is_set_back():
             logger.warning("Redis' clock was set back: all schedules are entered again")
-            self._schedules.enter_after_set_back(self._planned(self._plan.names()))
+            everything = self._found(self._plan.names())
+            self._schedules.enter_after_set_back(self._planned(everything))
             return
         self._schedules.note_clock()
         there = self._schedules.times()
-        found = self._planned(name for name in self._plan.names() if name not in there)
+        found = self._found(name for name in self._plan.names() if name not in there)
         if found:
-            names = ", ".join([*found][:_NAMED]) + (", ..." if len(found) > _NAMED else "")
-            logger.warning("Redis had forgotten %d schedules: %s", len(found), names)
-            self._schedules.enter_forgotten(found)
+            _say_forgotten([name for name, one in found.items() if one.entered])
+            self._schedules.enter_forgotten(self._planned(found))
 
-    def _planned(self, names: Iterable[str]) -> dict[str, float]:
-        """Return when schedules are to be done, by what the bucket says of them."""
-        now = self._schedules.now()
+    def _found(self, names: Iterable[str]) -> dict[str, Scheduled]:
+        """Return the schedules that the bucket has under these names."""
         loaded = ((name, self._load(name)) for name in names)
-        return {name: one.schedule.planned(one.last, now) for name, one in loaded if one}
+        return {name: one for name, one in loaded if one}
+
+    def _planned(self, found: Mapping[str, Scheduled]) -> dict[str, float]:
+        """Return when schedules are to be done."""
+        now = self._schedules.now()
+        return {name: one.schedule.planned(one.last, now) for name, one in found.items()}
 
     def _take(self) -> Held | None:
         return None if self._shutdown.wait(0) else self._schedules.due.take()
@@ -198,6 +204,12 @@ class ScheduleRunner:
             logger.exception("schedule %s: attempt %d", name, attempt)
             if attempt < ATTEMPTS:
                 raise _Later(_PAUSES[attempt - 1] * self._unit) from error
+
+
+def _say_forgotten(names: Sequence[str]) -> None:
+    if names:
+        listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+        logger.warning("Redis had forgotten schedules (%d): %s", len(names), listed)
 
 
 class _Later(Exception):
