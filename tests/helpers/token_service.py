@@ -2,7 +2,7 @@
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
@@ -21,7 +21,7 @@ _REFUSAL = "<ErrorResponse><Error><Code>{}</Code><Message>no</Message></Error></
 class TokenService(ThreadingHTTPServer):
     """Gives keys that live for `seconds`, unless `refuses`, a status and a code, says otherwise.
 
-    `asked` are the parameters of all requests.
+    `asked` are the parameters of all requests. `drips` seconds pass before each byte of an answer.
     """
 
     daemon_threads = True
@@ -31,6 +31,7 @@ class TokenService(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.seconds = 3600.0
         self.refuses = None
+        self.drips = 0.0
         self.asked = []
         self.used = []  # the keys of good requests to the store, with their user agents
         self._ends = {}
@@ -79,7 +80,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/xml")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.server.drips:
+            with suppress(ConnectionError):
+                self._drip(body, self.server.drips)
+        else:
+            self.wfile.write(body)
+
+    def _drip(self, body, seconds):
+        for at in range(len(body)):
+            time.sleep(seconds)
+            self.wfile.write(body[at : at + 1])
 
     def log_message(self, *_):
         pass

@@ -2,7 +2,9 @@
 
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -213,3 +215,50 @@ def test_what_a_program_says_that_gives_keys_is_not_shown(without_keys, open_sto
     with pytest.raises(StorageUnavailable, match=r"no credentials .*custom-process") as caught:
         open_storage().get("a")
     assert "the-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", BOTH)
+@pytest.mark.parametrize("of_a_role", [False, True], ids=["own", "of a role's source"])
+def test_a_program_that_gives_no_keys_is_ended_and_named(
+    without_keys, open_storage, service, monkeypatch, tmp_path, key, of_a_role
+):
+    started = tmp_path / "started"
+    program = f"credential_process = sh -c 'echo $$ >> {started}; sleep 30; true'\n"
+    role = f"[profile fleet]\nrole_arn = {ROLE}\nsource_profile = own\n[profile own]\n"
+    (without_keys / "config").write_text((role if of_a_role else "[profile fleet]\n") + program)
+    monkeypatch.setenv("AWS_PROFILE", "fleet")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", service.url)
+    storage = open_storage(seconds=0.25)
+    before = time.monotonic()
+    with pytest.raises(StorageUnavailable, match="credential_process gives no keys within 1 s"):
+        storage.get(key)
+    assert time.monotonic() - before < 10
+    (pid,) = started.read_text().split()  # once, though both libraries may have asked
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_who_waited_for_a_program_in_vain_is_told_so_at_once(without_keys, open_storage, tmp_path):
+    started = tmp_path / "started"
+    words = f"sh -c 'echo $$ >> {started}; sleep 30; true'"
+    (without_keys / "config").write_text(f"[default]\ncredential_process = {words}\n")
+    storage = open_storage(seconds=1)
+
+    def ask(_number):
+        with pytest.raises(StorageUnavailable, match="gives no keys within 4 s"):
+            storage.get("a")
+
+    before = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, range(4)))
+    assert time.monotonic() - before < 10, "one after the other"
+
+
+@pytest.mark.parametrize("key", BOTH)
+def test_a_service_of_tokens_that_sends_a_byte_now_and_then_is_not_waited_for(
+    service, web_identity, open_storage, key
+):
+    service.drips = 0.1
+    before = time.monotonic()
+    with pytest.raises(StorageUnavailable, match=r"no credentials .*no answer from 127\.0\.0\.1"):
+        open_storage(seconds=0.5).get(key)
+    assert time.monotonic() - before < 20

@@ -168,6 +168,7 @@ HOMES = {
         "camfleet/storage/boto.py",
         "camfleet/storage/bounded.py",
         "camfleet/storage/errors.py",
+        "camfleet/storage/programs.py",
     },
     "jinja2": {"camfleet/audit/pictures.py"},
     "starlette": {

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from camfleet.errors import OperationUnsupported
 from camfleet.forks import PerProcess
 from camfleet.settings import Settings
-from camfleet.storage.bounded import bound
 from camfleet.storage.errors import boto_errors
 from camfleet.storage.place import ABSENT, AMAZON, Place, StoredObject, check_size
+from camfleet.storage.programs import bound_session
 
 _TRIES = 2
 
@@ -28,8 +28,8 @@ class BotoBackend:
     """A `Backend`: clients of one session, which gets credentials and renews them in time.
 
     `seconds` limits the wait for an answer's next bytes, `longest` that for all of it, besides a
-    second for each KiB. Session and clients are this process's own: a forked child starts with new
-    ones.
+    second for each KiB; who gives credentials has the time that `bound_session` says. Session and
+    clients are this process's own: a forked child starts with new ones.
     """
 
     def __init__(self, settings: Settings, seconds: float, longest: float) -> None:
@@ -134,12 +134,12 @@ class _Session:
         from botocore.session import get_session
 
         self._settings = settings
-        self._longest = longest
         self._lock = threading.Lock()
         self._clients: dict[tuple[int, str | None], Any] = {}
         self._waits = {"connect_timeout": min(5, seconds), "read_timeout": seconds}
         whole = get_session()
         whole.set_default_client_config(self._config(_TRIES))  # of the clients that ask STS, too
+        bound_session(whole, seconds, longest)
         self.session = boto3.session.Session(botocore_session=whole, region_name=settings.s3_region)
 
     @cached_property
@@ -184,15 +184,13 @@ class _Session:
             signature_version=signature,
             s3={"addressing_style": style} if style else {},
         )
-        client = self.session.client(
+        return self.session.client(
             "s3",
             endpoint_url=self._settings.s3_endpoint or None,
             region_name=self._settings.s3_region,
             verify=self.ca_bundle,
             config=config,
         )
-        bound(client, self._longest)
-        return client
 
     def _config(self, tries: int, **more: Any) -> Any:
         from botocore.config import Config
