@@ -235,6 +235,56 @@ ROWS: dict[str, list[Panel]] = {
             },
             "Since the workers started",
         ),
+        (
+            "Seconds of these, slowest 5 %",
+            "s",
+            {"{{kind}}": quantile(0.95, "camfleet_follow_up_seconds", "kind")},
+            "Of the attempt that ended each",
+        ),
+    ],
+    "What people ask for": [
+        (
+            "Requests answered",
+            "reqps",
+            {
+                "{{kind}} {{outcome}}": f"sum by (kind, outcome)"
+                f" ({rate('camfleet_requests_total')})"
+            },
+            "A second; what failed was answered with an error",
+        ),
+        (
+            "Seconds of a request, slowest 5 %",
+            "s",
+            {"{{kind}}": quantile(0.95, "camfleet_request_seconds", "kind")},
+            "At its worker, without the time in the queue",
+        ),
+        (
+            "Indexes, reports, comparisons and exports",
+            "none",
+            {
+                "{{kind}} {{outcome}}": f"sum by (kind, outcome)"
+                f" ({fleet('camfleet_errands_total')})"
+            },
+            "Asked for after a job's end, since the workers started",
+        ),
+        (
+            "Seconds of these, slowest 5 %",
+            "s",
+            {"{{kind}}": quantile(0.95, "camfleet_errand_seconds", "kind")},
+            "Of the attempt that ended each",
+        ),
+        (
+            "What is due and waits",
+            "none",
+            {"{{what}}": whole("camfleet_due", "what")},
+            "Callbacks, what follows a job's end, and what was asked for later",
+        ),
+        (
+            "Age of what is due longest",
+            "s",
+            {"{{what}}": f"max by (what) ({fleet('camfleet_due_oldest_seconds')})"},
+            "Nobody has it in work",
+        ),
     ],
     "Gateways": [
         (

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 from typing import get_args
 
 from camfleet.broker import keys
-from camfleet.broker.backlog import Backlog, QueueState
+from camfleet.broker.backlog import DUE, Backlog, DueState, QueueState
+from camfleet.contract import errands
 from camfleet.contract.follow_ups import KINDS
 from camfleet.contract.results import Status
 from camfleet.contract.reviews import ReviewVerdictWord
@@ -28,8 +29,9 @@ PARTS = {
 # What the labels that alerts ask for may say.
 VALUES = {
     "status": {*map(str, Status), "200", "404", "429", "503"},  # of images, and of answers
-    "kind": {*get_args(worker.Kind), *KINDS},
-    "outcome": {*get_args(worker.Ending), *get_args(worker.Settled)},
+    "kind": {*get_args(worker.Kind), *KINDS, *errands.KINDS},
+    "outcome": {*get_args(worker.Ending), *get_args(worker.Settled), *get_args(worker.Ended)},
+    "what": {*DUE},
     "verdict": {*get_args(ReviewVerdictWord)},
     "queue": {*keys.QUEUES},
 }
@@ -66,6 +68,7 @@ def _worker():
         leases=1,
         leases_overdue=1,
         chunks=1,
+        due=tuple(DueState(name=name, waiting=1, oldest_seconds=1.0) for name in DUE),
     )
     found = SimpleNamespace(
         name="weekly", at=0.0, verdict="pass", model="m@1", movement=0.1, places=1

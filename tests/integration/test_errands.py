@@ -77,7 +77,7 @@ def start(own, storage, redis):
     """Give a function that starts a thread as every worker has it."""
     with ExitStack() as stack:
 
-        def start(make, *, lease=60, shutdown=None, storage=storage):
+        def start(make, *, lease=60, shutdown=None, storage=storage, **how):
             runner = ErrandRunner(
                 own,
                 storage=storage,
@@ -86,6 +86,7 @@ def start(own, storage, redis):
                 poll_seconds=0.02,
                 lease_seconds=lease,
                 unit=0.001,
+                **how,
             )
             return stack.enter_context(closing(runner))
 
@@ -161,6 +162,30 @@ def test_a_bug_is_tried_a_few_times_and_named(storage, ask, start):
     found = ended(storage, ask())
     assert found.note == f"given up after {ATTEMPTS} attempts: ZeroDivisionError: made up"
     assert len(tried) == ATTEMPTS
+
+
+def test_how_each_ended_is_told_once_with_the_seconds_it_took(storage, ask, start):
+    told, mishaps = [], [StorageUnavailable("away"), WorkerStops(), ZeroDivisionError("once")]
+
+    def make(_record, errand, *_words):
+        if errand.results.retry == 1:
+            raise InvalidRequest("no such thing")
+        if errand.results.retry == 2:
+            raise ZeroDivisionError("made up")
+        if mishaps:
+            raise mishaps.pop()
+        return DONE
+
+    start(make, on_end=lambda *end: told.append(end))
+    for retry in range(3):
+        ended(storage, ask(ReportErrand(results=Results(retry=retry, chunks=1))))
+    wait_until(lambda: len(told) == 3, 10)
+    assert [end[:2] for end in told] == [
+        ("report", "done"),
+        ("report", "refused"),
+        ("report", "failed"),
+    ]
+    assert all(0 <= seconds < 20 for *_, seconds in told)
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable("away"), BrokerUnavailable("away")], ids=str)

@@ -3,7 +3,7 @@
 import socket
 import time
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -11,11 +11,20 @@ import pytest
 
 from camfleet.broker.app import close_app, make_app, send_chunk, time_headers
 from camfleet.broker.backlog import BacklogReader
+from camfleet.broker.errands_due import ErrandsDue
+from camfleet.broker.keys import FOLLOW_UPS
 from camfleet.broker.leases import Leases
 from camfleet.broker.redis import redis_client
+from camfleet.contract import errands
 from camfleet.contract.follow_ups import KINDS
 from camfleet.contract.lanes import Lane
-from camfleet.contract.messages import BULK_QUEUE, CHUNK_TASK, INTERACTIVE_QUEUE
+from camfleet.contract.messages import (
+    BULK_QUEUE,
+    CHUNK_TASK,
+    INTERACTIVE_QUEUE,
+    PROBE_TASK,
+    QUESTION_TASKS,
+)
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Result, Status, Timings
 from camfleet.errors import BrokerUnavailable, ConfigurationError
@@ -24,6 +33,7 @@ from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.process.admission import Admission
 from camfleet_worker.process.retrying import Waits
 from camfleet_worker.prometheus import Metrics
+from helpers.databases import on_database
 from helpers.metrics import Scrape, free_port
 from helpers.waiting import wait_until
 
@@ -35,7 +45,7 @@ class Model:
 @pytest.fixture(scope="module")
 def own(settings):
     """Give the settings of a database that nobody else sends to."""
-    return replace(settings, redis_url=settings.redis_url.replace("/0", "/9"))
+    return on_database(settings, 9)
 
 
 @pytest.fixture
@@ -187,12 +197,47 @@ def test_a_scrape_shows_requests_in_work_and_whether_the_worker_is_well(metrics,
 
 
 def test_what_follows_jobs_is_counted_from_zero_on_for_each_kind(metrics, port):
-    metrics.follow_up("label_studio", "failed")
+    metrics.follow_up("label_studio", "failed", 2.0)
     scrape = Scrape(port)
+    assert scrape.value("follow_up_seconds_sum", kind="label_studio") == 2
     for kind in KINDS:
         for outcome in ("done", "failed"):
             expected = int((kind, outcome) == ("label_studio", "failed"))
             assert scrape.value("follow_ups_total", kind=kind, outcome=outcome) == expected
+
+
+def test_what_people_ask_for_is_counted_from_zero_on_for_each_kind(metrics, port):
+    metrics.errand("export", "refused", 0.5)
+    for task in QUESTION_TASKS:
+        metrics.request(task, "answered", 1.0)
+    metrics.request(PROBE_TASK, "failed", 3.0)
+    scrape = Scrape(port)
+    for kind in errands.KINDS:
+        for outcome in ("done", "refused", "failed"):
+            expected = int((kind, outcome) == ("export", "refused"))
+            assert scrape.value("errands_total", kind=kind, outcome=outcome) == expected
+    assert scrape.value("errand_seconds_sum", kind="export") == 0.5
+    for kind in ("explain", "check", "probe", "thumbnails", "render", "study"):
+        assert scrape.value("requests_total", kind=kind, outcome="answered") == 1
+        expected = int(kind == "probe")
+        assert scrape.value("requests_total", kind=kind, outcome="failed") == expected
+    assert scrape.value("request_seconds_sum", kind="probe") == 4
+
+
+def test_what_is_due_is_shown_with_its_age_while_nobody_has_it(own, redis, port):
+    with closing(ErrandsDue(own)) as errands_due:
+        errands_due.enter("job", "a" * 32)
+        scrape = Scrape(port)
+        assert scrape.value("due", what="errands") == 1
+        assert 0 < scrape.value("due_oldest_seconds", what="errands") < 60
+        assert errands_due.due.take()
+        assert Scrape(port).value("due", what="errands") == 0
+    redis.zadd(FOLLOW_UPS, {"earlier": time.time() - 900, "soon": time.time() + 900})
+    scrape = Scrape(port)
+    assert scrape.value("due", what="follow_ups") == 1
+    assert scrape.value("due_oldest_seconds", what="follow_ups") == pytest.approx(900, abs=60)
+    assert scrape.value("due", what="callbacks") == 0
+    assert scrape.value("due_oldest_seconds", what="callbacks") == 0
 
 
 def test_a_scrape_shows_the_queues_of_the_fleet(app, port):

@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager
 from itertools import product
 from typing import Any, Literal, get_args
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.reviews import ReviewBoard
-from camfleet.contract.follow_ups import KINDS
+from camfleet.contract import errands, follow_ups
+from camfleet.contract.messages import QUESTION_TASKS
 from camfleet.contract.results import Result, Timings
 from camfleet.metrics_port import ProcessMetrics
 from camfleet_worker import scraped
@@ -18,12 +19,18 @@ from camfleet_worker.process.admission import Admission
 
 Kind = Literal["bulk", "interactive"]
 Settled = Literal["done", "failed"]
+Ended = Literal["done", "refused", "failed"]
+Answered = Literal["answered", "failed"]
 Ending = Literal["counted", "repeated", "failed", "returned", "cancelled"]
+
+_Pair = tuple[str, str]
 
 SCRAPE_TIMEOUT = 1.0  # seconds for Redis to answer a scrape
 
 _STAGES = Timings.__struct_fields__
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_LONG = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+_BY_OUTCOME = ("kind", "outcome")
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -78,15 +85,36 @@ class Metrics(ProcessMetrics):
             "camfleet_chunks_total", "Chunks by how they ended here", ["outcome"], registry=own
         )
         self._chunks = {ending: chunks.labels(ending) for ending in get_args(Ending)}
-        follow_ups = Counter(
-            "camfleet_follow_ups_total",
-            "What follows the end of jobs, by how it ended here",
-            ["kind", "outcome"],
-            registry=own,
+        self._follow_ups = _Timed(
+            Counter(
+                "camfleet_follow_ups_total",
+                "What follows the end of jobs, by how it ended here",
+                _BY_OUTCOME,
+                registry=own,
+            ),
+            _seconds_of("camfleet_follow_up_seconds", "Of its last attempt", own),
+            product(follow_ups.KINDS, get_args(Settled)),
         )
-        self._follow_ups = {
-            pair: follow_ups.labels(*pair) for pair in product(KINDS, get_args(Settled))
-        }
+        self._errands = _Timed(
+            Counter(
+                "camfleet_errands_total",
+                "What people asked workers to make of jobs later, by how it ended here",
+                _BY_OUTCOME,
+                registry=own,
+            ),
+            _seconds_of("camfleet_errand_seconds", "Of its last attempt", own),
+            product(errands.KINDS, get_args(Ended)),
+        )
+        self._requests = _Timed(
+            Counter(
+                "camfleet_requests_total",
+                "Requests that somebody waited for, by how this process answered",
+                _BY_OUTCOME,
+                registry=own,
+            ),
+            _seconds_of("camfleet_request_seconds", "From its arrival here to its answer", own),
+            product(map(_kind, QUESTION_TASKS), get_args(Answered)),
+        )
         self._in_work = Gauge(
             "camfleet_chunks_in_work", "Chunks this process works on now", registry=own
         )
@@ -123,9 +151,17 @@ class Metrics(ProcessMetrics):
         """Count a chunk that ended in this process."""
         self._chunks[ending].inc()
 
-    def follow_up(self, kind: str, outcome: str) -> None:
+    def follow_up(self, kind: str, outcome: str, seconds: float) -> None:
         """Count what follows a job's end and ended in this process: done or failed."""
-        self._follow_ups[kind, outcome].inc()
+        self._follow_ups.add(kind, outcome, seconds)
+
+    def errand(self, kind: str, outcome: str, seconds: float) -> None:
+        """Count an errand that ended in this process: done, failed, or refused as impossible."""
+        self._errands.add(kind, outcome, seconds)
+
+    def request(self, task: str, outcome: Answered, seconds: float) -> None:
+        """Count a request that this process answered, by the name of its task."""
+        self._requests.add(_kind(task), outcome, seconds)
 
     def in_work(self) -> AbstractContextManager[Any]:
         """Return a block in which a chunk is in work."""
@@ -154,3 +190,24 @@ class Metrics(ProcessMetrics):
             milliseconds = getattr(row.timings, stage)
             if milliseconds:  # a failed image doesn't reach all stages
                 seconds.observe(milliseconds / 1e3)
+
+
+class _Timed:
+    """How often each kind of work ended, by `pairs` of kind and outcome, and how long it took."""
+
+    def __init__(self, counts: Counter, seconds: Histogram, pairs: Iterable[_Pair]) -> None:
+        self._counts = {pair: counts.labels(*pair) for pair in pairs}
+        self._seconds = {kind: seconds.labels(kind) for kind, _outcome in self._counts}
+
+    def add(self, kind: str, outcome: str, seconds: float) -> None:
+        self._counts[kind, outcome].inc()
+        self._seconds[kind].observe(seconds)
+
+
+def _seconds_of(name: str, about: str, registry: CollectorRegistry) -> Histogram:
+    return Histogram(name, f"Seconds. {about}", ["kind"], buckets=_LONG, registry=registry)
+
+
+def _kind(task: str) -> str:
+    """Return what a task is called in metrics."""
+    return task.rpartition(".")[2]

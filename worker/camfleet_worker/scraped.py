@@ -71,6 +71,7 @@ class Broker(Collector):
         yield _gauge("chunks_to_run", "Chunks of all jobs that nobody works on", backlog.chunks)
         yield _gauge("leases", "Chunks in work, of all workers", backlog.leases)
         yield _gauge("leases_overdue", "Chunks whose worker is gone", backlog.leases_overdue)
+        yield from _due(backlog)
 
 
 class Reviews(Collector):
@@ -126,6 +127,20 @@ def _queues(backlog: Backlog) -> Iterator[Metric]:
         if queue.oldest_seconds is not None:
             oldest.add_metric([queue.name], queue.oldest_seconds)
     yield depth
+    yield oldest
+
+
+def _due(backlog: Backlog) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily(
+        "camfleet_due", "What is due after a job's end and in nobody's hands", labels=["what"]
+    )
+    oldest = GaugeMetricFamily(
+        "camfleet_due_oldest_seconds", "Since the oldest of it is due", labels=["what"]
+    )
+    for due in backlog.due:
+        waiting.add_metric([due.name], due.waiting)
+        oldest.add_metric([due.name], due.oldest_seconds)
+    yield waiting
     yield oldest
 
 

@@ -257,7 +257,7 @@ class Services:
             studies=self.studies,
             shutdown=shutdown,
             is_busy=partial(admission.busy, INTERACTIVE_QUEUE),
-            on_end=self.metrics.follow_up,
+            metrics=self.metrics,
         )
 
     def _build_runner(

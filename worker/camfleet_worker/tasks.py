@@ -1,6 +1,7 @@
 """The Celery tasks: glue between messages and a worker's services."""
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ from camfleet_worker.process.elsewhere import ComputedElsewhere
 from camfleet_worker.process.shutdown import RunEnds, WorkerStops
 
 if TYPE_CHECKING:
+    from camfleet_worker.prometheus import Answered
     from camfleet_worker.services import Services
 
 logger = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ def _register_question(
 
     @app.task(name=name, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery's
     def question(self: Any, **message: Any) -> None:
+        began = time.monotonic()
         delivery = self.request.delivery_info or {}
         held = HeldRequest(
             id=self.request.id,
@@ -105,6 +108,8 @@ def _register_question(
             try:
                 reply = _reply(services(), answer, refuse, message)
                 services().answer(held.id, reply)
+                outcome: Answered = "failed" if reply.get("error") else "answered"
+                services().metrics.request(name, outcome, time.monotonic() - began)
             except ComputedElsewhere as error:
                 services().insist(partial(_pass_on, services(), held, error.precision))
             except WorkerStops as error:

@@ -1,4 +1,4 @@
-"""What waits in Redis: messages and their age, and leased chunks."""
+"""What waits in Redis: messages and their age, leased chunks, and what is due."""
 
 import json
 from functools import partial
@@ -12,6 +12,8 @@ from camfleet.settings import Settings
 
 _MOST_JOBS = 1000
 _CHUNKS = (*keys.FIRST_QUEUES, *keys.BULK_QUEUES)
+_DUE = {"callbacks": keys.CALLBACKS, "follow_ups": keys.FOLLOW_UPS, "errands": keys.ERRANDS}
+DUE = tuple(_DUE)
 
 
 class QueueState(Wire, frozen=True, kw_only=True):
@@ -22,16 +24,26 @@ class QueueState(Wire, frozen=True, kw_only=True):
     oldest_seconds: float | None
 
 
+class DueState(Wire, frozen=True, kw_only=True):
+    """What is due and nobody has in work. `oldest_seconds` is 0 if there's none."""
+
+    name: str
+    waiting: int
+    oldest_seconds: float
+
+
 class Backlog(Wire, frozen=True, kw_only=True):
     """All that waits, and how many chunks are leased, overdue ones by workers that are dead.
 
-    `chunks` are those that are to run and aren't leased: what more workers could do.
+    `chunks` are those that are to run and aren't leased: what more workers could do. `due` is what
+    follows the end of jobs, and what people ask for later.
     """
 
     queues: tuple[QueueState, ...]
     leases: int
     leases_overdue: int
     chunks: int
+    due: tuple[DueState, ...] = ()
 
 
 class BacklogReader:
@@ -55,7 +67,10 @@ class BacklogReader:
             pipe.zcard(keys.LEASES)
             pipe.zcount(keys.LEASES, 0, now)
             pipe.zrevrange(keys.TURNS, 0, _MOST_JOBS)
-            leases, overdue, jobs = pipe.execute()
+            for key in _DUE.values():
+                pipe.zcount(key, 0, now)
+                pipe.zrange(key, 0, 0, withscores=True)
+            leases, overdue, jobs, *due = pipe.execute()
             for job_id in jobs:
                 pipe.hmget(keys.job(job_id), "chunks", "cursor")
             unsent = sum(map(_unsent, pipe.execute(raise_on_error=False)))
@@ -66,6 +81,7 @@ class BacklogReader:
             leases=leases,
             leases_overdue=overdue,
             chunks=sent + unsent,
+            due=tuple(map(partial(_due, now), _DUE, due[::2], due[1::2])),
         )
 
     def close(self) -> None:
@@ -74,6 +90,11 @@ class BacklogReader:
 
 def _state(now: float, name: str, depth: int, oldest: str | None) -> QueueState:
     return QueueState(name=name, depth=depth, oldest_seconds=_age(oldest, now) if oldest else 0.0)
+
+
+def _due(now: float, name: str, waiting: int, first: list[tuple[str, float]]) -> DueState:
+    since = max(0.0, now - first[0][1]) if waiting and first else 0.0
+    return DueState(name=name, waiting=waiting, oldest_seconds=since)
 
 
 def _unsent(found: Any) -> int:

@@ -4,7 +4,7 @@ The same errand of the same results has the same id, and is done once.
 """
 
 import hashlib
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 from msgspec import Meta
@@ -96,6 +96,7 @@ class ExportErrand(ExportOrder, frozen=True, kw_only=True, tag_field=KIND, tag="
 
 
 Errand: TypeAlias = GalleryErrand | ReportErrand | ComparisonErrand | ExportErrand
+KINDS = tuple(str(kind.__struct_config__.tag) for kind in get_args(Errand))
 
 
 class ErrandRecord(Document, frozen=True, kw_only=True):
@@ -112,6 +113,10 @@ class ErrandRecord(Document, frozen=True, kw_only=True):
     attempts: Count
     outcome: FollowUp
     share: Share | None = None
+
+
+def kind_of(errand: Errand) -> str:
+    return str(errand.__struct_config__.tag)
 
 
 def id_of(errand: Errand) -> str:

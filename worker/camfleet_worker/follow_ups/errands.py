@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from camfleet.broker.due import LEASE_SECONDS, Held
 from camfleet.broker.errands_due import NAME, ErrandsDue
-from camfleet.contract.errands import Errand, ErrandRecord
+from camfleet.contract.errands import Errand, ErrandRecord, kind_of
 from camfleet.contract.follow_ups import FollowUp
 from camfleet.contract.records import JobRecord
 from camfleet.errors import BrokerUnavailable, CallerError, StorageUnavailable
@@ -43,7 +43,9 @@ class ErrandRunner:
 
     `makers` do one kind each: they get the job's record, the errand, its id, and what to call
     between two steps. Between two steps the work pauses while `is_busy` says that somebody
-    waits for this process. Pauses between attempts are multiples of `unit` seconds.
+    waits for this process. `on_end` is told the kind of what has ended, whether it was done, failed
+    or refused as impossible, and how many seconds its last attempt took. Pauses between attempts
+    are multiples of `unit` seconds.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class ErrandRunner:
         makers: Mapping[type[Errand], Maker],
         shutdown: Shutdown,
         is_busy: Callable[[], object] = bool,
+        on_end: Callable[[str, str, float], None] = lambda _kind, _outcome, _seconds: None,
         poll_seconds: float = POLL_SECONDS,
         lease_seconds: float = LEASE_SECONDS,
         unit: float = 1.0,
@@ -62,6 +65,7 @@ class ErrandRunner:
         self._makers = makers
         self._shutdown = shutdown
         self._between = Between(shutdown, is_busy)
+        self._on_end = on_end
         self._unit = unit
         self._errands = ErrandsDue(settings, lease_seconds=lease_seconds)
         self._thread = DueThread("errands", self._take, self._handle, poll_seconds)
@@ -101,16 +105,23 @@ class ErrandRunner:
             )
             if not update_errand(self._storage, begun):
                 raise HoldLost
-            outcome = self._attempt(begun, hold)
+            began, word = time.monotonic(), "refused"
+            try:
+                outcome = self._attempt(begun, hold)
+                word = outcome.state
+            except CallerError as error:
+                outcome = _failed(str(error))
             hold.check()
             if not settle(self._storage, begun, outcome):
                 raise HoldLost
+            self._on_end(kind_of(record.errand), word, time.monotonic() - began)
         except (WorkerStops, BrokerUnavailable, StorageUnavailable) as error:
             stops = isinstance(error, WorkerStops)
             self._give_back(record)
             raise _Later(0.0 if stops else _PAUSE * self._unit) from error
 
     def _attempt(self, record: ErrandRecord, hold: Hold) -> FollowUp:
+        """Do it, or give it up; raise `CallerError` where it can't be done at all."""
         name = f"{record.job_id}/{record.id}"
         if record.attempts > ATTEMPTS:
             why = record.outcome.note or "the workers died with it"
@@ -120,10 +131,8 @@ class ErrandRunner:
             job = read_record(self._storage, record.job_id)
             steps = Steps(self._storage, record, partial(self._between.check, hold))
             return self._makers[type(record.errand)](job, record.errand, record.id, steps)
-        except (HoldLost, WorkerStops, BrokerUnavailable, StorageUnavailable):
+        except (HoldLost, WorkerStops, BrokerUnavailable, StorageUnavailable, CallerError):
             raise
-        except CallerError as error:
-            return _failed(str(error))
         except Exception as error:
             logger.exception("errand %s: attempt %d", name, record.attempts)
             reason = f"{type(error).__name__}: {error}"

@@ -7,6 +7,7 @@ dies: the next one does it again, to the same place.
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -59,8 +60,8 @@ class FollowUpRunner:
     `makers` do one kind each: they get the job's record and what raises where the work must end,
     and raise `CallerError` where it can't be done at all. What one of them has done isn't done
     again because of another. Between two steps the work pauses while `is_busy` says that somebody
-    waits for this process. `on_end` is told the kind and state of what has ended. Pauses between
-    attempts are multiples of `unit` seconds.
+    waits for this process. `on_end` is told the kind and state of what has ended, and how many
+    seconds its last attempt took. Pauses between attempts are multiples of `unit` seconds.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class FollowUpRunner:
         shutdown: Shutdown,
         reach: Callable[[str], None],
         is_busy: Callable[[], object] = bool,
-        on_end: Callable[[str, str], None] = lambda _kind, _state: None,
+        on_end: Callable[[str, str, float], None] = lambda _kind, _state, _seconds: None,
         poll_seconds: float = POLL_SECONDS,
         lease_seconds: float = LEASE_SECONDS,
         unit: float = 1.0,
@@ -166,10 +167,11 @@ class FollowUpRunner:
             return before
         attempt = self._follow_ups.count(record.job_id, kind)
         hold.note(note_of(record.job_id, kind, FollowUp(state="in_work", note=before.note)))
+        began = time.monotonic()
         found = self._attempt(kind, hold, record, attempt, before)
         if found.state == "failed":
             logger.error("job %s: %s failed: %s", record.job_id, kind, found.note)
-        self._on_end(kind, found.state)
+        self._on_end(kind, found.state, time.monotonic() - began)
         return found
 
     def _attempt(

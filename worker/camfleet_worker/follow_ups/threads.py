@@ -27,6 +27,7 @@ from camfleet_worker.follow_ups.runner import FollowUpRunner
 from camfleet_worker.follow_ups.study import StudyMaker
 from camfleet_worker.pipeline.thumbnails import Thumbnailer
 from camfleet_worker.process.shutdown import Shutdown
+from camfleet_worker.prometheus import Metrics
 from camfleet_worker.studies.studies import Studies
 
 
@@ -47,7 +48,7 @@ class FollowUpThreads:
         studies: Studies,
         shutdown: Shutdown,
         is_busy: Callable[[], object],
-        on_end: Callable[[str, str], None],
+        metrics: Metrics,
     ) -> None:
         reach = FaultPoints(settings.fault_dir).reach
         roots = ReportRoots(settings.bucket, settings.report_roots)
@@ -66,7 +67,7 @@ class FollowUpThreads:
             shutdown=shutdown,
             reach=reach,
             is_busy=is_busy,
-            on_end=on_end,
+            on_end=metrics.follow_up,
             lease_seconds=settings.lease_seconds,
         )
         self._at_end = GalleryAtEnd(settings, storage, ledger)
@@ -83,6 +84,7 @@ class FollowUpThreads:
             },
             shutdown=shutdown,
             is_busy=is_busy,
+            on_end=metrics.errand,
             lease_seconds=settings.lease_seconds,
         )
 
