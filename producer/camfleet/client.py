@@ -76,7 +76,7 @@ class Client(Connections, Retiring, Exporting):
 
     @cached_property
     def pictures(self) -> Pictures:
-        return Pictures(self.storage, self._rpc, self.settings.max_image_bytes)
+        return Pictures(self.storage, self._rpc, self.settings.max_image_bytes, self.clouds)
 
     def explain(
         self,

@@ -212,7 +212,7 @@ def test_a_shape_outlines_the_region_of_the_results(client, model, folder, tmp_p
 def test_nothing_is_drawn_twice_also_into_another_folder(client, pictured, tmp_path):
     client.pictures.render(pictured.id, tmp_path / "one", rank=0)
     nobody = SimpleNamespace(render=pytest.fail)
-    without_workers = Pictures(client.storage, nobody, most_bytes=0)
+    without_workers = Pictures(client.storage, nobody, 0, client.clouds)
     saved = without_workers.render(pictured.id, tmp_path / "two", rank=0)
     assert saved.fetched == 9
     assert names(tmp_path / "one") == names(tmp_path / "two")

@@ -260,6 +260,40 @@ def test_objects_are_not_judged_by_workers_that_do_not_say_or_are_not_there():
     assert not fleet_of(worker(), worker(s3_roots=("*",))).is_outside("s3://others/a.jpg")
 
 
+CLOUDS = {"az": ("photos/2026",), "gs": ()}
+
+
+def test_what_no_worker_opens_of_other_clouds_dooms_the_job_and_is_said_by_cloud():
+    expected = r"'gs://photos/a.jpg' .* \(none\): add photos to their CAMFLEET_GS_ROOTS.*--force"
+    with pytest.raises(SourceForbidden, match=expected):
+        list(
+            inspection(workers=[worker(cloud_roots=CLOUDS)]).refuse_doomed(
+                items("gs://photos/a.jpg")
+            )
+        )
+    found = inspection(workers=[worker(cloud_roots=CLOUDS)])
+    open_ = ("az://photos/2026/a.jpg", "https://example.org/a.jpg", "s3://photos/a.jpg")
+    closed = ("az://photos/a.jpg", "az://photos/2026/../a.jpg", "gs://photos/a.jpg", "/etc/a.jpg")
+    assert len(list(found.refuse_doomed(items(*open_, *closed)))) == 7
+    assert [said.partition(": ")[0] for said in found.findings()] == [
+        "2 of 7 images would fail",
+        "1 of 7 images would fail",
+        "1 of 7 images would fail",
+    ]
+    azure, google, _files = found.findings()
+    assert "'az://photos/a.jpg' is in nothing that workers read az:// images from" in azure
+    assert "gs://photos/a.jpg" in google
+
+
+def test_other_clouds_are_not_judged_by_workers_that_do_not_say_or_are_not_there():
+    for workers in ([], [worker(cloud_roots=CLOUDS), worker()]):
+        assert not fleet_of(*workers).is_outside("az://others/a.jpg")
+    said = worker(cloud_roots=CLOUDS)
+    assert fleet_of(said).is_outside("az://others/a.jpg")
+    assert not fleet_of(said, worker(cloud_roots={"az": ("*",)})).is_outside("az://others/a.jpg")
+    assert fleet_of(said, worker(cloud_roots={"az": ("*",)})).is_outside("gs://others/a.jpg")
+
+
 WANTED = {"report": True, "place": None, "faithfulness": None}
 ELSEWHERE = {**WANTED, "place": "s3://elsewhere/weekly"}
 

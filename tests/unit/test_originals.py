@@ -5,6 +5,7 @@ import os
 import pytest
 
 from camfleet.errors import (
+    AccessDenied,
     ImageNotFound,
     ImageTooLarge,
     ImageUnreadable,
@@ -12,6 +13,8 @@ from camfleet.errors import (
     SourceUnreachable,
 )
 from camfleet.pictures import originals
+from camfleet.settings import Settings
+from camfleet.storage.clouds import Clouds
 from camfleet_worker.sources.files import FileReader
 from helpers.web_server import JPEG, LIMIT, serving
 
@@ -22,7 +25,8 @@ def site():
 
 
 def read(uri, etag=None, limit=LIMIT):
-    return originals.read({"image_uri": uri, "image_etag": etag}, None, limit)
+    clouds = Clouds(Settings(redis_url=""), environ={})
+    return originals.read({"image_uri": uri, "image_etag": etag}, None, clouds, limit)
 
 
 def test_a_photograph_of_the_web_is_read(site):
@@ -31,9 +35,15 @@ def test_a_photograph_of_the_web_is_read(site):
     assert read(site.url("/jpeg"), '"v1"') == JPEG
 
 
-@pytest.mark.parametrize("uri", ["az://photos/a.jpg", "gs://photos/a.jpg"])
-def test_a_photograph_of_another_cloud_is_for_workers_only(uri):
-    with pytest.raises(ImageUnreadable, match=f"{uri} is read by workers only"):
+@pytest.mark.parametrize(
+    ("uri", "variable"),
+    [
+        ("az://photos/a.jpg", "AZURE_STORAGE_ACCOUNT_NAME"),
+        ("gs://photos/a.jpg", "GOOGLE_APPLICATION_CREDENTIALS"),
+    ],
+)
+def test_a_photograph_of_another_cloud_takes_credentials_of_ones_own(uri, variable):
+    with pytest.raises(AccessDenied, match=f"{uri}.*{variable}"):
         read(uri)
 
 

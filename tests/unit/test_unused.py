@@ -20,7 +20,7 @@ VALUES = {
 
 
 def drawn_in_python(picture, **options):
-    Pictures(None, None, 0).render("JOB", "folder", drawing={"picture": picture, **options})
+    Pictures(None, None, 0, None).render("JOB", "folder", drawing={"picture": picture, **options})
 
 
 def drawn_over_http(picture, **options):
@@ -40,7 +40,7 @@ def test_a_drawing_takes_only_what_it_shows(draw, option):
 
 def test_a_drawing_as_an_object_says_what_differs_from_the_usual():
     with pytest.raises(InvalidRequest, match="opacity does nothing"):
-        Pictures(None, None, 0).render("JOB", "f", drawing=Drawing(picture="heatmap", opacity=0.1))
+        Pictures(None, None, 0, None).render("JOB", "f", drawing=Drawing(picture="heatmap", opacity=0.1))
 
 
 @pytest.mark.parametrize("draw", [drawn_in_python, drawn_over_http])

@@ -76,6 +76,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     slots: int | None = None
     measured: Measured | None = None
     precisions: tuple[str, ...] = ()
+    cloud_roots: dict[str, tuple[str, ...]] | None = None
 
 
 class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
@@ -91,7 +92,8 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     where nothing is missing. `report_roots`
     are the places besides jobs' folders where it writes reports, None where it writes none. `slots`
     is how many chunks it runs side by side, and `measured` how fast; None for workers of 0.1.0.
-    `precisions` are those besides float32 in which it can compute.
+    `precisions` are those besides float32 in which it can compute. `cloud_roots` are like
+    `s3_roots`, of the stores of other clouds, by the schemes of URIs.
     """
 
     version: str | None = None
@@ -105,6 +107,7 @@ class WorkerState(HeartbeatDocument, frozen=True, kw_only=True):
     slots: int | None = None
     measured: Measured | None = None
     precisions: tuple[Precision, ...] = ()
+    cloud_roots: dict[str, tuple[str, ...]] | None = None
 
 
 class Heartbeats:
@@ -132,6 +135,7 @@ class Heartbeats:
             slots=fields.pop("slots"),
             measured=fields.pop("measured"),
             precisions=fields.pop("precisions"),
+            cloud_roots=fields.pop("cloud_roots"),
         )
         document = encode_json(HeartbeatDocument(**fields))
         with self._redis.pipeline() as pipe:
@@ -208,6 +212,7 @@ def _merge(document: str, about: str | None) -> WorkerState | None:
         slots=beside.slots,
         measured=beside.measured,
         precisions=tuple(one for one in PRECISIONS if one in beside.precisions),
+        cloud_roots=beside.cloud_roots,
     )
 
 

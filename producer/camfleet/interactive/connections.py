@@ -21,6 +21,7 @@ from camfleet.jobs.reviews.baseline import Parts
 from camfleet.registry.registry import Report
 from camfleet.reviews.runs import Runs
 from camfleet.settings import Settings
+from camfleet.storage.clouds import Clouds
 from camfleet.storage.storage import Storage
 
 
@@ -33,6 +34,10 @@ class Connections:
     @cached_property
     def storage(self) -> Storage:
         return Storage(self.settings)
+
+    @cached_property
+    def clouds(self) -> Clouds:
+        return Clouds(self.settings)
 
     @property
     def questions(self) -> Rpc:

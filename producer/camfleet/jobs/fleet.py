@@ -11,15 +11,16 @@ from camfleet.contract.codec import VERSIONS
 from camfleet.contract.lanes import queues_in
 from camfleet.contract.outputs import DEFAULT_PRECISION, PRECISIONS, Precision
 from camfleet.errors import CallerError, ConfigurationError, InvalidRequest, SourceForbidden
-from camfleet.jobstore.s3_roots import ReportRoots, S3Roots
+from camfleet.jobstore.s3_roots import CloudRoots, ReportRoots, S3Roots
 from camfleet.registry.precision import nobody_computes
+from camfleet.storage.clouds import CLOUDS
+
+STORES = ("s3://", *(f"{scheme}://" for scheme in CLOUDS))  # what URIs of objects begin with
 
 _NO_WORKER = (
     "no worker is alive: the job waits until one starts "
     "(camfleet up, or celery -A camfleet_worker worker)"
 )
-
-
 NO_REPORTS = (
     "no live worker has what reports take (Jinja2 and NumPy, of the extras `worker` and `report`)"
 )
@@ -30,7 +31,7 @@ class Fleet:
 
     `bucket` is the settings' own. `local_files` says whether workers are to read the files that the
     sources name; `roots` are the folders from which they do, None where that isn't known, as
-    workers of 0.1.0 don't say it. Likewise `objects` are those that workers read.
+    workers of 0.1.0 don't say it. Likewise `objects` and `clouds` are those that workers read.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Fleet:
         self.roots = _union(worker.file_roots for worker in self.workers) if local_files else None
         s3_roots = _union(worker.s3_roots for worker in self.workers)
         self.objects = None if s3_roots is None else S3Roots(bucket, s3_roots)
+        self.clouds = _clouds(self.workers)
         self._reports = [worker.report_roots for worker in self.workers]
         self._bucket = bucket
         # What most URIs begin with that are surely not outside: to ask for each takes time.
@@ -102,7 +104,7 @@ class Fleet:
         """Return whether no live worker reads the local file or the object at `uri`."""
         if uri.startswith(self.prefixes):
             return False
-        if uri.startswith("s3://"):
+        if uri.startswith(STORES):
             return self._object_error(uri) is not None
         if uri.startswith("file:"):
             uri = unquote(urlsplit(uri).path)
@@ -119,10 +121,12 @@ class Fleet:
         )
 
     def _object_error(self, uri: str) -> CallerError | None:
-        if self.objects is None or not uri.startswith("s3://"):
+        scheme = uri.partition("://")[0]
+        roots = self.objects if scheme == "s3" else self.clouds.get(scheme)
+        if roots is None:
             return None
         try:
-            return self.objects.error(uri)
+            return roots.error(uri)
         except InvalidRequest as error:
             return error
 
@@ -141,6 +145,15 @@ def _union(said: Iterable[tuple[str, ...] | None]) -> tuple[str, ...] | None:
     if not known or None in known:
         return None
     return tuple(dict.fromkeys(root for roots in known for root in roots or ()))
+
+
+def _clouds(workers: Iterable[WorkerState]) -> dict[str, CloudRoots]:
+    """Return what any worker reads of other clouds' stores; empty as `_union` returns None."""
+    said = [worker.cloud_roots for worker in workers]
+    if not said or None in said:
+        return {}
+    known = {scheme: _union((each or {}).get(scheme, ()) for each in said) for scheme in CLOUDS}
+    return CloudRoots.among({scheme: roots or () for scheme, roots in known.items()})
 
 
 def _beginnings(roots: Sequence[str] | None, *, objects: bool) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from camfleet.contract.records import Item
 from camfleet.errors import CallerError, InvalidRequest
-from camfleet.jobs.fleet import Fleet
+from camfleet.jobs.fleet import STORES, Fleet
 from camfleet.jobs.misfits import KnownModel, Targets, find_misfits
 
 _FORCE = "--force (force=True) submits it all the same"
@@ -21,8 +21,8 @@ class Inspection:
         self._fleet = fleet
         self._targets = Targets(models)
         self._items = 0
-        self._outside: Counter[bool] = Counter()  # objects and local files
-        self._first_outside: dict[bool, str] = {}
+        self._outside: Counter[str] = Counter()  # by the kind of store, "" for local files
+        self._first_outside: dict[str, str] = {}
         self.misfits = list(find_misfits(models, order))
         if reason := fleet.callback_error(order["callback"]):
             self.misfits.append(InvalidRequest(reason))
@@ -49,8 +49,9 @@ class Inspection:
             if item.target is not None:
                 self._targets.check(item.target)
             if not item.image_uri.startswith(prefixes) and is_outside(item.image_uri):
-                self._outside[item.image_uri.startswith("s3://")] += 1
-                self._first_outside.setdefault(item.image_uri.startswith("s3://"), item.image_uri)
+                kind = next(filter(item.image_uri.startswith, STORES), "")
+                self._outside[kind] += 1
+                self._first_outside.setdefault(kind, item.image_uri)
             yield item
 
     def refuse_doomed(self, items: Iterable[Item]) -> Iterator[Item]:

@@ -10,11 +10,12 @@ CAMFLEET_REPORT_ROOTS.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from camfleet.errors import CallerError, InvalidRequest, SourceForbidden
 from camfleet.jobstore import keys
 from camfleet.settings import Settings
+from camfleet.storage.clouds import CLOUDS
 from camfleet.storage.place import split_uri
 
 ANY = "*"  # in the place of a root: every other bucket
@@ -73,9 +74,14 @@ class CloudRoots:
     @staticmethod
     def of(settings: Settings) -> "dict[str, CloudRoots]":
         """Return what is open, by the schemes of URIs."""
+        return CloudRoots.among(cloud_roots(settings))
+
+    @staticmethod
+    def among(roots: Mapping[str, Iterable[str]]) -> "dict[str, CloudRoots]":
+        """Return what these roots open, by the schemes of URIs."""
         return {
-            "az": CloudRoots("az", "CAMFLEET_AZ_ROOTS", settings.az_roots),
-            "gs": CloudRoots("gs", "CAMFLEET_GS_ROOTS", settings.gs_roots),
+            scheme: CloudRoots(scheme, f"CAMFLEET_{scheme.upper()}_ROOTS", roots.get(scheme, ()))
+            for scheme in CLOUDS
         }
 
     def error(self, uri: str) -> CallerError | None:
@@ -93,6 +99,11 @@ class CloudRoots:
             f"{uri!r} is in nothing that workers read {self._scheme}:// images from ({known}): "
             f"add {bucket} to their {self._variable}"
         )
+
+
+def cloud_roots(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Return what the settings open of other clouds' stores, by the schemes of URIs."""
+    return {"az": settings.az_roots, "gs": settings.gs_roots}
 
 
 class ReportRoots:

@@ -19,6 +19,7 @@ from camfleet.errors import (
     SourceUnreachable,
 )
 from camfleet.sources.uploads import begins_like_image
+from camfleet.storage.clouds import CLOUDS, Clouds
 from camfleet.storage.storage import Storage
 
 _SECONDS = 30.0  # until an answer begins, and until it goes on
@@ -26,10 +27,11 @@ _LONGEST = 300.0
 _PIECE = 2**16
 
 
-def read(row: Mapping[str, Any], storage: Storage, limit: int) -> bytes:
+def read(row: Mapping[str, Any], storage: Storage, clouds: Clouds, limit: int) -> bytes:
     """Return the bytes of a row's photograph, at most `limit`.
 
-    It's read from here, not by a worker. Raises `ImageError` and `SourceUnreachable`, also where
+    It's read from here, not by a worker: of other clouds with the credentials that the environment
+    names, as a worker does. Raises `ImageError` and `SourceUnreachable`, also where
     the photograph has changed since it was explained, and what `Storage.get` raises.
     """
     uri: str = row["image_uri"]
@@ -38,8 +40,9 @@ def read(row: Mapping[str, Any], storage: Storage, limit: int) -> bytes:
         data, etag = stored.data, stored.etag
     elif uri.startswith(("http://", "https://")):
         data, etag = _from_web(uri, limit)
-    elif uri.startswith(("az://", "gs://")):
-        raise ImageUnreadable(f"{uri} is read by workers only: fetch it with its cloud's own tools")
+    elif uri.partition("://")[0] in CLOUDS:
+        stored = clouds.get(uri, limit=limit)
+        data, etag = stored.data, stored.etag
     else:
         data, etag = _from_file(uri, limit)
     if row["image_etag"] and etag and etag != row["image_etag"]:

@@ -25,6 +25,7 @@ from camfleet.pictures.drawings import Draughtsman, has_map
 from camfleet.pictures.files import Folder, OnStep, Saved, Wanted
 from camfleet.pictures.questions import Questions
 from camfleet.pictures.rows import Query, Row, Rows
+from camfleet.storage.clouds import Clouds
 from camfleet.storage.storage import Storage
 
 if TYPE_CHECKING:
@@ -51,8 +52,11 @@ class DrawingOptions(TypedDict, total=False):
 class Pictures:
     """Opens the pictures of jobs. Safe to share by threads; files that are there stay."""
 
-    def __init__(self, storage: Storage, questions: Questions, most_bytes: int) -> None:
+    def __init__(
+        self, storage: Storage, questions: Questions, most_bytes: int, clouds: Clouds
+    ) -> None:
         self._storage = storage
+        self._clouds = clouds
         self._questions = questions
         self._most_bytes = most_bytes  # of a photograph
 
@@ -218,7 +222,9 @@ class Pictures:
 
     def _original(self, row: Row) -> Wanted:
         name = names.of_original(row)
-        return files.one(name, lambda: originals.read(row, self._storage, self._most_bytes))
+        return files.one(
+            name, lambda: originals.read(row, self._storage, self._clouds, self._most_bytes)
+        )
 
 
 def _plain(result: Result | Row) -> Row:
