@@ -179,9 +179,7 @@ def test_what_is_interrupted_leaves_nothing_and_can_be_repeated(job, client, tmp
     ("form", "options", "message"),
     [
         ("coc", {}, "no format 'coc'; the formats are coco, "),
-        ("coco", {"prefix": "x"}, "--prefix is for names below a --root"),
         ("coco", {"per_file": 0}, "--per-file 0 is not a number of images"),
-        ("voc", {"per_file": 3}, "--per-file is not for --format voc"),
         ("coco", {"labels": {"brigt": "x"}}, "labels: .*no class 'brigt'; did you mean 'bright'"),
         ("coco", {"labels": 3}, "labels is neither a dict"),
         ("coco", {"colour": "red"}, "no filter 'colour'"),

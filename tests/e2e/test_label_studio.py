@@ -3,6 +3,7 @@
 import base64
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -141,6 +142,24 @@ def test_answers_come_in_order_and_failed_images_have_none(web, model, images, s
     assert web.token not in log.read_text()
 
 
+def test_a_value_that_has_a_part_of_the_address_shows_what_the_editor_shows(web, model, images):
+    folder, name = images[0].rsplit("/", 1)
+    config = CONFIG.replace('value="$image"', f'value="{folder}/$meta.file"')
+    assert "$meta.file" in config
+    parts = [{"meta": {"file": name}}, {"meta": name}, {"meta": {"file": "../1/" + name}}]
+    sent = selection(images[:3], label_config=config)
+    sent["tasks"] = [
+        {**task, "data": data} for task, data in zip(sent["tasks"], parts, strict=True)
+    ]
+    found, *none = ask(web, model, "predict", sent).json["results"]
+    assert none == [[], []]
+    assert [found] == ask(web, model, "predict", selection(images[:1])).json["results"]
+    lacking = ask(web, model, "predict", {**sent, "tasks": sent["tasks"][1:2]})
+    assert (lacking.status, lacking.json["detail"]) == (
+        422, "the task's data has no 'meta.file', which the label config shows"
+    )  # fmt: skip
+
+
 def test_an_answer_is_given_again_for_a_minute(web, model, images, studio):
     first = ask(web, model, "predict", selection(images[2:4])).json
     studio.asked.clear()
@@ -223,6 +242,24 @@ def test_a_large_selection_is_a_job_whose_predictions_are_written_back_once(
     assert ask(web, model, "predict", wanted).status == 200  # it's asked for anew
     wait_until(lambda: client.job(f"{job_id[:-1]}2").status().followed, 120)
     assert [studio.versions(number) for number in ids] == counts
+
+
+def test_a_backend_that_is_killed_in_the_midst_of_a_selection_answers_once_it_is_back(
+    web, model, images, studio, worker_environ, folder
+):
+    names = [f"/data/upload/2/{number}.png" for number in range(60)]
+    kept = [studio.files[image.removeprefix("/labels")] for image in images]
+    studio.files |= {name: kept[number % 6] for number, name in enumerate(names)}
+    wanted = selection([f"/labels{name}" for name in names])
+    with gateway(worker_environ, folder, web.token) as first, ThreadPoolExecutor() as pool:
+        lost = pool.submit(ask, first, model, "predict", wanted)
+        wait_until(lambda: any("/data/upload/2/" in path for _, path in list(studio.asked)), 60)
+        first.process.kill()
+        with pytest.raises(ConnectionError):
+            lost.result(60)
+    with gateway(worker_environ, folder, web.token) as second:
+        found = ask(second, model, "predict", wanted).json["results"]
+    assert [one["model_version"] for one in found] == ["ls-patches@1 gradcam auto 0.5 box"] * 60
 
 
 def test_push_writes_what_a_worker_could_not(

@@ -1,5 +1,6 @@
 """What is written to Label Studio is there once, whatever gets lost; its errors say what to set."""
 
+import msgspec
 import pytest
 
 from camfleet.errors import (
@@ -9,6 +10,7 @@ from camfleet.errors import (
     ServiceError,
     SourceForbidden,
 )
+from camfleet.exports.image_value import ImageValue
 from camfleet.exports.images import Failure, Image
 from camfleet.label_studio.api import Api
 from camfleet.label_studio.connection import LabelStudioUnavailable
@@ -137,8 +139,8 @@ def test_errors_say_what_and_where(studio, api):
         Api(studio.url, "").project(1)
 
 
-def push(api, found, *, patience=NONE):
-    pusher = Pusher(api, 1, "image", VERSION, patience=patience)
+def push(api, found, *, value="$image", patience=NONE):
+    pusher = Pusher(api, 1, ImageValue(value), VERSION, patience=patience)
     pusher.look()
     pusher.push(found)
     return pusher.pushed
@@ -166,6 +168,29 @@ def test_a_push_that_was_cut_off_goes_on_where_it_ended(studio, api):
     assert len(studio.tasks) == 1200
     assert all(studio.versions(number) == [VERSION] for number in studio.tasks)
     assert push(api, found).there == 1200
+
+
+@pytest.mark.parametrize(
+    ("value", "data"),
+    [("s3://b/$file", {"file": "{}.png"}), ("$at.uri", {"at": {"uri": "s3://b/{}.png"}})],
+)
+def test_images_of_which_tasks_have_a_part_or_which_lie_deeper_are_known_again(
+    studio, api, value, data
+):
+    def made(number):
+        return msgspec.json.decode(msgspec.json.encode(data).replace(b"{}", str(number).encode()))
+
+    studio.tasks |= {1: made(3), 2: {"other": "s3://b/4.png"}}
+    studio.cut_off = 1
+    with pytest.raises(LabelStudioUnavailable):
+        push(api, numbers(0, 700), value=value)
+    pushed = push(api, numbers(0, 700), value=value)
+    assert (pushed.made, pushed.written, pushed.there) == (199, 1, 500)
+    assert len(studio.tasks) == 701
+    own = {number: task for number, task in studio.tasks.items() if number > 2}
+    assert list(own.values()) == [
+        made(number) | {"camfleet_item": str(number)} for number in range(700) if number != 3
+    ]
 
 
 @pytest.mark.parametrize("trouble", [500, 429, 503, "cut off", "half"])
@@ -209,7 +234,7 @@ def test_what_a_killed_push_had_sent_is_there_once_even_if_it_is_stored_late(stu
 
 
 def test_two_pushes_at_once_leave_one_task_of_each(studio, api):
-    one, two = (Pusher(api, 1, "image", VERSION) for _ in range(2))
+    one, two = (Pusher(api, 1, ImageValue("$image"), VERSION) for _ in range(2))
     one.look()
     two.look()
 

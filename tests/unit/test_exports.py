@@ -468,8 +468,6 @@ def test_fiftyone_has_fractions_and_heat_over_the_whole_photograph(tmp_path, mon
             {"shapes": ("polygon",)},
             "submit it again.*--shape rle",
         ),
-        ({"form": "coco", "heat": True}, {}, "--heat is not for --format coco"),
-        ({"form": "yolo", "config": "x"}, {}, "--config is not for --format yolo"),
         ({"form": "coco"}, {"models": 2}, "several models: choose one of net@1, net@2"),
     ],
 )

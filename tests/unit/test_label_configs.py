@@ -41,5 +41,5 @@ def test_choices_that_are_nested_without_end_are_read_in_time():
 def test_tags_are_known_in_any_case_as_in_the_editor():
     tags = '<choices name="c" toName="i"><CHOICE value="cat"/></choices>'
     config = parse_config(f"<view>{IMAGE.replace('Image', 'image')}{tags}</view>")
-    assert (config.image, config.key) == ("i", "image")
+    assert (config.image, config.value.text) == ("i", "$image")
     assert config.control("Choices", "cat").kind == "choices"

@@ -6,6 +6,7 @@ import pytest
 
 from camfleet.contract.outputs import LONGEST
 from camfleet.errors import InvalidRequest
+from camfleet.exports.label_config import parse_config
 from camfleet.gateway.label_studio import bodies, reduced, words
 from camfleet.gateway.problems import Problem
 
@@ -44,6 +45,18 @@ def test_of_a_selection_come_its_head_and_of_each_task_what_names_its_image(deco
         words.Task(),
         words.Task(),
     ]
+
+
+def test_parts_of_an_address_come_by_their_names_wherever_they_lie(decoded):
+    config = CONFIG.replace("$photo", "http://x/$meta.host/$id?v=$photo")
+    tasks = [
+        {"id": 1, "data": {"meta": {"host": "h", "more": [[]]}, "id": 5, "photo": "p"}},
+        {"id": 2, "data": {"meta": "h", "id": [5], "photo": "p" * 10_000}},
+    ]
+    found = decoded({"tasks": tasks, "label_config": config}).tasks
+    assert found[0] == words.Task(id=1, data={"meta.host": "h", "id": 5, "photo": "p"})
+    assert found[1] == words.Task(id=2, data={"id": None, "photo": "p" * (LONGEST + 1)})
+    assert parse_config(config).value.place(found[0].data) == "http://x/h/5?v=p"
 
 
 @pytest.mark.parametrize("config", ["", "<View>", "x" * (2**20 + 5)])

@@ -5,6 +5,8 @@ import pytest
 from camfleet.contract import unused
 from camfleet.contract.outputs import DRAWN, PICTURES, Drawing, Outputs
 from camfleet.errors import InvalidRequest
+from camfleet.exports.export import FORMATS
+from camfleet.exports.job import options_of
 from camfleet.gateway.pictures import DrawingQuery
 from camfleet.jobs.options import request_fields
 from camfleet.pictures.pictures import Pictures
@@ -71,6 +73,24 @@ def test_workers_draw_at_a_size_what_the_size_is_for():
 
 def test_what_is_usual_may_be_said_of_anything_in_an_outputs():
     assert request_fields({"outputs": Outputs(kinds=("raw",))})["outputs"]["kinds"] == ("raw",)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_export_takes_only_what_its_format_uses_be_it_the_default(form):
+    used = {
+        "heat": ("label-studio", "fiftyone"),
+        "config": ("coco-results", "label-studio"),
+        "per_file": ("coco", "coco-results", "label-studio", "cvat"),
+        "prefix": ("label-studio", "fiftyone"),
+    }
+    for name, value in {"heat": True, "config": "x", "per_file": 10_000, "prefix": "x"}.items():
+        root = {"root": "/"} if name == "prefix" else {}
+        if form in used[name]:
+            options_of(form, {name: value, **root})
+            continue
+        with pytest.raises(InvalidRequest, match=f"^{name} does nothing in the format {form}: "):
+            options_of(form, {name: value, **root})
+    options_of(form, {"heat": False, "config": None, "per_file": None, "root": "", "prefix": ""})
 
 
 def test_one_layer_has_nothing_to_fuse():

@@ -43,14 +43,13 @@ EXPORT_FORMATS = ("coco", "coco-results", "label-studio", "voc", "yolo", "cvat",
     "--prefix",
     default="",
     metavar="TEXT",
-    help="With --root: what stands before the name where the tool finds the image.",
+    help="With --root: what stands before the name where the tool finds the image: label-studio, "
+    "fiftyone.",
 )
 @click.option(
     "--per-file",
     type=click.IntRange(1),
-    default=10_000,
-    show_default=True,
-    help="Images in a file, at most: coco, coco-results, label-studio, cvat.",
+    help="Images in a file, at most: coco, coco-results, label-studio, cvat.  [default: 10000]",
 )
 @filters.filter_options
 @options.as_json_written
@@ -102,12 +101,12 @@ def export(ctx: click.Context, /, job_id: str, **given: Any) -> None:
 
 
 def _export(job_id: str, given: dict[str, Any]) -> "Exported":
-    from camfleet.exports.job import export_job, options_of
+    from camfleet.exports.job import export_job, options_of, unused_option
 
-    if given["prefix"] and not given["root"]:
-        raise click.UsageError("--prefix is for names below a --root")
     names = ("shape", "heat", "labels", "config", "root", "prefix", "per_file")
-    asked, _ = options_of(given["form"], {name: given[name] for name in names})
+    said = {name: given[name] for name in names}
+    options.refuse_unused(unused_option(given["form"], said))
+    asked, _ = options_of(given["form"], said)
     wanted = filters.of(given)
     with output.client() as client:
         job = client.job(job_id)

@@ -113,8 +113,10 @@ def _tell(pushed: "Pushed", job_id: str, given: dict[str, Any]) -> None:
 
 
 def _push(job_id: str, given: dict[str, Any]) -> "tuple[Pushed, Coverage | None]":
-    if given["prefix"] and not given["root"]:
-        raise click.UsageError("--prefix is for names below a --root")
+    from camfleet.exports.job import unused_option
+
+    places = {name: given[name] for name in ("root", "prefix")}
+    options.refuse_unused(unused_option("label-studio", places))
     wanted = filters.of(given)
     with output.client() as client:
         api = _api(client, given)
@@ -181,7 +183,7 @@ def _push_tasks(
     classes.refuse_unknown(record, client.storage, export.selection, given["class_"] or None)
     reading = Reading(record, client.storage, export.selection)
     patience = Patience(_say_wait)
-    pusher = Pusher(api, given["project"], config.key, export.version, patience=patience)
+    pusher = Pusher(api, given["project"], config.value, export.version, patience=patience)
     if project.task_number != 0:
         with output.bar(project.task_number or 0, "looking at the project", "task") as looked:
             pusher.look(looked.update)

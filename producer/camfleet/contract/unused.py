@@ -8,7 +8,7 @@ from camfleet.contract.targets import parse_layers
 from camfleet.errors import InvalidRequest
 
 Unused: TypeAlias = tuple[str, str]  # an option, and why it does nothing, with the way out
-Uses: TypeAlias = Mapping[str, tuple[str, ...]]  # an option, and the pictures that it's for
+Uses: TypeAlias = Mapping[str, tuple[str, ...]]  # an option, and what it's for
 
 OF_JOBS: Uses = {  # of what jobs and answers write
     "colormap": ("overlay", "thumbnail"),
@@ -36,6 +36,18 @@ def of_pictures(given: Mapping[str, Any], pictures: Collection[str], uses: Uses)
         if option == "max_side" and value == 0 and [*pictures] == ["heatmap"]:
             why = "0 is the photograph's own size, which a heatmap doesn't know: give pixels"
             return option, why
+    return None
+
+
+def of_format(form: str, given: Mapping[str, Any], uses: Uses) -> Unused | None:
+    """Return the first of the options that were given which does nothing in a format.
+
+    `uses` are the formats that an option is for, if it isn't for all.
+    """
+    for option in given:
+        if option in uses and form not in uses[option]:
+            there = " and ".join(uses[option])
+            return option, f"does nothing in the format {form}: it's for {there}; leave it out"
     return None
 
 

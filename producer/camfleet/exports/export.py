@@ -45,6 +45,7 @@ class Format:
     `config` reads the file of `--config`; without `classes` it says nothing of an image without a
     shape. `asked` are shapes that nobody gets who doesn't ask for them. With `splits` a file holds
     so many images, with `apart` each image has one of its own, or with `apart_heat` its heatmap.
+    With `places` it says where a tool reads images from, and not only their names.
     """
 
     writer: Callable[[Plan], Writer]
@@ -56,6 +57,7 @@ class Format:
     splits: bool = False
     apart: bool = False
     apart_heat: bool = False
+    places: bool = False
 
 
 FORMATS: dict[str, Format] = {
@@ -69,11 +71,14 @@ FORMATS: dict[str, Format] = {
         config=label_config.read_config,
         heat=True,
         splits=True,
+        places=True,
     ),
     "voc": Format(Voc, ("box",), apart=True),
     "yolo": Format(Yolo, ("box",), ("polygon",), apart=True),
     "cvat": Format(Cvat, ("polygon", "box"), ("rle",), classes=True, splits=True),
-    "fiftyone": Format(FiftyOne, ("box", "polygon"), classes=True, heat=True, apart_heat=True),
+    "fiftyone": Format(
+        FiftyOne, ("box", "polygon"), classes=True, heat=True, apart_heat=True, places=True
+    ),
 }
 
 
@@ -99,11 +104,9 @@ class Export:
         """Raise `InvalidRequest` naming the option that doesn't suit the job or the format."""
         self._record = record
         self._options = options
-        self._format = form = FORMATS[options.form]
+        self._format = FORMATS[options.form]
         if options.heat:
-            _refuse_heat(options.form, form)
-        if options.per_file != PER_FILE and not form.splits:
-            raise InvalidRequest(f"--per-file is not for --format {options.form}")
+            _need_numpy()
         columns = (*COLUMNS, *(HEAT_COLUMNS if options.heat else ()))
         self.selection = Selection.of(record, columns, filters)
         if len(self.selection.models) > 1:
@@ -171,8 +174,7 @@ class Export:
         given, form = self._options.config, self._format
         if not given:
             return None
-        if not form.config:
-            raise InvalidRequest(f"--config is not for --format {self._options.form}")
+        assert form.config, self._options.form
         found = form.config(given) if isinstance(given, Path) else given
         suits = isinstance(found, label_config.LabelConfig)
         return found.suiting(self._labels.names) if suits else found
@@ -227,9 +229,7 @@ class Export:
             file.write("\n".join([*lines, ""]).encode())
 
 
-def _refuse_heat(name: str, form: Format) -> None:
-    if not form.heat:
-        raise InvalidRequest(f"--heat is not for --format {name}")
+def _need_numpy() -> None:
     try:
         import camfleet.exports.heat  # noqa: F401
     except ImportError as error:

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from camfleet.contract import unused
 from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest
 from camfleet.exports.export import FORMATS, PER_FILE, Export, Options
@@ -17,6 +18,13 @@ from camfleet.results import classes
 from camfleet.results.coverage import Counts, Coverage, Reading
 from camfleet.results.query import Filters
 from camfleet.storage.storage import Storage
+
+_USES: unused.Uses = {
+    "heat": tuple(form for form, found in FORMATS.items() if found.heat),
+    "config": tuple(form for form, found in FORMATS.items() if found.config),
+    "per_file": tuple(form for form, found in FORMATS.items() if found.splits),
+    "prefix": tuple(form for form, found in FORMATS.items() if found.places),
+}
 
 
 class ExportOptions(Filters, total=False):
@@ -50,6 +58,25 @@ class Exported:
     coverage: Coverage
 
 
+def unused_option(form: str, given: Mapping[str, Any]) -> unused.Unused | None:
+    """Return the first option that does nothing in a format; None, False and "" are none at all."""
+    asked = {
+        name: value
+        for name, value in given.items()
+        if value is not None and value is not False and value != ""
+    }
+    if found := unused.of_format(form, asked, _USES):
+        return found
+    if "prefix" in asked and "root" not in asked:
+        return "prefix", "is for names below a --root: give one, or leave it out"
+    if "root" in asked and "prefix" not in asked and FORMATS[form].places:
+        return "root", (
+            f"does nothing in the format {form} without --prefix, for images are their URIs there: "
+            "say what stands before their names, or leave it out"
+        )
+    return None
+
+
 def options_of(form: str, given: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
     """Return options and filters of keywords; raise `InvalidRequest` naming what can't be."""
     if form not in FORMATS:
@@ -57,9 +84,7 @@ def options_of(form: str, given: Mapping[str, Any]) -> tuple[Options, dict[str, 
     own = ExportOptions.__annotations__.keys() - Filters.__annotations__.keys()
     found = {name: value for name, value in given.items() if value is not None}
     filters = {name: value for name, value in found.items() if name not in own}
-    root, prefix = found.get("root", ""), found.get("prefix", "")
-    if prefix and not root:
-        raise InvalidRequest("--prefix is for names below a --root")
+    unused.refuse(unused_option(form, found))
     per_file = found.get("per_file", PER_FILE)
     if not isinstance(per_file, int) or per_file < 1:
         raise InvalidRequest(f"--per-file {per_file!r} is not a number of images, at least 1")
@@ -68,7 +93,7 @@ def options_of(form: str, given: Mapping[str, Any]) -> tuple[Options, dict[str, 
         shape=found.get("shape"),
         labels=_path(found.get("labels")),
         config=_path(found.get("config")),
-        places=Places(root, prefix),
+        places=Places(found.get("root", ""), found.get("prefix", "")),
         per_file=per_file,
         heat=found.get("heat", False),
     )

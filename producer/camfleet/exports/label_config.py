@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 from camfleet.errors import InvalidRequest
 from camfleet.exports.files import xml
+from camfleet.exports.image_value import ImageValue
 from camfleet.exports.labels import read_small
 from camfleet.exports.writer import NOTICE, ExportShape
 
@@ -54,7 +55,7 @@ class LabelConfig:
     """The image of a label config, and its controls by tag, in their order."""
 
     image: str  # the name of its tag
-    key: str  # of the image in a task's data
+    value: ImageValue
     controls: Mapping[str, tuple[Control, ...]]
     heat: Control | None
 
@@ -127,19 +128,19 @@ def parse_config(data: str | bytes, path: str = "the label config") -> LabelConf
         raise InvalidRequest(f"{path} is not XML: {error}") from error
     for tag in root.iter():
         tag.tag = _TAGS.get(tag.tag.lower(), tag.tag)  # the editor reads them in any case
-    images = {tag.get("name", ""): key for tag in root.iter("Image") if (key := _key(tag))}
+    images = {tag.get("name", ""): found for tag in root.iter("Image") if (found := _value(tag))}
     if not images:
         raise InvalidRequest(f'{path} has no <Image name="..." value="$...">{_instead(root)}')
     controls = [tag for tag in root.iter() if tag.tag in CONTROLS and _is_used(tag)]
-    for image, key in images.items():
+    for image, value in images.items():
         own = [tag for tag in controls if image in _images(tag)]
         if own:
-            return _config(image, key, own)
+            return _config(image, value, own)
     names = " or ".join(map(repr, images))
     raise InvalidRequest(f"{path} has none of {', '.join(CONTROLS)} for the image {names}")
 
 
-def _config(image: str, key: str, tags: Iterable[ET.Element]) -> LabelConfig:
+def _config(image: str, value: ImageValue, tags: Iterable[ET.Element]) -> LabelConfig:
     controls: dict[str, tuple[Control, ...]] = {}
     heat = None
     for tag in tags:
@@ -148,14 +149,17 @@ def _config(image: str, key: str, tags: Iterable[ET.Element]) -> LabelConfig:
             heat = control
         else:
             controls[tag.tag] = (*controls.get(tag.tag, ()), control)
-    return LabelConfig(image, key, controls, heat)
+    return LabelConfig(image, value, controls, heat)
 
 
-def _key(image: ET.Element) -> str:
-    """Return what a task's data has an image under; none for several images, and for no name."""
-    value = image.get("value", "")
-    plain = value.startswith("$") and "{{" not in value and bool(image.get("name"))
-    return value[1:] if plain else ""
+def _value(image: ET.Element) -> ImageValue | None:
+    """Return what an image shows of a task; none for several images, for no name, and for nothing.
+
+    What is shown has to be of the task: an image that's the same in all of them is none of theirs.
+    """
+    value = ImageValue(image.get("value", ""))
+    one = value.names and "{{" not in value.text and image.get("name")
+    return value if one else None
 
 
 def _is_used(control: ET.Element) -> bool:
@@ -194,6 +198,8 @@ def _instead(root: ET.Element) -> str:
     """Return what a label config shows, if that isn't an image."""
     if any(tag.get("valueList") or "{{" in tag.get("value", "") for tag in root.iter("Image")):
         return ", but an image of several pages or a repeated one, which camfleet can't explain"
+    if fixed := next((tag.get("value") for tag in root.iter("Image") if tag.get("value")), ""):
+        return f", but {fixed!r} for all tasks: say $image, or {fixed}$image, with the data's name"
     others = {tag.tag for tag in root.iter() if tag.get("value", "").startswith("$")} - {*CONTROLS}
     return f", but {' and '.join(sorted(others))}: camfleet explains images" if others else ""
 
@@ -220,4 +226,4 @@ def made_config(
         lines.append(f'    <Label value="{HEAT}" background="#ff0000"/>')
         lines.append("  </BrushLabels>")
     lines.append("</View>")
-    return "\n".join(lines) + "\n", LabelConfig("image", "image", controls, hot)
+    return "\n".join(lines) + "\n", LabelConfig("image", ImageValue("$image"), controls, hot)

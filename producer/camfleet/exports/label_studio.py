@@ -35,7 +35,7 @@ class LabelStudio:
             self._write()
         prediction = self._predictions.of(image)
         self._plan.count.annotations += regions_in(prediction)
-        data = {self._predictions.config.key: image.place, ITEM: image.item_id}
+        data = self._predictions.config.value.data(image.place) | {ITEM: image.item_id}
         self._tasks.add({"data": data, "predictions": [prediction] if prediction else []})
 
     def finish(self) -> None:

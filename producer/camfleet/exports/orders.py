@@ -10,7 +10,7 @@ from camfleet.contract.errands import PICTURES, ExportOrder
 from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest
 from camfleet.exports import packing, pictures
-from camfleet.exports.export import FORMATS, Export, Options
+from camfleet.exports.export import Export, Options
 from camfleet.exports.images import Count
 from camfleet.exports.job import options_of
 from camfleet.exports.label_config import parse_config
@@ -47,8 +47,6 @@ def check(record: JobRecord, storage: Storage, order: ExportOrder) -> None:
         selection = pictures.selection_of(record, order, filters)
     else:
         options = _options(order)
-        if order.heat and not FORMATS[order.format].heat:
-            raise InvalidRequest(f"heat is not for the format {order.format}")
         # Whoever checks needn't have what draws heat.
         selection = Export(record, storage, replace(options, heat=False), filters).selection
     classes.refuse_unknown(record, storage, selection, filters.get("class_"))

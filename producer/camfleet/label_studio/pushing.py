@@ -12,6 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from camfleet.errors import ServiceError
+from camfleet.exports.image_value import ImageValue
 from camfleet.exports.images import Failure, Image
 from camfleet.exports.label_studio import ITEM
 from camfleet.label_studio.api import Api, Task
@@ -36,18 +37,18 @@ class Pushed:
 
 
 class Pusher:
-    """Pushes into one project, predictions of one version; `key` names the image in a task.
+    """Pushes into one project, predictions of one version; `value` is what shows a task's image.
 
     What the server can't do now is tried again with `patience`.
     """
 
     def __init__(
-        self, api: Api, project: int, key: str, version: str, *, patience: Patience = NONE
+        self, api: Api, project: int, value: ImageValue, version: str, *, patience: Patience = NONE
     ) -> None:
         self.pushed = Pushed()
         self._api = api
         self._project = project
-        self._key = key
+        self._value = value
         self._version = version
         self._patience = patience
         self._on_images: Callable[[int], object] = bool
@@ -91,13 +92,13 @@ class Pusher:
     def _see(self, task: Task) -> None:
         self._tasks += 1
         self._last = max(self._last, task.id)
-        place, item = task.data.get(self._key), task.data.get(ITEM)
+        place, item = self._value.place_or_none(task.data), task.data.get(ITEM)
         if isinstance(place, str):
             has = self._api.has_version(task, self._version)
             self._known.add(place, item if isinstance(item, str) else None, task.id, has=has)
 
     def _task(self, image: Image, prediction: Prediction) -> dict[str, Any]:
-        data = {self._key: image.place, ITEM: image.item_id}
+        data = self._value.data(image.place) | {ITEM: image.item_id}
         return {"data": data, "predictions": [prediction] if prediction else []}
 
     def _make(self, tasks: list[dict[str, Any]]) -> None:
@@ -125,8 +126,8 @@ class Pusher:
             self._own.append((min(ids), max(ids)))
             self._last = max(self._last, *ids)
 
-    def _arrived(self, data: Mapping[str, str]) -> bool:
-        return self._known.take(data[self._key], data[ITEM], own=True) is not None
+    def _arrived(self, data: Mapping[str, Any]) -> bool:
+        return self._known.take(self._value.place(data), data[ITEM], own=True) is not None
 
     def _write(self, predictions: list[tuple[int, Mapping[str, Any]]]) -> None:
         if predictions:
@@ -159,7 +160,7 @@ class Pusher:
         twins: dict[int, list[Task]] = {}
         own: set[int] = set()
         for task in self._api.tasks(self._project):
-            place, item = task.data.get(self._key), task.data.get(ITEM)
+            place, item = self._value.place_or_none(task.data), task.data.get(ITEM)
             if isinstance(place, str) and isinstance(item, str):
                 twins.setdefault(hash((place, item)), []).append(replace(task, data={}))
                 if self._is_own(task.id):

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from camfleet.errors import CamfleetError, InvalidRequest
+from camfleet.errors import CamfleetError
 from camfleet.foreign import visible
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.label_studio import asking, bodies, selections, words
@@ -105,11 +105,8 @@ def _options(call: Call) -> BackendOptions:
 
 def _find(call: Call, plan: Plan, task: words.Task) -> str | CamfleetError:
     """Return the URI of a task's image, or why there's none that may be read."""
-    key = plan.config.key
     try:
-        if key not in task.data:
-            raise InvalidRequest(f"the task's data has no {key!r}, which the label config shows")
-        uri = call.services.label_studio.images.find(task.data[key])
+        uri = call.services.label_studio.images.find(plan.config.value.place(task.data))
         call.services.policy.check_image(uri)
     except CamfleetError as error:
         return error

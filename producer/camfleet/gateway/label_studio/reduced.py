@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from camfleet.contract.outputs import LONGEST
 from camfleet.errors import InvalidRequest
+from camfleet.exports.image_value import looked_up, top
 from camfleet.exports.label_config import parse_config
 from camfleet.gateway.label_studio.words import MOST_CONFIG, Selection, Task
 
@@ -49,23 +50,39 @@ def main(path: str) -> int:
     if len(body.tasks) > MOST_TASKS:
         return TOO_MUCH
     config = body.label_config[: MOST_CONFIG + 1]
-    key = ""
+    names: tuple[str, ...] = ()
     with suppress(InvalidRequest):  # the gateway says what is wrong
-        key = parse_config(config).key if len(config) <= MOST_CONFIG else ""
+        names = parse_config(config).value.names if len(config) <= MOST_CONFIG else ()
     write, tasks = sys.stdout.buffer.write, iter(body.tasks)
     write(msgspec.json.encode(Selection(project=body.project, label_config=config)) + b"\n")
-    while some := [_reduced(task, key) for task in islice(tasks, ON_A_LINE)]:
+    while some := [_reduced(task, names) for task in islice(tasks, ON_A_LINE)]:
         write(msgspec.json.encode(some) + b"\n")
     return 0
 
 
-def _reduced(task: _Task, key: str) -> Task:
-    if key not in task.data:
-        return Task(id=task.id)
-    value = None  # what is no text names no image
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
-        value = msgspec.json.decode(task.data[key], type=str)[: LONGEST + 1]
-    return Task(id=task.id, data={key: value})
+def _reduced(task: _Task, names: tuple[str, ...]) -> Task:
+    """Return a task with what its image needs, each by its whole name, wherever it lay."""
+    data = {}
+    for name in names:
+        with suppress(LookupError):
+            data[name] = _found(task.data, name)
+    return Task(id=task.id, data=data)
+
+
+def _found(data: dict[str, Raw], name: str) -> str | int | None:
+    """Return what a name means; None: what is neither a text nor a number names no image.
+
+    Raises `LookupError` where it means nothing.
+    """
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if name in data:
+            value = msgspec.json.decode(data[name], type=str | int)
+        else:
+            key = top(name)
+            value = looked_up({key: msgspec.json.decode(data[key])}, name)
+        if isinstance(value, str | int):
+            return value[: LONGEST + 1] if isinstance(value, str) else value
+    return None
 
 
 if __name__ == "__main__":
