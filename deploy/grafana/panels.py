@@ -246,10 +246,7 @@ ROWS: dict[str, list[Panel]] = {
         (
             "Requests answered",
             "reqps",
-            {
-                "{{kind}} {{outcome}}": f"sum by (kind, outcome)"
-                f" ({rate('camfleet_requests_total')})"
-            },
+            {"{{kind}} {{outcome}}": f"sum by (kind, outcome) ({rate('camfleet_requests_total')})"},
             "A second; what failed was answered with an error",
         ),
         (
@@ -261,10 +258,7 @@ ROWS: dict[str, list[Panel]] = {
         (
             "Indexes, reports, comparisons and exports",
             "none",
-            {
-                "{{kind}} {{outcome}}": f"sum by (kind, outcome)"
-                f" ({fleet('camfleet_errands_total')})"
-            },
+            {"{{kind}} {{outcome}}": f"sum by (kind, outcome) ({fleet('camfleet_errands_total')})"},
             "Asked for after a job's end, since the workers started",
         ),
         (
