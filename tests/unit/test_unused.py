@@ -42,7 +42,9 @@ def test_a_drawing_takes_only_what_it_shows(draw, option):
 
 def test_a_drawing_as_an_object_says_what_differs_from_the_usual():
     with pytest.raises(InvalidRequest, match="opacity does nothing"):
-        Pictures(None, None, 0, None).render("JOB", "f", drawing=Drawing(picture="heatmap", opacity=0.1))
+        Pictures(None, None, 0, None).render(
+            "JOB", "f", drawing=Drawing(picture="heatmap", opacity=0.1)
+        )
 
 
 @pytest.mark.parametrize("draw", [drawn_in_python, drawn_over_http])
