@@ -8,6 +8,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -263,6 +264,7 @@ HOMES = {
 }
 
 
+@cache
 def sources(root=ROOT):
     """Return every file of both packages below `root`, as path within its side, and its text."""
     sides = (root / "producer", root / "worker")
@@ -273,15 +275,16 @@ def sources(root=ROOT):
     }
 
 
+@cache
 def imports(text, *, at_once=False):
-    """Yield what a file imports, dotted; `at_once`: only what importing it loads."""
-    tree = ast.parse(text)
+    """Return what a file imports, dotted; `at_once`: only what importing it loads."""
+    tree, found = ast.parse(text), []
     for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def room_of(dotted):
