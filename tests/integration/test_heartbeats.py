@@ -8,33 +8,32 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as changed
 
-from camfleet.broker.heartbeats import ChunkState, Heartbeats, WorkerState
+from camfleet import __version__
+from camfleet.broker.heartbeats import ChunkState, Heartbeats
 from camfleet.broker.leases import Leases
 from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import NEWEST_FORM
 from camfleet.contract.records import ChunkRef
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
-from camfleet_worker.heartbeat import Heartbeat
+from camfleet_worker.heartbeat import Heartbeat, idle_state
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.prometheus import Metrics
 from helpers.databases import on_database
 from helpers.waiting import wait_until
+from helpers.worker_states import worker_state
 
 OLD = (
     Path(__file__).parents[1] / "fixtures" / "v0.1.0" / "worker.json"
 )  # a heartbeat of that version
 CHUNK = ChunkState(job_id="a", model=0, part=3, retry=1, attempt=2, explained=7)
-STATE = WorkerState(
-    name="celery@b:1",
-    pid=1,
+STATE = worker_state(
+    "celery@b:1",
     started_at=1.5,
-    device="CPU",
     models=("net@1",),
     chunks=(CHUNK,),
     interactive=2,
     images=100,
     images_per_second=12.5,
-    trouble=None,
     version="9.9",
     newest_form=7,
 )
@@ -131,9 +130,7 @@ def test_a_worker_tells_what_it_does_and_leaves_at_the_end(own, heartbeats, redi
             note(7)
             heartbeat = Heartbeat(
                 heartbeats,
-                name="celery@here",
-                version="1.2",
-                device="CPU",
+                idle_state(own, "celery@here", ("bf16",)),
                 cache=cache,
                 renewer=renewer,
                 metrics=Metrics(),
@@ -149,7 +146,8 @@ def test_a_worker_tells_what_it_does_and_leaves_at_the_end(own, heartbeats, redi
     assert told.name == f"celery@here:{told.pid}"
     assert (told.models, told.chunks) == (("net@1", "other@2"), (CHUNK,))
     assert (told.interactive, told.trouble, told.images) == (4, "it is tired", 0)
-    assert (told.version, told.newest_form) == ("1.2", NEWEST_FORM)
+    assert (told.version, told.newest_form) == (__version__, NEWEST_FORM)
+    assert (told.slots, told.precisions) == (own.concurrency, ("bf16",))
     assert told.waits_for == "the store is full"
     assert told.lacks == ("there is no lock",)
     assert heartbeats.workers() == []

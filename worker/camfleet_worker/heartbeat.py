@@ -7,12 +7,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
+from camfleet import __version__
 from camfleet.broker.heartbeats import HEARTBEAT_SECONDS, Heartbeats, Measured, WorkerState
 from camfleet.contract.codec import NEWEST_FORM
 from camfleet.contract.outputs import Precision
 from camfleet.errors import ServiceError
+from camfleet.settings import Settings
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
+from camfleet_worker.follow_ups import report
 from camfleet_worker.models.cache import ModelCache
+from camfleet_worker.process import confined
+from camfleet_worker.process.python import missing_fixes
+from camfleet_worker.process.runtime import device_name
 from camfleet_worker.prometheus import Metrics
 
 logger = logging.getLogger(__name__)
@@ -20,24 +28,50 @@ logger = logging.getLogger(__name__)
 _WINDOW = 5  # heartbeats over which the speed is measured
 
 
+def idle_state(settings: Settings, name: str, precisions: tuple[Precision, ...]) -> WorkerState:
+    """Return the state of this process before it has done anything."""
+    return WorkerState(
+        name=f"{name}:{os.getpid()}",
+        pid=os.getpid(),
+        started_at=time.time(),
+        device=device_name(),
+        models=(),
+        chunks=(),
+        interactive=0,
+        images=0,
+        images_per_second=0.0,
+        trouble=None,
+        version=__version__,
+        newest_form=NEWEST_FORM,
+        file_roots=tuple(map(os.path.realpath, settings.file_roots)),
+        s3_roots=settings.s3_roots,
+        signs_callbacks=bool(settings.webhook_secret),
+        report_roots=settings.report_roots if report.can_write() else None,
+        slots=settings.concurrency,
+        precisions=precisions,
+    )
+
+
+def find_lacks() -> tuple[str, ...]:
+    """Return what `WorkerState` has as `lacks`."""
+    return (*missing_fixes(), *confined.missing())
+
+
 class Heartbeat:
     """A thread that publishes the worker's state every few seconds.
 
+    `idle` is the state before anything was done; what changes in it is asked of the others:
     `interactive` returns how many interactive requests are in work, `trouble` why the worker
     takes no work, if so, `waits_for` what keeps it waiting. `owner` is the process as its leases
-    name it. `file_roots`, `s3_roots`, `signs_callbacks`, `report_roots` and `slots` are for
-    producers, see `WorkerState`, as are `precisions`, and `takes_first` for `Heartbeats.publish`.
-    `find_lacks` returns what `WorkerState` has as `lacks`: it takes a moment, so the first
-    heartbeat doesn't wait.
+    name it, `takes_first` is for `Heartbeats.publish`. `find_lacks` takes a moment, so the first
+    heartbeat doesn't wait for it.
     """
 
     def __init__(
         self,
         heartbeats: Heartbeats,
+        idle: WorkerState,
         *,
-        name: str,
-        version: str,
-        device: str,
         cache: ModelCache[Any, Any],
         renewer: LeaseRenewer,
         metrics: Metrics,
@@ -45,20 +79,12 @@ class Heartbeat:
         trouble: Callable[[], str | None],
         waits_for: Callable[[], str | None],
         owner: str,
-        file_roots: tuple[str, ...] | None = None,
-        s3_roots: tuple[str, ...] | None = None,
-        signs_callbacks: bool | None = None,
-        report_roots: tuple[str, ...] | None = None,
-        slots: int | None = None,
-        precisions: tuple[Precision, ...] = (),
         takes_first: bool = False,
         measure: Callable[[], Measured | None] = lambda: None,
-        find_lacks: Callable[[], tuple[str, ...]] = tuple,
+        find_lacks: Callable[[], tuple[str, ...]] = find_lacks,
     ) -> None:
         self._heartbeats = heartbeats
-        self._name = f"{name}:{os.getpid()}"
-        self._version = version
-        self._device = device
+        self._idle = idle
         self._cache = cache
         self._renewer = renewer
         self._metrics = metrics
@@ -66,17 +92,10 @@ class Heartbeat:
         self._trouble = trouble
         self._waits_for = waits_for
         self._owner = owner
-        self._file_roots = file_roots
-        self._s3_roots = s3_roots
-        self._signs_callbacks = signs_callbacks
-        self._report_roots = report_roots
-        self._slots = slots
-        self._precisions = precisions
         self._takes_first = takes_first
         self._measure = measure
         self._find_lacks = find_lacks
         self._lacks: tuple[str, ...] | None = None
-        self._started = time.time()
         self._seen: list[tuple[float, int]] = []
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="camfleet-heartbeat", daemon=True)
@@ -101,32 +120,21 @@ class Heartbeat:
             if self._closed.wait(HEARTBEAT_SECONDS):
                 break
         try:
-            self._heartbeats.forget(self._name, self._owner)
+            self._heartbeats.forget(self._idle.name, self._owner)
         except ServiceError as error:
             logger.info("can't withdraw this worker's heartbeat, which expires soon: %s", error)
 
     def _state(self) -> WorkerState:
         images = self._metrics.explained
-        return WorkerState(
-            name=self._name,
-            pid=os.getpid(),
-            started_at=self._started,
-            device=self._device,
+        return replace(
+            self._idle,
             models=tuple(dict.fromkeys(model.name for model in self._cache.values())),
             chunks=self._renewer.chunks(),
             interactive=self._interactive(),
             images=images,
             images_per_second=self._speed(images),
             trouble=self._trouble(),
-            version=self._version,
-            newest_form=NEWEST_FORM,
             waits_for=self._waits_for(),
-            file_roots=self._file_roots,
-            s3_roots=self._s3_roots,
-            signs_callbacks=self._signs_callbacks,
-            report_roots=self._report_roots,
-            slots=self._slots,
-            precisions=self._precisions,
             measured=self._measure(),
             lacks=self._lacks,
         )

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from camfleet import __version__
 from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.heartbeats import Heartbeats, Measured
 from camfleet.broker.leases import Leases
@@ -35,7 +34,7 @@ from camfleet_worker.chunks.runner import ChunkRunner
 from camfleet_worker.chunks.stranded import Company
 from camfleet_worker.follow_ups import report
 from camfleet_worker.follow_ups.threads import FollowUpThreads
-from camfleet_worker.heartbeat import Heartbeat
+from camfleet_worker.heartbeat import Heartbeat, idle_state
 from camfleet_worker.models.build import ModelStore
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.models.checking import ModelChecker
@@ -46,12 +45,10 @@ from camfleet_worker.pipeline.renders import Renderer
 from camfleet_worker.pipeline.stored_rows import StoredRows
 from camfleet_worker.pipeline.threads import Pools
 from camfleet_worker.pipeline.thumbnails import Thumbnailer
-from camfleet_worker.process import confined
 from camfleet_worker.process.admission import Admission
 from camfleet_worker.process.pool import ended
-from camfleet_worker.process.python import missing_fixes
 from camfleet_worker.process.retrying import Waits, insist_until
-from camfleet_worker.process.runtime import device_name, gpus, threads
+from camfleet_worker.process.runtime import gpus, threads
 from camfleet_worker.process.shutdown import Shutdown
 from camfleet_worker.prometheus import SCRAPE_TIMEOUT, Metrics
 from camfleet_worker.requests import RequestHolder
@@ -121,13 +118,7 @@ class Services:
         self.cache = ModelCache(self.store.build, settings.model_cache_bytes)
         self.metrics = Metrics()
         self.metrics.watch(self.cache, self.queues)
-        self._fetcher = Fetcher(
-            objects=ObjectReader(self.storage, S3Roots(settings.bucket, settings.s3_roots)),
-            clouds=CloudReader(settings),
-            web=LabelStudioReader(Api.of(settings), WebReader(self.web), settings.fetch_timeout),
-            files=FileReader(settings.file_roots),
-            max_bytes=settings.max_image_bytes,
-        )
+        self._fetcher = self._build_fetcher()
         self.check = ModelChecker(self.store, self.cache, self._fetcher).check
         self._batcher = Batcher(self.metrics, gpu=bool(gpus()))
         self.pipeline = self._build_pipeline()
@@ -143,30 +134,7 @@ class Services:
         )
         self.lost_writes = LostWrites(settings, self.ledger, self.storage)
         self.chunks = self._build_runner(records, put_back, admission, shutdown)
-        waits_for = partial(self._waits.longest, _WAITS_SECONDS)
-        self.metrics.watch_worker(admission, waits_for)
-        self.heartbeat = Heartbeat(
-            self.heartbeats,
-            name=name,
-            version=__version__,
-            device=device_name(),
-            cache=self.cache,
-            renewer=self.renewer,
-            metrics=self.metrics,
-            interactive=lambda: admission.busy(INTERACTIVE_QUEUE),
-            trouble=lambda: admission.trouble,
-            waits_for=waits_for,
-            owner=self.leases.owner,
-            file_roots=tuple(map(os.path.realpath, settings.file_roots)),
-            s3_roots=settings.s3_roots,
-            signs_callbacks=bool(settings.webhook_secret),
-            report_roots=settings.report_roots if report.can_write() else None,
-            slots=settings.concurrency,
-            precisions=self.store.precisions,
-            takes_first=settings.first_concurrency > 0,
-            measure=self._measured,
-            find_lacks=lambda: (*missing_fixes(), *confined.missing()),
-        )
+        self.heartbeat = self._build_heartbeat(name, admission)
         self.thumbnailer = Thumbnailer(
             storage=self.storage, fetcher=self._fetcher, pools=self.pools, decoders=self.decoders
         )
@@ -235,6 +203,16 @@ class Services:
             return 0
         return sum(queue.depth for queue in backlog.queues if queue.name in queues_of(kind))
 
+    def _build_fetcher(self) -> Fetcher:
+        settings = self._settings
+        return Fetcher(
+            objects=ObjectReader(self.storage, S3Roots(settings.bucket, settings.s3_roots)),
+            clouds=CloudReader(settings),
+            web=LabelStudioReader(Api.of(settings), WebReader(self.web), settings.fetch_timeout),
+            files=FileReader(settings.file_roots),
+            max_bytes=settings.max_image_bytes,
+        )
+
     def _build_pipeline(self) -> Pipeline:
         return Pipeline(
             storage=self.storage,
@@ -245,6 +223,23 @@ class Services:
             batcher=self._batcher,
             metrics=self.metrics,
             decoders=self.decoders,
+        )
+
+    def _build_heartbeat(self, name: str, admission: Admission) -> Heartbeat:
+        waits_for = partial(self._waits.longest, _WAITS_SECONDS)
+        self.metrics.watch_worker(admission, waits_for)
+        return Heartbeat(
+            self.heartbeats,
+            idle_state(self._settings, name, self.store.precisions),
+            cache=self.cache,
+            renewer=self.renewer,
+            metrics=self.metrics,
+            interactive=lambda: admission.busy(INTERACTIVE_QUEUE),
+            trouble=lambda: admission.trouble,
+            waits_for=waits_for,
+            owner=self.leases.owner,
+            takes_first=self._settings.first_concurrency > 0,
+            measure=self._measured,
         )
 
     def _build_follow_ups(self, shutdown: Shutdown, admission: Admission) -> FollowUpThreads:
