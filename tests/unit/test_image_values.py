@@ -1,5 +1,7 @@
 """What a label config's image shows of a task, as `parseValue` of Label Studio's editor has it."""
 
+import tracemalloc
+
 import pytest
 
 from camfleet.errors import InvalidRequest
@@ -48,6 +50,23 @@ def test_what_a_task_lacks_is_named(text, data, message):
     with pytest.raises(InvalidRequest, match=message):
         ImageValue(text).place(data)
     assert ImageValue(text).place_or_none(data) is None
+
+
+def test_an_address_is_too_long_before_it_takes_memory():
+    value, data = ImageValue("$a," * 1000), {"a": "x" * 4000}
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="an address of 4001000 characters: 4096 are"):
+            value.place(data)
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
+    assert len(value.place({"a": "xyz"})) == 4000
+
+
+def test_a_value_longer_than_any_address_is_refused():
+    with pytest.raises(InvalidRequest, match="value in the label config has 4098 characters"):
+        parse_config(f'<View><Image name="i" value="{"$a" * 2049}"/>{CHOICES}</View>')
 
 
 @pytest.mark.parametrize(

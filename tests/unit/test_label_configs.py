@@ -38,6 +38,20 @@ def test_choices_that_are_nested_without_end_are_read_in_time():
     assert not control.has("y")
 
 
+def test_images_and_controls_without_end_are_read_in_time():
+    images = "".join(f'<Image name="i{number}" value="$a"/>' for number in range(15_000))
+    controls = '<Choices name="c" toName="other"/>' * 15_000
+    with pytest.raises(InvalidRequest, match=r"for the image 'i0' or 'i1' or 'i2'$"):
+        parse_config(f"<View>{images}{controls}</View>")
+
+
+def test_more_controls_than_anybody_has_are_refused():
+    control = '<Choices name="c" toName="i,i"><Choice value="x"/></Choices>'
+    assert len(parse_config(f"<View>{IMAGE}{control * 100}</View>").controls["Choices"]) == 100
+    with pytest.raises(InvalidRequest, match="has 101 controls for the image 'i': 100 are"):
+        parse_config(f"<View>{IMAGE}{control * 101}</View>")
+
+
 def test_tags_are_known_in_any_case_as_in_the_editor():
     tags = '<choices name="c" toName="i"><CHOICE value="cat"/></choices>'
     config = parse_config(f"<view>{IMAGE.replace('Image', 'image')}{tags}</view>")

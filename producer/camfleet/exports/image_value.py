@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from camfleet.contract.outputs import LONGEST
 from camfleet.errors import InvalidRequest
 from camfleet.foreign import without_secrets
 
@@ -32,12 +33,20 @@ class ImageValue:
     def place(self, data: Mapping[str, Any]) -> Any:
         """Return what is shown of a task's data, whatever that is if the value is just a name.
 
-        Raises `InvalidRequest` naming what the data lacks.
+        Raises `InvalidRequest` naming what the data lacks, and for an address that's too long.
         """
         found = {name: self._found(data, name) for name in self.names}
         if self.text == f"${self.names[0]}":
             return found[self.names[0]]
-        return _NAME.sub(lambda name: _text(name[1], found[name[1]]), self.text)
+        texts = {name: _text(name, value) for name, value in found.items()}
+        parts = _NAME.split(self.text)  # every second one is a name
+        parts[1::2] = [texts[name] for name in parts[1::2]]
+        if (length := sum(map(len, parts))) > LONGEST:  # before it takes memory: names may recur
+            raise InvalidRequest(
+                f"of the task's data the label config makes an address of {length} characters: "
+                f"{LONGEST} are the most"
+            )
+        return "".join(parts)
 
     def place_or_none(self, data: Mapping[str, Any]) -> Any:
         """Return what is shown of a task's data, None where it lacks that."""

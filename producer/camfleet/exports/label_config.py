@@ -2,15 +2,18 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from camfleet.contract.outputs import LONGEST
 from camfleet.errors import InvalidRequest
 from camfleet.exports.files import xml
 from camfleet.exports.image_value import ImageValue
 from camfleet.exports.labels import read_small
 from camfleet.exports.writer import NOTICE, ExportShape
 
+MOST_CONTROLS = 100  # for an image
 HEAT = "heat"  # the name of the control for the heatmap, and its only label
 
 CONTROLS = {
@@ -19,6 +22,7 @@ CONTROLS = {
     "PolygonLabels": "Label",
     "BrushLabels": "Label",
 }
+_NAMED, _SHOWN = 3, 80  # images that a message names, and characters of a name
 _TAGS = {name.lower(): name for name in ("Image", *CONTROLS, *CONTROLS.values())}
 OF_SHAPE: dict[ExportShape, str] = {
     "box": "RectangleLabels",
@@ -131,13 +135,21 @@ def parse_config(data: str | bytes, path: str = "the label config") -> LabelConf
     images = {tag.get("name", ""): found for tag in root.iter("Image") if (found := _value(tag))}
     if not images:
         raise InvalidRequest(f'{path} has no <Image name="..." value="$...">{_instead(root)}')
-    controls = [tag for tag in root.iter() if tag.tag in CONTROLS and _is_used(tag)]
-    for image, value in images.items():
-        own = [tag for tag in controls if image in _images(tag)]
-        if own:
-            return _config(image, value, own)
-    names = " or ".join(map(repr, images))
-    raise InvalidRequest(f"{path} has none of {', '.join(CONTROLS)} for the image {names}")
+    of: dict[str, list[ET.Element]] = {}  # controls by image
+    for tag in root.iter():
+        if tag.tag in CONTROLS and _is_used(tag):
+            for image in _images(tag):
+                of.setdefault(image, []).append(tag)
+    own = next((image for image in images if image in of), None)
+    if own is None:
+        names = " or ".join(repr(name[:_SHOWN]) for name in islice(images, _NAMED))
+        raise InvalidRequest(f"{path} has none of {', '.join(CONTROLS)} for the image {names}")
+    if len(of[own]) > MOST_CONTROLS:
+        raise InvalidRequest(
+            f"{path} has {len(of[own])} controls for the image {own[:_SHOWN]!r}: {MOST_CONTROLS} "
+            "are the most"
+        )
+    return _config(own, images[own], of[own])
 
 
 def _config(image: str, value: ImageValue, tags: Iterable[ET.Element]) -> LabelConfig:
@@ -159,6 +171,11 @@ def _value(image: ET.Element) -> ImageValue | None:
     """
     value = ImageValue(image.get("value", ""))
     one = value.names and "{{" not in value.text and image.get("name")
+    if one and len(value.text) > LONGEST:
+        raise InvalidRequest(
+            f"an image's value in the label config has {len(value.text)} characters: {LONGEST} "
+            "are the most"
+        )
     return value if one else None
 
 
@@ -173,8 +190,8 @@ def _is_used(control: ET.Element) -> bool:
     )
 
 
-def _images(control: ET.Element) -> list[str]:
-    return [name.strip() for name in control.get("toName", "").split(",")]
+def _images(control: ET.Element) -> Iterable[str]:
+    return dict.fromkeys(name.strip() for name in control.get("toName", "").split(","))
 
 
 def _labels(control: ET.Element) -> dict[str, str]:

@@ -76,7 +76,7 @@ def with_reason(answer: Response, error: Exception) -> Response:
     """Let an answer's first line say what went wrong, in place of the status' name."""
     told = error if isinstance(error, Problem | CamfleetError) else "the gateway has a bug"
     text = str(told)[:_LONGEST_REASON].encode("ascii", "replace").decode()
-    answer.headers[REASON] = _UNFIT.sub(" ", text)
+    answer.headers[REASON] = _UNFIT.sub(" ", text).strip()  # no field may end with a blank
     return answer
 
 
