@@ -141,7 +141,7 @@ def test_images_are_built_by_arguments_that_there_are(compose):
 def test_a_volume_that_workers_write_to_is_theirs():
     text = (ROOT / "worker" / "Dockerfile").read_text()
     made = text.index("install --directory --owner camfleet --group camfleet /home/camfleet/models")
-    assert made < text.index("USER camfleet") < text.index("VOLUME /home/camfleet/models")
+    assert made < text.index("USER 10001") < text.index("VOLUME /home/camfleet/models")
 
 
 def test_secrets_are_made_once_and_go_into_files(tmp_path):
