@@ -192,6 +192,7 @@ class Client(Connections, Retiring, Exporting):
         source: Source | Iterable[Source],
         *,
         models: ModelName | Iterable[ModelName],
+        job_id: str | None = None,
         keep_duplicates: bool = False,
         keep_columns: Sequence[str] = (),
         sample: bool = True,
@@ -203,11 +204,12 @@ class Client(Connections, Retiring, Exporting):
         """Do all of `submit` but the writing: count, check the models, and read some images.
 
         A worker loads the models and, with `sample`, tries to read some of the images. Broken
-        lines of manifests are counted, not raised; and what nobody could find out, such as without
-        a worker or within `timeout` seconds, is said. `check` raises for URIs that aren't allowed.
+        lines of manifests are counted, and what nobody could find out, without a worker or within
+        `timeout` seconds, is said, and that `job_id` exists. `check` raises for forbidden URIs.
         """
         from camfleet.jobs.dry_run import DryRunner
 
+        note = self._submitter.note_of(job_id) if job_id else None
         order = make_order(self.models, models, options, keep_columns)
         fleet = Fleet(self.workers(), self.settings.bucket, local_files=sample)
         runner = DryRunner(
@@ -218,6 +220,7 @@ class Client(Connections, Retiring, Exporting):
             chunk_size=self.settings.chunk_size,
             keep_duplicates=keep_duplicates,
             on_progress=on_progress,
+            note=note,
         )
 
     def reporter(self, *, timeout: float = 60) -> "Reporter":

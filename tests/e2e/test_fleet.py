@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import pytest
 
+from camfleet.jobstore import keys
 from helpers.waiting import wait_until
 
 
@@ -72,13 +73,31 @@ def test_duplicates_are_explained_once_unless_they_are_kept(run, client, model, 
     assert client.job(json.loads(every.stdout)["job_id"]).wait(timeout=60).ok == 11
 
 
-def test_the_same_job_id_is_never_submitted_twice(run, model, photos):
+def test_the_same_job_id_is_never_submitted_twice(run, client, model, photos):
+    words = ("submit", photos[0], "--model", "patches", "--job-id", "only-once", "--dry-run")
+    assert json.loads(run(*words, "--json").stdout)["note"] is None
     first = run("submit", photos[0], "--model", "patches", "--job-id", "only-once")
     assert first.returncode == 0, first.stderr
     again = run("submit", photos[1], "--model", "patches", "--job-id", "only-once")
     assert again.returncode == 0
     assert again.stdout.strip() == "only-once"
     assert "was submitted before: nothing was done" in again.stderr
+    dry = run(*words)
+    assert dry.returncode == 0
+    assert "job only-once was submitted before: a submit does nothing" in dry.stderr
+    assert client.dry_run(photos[0], models="patches", job_id="only-once").note in dry.stderr
+
+
+def test_a_dry_run_knows_what_is_left_of_a_job_with_that_id(run, client, model, photos):
+    words = ("submit", photos[0], "--model", "patches", "--job-id", "half-there")
+    job = client.submit(photos[0], models="patches", job_id="half-there")
+    job.wait(timeout=60)
+    client.delete("half-there", force=True)
+    client.storage.put(f"{keys.results('half-there')}left", b"x", "text/plain")
+    for more in ((), ("--dry-run",)):
+        said = run(*words, *more)
+        assert said.returncode == 1
+        assert "camfleet delete half-there removes them" in said.stderr
 
 
 def test_a_retry_runs_the_failed_images_again_and_keeps_the_old_rows(run, client, photos, folder):

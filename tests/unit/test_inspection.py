@@ -356,7 +356,9 @@ class Answers:
 def dry_run(answers, stream, workers=(), *, timeout=60, **order):
     order = {**ORDER, "models": [{"digest": "d"}], **order}
     runner = DryRunner(order, [model()], fleet_of(*workers), answers, timeout, sample=True)
-    return runner.run(stream, chunk_size=2, keep_duplicates=False, on_progress=lambda _count: None)
+    return runner.run(
+        stream, chunk_size=2, keep_duplicates=False, on_progress=lambda _count: None, note=None
+    )
 
 
 def test_a_dry_run_finds_everything_at_once_and_says_where():

@@ -10,13 +10,15 @@ from camfleet.audit.comparisons.verdict import Limits
 from camfleet.cli import group, output
 from camfleet.errors import InvalidRequest
 
+PUSH = ["push", "label-studio", "JOB", "--project", "7"]
+EXPORT = ["export", "JOB", "--output", "folder", "--format"]
 FILTERED = [
     ["results", "JOB"],
     ["get", "JOB", "--output", "folder"],
     ["render", "JOB", "--output", "folder"],
     ["gallery", "JOB", "--output", "folder"],
     ["export", "JOB", "--format", "coco", "--output", "folder"],
-    ["push", "label-studio", "JOB", "--project", "7"],
+    PUSH,
 ]
 WRONG_FILTERS = [
     (["--class", "top:2"], "neither a class index nor a label"),
@@ -80,6 +82,17 @@ WRONG = [
     ([*EXPLAIN, "--picture", "none", "--colormap", "turbo"], "among the pictures (none)"),
     ([*SUBMIT, "--layer", "last", "--fuse", "max"], "--fuse does nothing with one layer (last)"),
     ([*SUBMIT, "--timeout", "120"], "--timeout does nothing without --dry-run"),
+    ([*SUBMIT, "--dry-run", "--watch"], "--watch does nothing with --dry-run, which makes no job"),
+    ([*SUBMIT, "--dry-run", "--force"], "--force does nothing with --dry-run, which says"),
+    ([*SUBMIT, "--dry-run", "--job-id", "a/b"], "no job id"),
+    ([*EXPORT, "voc", "--per-file", "10000"], "--per-file does nothing in the format voc"),
+    ([*EXPORT, "coco", "--heat"], "--heat does nothing in the format coco: it's for label-studio"),
+    ([*EXPORT, "yolo", "--config", __file__], "--config does nothing in the format yolo"),
+    ([*EXPORT, "coco", "--root", "/", "--prefix", "x"], "--prefix does nothing in the format coco"),
+    ([*EXPORT, "fiftyone", "--prefix", "x"], "--prefix is for names below a --root"),
+    ([*EXPORT, "fiftyone", "--root", "/"], "--root does nothing in the format fiftyone without"),
+    ([*PUSH, "--root", "/"], "--root does nothing in the format label-studio without --prefix"),
+    ([*PUSH, "--prefix", "x"], "--prefix is for names below a --root"),
     ([*EXPLAIN, "--picture", "none", "--presign", "60"], "--presign is for pictures"),
     ([*REVIEW, "--timezone", "UTC"], "--timezone does nothing without --every"),
     ([*REVIEW, "--layer", "last", "--fuse", "mean"], "--fuse does nothing with one layer"),

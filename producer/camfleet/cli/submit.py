@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Submit even what looks as if it can't succeed.")
 @click.option("--upload", is_flag=True, help="Send local images to the bucket for the workers.")
-@click.option("--watch", "follow", is_flag=True, help="Wait until the job is complete.")
+@click.option("--watch", is_flag=True, help="Wait until the job is complete.")
 @options.as_json
 @click.pass_context
 def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> None:
@@ -94,7 +94,11 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
     exits with 1 if it found something wrong.
     """
     keywords = options.client_keywords(given)
-    if not given["dry_run"]:
+    if given["dry_run"]:
+        options.refuse_given(ctx, ["watch"], "does nothing with --dry-run, which makes no job")
+        why = "does nothing with --dry-run, which says what looks as if it can't succeed"
+        options.refuse_given(ctx, ["force"], why)
+    else:
         options.refuse_given(ctx, ["timeout"], "does nothing without --dry-run, which it ends")
     if given["pack"] and keywords.get("pictures") == []:
         raise click.UsageError("--pack is for pictures, of which --picture none asks for none")
@@ -114,7 +118,7 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
             _dry_run(ctx, client, sources, order, given)
             return
         job = _submit(client, sources, order, given)
-    if given["follow"]:
+    if given["watch"]:
         ctx.invoke(watch, job_id=job.id, as_json=given["as_json"], timeout=None)
 
 
@@ -214,6 +218,7 @@ def _dry_run(
         found = client.dry_run(
             sources,
             **order,
+            job_id=given["job_id"],
             sample=not given["upload"],
             timeout=given["timeout"],
             on_progress=lambda count: bar.update(count - bar.n),
@@ -228,6 +233,8 @@ def _dry_run(
         click.echo(f"samples     {found.sampled} tried, {len(found.unreadable)} unreadable")
         click.echo(f"manifests   {terminal.count(found.broken, 'broken line')}")
         say_left_out(found.left_out)
+    if found.note:
+        output.say(f"job {given['job_id']} {found.note}")
     for line in (*found.doomed, *found.broken_lines):
         output.say(line)
     for image in found.unreadable:

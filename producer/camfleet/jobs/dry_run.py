@@ -48,7 +48,8 @@ class DryRun(Wire, frozen=True, kw_only=True):
 
     `estimate` is what the job would take, None where there's nothing to explain. `doomed` says what
     can't succeed, `unchecked` what nobody could find out, such as without a worker or in time;
-    `left_out` is what the sources hold besides images.
+    `left_out` is what the sources hold besides images, and `note` what a submit does of a job that
+    has the id already.
     """
 
     items: int
@@ -64,6 +65,7 @@ class DryRun(Wire, frozen=True, kw_only=True):
     left_out: tuple[LeftOut, ...]
     doomed: tuple[str, ...]
     unchecked: tuple[str, ...]
+    note: str | None
 
     @property
     def passed(self) -> bool:
@@ -170,6 +172,7 @@ class DryRunner:
         chunk_size: int,
         keep_duplicates: bool,
         on_progress: Callable[[int], None],
+        note: str | None,
     ) -> DryRun:
         """Read the items, ask a worker, and return what was found."""
         inspection = Inspection(self._order, self._models, self._fleet)
@@ -201,6 +204,7 @@ class DryRunner:
             left_out=self._left_out.kinds(),
             doomed=tuple(self._doomed),
             unchecked=tuple(self._unchecked),
+            note=note,
         )
 
     def _estimate(self, items: int, chunk_size: int) -> Estimate | None:

@@ -37,6 +37,8 @@ _ADOPTED = (
     "was run by way of another Redis until now: if workers still run it there, cancel it there"
 )
 _COMPLETED = "was submitted before, but not to the end: what was missing is queued now"
+_WOULD_DO_NOTHING = "was submitted before: a submit does nothing"
+_WOULD_COMPLETE = "was submitted before, but not to the end: a submit queues what is missing"
 
 
 class Submitter:
@@ -83,6 +85,17 @@ class Submitter:
             self._reach("ledger-open")
             self._publish(job_id)
             return Job(job_id, self._storage, self._ledger)
+
+    def note_of(self, job_id: str) -> str | None:
+        """Return what a submit does of a job that has this id, None if there's none.
+
+        Raises `InvalidRequest` where a submit does.
+        """
+        check_id(job_id)
+        if self._storage.exists(keys.job(job_id)):
+            return _WOULD_DO_NOTHING if self._ledger.is_published(job_id) else _WOULD_COMPLETE
+        self._refuse_leftovers(job_id)
+        return None
 
     def resume(self, job_id: str) -> Job:
         """Rebuild a job's ledger and queue what is missing; raise `UnknownJob`."""
