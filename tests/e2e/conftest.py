@@ -3,9 +3,10 @@
 import pytest
 
 from camfleet import Client
+from helpers.commands import command_line
 from helpers.metrics import free_port
 from helpers.samples import write_card, write_photos
-from helpers.working import command_line, working
+from helpers.working import working
 
 
 @pytest.fixture(scope="session")

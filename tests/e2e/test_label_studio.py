@@ -11,11 +11,12 @@ import pytest
 from camfleet import Client
 from camfleet.gateway.tokens import Tokens
 from helpers.brushes import unpacked
+from helpers.commands import command_line
 from helpers.gateway import gateway
 from helpers.label_studio_standin import CONFIG, RECORDED, TOKEN, standin
 from helpers.samples import write_card, write_photos
 from helpers.waiting import wait_until
-from helpers.working import command_line, working
+from helpers.working import working
 
 ASKED = {one["path"]: one for one in json.loads((RECORDED / "backend.json").read_text())}
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from helpers.terminals import COMMAND, Terminal, in_terminal
+from helpers.commands import PLAIN
+from helpers.terminals import Terminal, in_terminal
 from helpers.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("model")
@@ -59,7 +60,7 @@ def test_tables_fit_the_terminal(worker_environ, failures, columns):
         ["results", "--list-columns"],
     )
     how = {"environ": worker_environ, "columns": columns}
-    started = [Terminal(*words, **how) for words in commands]  # most of it is their imports
+    started = [Terminal(*words, **how) for words in commands]
     for words, terminal in zip(commands, started, strict=True):
         shown = terminal.shown()
         assert shown.returncode in (0, 3), shown.text
@@ -122,7 +123,7 @@ def test_times_are_times(run, failures):
 def test_the_bar_of_a_job_with_many_failures_stays_in_its_line(
     client, run, worker_environ, columns
 ):
-    run("cancel", "none")  # so that the command is loaded
+    run("cancel", "none")  # so that what commands need is loaded
     uris = [f"gopher://host/{LONG}{number}" for number in range(400)]
     job = client.submit(uris, models=["patches"], job_id=f"bar-{'x' * 80}-{columns}")
     shown = in_terminal("watch", job.id, environ=worker_environ, columns=columns)
@@ -160,7 +161,7 @@ def test_watch_without_a_terminal_prints_a_line_now_and_then(waiting_job, tmp_pa
     job, environ = waiting_job
     said = tmp_path / "said"
     with said.open("wb") as file:
-        process = subprocess.Popen([*COMMAND, "watch", job], env=environ, stdout=file, stderr=file)
+        process = subprocess.Popen([*PLAIN, "watch", job], env=environ, stdout=file, stderr=file)
     try:
         line = rf"^\d{{4}}-\d\d-\d\d \S+Z {job} is queued: 0 of 1 images$"
         wait_until(lambda: re.search(line, said.read_text(), re.MULTILINE), 30)

@@ -7,13 +7,13 @@ import re
 import select
 import struct
 import subprocess
-import sys
 import termios
 import time
 import unicodedata
 from dataclasses import dataclass
 
-COMMAND = (sys.executable, "-c", "from camfleet.cli import main; main()")
+from helpers.commands import Command
+
 _STEERING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _CONTROL = re.compile(r"\x1b\[(\d*)([A-Za-z])")
 
@@ -61,20 +61,25 @@ def in_terminal(*words, press=None, after="", timeout=90, **how):
 
 
 class Terminal:
-    """A command that has been started in a terminal; several run side by side.
+    """The camfleet command, or another one, started in a terminal; several run side by side.
 
     With `stdout`, a file, only stderr is the terminal.
     """
 
-    def __init__(self, *words, environ, columns=80, stdout=None, command=COMMAND):
+    def __init__(self, *words, environ, columns=80, stdout=None, command=None):
         self._columns = columns
         self._parent, child = pty.openpty()
         fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         sizes = ("COLUMNS", "LINES")  # what readline leaves in os.environ; the terminal has its own
         others = {name: value for name, value in environ.items() if name not in sizes}
+        environ = {**others, "TERM": "xterm"}
+        if command is None:
+            self._process = Command(words, environ, child, stdout or child, child)
+            os.close(child)
+            return
         self._process = subprocess.Popen(
             [*command, *map(str, words)],
-            env={**others, "TERM": "xterm"},
+            env=environ,
             stdin=child,
             stdout=stdout or child,
             stderr=child,
@@ -98,8 +103,7 @@ class Terminal:
                 os.write(self._parent, press.encode())
                 press = None
         os.close(self._parent)
-        self._process.wait(30)
-        return Shown(self._process.returncode, raw.decode(errors="replace"), self._columns)
+        return Shown(self._process.wait(30), raw.decode(errors="replace"), self._columns)
 
 
 def _screen(raw):

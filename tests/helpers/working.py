@@ -1,4 +1,4 @@
-"""A worker as operators start it, and the command line as users run it."""
+"""A worker as operators start it."""
 
 import subprocess
 import sys
@@ -20,19 +20,3 @@ def working(environ, log):
     finally:
         process.terminate()
         process.wait(60)
-
-
-def command_line(environ):
-    """Return a function that runs the camfleet command, in this or another environment."""
-
-    def run(*words, environ=environ):
-        return subprocess.run(
-            [sys.executable, "-c", "from camfleet.cli import main; main()", *map(str, words)],
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return run
