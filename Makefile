@@ -1,17 +1,24 @@
-# make demo | test | zoo | faults | corpora | tools | browser | charts | fuzz | audit | dist | lint | bench | clean
+# make demo | test | more | zoo | faults | corpora | tools | browser | charts | fuzz | audit | dist | lint | bench | clean
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test zoo faults corpora tools browser charts fuzz audit dist lint format bench clean
+.PHONY: demo test more zoo faults corpora tools browser charts fuzz audit dist lint format bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m examples.demo
 
-# More processes than two cores, for tests also wait.
+# More processes than two cores, for tests also wait. Where PYTHONDONTWRITEBYTECODE is set, each of
+# the thousands of processes that they start would compile what it imports.
 test: $(VENV)/ready .jax/ready
+	$(BIN)/python -m compileall -q producer worker tests/helpers
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	TENSORFLOW_PYTHON=$(abspath $(BIN))/python .jax/bin/python -m pytest -m jax tests/on_jax
+
+# The cases that `make test` leaves out because they take long beside others of their kind.
+more: $(VENV)/ready
+	$(BIN)/python -m compileall -q producer worker tests/helpers
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m more
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check

@@ -1,5 +1,6 @@
 """Real servers for the tests that ask for them: one stack for the whole session."""
 
+import gc
 import os
 import random
 from importlib.util import find_spec
@@ -10,6 +11,11 @@ from camfleet.local.stack import LocalStack
 
 # JAX has an environment of its own, in which `make test` runs these.
 collect_ignore = [] if find_spec("jax") else ["on_jax"]
+
+
+def pytest_collection_finish():
+    """Have the garbage collector pass over what stays: TensorFlow, and ten thousand tests."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

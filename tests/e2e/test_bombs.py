@@ -122,7 +122,7 @@ def test_a_flood_of_requests_whose_images_take_long_keeps_no_other_waiting(
 WANTED = 4  # images of each request
 
 
-@pytest.mark.parametrize("kind", ["probes", "thumbnails"])
+@pytest.mark.parametrize("kind", ["probes", pytest.param("thumbnails", marks=pytest.mark.more)])
 def test_a_flood_of_requests_about_many_slow_images_keeps_no_other_waiting(
     client, model, photos, folder, kind
 ):

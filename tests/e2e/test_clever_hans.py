@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.more  # it trains a network; what the report says of such ones is shown of others
 def test_the_report_on_a_classifier_that_cheats_shows_the_tag(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "examples.clever_hans"],

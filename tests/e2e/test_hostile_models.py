@@ -63,7 +63,12 @@ def card_of(code, module, body):
     [
         ("eats", "[np.ones(2**26, np.uint8) for _ in range(2**20)]", "CAMFLEET_MODEL_LOAD_MEMORY"),
         ("crashes", "ctypes.string_at(0)", "was ended by SIGSEGV"),
-        ("calls", "socket.create_connection(('127.0.0.1', 9))", "loaded without network"),
+        pytest.param(
+            "calls",
+            "socket.create_connection(('127.0.0.1', 9))",
+            "loaded without network",
+            marks=pytest.mark.more,
+        ),
     ],
 )
 def test_a_worker_outlives_a_model_that_does_harm_when_it_is_loaded(

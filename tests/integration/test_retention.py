@@ -500,8 +500,17 @@ def test_a_job_that_says_it_is_being_deleted_is_none_to_anybody(client, storage,
     assert gone(storage, job)
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("how", ["delete", "prune", "keep"])
+@pytest.mark.parametrize(
+    ("how", "after"),
+    [
+        ("delete", False),
+        ("prune", True),
+        ("keep", False),
+        pytest.param("delete", True, marks=pytest.mark.more),
+        pytest.param("prune", False, marks=pytest.mark.more),
+        pytest.param("keep", True, marks=pytest.mark.more),
+    ],
+)
 def test_a_kill_at_any_write_leaves_whole_jobs_and_the_same_call_finishes(
     client, storage, redis, submit, how, after
 ):

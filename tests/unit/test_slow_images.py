@@ -175,8 +175,11 @@ FORMATS = {
     "deep TIFF": lambda: bombs.deep_tiff(1000),
 }
 
+FIRST = ("JPEG", "progressive CMYK", "PNG", "WebP", "AVIF", "deep TIFF")
+OTHERS = [pytest.param(name, marks=pytest.mark.more) for name in FORMATS if name not in FIRST]
 
-@pytest.mark.parametrize("name", FORMATS)
+
+@pytest.mark.parametrize("name", [*FIRST, *OTHERS])
 def test_an_image_is_not_blamed_for_memory_that_it_may_not_have(name):
     data, outcomes, whole = FORMATS[name](), [], WANTED._replace(side=0)
     for mebibytes in (1, 7, 15, 200):
