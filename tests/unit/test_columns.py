@@ -269,3 +269,12 @@ def test_kept_columns_survive_a_part_of_their_form_and_add_nothing_to_others():
 def test_pandas_index_cannot_be_kept_as_a_column_without_a_name():
     with pytest.raises(InvalidRequest, match=r"a column to keep has no name: .*`index=False`"):
         stream("a.csv", None, keep=[""])
+
+
+def test_more_columns_than_anybody_keeps_are_refused_at_once(tmp_path):
+    names = [f"a{number}" for number in range(1000)]
+    path = tmp_path / "wide.csv"
+    path.write_text(f"image_uri,{','.join(names)}\ns3://b/1,{','.join(names)}\n")
+    assert len(json.loads(read(path, names)[0].columns)) == 1000
+    with pytest.raises(InvalidRequest, match="1001 columns are to be kept, and 1000 are the most"):
+        stream("a.csv", None, keep=[*names, "b"])

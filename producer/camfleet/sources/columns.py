@@ -33,6 +33,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 OWN = Line.__struct_fields__
+MOST_KEPT = 1000  # columns
 
 
 class Columns:
@@ -43,6 +44,10 @@ class Columns:
     """
 
     def __init__(self, keep: Sequence[str] = ()) -> None:
+        if len(keep) > MOST_KEPT:  # of many more the type of a line takes minutes to make
+            raise InvalidRequest(
+                f"{len(keep)} columns are to be kept, and {MOST_KEPT} are the most: keep fewer"
+            )
         self.keep = tuple(dict.fromkeys(keep))
         for name in self.keep:
             if name in OWN:
