@@ -2,7 +2,9 @@
 
 import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from helpers.loopback import LoopbackServer, served
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -41,32 +43,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-class BrokenStore(ThreadingHTTPServer):
-    daemon_threads = True
-
+class BrokenStore(LoopbackServer):
     def __init__(self, answer):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.answer = answer
         self.requests = []
         self.over = threading.Event()
 
-    def handle_error(self, request, client_address):
-        pass  # a client that has given up
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
 
 @contextmanager
 def serving(answer):
-    server = BrokenStore(answer)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(BrokenStore(answer)) as server:
+        try:
+            yield server
+        finally:
+            server.over.set()

@@ -10,6 +10,8 @@ from typing import Any
 
 from standardwebhooks import Webhook
 
+from helpers.loopback import LoopbackServer, served
+
 
 @dataclass(frozen=True)
 class Call:
@@ -74,23 +76,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        pass  # the sender hung up
-
-
 @contextmanager
 def receiving() -> Iterator[Receiver]:
     """Give a receiver that is up."""
     handler = type("ReceiverHandler", (_Handler,), {})
-    with _Server(("127.0.0.1", 0), handler) as server:
-        handler.receiver = Receiver(server.server_address[1])
-        handler.receiver.open.set()
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    server = LoopbackServer(handler)
+    handler.receiver = Receiver(server.server_port)
+    handler.receiver.open.set()
+    with served(server):
         try:
             yield handler.receiver
         finally:
             handler.receiver.open.set()
-            server.shutdown()

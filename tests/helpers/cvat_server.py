@@ -6,11 +6,11 @@ runs here: it keeps what is uploaded and judges nothing.
 
 import io
 import json
-import threading
 import zipfile
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
+
+from helpers.loopback import LoopbackServer, served
 
 TOKEN = "token-of-the-tests"
 TASK = 137
@@ -44,19 +44,15 @@ def label(number, name, kind="any", attributes=()):
     }
 
 
-class Server(ThreadingHTTPServer):
+class Server(LoopbackServer):
     """`uploaded` are methods and paths with what was sent; `unknown` paths nobody expected."""
 
     def __init__(self, frames, labels):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.frames = frames  # names and paths
         self.labels = labels
         self.uploaded = []
         self.unknown = []
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
 
     def answer(self, path, query):
         if path == "/api/server/about":
@@ -168,15 +164,6 @@ def _page(found):
     return {"count": len(found), "next": None, "previous": None, "results": found}
 
 
-@contextmanager
 def serving(frames, labels):
-    """Give a server of a task of these frames and labels."""
-    server = Server(frames, labels)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    """Return a block in which a server has a task of these frames and labels."""
+    return served(Server(frames, labels))

@@ -1,14 +1,14 @@
 """Photographs on a web server of the loopback interface, which counts who asks."""
 
 import io
-import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from PIL import Image
 
+from helpers.loopback import LoopbackServer, served
 from helpers.samples import photo
 
 
@@ -58,17 +58,10 @@ def an_album(host="127.0.0.1"):
         def log_message(self, *_):
             pass
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_):
-            pass  # a client that was killed
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        album = Album(server.server_address[1], host)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    server = LoopbackServer(Handler)
+    album = Album(server.server_port, host)
+    with served(server):
         yield album
-        server.shutdown()
 
 
 def _png(number):

@@ -1,17 +1,17 @@
 """What stands before an object store, on the loopback interface, and answers in its stead."""
 
 import http.client
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from helpers.loopback import LoopbackServer, served
 
 _REFUSED = "<Error><Code>{}</Code><Message>so it is</Message></Error>"
 _CODES = {403: "AccessDenied", 429: "SlowDown", 500: "InternalError", 503: "ServiceUnavailable"}
 _OWN = {"content-length", "transfer-encoding", "connection", "date", "server"}
 
 
-class StoreFront(ThreadingHTTPServer):
+class StoreFront(LoopbackServer):
     """Passes requests on, unless `trouble(method, path)` names what happens to one instead.
 
     A status: it's refused by that. `half`: the answer breaks off. `lost`: it's done, and no answer
@@ -19,16 +19,10 @@ class StoreFront(ThreadingHTTPServer):
     knows no ranges.
     """
 
-    daemon_threads = True
-
     def __init__(self, endpoint):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.target = urlsplit(endpoint).netloc
-        self.url = f"http://127.0.0.1:{self.server_port}"
         self.trouble = lambda _method, _path: None
-
-    def handle_error(self, *_):
-        pass  # a client that hung up, a store that is away
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -77,9 +71,5 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
 def a_storefront(endpoint):
-    with StoreFront(endpoint) as front:
-        threading.Thread(target=front.serve_forever, args=(0.05,), daemon=True).start()
-        yield front
-        front.shutdown()
+    return served(StoreFront(endpoint))

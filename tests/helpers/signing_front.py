@@ -4,15 +4,15 @@ A request that is changed on its way wouldn't fit its signature any more.
 """
 
 import http.client
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+
+from helpers.loopback import LoopbackServer, served
 
 _KEPT = ("content-type", "content-md5", "range", "if-match", "if-none-match")
 _SIGNATURE = ("x-amz-date", "x-amz-content-sha256", "x-amz-security-token")
@@ -36,25 +36,19 @@ class Answered:
     body: bytes = b""
 
 
-class SigningFront(ThreadingHTTPServer):
+class SigningFront(LoopbackServer):
     """Passes requests on, signed with the keys of the store.
 
     `before(asked)` may change a request, or return an `Answered` in the place of the store's;
     `after(asked, answered)` may change that.
     """
 
-    daemon_threads = True
-
     def __init__(self, endpoint, access, secret):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.target = endpoint
         self.keys = Credentials(access, secret)
-        self.url = f"http://127.0.0.1:{self.server_port}"
         self.before = lambda _asked: None
         self.after = lambda _asked, _answered: None
-
-    def handle_error(self, *_):
-        pass  # a client that hung up
 
     def pass_on(self, asked):
         """Return what the store answers."""
@@ -110,13 +104,5 @@ def refusal(status, code):
     return Answered(status, {"content-type": "application/xml"}, text.encode())
 
 
-@contextmanager
 def a_signing_front(endpoint, access, secret):
-    with SigningFront(endpoint, access, secret) as front:
-        thread = threading.Thread(target=front.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield front
-        finally:
-            front.shutdown()
-            thread.join()
+    return served(SigningFront(endpoint, access, secret))

@@ -2,7 +2,6 @@
 
 import http.server
 import ssl
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 from camfleet.settings import Settings
 from camfleet_worker.sources.web import WebReader
 from camfleet_worker.web.client import WebClient
+from helpers.loopback import LoopbackServer, served
 
 IMAGE = b"bytes of an image"
 JPEG = b"\xff\xd8\xff begins like one"
@@ -130,24 +130,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        pass  # the client hung up, as it should
-
-
 def serving(tls: ssl.SSLContext | None = None) -> Iterator[Site]:
     """Yield a site that is up, with TLS if a context is given."""
     handler = type("SiteHandler", (Handler,), {})
-    with Server(("127.0.0.1", 0), handler) as server:
-        if tls:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        handler.site = Site(server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    server = LoopbackServer(handler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    handler.site = Site(server.server_port)
+    with served(server):
         yield handler.site
-        server.shutdown()
 
 
 @dataclass

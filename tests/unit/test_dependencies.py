@@ -5,11 +5,10 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import tomllib
 import zipfile
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from importlib.metadata import PathDistribution
 
 import pytest
@@ -20,6 +19,7 @@ from dependencies.installed import Component, components, distributions
 from dependencies.licences import named, problem
 
 from helpers.documents import ROOT
+from helpers.loopback import LoopbackServer, served
 
 # As https://osv.dev/vulnerability/GHSA-3f63-hfp8-52jq has it.
 PILLOW = {
@@ -125,16 +125,12 @@ def test_without_a_file_the_exports_of_every_ecosystem_are_downloaded(tmp_path, 
         with zipfile.ZipFile(tmp_path / name / "all.zip", "w") as archive:
             made = advisory(ecosystem=name, versions=["1"]) | {"id": name}
             archive.writestr("a.json", json.dumps(made))
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=tmp_path)) as server:
-        threading.Thread(target=server.serve_forever).start()
-        monkeypatch.setattr(
-            advisories, "URL", f"http://127.0.0.1:{server.server_port}/{{}}/all.zip"
-        )
+    with served(LoopbackServer(partial(Silent, directory=tmp_path))) as server:
+        monkeypatch.setattr(advisories, "URL", f"{server.url}/{{}}/all.zip")
         monkeypatch.setenv("no_proxy", "*")
         files = advisories.fetch(["PyPI", "Go", "PyPI"], tmp_path / "got")
         with pytest.raises(NoSource, match="404"):
             advisories.fetch(["npm"], tmp_path / "got")
-        server.shutdown()
     used = [Component("PyPI", "thing", "1"), Component("Go", "thing", "1")]
     assert sorted(finding.id for finding in findings(files, used)) == ["Go", "PyPI"]
 
