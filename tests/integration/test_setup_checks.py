@@ -178,7 +178,7 @@ def test_a_clock_that_differs_is_told(front, look, seconds, said):
 
 def test_credentials_for_camfleets_prefixes_alone_are_enough(front, look, stack):
     """They may not list buckets, nor touch what isn't camfleet's."""
-    own = ("uploads/", "jobs/", "models/", "registry", "maps/", "reviews/", "tokens/")
+    own = ("uploads/", "jobs/", "models/", "registry", "maps/", "reviews/", "tokens/", "fleets/")
 
     def judge(asked):
         path, _, query = asked.path.partition("?")
@@ -196,16 +196,17 @@ def test_credentials_for_camfleets_prefixes_alone_are_enough(front, look, stack)
 
 
 def setup(environ, *words):
-    return subprocess.run(
-        [sys.executable, "-c", "from camfleet.cli import main; main()", "setup", *words],
-        check=False,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return camfleet("setup", *words, environ=environ)
 
 
+@pytest.fixture
+def no_fleets(settings):
+    """Delete the signs of fleets: workers of other tests are fleets, too."""
+    with closing(Storage(settings)) as storage:
+        storage.delete(list(storage.keys("fleets/")))
+
+
+@pytest.mark.usefixtures("no_fleets")
 def test_the_command_says_that_all_is_well(environ):
     done = setup(environ)
     assert (done.returncode, done.stderr) == (0, "")
@@ -294,6 +295,7 @@ def test_a_replica_is_told_from_its_primary(server, settings):
     assert "name its primary" in found["Redis' replicas"].costs
 
 
+@pytest.mark.usefixtures("no_fleets")
 def test_the_stacks_redis_lacks_nothing(settings):
     with Client(settings) as client:
         found = {check.what: check for check in client.checks()}

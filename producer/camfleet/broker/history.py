@@ -26,6 +26,12 @@ def fleet_id(redis: Redis) -> str:
         return str(pipe.execute()[1])
 
 
+def known_fleet_id(redis: Redis) -> str | None:
+    """Return the id of the fleet on this Redis, None where nobody has asked yet."""
+    found: str | None = redis.run("HGET", keys.HISTORY, _FLEET)
+    return found
+
+
 class History:
     """The note of the replication id. Safe to share by threads."""
 
@@ -60,6 +66,10 @@ class History:
     def take_turn(self, seconds: float) -> bool:
         """Return whether the caller is to look for what was lost; one is in so many seconds."""
         return bool(self._take_turn([keys.HISTORIAN], [int(seconds * 1000)]))
+
+    def takes_turn_to_sign(self, seconds: float) -> bool:
+        """Return whether the caller is to say in the bucket that there's this fleet."""
+        return bool(self._take_turn([keys.SIGNER], [int(seconds * 1000)]))
 
     def renew_turn(self, seconds: float) -> None:
         self._redis.run("SET", keys.HISTORIAN, 1, "PX", int(seconds * 1000))

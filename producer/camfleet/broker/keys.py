@@ -29,6 +29,7 @@ REVIEWS = "camfleet:reviews"
 LEASES = "camfleet:leases"
 HISTORY = "camfleet:history"
 HISTORIAN = "camfleet:historian"
+SIGNER = "camfleet:signer"
 REAPER = "camfleet:reaper"
 SWEEPER = "camfleet:sweeper"
 PING = "camfleet:ping"
@@ -181,6 +182,7 @@ TABLE = (
         Expiry.ALWAYS,
         "expires after a minute; whoever sets it brings back what was lost",
     ),
+    Key(SIGNER, "string", "history", Expiry.ALWAYS, "expires in ten minutes; its setter signs"),
     # interactive requests in work
     Key(REQUESTS, "zset", "requests", Expiry.NEVER, "requests by the time their lease runs out"),
     Key(HELD_REQUESTS, "hash", "requests", Expiry.NEVER, "the same requests' messages, by id"),

@@ -173,6 +173,13 @@ class SourceRecord(Document, frozen=True, kw_only=True):
     fleet: Name | None = None
 
 
+class FleetRecord(Document, frozen=True, kw_only=True):
+    """`fleets/<id>.json`: that a fleet uses the bucket, and what its workers call their Redis."""
+
+    id: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
+    redis: Annotated[str, Meta(max_length=200)]
+
+
 class RetryRecord(Document, frozen=True, kw_only=True):
     """`retries/00001.json`: which failed rows of a complete job are run again, in which chunks."""
 

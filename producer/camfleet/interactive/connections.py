@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from camfleet.broker.heartbeats import Heartbeats, WorkerState
+from camfleet.broker.history import known_fleet_id
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import Redis
 from camfleet.broker.requests import Requests
@@ -18,6 +19,7 @@ from camfleet.contract.outputs import PRECISIONS
 from camfleet.interactive.inbox import Inbox
 from camfleet.interactive.rpc import Rpc
 from camfleet.jobs.reviews.baseline import Parts
+from camfleet.jobstore import fleets
 from camfleet.registry.registry import Report
 from camfleet.reviews.runs import Runs
 from camfleet.settings import Settings
@@ -59,6 +61,7 @@ class Connections:
         """Yield what store and Redis can do that camfleet relies on, as `camfleet setup` does."""
         yield from self.storage.checks()
         with closing(Redis(self.settings)) as redis:
+            yield fleets.check(self.storage, known_fleet_id(redis))
             yield from look_at(redis, self.settings)
 
     def close(self) -> None:

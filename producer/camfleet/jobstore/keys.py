@@ -26,6 +26,7 @@ jobs/<job>/studies/faithfulness.json                what that adds up to
 maps/<model digest>/<request digest>/<class>.heatmap.png | .overlay.jpg | .raw.npy | .thumbnail.jpg
 uploads/<sha256><suffix>                            images that a producer sent along
 tokens/<id>.json                                    a token of the gateway, as its digest
+fleets/<id>.json                                    a sign of each fleet that uses the bucket
 reviews/<name>/...                                  see `review_keys`
 """
 
@@ -47,8 +48,8 @@ MOST_RETRIES = 10**_DIGITS - 1
 MOST_CHANGES = 99_999  # of a model id
 # What workers take for no image.
 INTERNAL = ("models/", "registry/", "registry-changes/", "jobs/", "reviews/", "tokens/")
-# Where nobody may write a report: `prune` empties the last two.
-RESERVED = (*INTERNAL, "uploads/", "maps/")
+# Where nobody may write a report: `prune` empties uploads and maps.
+RESERVED = (*INTERNAL, "uploads/", "maps/", "fleets/")
 
 
 def model_prefix(digest: str) -> str:
@@ -115,6 +116,11 @@ def change_at(key: str) -> tuple[str, int] | None:
 def token(token_id: str = "") -> str:
     """Return the key of a token, or the prefix of all."""
     return "tokens/" + (f"{token_id}.json" if token_id else "")
+
+
+def fleet(fleet_id: str = "") -> str:
+    """Return the key of a fleet's sign, or the prefix of all."""
+    return "fleets/" + (f"{fleet_id}.json" if fleet_id else "")
 
 
 def jobs() -> str:

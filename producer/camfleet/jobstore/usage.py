@@ -30,6 +30,7 @@ _ELSEWHERE = {
     "registry-changes": "records",
     "reviews": "reviews",
     "tokens": "records",
+    "fleets": "records",
     "maps": "pictures",
     "uploads": "uploads",
 }

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 
+from camfleet.addresses import name_of
 from camfleet.broker.history import History
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.records import JobRecord
@@ -27,18 +28,23 @@ from camfleet.prefetch import in_order
 from camfleet.rebuild import rebuild
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet_worker.chunks.fleet_sign import FleetSign
 from camfleet_worker.process.periodic import Periodic
 
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 5.0  # at most
+_SIGN_SECONDS = 30.0  # between two looks whether a sign is due
 _MARGIN = 600.0  # seconds by which a producer's clock may be wrong
 _TURN_SECONDS = 60.0  # after which another worker goes on in the place of one that died
 _THREADS = 8
 
 
 class LostWrites:
-    """A thread that looks every few seconds whether Redis has lost something."""
+    """A thread that looks every few seconds whether Redis has lost something.
+
+    And one that says now and then that this fleet uses the bucket.
+    """
 
     def __init__(self, settings: Settings, ledger: Ledger, storage: Storage) -> None:
         self._history = History(settings)
@@ -46,6 +52,8 @@ class LostWrites:
         self._storage = storage
         seconds = min(_LOOK_SECONDS, settings.lease_seconds / 2)
         self._thread = Periodic("lost-writes", seconds, self.look)
+        sign = FleetSign(self._history, ledger, storage, name_of(settings.redis_url))
+        self._signer = Periodic("fleet-sign", _SIGN_SECONDS, sign.look)
 
     def look(self) -> None:
         """Bring back what was lost, if anything may be; one worker at a time does."""
@@ -72,6 +80,7 @@ class LostWrites:
 
     def close(self) -> None:
         self._thread.close()
+        self._signer.close()
         self._history.close()
 
     def _ids(self) -> Iterator[str]:
