@@ -1,6 +1,7 @@
 """Converted models that one start leaves on disk for the next, whole and damaged ones."""
 
 import json
+import shutil
 import zipfile
 from dataclasses import fields
 
@@ -27,11 +28,20 @@ def converted_in(folder):
     return ConvertedModels(Settings(batch_size=4), folder)
 
 
-@pytest.fixture
-def split(tmp_path):
-    """Return a split that has been converted and saved."""
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Convert and save a split; give it and its folder, of which nothing is to be changed."""
+    folder = tmp_path_factory.mktemp("saved")
     made = cut(gap_dense())
-    select(made, tmp_path)
+    select(made, folder)
+    return made, folder
+
+
+@pytest.fixture
+def split(saved, tmp_path):
+    """Return a split that has been converted and saved."""
+    made, folder = saved
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     return made
 
 

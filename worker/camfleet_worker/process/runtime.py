@@ -7,9 +7,9 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,7 +72,8 @@ def load_tensorflow(settings: Settings) -> None:
             return
         if find_spec("tensorflow") is None:
             raise ConfigurationError(_NO_TENSORFLOW)
-        import tensorflow as tf
+        with _without_collections():  # which would take a sixth of the time and find nothing
+            import tensorflow as tf
 
         count = threads(settings)
         tf.config.threading.set_intra_op_parallelism_threads(count)
@@ -116,6 +117,8 @@ def load_backend(settings: Settings) -> None:
 
     Only for a process that then runs Keras on nothing else.
     """
+    nothing: Any = None
+    sys.modules.setdefault("IPython", nothing)  # Keras would load it for notebooks
     if settings.engine == "jax":
         os.environ["KERAS_BACKEND"] = "jax"
         load_jax(settings)
@@ -188,6 +191,18 @@ def quota(path: Path) -> int:
     """Return how many cores a container's quota is worth, rounded up; many if there is none."""
     limit, _, period = (path.read_text() if path.is_file() else "max").partition(" ")
     return max(1, math.ceil(int(limit) / int(period))) if limit.strip() != "max" else 2**16
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Let the garbage lie for a block."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _avoid_preemption() -> None:
