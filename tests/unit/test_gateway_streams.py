@@ -4,19 +4,20 @@ import asyncio
 from types import SimpleNamespace
 
 from camfleet.gateway.results import in_turn
+from camfleet.gateway.turns import Turns
 
 
 def call(turns):
     """Return what is read of the call of an owner with these turns and a valid token."""
     token = SimpleNamespace(is_valid=lambda _now: True)
     return SimpleNamespace(
-        services=SimpleNamespace(streams={"ann": turns}), owner="ann", whose=token, session=None
+        services=SimpleNamespace(streams=turns), owner="ann", whose=token, session=None
     )
 
 
 def test_a_stream_waits_until_another_of_its_owner_ends_however_that_ends():
     async def main():
-        own, began = call(asyncio.Semaphore(2)), []
+        own, began = call(Turns(4)), []
 
         async def rows(name):
             began.append(name)

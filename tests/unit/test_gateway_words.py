@@ -1,5 +1,6 @@
 """The gateway's words against the client's and the contract's."""
 
+import errno
 import inspect
 import re
 from typing import get_args
@@ -13,7 +14,7 @@ from camfleet.gateway.app import ROUTES
 from camfleet.gateway.jobs import JobRequest
 from camfleet.gateway.options import Options
 from camfleet.gateway.policy import SourcePolicy
-from camfleet.gateway.problems import STATUSES, Problem, answer_to, status_of
+from camfleet.gateway.problems import STATUSES, Problem, answer_to, known, status_of
 from camfleet.gateway.tokens import TokenChecker
 from camfleet.jobs.options import ExplainOptions, JobOptions
 from camfleet.jobstore.keys import INTERNAL
@@ -69,6 +70,14 @@ def test_of_a_bug_nothing_is_told_and_of_a_problem_all():
     bug = answer_to(KeyError("secret"))
     assert (bug.status_code, b"secret" in bug.body) == (500, False)
     assert answer_to(Problem(418, "teapot", "short and stout")).status_code == 418
+
+
+def test_a_full_disk_is_no_bug_and_whoever_sends_is_told_another_way():
+    told = known(OSError(errno.ENOSPC, "No space left on device", "/tmp/secret"))
+    assert (told.status, told.code) == (503, "no_space")
+    assert "send files to a URL" in str(told)
+    other = OSError(errno.EACCES, "Permission denied")
+    assert known(other) is other
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,12 @@ def test_only_the_sign_in_is_there_before_a_view_is_opened():
     assert [path for path in needed("/page/app.js") if path in VIEWS] == ["/page/views/sign_in.js"]
 
 
+def test_the_document_names_what_every_view_needs_so_that_it_comes_at_once():
+    document = Page().files["/"].content.decode()
+    named = re.findall(r'<link rel="modulepreload" href="(.*)">', document)
+    assert sorted(f"/{one}" for one in named) == sorted(needed("/page/app.js") - {"/page/app.js"})
+
+
 @pytest.mark.parametrize("path", SCRIPTS)
 def test_a_script_has_at_most_300_lines(path):
     assert SCRIPTS[path].count("\n") <= LINES

@@ -26,9 +26,9 @@ class _Abandoned(Exception):
 class Threads:
     """Two pools, so that long calls don't keep short ones waiting; a forked child has its own."""
 
-    def __init__(self) -> None:
-        self._quick = PerProcess(partial(ThreadPoolExecutor, QUICK_THREADS, "camfleet-quick"))
-        self._long = PerProcess(partial(ThreadPoolExecutor, LONG_THREADS, "camfleet-long"))
+    def __init__(self, quick: int = QUICK_THREADS, long: int = LONG_THREADS) -> None:
+        self._quick = PerProcess(partial(ThreadPoolExecutor, quick, "camfleet-quick"))
+        self._long = PerProcess(partial(ThreadPoolExecutor, long, "camfleet-long"))
 
     def start(self, call: Callable[[], R]) -> Future[R]:
         """Start a short call."""

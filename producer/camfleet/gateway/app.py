@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
+from camfleet.errors import CamfleetError
 from camfleet.gateway import (
     about,
     comparisons,
@@ -34,8 +36,10 @@ from camfleet.gateway.calls import Call, Route, Services, reply
 from camfleet.gateway.crowd import HELD, refusal
 from camfleet.gateway.label_studio import backend
 from camfleet.gateway.page import Page
-from camfleet.gateway.problems import Problem, answer_to, with_reason
+from camfleet.gateway.pipe import in_pieces
+from camfleet.gateway.problems import Problem, answer_to, known, with_reason
 from camfleet.gateway.prometheus import Seen
+from camfleet.gateway.turns import WHO
 
 logger = logging.getLogger(__name__)
 
@@ -87,25 +91,42 @@ class App:
         prefix = self._services.root_path
         if prefix and scope["path"].startswith(f"{prefix}/"):  # unless the proxy took it off
             scope = {**scope, "path": scope["path"][len(prefix) :]}
-        with self._services.metrics.request(scope["method"]) as seen:
+        async with AsyncExitStack() as ending:
+            seen = ending.enter_context(self._services.metrics.request(scope["method"]))
             try:
-                response = await self._answer(scope, Request(scope, receive), seen)
-            except Exception as error:  # the caller is told, whatever it was
+                response = await self._answer(scope, Request(scope, receive), seen, ending)
+            except Exception as caught:  # the caller is told, whatever it was
+                error = known(caught)
                 response = answer_to(error)
                 if scope["path"].startswith(backend.START):  # Label Studio shows nothing else
                     response = with_reason(response, error)
                 self._services.metrics.problem(error)
-                if response.status_code == 500:
+                if response.status_code == 500 or error is not caught:
                     logger.exception("%s %r failed", scope["method"], scope["path"])
             for name, value in guard.HEADERS.items():
                 response.headers.setdefault(name, value)
             seen.status, seen.began = response.status_code, time.monotonic()
-            await response(scope, receive, send)
+            await self._send(response, scope, receive, send)
 
-    async def _answer(self, scope: Scope, request: Request, seen: Seen) -> Response:
+    async def _send(self, response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send an answer; where it's too late to tell that something is wrong, break it off."""
+        try:
+            await response(scope, receive, in_pieces(send))
+        except (Problem, CamfleetError) as error:
+            logger.warning("%s %r was broken off: %s", scope["method"], scope["path"], error)
+            self._services.metrics.problem(error)
+            if held := scope.get("state", {}).get(HELD):
+                held.close()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+    async def _answer(
+        self, scope: Scope, request: Request, seen: Seen, ending: AsyncExitStack
+    ) -> Response:
         headers, held = Headers(scope=scope), scope.get("state", {}).get(HELD)
         if held and held.by is None:
             raise refusal()
+        WHO.set(held and held.by)
         guard.check_host(headers, self._services)
         if page := self._page.answer(scope["method"], scope["path"], headers):
             seen.route = "page"
@@ -121,11 +142,12 @@ class App:
             token, session = await sessions.authenticate(method, headers, services)
         if held:
             services.crowd.claim(held, token.owner)
+        WHO.set(("owner", token.owner))
         if route is None:  # who has no token needn't know which paths there are
             raise self._no_route(scope["path"])
         guard.check_scopes(route, token)
         scope["path_params"] = parameters
-        return await route.handler(Call(request, services, token, session))
+        return await route.handler(Call(request, services, token, session, ending))
 
     def _find(self, scope: Scope) -> tuple[Route | None, dict[str, str]]:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
 
@@ -14,7 +15,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from camfleet.aio.client import AsyncClient
-from camfleet.aio.threads import Threads
 from camfleet.broker.answers import AnswerOwners
 from camfleet.broker.errands_due import ErrandsDue
 from camfleet.broker.listing import JobListing
@@ -34,14 +34,19 @@ from camfleet.gateway.prometheus import Metrics
 from camfleet.gateway.reading import Reading
 from camfleet.gateway.recognizer import Recognizer
 from camfleet.gateway.tokens import TokenChecker
+from camfleet.gateway.turns import FairThreads, Turns
 
 if TYPE_CHECKING:
     from camfleet.gateway.label_studio.backend import Backend
 
 JSON_BYTES = 8 * 2**20
-MOST_STREAMS = 8  # of an owner at a time
+MOST_STREAMS = 16  # of rows, archives and photographs at a time; an owner has half at most
+MOST_WAITING = 64  # dry runs, which wait for a worker's answer, likewise
+MOST_LARGE = 16  # answers that are large and in memory, until they're taken; likewise
+MOST_BODIES = 32  # JSON bodies that are large, until they're decoded; likewise
 MOST_MADE = 16  # pictures that workers make for an owner at a time
 MOST_OBJECTS = 50_000  # in JSON: all other requests wait while it's decoded
+_SMALL = 2**16  # bytes of JSON that wait for no turn
 IDLE_SECONDS = 15.0  # between two pieces of a body
 JSON_SECONDS = 30.0  # for all of a JSON body
 LEISURE_SECONDS = 30.0  # after which a body must have come at some rate
@@ -71,16 +76,17 @@ class Services:
     hosts: frozenset[str]  # that callers may ask for, in lower case
     root_path: str  # below which a proxy in front serves us: "/camfleet", or nothing
     behind_tls: bool
-    threads: Threads
-    downloads: Executor
-    waiting: Executor  # for what waits for a worker
+    threads: FairThreads
+    downloads: Executor  # a thread for each of the `streams`
+    waiting: Executor  # a thread for each of the `dry_runs`
     label_studio: "Backend"
     reading: Reading
     errands: ErrandsDue
     cards: set[str] = field(default_factory=set)  # digests of models whose cards were there
-    streams: dict[str, asyncio.Semaphore] = field(  # of rows, by owner
-        default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(MOST_STREAMS))
-    )
+    streams: Turns = field(default_factory=lambda: Turns(MOST_STREAMS))
+    dry_runs: Turns = field(default_factory=lambda: Turns(MOST_WAITING))
+    large: Turns = field(default_factory=lambda: Turns(MOST_LARGE))
+    bodies: Turns = field(default_factory=lambda: Turns(MOST_BODIES))
     making: dict[str, asyncio.Semaphore] = field(  # pictures by workers, by owner
         default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(MOST_MADE))
     )
@@ -97,6 +103,7 @@ class Call:
     services: Services
     token: TokenRecord | None  # None where none is needed
     session: str | None = None  # the secret of a browser's session, where that stands for the token
+    ending: AsyncExitStack = field(default_factory=AsyncExitStack)  # once the answer was taken
 
     @property
     def client(self) -> AsyncClient:
@@ -114,6 +121,10 @@ class Call:
     @property
     def is_admin(self) -> bool:
         return self.token is not None and "admin" in self.token.scopes
+
+    async def large(self) -> None:
+        """Wait for the turn of an answer that may be large, and is in memory until it's taken."""
+        await self.ending.enter_async_context(self.services.large.turn())
 
     def path(self, name: str) -> str:
         return str(self.request.path_params[name])
@@ -146,6 +157,12 @@ class Call:
         """Return the body; raise `InvalidRequest` naming the field, or a `Problem`."""
         if self.media_type != "application/json":
             raise Problem(415, "unsupported_media_type", "send JSON, as application/json")
+        said = self.request.headers.get("content-length", "")
+        is_small = said.isdecimal() and int(said[:20]) <= _SMALL
+        async with nullcontext() if is_small else self.services.bodies.turn():
+            return await self._decoded(kind, limit)
+
+    async def _decoded(self, kind: type[S], limit: int) -> S:
         try:
             async with asyncio.timeout(JSON_SECONDS):
                 data = b"".join([piece async for piece in self.pieces(limit)])

@@ -103,6 +103,7 @@ async def show(call: Call) -> Response:
 
 async def file(call: Call) -> Response:
     job_id, name = (await own_job(call)).id, call.path("file")
+    await call.large()
 
     def read() -> Response:
         record = _find(call, job_id)

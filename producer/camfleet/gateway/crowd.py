@@ -5,6 +5,7 @@ one owner, or one address without a token, can hold half of all at most, two can
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -18,9 +19,13 @@ _NETWORK = 64  # bits of an IPv6 address that tell one customer of a provider fr
 
 @dataclass(eq=False)
 class Held:
-    """One connection, and who holds it: `by` an owner or an address; None: it's refused."""
+    """One connection, and who holds it: `by` an owner or an address; None: it's refused.
+
+    `close` ends it, once what was written is sent.
+    """
 
     by: tuple[str, str] | None
+    close: Callable[[], None] = lambda: None
 
 
 class Crowd:

@@ -1,6 +1,5 @@
 """Dry runs: what a submit would find out, without a job."""
 
-import asyncio
 import threading
 from functools import partial
 
@@ -9,6 +8,7 @@ from starlette.responses import Response
 
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.jobs import JobRequest, source_of
+from camfleet.gateway.turns import in_thread
 from camfleet.jobs.dry_run import DryRun
 
 SECONDS = 60.0  # after which is said what nobody has found out
@@ -36,7 +36,7 @@ async def dry_run(call: Call) -> Response:
     )
     async with services.admission.request(call.whose):
         try:
-            return reply(await asyncio.get_running_loop().run_in_executor(services.waiting, run))
+            return reply(await in_thread(services.dry_runs, services.waiting, run))
         finally:
             left.set()
 

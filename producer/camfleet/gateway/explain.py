@@ -115,6 +115,7 @@ async def picture(call: Call) -> Response:
     storage = call.services.blocking.storage
     if uri is None or not uri.startswith(storage.uri(keys.pictures())):
         raise Problem(404, "not_found", "no such picture: the question may not have asked for it")
+    await call.large()
     found = await call.services.threads.long(lambda: storage.get(uri, limit=_PICTURE_BYTES))
     return Response(found.data, headers=served.LONG, media_type=keys.PICTURES[kind][1])
 

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass, field
 
 from camfleet.aio.client import AsyncClient
@@ -67,7 +68,8 @@ class Following:
             if followed.progress is None:
                 await self._look(followed)
             if self._reader is None or self._reader.done():
-                self._reader = asyncio.create_task(self._read())
+                own = Context()  # it reads for all, not for whoever came first
+                self._reader = asyncio.get_running_loop().create_task(self._read(), context=own)
             yield followed
         finally:
             followed.followers -= 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -29,6 +29,7 @@ from camfleet.gateway.calls import Call, Route
 from camfleet.gateway.jobs import own_job
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.reading import PartRows
+from camfleet.gateway.results import in_turn
 from camfleet.interactive import rpc
 from camfleet.jobstore import keys, stored_pictures
 from camfleet.storage.storage import Storage
@@ -82,6 +83,7 @@ async def picture(call: Call) -> Response:
     if kind not in ("overlay", "heatmap", "thumbnail"):
         raise Problem(404, "not_found", "pictures are overlay, heatmap, thumbnail, photo, original")
     job_id = (await own_job(call)).id
+    await call.large()
     storage = call.services.blocking.storage
 
     def read() -> Response:
@@ -123,6 +125,7 @@ async def drawing(call: Call) -> Response:
     """Give a row's map drawn anew by a worker, once for each way of drawing."""
     how = call.query(DrawingQuery).drawing()
     job_id = (await own_job(call)).id
+    await call.large()
 
     def find() -> _Wanted:
         _, part, row = _row(call, job_id)
@@ -156,14 +159,14 @@ async def original(call: Call) -> Response:
             lambda: storage.presign(uri, _URL_SECONDS, content_type=kind)
         )
         return _redirect(url)
-    pieces = _pieces(call, storage, uri)
+    pieces = in_turn(_pieces(call, storage, uri), call)
     first = await anext(pieces)  # what is wrong at once is told as a problem
     return StreamingResponse(
         _rest(first, pieces), headers=served.headers_of(_name(call, "original")), media_type=kind
     )
 
 
-async def _pieces(call: Call, storage: Storage, uri: str) -> AsyncIterator[bytes]:
+async def _pieces(call: Call, storage: Storage, uri: str) -> AsyncGenerator[bytes, None]:
     """Yield an object by way of a file: memory stays flat."""
     limit, loop = call.services.image_bytes, asyncio.get_running_loop()
     with tempfile.TemporaryDirectory(prefix="camfleet-") as folder:

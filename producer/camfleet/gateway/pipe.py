@@ -1,13 +1,17 @@
-"""A file that a thread writes and a response streams, as fast as its reader takes it."""
+"""Answers as fast as their reader takes them: what a thread writes, and bodies that are large."""
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from concurrent.futures import Executor
 from typing import Any
 
 SLOW_SECONDS = 60.0  # in which a reader must take something
+PIECE = 2**18  # bytes of a body
 _AHEAD = 2  # pieces
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
 
 
 class Pipe(io.RawIOBase):
@@ -63,3 +67,19 @@ class Pipe(io.RawIOBase):
         finally:
             if not self._left:
                 self._put(None)
+
+
+def in_pieces(send: Send) -> Send:
+    """Return a `send` of ASGI that comes back once all of a body but its last piece was taken.
+
+    The server's own takes all at once, and keeps it.
+    """
+
+    async def sends(message: Message) -> None:
+        body = message.get("body", b"")
+        for start in range(0, len(body) - PIECE, PIECE):
+            await send({**message, "body": body[start : start + PIECE], "more_body": True})
+        rest = (len(body) - 1) // PIECE * PIECE if body else 0
+        await send({**message, "body": body[rest:]} if rest else message)
+
+    return sends

@@ -1,5 +1,6 @@
 """What went wrong, as statuses of HTTP and problem documents (RFC 9457)."""
 
+import errno
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -60,6 +61,19 @@ class Problem(Exception):
 
 def status_of(error: CamfleetError) -> int:
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def known(error: Exception) -> Exception:
+    """Return an error as what it's told as: that a disk is full is no bug."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Problem(
+            503,
+            "no_space",
+            "the gateway has no room on its disk: try again later, or send files to a URL "
+            "(POST /v1/uploads)",
+            {"Connection": "close"},
+        )
+    return error
 
 
 def answer_to(error: Exception) -> Response:

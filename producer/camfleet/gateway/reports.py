@@ -99,6 +99,8 @@ async def file(call: Call) -> Response:
     if name not in (files.PAGE, *files.STORED):
         raise Problem(404, "not_found", f"a report has {files.PAGE}, {', '.join(files.STORED)}")
 
+    await call.large()
+
     def read() -> Response:
         place = files.stored_at(call.services.blocking.storage, _record(call, job_id))
         return served.file(later.read_file(call.services, f"{place}/", name, _MOST_FILE), name)

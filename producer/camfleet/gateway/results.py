@@ -97,12 +97,12 @@ async def results(call: Call) -> Response:
 
 
 async def in_turn(pieces: AsyncGenerator[bytes, None], call: Call) -> AsyncGenerator[bytes, None]:
-    """Yield pieces once it's their turn: slow readers keep nobody waiting but themselves.
+    """Yield pieces once it's their turn: slow readers keep few waiting but themselves.
 
     Raises a `Problem` once the token has ended.
     """
     access = Access(call)
-    async with call.services.streams[call.owner], aclosing(pieces):
+    async with call.services.streams.turn(), aclosing(pieces):
         async for piece in pieces:
             await access.check()
             yield piece
@@ -129,6 +129,7 @@ async def _page(
         FORMATS[FORMS[media]](page.tables, selection.schema, sink)
         return sink.getvalue(), page.next
 
+    await call.large()
     body, after = await call.services.threads.long(read)
     headers = {}
     if after is not None:

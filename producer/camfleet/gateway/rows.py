@@ -45,6 +45,7 @@ class MapsQuery(Struct, kw_only=True):
 async def image(call: Call) -> Response:
     """Return an image's rows; values that aren't finite are null."""
     job_id = (await own_job(call)).id
+    await call.large()
 
     def read() -> ImageRows:
         reading = call.services.reading
@@ -67,6 +68,7 @@ async def maps(call: Call) -> Response:
     """Return the raw maps of a part, see docs/http-api.md."""
     asked = call.query(MapsQuery)
     job_id = (await own_job(call)).id
+    await call.large()
 
     def read() -> tuple[bytes, str]:
         reading = call.services.reading

@@ -1,8 +1,10 @@
 """The server: uvicorn, with bounds on connections and on how slow they may be, and a polite end."""
 
 import asyncio
+import logging
 import resource
 import socket
+import time
 from collections.abc import Sequence
 from functools import partial
 from types import FrameType
@@ -45,6 +47,23 @@ class _Connection(h11.Connection):
         return super().send_with_data_passthrough(event)
 
 
+class Sparing(logging.Filter):
+    """Lets one warning of each kind through in a minute: strangers can cause any number of them."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._until: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind, now = str(record.msg), time.monotonic()
+        if record.levelno <= logging.WARNING:
+            if now < self._until.get(kind, 0.0):
+                return False
+            self._until[kind] = now + self._seconds
+        return True
+
+
 class _Protocol(H11Protocol):
     """Closes a connection whose request's head doesn't arrive in time, or that takes no answer.
 
@@ -66,6 +85,7 @@ class _Protocol(H11Protocol):
         if self._held is None:
             transport.abort()
             return
+        self._held.close = transport.close
         self.app_state = {HELD: self._held}
         # Head and body of an answer are two writes: the second would wait 40 ms for an ACK.
         connection = transport.get_extra_info("socket")
@@ -91,6 +111,9 @@ class _Protocol(H11Protocol):
         for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: whoever asks for a WebSocket gets an answer of HTTP."""
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -183,4 +206,5 @@ def serve(services: Services, ears: list[socket.socket], origins: Sequence[str] 
         "timeout_graceful_shutdown": STOP_SECONDS,
     }
     server = _Server(uvicorn.Config(app, **options), services)
+    logging.getLogger("uvicorn.error").addFilter(Sparing())
     asyncio.run(server.serve(sockets=ears))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from camfleet.aio.client import AsyncClient
-from camfleet.aio.threads import Threads
+from camfleet.aio.threads import Awaited
 from camfleet.broker.answers import AnswerOwners
 from camfleet.broker.errands_due import ErrandsDue
 from camfleet.broker.events import Events
@@ -16,7 +16,7 @@ from camfleet.broker.quotas import Quotas
 from camfleet.broker.sessions import Sessions
 from camfleet.client import Client
 from camfleet.contract.tokens import Limits
-from camfleet.gateway.calls import Services
+from camfleet.gateway.calls import MOST_STREAMS, MOST_WAITING, Services
 from camfleet.gateway.following import Following
 from camfleet.gateway.label_studio.backend import Backend
 from camfleet.gateway.limits import Admission
@@ -27,11 +27,18 @@ from camfleet.gateway.prometheus import Metrics
 from camfleet.gateway.reading import Reading
 from camfleet.gateway.recognizer import Recognizer
 from camfleet.gateway.tokens import TokenChecker, Tokens
+from camfleet.gateway.turns import FairThreads
 from camfleet.jobstore.s3_roots import CloudRoots
 from camfleet.settings import Settings
 
-_DOWNLOADS = 16  # of results at a time; more wait
-_WAITING = 64  # for a worker's answer, at a time
+_QUICK, _LONG = 16, 16  # threads, of which an owner has half at most
+
+
+class _Client(AsyncClient):
+    """One on the threads that all requests share."""
+
+    def __init__(self, settings: Settings, threads: FairThreads) -> None:
+        Awaited.__init__(self, Client(settings), threads)
 
 
 @contextmanager
@@ -48,18 +55,19 @@ def open_services(
     A proxy in front serves them below the `root_path`. `labels` are files of names for the
     classes of models, by the model's id, which annotation tools get.
     """
-    answers, events, threads = AnswerOwners(settings), Events(settings), Threads()
+    answers, events = AnswerOwners(settings), Events(settings)
+    threads = FairThreads(_QUICK, _LONG)
     sessions, quotas = Sessions(settings), Quotas(settings)
     limits = Limits(
         requests=settings.token_requests, jobs=settings.token_jobs, images=settings.token_images
     )
     listing, errands = JobListing(settings), ErrandsDue(settings)
     with (
-        ThreadPoolExecutor(_DOWNLOADS) as downloads,
-        ThreadPoolExecutor(_WAITING) as waiting,
+        ThreadPoolExecutor(MOST_STREAMS) as downloads,
+        ThreadPoolExecutor(MOST_WAITING) as waiting,
         Client(settings) as blocking,  # it closes first, which ends what waits
     ):
-        client = AsyncClient(settings)
+        client = _Client(settings, threads)
         tokens = TokenChecker(Tokens(blocking.storage))
         services = Services(
             client=client,

@@ -18,6 +18,7 @@ from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.label_studio import asking, bodies, selections, words
 from camfleet.gateway.label_studio.plans import BackendOptions, Plan, Planner, parse_options
 from camfleet.gateway.problems import Problem
+from camfleet.gateway.turns import Turns
 from camfleet.label_studio.places import Server, TaskImages, origins_of
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
@@ -29,7 +30,7 @@ START = "/integrations/label-studio/"  # of all paths
 AT_ONCE = 200  # tasks that are answered while Label Studio waits; more become a job
 WAIT_SECONDS = 75.0  # it waits for 100
 _HEALTH_SECONDS = 0.5  # Label Studio waits for 1
-_LARGE = 2  # bodies that are decoded at a time
+_LARGE = 3  # bodies that are decoded at a time, of an owner two
 _LOGGED = 3  # failed tasks of a selection
 
 
@@ -42,7 +43,7 @@ class Backend:
         origins = filter(None, map(str.strip, settings.label_studio_origins.split(",")))
         self.images = TaskImages(Server(self.url), origins_of(origins))
         self.recent = asking.Recent()
-        self.bodies = asyncio.Semaphore(_LARGE)
+        self.bodies = Turns(_LARGE)
 
 
 async def health(call: Call) -> Response:

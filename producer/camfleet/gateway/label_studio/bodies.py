@@ -12,6 +12,7 @@ from camfleet.errors import InvalidRequest
 from camfleet.gateway.calls import JSON_SECONDS, Call
 from camfleet.gateway.label_studio import reduced, words
 from camfleet.gateway.problems import Problem
+from camfleet.gateway.turns import Turns
 
 SELECTION_BYTES = 2**28  # 250,000 tasks; those with masks are larger
 SMALL_BYTES = 2**18
@@ -19,7 +20,7 @@ _SECONDS = 60.0  # that decoding may take
 _TASKS = msgspec.json.Decoder(list[words.Task])
 
 
-async def read(call: Call, turns: asyncio.Semaphore) -> words.Selection:
+async def read(call: Call, turns: Turns) -> words.Selection:
     """Return the selection that a body is; raise `InvalidRequest`, or a `Problem`."""
     said = call.request.headers.get("content-length", "")
     if call.media_type != "application/json" or (said.isdecimal() and int(said) <= SMALL_BYTES):
@@ -28,7 +29,7 @@ async def read(call: Call, turns: asyncio.Semaphore) -> words.Selection:
         path = Path(folder, "selection")
         async with call.services.admission.request(call.whose):
             await _receive(call, path)
-        async with turns:
+        async with turns.turn():
             return await call.services.threads.long(lambda: _decoded(path))
 
 
