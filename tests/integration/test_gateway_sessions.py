@@ -157,6 +157,28 @@ def test_a_cookie_that_is_none_of_ours_opens_nothing(web, cookie):
     assert web.ask("GET", PATH, Cookie=cookie, **OWN).status == 401
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        'x={"a": 1}',
+        'x="a\\"',
+        "x[0]=1",
+        "a@b=1",
+        "a b=1",
+        "path=/",
+        "=nameless",
+        "camfleet",
+        "\xe9=1",
+        "camfleet=other",
+    ],
+)
+def test_cookies_of_others_are_no_hindrance_whatever_their_form(web, token, other):
+    cookie = cookie_of(sign_in(web, token[0]))
+    own = f"{cookie.key}={cookie.value}"
+    for both in (f"{other}; {own}", f"{own}; {other}", f"{other};{own}"):
+        assert web.ask("GET", PATH, Cookie=both, **OWN).status == 200, both
+
+
 def test_a_token_in_the_header_counts_and_no_session_replaces_it(web, token):
     cookie = cookie_of(sign_in(web, token[0]))
     named = {"Cookie": f"{cookie.key}={cookie.value}", **OWN}
@@ -191,6 +213,16 @@ def test_behind_tls_and_a_prefix_the_cookie_is_secure_and_addresses_begin_with_t
         assert (cookie["path"], cookie["secure"]) == ("/tools/camfleet/", True)
         plain = answer.headers["set-cookie"].replace("__Secure-", "").partition(";")[0]
         assert web.ask("GET", PATH, Cookie=plain, **OWN).status == 401
+
+
+def test_behind_tls_no_other_host_of_the_domain_can_set_the_cookie(start, token):
+    with start("--behind-tls") as web:
+        cookie = cookie_of(sign_in(web, token[0]))
+        assert cookie.key == "__Host-camfleet"
+        assert (cookie["path"], cookie["secure"], cookie["domain"]) == ("/", True, "")
+        assert ask(web, cookie).status == 200
+        loose = f"__Secure-camfleet={cookie.value}"
+        assert web.ask("GET", PATH, Cookie=loose, **OWN).status == 401
 
 
 @pytest.mark.parametrize("path", ["camfleet", "/camfleet/", "/a b", "/..;", "//"])

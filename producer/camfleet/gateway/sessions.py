@@ -4,7 +4,6 @@ import re
 import secrets
 import time
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
 
 from msgspec import Struct
 from starlette.datastructures import Headers
@@ -38,8 +37,14 @@ class Session(Struct, kw_only=True):
 
 
 def cookie_name(services: Services) -> str:
-    """Return the name of the cookie; `__Secure-` lets no clear-text answer set one."""
-    return "__Secure-camfleet" if services.behind_tls else "camfleet"
+    """Return the name of the cookie.
+
+    Of `__Secure-` browsers let no clear-text answer set one, of `__Host-` no other host of the
+    domain either; that takes the path `/`.
+    """
+    if not services.behind_tls:
+        return "camfleet"
+    return "__Secure-camfleet" if services.root_path else "__Host-camfleet"
 
 
 async def authenticate(
@@ -153,12 +158,16 @@ def _set_cookie(answer: Response, services: Services, value: str, seconds: int) 
 
 
 def _secret(headers: Headers, services: Services) -> str | None:
-    """Return what the cookie holds, None for no cookie of ours."""
-    try:
-        found = SimpleCookie("; ".join(headers.getlist("cookie"))).get(cookie_name(services))
-    except CookieError:
-        return None
-    return found.value if found and _SECRET.fullmatch(found.value) else None
+    """Return what the cookie holds, None for no cookie of ours.
+
+    Whatever else has this host's name sets cookies, too, in forms that parsers give up at.
+    """
+    name, found = cookie_name(services), None
+    for pair in ";".join(headers.getlist("cookie")).split(";"):
+        given, _, value = pair.strip(" \t").partition("=")
+        if given == name and _SECRET.fullmatch(value):
+            found = value
+    return found
 
 
 def _refuse_other_sites(method: str, headers: Headers) -> None:
