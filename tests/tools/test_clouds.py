@@ -128,6 +128,11 @@ def test_a_worker_explains_an_image_of_azure(azure, environ, settings, stack, tm
             job.wait(timeout=120)
             rows = {row.image_uri: row.error_code for row in job.results()}
             assert [rows[uri] for uri in uris] == [None, "source_forbidden", "source_forbidden"]
+            with pytest.raises(SourceForbidden, match=r"add others to their CAMFLEET_AZ_ROOTS"):
+                client.submit(uris[1:2], models=ref)
+            saved = client.pictures.get(job.id, tmp_path / "got", kinds=["original"], status="ok")
+            (path,) = (tmp_path / "got").iterdir()
+            assert (saved.fetched, path.read_bytes()) == (1, photo.read_bytes())
     finally:
         worker.close()
 

@@ -14,6 +14,7 @@ from camfleet.broker.heartbeats import HEARTBEAT_SECONDS, Heartbeats, Measured, 
 from camfleet.contract.codec import NEWEST_FORM
 from camfleet.contract.outputs import Precision
 from camfleet.errors import ServiceError
+from camfleet.jobstore.s3_roots import cloud_roots
 from camfleet.settings import Settings
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.follow_ups import report
@@ -49,6 +50,7 @@ def idle_state(settings: Settings, name: str, precisions: tuple[Precision, ...])
         report_roots=settings.report_roots if report.can_write() else None,
         slots=settings.concurrency,
         precisions=precisions,
+        cloud_roots=cloud_roots(settings),
     )
 
 
