@@ -1,5 +1,7 @@
 """What is written to Label Studio is there once, whatever gets lost; its errors say what to set."""
 
+from http.server import BaseHTTPRequestHandler
+
 import msgspec
 import pytest
 
@@ -19,6 +21,7 @@ from camfleet.label_studio.pushing import Pusher
 from camfleet.label_studio.writing import SLICE, Batch, PredictionWriter
 from camfleet_worker.sources.label_studio import LabelStudioReader
 from helpers.label_studio_standin import PERSONAL, TOKEN, standin
+from helpers.loopback import LoopbackServer, served
 
 VERSION = "net@1 gradcam auto 0.5 box"
 PREDICTION = {"model_version": VERSION, "score": 0.9, "result": [{"id": "class"}]}
@@ -137,6 +140,28 @@ def test_errors_say_what_and_where(studio, api):
         Api("http://127.0.0.1:1", TOKEN).project(1)
     with pytest.raises(ConfigurationError, match=r"no token.*CAMFLEET_LABEL_STUDIO_TOKEN"):
         Api(studio.url, "").project(1)
+
+
+class Ending(BaseHTTPRequestHandler):
+    """Answers once on a connection, and ends it without a word, as Django's server does."""
+
+    protocol_version = "HTTP/1.1"
+    answered = False
+
+    def do_GET(self):
+        self.close_connection = self.answered
+        if not self.answered:
+            self.answered = True
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+
+def test_no_connection_is_kept_because_the_server_ends_it_without_saying_so():
+    with served(LoopbackServer(Ending)) as server:
+        api = Api(server.url, TOKEN)
+        assert [api.project(1).title for _ in range(3)] == [None] * 3
 
 
 def push(api, found, *, value="$image", patience=NONE):

@@ -62,7 +62,7 @@ class Connection:
         trust = ssl.create_default_context()
         if ca_file:
             trust.load_verify_locations(ca_file)
-        self._pool = PoolManager(maxsize=8, ssl_context=trust, retries=Retry(False))
+        self._trust = trust
 
     def ask(
         self, verb: str, uri: str, *, body: bytes | None = None, limit: int, seconds: float
@@ -82,12 +82,15 @@ class Connection:
         limit: int,
         seconds: float,
     ) -> Answer:
-        answer = self._request(verb, uri, body, headers, seconds)
-        try:
-            self._refuse_token(answer)
-            content = _body(answer, limit)
-        finally:
-            answer.close()
+        # A kept connection may have ended, and then nobody knows whether a POST arrived. Label
+        # Studio ends each after its answer, without saying so: none is kept.
+        with PoolManager(ssl_context=self._trust, retries=Retry(False)) as pool:
+            answer = self._request(pool, verb, uri, body, headers, seconds)
+            try:
+                self._refuse_token(answer)
+                content = _body(answer, limit)
+            finally:
+                answer.close()
         target = answer.get_redirect_location()
         location = urljoin(uri, target) if target else None
         etag, wait = answer.headers.get("ETag", ""), answer.headers.get("Retry-After", "")
@@ -121,14 +124,19 @@ class Connection:
         )
 
     def _request(
-        self, verb: str, uri: str, body: bytes | None, headers: Mapping[str, str], seconds: float
+        self,
+        pool: PoolManager,
+        verb: str,
+        uri: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        seconds: float,
     ) -> BaseHTTPResponse:
-        # A kept connection may have ended, and then nobody knows whether a POST arrived.
         kind = {"Connection": "close", "Accept-Encoding": "identity"}
         if body is not None:
             kind["Content-Type"] = "application/json"
         try:
-            return self._pool.request(
+            return pool.request(
                 verb,
                 uri,
                 body=body,
