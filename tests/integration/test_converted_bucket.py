@@ -1,5 +1,6 @@
 """What one worker has converted the next machine downloads, with real models and a real store."""
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -18,33 +19,46 @@ SHAPE = (32, 48, 3)
 TYPE = "application/octet-stream"
 
 
+@contextmanager
+def a_machine(settings, folder):
+    """Run a worker with its own disk."""
+    made = services(replace(settings, model_dir=folder, batch_size=4, io_threads=1))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def checked(settings, tmp_path_factory):
+    """Register a model; give the machine that has checked it, and its digest."""
+    folder = tmp_path_factory.mktemp("checked")
+    with Client(settings) as client, a_machine(settings, folder / "disk") as worker:
+        client.models._check = lambda digest, _timeout: worker.check(digest)
+        card = write_card(folder / "card", "shared")
+        yield worker, client.models.add(card, replace=True, promote=True)[0].digest
+
+
+@pytest.fixture
+def first(checked):
+    """Give that machine; what it has put into the bucket is the same again afterwards."""
+    worker, digest = checked
+    (key,) = converted(worker, digest)
+    data = worker.storage.get(key).data
+    yield worker
+    worker.storage.put(key, data, TYPE)
+
+
+@pytest.fixture
+def model(checked):
+    return checked[1]
+
+
 @pytest.fixture
 def machine(settings, tmp_path):
-    """Return a function that makes a worker with its own disk, by name."""
-    made = []
-
-    def make(name, **options):
-        options = {"model_dir": tmp_path / name, "batch_size": 4, "io_threads": 1, **options}
-        made.append(services(replace(settings, **options)))
-        return made[-1]
-
-    yield make
-    for worker in made:
-        worker.close()
-
-
-@pytest.fixture
-def model(settings, machine, tmp_path):
-    """Return the digest of a model that the machine `first` has checked."""
-    worker = machine("first")
-    with Client(settings) as client:
-        client.models._check = lambda digest, _timeout: worker.check(digest)
-        ref, _ = client.models.add(
-            write_card(tmp_path / "card", "shared"), replace=True, promote=True
-        )
-        yield ref.digest
-        found = list(client.storage.keys(keys.converted(ref.digest)))
-        client.storage.delete(found)
+    """Return a function that makes another machine, by name."""
+    with ExitStack() as stack:
+        yield lambda name: stack.enter_context(a_machine(settings, tmp_path / name))
 
 
 def explained(worker, digest):
@@ -59,8 +73,8 @@ def converted(worker, digest):
     return list(worker.storage.keys(keys.converted(digest)))
 
 
-def test_another_machine_does_not_cut_the_model_again(machine, model, monkeypatch):
-    first, second = machine("first"), machine("second")
+def test_another_machine_does_not_cut_the_model_again(first, machine, model, monkeypatch):
+    second = machine("second")
     expected = explained(first, model)
     assert converted(first, model)
     monkeypatch.setattr(subprocess, "convert", None)
@@ -68,8 +82,8 @@ def test_another_machine_does_not_cut_the_model_again(machine, model, monkeypatc
     assert second.check(model)["format"] == "Keras v3 archive"
 
 
-def test_what_lies_there_spoilt_is_made_anew_for_all(machine, model, caplog):
-    first, second, third = map(machine, ("first", "second", "third"))
+def test_what_lies_there_spoilt_is_made_anew_for_all(first, machine, model, caplog):
+    second, third = map(machine, ("second", "third"))
     (key,) = converted(first, model)
     whole = first.storage.get(key).data
     first.storage.put(key, whole[: len(whole) // 2], TYPE)
@@ -81,8 +95,7 @@ def test_what_lies_there_spoilt_is_made_anew_for_all(machine, model, caplog):
     assert not caplog.text
 
 
-def test_a_layer_that_somebody_asks_for_is_not_stored_for_all(machine, model):
-    first = machine("first")
+def test_a_layer_that_somebody_asks_for_is_not_stored_for_all(first, model):
     before = converted(first, model)
     other = first.cache.get(ModelKey(model, "auto", None)).split.candidates[0].path
     first.cache.get(ModelKey(model, other, None))
@@ -90,12 +103,12 @@ def test_a_layer_that_somebody_asks_for_is_not_stored_for_all(machine, model):
 
 
 def test_a_store_that_does_not_take_it_costs_the_next_machine_time_only(
-    machine, model, caplog, monkeypatch
+    first, machine, model, caplog, monkeypatch
 ):
     def refuse(key, _path):
         raise StorageUnavailable(f"no room for {key}")
 
-    first, second = machine("first"), machine("second")
+    second = machine("second")
     (key,) = converted(first, model)
     first.storage.delete([key])
     monkeypatch.setattr(second.storage, "upload", refuse)

@@ -2,11 +2,8 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -27,6 +24,7 @@ from camfleet.jobstore.totals import Totals
 from camfleet.registry import cards, changes, entries, names
 from camfleet.registry.registry import Registry
 from camfleet.storage.storage import Storage
+from helpers.commands import camfleet
 from helpers.producers import items, producing, row
 from helpers.s3_front import a_storefront
 
@@ -279,16 +277,7 @@ def test_no_command_goes_through_parts_that_a_record_makes_up(
     key = keys.job(job.id)
     put(key, {**json.loads(client.storage.get(key).data), **FORGED})
     given = [job.id if word == "JOB" else word for word in words]
-    command = [str(Path(sys.executable).with_name("camfleet")), *given]
-    done = subprocess.run(
-        command,
-        env=environ,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = camfleet(*given, environ=environ, cwd=tmp_path)
     assert done.returncode not in (0, 2), done.stdout
     assert f"{key} says that the job has {2**26} parts" in done.stderr
     assert "Traceback" not in done.stderr
@@ -397,16 +386,12 @@ def test_the_command_lists_models_beside_junk_and_names_a_report_that_lacks_some
     put("registry/\x1b[2Jscreen/1.json", b"junk")
     put(keys.report(ref.digest), {"classes": 2})
 
-    def camfleet(*words):
-        command = [str(Path(sys.executable).with_name("camfleet")), *words]
-        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
-
-    listed = camfleet("models", "list")
+    listed = camfleet("models", "list", environ=environ)
     assert listed.returncode == 0
     assert MODEL in listed.stdout
     assert "foreign.json is no entry of the registry and ignored" in listed.stderr
     assert "\x1b" not in listed.stdout + listed.stderr
-    shown = camfleet("models", "show", MODEL)
+    shown = camfleet("models", "show", MODEL, environ=environ)
     assert shown.returncode != 0
     assert f"the report of {MODEL} in storage has no" in shown.stderr
     assert "Traceback" not in shown.stderr

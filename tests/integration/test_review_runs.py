@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from contextlib import ExitStack, closing
 
 import numpy as np
@@ -27,6 +25,7 @@ from camfleet_worker.process.shutdown import Shutdown
 from camfleet_worker.reviews import ReviewPlan
 from camfleet_worker.schedules import ScheduleRunner
 from helpers import reviews as made_up
+from helpers.commands import camfleet
 from helpers.databases import on_database
 from helpers.producers import Sent
 from helpers.waiting import wait_until
@@ -395,10 +394,7 @@ def test_a_review_that_nobody_runs_is_late(own, storage, review, redis):
 def test_health_notes_a_review_that_nobody_runs(own, environ, redis):
     with closing(ReviewBoard(own)) as board:
         redis.zadd(SCHEDULES, {"late-look": board.read().now - 400})
-    code = "from camfleet.cli import main; main()"
-    command = [sys.executable, "-c", code, "health", "--json"]
-    found = {**environ, **own.to_environ()}
-    done = subprocess.run(command, env=found, capture_output=True, text=True, check=False)
+    done = camfleet("health", "--json", environ={**environ, **own.to_environ()})
     (note,) = json.loads(done.stdout)["notes"]
     assert note.startswith("review late-look has been due for 6")
     assert note.endswith(", and no worker has taken it")

@@ -1,8 +1,6 @@
 """What `camfleet setup` finds out about a store and Redis, and says with its cost."""
 
 import json
-import subprocess
-import sys
 from contextlib import closing
 from email.utils import formatdate, parsedate_to_datetime
 from threading import Lock
@@ -16,6 +14,7 @@ from camfleet.broker.server import look_at
 from camfleet.local import process, servers
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from helpers.commands import camfleet
 from helpers.metrics import free_port
 from helpers.signing_front import a_signing_front, refusal
 from helpers.waiting import wait_until
