@@ -64,9 +64,12 @@ class Log:
         assert max(each.seconds for each in self.all()) < bound
 
     def summary(self):
-        """Return how many requests came out how, and how long they took, in one line."""
-        asked = self.all()
-        seconds = sorted(each.seconds for each in asked)
-        middle, longest = seconds[len(seconds) // 2], seconds[-1]
-        counts = dict(Counter(each.said for each in asked))
-        return f"{len(asked)} requests, median {middle:.2f} s, longest {longest:.2f} s: {counts}"
+        return summary(self.all())
+
+
+def summary(asked):
+    """Return how many requests came out how, and how long they took, in one line."""
+    seconds = sorted(each.seconds for each in asked)
+    middle, longest = seconds[len(seconds) // 2], seconds[-1]
+    counts = dict(Counter(each.said for each in asked))
+    return f"{len(asked)} requests, median {middle:.2f} s, longest {longest:.2f} s: {counts}"

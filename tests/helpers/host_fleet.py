@@ -48,7 +48,7 @@ class HostFleet:
         self._folder = folder
         self._stack = stack
         self._numbers = itertools.count()
-        self._photos = []
+        self.photos = []
         self._open = ExitStack()
 
     def __enter__(self):
@@ -117,15 +117,19 @@ class HostFleet:
         """Let people on `desk` ask for explanations all the time, for a block; give their log."""
         end = self._new_folder(self.desk) / "end"
         end.parent.mkdir(parents=True)
-        with self.program(ASK, end, self._photos[0], MODEL, **environ) as asker:
+        with self.program(ASK, end, self.photos[0], MODEL, **environ) as asker:
             yield Log(asker)
             end.touch()
             assert asker.ended(180) == 0, asker.said()
 
     def order(self, images, uris=()):
         """Return a job of so many images that isn't submitted yet: of the bucket, or of others."""
-        manifest = self._manifest(images, uris or self._photos)
+        manifest = self._manifest(images, uris or self.photos)
         return HostOrder(self, f"hosts-{next(self._numbers)}", images, manifest)
+
+    def submitted(self, job_id, images):
+        """Return a job that somebody has submitted in another way."""
+        return HostOrder(self, job_id, images)
 
     def submit(self, images, uris=(), **environ):
         """Return a job of so many images, submitted on `desk`."""
@@ -179,7 +183,7 @@ class HostFleet:
             file = io.BytesIO()
             Image.fromarray(photo(10 + number, 10 + number)).save(file, "PNG")
             uri = self.client.storage.put(f"album/{number}.png", file.getvalue(), "image/png")
-            self._photos.append(uri)
+            self.photos.append(uri)
         parts = services(settings)
         card = write_card(self._folder / "card", MODEL)
         Models(self.client.storage, lambda digest, _timeout: parts.check(digest)).add(card)
@@ -192,7 +196,7 @@ class HostFleet:
 class HostOrder:
     """A job of images with the ids 0, 1 and so on."""
 
-    def __init__(self, fleet, job_id, images, manifest):
+    def __init__(self, fleet, job_id, images, manifest=None):
         self._fleet = fleet
         self.images = images
         self.job = fleet.client.job(job_id)

@@ -19,10 +19,13 @@ _RULES = """
 table ip faults {
     set cut { type ifname; }
     set lossy { type ifname; }
+    set apart { type ifname; }
     chain forward {
         type filter hook forward priority 0;
         iifname @cut drop
         oifname @cut drop
+        iifname @apart oifname != @apart drop
+        iifname != @apart oifname @apart drop
         iifname @lossy numgen random mod 100 < 1 counter drop
         oifname @lossy numgen random mod 100 < 1 counter drop
     }
@@ -112,6 +115,16 @@ class Network:
     def join(self, host):
         """Pass its packets again."""
         self._change("delete", "cut", host)
+
+    def split(self, hosts):
+        """Drop every packet between these hosts and all others."""
+        for host in hosts:
+            self._change("add", "apart", host)
+
+    def unite(self, hosts):
+        """Pass them again."""
+        for host in hosts:
+            self._change("delete", "apart", host)
 
     def lose(self, host):
         """Drop one packet in a hundred, in each direction."""
