@@ -12,11 +12,11 @@ from camfleet.audit import findings
 from camfleet.audit.reporting import Reporter
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
-from camfleet.contract.findings import Decision
+from camfleet.contract.findings import Decision, Findings
 from camfleet.contract.messages import ErrorInfo
 from camfleet.errors import InvalidRequest
 from camfleet.gateway.tokens import Tokens
-from camfleet.jobstore import keys, later_keys
+from camfleet.jobstore import keys, later_keys, objects
 from camfleet.storage.storage import Storage
 from helpers import rows
 from helpers.gateway import gateway
@@ -162,6 +162,23 @@ def test_more_than_is_kept_is_refused(storage, job, monkeypatch):
     findings.decide(storage, JOB, said)
     with pytest.raises(InvalidRequest, match="2 decisions"):
         findings.decide(storage, JOB, said)
+
+
+@pytest.mark.usefixtures("unsaid")
+def test_what_nobody_could_read_any_more_is_refused_and_all_before_is_read(storage, job):
+    one = Decision(finding="0" * 16, verdict="open", by="a", at=1.0, note="\0" * 1000)
+
+    def document(count):
+        made = Findings(schema_version=2, job_id=JOB, decisions=(one,) * count)
+        return encode_json(sealed(made, 2))
+
+    size = len(document(2)) - len(document(1))
+    most = (objects.MOST_JSON - len(document(0))) // size
+    storage.put(later_keys.findings(JOB), document(most - 1), "application/json")
+    findings.decide(storage, JOB, one)
+    with pytest.raises(InvalidRequest, match=r"notes have as many bytes as are kept: say it in"):
+        findings.decide(storage, JOB, one)
+    assert len(findings.read_decisions(storage, JOB).decisions) == most
 
 
 def test_a_report_that_runs_scripts_would_run_none(web, job, storage):

@@ -47,10 +47,16 @@ def decide(storage: Storage, job_id: str, decision: Decision) -> Findings:
     """Add what somebody says; raise `InvalidRequest` where too much was said."""
     for _ in range(_TRIES):
         found, etag = _read(storage, job_id)
-        if len(found.decisions) >= MOST_DECISIONS:
-            raise InvalidRequest(f"job {job_id} has {MOST_DECISIONS:,} decisions: no more are kept")
+        said = len(found.decisions)
+        if said >= MOST_DECISIONS:
+            raise InvalidRequest(f"job {job_id} has {said:,} decisions: no more are kept")
         made = sealed(replace(found, decisions=(*found.decisions, decision)), _FORM)
         data, key = encode_json(made), later_keys.findings(job_id)
+        if len(data) > objects.MOST_JSON:  # nobody could read it
+            raise InvalidRequest(
+                f"job {job_id} has {said:,} decisions, whose notes have as many bytes as are kept: "
+                "say it in fewer words"
+            )
         try:
             if etag is None:
                 storage.create(key, data, _JSON)
