@@ -94,6 +94,8 @@ def test_a_task_is_made_whose_data_shows_an_image(text, place, data):
         ("$folder/$file", "s3://b/a.jpg", "folder and which file: make the tasks in Label Studio"),
         ("$pages[1]", "s3://b/a.jpg", "one of several images of a task"),
         ("$[0]", "s3://b/a.jpg", "names no data of a task"),
+        ("$a" + ".b" * 50, "s3://b/a.jpg", "51 levels deep in a task's data: 50 are the most"),
+        ("$a" + "[0]" * 1300, "s3://b/a.jpg", "1301 levels deep"),
     ],
 )
 def test_where_no_data_shows_an_image_the_way_out_is_said(text, place, message):

@@ -16,6 +16,7 @@ from camfleet.foreign import without_secrets
 
 _NAME = re.compile(r"\$([A-Za-z0-9_[\].{}]+)")
 _STEP = re.compile(r"\[(\d{1,6})\]|([^.[\]]+)")
+_DEEPEST = 50  # levels of data that is made: programs give up at thousands
 _MOST = 2**53  # of a number that is part of an address
 
 
@@ -111,7 +112,13 @@ def _steps(name: str) -> Iterator[tuple[int | None, str]]:
 def _nested(name: str, value: str, text: str) -> dict[str, Any]:
     """Return data in which a name means a value; a list in it has that one only."""
     found: Any = value
-    for step in reversed(list(_STEP.finditer(name))):
+    steps = list(_STEP.finditer(name))
+    if len(steps) > _DEEPEST:
+        raise InvalidRequest(
+            f"the label config shows an image that lies {len(steps)} levels deep in a task's data: "
+            f"{_DEEPEST} are the most"
+        )
+    for step in reversed(steps):
         if step[1] and int(step[1]):
             raise InvalidRequest(
                 f"the label config shows {text!r}, one of several images of a task: make the tasks "
