@@ -2,6 +2,7 @@
 
 import pytest
 
+from camfleet.broker import keys
 from camfleet.errors import UnknownJob
 from helpers.fleet import CHUNK, MODEL, Order
 from helpers.processes import RETRY, SUBMIT
@@ -21,7 +22,11 @@ def submitting(fleet, job_id, uris, *points):
 
 @pytest.fixture(scope="module")
 def dead(fleet):
-    """Kill producers at each point, all of them before the first test: their claims run out."""
+    """Kill producers at each point, all of them before the first test.
+
+    The claims of those whose jobs nobody else submits run out by themselves; of the others they
+    last until somebody waits for them.
+    """
     orders = {}
     producers = {}
     for point in [*UNKNOWN, *KNOWN, *(f"{known} alone" for known in KNOWN)]:
@@ -32,18 +37,29 @@ def dead(fleet):
     for point, producer in producers.items():
         producer.hold(point.split()[0])
         producer.kill()
+    with fleet.own.redis() as redis:
+        assert all(redis.expire(claim(orders[point]), 600) for point in (*UNKNOWN, *KNOWN))
     return orders
+
+
+def claim(order):
+    return keys.claim(order.job.id)
 
 
 @pytest.fixture(scope="module")
 def repeated(fleet, dead):
-    """Repeat the submit of each, at the same time."""
+    """Repeat the submit of each, at the same time, until all wait; then the claims run out."""
     points = [*UNKNOWN, *KNOWN]
     for point in UNKNOWN:
         with pytest.raises(UnknownJob):
             dead[point].job.status()
         assert sum(fleet.times(dead[point])) == 0
-    return {point: submitting(fleet, dead[point].job.id, dead[point].uris) for point in points}
+    made = {point: submitting(fleet, dead[point].job.id, dead[point].uris) for point in points}
+    for producer in made.values():
+        producer.says("waiting for it", timeout=WAIT)
+    with fleet.own.redis() as redis:
+        assert all(redis.expire(claim(dead[point]), 2) for point in points)
+    return made
 
 
 @pytest.mark.parametrize("point", [*UNKNOWN, *KNOWN])
@@ -52,7 +68,6 @@ def test_the_same_submit_completes_what_a_dead_one_began(fleet, survivor, dead, 
     dead[point].check()
     said = repeated[point].said()
     assert (point == "manifest-written") == ("None" in said), said
-    assert "waiting for it" in said
     assert max(fleet.times(dead[point])) <= 1 + (point in KNOWN)
 
 
@@ -70,8 +85,8 @@ def test_of_two_producers_of_one_job_one_submits_it(fleet, survivor):
     second = submitting(fleet, "twice", uris)
     second.says("waiting for it")
     with fleet.own.redis() as redis:  # the first waits for long, and keeps its claim
-        redis.expire("camfleet:claim:twice", 20)
-        wait_until(lambda: redis.ttl("camfleet:claim:twice") > 30, 60)
+        redis.expire(keys.claim("twice"), 20)
+        wait_until(lambda: redis.ttl(keys.claim("twice")) > 30, 60)
     first.points.release()
     assert [first.ended(), second.ended()] == [0, 0]
     assert first.said().split() == ["None"]
@@ -91,7 +106,7 @@ def test_a_retry_whose_producer_died_is_done_all_the_same(fleet, survivor, point
     producer.hold(point)
     producer.kill()
     with fleet.own.redis() as redis:  # not to wait a minute for the dead one's claim
-        redis.delete(f"camfleet:claim:{order.job.id}")
+        redis.delete(claim(order))
     if by:
         order.check(failed=IMAGES // CHUNK)
         getattr(fleet.client, by)(order.job.id)
