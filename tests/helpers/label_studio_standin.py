@@ -124,6 +124,7 @@ class StandIn:
                 found = [n for n in found if one["value"]["min"] <= n <= one["value"]["max"]]
         size, page = int(query["page_size"][0]), int(query["page"][0])
         form = API["tasks"]["body"]["tasks"][0]
+        filtered = any(one["filter"].endswith("model_versions") for one in filters)
         tasks = [
             {
                 **form,
@@ -131,11 +132,14 @@ class StandIn:
                 "data": self.tasks[number],
                 "total_annotations": int(number in self.annotated),
                 "total_predictions": len(self.versions(number)),
-                "predictions_model_versions": ", ".join(set(self.versions(number)))[:500],
+                "predictions_model_versions": self._versions_text(number) if filtered else "",
             }
             for number in found[(page - 1) * size : page * size]
         ]
         return {**API["tasks"]["body"], "tasks": tasks, "total": len(found)}
+
+    def _versions_text(self, number):
+        return ", ".join(set(self.versions(number)))[:500]
 
 
 class _Handler(BaseHTTPRequestHandler):

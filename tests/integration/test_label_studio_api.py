@@ -192,7 +192,9 @@ def test_a_push_that_was_cut_off_goes_on_where_it_ended(studio, api):
     assert (pushed.made, pushed.written, pushed.there) == (699, 1, 500)
     assert len(studio.tasks) == 1200
     assert all(studio.versions(number) == [VERSION] for number in studio.tasks)
+    studio.asked.clear()
     assert push(api, found).there == 1200
+    assert len(studio.asked) == 1 + 2 * 3  # the project, its tasks by the version, and all
 
 
 @pytest.mark.parametrize(

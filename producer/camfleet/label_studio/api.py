@@ -116,7 +116,7 @@ class Api:
                 return
 
     def has_version(self, task: Task, version: str) -> bool:
-        """Return whether a listed task has a prediction of a version."""
+        """Return whether a task has a prediction of a version, if it was listed with `version`."""
         text = task.predictions_model_versions
         if version in map(str.strip, text.split(",")):
             return True

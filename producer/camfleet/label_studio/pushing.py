@@ -63,8 +63,11 @@ class Pusher:
     def look(self, on_tasks: Callable[[int], object] = bool) -> None:
         """Find out what the project has; tell how many more tasks were looked at."""
         self._predictions = self._api.project(self._project).total_predictions_number
+        # Of which versions a task has predictions is listed only where a version is asked for.
+        listed = self._api.tasks(self._project, version=self._version)
+        having = {task.id for task in listed if self._api.has_version(task, self._version)}
         for task in self._api.tasks(self._project):
-            self._see(task)
+            self._see(task, has=task.id in having)
             on_tasks(1)
 
     def push(self, found: Found, on_images: Callable[[int], object] = bool) -> None:
@@ -89,12 +92,11 @@ class Pusher:
         self._write(old.rest())
         self._patience.run(self._finish)
 
-    def _see(self, task: Task) -> None:
+    def _see(self, task: Task, *, has: bool = False) -> None:
         self._tasks += 1
         self._last = max(self._last, task.id)
         place, item = self._value.place_or_none(task.data), task.data.get(ITEM)
         if isinstance(place, str):
-            has = self._api.has_version(task, self._version)
             self._known.add(place, item if isinstance(item, str) else None, task.id, has=has)
 
     def _task(self, image: Image, prediction: Prediction) -> dict[str, Any]:
