@@ -16,6 +16,7 @@ from camfleet.broker.app import close_app, make_app
 from camfleet.errors import CamfleetError
 from camfleet.settings import Settings
 from helpers import forged_messages as forged
+from helpers.commands import camfleet
 from helpers.databases import url_of
 from helpers.forged_messages import SECRET, body, chunk, question
 from helpers.processes import Worker
@@ -181,7 +182,7 @@ def test_commands_that_only_look_are_answered_and_those_that_change_a_worker_ref
         for name in ("ping", "stats", "active", "reserved", "registered", "active_queues", "conf"):
             (answer,) = getattr(inspect, name)().values()
             assert "error" not in answer, name
-        (queues,) = inspect.active_queues().values()
+        ((node, queues),) = inspect.active_queues().items()
         assert {queue["name"] for queue in queues} == set(keys.QUEUES)
         for name, words in forged.REFUSED_COMMANDS.items():
             (answer,) = app.control.broadcast(
@@ -191,8 +192,9 @@ def test_commands_that_only_look_are_answered_and_those_that_change_a_worker_ref
             assert "only commands that look" in reply["error"], name
     forge.answers()
     assert forge.said().count("is refused") == len(forged.REFUSED_COMMANDS)
+    words = ("camfleet_worker", "inspect", "--timeout", "10", "--destination", node, "ping")
     asked = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "camfleet_worker", "inspect", "ping", "-t", "10"],
+        [sys.executable, "-m", "celery", "-A", *words],
         env=own[1],
         capture_output=True,
         text=True,
@@ -395,16 +397,9 @@ def test_heartbeats_of_nobody_are_passed_over(forge):
         forge.redis.delete(key)
 
 
-def camfleet(own, *words):
+def told(own, *words):
     """Run a command of camfleet's, and return what it prints; no traceback may be in it."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from camfleet.cli import main; main()", *words],
-        env=own[1],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = camfleet(*words, environ=own[1])
     assert "Traceback" not in done.stderr, (words, done.stderr)
     return done.stdout + done.stderr
 
@@ -420,10 +415,10 @@ def test_commands_print_no_traceback_whatever_lies_in_redis(forge, own):
         forge.redis.set(keys.worker(f"celery@{name}:1"), document, ex=60)
     forge.redis.hset(keys.codes(job.id), b"\xff\x1b[2J", 5)
     for words in (["workers"], ["workers", "--json"], ["status", job.id]):
-        camfleet(own, *words)
+        told(own, *words)
     forge.redis.hset(keys.job(job.id), "total", "9" * 4000)
     for words in (["jobs"], ["watch", job.id]):
-        assert "camfleet resume" in camfleet(own, *words), words
+        assert "camfleet resume" in told(own, *words), words
     for key in forge.redis.keys(keys.worker("*")):
         forge.redis.delete(key)
 
