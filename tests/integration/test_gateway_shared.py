@@ -20,6 +20,7 @@ from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.storage import Storage
 from helpers import rows
 from helpers.gateway import Stream, gateway
+from helpers.metrics import Scrape, free_port
 from helpers.processes import memory_of
 from helpers.waiting import wait_until
 
@@ -102,6 +103,25 @@ def test_files_that_nobody_takes_are_held_for_few_and_others_get_theirs(web, own
     assert (found.status, len(found.body)) == (200, LARGE)
     assert answered(waiting) == MOST_LARGE // 2
     assert memory_of(web.process.pid) - before < 3 * MOST_LARGE * LARGE
+
+
+def test_who_asks_and_hangs_up_has_no_more_in_work_than_who_waits(
+    environ, folder, owners, jobs, held
+):
+    port = free_port()
+    own = gateway(environ, folder, owners["little"], "--metrics-port", str(port))
+    with own as web, ExitStack() as impatient:
+        path = f"GET {jobs['much']}/report/index.html"
+        taking = [send(web, held, owners["much"], path) for _ in range(MOST_LARGE // 2)]
+        wait_until(lambda: answered(taking) == MOST_LARGE // 2, 30)
+        gone = [send(web, impatient, owners["much"], path) for _ in range(50)]
+        wait_until(lambda: Scrape(port).value("gateway_requests_in_work") == len(taking + gone), 30)
+        impatient.close()
+        assert web.ask("GET", f"{jobs['little']}/report/index.html").status == 200
+        assert Scrape(port).value("gateway_connections") >= len(taking + gone)
+        held.close()
+        wait_until(lambda: Scrape(port).value("gateway_requests_in_work") == 0, 60)
+        wait_until(lambda: Scrape(port).value("gateway_connections") == 0, 30)
 
 
 def test_who_asks_for_one_page_gets_it_before_who_asks_for_many_gets_all(web, owners, jobs):

@@ -1,5 +1,7 @@
 """Connections of a gateway: whoever holds many leaves as many to all others."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from camfleet.gateway import crowd
@@ -83,3 +85,26 @@ def test_some_are_told_that_there_are_too_many_and_more_end_without_a_word(monke
 )
 def test_a_customers_ipv6_addresses_are_one(address, network):
     assert network_of(address) == network
+
+
+def test_who_asks_and_hangs_up_is_counted_until_the_request_has_ended():
+    place = Crowd(10)
+    with ExitStack() as in_work:
+        for held in let_in(enter(place, "10.0.0.1", 9)):
+            in_work.enter_context(place.request(held))
+            place.leave(held)
+        assert place.connections == 5
+        assert not let_in(enter(place, "10.0.0.1"))
+    assert (place.connections, place._held) == (0, {})
+
+
+def test_a_connection_leaves_once_whichever_of_its_requests_ends_last():
+    place = Crowd(10)
+    (held,) = enter(place, "10.0.0.1")
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(place.request(held))
+        second.enter_context(place.request(held))
+        first.close()
+        place.leave(held)
+        assert place.connections == 1
+    assert (place.connections, place._held) == (0, {})

@@ -91,7 +91,12 @@ class App:
         prefix = self._services.root_path
         if prefix and scope["path"].startswith(f"{prefix}/"):  # unless the proxy took it off
             scope = {**scope, "path": scope["path"][len(prefix) :]}
+        held = scope.get("state", {}).get(HELD)
+        if held and held.has_ended:  # before its request began: nobody waits for an answer
+            return
         async with AsyncExitStack() as ending:
+            if held:
+                ending.enter_context(self._services.crowd.request(held))
             seen = ending.enter_context(self._services.metrics.request(scope["method"]))
             try:
                 response = await self._answer(scope, Request(scope, receive), seen, ending)

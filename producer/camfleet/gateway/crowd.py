@@ -2,10 +2,13 @@
 
 A connection is its address' until a request on it shows a token, and from then on its owner's. So
 one owner, or one address without a token, can hold half of all at most, two can hold a third each.
+A connection that has ended counts as long as its request is in work: else whoever asks and hangs
+up, again and again, would have any number of them in work.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
@@ -26,6 +29,8 @@ class Held:
 
     by: tuple[str, str] | None
     close: Callable[[], None] = lambda: None
+    in_work: int = 0  # requests of it: one, or two as one begins while the other ends
+    has_ended: bool = False
 
 
 class Crowd:
@@ -35,7 +40,7 @@ class Crowd:
         self._most = most
         self._held: Counter[tuple[str, str]] = Counter()
         self._refused = 0
-        self.connections = 0  # that were let in
+        self.connections = 0  # that were let in, and haven't left
 
     def enter(self, address: str) -> Held | None:
         """Let a connection in; `by` is None where it's to be told that there are too many.
@@ -69,7 +74,24 @@ class Crowd:
         self._held[by] += 1
         held.by = by
 
+    @contextmanager
+    def request(self, held: Held) -> Iterator[None]:
+        """Let a connection stay for a block that answers its request."""
+        held.in_work += 1
+        try:
+            yield
+        finally:
+            held.in_work -= 1
+            if held.has_ended and not held.in_work:
+                self._leave(held)
+
     def leave(self, held: Held) -> None:
+        """Let a connection go that has ended, once its request has."""
+        held.has_ended = True
+        if not held.in_work:
+            self._leave(held)
+
+    def _leave(self, held: Held) -> None:
         if held.by is None:
             self._refused -= 1
         else:
