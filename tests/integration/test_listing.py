@@ -132,3 +132,25 @@ def test_a_page_goes_past_damaged_and_forgotten_jobs(listing, ledger, redis):
     finally:
         redis.zrem(keys.JOBS, "text", "forgotten", b"\xff")
         redis.delete(keys.job("text"), keys.codes("listed-249"))
+
+
+@pytest.fixture(scope="module")
+def many(settings):
+    """Give a listing of 10,000 jobs of ann."""
+    own, first = on_database(settings, "8"), record(0, "ann")
+    with closing(redis_client(own)) as redis, closing(Ledger(own)) as ledger:
+        redis.flushdb()
+        ledger.open(first)
+        with redis.pipeline(transaction=False) as pipe:
+            for number in range(1, 10_000):
+                pipe.copy(keys.job(first.job_id), keys.job(f"listed-{number}"))
+                pipe.zadd(keys.JOBS, {f"listed-{number}": first.created_at + number})
+            pipe.execute()
+        with closing(JobListing(own)) as made:
+            yield made
+        redis.flushdb()
+
+
+@pytest.mark.parametrize("limit", [999, 1000, 1001])
+def test_all_of_ten_thousand_jobs_come_also_where_a_page_ends_with_a_step(many, limit):
+    assert all_of(many, "ann", limit) == [f"listed-{number}" for number in range(9_999, -1, -1)]

@@ -86,6 +86,7 @@ class JobListing:
         A page may be short and not the last, where many jobs are of others.
         """
         found: list[Progress] = []
+        last = after
         for first in range(0, _LOOKED_AT, _LISTED):
             places = self._places(after, first)
             if not places:
@@ -93,8 +94,9 @@ class JobListing:
             own = self._own(places, owner)
             taken = own[: limit - len(found)]
             found += self._reader.some([place.job_id for place in taken])
+            last = taken[-1] if taken else last
             if len(taken) < len(own):
-                return Page(found, taken[-1])
+                return Page(found, last)
         return Page(found, places[-1])
 
     def close(self) -> None:
