@@ -23,6 +23,7 @@ from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 from e2e.conftest import client, folder, metrics_port, model, photos, worker  # noqa: F401
 from helpers import rows
+from helpers.databases import environ_on
 from helpers.gateway import gateway
 from helpers.samples import patch_model, write_card
 from helpers.waiting import wait_until
@@ -48,8 +49,7 @@ GEOMETRY = Geometry(
 @pytest.fixture(scope="session")
 def worker_environ(environ, folder):  # noqa: F811  # a fixture of that name
     return {
-        **environ,
-        "CAMFLEET_REDIS_URL": environ["CAMFLEET_REDIS_URL"].replace("/0", "/4"),
+        **environ_on(environ, 4),
         "CAMFLEET_FILE_ROOTS": str(folder),
         "CAMFLEET_MODEL_DIR": str(folder / "models"),
         "CAMFLEET_CHUNK_SIZE": "2",

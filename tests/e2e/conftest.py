@@ -4,6 +4,7 @@ import pytest
 
 from camfleet import Client
 from helpers.commands import command_line
+from helpers.databases import environ_on
 from helpers.metrics import free_port
 from helpers.samples import write_card, write_photos
 from helpers.working import working
@@ -17,9 +18,8 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def worker_environ(environ, folder):
     return {
-        **environ,
         # A database of its own: the other tests' messages are not for this worker.
-        "CAMFLEET_REDIS_URL": environ["CAMFLEET_REDIS_URL"].replace("/0", "/1"),
+        **environ_on(environ, 1),
         "CAMFLEET_FILE_ROOTS": str(folder),
         "CAMFLEET_MODEL_DIR": str(folder / "models"),
         "CAMFLEET_BATCH_SIZE": "4",

@@ -11,6 +11,7 @@ from camfleet import Client, Item, Status
 from camfleet.broker.requests import HeldRequest
 from camfleet.contract.messages import EXPLAIN_TASK, INTERACTIVE_QUEUE
 from camfleet.errors import AnswerTimeout, ImageUnreadable, InvalidRequest, UnknownModel
+from helpers.databases import environ_on
 
 pytestmark = pytest.mark.usefixtures("model")
 
@@ -85,8 +86,7 @@ def test_a_model_is_built_once_for_threads_that_ask_at_the_same_time(client, pho
 def test_an_answer_that_does_not_come_says_whether_a_worker_lives(client, photos, environ):
     with pytest.raises(AnswerTimeout, match=r"1 worker\(s\) answer a ping"):
         client.explain(str(photos[0]), model="patches").result(timeout=1e-6)
-    other = {**environ, "CAMFLEET_REDIS_URL": environ["CAMFLEET_REDIS_URL"].replace("/0", "/7")}
-    with Client.from_environ(other) as lonely:
+    with Client.from_environ(environ_on(environ, 7)) as lonely:
         answer = lonely.explain(str(photos[0]), model="patches")
         with pytest.raises(AnswerTimeout, match="no worker answers a ping: start one with"):
             answer.result(timeout=0.2)

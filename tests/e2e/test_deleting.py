@@ -10,6 +10,7 @@ from camfleet import Client, InvalidRequest
 from camfleet.broker.redis import redis_client
 from camfleet.jobstore import keys
 from camfleet.settings import Settings
+from helpers.databases import environ_on
 from helpers.producers import drain
 from helpers.samples import write_card, write_photos
 from helpers.worker_services import services
@@ -86,8 +87,7 @@ def copy(storage, source, target):
 @pytest.fixture
 def own(worker_environ):
     """Give an installation of its own, with no worker, and a bucket for its backup."""
-    redis_url = worker_environ["CAMFLEET_REDIS_URL"].replace("/1", "/12")
-    environ = {**worker_environ, "CAMFLEET_BUCKET": "restored", "CAMFLEET_REDIS_URL": redis_url}
+    environ = {**environ_on(worker_environ, 12), "CAMFLEET_BUCKET": "restored"}
     for bucket in ("restored-backup", "restored"):
         with Client.from_environ({**environ, "CAMFLEET_BUCKET": bucket}) as client:
             client.storage.set_up()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from camfleet import Client
+from helpers.databases import environ_on
 from helpers.harmful_layer import ARMED, write_faulty_card
 from helpers.samples import write_photos
 from helpers.waiting import wait_until
@@ -22,8 +23,7 @@ LEASE = 3
 def own_environ(worker_environ, tmp_path_factory):
     """Give workers of these tests a database of their own, and leases that run out soon."""
     return {
-        **worker_environ,
-        "CAMFLEET_REDIS_URL": worker_environ["CAMFLEET_REDIS_URL"].replace("/1", "/2"),
+        **environ_on(worker_environ, 2),
         "CAMFLEET_LEASE_SECONDS": str(LEASE),
         "CAMFLEET_CONCURRENCY": "1",
         "CAMFLEET_ALLOW_CUSTOM_CODE": "1",

@@ -9,6 +9,7 @@ import pytest
 from camfleet import Client
 from camfleet.errors import ModelRefused
 from camfleet_worker.process.python import missing_fixes
+from helpers.databases import environ_on
 from helpers.harmful_layer import save_model_that_harms_when_loaded
 from helpers.samples import patch_model, write_card, write_photos
 from helpers.waiting import wait_until
@@ -24,8 +25,7 @@ def code(tmp_path_factory):
 @pytest.fixture(scope="module")
 def own_environ(worker_environ, code):
     return {
-        **worker_environ,
-        "CAMFLEET_REDIS_URL": worker_environ["CAMFLEET_REDIS_URL"].replace("/1", "/6"),
+        **environ_on(worker_environ, 6),
         "CAMFLEET_ALLOW_CUSTOM_CODE": "1",
         "CAMFLEET_MODEL_LOAD_MEMORY": "2G",
         "CAMFLEET_MODEL_LOAD_SECONDS": str(SECONDS),

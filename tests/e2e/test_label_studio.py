@@ -12,6 +12,7 @@ from camfleet import Client
 from camfleet.gateway.tokens import Tokens
 from helpers.brushes import unpacked
 from helpers.commands import command_line
+from helpers.databases import environ_on
 from helpers.gateway import gateway
 from helpers.label_studio_standin import CONFIG, RECORDED, TOKEN, standin
 from helpers.samples import write_card, write_photos
@@ -31,8 +32,7 @@ def studio():
 def worker_environ(environ, folder, studio):
     """Give a worker and a database of its own: Label Studio's address is a setting of both."""
     return {
-        **environ,
-        "CAMFLEET_REDIS_URL": environ["CAMFLEET_REDIS_URL"].replace("/0", "/5"),
+        **environ_on(environ, 5),
         "CAMFLEET_MODEL_DIR": str(folder / "models"),
         "CAMFLEET_LEASE_SECONDS": "5",
         "CAMFLEET_LABEL_STUDIO_URL": studio.url,

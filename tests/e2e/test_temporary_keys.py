@@ -3,7 +3,7 @@
 import pytest
 
 from camfleet import Client
-from helpers.databases import url_of
+from helpers.databases import environ_on
 from helpers.processes import Worker
 from helpers.samples import write_card, write_photos
 from helpers.signing_front import a_signing_front
@@ -30,8 +30,7 @@ def front(stack, service):
 
 @pytest.fixture
 def own_environ(environ, tmp_path):
-    redis = url_of(environ["CAMFLEET_REDIS_URL"], 14)
-    return {**environ, "CAMFLEET_REDIS_URL": redis, "CAMFLEET_CHUNK_SIZE": "2"}
+    return {**environ_on(environ, 14), "CAMFLEET_CHUNK_SIZE": "2"}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import keras
 import pytest
 
 from camfleet import Client
-from helpers.databases import url_of
+from helpers.databases import environ_on
 from helpers.processes import Worker
 from helpers.samples import patch_model, write_card, write_photos
 from helpers.waiting import wait_until
@@ -33,8 +33,7 @@ def waited(request, environ, tmp_path_factory):
     engine, filters = request.param
     folder = tmp_path_factory.mktemp(f"waiting-{engine}")
     own = {
-        **environ,
-        "CAMFLEET_REDIS_URL": url_of(environ["CAMFLEET_REDIS_URL"], DATABASE),
+        **environ_on(environ, DATABASE),
         "CAMFLEET_FILE_ROOTS": str(folder),
         "CAMFLEET_MODEL_DIR": str(folder / "models"),
         "CAMFLEET_ENGINE": engine,

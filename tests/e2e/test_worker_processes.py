@@ -13,7 +13,7 @@ import keras
 import pytest
 
 from camfleet import Client
-from helpers.databases import url_of
+from helpers.databases import environ_on
 from helpers.metrics import Scrape, free_port
 from helpers.samples import write_card
 from helpers.waiting import wait_until
@@ -26,8 +26,7 @@ CAMFLEET = [sys.executable, "-c", "from camfleet.cli import main; main()"]
 def own_environ(environ, worker_environ, tmp_path_factory):
     """Give the environment of a fleet on a Redis database of its own, which keeps its models."""
     return {
-        **worker_environ,
-        "CAMFLEET_REDIS_URL": url_of(environ["CAMFLEET_REDIS_URL"], 14),
+        **environ_on(worker_environ, 14),
         "CAMFLEET_MODEL_DIR": str(tmp_path_factory.mktemp("models")),
         "CAMFLEET_METRICS_PORT": str(two_ports()),
         "CAMFLEET_CONCURRENCY": "1",

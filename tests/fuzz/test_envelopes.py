@@ -16,7 +16,7 @@ from tests.fuzz.values import dumps, mutated
 
 from camfleet.broker import keys
 from camfleet.contract.messages import PROBE_TASK
-from helpers.databases import url_of
+from helpers.databases import environ_on
 from helpers.forged_messages import CHUNKS, QUESTIONS, body, chunk, command, question
 from helpers.processes import Worker
 from helpers.samples import write_photos
@@ -109,8 +109,7 @@ def attacked(environ, tmp_path_factory):
     folder = tmp_path_factory.mktemp("envelopes")
     own = {
         **os.environ,
-        **environ,
-        "CAMFLEET_REDIS_URL": url_of(environ["CAMFLEET_REDIS_URL"], DATABASE),
+        **environ_on(environ, DATABASE),
         "CAMFLEET_FILE_ROOTS": str(folder),
         "CAMFLEET_MODEL_DIR": str(folder / "models"),
         "CAMFLEET_FETCH_TIMEOUT": "2",

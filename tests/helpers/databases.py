@@ -2,12 +2,18 @@
 
 from dataclasses import replace
 
-
-def url_of(url, number):
-    """Return the URL of another database, from that of database 0."""
-    return f"{url.removesuffix('0')}{number}"
+_URL = "CAMFLEET_REDIS_URL"
 
 
 def on_database(settings, number, **changes):
     """Return settings for another database of the same server."""
-    return replace(settings, redis_url=url_of(settings.redis_url, number), **changes)
+    return replace(settings, redis_url=_url(settings.redis_url, number), **changes)
+
+
+def environ_on(environ, number):
+    """Return the environment of a process that uses another database of the same server."""
+    return {**environ, _URL: _url(environ[_URL], number)}
+
+
+def _url(url, number):
+    return f"{url.rpartition('/')[0]}/{number}"

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import pytest
 
 from camfleet import Client
+from camfleet.broker.app import close_app, make_app, send_chunk
 from camfleet.contract.lanes import Lane
 from camfleet.errors import ServiceError
 from camfleet.interactive.register import Models
 from camfleet.jobs.job import Job
-from helpers.databases import url_of
+from helpers.databases import environ_on, on_database
 from helpers.processes import Producer, Worker
 from helpers.samples import write_card
 from helpers.waiting import wait_until
@@ -106,10 +107,9 @@ class Fleet:
     @contextmanager
     def beside(self, database, **environ):
         """Give a fleet on another database of the same servers, without a survivor."""
-        url = url_of(self.environ["CAMFLEET_REDIS_URL"], database)
-        environ = {**self.environ, **environ, "CAMFLEET_REDIS_URL": url}
+        environ = {**environ_on(self.environ, database), **environ}
         folder = self._folder / f"beside{next(self._numbers)}"
-        with Client(replace(self.client.settings, redis_url=url)) as client:
+        with Client(on_database(self.client.settings, database)) as client:
             made = Fleet(environ, client, self.own, self.album, folder)
             made._numbers = self._numbers  # no photograph is asked for by two fleets
             yield made
@@ -138,8 +138,10 @@ class Fleet:
 
     def send_again(self, order):
         """Send the messages of all chunks of a job once more."""
+        app = make_app(self.client.settings)
         for ref in order.job.record().refs():
-            self.client._sender.send_chunk(ref, Lane(1))
+            send_chunk(app, ref, Lane(1))
+        close_app(app)
 
     def survivor(self):
         """Return the worker that is there for every test, ready."""

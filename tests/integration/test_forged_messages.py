@@ -17,7 +17,7 @@ from camfleet.errors import CamfleetError
 from camfleet.settings import Settings
 from helpers import forged_messages as forged
 from helpers.commands import camfleet
-from helpers.databases import url_of
+from helpers.databases import environ_on
 from helpers.forged_messages import SECRET, body, chunk, question
 from helpers.processes import Worker
 from helpers.samples import write_card, write_photos
@@ -68,8 +68,7 @@ def own(environ, tmp_path_factory):
     folder = tmp_path_factory.mktemp("forged")
     return folder, {
         **os.environ,
-        **environ,
-        "CAMFLEET_REDIS_URL": url_of(environ["CAMFLEET_REDIS_URL"], DATABASE),
+        **environ_on(environ, DATABASE),
         "CAMFLEET_FILE_ROOTS": str(folder),
         "CAMFLEET_MODEL_DIR": str(folder / "models"),
         "CAMFLEET_LEASE_SECONDS": "2",

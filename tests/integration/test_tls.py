@@ -10,12 +10,13 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from camfleet import BrokerUnavailable, Client, StorageUnavailable
-from camfleet.broker.app import close_app, make_app
+from camfleet.broker.app import close_app, make_app, send_chunk
 from camfleet.broker.redis import redis_client
 from camfleet.contract.lanes import Lane
 from camfleet.contract.records import ChunkRef
 from camfleet.local import servers
 from camfleet.settings import Settings
+from helpers.databases import environ_on
 from helpers.samples import write_card, write_photos
 from helpers.tls import Authority, TlsFront
 from helpers.waiting import wait_until
@@ -45,10 +46,11 @@ def certificates(authority, tmp_path_factory):
 @contextmanager
 def behind(certificate, environ, authority):
     """Give the environment that leads through TLS to both servers, and the two fronts."""
+    environ = environ_on(environ, 5)
     redis, s3 = environ["CAMFLEET_REDIS_URL"], environ["CAMFLEET_S3_ENDPOINT"]
     with TlsFront(redis, certificate) as broker, TlsFront(s3, certificate) as store:
         changed = {
-            "CAMFLEET_REDIS_URL": broker.through(redis.replace("/0", "/5")),
+            "CAMFLEET_REDIS_URL": broker.through(redis),
             "CAMFLEET_S3_ENDPOINT": store.through(s3),
             "CAMFLEET_CA_FILE": str(authority.file),
         }
@@ -61,12 +63,12 @@ def every_connection(stack, settings):
     ref = ChunkRef(job_id="none", model=0, part=0, retry=0)
     yield client._ledger.ping
     yield client._sender.ping
-    yield lambda: client._sender.send_chunk(ref, Lane(1))
     yield lambda: client._inbox.expect("none").result(10)
     yield client.workers
     yield client.ping
     app = make_app(settings)
     stack.callback(close_app, app)
+    yield lambda: send_chunk(app, ref, Lane(1))
     with app.connection_for_read() as connection:
         yield connection.connect
     yield app.backend.client.ping

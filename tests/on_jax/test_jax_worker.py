@@ -19,6 +19,7 @@ from camfleet_worker.models.build import ModelKey
 from camfleet_worker.models.converted import disk, forms, stablehlo
 from camfleet_worker.models.converted.ir import Suspicious
 from camfleet_worker.process import runtime
+from helpers.databases import environ_on
 from helpers.networks import deep_head, images, targets
 from helpers.samples import patch_model, write_card, write_photos
 from helpers.worker_services import services
@@ -221,8 +222,7 @@ def test_a_model_with_code_of_its_own_is_refused_with_the_reason(settings, machi
 
 def test_a_worker_process_explains_a_job_without_tensorflow(environ, tmp_path):
     own = {
-        **environ,
-        "CAMFLEET_REDIS_URL": environ["CAMFLEET_REDIS_URL"].replace("/0", "/3"),
+        **environ_on(environ, 3),
         "CAMFLEET_ENGINE": "jax",
         "CAMFLEET_FILE_ROOTS": str(tmp_path),
         "CAMFLEET_MODEL_DIR": str(tmp_path / "models"),

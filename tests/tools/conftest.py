@@ -3,6 +3,7 @@
 import pytest
 
 from e2e.conftest import client, folder, metrics_port, model, photos, run, worker  # noqa: F401
+from helpers.databases import environ_on
 from helpers.label_studio import studio as started
 
 
@@ -15,8 +16,7 @@ def studio(tmp_path_factory):
 @pytest.fixture(scope="session")
 def worker_environ(environ, folder, studio):  # noqa: F811  # a fixture of that name
     return {
-        **environ,
-        "CAMFLEET_REDIS_URL": environ["CAMFLEET_REDIS_URL"].replace("/0", "/3"),
+        **environ_on(environ, 3),
         "CAMFLEET_MODEL_DIR": str(folder / "models"),
         "CAMFLEET_CHUNK_SIZE": "100",
         "CAMFLEET_LEASE_SECONDS": "5",

@@ -17,7 +17,7 @@ from camfleet import Client
 from camfleet.errors import ImageError, ImageNotFound, ImageTooLarge, SourceForbidden
 from camfleet.settings import Settings
 from camfleet_worker.sources.objects import CloudReader
-from helpers.databases import url_of
+from helpers.databases import environ_on
 from helpers.processes import Worker
 from helpers.samples import write_card, write_photos
 from helpers.stores import azurite, google
@@ -110,8 +110,7 @@ def test_a_worker_explains_an_image_of_azure(azure, environ, settings, stack, tm
     environ(AZURE_STORAGE_ACCOUNT_KEY=KEY)
     variables = {
         **os.environ,
-        **stack.environ,
-        "CAMFLEET_REDIS_URL": url_of(stack.environ["CAMFLEET_REDIS_URL"], 13),
+        **environ_on(stack.environ, 13),
         "CAMFLEET_AZ_ROOTS": "photos",
         "CAMFLEET_MODEL_DIR": str(tmp_path / "models"),
     }

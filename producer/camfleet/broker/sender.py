@@ -5,11 +5,9 @@ from contextlib import contextmanager
 
 from celery import Celery
 
-from camfleet.broker.app import close_app, make_app, send_chunk, time_headers
+from camfleet.broker.app import close_app, make_app, time_headers
 from camfleet.broker.errors import broker_errors
 from camfleet.broker.requests import HeldRequest
-from camfleet.contract.lanes import Lane
-from camfleet.contract.records import ChunkRef
 from camfleet.errors import BrokerUnavailable
 from camfleet.forks import PerProcess
 from camfleet.settings import Settings
@@ -36,11 +34,6 @@ class Sender:
                 task_id=held.id,
                 headers=time_headers(now),
             )
-
-    def send_chunk(self, ref: ChunkRef, lane: Lane) -> None:
-        """Send the message of one chunk."""
-        with self._connected() as app:
-            send_chunk(app, ref, lane)
 
     def count_workers(self, timeout: float = 1) -> int:
         """Return how many workers answer a ping within `timeout` seconds."""
