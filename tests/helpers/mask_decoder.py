@@ -5,17 +5,15 @@ import subprocess
 
 import numpy as np
 
-from helpers.documents import ROOT
+from helpers.tool_pythons import SCRIPTS, python_of
 
 
 class Decoder:
     """Runs `tests/tools/decode_TOOL.py`, which answers each line with one."""
 
     def __init__(self, tool):
-        self._python = ROOT / ".tools" / tool / "bin" / "python"
-        assert self._python.exists(), "make tools makes the environments"
-        name = tool.removesuffix("-sdk").replace("-", "_")
-        self._script = ROOT / "tests" / "tools" / f"decode_{name}.py"
+        self._python = python_of(tool)
+        self._script = SCRIPTS / f"decode_{tool.removesuffix('-sdk').replace('-', '_')}.py"
 
     def decode(self, code, size):
         """Return the mask of a code for an image of `size` (height, width), as uint8."""

@@ -4,10 +4,6 @@ FiftyOne starts MongoDB, which comes with the package of its database for Ubuntu
 FiftyOne's oldest releases, but the last whose package has the program in it.
 """
 
-import json
-import os
-import subprocess
-
 import numpy as np
 import pytest
 
@@ -15,37 +11,10 @@ from camfleet.exports.images import Places
 from camfleet_worker.pictures.heat import stretch
 from helpers.documents import ROOT, blocks
 from helpers.exported import CLASSES, PHOTOS, ROWS, written
+from helpers.tool_pythons import run_python, run_script
 
 pytestmark = pytest.mark.tools
 HEIGHT, WIDTH = 40, 100
-
-
-def imported(folder, place):
-    """Return what FiftyOne reads in a dataset folder, with a database in another folder."""
-    script = ROOT / "tests" / "tools" / "read_fiftyone.py"
-    return json.loads(run_python(place, folder.parent, script, folder).splitlines()[-1])
-
-
-def run_python(place, cwd, *words):
-    """Return what FiftyOne's Python prints."""
-    python = ROOT / ".tools" / "fiftyone" / "bin" / "python"
-    assert python.exists(), "make tools makes the environments"
-    plain = {name: text for name, text in os.environ.items() if not name.startswith("FIFTYONE_")}
-    done = subprocess.run(
-        [python, "-P", *words],
-        cwd=cwd,
-        env={
-            **plain,
-            "HOME": str(place),
-            "FIFTYONE_DATABASE_DIR": str(place / "database"),
-            "FIFTYONE_DO_NOT_TRACK": "true",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("shape", ["box", "polygon"])
@@ -54,7 +23,7 @@ def test_fiftyone_imports_classes_shapes_and_heat(tmp_path, monkeypatch, shape):
     places = Places("/photos/", "/media/")
     written(monkeypatch, out, PHOTOS, "fiftyone", places=places, **options)
     (tmp_path / "home").mkdir()
-    found = imported(out, tmp_path / "home")
+    found = run_script("fiftyone", "read_fiftyone.py", out, home=tmp_path / "home")
     assert found["classes"] == CLASSES
     assert "not outlines of objects" in found["info"]["notice"]
     assert found["counts"] == {"cat": 2, CLASSES[2]: 2}
@@ -104,7 +73,6 @@ def _heat(row):
 
 def test_the_example_of_the_documents_runs_but_for_the_app(tmp_path, monkeypatch):
     written(monkeypatch, tmp_path / "for-fiftyone", PHOTOS, "fiftyone", heat=True)
-    (tmp_path / "home").mkdir()
     (block,) = (
         block
         for block in blocks(ROOT / "docs" / "annotation.md")
@@ -113,5 +81,5 @@ def test_the_example_of_the_documents_runs_but_for_the_app(tmp_path, monkeypatch
     example, app = block.text.rstrip().rsplit("\n", 1)
     assert app == "session = fo.launch_app(dataset)"
     code = f"{example}\nprint(len(dataset), dataset.default_classes)\ndataset.delete()\n"
-    said = run_python(tmp_path / "home", tmp_path, "-c", code)
+    said = run_python("fiftyone", "-c", code, home=tmp_path)
     assert said.splitlines()[-1] == f"4 {CLASSES}"

@@ -4,31 +4,18 @@
 them; test_fiftyone.py has FiftyOne, and test_decoders.py the codes of masks.
 """
 
-import json
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from helpers.documents import ROOT
 from helpers.exported import CLASSES, PHOTOS, ROWS, written
+from helpers.tool_pythons import run_script
 
 pytestmark = pytest.mark.tools
 NAMES = "abcd"
-
-
-def read_by(tool, *words):
-    """Return what a tool's Python prints of a script that stands beside this file."""
-    python = ROOT / ".tools" / tool / "bin" / "python"
-    assert python.exists(), "make tools makes the environments"
-    script = ROOT / "tests" / "tools" / f"read_{tool.removesuffix('-sdk').replace('-', '_')}.py"
-    command = [python, "-P", script, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def exported(monkeypatch, path, form, shape, **options):
@@ -36,6 +23,11 @@ def exported(monkeypatch, path, form, shape, **options):
 
     places = Places("/photos/")
     return written(monkeypatch, path, PHOTOS, form, shape=shape, places=places, **options)
+
+
+def judged(config, tasks):
+    """Return what Label Studio's SDK says of tasks."""
+    return run_script("label-studio-sdk", "read_label_studio.py", config, tasks)
 
 
 def write_photographs(folder):
@@ -77,7 +69,7 @@ def test_datumaro_reads_cocos_shapes(tmp_path, monkeypatch, shape, kind):
         tmp_path / "out" / "annotations-00001.json",
         tmp_path / "coco" / "annotations" / "instances_train.json",
     )
-    found = read_by("datumaro", tmp_path / "coco", "coco_instances")
+    found = run_script("datumaro", "read_datumaro.py", tmp_path / "coco", "coco_instances")
     assert of_kind(found, kind) == expected(kind, masks=shape == "rle")
 
 
@@ -88,7 +80,7 @@ def test_datumaro_reads_cvats_tags_and_shapes(tmp_path, monkeypatch, shape, kind
     exported(monkeypatch, tmp_path / "out", "cvat", shape)
     write_photographs(tmp_path / "cvat" / "images")
     shutil.copy(tmp_path / "out" / "annotations-00001.xml", tmp_path / "cvat" / "annotations.xml")
-    found = read_by("datumaro", tmp_path / "cvat", "cvat")
+    found = run_script("datumaro", "read_datumaro.py", tmp_path / "cvat", "cvat")
     assert of_kind(found, kind) == expected(kind, masks=shape == "rle")
     tags = {name: [one[1] for one in shapes if one[0] == "Label"] for name, shapes in found.items()}
     assert tags == {"a": ["cat", "dog"], "b": [CLASSES[2]], "c": [CLASSES[2]], "d": ["cat"]}
@@ -97,7 +89,7 @@ def test_datumaro_reads_cvats_tags_and_shapes(tmp_path, monkeypatch, shape, kind
 def test_datumaro_reads_vocs_corners(tmp_path, monkeypatch):
     exported(monkeypatch, tmp_path / "out", "voc", "box")
     write_photographs(tmp_path / "out" / "JPEGImages")
-    found = read_by("datumaro", tmp_path / "out", "voc_detection")
+    found = run_script("datumaro", "read_datumaro.py", tmp_path / "out", "voc_detection")
     for shapes in found.values():
         for one in shapes:  # it takes the first and last pixel, counted from 1, for edges
             left, top, width, height = one[2]
@@ -108,7 +100,7 @@ def test_datumaro_reads_vocs_corners(tmp_path, monkeypatch):
 def test_datumaro_reads_yolos_boxes(tmp_path, monkeypatch):
     exported(monkeypatch, tmp_path / "out", "yolo", "box")
     write_photographs(tmp_path / "out" / "images")
-    found = read_by("datumaro", tmp_path / "out", "yolo")
+    found = run_script("datumaro", "read_datumaro.py", tmp_path / "out", "yolo")
     for shapes in found.values():
         for one in shapes:
             one[2] = [round(side, 3) for side in one[2]]
@@ -121,7 +113,12 @@ def test_datumaro_reads_yolos_boxes(tmp_path, monkeypatch):
 def test_label_studios_own_validator_finds_no_error(tmp_path, monkeypatch, shape):
     out = tmp_path / "out"
     exported(monkeypatch, out, "label-studio", shape, heat=True)
-    found = read_by("label-studio-sdk", out / "label-config.xml", out / "tasks-00001.json")
+    found = run_script(
+        "label-studio-sdk",
+        "read_label_studio.py",
+        out / "label-config.xml",
+        out / "tasks-00001.json",
+    )
     assert found["errors"] == []
     assert [("heat" in one) for one in found["brushes"]] == [True, False, True, True]
 
@@ -131,13 +128,18 @@ def test_label_studios_own_validator_finds_a_label_that_a_config_lacks(tmp_path,
     exported(monkeypatch, out, "label-studio", "box")
     config = out / "label-config.xml"
     config.write_text(config.read_text().replace('"cat"', '"lynx"'))
-    assert read_by("label-studio-sdk", config, out / "tasks-00001.json")["errors"] != []
+    assert judged(config, out / "tasks-00001.json")["errors"] != []
 
 
 def test_label_studios_own_decoder_finds_the_regions_pixel_by_pixel(tmp_path, monkeypatch):
     out = tmp_path / "out"
     exported(monkeypatch, out, "label-studio", "rle")
-    found = read_by("label-studio-sdk", out / "label-config.xml", out / "tasks-00001.json")
+    found = run_script(
+        "label-studio-sdk",
+        "read_label_studio.py",
+        out / "label-config.xml",
+        out / "tasks-00001.json",
+    )
     for name, brushes in zip(NAMES, found["brushes"], strict=True):
         masks = {
             f"{row.rank}-{number}": coco.decode({"size": [40, 100], "counts": region.rle})
