@@ -7,6 +7,7 @@ import sys
 
 from camfleet import Client
 from camfleet.gateway.tokens import Tokens
+from helpers.commands import camfleet
 from helpers.gateway import gateway
 from helpers.processes import Worker
 from helpers.samples import write_card, write_photos
@@ -19,7 +20,7 @@ def check_the_chain(environ, folder, model):
     environ = {**os.environ, **environ, "CAMFLEET_FILE_ROOTS": str(folder)}
     folder.mkdir(exist_ok=True)
     photos = write_photos(folder / "photos", 3)
-    done = camfleet(environ, "setup")
+    done = camfleet("setup", environ=environ)
     assert done.returncode == 0, done.stderr
     worker = Worker(environ, folder / "worker")
     try:
@@ -31,15 +32,15 @@ def check_the_chain(environ, folder, model):
             assert job.wait(timeout=60).ok == 3
             assert result.class_name in {row.class_name for row in job.results()}
             wait_until(lambda: len(client.workers()) == 1, 60)  # an earlier one may be remembered
+            node = client.workers()[0].name.rpartition(":")[0]  # without the process's number
             key = f"{model}/photo.png"
             client.storage.put(key, photos[0].read_bytes(), "image/png")
             token = Tokens(client.storage).create("ann", ("explain", "jobs:read"), 1)[0]
             check_the_gateway(environ, folder, token, model, client.storage.uri(key))
-        celery = run(
-            environ, "-m", "celery", "-A", "camfleet_worker", "inspect", "ping", "-t", "10"
-        )
+        inspect = ("-m", "celery", "-A", "camfleet_worker", "inspect", "-d", node, "-t", "10")
+        celery = run(environ, *inspect, "ping")
         assert "pong" in celery.stdout, celery.stderr
-        conf = run(environ, "-m", "celery", "-A", "camfleet_worker", "inspect", "conf", "--json")
+        conf = run(environ, *inspect, "conf", "--json")
         assert environ["CAMFLEET_SENTINEL_MASTER"] in json.dumps(json.loads(conf.stdout))
         for text in (conf.stdout, worker.said(), celery.stdout):
             assert PASSWORD.partition(";")[0] not in text
@@ -59,10 +60,6 @@ def check_the_gateway(environ, folder, token, model, uri):
         cookie = entered.headers["set-cookie"].partition(";")[0]
         jobs = web.ask("GET", "/v1/jobs", token="", Cookie=cookie, **own)
         assert jobs.status == 200, jobs.body
-
-
-def camfleet(environ, *words):
-    return run(environ, "-c", "from camfleet.cli import main; main()", *words)
 
 
 def run(environ, *words):

@@ -13,6 +13,7 @@ from camfleet.broker.errors import broker_errors
 from camfleet.broker.redis import Redis
 from camfleet.local import process, servers
 from helpers.client_users import Users
+from helpers.commands import camfleet
 from helpers.metrics import free_port
 from helpers.processes import Worker
 from helpers.registries import approve
@@ -20,7 +21,7 @@ from helpers.samples import write_card
 from helpers.sentinels import Sentinels
 from helpers.tls import Authority, TlsFront
 from helpers.waiting import wait_until
-from helpers.whole_chain import camfleet, check_the_chain
+from helpers.whole_chain import check_the_chain
 
 MODEL = "failed-over"
 
@@ -31,6 +32,7 @@ def sentinels(tmp_path_factory):
         yield started
 
 
+@pytest.mark.more  # without TLS
 def test_the_whole_chain_runs_behind_sentinels(sentinels, environ, tmp_path):
     check_the_chain(sentinels.environ(environ), tmp_path, "behind-sentinels")
 
@@ -117,7 +119,7 @@ def test_a_primary_that_takes_writes_without_replicas_is_refused(sentinels, envi
     with closing(sentinels.redis()) as primary:
         primary.config_set("min-replicas-to-write", 0)
         try:
-            done = camfleet(sentinels.environ(environ), command)
+            done = camfleet(command, environ=sentinels.environ(environ))
         finally:
             primary.config_set("min-replicas-to-write", 1)
     assert done.returncode == 1
@@ -170,7 +172,7 @@ def answers(client):
 
 
 def test_a_cluster_is_called_what_it_is(cluster, environ, settings):
-    done = camfleet({**environ, "CAMFLEET_REDIS_URL": cluster}, "setup")
+    done = camfleet("setup", environ={**environ, "CAMFLEET_REDIS_URL": cluster})
     assert (done.returncode, "is a cluster, which" in done.stderr) == (1, True)
     with (
         Client(replace(settings, redis_url=cluster)) as client,
