@@ -16,6 +16,7 @@ from camfleet.contract.lanes import Lane
 from camfleet.contract.records import ChunkRef
 from camfleet.local import servers
 from camfleet.settings import Settings
+from helpers.commands import camfleet
 from helpers.databases import environ_on
 from helpers.samples import write_card, write_photos
 from helpers.tls import Authority, TlsFront
@@ -118,7 +119,7 @@ def test_commands_call_it_unready(flaw, certificates, environ, authority):
     with behind(certificates[flaw], environ, authority) as (changed, broker, _store):
         plain = {**changed, "CAMFLEET_S3_ENDPOINT": environ["CAMFLEET_S3_ENDPOINT"]}
         for command in ("setup", "health"):
-            done = camfleet(plain, command)
+            done = camfleet(command, environ=plain)
             assert done.returncode == 1
             assert "CAMFLEET_CA_FILE" in done.stderr
             assert "Traceback" not in done.stderr
@@ -165,16 +166,16 @@ def test_the_whole_chain_runs_over_tls(certificates, environ, authority, tmp_pat
     with behind(certificates["good"], environ, authority) as (changed, broker, store):
         photos = write_photos(tmp_path / "photos", 3)
         changed["CAMFLEET_FILE_ROOTS"] = str(tmp_path)
-        assert camfleet(changed, "setup").returncode == 0
+        assert camfleet("setup", environ=changed).returncode == 0
         with a_worker(changed, tmp_path / "log"), Client.from_environ(changed) as client:
             client.models.add(write_card(tmp_path / "card", "tls"), timeout=60)
             (result,) = client.explain(photos[0], model="tls").result(timeout=30)
             job = client.submit(photos[0].parent, models="tls")
             assert job.wait(timeout=60).ok == 3
             assert result.class_name in {row.class_name for row in job.results()}
-            wait_until(lambda: camfleet(changed, "health").returncode == 0, 30)
-            assert json.loads(camfleet(changed, "workers", "--json").stdout)
-            assert "pong" in celery(changed, "inspect", "ping", "--timeout", "10").stdout
+            wait_until(lambda: camfleet("health", environ=changed).returncode == 0, 30)
+            (one,) = json.loads(camfleet("workers", "--json", environ=changed).stdout)
+            assert "pong" in ping(changed, one["name"])
         assert broker.failures == store.failures == 0
         assert broker.received
         assert store.received
@@ -199,12 +200,13 @@ def test_a_unix_socket_carries_the_whole_chain(environ, tmp_path):
     try:
         wait_until(path.exists, 20)
         photos = write_photos(tmp_path / "photos", 3)
-        assert camfleet(changed, "setup").returncode == 0
+        assert camfleet("setup", environ=changed).returncode == 0
         with a_worker(changed, tmp_path / "log"), Client.from_environ(changed) as client:
             client.models.add(write_card(tmp_path / "card", "unix"), timeout=60)
             assert client.explain(photos[0], model="unix").result(timeout=30)
             assert client.submit(photos[0].parent, models="unix").wait(timeout=60).ok == 3
-            assert "pong" in celery(changed, "inspect", "ping", "--timeout", "10").stdout
+            (one,) = wait_until(client.workers, 30)
+            assert "pong" in ping(changed, one.name)
     finally:
         redis.terminate()
         redis.wait(10)
@@ -236,20 +238,16 @@ def a_worker(environ, log, said=" ready."):
             worker.wait(10)
 
 
-def camfleet(environ, *words):
-    return run(environ, "-c", "from camfleet.cli import main; main()", *words)
-
-
-def celery(environ, *words):
-    return run(environ, "-m", "celery", "-A", "camfleet_worker", *words)
-
-
-def run(environ, *words):
-    return subprocess.run(
-        [sys.executable, *words],
+def ping(environ, name):
+    """Return what Celery's command says of one worker; of all it would wait for more answers."""
+    node = name.rpartition(":")[0]  # without the process's number
+    words = ("-A", "camfleet_worker", "inspect", "--timeout", "10", "--destination", node, "ping")
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", *words],
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+    return done.stdout
