@@ -249,13 +249,14 @@ def main() -> None:
         with closing(reading.tables()) as tables:
             count = wanted.write(tables, Path(folder, "out"))
         seconds, busy = time.perf_counter() - start, time.process_time() - busy
+        peak = peak_mib()  # before a million files are listed
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     assert count.images == count.annotations == int(rows)
     found = {
         "rows": int(rows),
         "rows_per_second": round(int(rows) / seconds),
         "cpu_us_per_row": round(busy / int(rows) * 1e6),
-        "peak_rss_mib": peak_mib(),
+        "peak_rss_mib": peak,
         "bytes_per_row": round(size / int(rows)),
     }
     print(json.dumps(found))
