@@ -80,13 +80,19 @@ def test_the_filters_of_a_gallery_are_those_of_an_archive(window, enter):
     of = enter("browser-exported", [part], 6)
     page = window.page
     window.allowed.append("status of (404|422|503)")  # photographs that aren't there
-    window.open(f"#/jobs/{of}/gallery?class=class+1&label=a&min_probability=0.5")
+    filters = "class=class+1&label=a&min_probability=0.5&max_border_share=0.5"
+    window.open(f"#/jobs/{of}/gallery?{filters}")
     page.get_by_role("link", name="Export these").click()
     page.get_by_text("Of the rows with").wait_for()
     told = page.locator("form").inner_text()
     assert "class class 1" in told
     assert "min probability 0.5" in told
-    assert "no filter by label" in told
+    assert "label a" in told
+    assert "no filter by max border share" in told
+    with page.expect_request(lambda asked: asked.method == "POST") as asked:
+        page.get_by_role("button", name="Make it").click()
+    assert asked.value.post_data_json["where"] == {"label": ["a"]}
+    page.locator(".exports > li").first.wait_for()
 
 
 def test_who_may_only_read_sees_archives_and_orders_none(opened, tokens, job, model):

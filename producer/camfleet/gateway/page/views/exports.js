@@ -76,13 +76,15 @@ class Exports {
   #filters() {
     const asked = filtersOf(this.route.query);
     const lists = LISTS.filter((one) => asked[one]).map((one) => [one, one === "rank" ? asked[one].map(Number) : asked[one]]);
-    return Object.fromEntries([...lists, ...SINGLE.filter((one) => asked[one]).map((one) => [one, Number(asked[one][0])])]);
+    const labels = asked.label ? [["where", { label: asked.label }]] : []; // a column that the job kept
+    return Object.fromEntries([...lists, ...labels, ...SINGLE.filter((one) => asked[one]).map((one) => [one, Number(asked[one][0])])]);
   }
 
   #rows() {
     const { sort: _, ...asked } = filtersOf(this.route.query);
-    const words = Object.entries(this.#filters()).map(([field_, values]) => [name(`${field_.replace("_", " ")} ${[values].flat().join(", ")}`), "; "]);
-    const left = Object.keys(asked).filter((one) => ![...LISTS, ...SINGLE].includes(one));
+    const { where, ...own } = this.#filters();
+    const words = Object.entries({ ...own, ...where }).map(([field_, values]) => [name(`${field_.replace("_", " ")} ${[values].flat().join(", ")}`), "; "]);
+    const left = Object.keys(asked).filter((one) => ![...LISTS, "label", ...SINGLE].includes(one));
     return h("p", { class: "dim" }, words.length ? ["Of the rows with ", words, h("a", { href: this.app.address("/jobs/:job/exports", { job: this.job }) }, "take all rows")] : "Of all rows.",
       left.length > 0 && h("span", { class: "warn" }, ` Archives have no filter by ${left.join(", ").replaceAll("_", " ")}.`));
   }
