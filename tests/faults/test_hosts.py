@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.fleet import MODEL
 from helpers.host_fleet import LEASE, PATIENCE
+from helpers.host_gateway import host_gateway
 from helpers.slow_line import SlowLine
 from helpers.waiting import wait_until
 
@@ -136,13 +138,80 @@ def test_a_producer_that_is_cut_off_while_it_submits(hosts, workers, seconds):
         code = command.ended(BOUND)
         say(f"{seconds:g} s: {code} after {time.monotonic() - begun:.1f} s")
         say(command.said())
-        assert "Traceback" not in command.said()
-        told = any(why in command.said() for why in AWAY)
-        assert code == 0 or (told and code == 1 and seconds > SHORT)
+        check_end(code, command, seconds)
     if code:
         with hosts.command(*order.words) as again:
             assert again.ended(PATIENCE) == 0, again.said()
     order.check()
+
+
+@pytest.mark.parametrize("seconds", [SHORT, LONG])
+def test_a_producer_that_is_cut_off_while_it_follows_and_asks(hosts, workers, seconds):
+    order = hosts.submit(2 * IMAGES)
+    with hosts.asking() as log, hosts.command("watch", order.job.id) as watch:
+        under_way(order)
+        wait_until(log.all, PATIENCE)
+        begun = time.monotonic()
+        back = cut(hosts, hosts.desk, seconds)
+        code = watch.ended(BOUND)
+        say(f"{seconds:g} s: watch ended with {code} after {time.monotonic() - begun:.1f} s")
+        say(watch.said())
+        check_end(code, watch, seconds)
+        wait_until(lambda: log.answered(since=back), BOUND)
+        order.check()
+    say(log.summary())
+    log.check(BOUND)
+    with hosts.command("watch", order.job.id) as watch:
+        assert watch.ended(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("seconds", [SHORT, LONG])
+def test_a_gateway_that_is_cut_off(hosts, workers, seconds, tmp_path):
+    """Whoever asks it meanwhile is told so; what was begun goes on afterwards."""
+    door = hosts.network.host(f"door-{seconds:g}")
+    with host_gateway(hosts, door, tmp_path) as web, web.asking(hosts.photos[0]) as log:
+        first = web.ask("POST", "/v1/jobs", body(hosts), Idempotency_Key=f"1-{seconds}")
+        assert first.status == 201, first.body
+        order = hosts.submitted(first.json["job"]["job_id"], IMAGES)
+        stream = web.follows(order.job.id)
+        under_way(order)
+        wait_until(log.answered, PATIENCE)
+        hosts.network.cut(door)
+        begun = time.monotonic()
+        meanwhile = web.asks("POST", "/v1/jobs", body(hosts), Idempotency_Key=f"2-{seconds}")
+        status = web.asks("GET", f"/v1/jobs/{order.job.id}")
+        assert web.ask("GET", "/livez", token=None).status == 200
+        pass_by(begun + seconds - time.monotonic())
+        hosts.network.join(door)
+        back = time.monotonic()
+        again = until(lambda: log.answered(since=back), WITHIN)
+        say(f"cut for {seconds:g} s, the gateway answers again after {again:.1f} s")
+        say(f"meanwhile: {status.result().status}, {meanwhile.result().status}")
+        for answer in (status.result(), meanwhile.result()):
+            assert answer.status in (200, 201) or (seconds > SHORT and answer.status == 503)
+        second = web.ask("POST", "/v1/jobs", body(hosts), Idempotency_Key=f"2-{seconds}")
+        assert second.status in (200, 201), second.body
+        order.check()
+        hosts.submitted(second.json["job"]["job_id"], IMAGES).check()
+        kind, _, progress = stream.result(BOUND)[-1]
+        assert (kind, progress["state"]) == ("end", "complete")
+    say(log.summary())
+    assert log.said() <= {"200", "202", "broker_unavailable", "storage_unavailable"}
+    assert log.longest() < 60
+
+
+def check_end(code, program, seconds):
+    """Prove that a program outlives a short partition, and says why where it gives up."""
+    assert "Traceback" not in program.said()
+    told = any(why in program.said() for why in AWAY)
+    assert code == 0 or (told and code == 1 and seconds > SHORT), program.said()
+
+
+def body(hosts):
+    """Return a job of images with an id of their own each."""
+    photos = hosts.photos
+    images = [{"id": str(n), "image": photos[n % len(photos)]} for n in range(IMAGES)]
+    return {"models": MODEL, "images": images, "keep_duplicates": True, "pictures": []}
 
 
 def test_every_link_loses_one_packet_in_a_hundred(hosts, workers):

@@ -1,6 +1,5 @@
 """Broker and store that crash at each step of a chunk's life: the worker waits and goes on."""
 
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -56,14 +55,18 @@ def test_no_request_keeps_its_slot_when_the_broker_dies_twice_with_requests_in_w
 ):
     """More requests than slots, and no answer can be stored: all slots are free at the end."""
     uris = fleet.photographs(40)
-    fleet.album.delay = 1.0
+    fleet.album.delay = 2.0
     try:
+        said = len(survivor.said())
         answers = [fleet.client.explain(uri, model=MODEL) for uri in uris]
         for _ in range(2):
+            survivor.says(" received", said)
             own.kill("valkey")
-            time.sleep(2)
-            own.start_again("valkey")
-            time.sleep(1)
+            try:
+                survivor.says("waiting 1 s: no Redis at", said)  # with an answer
+                said = len(survivor.said())
+            finally:
+                own.start_again("valkey")
     finally:
         fleet.album.delay = 0
     (last,) = fleet.photographs(1)
