@@ -1,9 +1,11 @@
 """Exports over HTTP, by a real worker: the files of `camfleet export` and the pictures of a job."""
 
 import io
+import json
 import urllib.request
 import zipfile
 from contextlib import closing
+from urllib.parse import urlencode
 
 import pytest
 from msgspec.structs import replace
@@ -237,6 +239,58 @@ def test_pictures_of_a_filter_come_as_an_archive(web, job, submit, order, client
     assert found == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert len(found) == 2 * IMAGES
     assert told["made"]["note"].startswith(f"{2 * IMAGES} pictures; ")
+
+
+@pytest.fixture(scope="module")
+def gallery(web, job):
+    """Give a function that returns the rows which filters of the gallery leave, once it's there."""
+
+    def rows(**filters):
+        query = urlencode({"limit": 500, **filters}, doseq=True)
+
+        def page():
+            return web.ask("GET", f"/v1/jobs/{job}/gallery?{query}").json
+
+        wait_until(lambda: page()["index"] == "done", 60)
+        found = page()
+        assert found["matching"] == len(found["rows"])
+        return found["rows"]
+
+    return rows
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("class",), ("rank",), ("status", "model"), ("min_probability",), ("max_probability", "rank")],
+    ids=",".join,
+)
+def test_what_the_filters_of_a_gallery_leave_is_what_an_archive_has(
+    web, job, order, gallery, names
+):
+    every = [row for row in gallery() if row["status"] != "failed"]
+    probabilities = [row["probability"] for row in every]
+    middle = (min(probabilities) + max(probabilities)) / 2
+    given = {
+        "class": [every[0]["class_name"]],
+        "rank": [1],
+        "status": ["no_evidence"],
+        "model": [every[0]["model"]],
+        "min_probability": middle,
+        "max_probability": middle,
+    }
+    filters = {name: given[name] for name in names}
+    left = [row for row in gallery(**filters) if row["status"] != "failed"]
+    assert 0 < len(left) <= len(every)
+    asked = {"status": ["ok", "no_evidence"], "column": ["item_id", "rank"], **filters}
+    query = urlencode(asked, doseq=True)
+    lines = web.ask("GET", f"/v1/jobs/{job}/results?{query}").body.splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert sorted((row["item_id"], row["rank"]) for row in rows) == sorted(
+        (row["item_id"], row["rank"]) for row in left
+    )
+    place, told = order(job, format="pictures", pictures=["overlay"], **filters)
+    assert len(archive_of(web, place)) == len(left)
+    assert told["made"]["note"].startswith(f"{len(left)} picture")
 
 
 def test_pictures_that_are_gone_or_that_forged_rows_name_are_listed(
