@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from camfleet.broker.due import Due, Held, Note
-from camfleet.broker.redis import Redis, redis_client
+from camfleet.broker.redis import Redis
 from camfleet_worker.process.due import DueThread, Hold, HoldLost
 from helpers.databases import on_database
 from helpers.waiting import wait_until
@@ -18,13 +18,6 @@ KEY, OTHER, HASH = "camfleet:test-due", "camfleet:test-then", "camfleet:test-has
 @pytest.fixture(scope="module")
 def own(settings):
     return on_database(settings, 12)
-
-
-@pytest.fixture
-def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
-        yield made
 
 
 @pytest.fixture

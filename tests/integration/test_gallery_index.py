@@ -1,7 +1,5 @@
 """A gallery's index: every page of it, filtered and sorted, is that of the rows themselves."""
 
-from contextlib import closing
-
 import msgspec
 import numpy as np
 import pytest
@@ -16,18 +14,11 @@ from camfleet.results.gallery import build, document
 from camfleet.results.gallery.query import Found, facets
 from camfleet.results.gallery.read import Files, Gallery
 from camfleet.results.gallery.wanted import Count, Wanted
-from camfleet.storage.storage import Storage
 from helpers import rows
 
 ERRAND = "a" * 32
 HEAT = np.ones((2, 2))
 SECOND = ModelRef(id="other", version="2", digest="1" * 64)
-
-
-@pytest.fixture(scope="module")
-def storage(settings):
-    with closing(Storage(settings)) as made:
-        yield made
 
 
 def focus(share):

@@ -8,7 +8,6 @@ from itertools import count
 import pytest
 
 from camfleet.broker import gateway_keys, keys
-from camfleet.broker.ledger import Ledger
 from camfleet.broker.quotas import Quotas, Reserved
 from camfleet.broker.redis import redis_client
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
@@ -109,12 +108,6 @@ def test_a_place_is_free_again_some_time_after_its_gateway_has_died(held, redis)
     assert held.ask("killed", 1) is None
     redis.zadd(gateway_keys.quota_requests("killed"), {place: 1}, xx=True)
     assert held.ask("killed", 1)
-
-
-@pytest.fixture
-def ledger(own, redis):
-    with closing(Ledger(own)) as made:
-        yield made
 
 
 @pytest.fixture

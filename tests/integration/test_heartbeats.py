@@ -11,7 +11,6 @@ from msgspec.structs import replace as changed
 from camfleet import __version__
 from camfleet.broker.heartbeats import ChunkState, Heartbeats
 from camfleet.broker.leases import Leases
-from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import NEWEST_FORM
 from camfleet.contract.records import ChunkRef
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
@@ -48,13 +47,6 @@ class Model:
 @pytest.fixture
 def own(settings):
     return on_database(settings, 11)
-
-
-@pytest.fixture
-def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
-        yield made
 
 
 @pytest.fixture

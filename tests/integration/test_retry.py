@@ -8,7 +8,6 @@ import pytest
 from camfleet import Client
 from camfleet.broker.keys import attempts
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import redis_client
 from camfleet.contract.records import ChunkRef
 from camfleet.errors import InvalidRequest
 from camfleet.jobstore import keys, parquet
@@ -50,13 +49,6 @@ def client(own, worker, folder):
     with Client(own) as made:
         made.models._check = lambda digest, _timeout: worker.check(digest)
         made.models.add(write_card(folder / "card", "retried"))
-        yield made
-
-
-@pytest.fixture
-def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
         yield made
 
 

@@ -1,6 +1,5 @@
 """The pages of a review's runs: fetched from the bucket into a folder."""
 
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,9 @@ from camfleet.errors import InvalidRequest, ObjectMissing
 from camfleet.jobs.reviews import pages
 from camfleet.jobstore import review_keys
 from camfleet.reviews.store import ReviewStore
-from camfleet.storage.storage import Storage
 from helpers import reviews
 
 NAME = "review-pages"
-
-
-@pytest.fixture(scope="module")
-def storage(settings):
-    with closing(Storage(settings)) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,11 @@ from contextlib import ExitStack, closing
 import pytest
 from msgspec.structs import replace
 
-from camfleet.broker.ledger import Ledger
-from camfleet.broker.reviews import ReviewBoard
 from camfleet.contract.follow_ups import FollowUp
 from camfleet.jobstore.records import read_record
 from camfleet.jobstore.s3_roots import ReportRoots
 from camfleet.reviews.runs import Runs, run_of
 from camfleet.reviews.store import ReviewStore
-from camfleet.storage.storage import Storage
 from camfleet_worker.follow_ups.report import ReportMaker
 from camfleet_worker.follow_ups.review import ReviewMaker
 from camfleet_worker.prometheus import Metrics
@@ -24,7 +21,6 @@ from helpers.worker_threads import (
     SECRET,
     calling_back,
     count_chunks,
-    emptied_redis,
     follow_up_thread,
 )
 
@@ -34,30 +30,6 @@ numbers = itertools.count()
 @pytest.fixture(scope="module")
 def own(settings):
     return on_database(settings, 14, webhook_secret=SECRET, allow_private_hosts=True)
-
-
-@pytest.fixture
-def redis(own):
-    with emptied_redis(own) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def storage(own):
-    with closing(Storage(own)) as made:
-        yield made
-
-
-@pytest.fixture
-def ledger(own, redis):
-    with closing(Ledger(own)) as made:
-        yield made
-
-
-@pytest.fixture
-def board(own, redis):
-    with closing(ReviewBoard(own)) as made:
-        yield made
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from camfleet.broker import keys
 from camfleet.broker.app import close_app, make_app, send_chunk
 from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.leases import Leases
-from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import redis_client
 from camfleet.contract.lanes import Lane
 from camfleet.contract.messages import CHUNK_TASK, FIRST_TASK
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
@@ -29,19 +27,6 @@ from helpers.producers import drain, ref_of
 @pytest.fixture(scope="module")
 def own(settings):
     return on_database(settings, 12)
-
-
-@pytest.fixture
-def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
-        yield made
-
-
-@pytest.fixture
-def ledger(own, redis):
-    with closing(Ledger(own)) as made:
-        yield made
 
 
 @pytest.fixture
