@@ -26,6 +26,12 @@ _REFUSED_SECONDS = 2.0  # the same, of a connection that's one too many
 IDLE_SECONDS = 75  # between requests: longer than proxies keep a connection that they may use
 TAKE_SECONDS = 30.0  # in which a reader must take something
 STOP_SECONDS = 10
+_MOST_CHUNKS = 100  # of a body, whatever their size
+_LEAST_CHUNK = 512  # bytes of all others, on average
+_TINY_CHUNKS = (
+    f"the body comes in more than {_MOST_CHUNKS} chunks of fewer than {_LEAST_CHUNK} bytes: send "
+    "larger ones"
+)
 _REASON = REASON.encode()
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _MAY_SEND = (
@@ -36,7 +42,26 @@ _MAY_READ = ("Location", "Link", "ETag", "Retry-After", "Camfleet-Job-State")
 
 
 class _Connection(h11.Connection):
-    """Says what a handler has to say behind the status: some programs show nothing else."""
+    """Says what a handler has to say behind the status: some programs show nothing else.
+
+    Refuses bodies of tiny chunks. Each takes as long as a large one, and all that have come are
+    taken at once, while everybody else waits.
+    """
+
+    tiny_chunks = False
+    _chunks = _bytes = 0  # of a body
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > _MOST_CHUNKS + self._bytes // _LEAST_CHUNK:
+                self.tiny_chunks = True
+                raise h11.RemoteProtocolError(_TINY_CHUNKS)
+        return event
 
     def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
         if isinstance(event, h11.Response):
@@ -70,6 +95,7 @@ class _Protocol(H11Protocol):
     Requests find in their scope's state whose the connection is, see `crowd`.
     """
 
+    conn: _Connection
     _late: asyncio.TimerHandle | None = None
     _stuck: asyncio.TimerHandle | None = None
     _held: Held | None = None
@@ -105,12 +131,17 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what isn't HTTP as all other errors are."""
-        answer = answer_to(Problem(400, "invalid_http", msg, HEADERS))
+        """Answer what isn't HTTP as all other errors are, unless there's an answer already."""
+        told = _TINY_CHUNKS if self.conn.tiny_chunks else msg
+        answer = answer_to(Problem(400, "invalid_http", told, HEADERS))
         head = h11.Response(status_code=400, headers=answer.raw_headers)
-        for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
-            self.transport.write(self.conn.send(event) or b"")
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+        if self.cycle is not None:  # what works on it still has nobody to answer
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: whoever asks for a WebSocket gets an answer of HTTP."""
