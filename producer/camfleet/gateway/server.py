@@ -73,7 +73,10 @@ class _Connection(h11.Connection):
 
 
 class Sparing(logging.Filter):
-    """Lets one warning of each kind through in a minute: strangers can cause any number of them."""
+    """Lets one warning of each kind through in a minute: strangers can cause any number of them.
+
+    Of requests that are cut off at a stop a line says how many there are: none has its own.
+    """
 
     def __init__(self, seconds: float = 60.0) -> None:
         super().__init__()
@@ -81,6 +84,8 @@ class Sparing(logging.Filter):
         self._until: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+            return False
         kind, now = str(record.msg), time.monotonic()
         if record.levelno <= logging.WARNING:
             if now < self._until.get(kind, 0.0):
