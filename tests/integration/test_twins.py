@@ -1,6 +1,5 @@
 """Comparisons of real networks' maps: twins pass, what looks elsewhere alarms."""
 
-import keras
 import numpy as np
 import pytest
 from examples.clever_hans.pictures import CLASSES, SIDE, TAGGED
@@ -23,8 +22,7 @@ from helpers.shapes import OF_EACH, WHOLE, copied, pictures, trained
 
 @pytest.fixture(scope="module")
 def network():
-    keras.utils.set_random_seed(0)
-    return trained(tags=False)
+    return trained(0, tags=False)
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +112,7 @@ def test_a_network_whose_head_is_permuted_looks_elsewhere(explained, compare, ne
 
 
 def test_a_network_that_learned_a_tag_looks_at_it(explained, compare, baseline):
-    keras.utils.set_random_seed(0)
-    tagged = explained("twins-tag", trained(tags=True))
+    tagged = explained("twins-tag", trained(0, tags=True))
     found = compare(baseline, tagged, Limits(classes=0))
     assert (found.verdict, found.movement.value > 0.15) == ("moved", True)
     assert [one.name for one in found.classes if one.moved] == [f"class {CLASSES.index(TAGGED)}"]
