@@ -100,6 +100,13 @@ def test_the_metrics_count_the_images_of_jobs_and_requests(client, photos, metri
     stages = ("fetch", "decode", "explain", "render", "store")
     assert [grown("stage_seconds_count", stage=stage) for stage in stages] == [10] * 5
     assert grown("batch_size_sum") == 10
+
+    def answered():
+        return Scrape(metrics_port).value("requests_total", kind="explain", outcome="answered")
+
+    answers = before.value("requests_total", kind="explain", outcome="answered")
+    wait_until(lambda: answered() == answers + 1, 10)  # who asked has it a moment earlier
+    assert Scrape(metrics_port).value("request_seconds_sum", kind="explain") > 0
     assert after.value("model_cache_models") >= 1
     assert after.value("model_cache_bytes") > 0
     assert after.value("broker_up") == 1
