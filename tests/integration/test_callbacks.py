@@ -9,8 +9,6 @@ import pytest
 
 from camfleet.broker.callbacks_due import Callbacks
 from camfleet.broker.keys import CALLBACKS
-from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import decode_json, encode_json
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
@@ -43,21 +41,8 @@ def own(settings):
 
 
 @pytest.fixture
-def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
-        yield made
-
-
-@pytest.fixture
 def storage(own):
     with closing(Storage(own)) as made:
-        yield made
-
-
-@pytest.fixture
-def ledger(own, redis):
-    with closing(Ledger(own)) as made:
         yield made
 
 
