@@ -25,6 +25,7 @@ from camfleet.storage.storage import Storage
 from helpers import rows
 from helpers.databases import on_database
 from helpers.fleet import CHUNK, MODEL
+from helpers.processes import START
 from helpers.waiting import wait_until
 from helpers.worker_threads import SECRET, calling_back, count_chunks, emptied_redis, processes
 
@@ -116,7 +117,7 @@ def job(ledger, storage, receiver):
 
 def check(record, storage, ledger, redis):
     """Prove that the report is there, whole, and nothing left to do."""
-    wait_until(lambda: ledger.progress(record.job_id).followed, 30)
+    wait_until(lambda: ledger.progress(record.job_id).followed, START)
     progress = ledger.progress(record.job_id)
     assert progress.report.state == "done", progress.report
     expected = files.as_json(Reporter(storage, lambda _request: ()).make(record))

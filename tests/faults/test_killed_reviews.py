@@ -14,6 +14,7 @@ from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
 from helpers import reviews as made_up
 from helpers.databases import on_database
+from helpers.processes import START
 from helpers.producers import drain
 from helpers.waiting import wait_until
 from helpers.worker_threads import emptied_redis, processes
@@ -105,7 +106,7 @@ def test_what_a_killed_worker_had_begun_is_one_job_in_the_end(
     else:  # its claim on the job's id runs out by itself, after a minute
         redis.delete(*redis.keys("camfleet:claim:*") or ["none"])
     start()
-    wait_until(lambda: store.state(review).last > made_up.CREATED, 20)
+    wait_until(lambda: store.state(review).last > made_up.CREATED, START)
     with closing(Ledger(quick)) as ledger:
         run = run_of(review, Names(storage).find(f"{review.name}@2"))
         wait_until(lambda: ledger.is_published(run.job_id), 20)

@@ -11,6 +11,7 @@ from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.contract.schedules import Schedule
 from camfleet.storage.storage import Storage
 from helpers.databases import on_database
+from helpers.processes import START
 from helpers.waiting import wait_until
 from helpers.worker_threads import emptied_redis, processes
 
@@ -100,7 +101,7 @@ def test_what_a_killed_process_had_begun_another_one_ends(
     if emptied:
         redis.flushdb()
     start()
-    wait_until(lambda: schedules.times().get("yearly") == following, 20)
+    wait_until(lambda: schedules.times().get("yearly") == following, START)
     assert not redis.exists(SCHEDULES_IN_WORK)
     with closing(Storage(quick)) as storage:
         done = [key.rpartition("/")[2] for key in storage.keys(f"{prefix}/done/")]
