@@ -16,6 +16,13 @@ from helpers.waiting import wait_until
 TOOL = ROOT / ".tools" / "label-studio"
 USER, PASSWORD = "ann@example.com", "correct-horse-1"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
+PROJECT = """<View>
+  <Image name="photo" value="$image"/>
+  <Choices name="kind" toName="photo"><Choice value="bright"/><Choice value="dark"/></Choices>
+  <RectangleLabels name="looked" toName="photo"><Label value="bright"/><Label value="dark"/>
+  </RectangleLabels>
+  <BrushLabels name="heat" toName="photo"><Label value="heat"/></BrushLabels>
+</View>"""  # a label config
 _MIGRATED = TOOL / "migrated.sqlite3"  # its first start takes minutes
 _QUIET = {  # nothing leaves the machine
     "LATEST_VERSION_CHECK": "0",
@@ -135,3 +142,13 @@ def _is_up(url):
             return answer.status == 200
     except OSError:
         return False
+
+
+def backend(web, model, options=""):
+    """Return the address of a model's backend on a gateway."""
+    return f"http://127.0.0.1:{web.port}/integrations/label-studio/{model.id}{options}"
+
+
+def prediction_of(task):
+    (prediction,) = task["predictions"]
+    return prediction

@@ -129,7 +129,9 @@ def test_a_mask_covers_the_pixels_of_the_polygon(environ, frames, decoder):
 
 def test_masks_become_polygons_where_the_command_asks_for_them(environ, frames):
     words = ("--conv-mask-to-poly", "--clear-existing")
-    body, _ = annotated(environ, frames[:1], *words, shape="mask", target="bright")
+    body, _ = annotated(
+        environ, frames[:1], *words, shape="mask", target="bright", precision="float32"
+    )
     assert {one["type"] for one in body["shapes"]} == {"polygon"}
 
 
@@ -209,6 +211,8 @@ def test_classes_have_the_names_of_a_file_and_labels_a_type_of_their_own(environ
         ),
         ({"method": "grad"}, "method is one of gradcam"),
         ({"targte": "bright"}, "no parameter 'targte'; did you mean target?"),
+        ({"precision": "int8"}, "precision is one of float32, bf16, not 'int8'"),
+        ({"fuse": "sum"}, "fuse is one of"),
         ({"target": "nobody"}, "nobody"),
         ({"shape": "box"}, "shape 'box' is none of rectangle, polygon, mask, none"),
         ({"shape": "none"}, "shape none without tag leaves nothing"),
