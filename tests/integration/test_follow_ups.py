@@ -11,7 +11,6 @@ from msgspec.structs import replace as changed
 
 from camfleet.broker.keys import CALLBACKS, FOLLOW_UPS
 from camfleet.broker.keys import job as key_of
-from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.follow_ups import FollowUp, FollowUps
 from camfleet.contract.messages import ErrorInfo
@@ -31,7 +30,6 @@ from helpers.waiting import wait_until
 from helpers.worker_threads import (
     SECRET,
     calling_back,
-    emptied_redis,
     follow_up_thread,
 )
 
@@ -44,24 +42,6 @@ numbers = itertools.count()
 @pytest.fixture(scope="module")
 def own(settings):
     return on_database(settings, 14, webhook_secret=SECRET, allow_private_hosts=True)
-
-
-@pytest.fixture
-def redis(own):
-    with emptied_redis(own) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def storage(own):
-    with closing(Storage(own)) as made:
-        yield made
-
-
-@pytest.fixture
-def ledger(own, redis):
-    with closing(Ledger(own)) as made:
-        yield made
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from camfleet.reviews.judging import accept, limit_of
 from camfleet.reviews.protected import protected_jobs
 from camfleet.reviews.runs import Runs, run_of
 from camfleet.reviews.store import ReviewStore
-from camfleet.storage.storage import Storage
 from camfleet_worker.process.shutdown import Shutdown
 from camfleet_worker.reviews import ReviewPlan
 from camfleet_worker.schedules import ScheduleRunner
@@ -29,7 +28,6 @@ from helpers.commands import camfleet
 from helpers.databases import on_database
 from helpers.producers import Sent
 from helpers.waiting import wait_until
-from helpers.worker_threads import emptied_redis
 
 YEARLY = Schedule(cron="0 0 1 1 *")
 numbers = itertools.count()
@@ -38,24 +36,6 @@ numbers = itertools.count()
 @pytest.fixture(scope="module")
 def own(settings):
     return on_database(settings, 10)
-
-
-@pytest.fixture(scope="module")
-def storage(own):
-    with closing(Storage(own)) as made:
-        yield made
-
-
-@pytest.fixture
-def redis(own):
-    with emptied_redis(own) as made:
-        yield made
-
-
-@pytest.fixture
-def ledger(own, redis):
-    with closing(Ledger(own)) as made:
-        yield made
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ import pytest
 from msgspec.structs import replace
 
 from camfleet.broker.keys import FOLLOW_UPS
-from camfleet.broker.ledger import Ledger
-from camfleet.broker.reviews import ReviewBoard
 from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.contract.follow_ups import FollowedUp, FollowUp
 from camfleet.contract.schedules import Schedule
@@ -21,14 +19,13 @@ from camfleet.registry.names import Names
 from camfleet.reviews.repeating import ATTEMPTS, Repeater, in_words
 from camfleet.reviews.runs import Runs, run_of
 from camfleet.reviews.store import ReviewStore
-from camfleet.storage.storage import Storage
 from camfleet_worker.reviews import LOOK, ReviewPlan
 from helpers import reviews as made_up
 from helpers.commands import camfleet
 from helpers.databases import on_database
 from helpers.registries import models_of, write_card
 from helpers.waiting import wait_until
-from helpers.worker_threads import count_chunks, emptied_redis, processes
+from helpers.worker_threads import count_chunks, processes
 
 NOW = made_up.CREATED + 86400.0
 MINUTE, HOUR = 60.0, 3600.0
@@ -39,30 +36,6 @@ numbers = itertools.count()
 @pytest.fixture(scope="module")
 def own(settings):
     return on_database(settings, 10)
-
-
-@pytest.fixture(scope="module")
-def storage(own):
-    with closing(Storage(own)) as made:
-        yield made
-
-
-@pytest.fixture
-def redis(own):
-    with emptied_redis(own) as made:
-        yield made
-
-
-@pytest.fixture
-def ledger(own, redis):
-    with closing(Ledger(own)) as made:
-        yield made
-
-
-@pytest.fixture
-def board(own, redis):
-    with closing(ReviewBoard(own)) as made:
-        yield made
 
 
 @pytest.fixture
