@@ -14,6 +14,7 @@ from camfleet.errors import ModelRefused
 from camfleet_worker import tasks
 from camfleet_worker.process.admission import Admission
 from camfleet_worker.process.shutdown import WorkerStops
+from camfleet_worker.prometheus import Metrics
 
 
 class Worker:
@@ -24,6 +25,7 @@ class Worker:
         room = {INTERACTIVE_QUEUE: 4}
         self.admission = Admission(slots, lambda: Counter({BULK_QUEUE: 1}), room=room)
         self.answers = []
+        self.metrics = Metrics()
         self.requests = self.studies = self.chunks = self
         self.make = lambda _request: during(self)
 
