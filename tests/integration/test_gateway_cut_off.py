@@ -16,7 +16,6 @@ from camfleet.contract.results import Status
 from camfleet.gateway.tokens import SEEN_SECONDS, Tokens
 from camfleet.jobstore import keys, later_keys
 from camfleet.jobstore.totals import Image, Totals
-from camfleet.storage.storage import Storage
 from helpers import rows
 from helpers.gateway import gateway
 from helpers.waiting import wait_until
@@ -26,12 +25,6 @@ LARGE = 2**25  # bytes: more than sockets and the gateway hold of what nobody ta
 SCOPES = ("jobs:read", "jobs:write")
 OWN = {"Sec-Fetch-Site": "same-origin"}
 KINDS = ["rows", "archive", "photograph"]
-
-
-@pytest.fixture(scope="module")
-def storage(settings):
-    with closing(Storage(settings)) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

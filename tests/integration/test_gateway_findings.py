@@ -17,17 +17,10 @@ from camfleet.contract.messages import ErrorInfo
 from camfleet.errors import InvalidRequest
 from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore import keys, later_keys, objects
-from camfleet.storage.storage import Storage
 from helpers import rows
 from helpers.gateway import gateway
 
 JOB = "web-findings"
-
-
-@pytest.fixture(scope="module")
-def storage(settings):
-    with closing(Storage(settings)) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -20,19 +20,12 @@ from camfleet.contract.results import Status
 from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore import keys
 from camfleet.jobstore.totals import Image, Totals
-from camfleet.storage.storage import Storage
 from helpers import rows
 from helpers.gateway import gateway
 from helpers.waiting import wait_until
 
 HEAT = np.ones((2, 2))
 TWO = Totals.of([Image("a", Status.OK, None), Image("b", Status.FAILED, "image_not_found")])
-
-
-@pytest.fixture(scope="module")
-def storage(settings):
-    with closing(Storage(settings)) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

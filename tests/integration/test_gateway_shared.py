@@ -17,7 +17,6 @@ from camfleet.gateway.calls import MOST_BODIES, MOST_LARGE
 from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore import keys
 from camfleet.jobstore.totals import Image, Totals
-from camfleet.storage.storage import Storage
 from helpers import rows
 from helpers.gateway import Stream, gateway
 from helpers.metrics import Scrape, free_port
@@ -28,12 +27,6 @@ LARGE = 2**23  # bytes of a report
 PARTS = 4
 MANY = 40  # requests at a time
 SCOPES = ("jobs:read", "jobs:write", "explain")
-
-
-@pytest.fixture(scope="module")
-def storage(settings):
-    with closing(Storage(settings)) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
