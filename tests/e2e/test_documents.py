@@ -5,6 +5,7 @@ to real things: small photographs and models under the documents' own names, and
 was submitted last.
 """
 
+import base64
 import os
 import re
 import shlex
@@ -24,6 +25,7 @@ from standardwebhooks import Webhook
 from camfleet.cli import group
 from camfleet.registry.cards import parse_card
 from helpers import documents
+from helpers.commands import camfleet
 from helpers.documents import ROOT, name_of
 from helpers.samples import photo, write_card
 from helpers.tls import Authority, TlsFront
@@ -177,8 +179,9 @@ def job(client, workplace):
 class Reader:
     """Somebody who does what a page says, in one terminal and one Python.
 
-    A page that needs nothing of the terminal but `camfleet` gets that in this process: to start
-    Python for each of its commands would take most of the time.
+    To start Python for each command would take most of the time: a page that needs nothing of the
+    terminal but `camfleet` gets that in this process, and others get what their terminal has found
+    once as `helpers.commands` runs it, with the terminal's variables.
     """
 
     def __init__(self, place, environ, job):
@@ -186,6 +189,7 @@ class Reader:
         self.names = {"JOB": job}
         self.python = {"__name__": "page"}
         self._needs_shell = False
+        self._environ = None  # of the terminal, once that has found the command
         self._shell = subprocess.Popen(
             ["bash", "--norc", "--noprofile", "-o", "pipefail"],
             cwd=place,
@@ -200,8 +204,7 @@ class Reader:
         """Run a command as the text has it; return its exit code and what it said."""
         bound = self.bound(command)
         words = shlex.split(bound, comments=True)
-        self._needs_shell |= words[0] != "camfleet" or "|" in words
-        code, said = self._in_shell(bound) if self._needs_shell else self._in_process(words[1:])
+        code, said = self._run(words, bound)
         if "camfleet submit" in command and (found := JOB.search(said)):
             self.names["JOB"] = found[0]
         return code, said
@@ -216,6 +219,20 @@ class Reader:
         self._shell.stdin.close()
         self._shell.wait(10)
         self._shell.stdout.close()
+
+    def _run(self, words, text):
+        alone = words[0] == "camfleet" and not {"|", ">", "&&"} & set(words)
+        self._needs_shell |= not alone
+        if not self._needs_shell:
+            return self._in_process(words[1:])
+        if alone and self._environ:
+            done = camfleet(*words[1:], environ=self._environ, cwd=self._environ["PWD"])
+            return done.returncode, done.stdout + done.stderr
+        code, said = self._in_shell(text)
+        _, packed = self._in_shell("env --null | base64 --wrap=0; echo")
+        named = (each.partition("=") for each in base64.b64decode(packed).decode().split("\0")[:-1])
+        self._environ = {name: value for name, _, value in named} if alone else None
+        return code, said
 
     def _in_process(self, words):
         done = CliRunner().invoke(group, words, prog_name="camfleet")
