@@ -2,11 +2,12 @@
 
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs
 
+from helpers.loopback import LoopbackServer, served
 from helpers.signing_front import refusal
 
 _ANSWER = """\
@@ -18,17 +19,14 @@ _ANSWER = """\
 _REFUSAL = "<ErrorResponse><Error><Code>{}</Code><Message>no</Message></Error></ErrorResponse>"
 
 
-class TokenService(ThreadingHTTPServer):
+class TokenService(LoopbackServer):
     """Gives keys that live for `seconds`, unless `refuses`, a status and a code, says otherwise.
 
     `asked` are the parameters of all requests. `drips` seconds pass before each byte of an answer.
     """
 
-    daemon_threads = True
-
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        super().__init__(_Handler)
         self.seconds = 3600.0
         self.refuses = None
         self.drips = 0.0
@@ -95,13 +93,5 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
 def a_token_service():
-    with TokenService() as service:
-        thread = threading.Thread(target=service.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield service
-        finally:
-            service.shutdown()
-            thread.join()
+    return served(TokenService())

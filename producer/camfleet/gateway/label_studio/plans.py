@@ -70,10 +70,6 @@ class Plan:
     def version(self) -> str:
         return self.predictions.version
 
-    @property
-    def model_name(self) -> str:
-        return f"{self.model.id}@{self.model.version}"
-
 
 def parse_options(text: str) -> BackendOptions:
     """Return the options in an address; raise `InvalidRequest` naming the one that's wrong."""
