@@ -14,6 +14,7 @@ from camfleet.broker.requests import HeldRequest, Requests
 from camfleet.contract import messages
 from camfleet.errors import BrokerUnavailable
 from camfleet_worker.process.admission import Admission
+from camfleet_worker.prometheus import Metrics
 from camfleet_worker.requests import RequestHolder
 from camfleet_worker.tasks import register
 from helpers.databases import on_database
@@ -165,6 +166,7 @@ class Counting:
     def __init__(self, requests, own):
         self.requests, self.own, self.answered = requests, own, []
         self.admission = Admission({messages.INTERACTIVE_QUEUE: 4}, Counter)
+        self.metrics = Metrics()
 
     def answer(self, request_id, reply):
         self.answered.append(request_id)
