@@ -113,8 +113,7 @@ def day(own, redis):
         assert leases.is_sweeper()
         history = stack.enter_context(closing(History(own)))
         assert history.lost_since() is None
-        assert history.take_turn(60)
-        assert history.takes_turn_to_sign(60)
+        assert [history.take_turn(60), history.takes_turn_to_sign(60)] == [True, True]
         stack.enter_context(closing(AnswerOwners(own))).note("r", "ann")
         stack.enter_context(closing(ErrandsDue(own))).enter("complete", "0" * 32)
         stack.enter_context(closing(Sessions(own))).open("a-secret", "a-token", 60)
