@@ -118,20 +118,21 @@ def test_an_image_that_kills_every_worker_ends_as_one_failed_row(
 
 
 def test_a_cancelled_job_stops_and_keeps_what_is_done(
-    own_client, own_environ, run, faulty, some_photos
+    own_client, own_environ, worker_environ, run, faulty, some_photos
 ):
+    environ = environ_on(worker_environ, 2)  # without the models' own code
     job = own_client.submit([str(some_photos[0].parent)], models=["faulty"])
-    cancelled = run("cancel", job.id, environ=own_environ)
+    cancelled = run("cancel", job.id, environ=environ)
     assert cancelled.returncode == 0, cancelled.stderr
-    assert json.loads(run("status", job.id, "--json", environ=own_environ).stdout)["state"] == (
+    assert json.loads(run("status", job.id, "--json", environ=environ).stdout)["state"] == (
         "cancelled"
     )
     other = own_client.submit([str(some_photos[0])], models=["faulty"])
     with a_worker(own_environ, faulty / "worker.log"):
         wait_until(lambda: other.status().complete, 60)
     assert job.status().done == 0, "its messages came first and were dropped"
-    assert run("cancel", "nothing", environ=own_environ).returncode == 1
-    again = run("resume", job.id, environ=own_environ)
+    assert run("cancel", "nothing", environ=environ).returncode == 1
+    again = run("resume", job.id, environ=environ)
     assert again.returncode == 0, again.stderr
     with a_worker(own_environ, faulty / "worker.log"):
         wait_until(lambda: job.status().complete, 60)
