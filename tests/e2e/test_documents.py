@@ -78,7 +78,7 @@ ELSEWHERE = [
     (r"camfleet serve( --port 8200)?", "tests/e2e/test_gateway.py", "with gateway("),
     (
         r"camfleet serve --labels .*",
-        "tests/tools/test_real_label_studio.py",
+        "tests/tools/test_label_studio_configs.py",
         '"--labels", f"{model.id}',
     ),
     (

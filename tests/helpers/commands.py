@@ -31,7 +31,21 @@ def command_line(environ):
 
 
 def camfleet(*words, environ, cwd=None):
-    """Run the command; return what `subprocess.run` does, with the output as text."""
+    """Run the command; return what `subprocess.run` does, with the output as text.
+
+    In an environment that Python reads at its own start, one is started.
+    """
+    if _early(environ) != _early(os.environ):
+        return subprocess.run(
+            [*PLAIN, *map(str, words)],
+            env=environ,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
     with (
         Path(os.devnull).open("rb") as nothing,
         tempfile.TemporaryFile("w+") as out,
