@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import closing, suppress
 from typing import Any
+from weakref import finalize
 
 import msgspec
 
@@ -71,6 +72,11 @@ class Inbox:
         self._redis.close()
 
 
+def _close(*ends: socket.socket) -> None:
+    for end in ends:
+        end.close()
+
+
 class _Listener:
     """A thread, while there's something to wait for, that owns the subscription."""
 
@@ -83,6 +89,8 @@ class _Listener:
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
         self._ear.setblocking(False)
+        # Ctrl-C may come before there are sockets: `__del__` would look for them.
+        finalize(self, _close, self._bell, self._ear).atexit = False
 
     def expect(self, key: str) -> Future[Kept]:
         future: Future[Kept] = Future()
@@ -104,10 +112,6 @@ class _Listener:
         if thread is not None and thread.ident is not None:  # Ctrl-C may come before it starts
             thread.join(2)
         self._fail_all(BrokerUnavailable("this client was closed while it waited for an answer"))
-
-    def __del__(self) -> None:
-        self._bell.close()
-        self._ear.close()
 
     def _run(self) -> None:
         """Serve, and connect again when that fails, until Redis has been away for too long."""
