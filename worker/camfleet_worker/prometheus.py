@@ -30,7 +30,6 @@ SCRAPE_TIMEOUT = 1.0  # seconds for Redis to answer a scrape
 _STAGES = Timings.__struct_fields__
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LONG = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
-_BY_OUTCOME = ("kind", "outcome")
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -86,34 +85,25 @@ class Metrics(ProcessMetrics):
         )
         self._chunks = {ending: chunks.labels(ending) for ending in get_args(Ending)}
         self._follow_ups = _Timed(
-            Counter(
-                "camfleet_follow_ups_total",
-                "What follows the end of jobs, by how it ended here",
-                _BY_OUTCOME,
-                registry=own,
-            ),
-            _seconds_of("camfleet_follow_up_seconds", "Of its last attempt", own),
+            ("camfleet_follow_ups_total", "camfleet_follow_up_seconds"),
+            "What follows the end of jobs, by how it ended here",
+            "Of its last attempt",
             product(follow_ups.KINDS, get_args(Settled)),
+            own,
         )
         self._errands = _Timed(
-            Counter(
-                "camfleet_errands_total",
-                "What people asked workers to make of jobs later, by how it ended here",
-                _BY_OUTCOME,
-                registry=own,
-            ),
-            _seconds_of("camfleet_errand_seconds", "Of its last attempt", own),
+            ("camfleet_errands_total", "camfleet_errand_seconds"),
+            "What people asked workers to make of jobs later, by how it ended here",
+            "Of its last attempt",
             product(errands.KINDS, get_args(Ended)),
+            own,
         )
         self._requests = _Timed(
-            Counter(
-                "camfleet_requests_total",
-                "Requests that somebody waited for, by how this process answered",
-                _BY_OUTCOME,
-                registry=own,
-            ),
-            _seconds_of("camfleet_request_seconds", "From its arrival here to its answer", own),
+            ("camfleet_requests_total", "camfleet_request_seconds"),
+            "Requests that somebody waited for, by how this process answered",
+            "From its arrival here to its answer",
             product(map(_kind, QUESTION_TASKS), get_args(Answered)),
+            own,
         )
         self._in_work = Gauge(
             "camfleet_chunks_in_work", "Chunks this process works on now", registry=own
@@ -195,17 +185,24 @@ class Metrics(ProcessMetrics):
 class _Timed:
     """How often each kind of work ended, by `pairs` of kind and outcome, and how long it took."""
 
-    def __init__(self, counts: Counter, seconds: Histogram, pairs: Iterable[_Pair]) -> None:
+    def __init__(
+        self,
+        names: _Pair,
+        about: str,
+        since: str,
+        pairs: Iterable[_Pair],
+        registry: CollectorRegistry,
+    ) -> None:
+        counts = Counter(names[0], about, ["kind", "outcome"], registry=registry)
+        seconds = Histogram(
+            names[1], f"Seconds. {since}", ["kind"], buckets=_LONG, registry=registry
+        )
         self._counts = {pair: counts.labels(*pair) for pair in pairs}
         self._seconds = {kind: seconds.labels(kind) for kind, _outcome in self._counts}
 
     def add(self, kind: str, outcome: str, seconds: float) -> None:
         self._counts[kind, outcome].inc()
         self._seconds[kind].observe(seconds)
-
-
-def _seconds_of(name: str, about: str, registry: CollectorRegistry) -> Histogram:
-    return Histogram(name, f"Seconds. {about}", ["kind"], buckets=_LONG, registry=registry)
 
 
 def _kind(task: str) -> str:

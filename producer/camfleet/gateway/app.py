@@ -33,7 +33,7 @@ from camfleet.gateway import (
     watching,
 )
 from camfleet.gateway.calls import Call, Route, Services, reply
-from camfleet.gateway.crowd import HELD, refusal
+from camfleet.gateway.crowd import HELD, Held, refusal
 from camfleet.gateway.label_studio import backend
 from camfleet.gateway.page import Page
 from camfleet.gateway.pipe import in_pieces
@@ -91,7 +91,7 @@ class App:
         prefix = self._services.root_path
         if prefix and scope["path"].startswith(f"{prefix}/"):  # unless the proxy took it off
             scope = {**scope, "path": scope["path"][len(prefix) :]}
-        held = scope.get("state", {}).get(HELD)
+        held = _held(scope)
         if held and held.has_ended:  # before its request began: nobody waits for an answer
             return
         async with AsyncExitStack() as ending:
@@ -120,7 +120,7 @@ class App:
         except (Problem, CamfleetError) as error:
             logger.warning("%s %r was broken off: %s", scope["method"], scope["path"], error)
             self._services.metrics.problem(error)
-            if held := scope.get("state", {}).get(HELD):
+            if held := _held(scope):
                 held.close()
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -128,7 +128,7 @@ class App:
     async def _answer(
         self, scope: Scope, request: Request, seen: Seen, ending: AsyncExitStack
     ) -> Response:
-        headers, held = Headers(scope=scope), scope.get("state", {}).get(HELD)
+        headers, held = Headers(scope=scope), _held(scope)
         if held and held.by is None:
             raise refusal()
         WHO.set(held and held.by)
@@ -168,3 +168,9 @@ class App:
             return Problem(404, "not_found", "no such path; /openapi.json lists them all")
         methods = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
         return Problem(405, "method_not_allowed", f"allowed are {methods}", {"Allow": methods})
+
+
+def _held(scope: Scope) -> Held | None:
+    """Return the connection that a request came on."""
+    found: Held | None = scope.get("state", {}).get(HELD)
+    return found

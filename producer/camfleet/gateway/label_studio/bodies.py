@@ -22,8 +22,7 @@ _TASKS = msgspec.json.Decoder(list[words.Task])
 
 async def read(call: Call, turns: Turns) -> words.Selection:
     """Return the selection that a body is; raise `InvalidRequest`, or a `Problem`."""
-    said = call.request.headers.get("content-length", "")
-    if call.media_type != "application/json" or (said.isdecimal() and int(said) <= SMALL_BYTES):
+    if call.media_type != "application/json" or call.is_said_small(SMALL_BYTES):
         return await call.json(words.Selection, SMALL_BYTES)
     with tempfile.TemporaryDirectory(prefix="camfleet-") as folder:
         path = Path(folder, "selection")
