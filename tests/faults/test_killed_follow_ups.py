@@ -23,11 +23,11 @@ from camfleet.jobs import recovery
 from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 from helpers import rows
-from helpers.databases import on_database
+from helpers.databases import emptied_redis, on_database
 from helpers.fleet import CHUNK, MODEL
 from helpers.processes import START
 from helpers.waiting import wait_until
-from helpers.worker_threads import SECRET, calling_back, count_chunks, emptied_redis, processes
+from helpers.worker_threads import SECRET, calling_back, count_chunks, processes
 
 POINTS = (
     "follow-up-taken",

@@ -13,11 +13,11 @@ from camfleet.reviews.runs import run_of
 from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
 from helpers import reviews as made_up
-from helpers.databases import on_database
+from helpers.databases import emptied_redis, on_database
 from helpers.processes import START
 from helpers.producers import drain
 from helpers.waiting import wait_until
-from helpers.worker_threads import emptied_redis, processes
+from helpers.worker_threads import processes
 
 POINTS = (
     "schedule-begun",

@@ -10,10 +10,10 @@ from camfleet.broker.keys import SCHEDULES_IN_WORK
 from camfleet.broker.schedules_due import SchedulesDue
 from camfleet.contract.schedules import Schedule
 from camfleet.storage.storage import Storage
-from helpers.databases import on_database
+from helpers.databases import emptied_redis, on_database
 from helpers.processes import START
 from helpers.waiting import wait_until
-from helpers.worker_threads import emptied_redis, processes
+from helpers.worker_threads import processes
 
 POINTS = ("schedule-taken", "schedule-begun", "schedule-done", "schedule-settled")
 YEARLY = Schedule(cron="0 0 1 1 *")

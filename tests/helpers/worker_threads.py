@@ -3,7 +3,6 @@
 import sys
 from contextlib import ExitStack, closing, contextmanager
 
-from camfleet.broker.redis import redis_client
 from camfleet.jobstore.results_parts import Outcomes
 from camfleet.jobstore.totals import Totals
 from camfleet_worker.follow_ups.runner import FollowUpRunner
@@ -14,14 +13,6 @@ from helpers.callback_receiver import receiving
 from helpers.processes import Process
 
 SECRET = "whsec_" + "c2VjcmV0" * 4  # of callbacks
-
-
-@contextmanager
-def emptied_redis(settings):
-    """Give a client of a database that's empty at first."""
-    with closing(redis_client(settings)) as made:
-        made.flushdb()
-        yield made
 
 
 @contextmanager

@@ -8,15 +8,14 @@ from contextlib import closing
 import pytest
 
 from camfleet.broker.ledger import Ledger
-from camfleet.broker.redis import redis_client
 from camfleet.broker.reviews import ReviewBoard
 from camfleet.storage.storage import Storage
+from helpers.databases import emptied_redis
 
 
 @pytest.fixture
 def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
+    with emptied_redis(own) as made:
         yield made
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from camfleet.broker import gateway_keys, keys
 from camfleet.broker.quotas import Quotas, Reserved
-from camfleet.broker.redis import redis_client
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
 from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
@@ -17,7 +16,7 @@ from camfleet.contract.tokens import Limits
 from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.storage import Storage
-from helpers.databases import on_database
+from helpers.databases import emptied_redis, on_database
 from helpers.gateway import gateway
 
 DATABASE = "10"  # its requests wait for a worker in vain
@@ -33,8 +32,7 @@ def own(settings):
 
 @pytest.fixture(scope="module")
 def redis(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
+    with emptied_redis(own) as made:
         yield made
 
 

@@ -11,10 +11,10 @@ from kombu.exceptions import OperationalError
 from redis import exceptions
 
 from camfleet.broker.errors import broker_errors
-from camfleet.broker.redis import Redis, redis_client
+from camfleet.broker.redis import Redis
 from camfleet.errors import BrokerDamaged, BrokerUnavailable
 from camfleet.settings import Settings
-from helpers.databases import on_database
+from helpers.databases import emptied_redis, on_database
 
 PLACE = r"127\.0\.0\.1:9"
 LOST = Settings(redis_url="redis://127.0.0.1:9/0", bucket="none")
@@ -27,8 +27,7 @@ def own(settings):
 
 @pytest.fixture
 def raw(own):
-    with closing(redis_client(own)) as made:
-        made.flushdb()
+    with emptied_redis(own) as made:
         yield made
 
 
