@@ -1,6 +1,7 @@
 """The `camfleet` command. Data goes to stdout, progress and messages to stderr.
 
-Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images, 130 stopped by Ctrl-C.
+Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images, 4 a verdict against the model,
+130 stopped by Ctrl-C.
 """
 
 import difflib
@@ -127,10 +128,11 @@ def _report_errors(*, as_json: bool) -> Iterator[None]:
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("camfleet"), prog_name="camfleet")
 def group() -> None:
-    """Explain image classifiers at queue scale: which pixels made the model decide so.
+    """Show which parts of an image made a classifier decide as it did, for one image or millions.
 
-    Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images, 130 stopped by Ctrl-C. With
-    --json an error is {"error": {"code", "message"}} on stdout.
+    Exit codes: 0 ok, 1 error, 2 usage, 3 finished with failed images, 4 a verdict against the model
+    (compare, faithfulness, review), 130 stopped by Ctrl-C. With --json, errors are printed to
+    stdout as {"error": {"code", "message"}}.
 
     Settings come from the environment (CAMFLEET_*); `camfleet up` writes them to a file.
     """

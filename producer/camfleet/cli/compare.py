@@ -23,21 +23,25 @@ _SHARE = values.SHARE
 @click.argument("other", metavar="[JOB[:MODEL]]", required=False, type=values.JOB_AND_MODEL)
 @options.place("camfleet-comparison-JOB-JOB")
 @click.option(
-    "--limit", type=_SHARE, default=0.3, show_default=True, help="Of movement: 0 noise, 1 unlike."
+    "--limit",
+    type=_SHARE,
+    default=0.3,
+    show_default=True,
+    help="How far maps may move: 0 is noise, 1 is unlike.",
 )
 @click.option("--limit-flips", type=_SHARE, help="Share of first answers that may differ.")
 @click.option(
     "--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.  [default: 0.1]"
 )
 @click.option(
-    "--limit-classes", type=_SHARE, help="Share of classes that may move more than others."
+    "--limit-classes", type=_SHARE, help="Share of classes that may move more than the others."
 )
 @options.LIMIT_PLACES
 @click.option(
     "--floor",
     metavar="IMAGES",
     type=click.IntRange(1, 5000),
-    help="Measure noise first, on copies of so many images (200 are enough).",
+    help="Measure noise first, on copies of this many images (200 are enough).",
 )
 @options.PHOTOGRAPHS
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
@@ -57,15 +61,15 @@ def compare(
     photographs: bool,
     as_json: bool,
 ) -> None:
-    """Compare where two models look: two jobs, or two models of one job.
+    """Compare where two models look.
 
-    MODEL is an id or id@version, for jobs with several models. Writes index.html, comparison.json
-    and pairs.parquet.
+    Compares two jobs, or two models of one job; MODEL is an id or id@version, for jobs with several
+    models. Writes index.html, comparison.json and pairs.parquet.
 
-    With --floor workers measure what noise alone does to the first side's maps: they explain
-    slightly changed copies of its images, once; later comparisons with it use the same figures.
+    With --floor, workers first measure how much noise alone changes the first side's maps, on
+    slightly changed copies of its images. That's done once; later comparisons use the same figures.
 
-    Exit codes: 0 within the limits, 4 beyond one, 1 where nothing can be said: what wasn't
+    Exit codes: 0 within the limits, 4 beyond one, 1 if no verdict is possible: what hasn't been
     measured never passes.
     """
     if other is None and ":" in one:

@@ -17,7 +17,7 @@ from camfleet.contract.outputs import PICTURES
     "inputs",
     multiple=True,
     metavar="NAME=V[,V...]",
-    help="Values of an input of the model other than the image; repeat for several.",
+    help="Values for a model input other than the image; repeat for several.",
 )
 @click.option("--upload", is_flag=True, help="Send local files to the bucket for the worker.")
 @click.option(
@@ -31,7 +31,7 @@ from camfleet.contract.outputs import PICTURES
     "--save",
     metavar="DIR",
     type=values.FOLDER,
-    help="Write the pictures and the photograph into this folder, under readable names.",
+    help="Save the pictures and the photograph to this folder, with readable names.",
 )
 @filters.presign
 @options.as_json

@@ -23,33 +23,33 @@ EXPORT_FORMATS = ("coco", "coco-results", "label-studio", "voc", "yolo", "cvat",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="A new or empty folder; files appear there once all is written.",
+    help="A new or empty folder; files appear there once everything is written.",
 )
 @click.option(
     "--shape",
     type=click.Choice(["box", "polygon", "rle"]),
-    help="rle: masks.  [default: what suits the format and the job has, never rle]",
+    help="rle: masks.  [default: one that the format takes and the job has, never rle]",
 )
-@click.option("--heat", is_flag=True, help="The heatmap too: label-studio, fiftyone.")
+@click.option("--heat", is_flag=True, help="Also the heatmap: label-studio, fiftyone.")
 @options.LABELS
 @click.option(
     "--config",
     type=options.FILE,
     metavar="FILE",
-    help="Label Studio's label config; for coco-results the ground truth, for its ids.",
+    help="Label Studio's label config; for coco-results, the ground truth whose ids to use.",
 )
 @options.ROOT
 @click.option(
     "--prefix",
     default="",
     metavar="TEXT",
-    help="With --root: what stands before the name where the tool finds the image: label-studio, "
+    help="With --root: what to put before the name so that the tool finds the image: label-studio, "
     "fiftyone.",
 )
 @click.option(
     "--per-file",
     type=click.IntRange(1),
-    help="Images in a file, at most: coco, coco-results, label-studio, cvat.  [default: 10000]",
+    help="Most images per file: coco, coco-results, label-studio, cvat.  [default: 10000]",
 )
 @filters.filter_options
 @options.as_json_written

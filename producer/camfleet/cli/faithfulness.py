@@ -27,7 +27,7 @@ _YES, _NO, _UNDECIDED = 0, 4, 1
     type=click.IntRange(1, MOST_SAMPLED),
     default=256,
     show_default=True,
-    help="How many images to measure, of each model.",
+    help="How many images to measure for each model.",
 )
 @click.option(
     "--model",
@@ -40,13 +40,14 @@ _YES, _NO, _UNDECIDED = 0, 4, 1
 def faithfulness(
     ctx: click.Context, job_id: str, sample: int, models: tuple[str, ...], *, as_json: bool
 ) -> None:
-    """Measure whether the places that maps show matter to the model.
+    """Measure whether what maps show matters to the model.
 
-    Workers take cells of a sample's images away, the most relevant first, and put them back,
-    beside a random order and one from the centre. What was measured before isn't again, so that an
-    interrupted command goes on where it was. `camfleet report` shows it too, of the largest sample.
+    In a sample of images, workers fill in the cells that a map calls most relevant, and watch the
+    answer; as controls they do so in random order, and from the centre. Earlier measurements are
+    reused, so an interrupted command continues where it was. `camfleet report` shows the findings
+    of the largest sample.
 
-    Exit codes: 0 if the maps beat both controls, 4 if they don't, 1 where nothing can be said.
+    Exit codes: 0 if the maps beat both controls, 4 if they don't, 1 if no verdict is possible.
     """
     with output.client() as client:
         reporter = client.reporter()

@@ -12,23 +12,29 @@ from camfleet.storage.place import LONGEST_URL
 
 _FILTERS = (
     click.option(
-        "--status", multiple=True, type=click.Choice(list(map(str, Status))), help="How it ended."
+        "--status",
+        multiple=True,
+        type=click.Choice(list(map(str, Status))),
+        help="How the image ended.",
     ),
     click.option("--code", multiple=True, type=CODE, help="Error code of a failed image."),
-    click.option("--model", multiple=True, help="A model of the job, id or id@version."),
+    click.option("--model", multiple=True, help="A model of the job: id or id@version."),
     click.option("--class", "class_", multiple=True, type=CLASS, help="Class index or label."),
     click.option(
-        "--rank", multiple=True, type=click.IntRange(0, 2**31 - 1), help="0: first targets."
+        "--rank",
+        multiple=True,
+        type=click.IntRange(0, 2**31 - 1),
+        help="Rank of the target, from 0.",
     ),
     click.option("--min-probability", type=SHARE, help="Inclusive."),
     click.option("--max-probability", type=SHARE, help="Inclusive."),
-    click.option("--item", multiple=True, help="Id of an item."),
-    click.option("--image", metavar="TEXT", help="A part of the image's URI."),
+    click.option("--item", multiple=True, help="An item's id."),
+    click.option("--image", metavar="TEXT", help="Part of the image's URI."),
     click.option(
         "--where",
         multiple=True,
         metavar="NAME=VALUE",
-        help="A column that the job kept of its manifest, such as label, and its value.",
+        help="A column that the job kept from its manifest, such as label, and its value.",
     ),
 )
 
@@ -37,8 +43,8 @@ presign = click.option(
     "--presign",
     type=click.IntRange(1, LONGEST_URL),
     metavar="SECONDS",
-    help="URLs of the pictures that anybody can open for so long, at most 7 days, in the place of "
-    "their URIs.",
+    help="Instead of the pictures' URIs, give URLs that anybody can open for this long, at most 7 "
+    "days.",
 )
 
 filter_options = add_options(_FILTERS)

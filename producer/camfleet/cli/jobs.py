@@ -20,7 +20,7 @@ _COLUMNS = ("job", "state", "done", "total", "ok", "no evidence", "failed", "sub
 @click.option("--redis-only", is_flag=True, help="Don't look for jobs that Redis has forgotten.")
 @options.as_json
 def jobs(*, redis_only: bool, as_json: bool) -> None:
-    """List all jobs, newest first: those that Redis knows, and the bucket's others.
+    """List all jobs, newest first.
 
     Redis forgets a job some time after its end; such a job is "stored", and resume brings it back.
     """
@@ -60,7 +60,10 @@ def jobs(*, redis_only: bool, as_json: bool) -> None:
 @options.as_json
 @click.pass_context
 def status(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
-    """Print how far a job is, and why images failed. Exit code 3 if it's complete and some did."""
+    """Print how far a job is, and why images failed.
+
+    Exit code 3 if the job is complete and some images failed.
+    """
     from camfleet.jobs.waiting import waits_for
 
     with output.client() as client:
@@ -99,9 +102,9 @@ def cancel(job_id: str, *, as_json: bool) -> None:
 @options.JOB
 @options.as_json
 def resume(job_id: str, *, as_json: bool) -> None:
-    """Run what a job still lacks according to object storage; Redis may be empty.
+    """Run what a job still lacks.
 
-    Damaged results parts are recreated.
+    Object storage says what that is, so Redis may be empty. Damaged results parts are recreated.
     """
     with output.client() as client, output.waiting(f"reading the results of {job_id}"):
         job = client.resume(job_id)
@@ -129,9 +132,9 @@ def resume(job_id: str, *, as_json: bool) -> None:
 )
 @options.as_json
 def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
-    """Run a complete job's failed images again; the old rows are kept as history.
+    """Run a complete job's failed images again.
 
-    Images of missing or damaged results parts run again too.
+    The old rows are kept as history. Images of missing or damaged results parts run again too.
     """
     with output.client() as client, output.waiting(f"reading the results of {job_id}"):
         job, images = client.retry(job_id, codes)
@@ -153,7 +156,10 @@ def retry(job_id: str, *, codes: tuple[str, ...], as_json: bool) -> None:
 @options.as_json
 @click.pass_context
 def verify(ctx: click.Context, /, job_id: str, *, as_json: bool) -> None:
-    """Verify that every image of a job has its result exactly once. Exit code 1 if not."""
+    """Verify that each image has its result exactly once.
+
+    Exit code 1 if not.
+    """
     from camfleet.contract.codec import encode
 
     with output.client() as client, output.waiting(f"reading all of {job_id}"):

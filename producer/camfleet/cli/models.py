@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """Register models, ask what can be explained, and say which version is in use."""
+    """Register, check and promote models."""
 
 
 for command in versions.COMMANDS:
@@ -31,16 +31,18 @@ for command in versions.COMMANDS:
 @click.argument("card", type=click.Path(path_type=Path), metavar="CARD.toml")
 @click.option("--id", "model_id", help="Overrides the card's id.")
 @click.option("--version", help="Overrides the card's version.")
-@click.option("--replace", is_flag=True, help="Let an existing version stand for new content.")
-@click.option("--promote", is_flag=True, help="Let the bare id mean this version from now on.")
-@click.option("--alias", "aliases", multiple=True, help="Let ID@ALIAS name it; repeat for several.")
+@click.option("--replace", is_flag=True, help="Overwrite an existing version.")
+@click.option("--promote", is_flag=True, help="Make this the version that the bare id means.")
+@click.option(
+    "--alias", "aliases", multiple=True, help="Also name it ID@ALIAS; repeat for several."
+)
 @versions.reason_option
 @click.option(
     "--image",
     "images",
     multiple=True,
     metavar="FILE|URI",
-    help="Also measure on this picture what bf16 costs; repeat for several.",
+    help="Also measure on this picture how much bf16 changes; repeat for several.",
 )
 @click.option(
     "--timeout",
@@ -51,9 +53,9 @@ for command in versions.COMMANDS:
 )
 @options.as_json
 def add(card: Path, *, as_json: bool, **options: Any) -> None:
-    """Register the model of a card: upload it, and have a worker load and check it.
+    """Register a model: upload it and have a worker check it.
 
-    A model's first version is what its bare id means. Later ones become that by --promote, or by
+    The bare id means a model's first version, until another is promoted: with --promote, or with
     camfleet models promote.
     """
     with output.waiting(f"adding {card}", told=True) as say, output.client() as client:
@@ -83,17 +85,18 @@ def add(card: Path, *, as_json: bool, **options: Any) -> None:
     "images",
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Also measure what bf16 costs on this picture, and print its top classes; repeat "
-    "for several.",
+    help="Also print the top classes of this picture, and measure how much bf16 changes on it; "
+    "repeat for several.",
 )
 @options.as_json
 @click.pass_context
 def check(
     ctx: click.Context, /, path: Path, card: Path | None, images: tuple[Path, ...], *, as_json: bool
 ) -> None:
-    """Report whether a model can be explained, at which layer, and why. Needs no server.
+    """Report whether a model can be explained, where and why.
 
-    PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Exit code 1 if it can't.
+    PATH is a card (.toml) or a model file (.keras, .h5, .hdf5). Needs no server. Exit code 1 if the
+    model can't be explained.
     """
     if card and path.suffix == ".toml":
         raise click.UsageError(f"--card is for a model file, and {path} is a card itself")
@@ -112,9 +115,7 @@ def check(
 @models.command()
 @click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
 @click.argument("target", type=click.Path(path_type=Path), metavar="DST.keras")
-@click.option(
-    "--size", type=int, nargs=2, metavar="H W", help="Input size where SRC leaves it open."
-)
+@click.option("--size", type=int, nargs=2, metavar="H W", help="Input size, if SRC leaves it open.")
 @click.option("--force", is_flag=True, help="Overwrite DST.")
 @options.as_json
 @click.pass_context
@@ -128,10 +129,10 @@ def convert(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Convert an old model into a .keras file, and verify that both predict the same.
+    """Convert an old model into a .keras file, and verify it.
 
     SRC is a SavedModel folder or a .h5 or .keras file that TF-Keras can read (needs the extra
-    `legacy`). Nothing is written where the predictions differ.
+    `legacy`). Nothing is written if the predictions differ.
     """
     words = ["--force"] * force + (["--size", *map(str, size)] if size else [])
     done = _run("legacy.convert", [str(source), str(target), *words])
@@ -148,7 +149,7 @@ def convert(
 @click.argument("name", metavar="ID[@VERSION|@ALIAS]")
 @options.as_json
 def show_(name: str, *, as_json: bool) -> None:
-    """Print a registered model's card and what the worker found out about it."""
+    """Print a model's card and what a worker found out about it."""
     import msgspec
 
     from camfleet.errors import InvalidRequest

@@ -34,7 +34,7 @@ _REGIONS = Regions()
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 as_json_written = click.option(
-    "--json", "as_json", is_flag=True, help="Say in JSON what was written."
+    "--json", "as_json", is_flag=True, help="Print what was written as JSON."
 )
 JOB = click.argument("job_id", metavar="JOB", type=values.JOB)
 JOBS = click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, type=values.JOB)
@@ -43,10 +43,10 @@ LABELS = click.option(  # of what goes to annotation tools, as the next one
     "--labels",
     type=FILE,
     metavar="FILE",
-    help='TOML of "class" = "other name"; false leaves a class out.',
+    help='TOML file with lines "class" = "other name"; false leaves a class out.',
 )
 ROOT = click.option(
-    "--root", default="", metavar="URI", help="Name images by their URIs below this beginning."
+    "--root", default="", metavar="URI", help="Name images by their URIs relative to this one."
 )
 
 _EXPLAIN = (
@@ -64,7 +64,7 @@ _EXPLAIN = (
         type=values.LAYERS,
         default=DEFAULT_LAYER,
         show_default=True,
-        help="auto (the card's), a path such as backbone/layer, or several with commas.",
+        help="auto (the card's), a path such as backbone/layer, or several separated by commas.",
     ),
     click.option(
         "--fuse",
@@ -178,7 +178,7 @@ LIMIT_PLACES = click.option(
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Suspicious places that may be new.",
+    help="How many suspicious places may be new.",
 )
 PHOTOGRAPHS = click.option(
     "--photographs/--no-photographs",

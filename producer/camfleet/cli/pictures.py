@@ -36,12 +36,13 @@ _DRAWS = options.add_options((options.FOLDER, options.PICTURES_TIMEOUT, options.
 @_WRITES
 @click.pass_context
 def get(ctx: click.Context, /, job_id: str, kinds: tuple[str, ...], **given: Any) -> None:
-    """Write a job's pictures into a folder, under names that say image, rank and class.
+    """Download a job's pictures into a folder.
 
-    The filters are those of `camfleet results`. Pictures that are in the folder already aren't
-    fetched again, so a command that was interrupted goes on where it was.
+    File names contain the image, the rank and the class. The filters are those of `camfleet
+    results`. Pictures that are already in the folder aren't fetched again, so an interrupted
+    command continues where it was.
 
-    Exit code 1 if a picture can't be had, or parts of the results are missing: they're named.
+    Exit code 1 if a picture can't be fetched or parts of the results are missing; each is named.
     """
     wanted = filters.of(given)
     with output.client() as client, _progress(client, [job_id], "fetching") as steps:
@@ -93,12 +94,13 @@ def get(ctx: click.Context, /, job_id: str, kinds: tuple[str, ...], **given: Any
 @_DRAWS
 @click.pass_context
 def render(ctx: click.Context, /, job_id: str, **given: Any) -> None:
-    """Draw a job's stored maps anew, in any way, and write the pictures into a folder.
+    """Redraw a job's stored maps with other colours or sizes.
 
-    Workers draw them, from the results and the photographs alone, without the model. Pictures that
-    are in the folder already aren't drawn again. The filters are those of `camfleet results`.
+    Workers draw the pictures from the results and the photographs, without the model, and they're
+    written into a folder. Pictures that are already there aren't drawn again. The filters are those
+    of `camfleet results`.
 
-    Exit code 1 if a picture can't be drawn, or parts of the results are missing: they're named.
+    Exit code 1 if a picture can't be drawn or parts of the results are missing; each is named.
     """
     asked = {name: given[name] for name in unused.OF_DRAWINGS if options.was_given(name)}
     options.refuse_unused(unused.of_pictures(asked, [given["picture"]], unused.OF_DRAWINGS))
@@ -131,13 +133,13 @@ def render(ctx: click.Context, /, job_id: str, **given: Any) -> None:
 @_DRAWS
 @click.pass_context
 def gallery(ctx: click.Context, /, job_ids: tuple[str, ...], **given: Any) -> None:
-    """Write pages that show the overlays of jobs beside the photographs.
+    """Write pages of overlays beside their photographs.
 
-    The folder holds all that index.html needs, which has no script and asks no network. The
-    filters are those of `camfleet results`. Pictures that are there already aren't fetched again;
-    what an earlier gallery wrote there and this one doesn't show is deleted.
+    The folder holds everything that index.html needs; the page has no script and needs no network.
+    The filters are those of `camfleet results`. Pictures that are already there aren't fetched
+    again; pictures of an earlier gallery that this one doesn't show are deleted.
 
-    Exit code 1 if a picture can't be had, or parts of the results are missing: they're named.
+    Exit code 1 if a picture can't be fetched or parts of the results are missing; each is named.
     """
     wanted = filters.of(given)
     with output.client() as client, _progress(client, job_ids, "gathering") as steps:

@@ -46,26 +46,25 @@ def push() -> None:
 @click.option(
     "--shape",
     type=click.Choice(["box", "polygon", "rle"]),
-    help="rle: masks.  [default: what the project and the job have, never rle]",
+    help="rle: masks.  [default: one that the project and the job have, never rle]",
 )
-@click.option("--heat", is_flag=True, help="The heatmap too.")
+@click.option("--heat", is_flag=True, help="Also the heatmap.")
 @options.LABELS
 @options.ROOT
 @click.option(
     "--prefix",
     default="",
     metavar="TEXT",
-    help="With --root: what stands before the name where Label Studio finds the image.",
+    help="With --root: what to put before the name so that Label Studio finds the image.",
 )
 @filters.filter_options
-@click.option("--json", "as_json", is_flag=True, help="Say in JSON what was pushed.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was pushed as JSON.")
 @click.pass_context
 def label_studio(ctx: click.Context, /, job_id: str, **given: Any) -> None:
-    """Push a job's results into a project of Label Studio.
+    """Push a job's results into a Label Studio project.
 
-    Tasks of the same images get predictions; for other images tasks are made. What is there
-    already, of the same model version, is left alone: so a push that was cut off is repeated with
-    the same command.
+    Tasks of the same images get predictions; for other images, tasks are created. Predictions of
+    the same model version are left alone, so if a push was cut off, run the same command again.
 
     A box, polygon or mask says where the model looked. It's not an object's outline.
 

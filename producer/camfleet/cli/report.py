@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 @click.command()
 @options.JOB
 @options.place("camfleet-report-JOB")
-@click.option("--stored", is_flag=True, help="Fetch the report that a worker wrote; make none.")
+@click.option(
+    "--stored",
+    is_flag=True,
+    help="Download the report that a worker wrote, instead of writing one.",
+)
 @options.PHOTOGRAPHS
 @options.PICTURES_TIMEOUT
-@click.option("--json", "as_json", is_flag=True, help="Say in JSON where the page is.")
+@click.option("--json", "as_json", is_flag=True, help="Print where the page is as JSON.")
 @click.pass_context
 def report(
     ctx: click.Context,
@@ -30,14 +34,14 @@ def report(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Write a report on a job: index.html, report.json, and tables in Parquet.
+    """Write a report on a job: a page, JSON and tables.
 
-    The page opens anywhere, without a network or a script. The rows of suspicious.parquet and
-    worst.parquet can be submitted again. What it begins with is said on stderr, too.
+    index.html opens anywhere, without a network or scripts; report.json has every number on it, and
+    suspicious.parquet and worst.parquet can be submitted again. A summary goes to stderr.
 
-    With --stored the report of submit --report is fetched, also of jobs whose results are gone.
+    With --stored, the report of submit --report is downloaded, even if the job's results are gone.
 
-    Exit code 1 if results are missing; the report then says so, and how many.
+    Exit code 1 if results are missing; the report then says how many.
     """
     if stored and place and place.startswith("s3:"):
         raise click.UsageError("--stored fetches a report into a folder: it's in a bucket now")

@@ -36,8 +36,10 @@ _EMPTY = "no row (yet) that passes the filters"
     metavar="NAME",
     help="Repeat for several.  [default: all, but raw maps in Parquet only]",
 )
-@click.option("--list-columns", is_flag=True, help="Name the columns and their meanings; no job.")
-@click.option("--maps", is_flag=True, help="Raw maps in CSV and JSON too.")
+@click.option(
+    "--list-columns", is_flag=True, help="List the columns and their meanings; needs no JOB."
+)
+@click.option("--maps", is_flag=True, help="Include raw maps in CSV and JSON.")
 @click.option("--limit", type=click.IntRange(1), help="At most this many rows.")
 @filters.presign
 @click.option(
@@ -51,7 +53,8 @@ _EMPTY = "no row (yet) that passes the filters"
     "--csv-exact",
     "exact",
     is_flag=True,
-    help="In CSV, texts as they are.  [default: ' before what spreadsheets take for formulas]",
+    help="Write texts to CSV unchanged.  [default: with ' before anything that spreadsheets take "
+    "for a formula]",
 )
 @click.option(
     "--output",
@@ -62,11 +65,11 @@ _EMPTY = "no row (yet) that passes the filters"
 def results(ctx: click.Context, /, job_id: str | None, **given: Any) -> None:
     """Print a job's rows, or write them to a file.
 
-    A table shows the first hundred, the other formats give all. A row must pass all filters;
-    an option given several times matches any of its values.
+    A table shows the first hundred rows, the other formats all of them. A row must pass all
+    filters; an option given several times matches any of its values.
 
-    Exit code 1 if rows that should exist are missing. Printed rows: 3 if the job is complete and
-    images failed. With --output: 0 if the file holds all rows that were asked for, 1 if the job
+    Exit code 1 if rows that should exist are missing. When printing: 3 if the job is complete and
+    images failed. With --output: 0 if the file holds all the rows that you asked for, 1 if the job
     hasn't ended.
     """
     form = _form(given["form"], given["output"])

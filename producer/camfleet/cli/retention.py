@@ -37,13 +37,15 @@ class _Age(click.ParamType[timedelta]):
 
 @click.command()
 @options.JOBS
-@click.option("--force", is_flag=True, help="Also if a report or callback is still to come.")
+@click.option(
+    "--force", is_flag=True, help="Delete them even if a report or callback is still to come."
+)
 @_DRY_RUN
 @options.as_json
 def delete(job_ids: tuple[str, ...], *, force: bool, dry_run: bool, as_json: bool) -> None:
-    """Delete jobs that have ended, with their results and pictures.
+    """Delete ended jobs with their results and pictures.
 
-    What other jobs need stays. Stopped half-way, the same command finishes it.
+    What other jobs need stays. If it's interrupted, run the same command again to finish.
     """
     with output.client() as client, _counting("deleting") as on_progress:
         done = client.delete(*job_ids, force=force, dry_run=dry_run, on_progress=on_progress)
@@ -58,14 +60,16 @@ def delete(job_ids: tuple[str, ...], *, force: bool, dry_run: bool, as_json: boo
     metavar="AGE",
     help="How long ago jobs ended: 30m, 12h, 90d, 2w.",
 )
-@click.option("--keep-report", is_flag=True, help="Delete only results, where there is a report.")
+@click.option(
+    "--keep-report", is_flag=True, help="If there's a report, keep it and delete only the results."
+)
 @_DRY_RUN
 @options.as_json
 def prune(*, older_than: timedelta, keep_report: bool, dry_run: bool, as_json: bool) -> None:
-    """Delete jobs that ended long ago, and what no job needs any more.
+    """Delete old jobs, and what no job needs any more.
 
-    That is pictures, uploads and converted models of the same age, but none younger than a day.
-    Jobs that still run stay. Stopped half-way, the next prune finishes it.
+    The latter are pictures, uploads and converted models of the same age, but none younger than a
+    day. Jobs that haven't ended stay. If it's interrupted, the next prune finishes the work.
     """
     with output.client() as client, _counting("pruning") as on_progress:
         done = client.prune(

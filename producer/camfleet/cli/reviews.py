@@ -20,18 +20,18 @@ _EXIT = {"pass": 0, "moved": 4}
 _USUAL = 200  # images of a set, below which a verdict says little
 _SHARE = values.SHARE
 _name = click.argument("name", metavar="NAME")
-_reason = click.option("--reason", help="Why; camfleet review history shows it.")
+_reason = click.option("--reason", help="Why; shown by camfleet review history.")
 _model = click.option(
-    "--model", metavar="ID@VERSION", help="The version.  [default: what the review says]"
+    "--model", metavar="ID@VERSION", help="The version.  [default: the one that the review names]"
 )
 
 
 @click.group()
 def review() -> None:
-    """Review new versions of a model: whether they look where the baseline does.
+    """Check that new versions of a model look where the old did.
 
     A review is a set of images, frozen with the classes that the baseline gave them. Each run
-    explains it with a new version and compares the maps.
+    explains them with a new version and compares the maps.
     """
 
 
@@ -42,13 +42,17 @@ def review() -> None:
 @click.option(
     "--model",
     metavar="ID[@ALIAS]",
-    help="What is reviewed; of a bare ID the version added last.  [default: the baseline's ID]",
+    help="What to review; a bare ID is the version added last.  [default: the baseline's ID]",
 )
-@click.option("--every", metavar="CRON", help="When, such as '30 6 * * MON'.")
-@click.option("--timezone", default="UTC", show_default=True, help="Of --every: Europe/Berlin.")
-@click.option("--on-register", is_flag=True, help="Review each version that is added.")
-@click.option("--callback", metavar="URL", help="Is told of each verdict, signed.")
-@click.option("--limit", type=_SHARE, help="Of movement.  [default: 0.3, more where accepted]")
+@click.option("--every", metavar="CRON", help="When to run, such as '30 6 * * MON'.")
+@click.option(
+    "--timezone", default="UTC", show_default=True, help="For --every, such as Europe/Berlin."
+)
+@click.option("--on-register", is_flag=True, help="Review each version when it's added.")
+@click.option("--callback", metavar="URL", help="URL to notify of each verdict, signed.")
+@click.option(
+    "--limit", type=_SHARE, help="How far maps may move.  [default: 0.3, or more if accepted]"
+)
 @click.option("--limit-flips", type=_SHARE, help="Share of first answers that may differ.")
 @click.option(
     "--limit-lost", type=_SHARE, help="Share of pairs that may lose their evidence.  [default: 0.1]"
@@ -56,7 +60,7 @@ def review() -> None:
 @click.option(
     "--limit-classes",
     type=_SHARE,
-    help="Share of classes that may move more.  [default: 0 where one has 20 images]",
+    help="Share of classes that may move more than the others.  [default: 0 if one has 20 images]",
 )
 @options.LIMIT_PLACES
 @click.option(
@@ -65,7 +69,7 @@ def review() -> None:
     type=click.IntRange(1, 5000),
     default=200,
     show_default=True,
-    help="Measure noise on copies of so many images.",
+    help="Measure noise on copies of this many images.",
 )
 @click.option("--method", type=click.Choice(METHODS), default=DEFAULT_METHOD, show_default=True)
 @click.option(
@@ -82,10 +86,10 @@ def review() -> None:
 def create(
     ctx: click.Context, /, name: str, source: tuple[str, ...], *, as_json: bool, **given: Any
 ) -> None:
-    """Freeze a set of images with a baseline's answers.
+    """Create a review: freeze images with a baseline's answers.
 
-    Workers explain SOURCE with the baseline and measure noise; this waits for them. After Ctrl-C
-    the same command goes on.
+    Workers explain SOURCE with the baseline and measure noise, while the command waits. After
+    Ctrl-C, run the same command again to continue.
     """
     if not given["every"]:
         options.refuse_given(ctx, ["timezone"], "does nothing without --every, which it's about")
@@ -120,9 +124,9 @@ def create(
 @review.command()
 @_name
 @_model
-@click.option("--if-new", is_flag=True, help="A verdict that there is on the version counts.")
-@click.option("--wait", is_flag=True, help="Wait for the verdict, and exit by it.")
-@click.option("--timeout", type=values.SECONDS, help="Seconds to wait at most; exit code 1 then.")
+@click.option("--if-new", is_flag=True, help="Accept an existing verdict on the version.")
+@click.option("--wait", is_flag=True, help="Wait for the verdict; it decides the exit code.")
+@click.option("--timeout", type=values.SECONDS, help="Seconds to wait at most, then exit with 1.")
 @options.as_json
 @click.pass_context
 def run(
@@ -137,10 +141,11 @@ def run(
 ) -> None:
     """Explain the set with the version to review, and compare.
 
-    Without --wait a worker compares at the end. With it, this does, and what was cut off is
-    continued by the same command.
+    Without --wait, a worker compares at the end. With it, the command does; if it's cut off, run it
+    again to continue.
 
-    Exit codes with --wait: 0 pass, 4 moved, 1 anything else: what wasn't measured never passes.
+    Exit codes with --wait: 0 pass, 4 moved, 1 anything else: what hasn't been measured never
+    passes.
     """
     if not wait:
         options.refuse_given(ctx, ["timeout"], "does nothing without --wait, which it ends")
@@ -183,7 +188,7 @@ def list_(*, as_json: bool) -> None:
 @_name
 @options.as_json
 def show(name: str, *, as_json: bool) -> None:
-    """Show a review, and how it stands."""
+    """Show a review and its current state."""
     with output.client() as client:
         found = client.reviews.show(name)
     if as_json:
@@ -210,9 +215,10 @@ def show(name: str, *, as_json: bool) -> None:
 )
 @options.as_json
 def page(name: str, *, model: str | None, first: bool, folder: str | None, as_json: bool) -> None:
-    """Fetch the page of the latest verdict, and print where it is.
+    """Download the page of the latest verdict.
 
-    It compares the version with the baseline; comparison.json and pairs.parquet come with it.
+    It compares the version with the baseline; comparison.json and pairs.parquet come with it. The
+    command prints where the page is.
     """
     place = folder or f"camfleet-review-{name}"
     with output.client() as client:
@@ -224,7 +230,7 @@ def page(name: str, *, model: str | None, first: bool, folder: str | None, as_js
 @_name
 @options.as_json
 def history(name: str, *, as_json: bool) -> None:
-    """Print who changed a review and why, and all verdicts, newest first."""
+    """Print a review's changes and verdicts, newest first."""
     with output.client() as client:
         found = client.reviews.history(name)
     if as_json:
@@ -241,9 +247,10 @@ def history(name: str, *, as_json: bool) -> None:
 @_reason
 @options.as_json
 def accept(name: str, *, model: str | None, reason: str | None, as_json: bool) -> None:
-    """Make a version that was reviewed the baseline: the one of the last run.
+    """Make a reviewed version the new baseline.
 
-    One on which nothing could be decided (undecidable, set_changed) takes a --reason.
+    By default that's the version of the last run. If no verdict was possible (undecidable,
+    set_changed), you must give a --reason.
     """
     with output.client() as client, _steps(client) as on_step:
         made = client.reviews.accept(name, model=model, reason=reason, on_step=on_step)
@@ -255,7 +262,7 @@ def accept(name: str, *, model: str | None, reason: str | None, as_json: bool) -
 @_reason
 @options.as_json
 def pause(name: str, *, reason: str | None, as_json: bool) -> None:
-    """Let a review run only by hand."""
+    """Stop a review's automatic runs."""
     with output.client() as client:
         made = client.reviews.pause(name, reason=reason)
     _done(made, f"review {name} is paused", as_json)
@@ -266,7 +273,7 @@ def pause(name: str, *, reason: str | None, as_json: bool) -> None:
 @_reason
 @options.as_json
 def resume(name: str, *, reason: str | None, as_json: bool) -> None:
-    """Let a review run by itself again."""
+    """Resume a review's automatic runs."""
     with output.client() as client:
         made = client.reviews.resume(name, reason=reason)
     _done(made, f"review {name} runs by itself again", as_json)
@@ -276,7 +283,10 @@ def resume(name: str, *, reason: str | None, as_json: bool) -> None:
 @_name
 @options.as_json
 def delete(name: str, *, as_json: bool) -> None:
-    """Delete a review with its set, verdicts and history. Its jobs stay."""
+    """Delete a review with its set, verdicts and history.
+
+    Its jobs stay.
+    """
     with output.client() as client:
         client.reviews.delete(name)
     output.dump({"deleted": name}) if as_json else click.echo(f"review {name} is deleted")

@@ -26,39 +26,39 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,64}){0,8}")
     "names",
     multiple=True,
     metavar="NAME",
-    help="A name under which it's reached; repeat for several. Others are refused.",
+    help="A host name to answer under; repeat for several. Others are refused.",
 )
 @click.option(
     "--behind-tls",
     is_flag=True,
-    help="A proxy in front speaks TLS: without it tokens would travel in clear text, and camfleet "
-    "listens on loopback only.",
+    help="Confirm that a proxy in front terminates TLS. Without it, camfleet listens on loopback "
+    "only, because tokens would travel in clear text.",
 )
 @click.option(
     "--root-path",
     default="",
     metavar="PATH",
-    help="The prefix below which a proxy in front serves it, as in /camfleet.",
+    help="The path below which a proxy in front serves it, such as /camfleet.",
 )
 @click.option(
     "--allow-origin",
     "origins",
     multiple=True,
     metavar="ORIGIN",
-    help="Whose pages may read answers, as https://app.example, or * for all; repeat for several. "
-    "They need a token of their own.  [default: none]",
+    help="An origin whose pages may read responses, such as https://app.example, or * for all; "
+    "repeat for several. Pages need a token of their own.  [default: none]",
 )
 @click.option(
     "--metrics-port",
     type=click.IntRange(1, 65535),
-    help="Port on which it answers Prometheus.  [default: none]",
+    help="Port for Prometheus metrics.  [default: none]",
 )
 @click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Its address.")
 @click.option(
     "--labels",
     multiple=True,
     metavar="MODEL=FILE",
-    help="Names for a model's classes in Label Studio, as --labels of camfleet export has them; "
+    help="Names for a model's classes in Label Studio, in a file as for camfleet export --labels; "
     "repeat for several models.",
 )
 def serve(
@@ -73,9 +73,10 @@ def serve(
     metrics_host: str,
     labels: tuple[str, ...],
 ) -> None:
-    """Serve the HTTP gateway and the web page, until SIGTERM or Ctrl-C.
+    """Serve the HTTP gateway and the web page.
 
-    Every request needs a token, see camfleet tokens. Any number may run side by side.
+    It runs until SIGTERM or Ctrl-C. Every request needs a token: see camfleet tokens. Any number of
+    gateways may run side by side.
     """
     try:
         from camfleet.gateway import server

@@ -14,12 +14,12 @@ _INDENT = 9
 @options.as_json
 @click.pass_context
 def setup(ctx: click.Context, /, *, as_json: bool) -> None:
-    """Make the bucket if it's missing, and try what camfleet relies on.
+    """Create the bucket if needed, and check the store and Redis.
 
-    Conditional writes, lists and the like are tried with a few small objects
-    below uploads/, which go again; of Redis it reads the configuration. What is
-    missing comes with what that costs, and the exit code is 1; what only costs
-    something is noted.
+    Tests what camfleet relies on, such as conditional writes and listing, with a
+    few small objects below uploads/ that it deletes again, and reads the
+    configuration of Redis. If something essential is missing, it says what that
+    means, and the exit code is 1; lesser shortcomings are noted.
     """
     from camfleet.contract.codec import encode
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     type=values.JOB,
     help="Id for the job; an id that exists isn't submitted again.  [default: a new one]",
 )
-@click.option("--keep-duplicates", is_flag=True, help="Explain repeated images each time.")
+@click.option(
+    "--keep-duplicates", is_flag=True, help="Explain an image again each time that it's repeated."
+)
 @click.option(
     "--keep-column",
     "keep_columns",
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     help="Put each chunk's pictures into one ZIP file: far fewer writes, for large jobs.",
 )
 @click.option("--callback", metavar="URL", help="URL to notify when the job ends.")
-@click.option("--report", is_flag=True, help="Have a worker write the job's report at its end.")
+@click.option("--report", is_flag=True, help="Have a worker write a report when the job ends.")
 @click.option(
     "--report-to",
     metavar="S3URI",
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     "--faithfulness",
     type=click.IntRange(1, MOST_SAMPLED),
     metavar="N",
-    help="Have workers measure on N images, at the job's end, how faithful the maps are.",
+    help="When the job ends, have workers measure on N images how faithful the maps are.",
 )
 @click.option(
     "--priority",
@@ -62,17 +64,19 @@ if TYPE_CHECKING:
     default=DEFAULT_PRIORITY,
     show_default=True,
     metavar="N",
-    help="Share of the fleet, 1 to 100: of 20 the job gets two chunks for each of a job of 10.",
+    help="Share of the fleet, 1 to 100: a job of 20 gets two chunks for each one of a job of 10.",
 )
-@click.option("--dry-run", is_flag=True, help="Count, check models, try some images; no job.")
+@click.option(
+    "--dry-run", is_flag=True, help="Count, check models and try some images, without submitting."
+)
 @click.option(
     "--timeout",
     type=values.SECONDS,
     default=120,
     show_default=True,
-    help="With --dry-run: seconds after which it ends and says what is left unchecked.",
+    help="With --dry-run: seconds after which it stops and says what it hasn't checked.",
 )
-@click.option("--force", is_flag=True, help="Submit even what looks as if it can't succeed.")
+@click.option("--force", is_flag=True, help="Submit even a job that looks as if it can't succeed.")
 @click.option("--upload", is_flag=True, help="Send local images to the bucket for the workers.")
 @click.option("--watch", is_flag=True, help="Wait until the job is complete.")
 @options.as_json
@@ -81,17 +85,17 @@ def submit(ctx: click.Context, /, sources: tuple[str, ...], **given: Any) -> Non
     """Submit a job and print its id.
 
     SOURCE is an image, a folder, a glob, s3://bucket/prefix/ or a manifest (.csv, .jsonl or
-    .parquet with the column image_uri and, if wanted, target and id). An image that appears again
-    with the same target and inputs is explained once.
+    .parquet with a column image_uri and optionally target and id). An image that's repeated with
+    the same target and inputs is explained once.
 
-    Folders (with all below them), globs and prefixes follow one rule. Files with the suffix of an
-    image are taken. Links to files and folders are followed, but never in a circle. Names that
+    Folders (with everything below them), globs and prefixes follow one rule. Files with an image
+    suffix are taken. Links to files and folders are followed, but never in a circle. Names that
     begin with a dot are left out, unless the glob spells out the dot. ** in a glob matches any
-    number of folders. Files that are left out are counted, by kind and with the reason.
+    number of folders. Files that are left out are counted by kind, with the reason.
 
-    A job that can't succeed is refused: a layer or class that the model doesn't have, images that
-    no worker may read, a callback that none can sign. --force submits it all the same. --dry-run
-    exits with 1 if it found something wrong.
+    A job that can't succeed is refused: one with a layer or class that the model doesn't have,
+    images that no worker may read, or a callback that no worker can sign. --force submits it
+    anyway. --dry-run exits with 1 if it finds something wrong.
     """
     keywords = options.client_keywords(given)
     if given["dry_run"]:

@@ -24,17 +24,17 @@ def _limit(name: str, text: str) -> Callable[[F], F]:
 
 @click.group()
 def tokens() -> None:
-    """Make, list and revoke the tokens of the HTTP gateway."""
+    """Create, list and revoke tokens of the HTTP gateway."""
 
 
 @tokens.command()
-@click.option("--owner", required=True, help="Whose it is: each owner sees the own jobs only.")
+@click.option("--owner", required=True, help="Who it's for: owners see only their own jobs.")
 @click.option(
     "--scope",
     "scopes",
     multiple=True,
     type=click.Choice(SCOPES),
-    help="What it opens; repeat for several.  [default: all but admin]",
+    help="What it allows; repeat for several.  [default: all but admin]",
 )
 @click.option(
     "--days",
@@ -42,10 +42,10 @@ def tokens() -> None:
     default=None,
     help=f"How long it's valid.  [default: {DAYS}]",
 )
-@click.option("--forever", is_flag=True, help="Valid until it's revoked, instead.")
-@_limit("requests", "Images explained or uploaded at a time.")
-@_limit("jobs", "Jobs that haven't ended.")
-@_limit("images", "Images of these jobs, times models, still to explain.")
+@click.option("--forever", is_flag=True, help="Valid until revoked, instead of --days.")
+@_limit("requests", "Most images being explained or uploaded at a time.")
+@_limit("jobs", "Most jobs that haven't ended.")
+@_limit("images", "Most images, times models, that these jobs still have to explain.")
 @options.as_json
 def create(
     *,
@@ -56,9 +56,10 @@ def create(
     as_json: bool,
     **most: int | None,
 ) -> None:
-    """Make a token and print it, this once: the bucket keeps its digest only.
+    """Create a token and print it, only this once.
 
-    Without limits of its own it has those of the gateway's settings.
+    The bucket keeps only its digest. Limits that you don't give are those of the gateway's
+    settings.
     """
     from camfleet.gateway.tokens import Tokens
 
@@ -78,7 +79,7 @@ def create(
 @tokens.command(name="list")
 @options.as_json
 def list_(*, as_json: bool) -> None:
-    """List all tokens, also those that open nothing any more."""
+    """List all tokens, including revoked and expired ones."""
     from camfleet.gateway.tokens import Tokens
 
     with output.client() as client:
@@ -94,7 +95,7 @@ def list_(*, as_json: bool) -> None:
 @click.argument("token_id", metavar="ID")
 @options.as_json
 def revoke(*, token_id: str, as_json: bool) -> None:
-    """Let a token open nothing any more; gateways see it within 5 seconds."""
+    """Revoke a token; gateways notice within 5 seconds."""
     from camfleet.gateway.tokens import Tokens
 
     with output.client() as client:

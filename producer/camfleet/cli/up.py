@@ -24,25 +24,25 @@ _DEATHS = 3  # within a minute: then everything stops
     default=".camfleet",
     show_default=True,
     type=click.Path(file_okay=False),
-    help="Folder that keeps everything; delete it to start afresh.",
+    help="Folder that holds everything; delete it to start afresh.",
 )
 @click.option(
     "--allow",
     multiple=True,
     type=click.Path(exists=True, file_okay=False),
-    help="Folder that the worker may read images from; repeatable.  [default: this folder]",
+    help="Folder that the worker may read images from; repeat for several.  [default: this folder]",
 )
-@click.option("--no-worker", is_flag=True, help="Start no worker.")
-@click.option("--no-gateway", is_flag=True, help="Start no HTTP gateway.")
+@click.option("--no-worker", is_flag=True, help="Don't start a worker.")
+@click.option("--no-gateway", is_flag=True, help="Don't start the HTTP gateway.")
 @options.as_json
 def up(
     *, data: str, allow: tuple[str, ...], no_worker: bool, no_gateway: bool, as_json: bool
 ) -> None:
-    """Start Valkey, SeaweedFS and a worker on this machine and keep them until Ctrl-C.
+    """Run the whole stack on this machine until Ctrl-C.
 
-    With the extra gateway also the HTTP gateway with its web page: its address is printed, with a
-    token. Everything listens on loopback only. The environment that producers need is in DATA/env
-    as long as the stack runs; --json prints it.
+    Starts Valkey, SeaweedFS and a worker, and if the extra gateway is installed, the HTTP gateway
+    with its web page, whose address is printed with a token. Everything listens on loopback only.
+    While it runs, DATA/env holds the environment for other commands; --json prints it.
     """
     import signal
     import sys

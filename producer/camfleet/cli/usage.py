@@ -25,10 +25,10 @@ _OF_MAPS = 16  # digits of a model's digest in the keys of pictures
 )
 @options.as_json
 def usage(*, most_jobs: int, as_json: bool) -> None:
-    """Print bytes and objects of the bucket by kind, by model and by job.
+    """Show what takes up space in the bucket.
 
-    It lists the whole bucket, and reads no object. Pictures in a bucket's maps/ are shared by jobs,
-    and so count for their model.
+    Prints bytes and objects by kind, by model and by job. It lists the whole bucket, but reads no
+    object. Pictures in maps/ are shared by jobs, so they count towards their model.
     """
     from camfleet.jobstore.usage import measure
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 _JOBS = 100  # after which the number of jobs that were looked at is shown anew
 
 alias_option = click.option(
-    "--alias", default=CHAMPION, show_default=True, help="The alias that is to name the version."
+    "--alias", default=CHAMPION, show_default=True, help="The alias to move."
 )
-reason_option = click.option("--reason", help="Why; camfleet models history shows it.")
+reason_option = click.option("--reason", help="Why; shown by camfleet models history.")
 
 
 @click.command(name="list")
@@ -55,10 +55,10 @@ def list_(*, as_json: bool) -> None:
 @reason_option
 @options.as_json
 def promote(name: str, *, alias: str, reason: str | None, as_json: bool) -> None:
-    """Let the bare id mean a version, from now on.
+    """Make a version the one that the bare id means.
 
     Jobs keep the version that they began with; requests get the new one within 5 seconds. With
-    --alias another alias names the version: ID@candidate.
+    --alias, another alias is moved instead, such as ID@candidate.
     """
     with output.client() as client:
         done = client.models.promote(name, alias=alias, reason=reason)
@@ -71,9 +71,9 @@ def promote(name: str, *, alias: str, reason: str | None, as_json: bool) -> None
 @reason_option
 @options.as_json
 def rollback(model_id: str, *, alias: str, reason: str | None, as_json: bool) -> None:
-    """Let the bare id mean what it did before its last promotion.
+    """Undo the last promotion of a model.
 
-    Repeated, it goes back one promotion more.
+    Repeat it to go back one more promotion.
     """
     with output.client() as client:
         done = client.models.rollback(model_id, alias=alias, reason=reason)
@@ -85,7 +85,7 @@ def rollback(model_id: str, *, alias: str, reason: str | None, as_json: bool) ->
 @reason_option
 @options.as_json
 def unalias(name: str, *, reason: str | None, as_json: bool) -> None:
-    """Take an alias off the version that it names."""
+    """Remove an alias from the version that it names."""
     with output.client() as client:
         ref = client.models.unalias(name, reason=reason)
     if as_json:
@@ -98,9 +98,9 @@ def unalias(name: str, *, reason: str | None, as_json: bool) -> None:
 @click.argument("model_id", metavar="ID")
 @options.as_json
 def history(model_id: str, *, as_json: bool) -> None:
-    """Print who added, promoted and removed versions, when and why, newest first.
+    """Print who changed a model's versions, when and why.
 
-    --json also has the machines on which that was done.
+    The newest change comes first. --json also has the machines where they were made.
     """
     from camfleet.contract.codec import encode
 
@@ -131,14 +131,14 @@ def history(model_id: str, *, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", metavar="ID@VERSION")
-@click.option("--force", is_flag=True, help="Also if jobs name it. Their results stay.")
+@click.option("--force", is_flag=True, help="Remove it even if jobs name it. Their results stay.")
 @reason_option
 @options.as_json
 def remove(name: str, *, force: bool, reason: str | None, as_json: bool) -> None:
     """Remove a version, with its card and model file.
 
-    Refused while an alias or a job names it. Jobs whose model is gone can't be resumed, retried or
-    drawn anew.
+    Refused while an alias, a review or a job names it. Without their model, jobs can't be resumed
+    or retried, nor their maps redrawn.
     """
     with output.waiting(f"removing {name}") as say, output.client() as client:
 

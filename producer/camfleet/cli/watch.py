@@ -35,7 +35,7 @@ _LAYOUT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}s{postfix
 def watch(ctx: click.Context, /, job_id: str, *, timeout: float | None, as_json: bool) -> None:
     """Follow a job until it's complete, then print its totals.
 
-    Shows a progress bar on a terminal, elsewhere a line now and then; with --json a line per
+    Shows a progress bar on a terminal, or a line now and then elsewhere; with --json, a line per
     change. Ctrl-C leaves the job running. Exit code 3 if images failed.
     """
     from camfleet.errors import AnswerTimeout

@@ -45,23 +45,24 @@ class _Worker(click.Command):
     "--processes",
     type=_Processes(),
     metavar="N|auto",
-    help="How many processes.  [default: auto, as many as cores, memory and GPUs feed]",
+    help="How many processes.  [default: auto, as many as cores, memory and GPUs allow]",
 )
 @click.option(
     "--gpus",
     metavar="all|none|0,1",
-    help="GPUs, one for each process.  [default: all that there are]",
+    help="GPUs, one for each process.  [default: all]",
 )
 @click.option(
     "--name", default="celery", show_default=True, help="What the nodes' names begin with."
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- CELERY_OPTION...]")
 def worker(*, processes: int | None, gpus: str | None, name: str, words: tuple[str, ...]) -> None:
-    """Run worker processes on this machine until SIGTERM or Ctrl-C.
+    """Run worker processes on this machine.
 
-    Each has cores of its own, one GPU, and the metrics port CAMFLEET_METRICS_PORT plus its number.
-    One that dies is started again, after a pause that doubles. A second signal kills all. Options
-    after -- are Celery's: camfleet worker -- -l INFO.
+    They run until SIGTERM or Ctrl-C; a second signal kills them. Each process has its own cores,
+    one GPU, and the metrics port CAMFLEET_METRICS_PORT plus its number. A process that dies is
+    restarted after a pause, which doubles each time. Options after -- are Celery's: camfleet worker
+    -- -l INFO.
     """
     import os
     import sys

@@ -21,7 +21,10 @@ _COLUMNS = ("worker", "version", "state", "device", "images/s", "images", "model
 @click.command()
 @options.as_json
 def workers(*, as_json: bool) -> None:
-    """List the live workers: device, models in memory, chunks in work, images per second."""
+    """List the live workers.
+
+    Shows their devices, models in memory, chunks in progress, and images per second.
+    """
     from camfleet.contract.codec import encode
 
     with output.client() as client:
@@ -35,17 +38,16 @@ def workers(*, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--host", help="The workers of that host.  [default: of this one]")
+@click.option("--host", help="Check the workers of this host.  [default: of this machine]")
 @options.as_json
 @click.pass_context
 def health(ctx: click.Context, /, *, host: str | None, as_json: bool) -> None:
-    """Report whether a host's workers make progress; exit code 1 if not.
+    """Report whether a host's workers are making progress.
 
-    A worker that answers a ping but gets no messages isn't healthy, nor is one that only waits,
-    such as for a store that is full. What a worker's machine lacks for safety is noted: parts of
-    the confinement in which models are loaded, fixes of Python. So are reviews that are due and
-    that no worker takes, those that came to nothing, and what waits for workers that compute in
-    bf16 while none is alive.
+    Exit code 1 if not. A worker that answers a ping but gets no messages isn't healthy, nor is one
+    that only waits, for example for a full store. It also notes what a worker's machine lacks in
+    safety (parts of the confinement for loading models, security fixes of Python), reviews that are
+    overdue or came to nothing, and work that waits for bf16 workers while none is alive.
     """
     from camfleet.broker.backlog import BacklogReader
     from camfleet.broker.heartbeats import of_host
