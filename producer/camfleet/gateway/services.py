@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from camfleet.aio.client import AsyncClient
-from camfleet.aio.threads import Awaited
 from camfleet.broker.answers import AnswerOwners
 from camfleet.broker.errands_due import ErrandsDue
 from camfleet.broker.events import Events
@@ -32,13 +31,6 @@ from camfleet.jobstore.s3_roots import CloudRoots
 from camfleet.settings import Settings
 
 _QUICK, _LONG = 16, 16  # threads, of which an owner has half at most
-
-
-class _Client(AsyncClient):
-    """One on the threads that all requests share."""
-
-    def __init__(self, settings: Settings, threads: FairThreads) -> None:
-        Awaited.__init__(self, Client(settings), threads)
 
 
 @contextmanager
@@ -67,7 +59,7 @@ def open_services(
         ThreadPoolExecutor(MOST_WAITING) as waiting,
         Client(settings) as blocking,  # it closes first, which ends what waits
     ):
-        client = _Client(settings, threads)
+        client = AsyncClient(settings, threads=threads)
         tokens = TokenChecker(Tokens(blocking.storage))
         services = Services(
             client=client,
