@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import resource
 import socket
 import time
@@ -33,6 +34,7 @@ _TINY_CHUNKS = (
     "larger ones"
 )
 _REASON = REASON.encode()
+_ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#]*)", re.IGNORECASE)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _MAY_SEND = (
     *("Authorization", "Idempotency-Key", "Prefer"),
@@ -55,7 +57,8 @@ class _Connection(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._chunks = self._bytes = 0
-        elif isinstance(event, h11.Data):
+            return _in_origin_form(event)
+        if isinstance(event, h11.Data):
             self._chunks += event.chunk_start
             self._bytes += len(event.data)
             if self._chunks > _MOST_CHUNKS + self._bytes // _LEAST_CHUNK:
@@ -70,6 +73,24 @@ class _Connection(h11.Connection):
             if said:
                 event = h11.Response(status_code=event.status_code, headers=headers, reason=said[0])
         return super().send_with_data_passthrough(event)
+
+
+def _in_origin_form(request: h11.Request) -> h11.Request:
+    """Return a request with a path as its target, where that's a whole URL, as if to a proxy.
+
+    Its Host field is then the URL's: what the request's own says doesn't count (RFC 9112, 3.2.2).
+    """
+    found = _ABSOLUTE.match(request.target)
+    if not found:
+        return request
+    rest = request.target[found.end() :]
+    fields = [(name, value) for name, value in request.headers if name != b"host"]
+    return h11.Request(
+        method=request.method,
+        target=rest if rest.startswith(b"/") else b"/" + rest,
+        headers=[(b"host", found["host"]), *fields],
+        http_version=request.http_version,
+    )
 
 
 class Sparing(logging.Filter):
