@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 # the thousands of processes that they start would compile what it imports.
 test: $(VENV)/ready .jax/ready
 	$(BIN)/python -m compileall -q producer worker tests/helpers
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder \
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder \
 		--reruns 1 --rerun-show-tracebacks -raR
 	TENSORFLOW_PYTHON=$(abspath $(BIN))/python .jax/bin/python -m pytest -m jax tests/on_jax
 
