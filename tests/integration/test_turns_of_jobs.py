@@ -287,6 +287,29 @@ def test_nobody_waits_behind_chunks_that_only_others_can_compute(redis, ledger):
     assert [ref.part for ref in halves] == list(range(998))
 
 
+@pytest.mark.parametrize("lane", [None, 99])
+def test_a_job_that_comes_later_shares_though_another_has_waited_for_workers_for_long(
+    redis, ledger, lane
+):
+    """For such that compute so, or that are newer: it shall not catch up with what they missed."""
+    ledger.open(record("stuck", precision="bf16"))
+    if lane:
+        redis.hset(keys.job("stuck"), "lane", lane)
+    ledger.open(record("before"))
+    take(redis, ledger, 100)
+    ledger.open(record("after"))
+    found = Counter(ref.job_id for ref in take(redis, ledger, 40))
+    assert found["before"] == pytest.approx(20, abs=2), found
+
+
+def test_a_job_that_is_alone_in_its_precision_begins_beside_the_others(redis, ledger):
+    ledger.open(record("plain"))
+    take(redis, ledger, 100)
+    ledger.open(record("half", precision="bf16"))
+    turns = dict(redis.zrange(keys.TURNS, 0, -1, withscores=True))
+    assert turns["half"] == pytest.approx(turns["plain"], abs=1)
+
+
 def test_where_all_workers_compute_so_a_precision_gets_no_more_than_its_share(redis, ledger):
     ledger.open(record("half", priority=10, precision="bf16"))
     ledger.open(record("plain", priority=5))

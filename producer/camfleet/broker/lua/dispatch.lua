@@ -1,7 +1,8 @@
 -- Put the next chunks of jobs into the queues, in turn, as long as few messages wait there.
 -- A job's turn is the smallest number of KEYS[1]; each chunk adds 1 / priority to it. A job that
--- enters begins at its first chunk that isn't counted, and with the smallest number of the others;
--- its first chunk goes where every worker keeps a slot for it, unless another job's waits there.
+-- enters begins at its first chunk that isn't counted, and with the smallest number of the others
+-- of its precision: those that wait for workers of another kind stay behind, and whoever began
+-- there would keep all others waiting until it had caught up. Its first chunk goes where every worker keeps a slot for it, unless another job's waits there.
 -- Chunks may be sent twice by this, after a job has entered again: whoever gets them finds them
 -- leased or counted.
 -- A lane is a form of messages and the precision to compute in. Who can't compute in it takes from
@@ -88,15 +89,29 @@ local function send(job, text, into)  -- a chunk; the job leaves when it has no 
   return chunk and 1 or 0
 end
 
+local function is_known(lane) return lane >= 1 and lane <= LANES end
+
+local function first_turn(job)  -- the number with which a job enters
+  local lowest
+  local found = redis.call('ZRANGE', KEYS[1], 0, MOST - 1, 'WITHSCORES')
+  for place = 1, #found, 2 do
+    local other, turn = read(found[place]), tonumber(found[place + 1])
+    if other and other.id ~= job.id and is_known(other.lane) and math.abs(turn) < 1e15 then
+      if precision(other.lane) == precision(job.lane) then return found[place + 1] end
+      lowest = lowest or found[place + 1]
+    end
+  end
+  return lowest or 0
+end
+
 local sent = 0
 if ARGV[7] and redis.call('HEXISTS', of(JOB, ARGV[7]), 'chunks') == 1 then
-  local front = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
   redis.call('HSET', of(JOB, ARGV[7]), 'parts', ARGV[8], 'lane', ARGV[9], 'priority', ARGV[10],
     'cursor', 0)
   local job = read(ARGV[7])
   if job then
-    redis.call('ZADD', KEYS[1], front[2] or 0, job.id)
-    if job.lane >= 1 and job.lane <= LANES and takes_first(job.lane)
+    redis.call('ZADD', KEYS[1], is_known(job.lane) and first_turn(job) or 0, job.id)
+    if is_known(job.lane) and takes_first(job.lane)
         and redis.call('LLEN', first_queue(job.lane)) == 0 then
       sent = sent + send(job, FIRST, first_queue(job.lane))
     end
@@ -115,7 +130,7 @@ for _ = 1, MOST do
   local turn, job = tonumber(front[2]), read(front[1])
   if not job or not (math.abs(turn) < 1e15) then  -- else adding 1 would change nothing
     redis.call('ZREM', KEYS[1], front[1])
-  elseif job.lane < 1 or job.lane > LANES then
+  elseif not is_known(job.lane) then
     passed = passed + 1
   elseif waiting[precision(job.lane)] >= room then
     if precision(job.lane) == '' then break end  -- its turn comes, whoever is free next
