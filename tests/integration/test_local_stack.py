@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -79,9 +80,9 @@ def alive(pid):
     return state not in "ZX"  # a dead child whose new parent hasn't looked yet
 
 
-def run(*words, **options):
+def run(*words, before=(), **options):
     return subprocess.Popen(
-        [sys.executable, *words],
+        [*before, sys.executable, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -281,6 +282,20 @@ def test_up_names_the_file_of_the_environment_and_shows_no_password(tmp_path):
     secrets = json.loads((tmp_path / "credentials.json").read_text()).values()
     assert lines[-1] == f"source {tmp_path}/env\n"
     assert not any(secret in text for secret in secrets)
+
+
+@linux
+@pytest.mark.parametrize(("ignored", "stays"), [("HUP", True), ("INT", False)])
+def test_up_lives_on_with_nohup_and_can_be_stopped_in_the_background(tmp_path, ignored, stays):
+    before = ("env", f"--ignore-signal={ignored}")
+    with up("--no-worker", "--data", str(tmp_path), before=before) as running:
+        assert json.loads(running.stdout.readline())
+        number = signal.Signals[f"SIG{ignored}"]
+        status = Path(f"/proc/{running.pid}/status").read_text()
+        ignores = int(re.search(r"^SigIgn:\s+(\w+)$", status, re.MULTILINE)[1], 16)
+        assert bool(ignores & 1 << number - 1) == stays
+        running.send_signal(signal.SIGTERM if stays else number)
+        assert running.wait(30) == 0
 
 
 def test_what_lies_in_the_current_folder_is_not_imported(tmp_path):

@@ -69,10 +69,12 @@ while True:
 
 
 class Run:
-    def __init__(self, folder, child, count=1, patience=30):
+    def __init__(self, folder, child, count=1, patience=30, ignored=None):
         self.folder = folder
         cores = [str(min(os.sched_getaffinity(0)))] * count
         command = [sys.executable, "-c", ARBITER, str(folder), str(patience), child, *cores]
+        if ignored:
+            command = ["env", f"--ignore-signal={ignored.name[3:]}", *command]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def files(self, name):
@@ -125,6 +127,28 @@ def test_every_signal_tells_all_processes_to_stop_once_and_waits_for_them(start,
     assert (code, said) == (0, "stopping; a second signal kills\n")
     assert sorted(run.files("told")) == sorted(pids)
     assert not any(map(lives, pids))
+
+
+def test_with_nohup_it_lives_on_when_its_terminal_is_closed(start):
+    run = start(POLITE, ignored=signal.SIGHUP)
+    (pid,) = run.up(1)
+    run.process.send_signal(signal.SIGHUP)
+    os.kill(pid, signal.SIGKILL)
+    run.up(2)  # which comes after the signal, had it been awaited
+    assert not run.files("told")
+    run.process.terminate()
+    assert run.ended()[0] == 0
+
+
+@pytest.mark.parametrize("ignored", [signal.SIGCHLD, signal.SIGINT, signal.SIGTERM])
+def test_it_starts_again_and_stops_whatever_else_is_ignored(start, ignored):
+    run = start(POLITE, ignored=ignored)
+    (pid,) = run.up(1)
+    os.kill(pid, signal.SIGKILL)
+    run.up(2)
+    run.process.send_signal(signal.SIGTERM if ignored == signal.SIGCHLD else ignored)
+    code, said = run.ended()
+    assert (code, said.splitlines()[-1]) == (0, "stopping; a second signal kills")
 
 
 def test_each_process_has_its_cores_its_environment_and_a_session_of_its_own(start):

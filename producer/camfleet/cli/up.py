@@ -51,7 +51,9 @@ def up(
     from camfleet.local.stack import LocalStack
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # also where `&` made the shell ignore it
+        # Also where `&` made the shell ignore it, but not where `nohup` did.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     roots = tuple(Path(folder) for folder in allow or (".",))
     stack = LocalStack(Path(data), file_roots=roots, worker=not no_worker, say=_say)
     with stack:

@@ -3,6 +3,7 @@
 It's the parent of all of them, and fit to be process 1 of a container: signals aren't handled but
 awaited, one after the other, and every child that ends is waited for, also those that came from a
 worker that died. Each worker leads a session of its own, so Ctrl-C reaches it through here only.
+SIGHUP that's ignored when it starts stays so: that's what `nohup` is for.
 """
 
 import ctypes
@@ -66,12 +67,14 @@ class Arbiter:
 
     def run(self) -> int:
         """Return the exit code: 0 if all ended as they were told, 1 if a process kept dying."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, no child could be waited for
+        awaited = _awaited()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
         try:
             while not self._ended:
                 self._start_what_is_due()
-                self._act_on(signal.sigtimedwait(_AWAITED, self._seconds()))
+                self._act_on(signal.sigtimedwait(awaited, self._seconds()))
                 self._reap()
         finally:
             self._kill()
@@ -193,6 +196,12 @@ def worker_environ(
     if metrics_port:
         own["CAMFLEET_METRICS_PORT"] = str(metrics_port + number)
     return own
+
+
+def _awaited() -> set[signal.Signals]:
+    """Return the signals to act on; one that's blocked would be delivered even if it's ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return set(_AWAITED - {signal.SIGHUP} if ignored else _AWAITED)
 
 
 def _prepared(parent: int, cores: Sequence[int]) -> Callable[[], None]:
