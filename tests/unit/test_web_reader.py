@@ -95,7 +95,7 @@ def test_a_redirect_leads_nowhere_but_to_http(target: str, site: Site) -> None:
     "host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:7f00:1]"]
 )
 def test_private_addresses_are_refused_however_they_are_written(host: str, site: Site) -> None:
-    expected = "(::ffff:7f00:1|127.0.0.1|::1)(,| is) not a public.*CAMFLEET_ALLOW_PRIVATE_HOSTS=1"
+    expected = "(is not|does not have) a public address; .*CAMFLEET_ALLOW_PRIVATE_HOSTS=1"
     with pytest.raises(SourceForbidden, match=expected):
         reader(private=False).read(site.url("/image", host), LIMIT)
     assert site.requests == []
@@ -115,15 +115,16 @@ def test_the_setting_does_not_open_the_metadata_of_the_cloud(address: str, site:
     with pytest.raises(SourceForbidden, match=refused):
         client().post(f"http://{host}/", b"", {}, 5)
     names = Names({"metadata.google.internal": [address]})
-    with pytest.raises(SourceForbidden, match=f"is {address}, not a public address, nor one"):
+    with pytest.raises(SourceForbidden, match="does not have a public address, nor one") as info:
         reader(resolve=names).read("http://metadata.google.internal/", LIMIT)
+    assert address not in str(info.value)  # which is the network's own affair
 
 
 def test_a_redirect_into_the_private_network_is_refused(site: Site) -> None:
     names = Names({"photos.test": ["127.0.0.1"], "inside.test": ["127.0.0.2"]})
     guarded = reader(resolve=names, permits=only("127.0.0.1"))
     target = site.url("/image", "inside.test")
-    with pytest.raises(SourceForbidden, match=r"inside.test is 127.0.0.2"):
+    with pytest.raises(SourceForbidden, match=r"inside.test does not have a public address"):
         guarded.read(site.url(f"/to/{target}", "photos.test"), LIMIT)
     assert [path for path, _ in site.requests] == [f"/to/{target}"]
 

@@ -7,6 +7,7 @@ aren't public, and connects to the very address that it checked. TLS still verif
 
 import http.client
 import io
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +28,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.connection import create_connection
 
 from camfleet.errors import CamfleetError, ImageTooLarge, SourceForbidden, SourceUnreachable
+
+logger = logging.getLogger(__name__)
 
 Address = IPv4Address | IPv6Address
 
@@ -215,11 +218,12 @@ def _left(deadline: float) -> float:
 
 
 def _forbidden(host: str, address: Address) -> SourceForbidden:
+    """Return the error, which doesn't tell a stranger what a name means in this network."""
+    logger.info("not read: %s is %s", host, address)
     way_out = (
         "; workers with CAMFLEET_ALLOW_PRIVATE_HOSTS=1 read from private and loopback addresses"
         if is_private(address)
         else ", nor one that CAMFLEET_ALLOW_PRIVATE_HOSTS opens"
     )
-    name = host if host == str(address) else f"{host} is {address},"
-    verb = "is not" if host == str(address) else "not"
-    return SourceForbidden(f"{name} {verb} a public address{way_out}")
+    what = "is not" if host == str(address) else "does not have"
+    return SourceForbidden(f"{host} {what} a public address{way_out}")
