@@ -56,6 +56,7 @@ def study(explainer, pixels, *, class_index=0, steps=8, heads=0, extras=(), **ch
         rows=tuple(rows),
         decode=lambda _images: None,
         check=lambda: None,
+        give_way=lambda: None,
     )
 
 

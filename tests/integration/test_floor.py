@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from camfleet import Client
-from camfleet.audit.comparisons.movement import floor_of
+from camfleet.audit.movement import floor_of
 from camfleet.audit.studies import floor
 from camfleet.contract.codec import decode_json
 from camfleet.contract.messages import ExplainRequest
@@ -19,6 +19,7 @@ from camfleet.jobstore import keys
 from camfleet_worker.pictures.copies import copy
 from helpers.networks import deep_head
 from helpers.samples import write_card
+from helpers.watched_way import WatchedWay
 from helpers.worker_services import services
 
 PHOTOS = 12
@@ -119,6 +120,17 @@ def test_distances_are_those_of_copies_that_are_explained_as_images(
     assert floor_of(found).median == pytest.approx(
         np.median([np.median(own) for own in expected.values()]), abs=1e-3
     )
+
+
+def test_urgent_images_go_first_between_all_that_is_measured(
+    client, worker, explained, monkeypatch
+):
+    paths, record, _ = explained("way")
+    way = WatchedWay()
+    monkeypatch.setattr(worker.pipeline, "_way", way)
+    found = floor.measure(record, 0, 100, client.storage, worker.studies.make)
+    assert 0 < found.explained <= len(paths)
+    assert len(way.given) == found.explained * (2 + len(COPIES))  # fetched, decoded, and each copy
 
 
 def test_what_was_answered_isnt_asked_again(client, worker, explained):

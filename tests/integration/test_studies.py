@@ -14,7 +14,7 @@ from msgspec.structs import replace as changed
 from PIL import Image
 
 from camfleet import Client
-from camfleet.audit.comparisons.movement import floor_of
+from camfleet.audit.movement import floor_of
 from camfleet.audit.reports.page import render
 from camfleet.audit.studies import faithfulness, floor, kept, sample
 from camfleet.audit.studies.findings import area
@@ -28,6 +28,7 @@ from helpers.image_server import an_album
 from helpers.networks import layers, randomise
 from helpers.samples import write_card
 from helpers.tcp_proxy import Proxy
+from helpers.watched_way import WatchedWay
 from helpers.worker_services import services
 
 numbers = itertools.count()
@@ -293,6 +294,21 @@ def test_a_worker_is_not_taken_for_stuck_while_a_study_goes_on(
     faithfulness.run(record, client.storage, Asked(worker), 3)
     assert len(seen) > 3
     assert len(set(seen)) == len(seen)
+
+
+def test_urgent_images_go_first_between_all_that_a_study_does(
+    client, worker, photos, explained, monkeypatch
+):
+    record = explained(photos[:2], target="label:some").record()
+    way = WatchedWay()
+    monkeypatch.setattr(worker.pipeline, "_way", way)
+    asked = Asked(worker)
+    faithfulness.run(record, client.storage, asked, 2)
+    ((_, row), _) = answer_rows(client, record, asked.requests)
+    variants = 1 + 2 * (4 * (len(row.steps) - 2) + 3)
+    heads = 1 + len(row.heads)
+    images = 2 * (["fetched", "decoded", "prepared"] + ["made"] * variants)
+    assert len(way.given) == len(images) + heads
 
 
 def test_an_answer_is_written_once_with_the_same_bytes_whoever_writes_it(

@@ -183,8 +183,17 @@ class Pipeline:
         Each has its pixels then, or an error.
         """
         steps = self._steps(query, explainer, hooks)
-        self._pools.io.for_each(steps.fetch, images)
+
+        def fetch(image: ImageTask) -> None:
+            self._way.give()
+            steps.fetch(image)
+
+        self._pools.io.for_each(fetch, images)
         return lambda fetched: self._decode(fetched, steps)
+
+    def give_way(self) -> None:
+        """Wait as a job's images do between two steps: while something urgent is on its way."""
+        self._way.give()
 
     def _load(self, batch: list[ImageTask], steps: Steps) -> list[ImageTask]:
         def fetch(image: ImageTask) -> None:

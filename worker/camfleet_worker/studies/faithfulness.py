@@ -4,7 +4,7 @@ Petsiuk et al. 2018, "RISE" (deletion and insertion), Chattopadhay et al. 2018, 
 (average drop and increase), each beside controls that look at no map.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,6 +67,7 @@ def measure(study: Study) -> FaithfulnessAnswer:
     errors: dict[int, CamfleetError] = {}
     found: list[_Row] = []
     for row in study.rows:
+        study.give_way()
         try:
             found.append(_prepare(study, row, steps))
         except CamfleetError as error:
@@ -129,6 +130,7 @@ def _permute_heads(study: Study, rows: Sequence[_Row], heads: int) -> None:
                 study.explainer, pixels, targets, study.query.method, _stacked(some), heads
             )
         for one in explained:
+            study.give_way()
             _note_distances(some, one)
 
 
@@ -149,7 +151,7 @@ def _distance(one: Map, other: Map) -> float:
 def _predict(study: Study, rows: Sequence[_Row]) -> None:
     """Note the probabilities of all variants, in full batches across rows."""
     explainer = study.explainer
-    stream = ((one, image) for one in rows for image in one.variants.images())
+    stream = ((one, image) for one in rows for image in _variants(study, one))
     waiting: Callable[[], None] = _do_nothing
     for batch in batches(stream, explainer.batch_size):  # are made while the one before runs
         waiting()
@@ -159,6 +161,13 @@ def _predict(study: Study, rows: Sequence[_Row]) -> None:
             finish = explainer.start_predicting(images, _stacked(owners))
         waiting = _noting(study, owners, finish)
     waiting()
+
+
+def _variants(study: Study, one: _Row) -> Iterator[Array]:
+    """Yield all variants of a row's image; while something urgent is on its way none is made."""
+    for image in one.variants.images():
+        yield image
+        study.give_way()
 
 
 def _do_nothing() -> None:

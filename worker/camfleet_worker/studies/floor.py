@@ -73,6 +73,7 @@ def _images(study: Study, row: _Row, kinds: tuple[Copy, ...]) -> Iterator[_Asked
     if image.error is not None:
         return
     for kind in kinds:
+        study.give_way()
         made = ImageTask(image.item, image.target, parsed=image.parsed, extras=image.extras)
         try:
             changed = copy(picture, kind, result.item_id)

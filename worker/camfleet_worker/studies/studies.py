@@ -121,6 +121,7 @@ class Studies:
             rows=tuple(StudiedRow(*row) for row in rows),
             decode=decode,
             check=self._begin_batch,
+            give_way=self._pipeline.give_way,
         )
 
     def _begin_batch(self) -> None:

@@ -26,7 +26,9 @@ class Study:
 
     `decode` turns fetched images (`ImageTask.file`) into pixels, under the limits of all images;
     those that can't be decoded have an error then. `check` is to be called between batches: it
-    raises `WorkerStops`. Images go through the model by `batcher`, which lets urgent ones pass.
+    raises `WorkerStops`. `give_way` is to be called between all pieces of work of some
+    milliseconds: it lets urgent images go first. Images go through the model by `batcher`, which
+    lets those pass, too.
     """
 
     request: StudyRequest
@@ -37,3 +39,4 @@ class Study:
     rows: tuple[StudiedRow, ...]
     decode: Callable[[Sequence[ImageTask]], None]
     check: Callable[[], None]
+    give_way: Callable[[], None]
