@@ -18,6 +18,7 @@ pytestmark = pytest.mark.faults
 
 TROUBLES = (403, "half", 500, "lost", 429, "none", 503)
 TIMES = 2
+REFUSED = "refuses these credentials for the bucket camfleet"
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,12 @@ def camfleet(beside, *words):
     return json.loads(done.stdout)
 
 
+def refusals(beside, job_id):
+    """Give what a job waits for, once a worker has waited for the store for some seconds."""
+    waits = camfleet(beside, "status", job_id, "--json")["waits"]
+    return waits if REFUSED in " ".join(waits) else None
+
+
 def test_every_request_may_fail_in_every_way(beside, front, stored):
     front.trouble = moody = Moody()
     order = submitted(beside, stored)
@@ -87,10 +94,9 @@ def test_a_store_that_refuses_all_of_us_is_waited_for(beside, front, stored):
     said = len(beside.only.said())
     order = submitted(beside, stored)
     beside.only.says("waiting 2 s", said)
-    assert "refuses these credentials for the bucket camfleet" in beside.only.said()[said:]
+    assert REFUSED in beside.only.said()[said:]
     assert order.job.status().done == 0
-    waits = wait_until(lambda: camfleet(beside, "status", order.job.id, "--json")["waits"], 60)
-    assert "refuses these credentials for the bucket camfleet" in " ".join(waits)
+    waits = wait_until(lambda: refusals(beside, order.job.id), 60)
     health = camfleet(beside, "health", "--json")
     assert (health["healthy"], health["troubles"]) == (False, waits)
     (worker,) = camfleet(beside, "workers", "--json")
