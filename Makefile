@@ -112,6 +112,7 @@ clean:
 	rm -rf $(VENV) .jax .demo .zoo .corpora .tools .fuzz .bench dist demo-output .camfleet
 
 $(VENV)/ready: pyproject.toml constraints.txt
+	@echo "installing camfleet and its libraries into $(VENV): 2.5 GB, some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,cpu,local,report,gateway,dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps tf-keras
