@@ -5,6 +5,7 @@ import pytest
 from camfleet.broker.heartbeats import Measured
 from camfleet.cli.submit import _show_estimate
 from camfleet.jobs.estimate import Estimator
+from camfleet.jobs.fleet import Fleet
 from camfleet.jobs.options import job_fields
 from camfleet.storage.place import Listed
 from helpers.worker_states import worker_state
@@ -102,9 +103,7 @@ def test_a_job_of_a_moment_has_a_rate():
 
 
 def test_workers_of_which_nothing_is_known_are_as_fast_as_the_others_and_that_is_said():
-    found = estimate(
-        [FAST, worker("old"), worker("sick", trouble="it's stuck", rates={"net@1": 9})]
-    )
+    found = estimate([FAST, worker("old")])
     assert found.images_per_second == pytest.approx(200, rel=0.01)
     assert found.unknown[0].startswith("how fast 1 of 2 workers are with net@1")
 
@@ -122,3 +121,25 @@ def test_a_rate_that_nobody_measured_is_none(rate):
 
 def test_how_many_classes_reach_a_probability_is_not_known():
     assert "target's probability" in estimate([FAST], target="above:0.5").unknown[0]
+
+
+def test_a_precision_has_rates_of_its_own():
+    both = worker("both", rates={"net@1": 100.0, "net@1 bf16": 180.0})
+    assert estimate([both], precision="bf16").images_per_second == 180
+    assert estimate([both]).images_per_second == 100
+    unknown = estimate([FAST], precision="bf16")
+    assert unknown.seconds is None
+    assert "two chunks of net@1 bf16" in unknown.unknown[0]
+
+
+def test_workers_that_cannot_take_a_job_make_it_no_faster():
+    newer = {"newest_form": 2, "precisions": ("bf16",)}
+    able = [worker_state("half", **newer), worker_state("other", **newer)]
+    others = [
+        worker_state("plain", newest_form=2),
+        worker_state("sick", trouble="it's stuck", **newer),
+        worker_state("old", precisions=("bf16",)),
+    ]
+    fleet = Fleet([*others, *able], "b")
+    assert fleet.able(2, "bf16") == able
+    assert [found.name for found in fleet.able(1, "float32")] == ["plain", "old", "half", "other"]

@@ -39,10 +39,15 @@ class ChunkState(Wire, frozen=True, kw_only=True):
     explained: int
 
 
+def rate_key(model: str, precision: Precision) -> str:
+    """Return under what name the rate of a model, id@version, is known in a precision."""
+    return model if precision == DEFAULT_PRECISION else f"{model} {precision}"
+
+
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker process has measured since its start, of jobs' images."""
 
-    rates: dict[str, float] = {}  # images per second, by id@version of the model
+    rates: dict[str, float] = {}  # images per second, by `rate_key`
     image_bytes: float | None = None  # mean size of a file
     picture_bytes: float | None = None  # mean size of a picture
 

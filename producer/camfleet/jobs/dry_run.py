@@ -211,7 +211,8 @@ class DryRunner:
         names = [model.name for model in self._models]
         if not items or self._storage is None:
             return None
-        made = Estimator(self._order, names, self._fleet.workers)
+        able = self._fleet.able(_form(self._order), self._precision)
+        made = Estimator(self._order, names, able)
         return made.estimate(items, -(-items // chunk_size), self._counter.samples, self._storage)
 
     def _check_models(self) -> None:

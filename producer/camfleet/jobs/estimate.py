@@ -7,9 +7,9 @@ from statistics import mean
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from camfleet.broker.heartbeats import WorkerState
+from camfleet.broker.heartbeats import WorkerState, rate_key
 from camfleet.contract.codec import Wire, decode
-from camfleet.contract.outputs import Outputs
+from camfleet.contract.outputs import DEFAULT_PRECISION, Outputs, Precision
 from camfleet.contract.targets import parse_target
 from camfleet.errors import CamfleetError
 from camfleet.storage.place import split_uri
@@ -33,14 +33,15 @@ class Estimate(Wire, frozen=True, kw_only=True):
 
 
 class Estimator:
-    """Estimates one job of `items` images, by the workers that take work."""
+    """Estimates one job by the workers that take its chunks."""
 
     def __init__(
         self, order: Mapping[str, Any], models: Sequence[str], workers: Sequence[WorkerState]
     ) -> None:
         self._order = order
         self._models = models
-        self._workers = [worker for worker in workers if not worker.trouble]
+        self._workers = workers
+        self._precision: Precision = order.get("precision") or DEFAULT_PRECISION
         self._unknown: list[str] = []
 
     def estimate(
@@ -78,16 +79,17 @@ class Estimator:
 
     def _seconds_of(self, model: str, items: int, parts: int) -> float | None:
         measured = [worker.measured for worker in self._workers]
-        rates = [own.rates[model] for own in measured if own and own.rates.get(model, 0) > 0]
+        key = rate_key(model, self._precision)
+        rates = [own.rates[key] for own in measured if own and own.rates.get(key, 0) > 0]
         if not rates:
             self._unknown.append(
-                f"how long it takes: no live worker has explained two chunks of {model} yet"
+                f"how long it takes: no live worker has explained two chunks of {key} yet"
             )
             return None
         if len(rates) < len(self._workers):
             self._unknown.append(
                 f"how fast {len(self._workers) - len(rates)} of {len(self._workers)} workers are "
-                f"with {model}: taken is the mean of the others"
+                f"with {key}: taken is the mean of the others"
             )
         return items / (mean(rates) * max(1, min(len(self._workers), parts)))
 

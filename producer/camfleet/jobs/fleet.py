@@ -67,6 +67,16 @@ class Fleet:
         elif precision != DEFAULT_PRECISION and not self.computes(precision):
             yield f"the job waits: {nobody_computes(precision)}"
 
+    def able(self, form: int, precision: Precision) -> list[WorkerState]:
+        """Return the workers that take chunks of a job of this form and precision."""
+        return [
+            worker
+            for worker in self.workers
+            if not worker.trouble
+            and worker.newest_form >= form
+            and (precision == DEFAULT_PRECISION or precision in worker.precisions)
+        ]
+
     def computes(self, precision: Precision) -> bool:
         """Return whether a worker that takes work computes in a precision besides float32."""
         return any(precision in worker.precisions and not worker.trouble for worker in self.workers)

@@ -2,12 +2,27 @@
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+from camfleet_worker.process.shutdown import RunEnds
 
 _SECONDS = 600.0  # of work, after which what came before counts half
 _MOST_MODELS = 100
+
+
+@dataclass(eq=False)
+class TimedChunk:
+    """A chunk in work, its share of the time, and how many of its images were explained.
+
+    `waits` says that its model may still be loading.
+    """
+
+    model: str
+    waits: bool
+    seconds: float = 0.0
+    images: int = 0
 
 
 class Rates:
@@ -20,54 +35,65 @@ class Rates:
         self._clock = clock
         self._lock = threading.Lock()
         self._since = clock()
-        self._chunks: Counter[str] = Counter()  # in work
+        self._running: list[TimedChunk] = []
         self._seconds: dict[str, float] = {}
         self._images: dict[str, float] = {}
 
     @contextmanager
-    def chunk(self, model: str, images: int) -> Iterator[None]:
-        """Measure a chunk of a model, unless it ends by an error.
+    def chunk(self, model: str) -> Iterator[TimedChunk]:
+        """Measure a chunk of a model, whose `images` are to be set in the block.
 
-        The first one of a model isn't counted: the model may have been loaded for it.
+        The first one to end isn't counted, and of those beside it nothing before `loaded` was
+        called. One that breaks has taken its time for no image; one that is cancelled or goes back
+        says nothing.
         """
-        self._change(model, 1)
-        try:
-            yield
-        except BaseException:
-            self._change(model, -1)
-            raise
-        self._change(model, -1)
         with self._lock:
-            known = model in self._images
-            if not known and len(self._images) < _MOST_MODELS:
-                self._images[model] = self._seconds[model] = 0.0
-            elif known:
-                self._images[model] += images
-                if self._seconds[model] > _SECONDS:
-                    self._seconds[model] /= 2
-                    self._images[model] /= 2
+            self._settle()
+            chunk = TimedChunk(model, waits=model not in self._images)
+            self._running.append(chunk)
+        ends = False
+        try:
+            yield chunk
+        except RunEnds:
+            ends = True
+            raise
+        finally:
+            with self._lock:
+                self._settle()
+                self._running.remove(chunk)
+                if not ends:
+                    self._count(chunk)
+
+    def loaded(self, chunk: TimedChunk) -> None:
+        """Take note that a chunk's model is loaded; may be called again."""
+        if chunk.waits:
+            with self._lock:
+                self._settle()
+                chunk.waits, chunk.seconds = False, 0.0
 
     def rates(self) -> dict[str, float]:
         """Return the images per second of the models of which that is known."""
         with self._lock:
-            self._settle()
             return {
                 model: round(images / self._seconds[model], 2)
                 for model, images in self._images.items()
                 if images and self._seconds[model]
             }
 
-    def _change(self, model: str, by: int) -> None:
-        with self._lock:
-            self._settle()
-            self._chunks[model] += by
-            if not self._chunks[model]:
-                del self._chunks[model]
+    def _count(self, chunk: TimedChunk) -> None:
+        model = chunk.model
+        if model in self._images:
+            self._images[model] += chunk.images
+            self._seconds[model] += chunk.seconds
+            if self._seconds[model] > _SECONDS:
+                self._seconds[model] /= 2
+                self._images[model] /= 2
+        elif chunk.images and len(self._images) < _MOST_MODELS:
+            self._images[model] = self._seconds[model] = 0.0
 
     def _settle(self) -> None:
         """Share the time that has passed out among the chunks in work."""
-        now, running = self._clock(), self._chunks.total()
-        for model, count in self._chunks.items():
-            if model in self._seconds:
-                self._seconds[model] += (now - self._since) * count / running
+        now = self._clock()
+        for chunk in self._running:
+            chunk.seconds += (now - self._since) / len(self._running)
         self._since = now

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
+from camfleet.broker.heartbeats import rate_key
 from camfleet.contract.records import ChunkRef, JobRecord
-from camfleet.contract.results import Result
+from camfleet.contract.results import Result, Status
 from camfleet.errors import CallerError, CamfleetError, ObjectDamaged
 from camfleet.jobstore import parquet
 from camfleet.jobstore.records import read_record
@@ -155,12 +157,20 @@ class ChunkRunner:
         return "counted" if first else "repeated"
 
     def _explain(self, run: ChunkRun) -> list[Result]:
-        """Return the chunk's rows; measure how long a whole chunk takes."""
+        """Return the chunk's rows; measure how long a whole one takes."""
         if run.before is not None:  # of which only some images run again
             return self._explainer.explain(run)
         record, ref = run.record, run.ref
-        with self._rates.chunk(record.model_names[ref.model], record.items_of(ref.part)):
-            return self._explainer.explain(run)
+        key = rate_key(record.model_names[ref.model], record.precision)
+        with self._rates.chunk(key) as chunk:
+
+            def note(explained: int) -> None:
+                self._rates.loaded(chunk)  # its first batch is about to be computed
+                run.note(explained)
+
+            rows = self._explainer.explain(replace(run, note=note))
+            chunk.images = sum(row.rank == 0 and row.status is not Status.FAILED for row in rows)
+        return rows
 
     def _check_cancelled(self, job_id: str) -> None:
         """Raise `JobCancelled` if Redis says so; without it the work goes on waiting."""
