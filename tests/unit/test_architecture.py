@@ -55,6 +55,7 @@ GROUND = (
     "forks",
     "whole",
     "errors",
+    "control_groups",
     "foreign",
 )
 PRODUCER_ROOMS = (*ABOVE_THE_LINE, *BELOW_THE_LINE, *GROUND)
@@ -82,7 +83,7 @@ WORKER_ROOMS = (
     "arrays",
 )
 # The local stack is known by the command line alone, and knows:
-LOCAL_STACK_KNOWS = {"local", "settings", "addresses", "errors"}
+LOCAL_STACK_KNOWS = {"local", "settings", "addresses", "control_groups", "errors"}
 
 # Which files may import a heavy or outside-facing library.
 HOMES = {

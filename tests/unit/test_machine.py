@@ -82,20 +82,13 @@ def test_what_cannot_be_is_named_with_the_way_out(machine, processes, gpus, mess
         share_out(machine, processes, gpus)
 
 
-def test_a_container_has_what_its_group_says(tmp_path):
+def test_the_memory_that_is_left_is_what_the_machine_or_its_group_has(tmp_path, monkeypatch):
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 9 kB\nMemAvailable:   2048 kB\n")
-    assert module._quota(tmp_path) is None
-    assert module._free(tmp_path, meminfo) == 2048 * 1024
-    (tmp_path / "cpu.max").write_text("250000 100000\n")
-    (tmp_path / "memory.max").write_text("1000000\n")
-    (tmp_path / "memory.current").write_text("400000\n")
-    assert module._quota(tmp_path) == 3
-    assert module._free(tmp_path, meminfo) == 600_000
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert module._quota(tmp_path) is None
-    assert module._free(tmp_path, meminfo) == 2048 * 1024
+    monkeypatch.setattr(module, "_MEMINFO", meminfo)
+    for group, left in [(None, 2048 * 1024), (0, 0), (600_000, 600_000), (2**40, 2048 * 1024)]:
+        monkeypatch.setattr(module.control_groups, "free_memory", lambda group=group: group)
+        assert Machine.here({}).memory == left
 
 
 def test_gpus_are_those_that_are_shown_or_that_are_there(tmp_path):

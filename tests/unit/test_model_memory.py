@@ -90,17 +90,10 @@ def test_where_not_even_one_image_fits_the_bytes_and_the_setting_are_named(copy,
         memory.room(4, image, MOST, copy_bytes=copy, copies=3)
 
 
-def test_by_default_it_is_a_quarter_of_the_machine_and_less_in_a_container(tmp_path, monkeypatch):
+def test_by_default_it_is_a_quarter_of_the_machine_and_less_in_a_container(monkeypatch):
     whole = memory.machine.__wrapped__()
     assert memory.while_running(Settings()).nbytes == whole // 4
-    group = tmp_path / "system.slice" / "worker.service"
-    group.mkdir(parents=True)
-    (group / "memory.max").write_text("max\n")
-    (group.parent / "memory.max").write_text("1000000\n")
-    own = tmp_path / "cgroup"
-    own.write_text("0::/system.slice/worker.service\n")
-    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
-    monkeypatch.setattr(memory, "_OWN_GROUP", own)
+    monkeypatch.setattr(memory.control_groups, "memory", lambda: 1_000_000)
     assert memory.machine.__wrapped__() == 1_000_000
 
 

@@ -5,7 +5,6 @@ import platform
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -54,15 +53,6 @@ libc.fdopen.restype = ctypes.c_void_p
 libc.malloc_info(0, ctypes.c_void_p(libc.fdopen(1, b"w")))
 libc.fflush(None)
 """
-
-
-@pytest.mark.parametrize(
-    ("text", "cores"), [("max 100000", 2**16), ("150000 100000", 2), ("20000 100000", 1)]
-)
-def test_a_containers_quota_counts_as_cores(tmp_path: Path, text: str, cores: int) -> None:
-    path = tmp_path / "cpu.max"
-    path.write_text(text + "\n")
-    assert runtime.quota(path) == cores
 
 
 def test_threads_are_as_set_or_at_most_one_per_core() -> None:

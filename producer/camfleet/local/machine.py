@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from camfleet import control_groups
 from camfleet.errors import ConfigurationError
 
 # A process feeds 350 images/s with pictures. On CPUs one takes 12 ms with a small model; what is
 # done beside a GPU takes 3 ms, on no more than 1.5 cores (benchmarks/README.md, `feed`).
 CORES_OF_PROCESS, CORES_BESIDE_GPU = 4, 2
 BYTES_OF_PROCESS = 2**30  # with a model; benchmarks/scale.py measures it
-_CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
 _DEVICES = Path("/dev")
 
@@ -33,8 +33,9 @@ class Machine:
     def here(cls, environ: Mapping[str, str]) -> "Machine":
         """Return what this process may use: within its container, and the GPUs it's shown."""
         cores = tuple(sorted(os.sched_getaffinity(0)))
-        quota, free = _quota(_CGROUP), _free(_CGROUP, _MEMINFO)
-        return cls(cores, quota, free, _gpus(environ, _DEVICES))
+        free = [_available(_MEMINFO), control_groups.free_memory()]
+        memory = min(found for found in free if found is not None)
+        return cls(cores, control_groups.cores(), memory, _gpus(environ, _DEVICES))
 
     @property
     def width(self) -> int:
@@ -120,24 +121,10 @@ def _gpus(environ: Mapping[str, str], devices: Path) -> tuple[str, ...]:
     return tuple(sorted((match[1] for match in found if match), key=int))
 
 
-def _quota(cgroup: Path) -> int | None:
-    """Return how many cores a container's quota is worth, rounded up; None without one."""
-    limit, _, period = _text(cgroup / "cpu.max").partition(" ")
-    return max(1, -(-int(limit) // int(period))) if limit.isdecimal() else None
-
-
-def _free(cgroup: Path, meminfo: Path) -> int:
-    """Return the bytes that may still be taken, of the machine and of the container."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", _text(meminfo), re.MULTILINE)
-    free = int(found[1]) * 1024 if found else 2**63
-    most, used = (_text(cgroup / name) for name in ("memory.max", "memory.current"))
-    if most.isdecimal() and used.isdecimal():
-        free = min(free, max(0, int(most) - int(used)))
-    return free
-
-
-def _text(path: Path) -> str:
+def _available(meminfo: Path) -> int:
+    """Return the bytes of memory that the machine has left."""
     try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
+    except OSError:  # not Linux
+        found = None
+    return int(found[1]) * 1024 if found else 2**63

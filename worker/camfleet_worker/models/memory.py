@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from camfleet import control_groups
 from camfleet.errors import ModelRefused
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
@@ -21,8 +22,6 @@ from camfleet.settings import Settings
 _SHARE = 4  # of the machine's memory, which one model may take by default
 _STATM = Path("/proc/self/statm")
 _LOOKS_SECONDS = 0.001
-_OWN_GROUP = Path("/proc/self/cgroup")
-_GROUPS = Path("/sys/fs/cgroup")
 # Inputs and outputs, of a batch and the next one, and arrays from which its maps are made.
 _BATCHES, _MAPS = 2, 4
 _AT_ONCE = 2**30  # bytes of rows that are computed together while a model is cut
@@ -66,16 +65,9 @@ def while_running(settings: Settings) -> Most:
 @cache
 def machine() -> int:
     """Return the bytes of memory of this machine, or of its container where that has less."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    try:
-        group = _OWN_GROUP.read_text().strip().rpartition(":")[2].lstrip("/")
-    except OSError:  # not Linux
-        return found[0]
-    for folder in (_GROUPS / group, *(_GROUPS / group).parents):
-        path = folder / "memory.max"
-        if path.is_file() and (text := path.read_text().strip()).isdecimal():
-            found.append(int(text))
-    return min(found)
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = control_groups.memory()
+    return whole if limit is None else min(whole, limit)
 
 
 def room(

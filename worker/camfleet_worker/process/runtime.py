@@ -3,7 +3,6 @@
 import ctypes
 import gc
 import logging
-import math
 import os
 import sys
 import threading
@@ -12,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, TypeVar
 
+from camfleet import control_groups
 from camfleet.errors import ConfigurationError
 from camfleet.settings import Settings
 
@@ -22,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 _YIELDING = 5  # steps of niceness: a third of the weight of a thread that doesn't give way
 _LARGE_BLOCK = 2**24  # bytes: a picture of 5.6 million pixels
@@ -160,7 +158,8 @@ def device_name() -> str:
 
 def threads(settings: Settings) -> int:
     """Return how many threads compute: as many as set, else the cores this process may use."""
-    return settings.cpu_threads or min(len(os.sched_getaffinity(0)), quota(_QUOTA))
+    ours = len(os.sched_getaffinity(0))
+    return settings.cpu_threads or min(ours, control_groups.cores() or ours)
 
 
 def giving_way(start: Callable[[], T]) -> T:
@@ -185,12 +184,6 @@ def free_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
     if trim is not None:
         trim(0)
-
-
-def quota(path: Path) -> int:
-    """Return how many cores a container's quota is worth, rounded up; many if there is none."""
-    limit, _, period = (path.read_text() if path.is_file() else "max").partition(" ")
-    return max(1, math.ceil(int(limit) / int(period))) if limit.strip() != "max" else 2**16
 
 
 @contextmanager
