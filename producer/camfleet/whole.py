@@ -1,28 +1,22 @@
 """Files and folders that take their names once they're whole.
 
-Until then they lie beside, as `camfleet-3f09c2aa.part`, locked by the process that writes. The lock
-ends with the process, however that dies. So the next one that writes there can tell what a dead one
-left, which it deletes, from what another one is writing.
+Until then they lie beside, under temporary names, see `temporary`: the next process that writes
+there deletes what a dead one left.
 """
 
 import errno
-import fcntl
-import logging
 import os
 import re
-import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from camfleet.errors import InvalidRequest
+from camfleet.temporary import PART, locked, open_folder, sweep
 
-logger = logging.getLogger(__name__)
-
-_PART = re.compile(r"camfleet-[0-9a-f]{8}\.part")
 _MOVING = "camfleet-00000000.part"  # whose files are moving into the folder around it
 _EMPTY = {"lost+found"}  # what empty file systems have
 _DESCRIPTORS = re.compile(
@@ -48,7 +42,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
             return
         real.parent.mkdir(parents=True, exist_ok=True)
         sweep(real.parent)
-        part, number = _locked(real.parent, _new_folder)
+        part, number = locked(real.parent, _new_folder)
         try:
             yield part
             _refuse_taken(path)
@@ -84,7 +78,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file as `whole_file` does, for those who sweep themselves; raise `OSError`."""
     _refuse_read_only(path)
-    part, number = _locked(path.parent, _new_file)
+    part, number = locked(path.parent, _new_file)
     try:
         with os.fdopen(number, "wb") as file:
             with suppress(FileNotFoundError):  # whoever closed a file to others wants it so
@@ -105,21 +99,11 @@ def writing(path: Path) -> Iterator[None]:
         raise InvalidRequest(f"{path} can't be written: {error.strerror or error}") from error
 
 
-def sweep(folder: Path) -> None:
-    """Delete what dead processes left half-written in a folder, and say so."""
-    with suppress(OSError):
-        with os.scandir(folder) as entries:
-            parts = [Path(entry.path) for entry in entries if _PART.fullmatch(entry.name)]
-        for part in parts:
-            with suppress(OSError):  # another process's, or another user's
-                _delete_if_left(part)
-
-
 @contextmanager
 def _folder_within(path: Path, real: Path) -> Iterator[Path]:
     """Give a folder in an empty one, into which its files move when all is written."""
     sweep(real)
-    part, number = _locked(real, _new_folder)
+    part, number = locked(real, _new_folder)
     try:
         yield part
         try:  # of two that get here one has the name
@@ -173,61 +157,13 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _delete_if_left(part: Path) -> None:
-    kind = os.O_RDONLY if part.is_dir() else os.O_RDWR | os.O_NONBLOCK
-    number = os.open(part, kind | os.O_NOFOLLOW)
-    try:
-        if _lock(number) and _is_at(part, number):
-            logger.warning("deleting %s, which a process that was killed left half-written", part)
-            if part.is_dir():
-                shutil.rmtree(part, ignore_errors=True)
-            else:
-                part.unlink()
-    finally:
-        os.close(number)
-
-
-def _locked(folder: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """Make something new in a folder and lock it; return its path and its descriptor."""
-    while True:
-        part = folder / f"camfleet-{secrets.token_hex(4)}.part"
-        try:
-            number = make(part)
-        except FileExistsError:
-            continue
-        if _lock(number) is not False and _is_at(part, number):
-            return part, number
-        os.close(number)  # unlocked yet, it was taken for what a dead process left
-
-
 def _new_folder(part: Path) -> int:
     part.mkdir()
-    try:
-        return os.open(part, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:  # swept already
-        return os.open(os.devnull, os.O_RDONLY)
+    return open_folder(part)
 
 
 def _new_file(part: Path) -> int:
     return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-
-
-def _lock(number: int) -> bool | None:
-    """Return whether it's ours now; None where the file system has no locks."""
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
-def _is_at(path: Path, number: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(number))
-    except FileNotFoundError:
-        return False
 
 
 def _refuse_read_only(path: Path) -> None:
@@ -240,7 +176,7 @@ def _refuse_read_only(path: Path) -> None:
 def _refuse_taken(path: Path) -> None:
     if path.is_dir():
         names = (one.name for one in path.iterdir())
-        taken = any(name not in _EMPTY and not _PART.fullmatch(name) for name in names)
+        taken = any(name not in _EMPTY and not PART.fullmatch(name) for name in names)
     else:
         taken = path.exists() or path.is_symlink()
     if taken:

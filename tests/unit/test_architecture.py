@@ -58,6 +58,7 @@ GROUND = (
     "control_groups",
     "foreign",
 )
+    "temporary",
 PRODUCER_ROOMS = (*ABOVE_THE_LINE, *BELOW_THE_LINE, *GROUND)
 WORKER_ROOMS = (
     "celery",

@@ -306,4 +306,4 @@ def test_a_model_that_does_harm_when_it_is_loaded_is_refused(harmed, harm):
     error, folder = harmed[harm]
     assert re.search(words, str(error))
     assert hit_limit(error) == limit
-    assert not list(folder.glob("loading-*")), "nothing is left behind"
+    assert not list(folder.glob("camfleet-*.part")), "nothing is left behind"

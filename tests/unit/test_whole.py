@@ -12,7 +12,8 @@ import pytest
 from camfleet.audit.files import write as write_report
 from camfleet.errors import InvalidRequest
 from camfleet.pictures.files import Folder
-from camfleet.whole import sweep, whole_file, whole_folder
+from camfleet.temporary import sweep
+from camfleet.whole import whole_file, whole_folder
 
 # Each writes something in the folder that it's given, says so, and waits until it's killed.
 FOLDER = """
@@ -29,7 +30,7 @@ with whole_file(path / "rows.csv") as file:
     wait()
 """
 SWEEPER = """
-from camfleet.whole import sweep
+from camfleet.temporary import sweep
 print("writing", flush=True)
 while True:
     sweep(path)

@@ -35,6 +35,7 @@ from camfleet_worker.chunks.stranded import Company
 from camfleet_worker.follow_ups import report
 from camfleet_worker.follow_ups.threads import FollowUpThreads
 from camfleet_worker.heartbeat import Heartbeat, idle_state
+from camfleet_worker.models import artifact
 from camfleet_worker.models.build import ModelStore
 from camfleet_worker.models.cache import ModelCache
 from camfleet_worker.models.checking import ModelChecker
@@ -98,6 +99,7 @@ class Services:
         self._waits = Waits()
         self.insist = insist_until(shutdown, self._waits)
         self._settings = settings
+        artifact.sweep(settings)
         self.storage = Storage(settings)
         self.ledger = Ledger(settings)
         self.leases = Leases(settings, f"{name}:{os.getpid()}:{secrets.token_hex(4)}")

@@ -13,7 +13,8 @@ from camfleet.errors import InvalidRequest, ObjectMissing
 from camfleet.jobstore import keys, objects
 from camfleet.jobstore.s3_roots import plain_key
 from camfleet.storage.storage import Storage, split_uri
-from camfleet.whole import new_file, sweep
+from camfleet.temporary import sweep
+from camfleet.whole import new_file
 
 PAGE = "index.html"
 _REPORT = "report.json"

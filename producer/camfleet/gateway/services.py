@@ -29,6 +29,7 @@ from camfleet.gateway.tokens import TokenChecker, Tokens
 from camfleet.gateway.turns import FairThreads
 from camfleet.jobstore.s3_roots import CloudRoots
 from camfleet.settings import Settings
+from camfleet.temporary import sweep_once
 
 _QUICK, _LONG = 16, 16  # threads, of which an owner has half at most
 
@@ -47,6 +48,7 @@ def open_services(
     A proxy in front serves them below the `root_path`. `labels` are files of names for the
     classes of models, by the model's id, which annotation tools get.
     """
+    sweep_once()  # here: on the event loop it would keep everybody waiting
     answers, events = AnswerOwners(settings), Events(settings)
     threads = FairThreads(_QUICK, _LONG)
     sessions, quotas = Sessions(settings), Quotas(settings)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from camfleet.errors import CamfleetError, ServiceError, SourceUnreachable
 from camfleet.prefetch import in_order
-from camfleet.whole import new_file, sweep, writing
+from camfleet.temporary import sweep
+from camfleet.whole import new_file, writing
 
 _THREADS = 8
 _NAMED = 1000  # pictures that couldn't be fetched, of which the reason is kept

@@ -1,7 +1,6 @@
 """Sources of a job's images: whatever they are, they become one stream of items."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
@@ -18,6 +17,7 @@ from camfleet.sources import folders, manifests
 from camfleet.sources.columns import Columns
 from camfleet.sources.left_out import IMAGE_SUFFIXES, LeftOutCounter, summary
 from camfleet.storage.storage import Storage
+from camfleet.temporary import temporary_folder
 
 _JSON_LINES = "write one JSON object per line, as .jsonl"
 _WAYS_OUT = {
@@ -119,8 +119,8 @@ class _Sources:
     def _listed(self, source: str, path: Path) -> Iterator[Item]:
         terms = self._on_broken, self._columns
         if source.startswith("s3://"):
-            with tempfile.TemporaryDirectory(prefix="camfleet-") as folder:
-                copy = Path(folder, f"manifest{path.suffix}")
+            with temporary_folder() as own:
+                copy = own / f"manifest{path.suffix}"
                 self._storage.download(source, fspath(copy))
                 yield from manifests.items(copy, source, source.rpartition("/")[0], *terms)
         elif path.is_file():

@@ -3,12 +3,10 @@
 In boto3 making sessions and clients isn't thread-safe; using them is.
 """
 
-import os
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from camfleet.settings import Settings
 from camfleet.storage.errors import boto_errors
 from camfleet.storage.place import ABSENT, AMAZON, Place, StoredObject, check_size
 from camfleet.storage.programs import bound_session
+from camfleet.temporary import temporary_folder
 
 _TRIES = 2
 
@@ -158,11 +157,11 @@ class _Session:
 
     def _join(self, *paths: str) -> str:
         """Return a file with what all of them hold; it goes with this session."""
-        number, joined = tempfile.mkstemp(prefix="camfleet-ca-", suffix=".pem")
-        with os.fdopen(number, "wb") as file:
-            file.write(b"\n".join(Path(path).read_bytes() for path in paths))
-        weakref.finalize(self, _delete, joined, os.getpid())
-        return joined
+        with ExitStack() as stack:
+            joined = stack.enter_context(temporary_folder()) / "ca.pem"
+            joined.write_bytes(b"\n".join(Path(path).read_bytes() for path in paths))
+            weakref.finalize(self, stack.pop_all().close)
+        return str(joined)
 
     def client(self, tries: int, signature: str | None = None) -> Any:
         with self._lock:
@@ -220,11 +219,6 @@ def _counter(place: Place, limit: int | None) -> Callable[[int], None] | None:
         check_size(place, sum(pieces), limit)
 
     return count
-
-
-def _delete(path: str, process: int) -> None:
-    if os.getpid() == process:  # a forked child's copy of the session isn't its owner
-        Path(path).unlink(missing_ok=True)
 
 
 def host(endpoint: str) -> str:

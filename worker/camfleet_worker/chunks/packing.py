@@ -7,9 +7,9 @@ that are kept always name the pack that was made with them.
 
 import hashlib
 import io
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ from msgspec.structs import asdict, replace
 
 from camfleet.contract.results import Pack, Result, Span
 from camfleet.jobstore import keys, picture_names
+from camfleet.temporary import temporary_folder
 from camfleet_worker.chunks.run import ChunkRun
 from camfleet_worker.pipeline.spool import IN_MEMORY, Spool, in_temporary_folder
 
@@ -114,11 +115,14 @@ def _entries(
             yield name + keys.PICTURES[kind][0], spool.read(span)
 
 
-def _file(size: int) -> Any:
-    """Return an empty file for pictures of so many bytes: in memory, if they're few."""
+@contextmanager
+def _file(size: int) -> Iterator[Any]:
+    """Give an empty file for pictures of so many bytes: in memory, if they're few."""
     if size <= IN_MEMORY:
-        return io.BytesIO()
-    return tempfile.NamedTemporaryFile(prefix="camfleet-", suffix=".zip")
+        yield io.BytesIO()
+        return
+    with temporary_folder() as folder, (folder / "pictures.zip").open("w+b") as file:
+        yield file
 
 
 def _put(run: ChunkRun, key: str, file: Any) -> str:

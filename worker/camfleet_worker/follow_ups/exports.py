@@ -1,8 +1,5 @@
 """Exports that people ask for over HTTP: one archive each, in the job's folder."""
 
-import tempfile
-from pathlib import Path
-
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.progress import Progress
 from camfleet.contract.errands import ExportErrand
@@ -13,6 +10,7 @@ from camfleet.exports import orders
 from camfleet.jobstore import later_keys
 from camfleet.jobstore.errands import read_errand
 from camfleet.storage.storage import Storage
+from camfleet.temporary import temporary_folder
 from camfleet_worker.follow_ups.errands import Steps
 
 MOST_ARCHIVES = 20  # of a job: the oldest go
@@ -29,8 +27,8 @@ class ExportMaker:
     def make(self, record: JobRecord, errand: ExportErrand, name: str, steps: Steps) -> FollowUp:
         """Write an export; raise `CallerError` where it can't be had."""
         counted = _Counted(self._ledger, record)
-        with tempfile.TemporaryDirectory(prefix="camfleet-export-") as folder:
-            archive = Path(folder, "export.zip")
+        with temporary_folder() as folder:
+            archive = folder / "export.zip"
             found = orders.write(record, self._storage, errand, counted, archive, steps, steps.tell)
             found.coverage.refuse_losses()
             if counted.status().retry != errand.results.retry:

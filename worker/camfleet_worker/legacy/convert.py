@@ -10,7 +10,6 @@ import json
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from camfleet.errors import (
     ModelRefused,
     UnsupportedModelFile,
 )
+from camfleet.temporary import temporary_folder
 from camfleet_worker.arrays import AnyArray
 from camfleet_worker.models.model_report import read_settings
 from camfleet_worker.models.reasons import refusing
@@ -55,8 +55,8 @@ def convert(
     check_target(target, force=force)
     if not source.exists():
         raise UnsupportedModelFile(f"{source} does not exist")
-    with tempfile.TemporaryDirectory(prefix=".convert-", dir=target.parent) as folder:
-        written = Path(folder).absolute() / target.name
+    with temporary_folder(target.parent) as folder:
+        written = folder.absolute() / target.name
         report = (port or port_confined)(source, written, size)
         if not stat.S_ISREG(written.lstat().st_mode):
             raise ModelRefused(f"what was made of {source} is no file")

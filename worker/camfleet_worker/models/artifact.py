@@ -1,7 +1,5 @@
 """The file of a registered model, on this machine."""
 
-import os
-import tempfile
 from pathlib import Path
 
 from camfleet.errors import DigestMismatch, ModelRefused, ObjectMissing, ObjectTooLarge
@@ -10,6 +8,14 @@ from camfleet.registry import cards
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet.temporary import sweep_once, temporary_folder
+
+
+def sweep(settings: Settings) -> None:
+    """Delete what killed workers left half-written beside models, and in the temporary folder."""
+    sweep_once()
+    for folder in settings.model_dir.expanduser().glob("*/"):
+        sweep_once(folder)
 
 
 def download(card: Card, digest: str, settings: Settings, storage: Storage) -> Path:
@@ -18,19 +24,17 @@ def download(card: Card, digest: str, settings: Settings, storage: Storage) -> P
     path = settings.model_dir.expanduser() / Path(key).relative_to("models")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-        os.close(handle)
         try:
-            storage.download(key, partial, limit=settings.model_load_memory)
-            Path(partial).replace(path)
+            with temporary_folder(path.parent) as folder:
+                partial = folder / path.name
+                storage.download(key, str(partial), limit=settings.model_load_memory)
+                partial.replace(path)
         except ObjectMissing as error:
             raise ModelRefused(f"the file of model {card.id} is gone: {error}") from error
         except ObjectTooLarge as error:
             raise ModelRefused(
                 f"model {card.id} can't be loaded within CAMFLEET_MODEL_LOAD_MEMORY: {error}"
             ) from error
-        finally:
-            Path(partial).unlink(missing_ok=True)
     found = cards.file_digest(path)
     if found != card.sha256:
         path.unlink()

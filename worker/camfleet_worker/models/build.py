@@ -1,6 +1,5 @@
 """From a model's digest to a warm explainer: download, convert or cut, select an engine, verify."""
 
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -25,6 +24,7 @@ from camfleet.registry.precision import PrecisionCost, refusal
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet.temporary import temporary_folder
 from camfleet_worker.models import precision
 from camfleet_worker.models.artifact import download
 from camfleet_worker.models.choose import EngineSelector
@@ -275,6 +275,6 @@ def _load_plain(
         if selector.converted:
             folder = selector.converted.folder
         else:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            folder = stack.enter_context(temporary_folder())
         request = subprocess.Request(card, path, tuple(layer_names), selector.settings, folder)
         return subprocess.load(request)

@@ -11,7 +11,6 @@ import os
 import pickle
 import statistics
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +30,7 @@ from camfleet.registry.cards import Card, CardInput
 from camfleet.registry.choices import card_choices
 from camfleet.registry.model_files import check_model_file
 from camfleet.settings import Settings
+from camfleet.temporary import temporary_folder
 from camfleet_worker.models.cam import GRADIENT_METHODS
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.golden import predict_file
@@ -148,11 +148,11 @@ def main() -> int:
 def _check_confined(path: Path, card: Path | None, images: list[Path]) -> dict[str, Any]:
     settings = confined.without_secrets(read_settings(os.environ))
     absolute = [image.absolute() for image in images]
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         reply = confined.run(
             "camfleet_worker.models.model_report",
             pickle.dumps((path.absolute(), card and card.absolute(), absolute, settings)),
-            folder=Path(folder),
+            folder=folder,
             limits=confined.limits_of(settings),
             name=path.name,
         )

@@ -1,6 +1,5 @@
 """The rows of two jobs, or of two models, brought together by image: in any order, on disk."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from camfleet.registry.registry import Registry
 from camfleet.results.query import Selection
 from camfleet.results.read import read_parts
 from camfleet.storage.storage import Storage
+from camfleet.temporary import temporary_folder
 
 KEY = "key"  # the column that says which image and inputs a row is of
 MARK = "mark"  # the column with a hash of `KEY`
@@ -98,8 +98,8 @@ def joined(
     pieces for about so many `rows`.
     """
     count = min(max(1, rows // _AT_ONCE), _MOST_PIECES)
-    with tempfile.TemporaryDirectory(prefix="camfleet-compare-") as folder:
-        sides = [_Pieces(Path(folder) / name, count) for name in ("one", "other")]
+    with temporary_folder() as folder:
+        sides = [_Pieces(folder / name, count) for name in ("one", "other")]
         for pair in zip_longest(one, other):
             for pieces, table in zip(sides, pair, strict=True):
                 pieces.add(table)

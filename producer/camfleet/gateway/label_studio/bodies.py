@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -13,6 +12,7 @@ from camfleet.gateway.calls import JSON_SECONDS, Call
 from camfleet.gateway.label_studio import reduced, words
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.turns import Turns
+from camfleet.temporary import temporary_folder
 
 SELECTION_BYTES = 2**28  # 250,000 tasks; those with masks are larger
 SMALL_BYTES = 2**18
@@ -24,8 +24,8 @@ async def read(call: Call, turns: Turns) -> words.Selection:
     """Return the selection that a body is; raise `InvalidRequest`, or a `Problem`."""
     if call.media_type != "application/json" or call.is_said_small(SMALL_BYTES):
         return await call.json(words.Selection, SMALL_BYTES)
-    with tempfile.TemporaryDirectory(prefix="camfleet-") as folder:
-        path = Path(folder, "selection")
+    with temporary_folder() as folder:
+        path = folder / "selection"
         async with call.services.admission.request(call.whose):
             await _receive(call, path)
         async with turns.turn():

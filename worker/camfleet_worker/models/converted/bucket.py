@@ -5,7 +5,6 @@ that key has signed is used; without one it's examined like any stranger's file.
 """
 
 import logging
-import tempfile
 from concurrent.futures import Executor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from camfleet.jobstore import keys
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
 from camfleet.storage.storage import Storage
+from camfleet.temporary import temporary_folder
 from camfleet_worker.models.converted import container, disk, forms, ir
 from camfleet_worker.models.converted.container import Origin, Refused
 from camfleet_worker.models.converted.forms import Form
@@ -52,8 +52,8 @@ class ConvertedInBucket:
         """Download a converted model to `folder`, if the bucket has one that can be trusted."""
         key = self._key(folder)
         try:
-            with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-                packed, unpacked = Path(partial) / "packed", Path(partial) / folder.name
+            with temporary_folder(folder.parent) as partial:
+                packed, unpacked = partial / "packed", partial / folder.name
                 limit = self._limit(folder) + _HEAD
                 self.storage.download(key, str(packed), limit=limit)
                 signer = Signer.of(self.settings)
@@ -83,8 +83,8 @@ class ConvertedInBucket:
     def _write(self, layer_name: str, folder: Path) -> None:
         key = self._key(folder)
         try:
-            with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-                packed = Path(partial) / "packed"
+            with temporary_folder(folder.parent) as partial:
+                packed = partial / "packed"
                 signer = Signer.of(self.settings)
                 self._check(folder, signer)
                 origin = self._origin(layer_name)

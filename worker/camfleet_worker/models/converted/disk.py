@@ -8,7 +8,6 @@ form: otherwise Keras must differentiate it.
 import logging
 import math
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -18,6 +17,7 @@ from typing import Any, get_type_hints
 import msgspec
 import numpy as np
 
+from camfleet.temporary import temporary_folder
 from camfleet_worker.arrays import Array
 from camfleet_worker.models.converted.forms import OPENVINO, Form
 from camfleet_worker.models.split import HALF_TOLERANCE, TOLERANCE, Costs, Extra, Split, Trial
@@ -97,8 +97,8 @@ def save(split: Split, model: Any, folder: Path, form: Form = OPENVINO) -> bool:
     Return whether it is there now. A failure only costs time at the next start.
     """
     try:
-        with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-            written = Path(partial) / folder.name
+        with temporary_folder(folder.parent) as partial:
+            written = partial / folder.name
             form.save(model, written)
             if has_closed_form(split) or not form.closed:
                 _write(split, written)

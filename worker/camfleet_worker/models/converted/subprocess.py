@@ -10,7 +10,6 @@ import itertools
 import logging
 import pickle
 import stat
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -22,6 +21,7 @@ import msgspec
 from camfleet.errors import InternalError, ModelRefused
 from camfleet.registry.cards import Card
 from camfleet.settings import Settings
+from camfleet.temporary import temporary_folder
 from camfleet_worker.models import memory, openvino_engine, openvino_graph, plain
 from camfleet_worker.models.converted import disk, forms, ir, stablehlo
 from camfleet_worker.models.engine import EngineRefused
@@ -96,13 +96,11 @@ def _run(work: _Work) -> bool:
     if form is forms.JAX:  # which the process can't tell: it sees no GPUs
         own_settings = replace(own_settings, engine=form.name)
     request = work.request._replace(path=work.request.path.absolute(), settings=own_settings)
-    with tempfile.TemporaryDirectory(
-        dir=folder, prefix="loading-", ignore_cleanup_errors=True
-    ) as own:
+    with temporary_folder(folder) as own:
         reply = confined.run(
             __name__,
             pickle.dumps(work._replace(request=request)),
-            folder=Path(own),
+            folder=own,
             limits=confined.limits_of(settings),
             name=card.id,
         )
@@ -110,12 +108,12 @@ def _run(work: _Work) -> bool:
             converted = msgspec.json.decode(reply, type=_Done).converted
             if converted:
                 for layer_name in work.request.layer_names:
-                    made = disk.place(Path(own), layer_name, form)
+                    made = disk.place(own, layer_name, form)
                     form.check(made)
                     target = disk.place(folder, layer_name, form)
                     _take(made, target, {*form.files, *disk.SPLIT})
             else:
-                _take(Path(own) / _PLAIN, plain.place(folder, card), plain.FILES)
+                _take(own / _PLAIN, plain.place(folder, card), plain.FILES)
         except (msgspec.DecodeError, OSError, ValueError, ir.Suspicious) as error:
             if work.converts:  # the worker then does without
                 logger.warning("model %s isn't kept as converted: %s", card.id, error)

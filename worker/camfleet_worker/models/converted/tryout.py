@@ -5,7 +5,6 @@ same in the worker afterwards: nothing in a model that `ir` lets pass depends on
 """
 
 import os
-import tempfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 
 from camfleet.errors import ModelRefused
 from camfleet.settings import Settings
+from camfleet.temporary import temporary_folder
 from camfleet_worker.models import jax_engine, memory, openvino_engine, openvino_graph, program
 from camfleet_worker.models.agreement import accept
 from camfleet_worker.models.converted import disk, forms
@@ -46,9 +46,9 @@ def try_out(folder: Path, settings: Settings, name: str) -> int:
     form = forms.wanted(settings) or forms.OPENVINO
     asked = _Request(str(folder), settings.cpu_threads, settings.model_run_memory, form.name)
     request = msgspec.json.encode(asked)
-    with tempfile.TemporaryDirectory() as own:
+    with temporary_folder() as own:
         reply = confined.run(
-            __name__, request, folder=Path(own), limits=_limits(folder, settings, form), name=name
+            __name__, request, folder=own, limits=_limits(folder, settings, form), name=name
         )
     return msgspec.json.decode(reply, type=int)
 
