@@ -191,6 +191,7 @@ HOMES = {
         "camfleet/gateway/page.py",
         "camfleet/gateway/pictures.py",
         "camfleet/gateway/problems.py",
+        "camfleet/gateway/originals.py",
         "camfleet/gateway/reports.py",
         "camfleet/gateway/results.py",
         "camfleet/gateway/reviews.py",

@@ -23,6 +23,7 @@ from camfleet.gateway import (
     guard,
     jobs,
     openapi,
+    originals,
     pictures,
     reports,
     results,
@@ -55,6 +56,7 @@ ROUTES: tuple[Route, ...] = (
     *watching.ROUTES,
     *results.ROUTES,
     *gallery.ROUTES,
+    *originals.ROUTES,  # before the pictures of any kind
     *pictures.ROUTES,
     *rows.ROUTES,
     *reports.ROUTES,

@@ -1,14 +1,12 @@
 """Pictures of a job's rows: as they were stored, or made by a worker; nothing is decoded here."""
 
 import asyncio
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta, Struct
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from camfleet.contract import unused
 from camfleet.contract.codec import decode, encode
@@ -29,17 +27,13 @@ from camfleet.gateway.calls import Call, Route
 from camfleet.gateway.jobs import own_job
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.reading import PartRows
-from camfleet.gateway.results import in_turn
 from camfleet.interactive import rpc
 from camfleet.jobstore import keys, stored_pictures
-from camfleet.storage.storage import Storage
 
 Stored = Literal["overlay", "heatmap", "thumbnail"]
 WORKER_SECONDS = 20.0  # that a worker may take
-_URL_SECONDS = 300
+URL_SECONDS = 300
 _MOST_BYTES = 2**28
-_PIECE = 2**18
-_START = 32  # bytes that tell what a file is
 
 
 class PictureQuery(Struct, kw_only=True):
@@ -87,7 +81,7 @@ async def picture(call: Call) -> Response:
     storage = call.services.blocking.storage
 
     def read() -> Response:
-        _, part, row = _row(call, job_id)
+        _, part, row = find_row(call, job_id)
         plain = part.plain(row)
         found = stored_pictures.find(plain, kind)
         if found is None:
@@ -97,8 +91,8 @@ async def picture(call: Call) -> Response:
             if not found.uri.startswith(storage.uri(keys.pictures(plain["model_digest"]))):
                 raise Problem(404, "not_found", f"the row names no {kind} of its own")
             if not asked.stream:
-                return _redirect(storage.presign(found.uri, _URL_SECONDS))
-        return served.picture(found.read(storage, job_id), _name(call, kind))
+                return redirect(storage.presign(found.uri, URL_SECONDS))
+        return served.picture(found.read(storage, job_id), name_of(call, kind))
 
     return await call.services.threads.long(read)
 
@@ -109,7 +103,7 @@ async def photo(call: Call) -> Response:
     job_id = (await own_job(call)).id
 
     def find() -> _Wanted:
-        _, part, row = _row(call, job_id)
+        _, part, row = find_row(call, job_id)
         plain = part.plain(row)
         if plain["status"] == "failed":
             raise Problem(404, "not_found", "this image failed: there's no picture of it")
@@ -118,7 +112,7 @@ async def photo(call: Call) -> Response:
         key = keys.thumbnail(job_id, wanted, asked.side)
         return _Wanted(key, THUMBNAILS_TASK, request, ThumbnailsReply)
 
-    return served.picture(await _made(call, find), _name(call, "photo"))
+    return served.picture(await _made(call, find), name_of(call, "photo"))
 
 
 async def drawing(call: Call) -> Response:
@@ -128,63 +122,17 @@ async def drawing(call: Call) -> Response:
     await call.large()
 
     def find() -> _Wanted:
-        _, part, row = _row(call, job_id)
+        _, part, row = find_row(call, job_id)
         if part.plain(row)["grid_height"] is None:
             raise Problem(404, "not_found", "this row has no map")
         request = RenderRequest(chunk=part.ref, digest=part.digest, drawing=how, rows=(row,))
         key = keys.render(part.ref, part.digest, row, how)
         return _Wanted(key, RENDER_TASK, request, RenderReply)
 
-    return served.picture(await _made(call, find), _name(call, how.picture))
+    return served.picture(await _made(call, find), name_of(call, how.picture))
 
 
-async def original(call: Call) -> Response:
-    """Give the photograph itself: a URL of the bucket, or its bytes as they lie there."""
-    asked = call.query(PictureQuery)
-    job_id = (await own_job(call)).id
-    services, storage = call.services, call.services.blocking.storage
-
-    def find() -> tuple[str, str]:
-        _, part, row = _row(call, job_id)
-        uri = part.plain(row)["image_uri"]
-        if not uri.startswith("s3://"):
-            raise InvalidRequest("this photograph lies elsewhere: the row has its URI")
-        services.policy.check_image(uri)
-        return uri, served.type_of(_start(storage, uri), "the photograph")
-
-    uri, kind = await services.threads.long(find)
-    own = uri.startswith(storage.uri(""))
-    if own and not asked.stream:
-        url = await services.threads.quick(
-            lambda: storage.presign(uri, _URL_SECONDS, content_type=kind)
-        )
-        return _redirect(url)
-    pieces = in_turn(_pieces(call, storage, uri), call)
-    first = await anext(pieces)  # what is wrong at once is told as a problem
-    return StreamingResponse(
-        _rest(first, pieces), headers=served.headers_of(_name(call, "original")), media_type=kind
-    )
-
-
-async def _pieces(call: Call, storage: Storage, uri: str) -> AsyncGenerator[bytes, None]:
-    """Yield an object by way of a file: memory stays flat."""
-    limit, loop = call.services.image_bytes, asyncio.get_running_loop()
-    with tempfile.TemporaryDirectory(prefix="camfleet-") as folder:
-        path = Path(folder, "original")
-        download = partial(storage.download, uri, str(path), limit=limit)
-        await loop.run_in_executor(call.services.downloads, download)
-        with path.open("rb") as file:  # noqa: ASYNC230  # pieces are small
-            while piece := file.read(_PIECE):
-                yield piece
-
-
-async def _rest(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in pieces:
-        yield piece
-
-
-def _row(call: Call, job_id: str) -> tuple[JobRecord, PartRows, int]:
+def find_row(call: Call, job_id: str) -> tuple[JobRecord, PartRows, int]:
     reading = call.services.reading
     record = reading.record(job_id)
     return record, *reading.row(record, call.path("row"))
@@ -238,15 +186,11 @@ async def _ask(call: Call, wanted: _Wanted) -> None:
         raise from_code(error.code, error.message)
 
 
-def _start(storage: Storage, uri: str) -> bytes:
-    return storage.get_range(uri, 0, _START)
-
-
-def _name(call: Call, kind: str) -> str:
+def name_of(call: Call, kind: str) -> str:
     return f"{call.path('job')}-{call.path('row').replace(':', '-')}-{kind}"
 
 
-def _redirect(url: str) -> Response:
+def redirect(url: str) -> Response:
     return Response(status_code=302, headers={"Location": url})
 
 
@@ -266,13 +210,6 @@ ROUTES = (
         handler=drawing,
         query=DrawingQuery,
         answers={200: ("image/jpeg", "image/png")},
-    ),
-    _READ(
-        path="/v1/jobs/{job}/rows/{row}/original",
-        summary="A row's photograph, where it's in object storage: a URL, or with stream its bytes",
-        handler=original,
-        query=PictureQuery,
-        answers={200: served.PICTURES, 302: None},
     ),
     _READ(
         path="/v1/jobs/{job}/rows/{row}/{kind}",

@@ -117,7 +117,7 @@ class Image {
         measures(row),
         row.focus && fact("Peak", `${short(row.focus.peak_x)}, ${short(row.focus.peak_y)} px`),
         row.geometry && fact("Photograph", `${row.geometry.image_width} × ${row.geometry.image_height} px`),
-        fact("Image", name(row.image_uri), row.image_uri.startsWith("s3://") && [" ", h("a", { href: api.url(api.path("v1/jobs", this.job, "rows", this.route.params.item, "original"), { stream: true }) }, "original")]),
+        fact("Image", name(row.image_uri), /^(s3|az|gs):\/\//.test(row.image_uri) && [" ", h("a", { href: api.url(api.path("v1/jobs", this.job, "rows", this.route.params.item, "original"), { stream: true }) }, "original")]),
         fact("Model", modelLink(`${row.model_id}@${row.model_version}`), h("div", { class: "mono dim" }, row.model_digest.slice(0, 16))),
         fact("Method", `${row.method}, target `, h("code", {}, name(row.target))),
         row.layer && fact("Layer", h("code", {}, name(row.layer))),
