@@ -45,7 +45,8 @@ MOST_WAITING = 64  # dry runs, which wait for a worker's answer, likewise
 MOST_LARGE = 16  # answers that are large and in memory, until they're taken; likewise
 MOST_BODIES = 32  # JSON bodies that are large, until they're decoded; likewise
 MOST_MADE = 16  # pictures that workers make for an owner at a time
-MOST_OBJECTS = 50_000  # in JSON: all other requests wait while it's decoded
+# What JSON may have of each, wherever it stands: all other requests wait while it's decoded.
+MOST_OF = {"{": (50_000, "objects"), ":": (250_000, "colons"), ",": (500_000, "commas")}
 _SMALL = 2**16  # bytes of JSON that wait for no turn
 IDLE_SECONDS = 15.0  # between two pieces of a body
 JSON_SECONDS = 30.0  # for all of a JSON body
@@ -172,8 +173,14 @@ class Call:
                 data = b"".join([piece async for piece in self.pieces(limit)])
         except TimeoutError:
             raise _too_slow() from None
-        if data.count(b"{") > MOST_OBJECTS:
-            raise Problem(413, "body_too_large", f"the body has more than {MOST_OBJECTS} objects")
+        for sign, (most, name) in MOST_OF.items():
+            if data.count(sign.encode()) > most:
+                raise Problem(
+                    413,
+                    "body_too_large",
+                    f"the body has more than {most} {name}: send it in parts, or a job's images as "
+                    "a manifest",
+                )
         try:
             return msgspec.json.decode(data or b"{}", type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -12,7 +12,7 @@ from camfleet.errors import InvalidRequest
 from camfleet.gateway import received, served
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.limits import Place
-from camfleet.gateway.options import Options, keywords
+from camfleet.gateway.options import Inputs, Options, keywords
 from camfleet.gateway.problems import Problem
 from camfleet.interactive.answer import Answer
 from camfleet.jobstore import keys
@@ -30,7 +30,7 @@ class Question(Options, kw_only=True):
 
     image: str
     model: str
-    inputs: dict[str, tuple[float, ...] | float] | None = None
+    inputs: Inputs | None = None
 
 
 class PictureQuestion(Options, kw_only=True):

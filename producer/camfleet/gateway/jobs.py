@@ -15,7 +15,7 @@ from camfleet.contract.records import DEFAULT_PRIORITY, MOST_MODELS, Item
 from camfleet.contract.targets import inputs_text
 from camfleet.errors import InvalidRequest
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.options import Options, keywords
+from camfleet.gateway.options import Inputs, Options, keywords
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.told import told_progress
 from camfleet.jobs.caller import Caller
@@ -32,7 +32,7 @@ class JobImage(Struct, forbid_unknown_fields=True, kw_only=True):
     image: str
     id: str | None = None
     target: str | None = None
-    inputs: dict[str, tuple[float, ...] | float] | None = None
+    inputs: Inputs | None = None
     label: str | None = None
     group: str | None = None
 
@@ -76,6 +76,12 @@ class Submitted(Struct, kw_only=True):
     warnings: tuple[str, ...]
 
 
+class ResumeQuery(Struct, kw_only=True):
+    """Whether a job goes on that was cancelled, which Redis has forgotten."""
+
+    cancelled: bool = False
+
+
 class RetryRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     """Which failed images run again: those with one of the error codes, or all."""
 
@@ -117,9 +123,10 @@ async def submit(call: Call) -> Response:
             "you repeat the request: so no job runs twice",
         )
     asked = await call.json(JobRequest)
-    job = await _submit(call, asked, _job_id(call.owner, key))
+    digest = await call.services.threads.long(lambda: _digest(asked))
+    job = await _submit(call, asked, digest, _job_id(call.owner, key))
     record = await job.record()
-    if (record.owner, record.asked) != (call.owner, _digest(asked)):
+    if (record.owner, record.asked) != (call.owner, digest):
         raise Problem(
             409,
             "idempotency_conflict",
@@ -131,7 +138,7 @@ async def submit(call: Call) -> Response:
     return reply(told, 200 if job.note else 201, {"Location": location})
 
 
-async def _submit(call: Call, asked: JobRequest, job_id: str) -> AsyncJob:
+async def _submit(call: Call, asked: JobRequest, digest: str, job_id: str) -> AsyncJob:
     """Submit the job that is asked for, as far as its token has room for it."""
     services, source = call.services, source_of(call, asked)
     async with services.admission.job(call.whose, job_id, once=True) as admission:
@@ -144,7 +151,7 @@ async def _submit(call: Call, asked: JobRequest, job_id: str) -> AsyncJob:
             keep_duplicates=asked.keep_duplicates,
             keep_columns=asked.keep_columns,
             force=asked.force,
-            caller=Caller(call.owner, _digest(asked), check),
+            caller=Caller(call.owner, digest, check),
             **asked.options(),
         )
 
@@ -167,7 +174,7 @@ async def cancel(call: Call) -> Response:
 async def resume(call: Call) -> Response:
     job = await own_job(call)
     async with call.services.admission.job(call.whose, job.id):
-        job = await call.client.resume(job.id)
+        job = await call.client.resume(job.id, cancelled=call.query(ResumeQuery).cancelled)
     return reply(told_progress(await job.status()), 202)
 
 
@@ -180,17 +187,22 @@ async def retry(call: Call) -> Response:
 
 
 def source_of(call: Call, asked: JobRequest) -> Any:
-    """Return what to submit; raise `InvalidRequest`, or `SourceForbidden`."""
+    """Return what to submit, to be read once, in a thread; raise what forbids it."""
     if (asked.source is None) == (asked.images is None):
         raise InvalidRequest("a job has either a source or images: name one of them")
     if asked.source is None:
-        return [image.item() for image in asked.images or ()]
+        return (image.item() for image in asked.images or ())
     call.services.policy.check_source(asked.source)
     return asked.source
 
 
 def _digest(asked: JobRequest) -> str:
-    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
+    """Return what tells requests apart, image by image: other threads get their turn between."""
+    head = msgspec.structs.replace(asked, images=None)
+    digest = hashlib.sha256(msgspec.json.encode(head, order="deterministic"))
+    for image in asked.images or ():
+        digest.update(msgspec.json.encode(image, order="deterministic"))
+    return digest.hexdigest()
 
 
 def _job_id(owner: str, key: str) -> str:
@@ -241,6 +253,7 @@ ROUTES = (
         summary="Run what a job still lacks",
         handler=resume,
         scopes=("jobs:write",),
+        query=ResumeQuery,
         answers={202: Progress},
     ),
     Route(

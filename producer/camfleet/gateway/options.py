@@ -1,8 +1,8 @@
 """What may be asked of an image or a job, as the body or the query of a request."""
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from camfleet.contract.outputs import (
     Colormap,
@@ -14,6 +14,9 @@ from camfleet.contract.outputs import (
     Shape,
     Threshold,
 )
+
+MOST_INPUTS = 1000  # of a model, besides the image
+Inputs: TypeAlias = Annotated[dict[str, tuple[float, ...] | float], Meta(max_length=MOST_INPUTS)]
 
 
 class Options(Struct, forbid_unknown_fields=True, kw_only=True):
