@@ -472,3 +472,19 @@ def test_why_most_images_are_not_compared_is_said(store, compare):
         *notes(found)
     ]
     assert not any(note.startswith("not compared") for note in notes(compare(one, one)))
+
+
+def test_images_that_were_explained_for_different_classes_are_counted(store, compare):
+    made = [row(number, one, 0) for number, one in enumerate(maps())]
+    moved = [
+        changed(one, class_index=5, class_name="five") if number % 4 == 0 else one
+        for number, one in enumerate(made)
+    ]
+    found = compare(store("partly", made), store("partly2", moved, digest="1"))
+    assert found.verdict == "pass"
+    said = f"{len(made) // 4} of {len(made)} images were explained for different classes"
+    assert [note for note in notes(found) if note.startswith(said)]
+    more = [row(number, one, at, rank=at) for number, one in enumerate(maps()) for at in range(2)]
+    fewer = [one for one in more if one.rank == 0]  # one class in common
+    twice = compare(store("partly3", more), store("partly4", fewer, digest="1"))
+    assert not any("different classes" in note for note in notes(twice))

@@ -26,15 +26,14 @@ _COPIES: dict[Copy, str] = {
 def notes(found: Comparison) -> Iterator[str]:
     """Yield which classes moved, what noise does, and what a comparison with itself doesn't say.
 
-    And why most images weren't compared, where they weren't.
+    And which images weren't compared, where that's most of them or for want of a common class.
     """
     if moved := [one.name for one in found.classes if one.moved]:
         said = f"{len(moved):,} of {len(found.classes):,} classes moved more than the others"
         counted = any(reason.startswith(said) for reason in found.reasons)
         more = f" and {len(moved) - _NAMED:,} more" if len(moved) > _NAMED else ""
         yield f"{'moved' if counted else said}: {', '.join(moved[:_NAMED])}{more}"
-    if 2 * found.counts.measured < found.counts.images or not found.counts.images:
-        yield from _left_out(found.counts)
+    yield from _left_out(found.counts)
     if found.itself:
         yield "a job is compared with itself, by the same model, which says nothing"
     if found.one.precision != found.other.precision:
@@ -54,11 +53,26 @@ def notes(found: Comparison) -> Iterator[str]:
 
 
 def _left_out(counts: PairCounts) -> Iterator[str]:
-    """Yield what wasn't compared, the most first."""
+    """Yield what wasn't compared, the most first, if that's most, and what has no common class."""
     every = sorted(((getattr(counts, name), word) for name, word in LEFT_OUT), reverse=True)
     said = [f"{number:,} {word.removesuffix(': not compared')}" for number, word in every if number]
-    if said:
+    if said and (2 * counts.measured < counts.images or not counts.images):
         yield f"not compared: {', '.join(said)}"
+    if apart := _of_other_classes(counts):
+        yield (
+            f"{apart:,} of {counts.images:,} images were explained for different classes, so they "
+            "aren't compared: ask both sides for the same ones, with a target such as label:NAME "
+            "or a manifest's column target"
+        )
+
+
+def _of_other_classes(counts: PairCounts) -> int:
+    """Return of how many images, at least, the sides explained no class in common."""
+    if not counts.other_class:
+        return 0
+    pairs = counts.evidence_lost + counts.evidence_gained + counts.no_evidence
+    pairs += counts.unseen + counts.unplaced
+    return max(0, counts.images - counts.measured - counts.failed - counts.changed - pairs)
 
 
 def _canary(found: Canary) -> str:
