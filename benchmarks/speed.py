@@ -16,7 +16,7 @@ from examples.demo import lite0
 from camfleet.contract.targets import parse_target
 from camfleet.registry.cards import Card, CardInput
 from camfleet.settings import Settings
-from camfleet_worker.models import openvino_engine
+from camfleet_worker.models import openvino_library
 from camfleet_worker.models.choose import EngineSelector
 from camfleet_worker.models.explainer import Explainer
 from camfleet_worker.models.tf import conversion
@@ -74,7 +74,7 @@ def openvino_forward(model: Any, photos: Any) -> dict[str, Way]:
 
     For latency one request of the whole batch, for throughput a queue of requests of one image.
     """
-    library = openvino_engine.library()
+    library = openvino_library.library()
     return {
         "openvino_latency": _latency(library, _compiled(model, len(photos), "LATENCY"), photos),
         "openvino_throughput": _throughput(library, _compiled(model, 1, "THROUGHPUT"), photos),
@@ -87,7 +87,7 @@ def _compiled(model: Any, batch: int, hint: str) -> Any:
     graph = run.get_concrete_function(tf.TensorSpec(shape, tf.float32))
     made = conversion.from_graph(graph, ["scores"])
     options = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32"}
-    return openvino_engine.library().Core().compile_model(made, "CPU", options)
+    return openvino_library.library().Core().compile_model(made, "CPU", options)
 
 
 def _latency(_library: Any, compiled: Any, photos: Any) -> Way:

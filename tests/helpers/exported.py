@@ -6,12 +6,12 @@ import tomli_w
 
 from camfleet.contract.geometry import Geometry
 from camfleet.contract.outputs import DEFAULT_OUTPUTS, Regions
-from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.exports import export as exports
 from camfleet.exports.export import Export, Options
 from camfleet_worker.pictures.regions import regions
 from helpers import rows
+from helpers.records import job_record
 
 WANTED = Regions(threshold=0.5, components="all", shapes=("box", "rle", "polygon"))
 CLASSES = ["cat", "dog", "Zwerg & Söhne"]
@@ -49,22 +49,16 @@ ROWS = [row for row in PHOTOS[0] if row.regions]
 def record(**changed):
     """Return the record of a job with shapes."""
     fields = {
-        "schema_version": 2,
         "job_id": "exported-shapes",
+        "schema_version": 2,
         "created_at": 1.7e9,
-        "models": (rows.MODEL,),
         "target": "top:2",
-        "method": "gradcam",
-        "layer": "auto",
-        "fuse": None,
         "outputs": msgspec.structs.replace(DEFAULT_OUTPUTS, regions=WANTED),
         "items": 4,
-        "duplicates": 0,
         "chunk_size": 4,
         "parts": 1,
-        "callback": None,
     }
-    return JobRecord(**(fields | changed))
+    return job_record(**(fields | changed))
 
 
 def written(monkeypatch, path, found, form, *, made=None, labels=None, filters=(), **options):

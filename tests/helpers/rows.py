@@ -4,12 +4,11 @@ import numpy as np
 
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.geometry import Focus, Geometry
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Result, Status, Timings
 from camfleet.jobstore import keys, parquet
+from helpers.records import NET, job_record
 
-MODEL = ModelRef(id="net", version="1", digest="0" * 64)
+MODEL = NET
 CENTRED = Geometry(
     image_height=480, image_width=640, input_height=224, input_width=224,
     left=80, top=0, right=560, bottom=480,
@@ -79,21 +78,15 @@ def job(storage, job_id, parts, chunk_size, models=(MODEL,)):
 
     `parts` are lists of rows, model by model.
     """
-    record = JobRecord(
+    chunks = len(parts) // len(models)
+    record = job_record(
+        job_id,
         schema_version=2,
-        job_id=job_id,
         created_at=1.7e9,
         models=models,
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=chunk_size * (len(parts) // len(models)),
-        duplicates=0,
+        items=chunk_size * chunks,
         chunk_size=chunk_size,
-        parts=len(parts) // len(models),
-        callback=None,
+        parts=chunks,
         columns=("label",),
     )
     for ref, rows in zip(record.refs(), parts, strict=True):

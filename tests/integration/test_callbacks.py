@@ -10,8 +10,7 @@ import pytest
 from camfleet.broker.callbacks_due import Callbacks
 from camfleet.broker.keys import CALLBACKS
 from camfleet.contract.codec import decode_json, encode_json
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Status
 from camfleet.jobstore import keys
 from camfleet.jobstore.totals import Image, Totals
@@ -20,6 +19,7 @@ from camfleet_worker.web.client import WebClient
 from camfleet_worker.webhooks import Sender
 from helpers.callback_receiver import receiving
 from helpers.databases import on_database
+from helpers.records import job_record
 from helpers.waiting import wait_until
 from helpers.worker_services import services
 
@@ -76,22 +76,7 @@ def job(storage, ledger):
     """Give a function that submits a job of two chunks and ends it."""
 
     def job(url, *, end="complete"):
-        record = JobRecord(
-            schema_version=1,
-            job_id=f"told-{next(numbers)}",
-            created_at=1.0,
-            models=(ModelRef(id="net", version="1", digest="0" * 64),),
-            target="top",
-            method="gradcam",
-            layer="auto",
-            fuse=None,
-            outputs=DEFAULT_OUTPUTS,
-            items=3,
-            duplicates=0,
-            chunk_size=2,
-            parts=2,
-            callback=url,
-        )
+        record = job_record(f"told-{next(numbers)}", items=3, chunk_size=2, callback=url)
         storage.put(keys.job(record.job_id), encode_json(record), "application/json")
         ledger.open(record)
         ledger.begin(record.job_id)

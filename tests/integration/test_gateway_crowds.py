@@ -11,8 +11,6 @@ import pytest
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
@@ -20,6 +18,7 @@ from helpers.gateway import gateway
 from helpers.killable_stack import OwnStack
 from helpers.metrics import Scrape, free_port
 from helpers.processes import memory_of
+from helpers.records import job_record
 from helpers.waiting import wait_until
 
 HELD = 1000
@@ -54,23 +53,7 @@ def token(own):
 
 @pytest.fixture
 def job(own, ledger):
-    record = JobRecord(
-        schema_version=1,
-        job_id="crowded",
-        created_at=1.0,
-        models=(ModelRef(id="net", version="1", digest="0" * 64),),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=2,
-        duplicates=0,
-        chunk_size=1,
-        parts=2,
-        callback=None,
-        owner="ann",
-    )
+    record = job_record("crowded", owner="ann")
     with closing(Storage(own.settings)) as storage:
         storage.put(keys.job("crowded"), encode_json(sealed(record)), "application/json")
     ledger.open(record)

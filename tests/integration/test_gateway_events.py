@@ -15,8 +15,6 @@ from msgspec.structs import replace as changed
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.errands import ComparisonErrand
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore import keys
@@ -27,6 +25,7 @@ from camfleet.storage.storage import Storage
 from helpers.gateway import Stream, gateway
 from helpers.killable_stack import OwnStack
 from helpers.metrics import Scrape, free_port
+from helpers.records import job_record
 from helpers.waiting import wait_until
 
 ONE = Totals.of([Image("a", Status.OK, None)])
@@ -77,23 +76,7 @@ def job(ledger, storage):
 
 
 def enter(ledger, storage, job_id, owner):
-    record = JobRecord(
-        schema_version=1,
-        job_id=job_id,
-        created_at=1.0 + next(NUMBERS),
-        models=(ModelRef(id="net", version="1", digest="0" * 64),),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=2,
-        duplicates=0,
-        chunk_size=1,
-        parts=2,
-        callback=None,
-        owner=owner,
-    )
+    record = job_record(job_id, created_at=1.0 + next(NUMBERS), owner=owner)
     storage.put(keys.job(job_id), encode_json(sealed(record)), "application/json")
     ledger.open(record)
     return job_id

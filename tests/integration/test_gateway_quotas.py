@@ -9,8 +9,6 @@ import pytest
 
 from camfleet.broker import gateway_keys, keys
 from camfleet.broker.quotas import Quotas, Reserved
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.contract.tokens import Limits
 from camfleet.gateway.tokens import Tokens
@@ -18,6 +16,7 @@ from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.storage import Storage
 from helpers.databases import emptied_redis, on_database
 from helpers.gateway import gateway
+from helpers.records import job_record
 
 DATABASE = "10"  # its requests wait for a worker in vain
 QUESTION = {"image": "https://a.invalid/b.jpg", "model": "net"}
@@ -115,22 +114,7 @@ def held(own):
 
 
 def enter(ledger, items=4):
-    record = JobRecord(
-        schema_version=1,
-        job_id=f"quota-{next(NUMBERS)}",
-        created_at=1.0,
-        models=(ModelRef(id="net", version="1", digest="0" * 64),),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=items,
-        duplicates=0,
-        chunk_size=1,
-        parts=items,
-        callback=None,
-    )
+    record = job_record(f"quota-{next(NUMBERS)}", items=items, parts=items)
     ledger.open(record)
     return record.job_id
 

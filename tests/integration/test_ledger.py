@@ -11,12 +11,11 @@ import pytest
 from camfleet.broker import keys
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.redis import redis_client
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.errors import BrokerUnavailable, UnknownJob
 from camfleet.jobstore.totals import Totals
 from camfleet.settings import Settings
+from helpers.records import job_record
 
 numbers = itertools.count()
 OK, NOTHING, FAILED = Status.OK, Status.NO_EVIDENCE, Status.FAILED
@@ -29,23 +28,7 @@ def totals(counts):
 
 
 def record(items=10, parts=2):
-    model = ModelRef(id="net", version="1", digest="0" * 64)
-    return JobRecord(
-        schema_version=1,
-        job_id=f"ledger-{next(numbers)}",
-        created_at=1.0,
-        models=(model,),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=items,
-        duplicates=0,
-        chunk_size=5,
-        parts=parts,
-        callback=None,
-    )
+    return job_record(f"ledger-{next(numbers)}", items=items, chunk_size=5, parts=parts)
 
 
 @pytest.fixture

@@ -9,32 +9,16 @@ from camfleet.broker import keys
 from camfleet.broker.ledger import Ledger
 from camfleet.broker.listing import JobListing, Place
 from camfleet.broker.redis import redis_client
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from helpers.databases import on_database
+from helpers.records import job_record
 
 DATABASE = "11"
 JOBS = 250
 
 
 def record(number, owner):
-    return JobRecord(
-        schema_version=2,
-        job_id=f"listed-{number}",
-        created_at=1_700_000_000.1234567 + number // 2,  # two of each time
-        models=(ModelRef(id="net", version="1", digest="0" * 64),),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=2,
-        duplicates=0,
-        chunk_size=1,
-        parts=2,
-        callback=None,
-        owner=owner,
-    )
+    created = 1_700_000_000.1234567 + number // 2  # two of each time
+    return job_record(f"listed-{number}", schema_version=2, created_at=created, owner=owner)
 
 
 @pytest.fixture(scope="module")

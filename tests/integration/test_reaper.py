@@ -10,14 +10,13 @@ from camfleet.broker import keys
 from camfleet.broker.leases import Leases
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.jobstore.totals import Totals
 from camfleet.storage.storage import Storage
 from camfleet_worker.chunks.job_records import Records
 from camfleet_worker.chunks.lease_renewer import LeaseRenewer
 from camfleet_worker.chunks.reaper import Reaper
 from helpers.producers import Sent, drain, items, producing
+from helpers.records import job_record
 from helpers.waiting import wait_until
 
 SHORT = 0.3
@@ -94,24 +93,7 @@ def test_chunks_whose_turn_it_is_are_sent_though_nobody_takes_any(redis, reap, j
 
 
 def test_a_job_without_a_record_does_not_keep_the_others_waiting(redis, ledger, reap, job):
-    ledger.open(
-        JobRecord(
-            schema_version=1,
-            job_id="no-record",
-            created_at=1.0,  # the oldest: it's looked at first
-            models=(ModelRef(id="net", version="1", digest="0" * 64),),
-            target="top",
-            method="gradcam",
-            layer="auto",
-            fuse=None,
-            outputs=DEFAULT_OUTPUTS,
-            items=1,
-            duplicates=0,
-            chunk_size=2,
-            parts=1,
-            callback=None,
-        )
-    )
+    ledger.open(job_record("no-record", items=1, chunk_size=2, parts=1))
     refs = {ref for ref in drain(redis) if ref.job_id == job.id}
     reap()
     sent = Sent(redis)

@@ -29,11 +29,10 @@ from camfleet.broker.sessions import Sessions
 from camfleet.contract.follow_ups import FollowUps
 from camfleet.contract.lanes import Lane
 from camfleet.contract.messages import BULK_QUEUE
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.contract.results import Status
 from camfleet.jobstore.totals import Image, Totals
 from helpers.databases import on_database
+from helpers.records import job_record
 from helpers.users import PREFIX, a_server_with_users
 from helpers.worker_states import worker_state
 
@@ -41,7 +40,6 @@ from helpers.worker_states import worker_state
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
 DATABASE = "13"
-NET = ModelRef(id="net", version="1", digest="0" * 64)
 FAILED = Totals.of([Image("a", Status.FAILED, "image_not_found")])
 WORKER = worker_state(precisions=("bf16",))
 
@@ -136,22 +134,7 @@ def day(own, redis):
 
 
 def record(job_id):
-    return JobRecord(
-        schema_version=1,
-        job_id=job_id,
-        created_at=1.0,
-        models=(NET,),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=2,
-        duplicates=0,
-        chunk_size=1,
-        parts=2,
-        callback="http://127.0.0.1/",
-    )
+    return job_record(job_id, callback="http://127.0.0.1/")
 
 
 def run(ledger, leases, job_id, chunk):

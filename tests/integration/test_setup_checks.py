@@ -13,6 +13,7 @@ from camfleet.broker.redis import Redis
 from camfleet.broker.server import look_at
 from camfleet.local import process, servers
 from camfleet.settings import Settings
+from camfleet.storage.probe import Probe
 from camfleet.storage.storage import Storage
 from helpers.commands import camfleet
 from helpers.metrics import free_port
@@ -35,7 +36,7 @@ def front(stack):
 def look(front):
     """Give a function that returns what is found out about the store behind the front, by name."""
     storage = Storage(Settings(redis_url="", bucket="camfleet", s3_endpoint=front.url))
-    yield lambda: {check.what: check for check in storage.checks()}
+    yield lambda: {check.what: check for check in Probe(storage).checks()}
     storage.close()
 
 

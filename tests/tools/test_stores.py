@@ -9,6 +9,7 @@ import pytest
 
 from camfleet.errors import AccessDenied, StorageUnavailable
 from camfleet.settings import Settings
+from camfleet.storage.probe import Probe
 from camfleet.storage.storage import Storage
 from helpers import documents
 from helpers.stores import moto, s3rver
@@ -35,7 +36,7 @@ def settings_of(url, bucket="my-bucket", region=REGION):
 
 
 def look(storage):
-    return {check.what: check for check in storage.checks()}
+    return {check.what: check for check in Probe(storage).checks()}
 
 
 def test_a_store_that_knows_no_conditions_is_called_so(tmp_path, keys):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.import_circles import circles
+
 ROOT = Path(__file__).parents[2]
 SIDES = {"camfleet": ROOT / "producer", "camfleet_worker": ROOT / "worker"}
 PRODUCER = SIDES["camfleet"] / "camfleet"
@@ -47,6 +49,7 @@ BELOW_THE_LINE = (
 GROUND = (
     "metrics_port",
     "lru",
+    "disk_table",
     "faultpoints",
     "settings",
     "setting_groups",
@@ -95,7 +98,7 @@ HOMES = {
         "camfleet_worker/process/runtime.py",
     },
     "openvino": {
-        "camfleet_worker/models/openvino_engine.py",
+        "camfleet_worker/models/openvino_library.py",
         "camfleet_worker/models/tf/conversion.py",
     },
     "jax": {
@@ -202,6 +205,7 @@ HOMES = {
         "camfleet/gateway/uploads.py",
         "camfleet/gateway/watching.py",
     },
+    "sqlite3": {"camfleet/disk_table.py"},
     "uvicorn": {"camfleet/gateway/server.py"},
     "cronsim": {"camfleet/contract/schedules.py"},
     "cryptography": {"camfleet/local/seaweedfs_tls.py"},
@@ -366,6 +370,35 @@ def test_every_file_has_a_room(path):
 )
 def test_an_import_in_the_wrong_direction_is_found(path, line):
     assert misplaced(path, line) != []
+
+
+def test_nothing_imports_itself_by_way_of_what_stands_beside_it():
+    assert set(circles(sources())) <= {"camfleet.gateway"}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.py": "from camfleet import b", "b.py": "def f():\n    import camfleet.a"},
+        {
+            "a.py": "from camfleet.b import B",
+            "b.py": "if TYPE_CHECKING:\n    from camfleet.a import A",
+        },
+        {
+            "a.py": "from camfleet.b.x import X",
+            "b/__init__.py": "",
+            "b/x.py": "",
+            "b/y.py": "import camfleet.a",
+        },
+        {"a.py": "from camfleet import X"},
+    ],
+    ids=["later", "types", "folder", "door"],
+)
+def test_a_circle_of_imports_is_found(files):
+    files = {f"camfleet/{name}": text for name, text in files.items()}
+    assert set(circles({"camfleet/__init__.py": "from camfleet.a import X"} | files)) == {
+        "camfleet"
+    }
 
 
 @pytest.mark.parametrize("library", HOMES)

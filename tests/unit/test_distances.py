@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from camfleet.audit import heat
-from camfleet.audit.comparisons import movement
+from camfleet.audit import heat, movement
 from camfleet.audit.comparisons.ceiling import Ceiling
 from camfleet.audit.comparisons.common_ground import resample
 from camfleet.audit.distances import (

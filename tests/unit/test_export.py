@@ -14,8 +14,7 @@ import pytest
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json
 from camfleet.contract.geometry import Focus
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.contract.records import ModelRef
 from camfleet.contract.results import LayerMap, Result, Status, Timings
 from camfleet.errors import InvalidRequest, ObjectDamaged
 from camfleet.jobs.job import Job
@@ -25,6 +24,7 @@ from camfleet.results.query import Selection
 from camfleet.results.read import select
 from camfleet.storage.storage import Storage
 from camfleet.whole import whole_file
+from helpers.records import job_record
 
 EMPTY = {
     **dict.fromkeys(Result.__struct_fields__),
@@ -62,26 +62,7 @@ ROWS = [
 
 
 def record(parts=2, job_id="unsent"):
-    return JobRecord(
-        **{
-            **dict.fromkeys(JobRecord.__struct_fields__),
-            "schema_version": 1,
-            "pack": False,
-            "priority": 10,
-            "precision": "float32",
-            "job_id": job_id,
-            "created_at": 0,
-            "models": MODELS,
-            "target": "top",
-            "method": "gradcam",
-            "layer": "auto",
-            "outputs": DEFAULT_OUTPUTS,
-            "items": parts,
-            "duplicates": 0,
-            "chunk_size": 1,
-            "parts": parts,
-        }
-    )
+    return job_record(job_id, created_at=0, models=MODELS, items=parts, parts=parts)
 
 
 def selected(columns=None, **filters):

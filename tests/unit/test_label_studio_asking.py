@@ -8,7 +8,7 @@ import pytest
 
 from camfleet.errors import AnswerTimeout
 from camfleet.gateway.label_studio import asking
-from camfleet.gateway.label_studio.asking import MOST_OPEN, Explained, Recent
+from camfleet.gateway.label_studio.recent import MOST_OPEN, Explained, Recent
 from camfleet.gateway.problems import Problem
 
 PLAN = SimpleNamespace(

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from camfleet.cli.terminal import clean, iso, moment
+from camfleet.cli import output
+from camfleet.cli.terminal import clean, count, iso, moment
 
 _SOURCES = 3  # that are named; a shell may have made many of a pattern
+_USUAL = 200  # images of a set, below which a verdict says little
 
 if TYPE_CHECKING:
-    from camfleet.contract.reviews import ReviewChange, ReviewVerdict, Trouble
+    from camfleet.contract.reviews import Review, ReviewChange, ReviewVerdict, Trouble
     from camfleet.jobs.reviews.looking import Entry, ReviewStatus
 
 
@@ -33,6 +35,23 @@ def status(found: "ReviewStatus") -> dict[str, Any]:
         "verdict": plain(found.verdict) if found.verdict else None,
         "due": iso(found.due) if found.due is not None else None,
     }
+
+
+def say_made(name: str, made: "Review") -> None:
+    """Say what a set holds, and what a verdict on it can't tell."""
+    assert made.set
+    click.echo(f"review {name}: {made.set.items} images, baseline {called(made.baseline.model)}")
+    if made.set.left_out:
+        failed = f"couldn't explain {count(made.set.left_out, 'image')}, which the set leaves out"
+        why = f"camfleet results {made.baseline.job_id} --status failed says why"
+        output.say(f"the baseline {failed}: {why}")
+    if made.set.unwatched:
+        output.say(
+            f"{made.set.unwatched} images have no ETag, so that nobody can tell whether they "
+            "change: use object storage, or --upload"
+        )
+    if made.set.items < _USUAL:
+        output.say(f"{made.set.items} images are few: {_USUAL} or more make a verdict that counts")
 
 
 def say_verdict(verdict: "ReviewVerdict") -> None:

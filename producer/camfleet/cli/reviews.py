@@ -8,7 +8,7 @@ import click
 
 from camfleet.cli import options, output, values
 from camfleet.cli import review_rows as rows
-from camfleet.cli.terminal import clean, count
+from camfleet.cli.terminal import clean
 from camfleet.contract import unused
 from camfleet.contract.outputs import DEFAULT_LAYER, DEFAULT_METHOD, FUSES, METHODS
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from camfleet.contract.reviews import Review
 
 _EXIT = {"pass": 0, "moved": 4}
-_USUAL = 200  # images of a set, below which a verdict says little
 _SHARE = values.SHARE
 _name = click.argument("name", metavar="NAME")
 _reason = click.option("--reason", help="Why; shown by camfleet review history.")
@@ -99,26 +98,12 @@ def create(
     with output.client() as client, _steps(client) as on_step:
         told = warnings.append
         made = client.reviews.create(name, source, on_step=on_step, on_warning=told, **given)
-    assert made.set
     for warning in warnings:
         output.say(warning)
     if as_json:
         output.dump(rows.plain(made))
         return
-    click.echo(
-        f"review {name}: {made.set.items} images, baseline {rows.called(made.baseline.model)}"
-    )
-    if made.set.left_out:
-        failed = f"couldn't explain {count(made.set.left_out, 'image')}, which the set leaves out"
-        why = f"camfleet results {made.baseline.job_id} --status failed says why"
-        output.say(f"the baseline {failed}: {why}")
-    if made.set.unwatched:
-        output.say(
-            f"{made.set.unwatched} images have no ETag, so that nobody can tell whether they "
-            "change: use object storage, or --upload"
-        )
-    if made.set.items < _USUAL:
-        output.say(f"{made.set.items} images are few: {_USUAL} or more make a verdict that counts")
+    rows.say_made(name, made)
 
 
 @review.command()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +25,7 @@ from camfleet.contract.tokens import Scope, TokenRecord
 from camfleet.errors import InvalidRequest
 from camfleet.gateway.crowd import Crowd
 from camfleet.gateway.following import Following
+from camfleet.gateway.label_studio.shared import Backend
 from camfleet.gateway.limits import Admission
 from camfleet.gateway.owners import JobOwners
 from camfleet.gateway.policy import SourcePolicy
@@ -35,9 +36,6 @@ from camfleet.gateway.reading import Reading
 from camfleet.gateway.recognizer import Recognizer
 from camfleet.gateway.tokens import TokenChecker
 from camfleet.gateway.turns import FairThreads, Turns
-
-if TYPE_CHECKING:
-    from camfleet.gateway.label_studio.backend import Backend
 
 JSON_BYTES = 8 * 2**20
 MOST_STREAMS = 16  # of rows, archives and photographs at a time; an owner has half at most
@@ -80,7 +78,7 @@ class Services:
     threads: FairThreads
     downloads: Executor  # a thread for each of the `streams`
     waiting: Executor  # a thread for each of the `dry_runs`
-    label_studio: "Backend"
+    label_studio: Backend
     reading: Reading
     errands: ErrandsDue
     cards: set[str] = field(default_factory=set)  # digests of models whose cards were there

@@ -17,7 +17,7 @@ from camfleet.client import Client
 from camfleet.contract.tokens import Limits
 from camfleet.gateway.calls import MOST_STREAMS, MOST_WAITING, Services
 from camfleet.gateway.following import Following
-from camfleet.gateway.label_studio.backend import Backend
+from camfleet.gateway.label_studio.shared import Backend
 from camfleet.gateway.limits import Admission
 from camfleet.gateway.owners import JobOwners
 from camfleet.gateway.policy import SourcePolicy

@@ -24,6 +24,7 @@ from camfleet.registry.registry import Report
 from camfleet.reviews.runs import Runs
 from camfleet.settings import Settings
 from camfleet.storage.clouds import Clouds
+from camfleet.storage.probe import Probe
 from camfleet.storage.storage import Storage
 
 
@@ -59,7 +60,7 @@ class Connections:
 
     def checks(self) -> Iterator[Check]:
         """Yield what store and Redis can do that camfleet relies on, as `camfleet setup` does."""
-        yield from self.storage.checks()
+        yield from Probe(self.storage).checks()
         with closing(Redis(self.settings)) as redis:
             yield fleets.check(self.storage, known_fleet_id(redis))
             yield from look_at(redis, self.settings)

@@ -42,7 +42,7 @@ def freeze(
     `on_warning` of files, which not every worker may read. Raises `InvalidRequest` where the
     baseline could explain no image, `ObjectMissing` and `ObjectDamaged` naming a part.
     """
-    from camfleet.audit.comparisons.movement import FEWEST
+    from camfleet.audit.movement import FEWEST
     from camfleet.jobstore import parquet
 
     counts, digest, items = _Counts(), hashlib.sha256(), 0

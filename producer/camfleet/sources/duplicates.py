@@ -2,16 +2,12 @@
 
 import itertools
 import json
-import sqlite3
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from hashlib import blake2b
-from types import TracebackType
-from typing import Self
 
 from camfleet.contract.records import Item
-from camfleet.errors import ServiceError
+from camfleet.disk_table import DiskTable
 
 _BATCH = 4096  # items per look into the table
 _NONE = (None,) * 4
@@ -30,7 +26,7 @@ AND (SELECT batch FROM seen WHERE key = substr(?1, 20 * place + 1, 20)) < ?3
 """
 
 
-class Unique:
+class Unique(DiskTable):
     """Lets an item through unless one with the same image, target and inputs came before.
 
     Items that keep different columns are different too: no label is lost.
@@ -43,12 +39,13 @@ class Unique:
     def __init__(self, memory: int = 32 * 2**20) -> None:
         self.dropped = 0
         self._batches = 0
-        self._table = sqlite3.connect("", isolation_level=None)  # "": a file of sqlite's own
-        self._table.execute("PRAGMA journal_mode = OFF")
-        self._table.execute(f"PRAGMA cache_size = -{memory // 1024}")
-        self._table.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, batch INTEGER) WITHOUT ROWID")
-        self._table.execute("CREATE TABLE places (place INTEGER PRIMARY KEY)")
-        self._table.execute("BEGIN")
+        super().__init__(
+            "CREATE TABLE seen (key BLOB PRIMARY KEY, batch INTEGER) WITHOUT ROWID",
+            "CREATE TABLE places (place INTEGER PRIMARY KEY)",
+            memory=memory,
+            tracked="duplicate images",
+            advice="about 30 bytes an image, or set TMPDIR to another one",
+        )
         self._table.executemany("INSERT INTO places VALUES (?)", ((n,) for n in range(_BATCH)))
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -66,25 +63,11 @@ class Unique:
             self.dropped += len(batch) - len(first)
             yield from first.values()
 
-    def close(self) -> None:
-        self._table.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _known(self, keys: list[bytes]) -> list[bytes]:
         """Add the sorted keys to the table, and return those that were there before."""
         self._batches += 1
         values = b"".join(keys), len(keys), self._batches
-        with _disk_errors():
+        with self._disk_errors():
             if self._table.execute(_ADD, values).rowcount == len(keys):
                 return []
             row = self._table.execute(_OLDER, values).fetchone()
@@ -104,14 +87,3 @@ def _key(item: Item) -> bytes:
     words = (text if kept == _NONE else f"{text}\0{kept!r}").encode("utf-8", "surrogatepass")
     digest = blake2b(words, digest_size=16).digest()
     return _pack(folder & 0xFFFF, beginning & 0xFFFF, digest)
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise ServiceError(
-            f"can't keep track of duplicate images ({error}): make room in the temporary "
-            "folder, about 30 bytes an image, or set TMPDIR to another one"
-        ) from error

@@ -1,10 +1,9 @@
 """What a store can do that camfleet relies on: tried with a few small objects, which go again."""
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import TYPE_CHECKING
 
 from camfleet.contract.checks import Check, apart, seconds_ahead
 from camfleet.errors import (
@@ -14,12 +13,8 @@ from camfleet.errors import (
     StorageUnavailable,
 )
 from camfleet.storage.place import ABSENT
+from camfleet.storage.storage import PROOF_KIND, PROOFS, Storage, Write
 
-if TYPE_CHECKING:
-    from camfleet.storage.storage import Storage
-
-PROOFS = "uploads/setup-proof-"  # a prefix that credentials for camfleet alone open, too
-KIND = "application/octet-stream"
 _WRITERS = 4
 _LISTED = ("a", "b/1", "b/2", "c", "\u00e4")  # as stores sort them: by their bytes
 _SECONDS = 60  # that clocks may differ
@@ -36,21 +31,13 @@ _AGES = (
     "presigned URLs end by as much too early or too late; signatures are refused from 15 minutes on"
 )
 
-Write = Callable[[str, bytes, str | None], None]  # of a key, on a condition
-
 
 class Probe:
-    """Tries a bucket: `writes` are those of each library, `pages` lists so many keys a page."""
+    """Tries a bucket."""
 
-    def __init__(
-        self,
-        storage: "Storage",
-        writes: Sequence[Write],
-        pages: Callable[[str, int], Iterator[list[str]]],
-    ) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._writes = writes
-        self._pages = pages
+        self._writes = storage.writes()
         self._prefix = f"{PROOFS}{secrets.token_hex(8)}/"
         self._numbers = count()
         self._made: list[str] = []
@@ -102,7 +89,7 @@ class Probe:
         """Change an object that is still as it was read, then as it isn't any more."""
         for write in self._writes:
             key = self._key()
-            self._storage.put(key, b"first", KIND)
+            self._storage.put(key, b"first", PROOF_KIND)
             etag = self._storage.get(key).etag
             if not etag:
                 raise _Lacks("objects have no ETags")
@@ -125,7 +112,7 @@ class Probe:
 
     def _ranges(self) -> str:
         key, data = self._key(), bytes(range(256)) * 16
-        self._storage.put(key, data, KIND)
+        self._storage.put(key, data, PROOF_KIND)
         try:
             found = self._storage.get_range(key, 1000, 100)
         except OperationUnsupported:
@@ -141,7 +128,7 @@ class Probe:
         for name in names:
             self._put(name)
         listed = list(self._storage.keys(folder))
-        pages = [key for page in self._pages(folder, 2) for key in page]
+        pages = [key for page in self._storage.pages(folder, 2) for key in page]
         after = [found.key for found in self._storage.objects(folder, after=names[1])]
         lacks = {
             "what was just written isn't listed": set(listed) == set(names),
@@ -170,7 +157,7 @@ class Probe:
 
     def _put(self, key: str) -> None:
         self._made.append(key)
-        self._storage.put(key, b"", KIND)
+        self._storage.put(key, b"", PROOF_KIND)
 
     def _delete(self) -> Check:
         """Delete all that was written; a store that doesn't delete is told by what stays."""

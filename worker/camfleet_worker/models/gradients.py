@@ -16,11 +16,6 @@ def head_gradients(split: Split, batch_size: int) -> Gradients:
     return taped_gradients(split, batch_size)
 
 
-def gradient_bytes(split: Split) -> int:
-    """Return what the gradient of one image takes besides the arrays that go in and come out."""
-    return 0 if split.cam_weights is not None else split.costs.gradient
-
-
 def _closed_form(weights: Array) -> Gradients:
     """Return the gradients before an average over the grid: the class's weights over its size."""
 

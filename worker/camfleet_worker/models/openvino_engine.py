@@ -7,12 +7,10 @@ first such image makes that copy, so workers that only run jobs never need it.
 """
 
 import logging
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cache, partial
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -31,16 +29,16 @@ from camfleet_worker.models.engine import (
     Rows,
     relative_error,
 )
-from camfleet_worker.models.gradients import gradient_bytes, head_gradients
+from camfleet_worker.models.gradients import head_gradients
 from camfleet_worker.models.memory import Room
-from camfleet_worker.models.openvino_graph import constant_bytes, graph_bytes
+from camfleet_worker.models.openvino_graph import OUTPUTS, constant_bytes, graph_bytes
+from camfleet_worker.models.openvino_library import is_usable, library
 from camfleet_worker.models.split import HALF_TOLERANCE, TOLERANCE, Split
 from camfleet_worker.process import runtime
 from camfleet_worker.process.priority import is_urgent
 
 logger = logging.getLogger(__name__)
 
-OUTPUTS = ("activations", "logits")
 XML, WEIGHTS = "model.xml", "model.bin"
 _HINTS = {"float32": "f32", "bf16": "bf16"}
 _GROUPS = 2  # of requests for batches: while one finishes, the other starts the next
@@ -94,7 +92,7 @@ class OpenVINO(Engine):
         model, threads = source(), runtime.threads(settings)
         room = memory.room(
             settings.batch_size,
-            split.array_bytes + gradient_bytes(split),
+            split.array_bytes + split.gradient_bytes,
             memory.while_running(settings),
             copy_bytes=max(graph_bytes(model), split.costs.graph),
             copies=threads + (threads > 1),
@@ -195,33 +193,6 @@ class _Lane:
             finish()
             raise
         return finish
-
-
-@cache
-def library() -> Any:
-    """Return the module `openvino`, without the converter that reports its import to Intel.
-
-    Everything imported from `openvino.tools.ovc` sends usage data, so that package is blocked
-    first, and OpenVINO treats it as not installed.
-    """
-    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]  # blocks it
-    import openvino
-
-    return openvino
-
-
-@cache
-def is_usable() -> bool:
-    """Return whether OpenVINO is installed and can be loaded, and log why if not."""
-    if find_spec("openvino") is None:
-        logger.warning("OpenVINO is not installed: camfleet's extra `cpu` makes CPUs faster")
-        return False
-    try:
-        library()
-    except Exception as error:  # noqa: BLE001  # whatever a broken installation raises
-        logger.warning("OpenVINO can't be loaded, TensorFlow takes its place: %s", error)
-        return False
-    return True
 
 
 def is_wanted(settings: Settings) -> bool:

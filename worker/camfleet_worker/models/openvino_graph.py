@@ -5,6 +5,8 @@ from typing import Any
 
 from camfleet_worker.models import memory
 
+OUTPUTS = ("activations", "logits")  # of every converted model, by name
+
 
 def check_shapes(model: Any) -> None:
     """Raise `ValueError` unless all sizes within a model follow from those of its inputs.

@@ -167,6 +167,11 @@ class Split:
         return memory.array_bytes(self.trial.images.shape[1:], grid, self.classes)
 
     @property
+    def gradient_bytes(self) -> int:
+        """Return what the gradient of one image takes besides the arrays that go in and out."""
+        return 0 if self.cam_weights is not None else self.costs.gradient
+
+    @property
     def activation(self) -> Activation:
         return self.outputs.activation
 

@@ -7,7 +7,8 @@ from importlib.metadata import version
 
 import numpy as np
 
-from camfleet.audit.comparisons import movement, new_places
+from camfleet.audit import movement
+from camfleet.audit.comparisons import new_places
 from camfleet.audit.comparisons.comparer import Comparer
 from camfleet.audit.comparisons.document import (
     COMPARISON_VERSION,
@@ -18,23 +19,21 @@ from camfleet.audit.comparisons.document import (
     Flips,
     LostClass,
     MovedPair,
-    Movement,
     NewPlace,
     Noise,
     PairCounts,
 )
 from camfleet.audit.comparisons.measured import MEASURES, Measured
-from camfleet.audit.comparisons.movement import Ceiling, Interval, Reals, floor_of
+from camfleet.audit.comparisons.moved import DIGITS, Moved
 from camfleet.audit.comparisons.sides import Side
 from camfleet.audit.comparisons.verdict import Known, Limits, decide
 from camfleet.audit.document import Quartiles
-from camfleet.audit.heat import Ints
+from camfleet.audit.movement import Reals, floor_of
 from camfleet.audit.samples import Samples
 from camfleet.contract.studies import FloorRecord
 from camfleet.storage.storage import Storage
 
 _MOST_FLIPS = 20
-_DIGITS = 6
 
 
 class Conclusion:
@@ -55,17 +54,13 @@ class Conclusion:
         self._limits = limits
         self._noise = noise
         self._floor = (floor_of(noise) if noise else None) or movement.UNCALIBRATED
-
-    @cached_property
-    def _distances(self) -> Reals:
-        found: Reals = self._measured.read("distance")
-        return found
+        self._moved = Moved(comparer, measured, self._floor, limits.movement)
 
     def document(self, storage: Storage) -> Comparison:
-        moved, counts, flips = self._movement(), self._counts(), self._flips()
+        moved, counts, flips = self._moved.movement(), self._counts(), self._flips()
         missing = sum(side.missing for side in self._sides)
         lost, places = tuple(self._lost()), tuple(self._places(storage))
-        why = self._why_undecidable()
+        why = self._moved.why_undecidable()
         verdict, reasons = decide(
             Known(moved, why, counts, flips, self._classes, missing, lost, places), self._limits
         )
@@ -99,69 +94,10 @@ class Conclusion:
         """Return whether one model answered alike in two runs; None where there are two models."""
         same_run = len({(side.record.job_id, side.model) for side in self._sides}) == 1
         how = [(side.ref.digest, side.record.layer, side.record.precision) for side in self._sides]
-        if same_run or how[0] != how[1] or not len(self._distances):
+        if same_run or how[0] != how[1] or not len(self._moved.distances):
             return None
-        largest = float(self._distances.max())
-        return Canary(largest=round(largest, _DIGITS), same=largest < movement.SAME)
-
-    @cached_property
-    def _ceiling(self) -> Ceiling | None:
-        """Return how far maps of different images lie apart; None without any."""
-        found, groups = self._comparer.ceiling.distances()
-        if not len(found):
-            return None
-        # Both ways of a pair are hardly two observations.
-        low, high = movement.grouped_interval(found.ravel(), np.repeat(groups, 2))
-        return Ceiling(float(np.median(found)), low, high)
-
-    @cached_property
-    def _groups(self) -> Ints | None:
-        return self._comparer.group_numbers()
-
-    @property
-    def _independent(self) -> int:
-        """Return how many pairs, or groups of them, count as independent."""
-        return len(self._distances) if self._groups is None else len(np.unique(self._groups))
-
-    def _movement(self) -> Movement | None:
-        """Return how far maps moved; None where it can't be said."""
-        floor, found, ceiling = self._floor, self._distances, self._ceiling
-        if self._independent < movement.FEWEST or ceiling is None:
-            return None
-        groups = self._groups
-        low, high = movement.interval_of(found, groups)
-        median = float(np.median(found))
-        value = movement.movement(median, floor.median, ceiling.median)
-        if value is None:
-            return None
-        low, high = movement.interval(Interval(low, high), floor.median, ceiling)
-        return Movement(
-            value=round(value, _DIGITS),
-            low=round(low, _DIGITS),
-            high=round(high, _DIGITS),
-            limit=self._limits.movement,
-            median=round(median, _DIGITS),
-            floor=round(floor.median, _DIGITS),
-            ceiling=round(ceiling.median, _DIGITS),
-            threshold=round(floor.threshold, _DIGITS),
-            medians=round(floor.medians, _DIGITS),
-            beyond=round(float((found > floor.threshold).mean()), _DIGITS),
-            grouped=groups is not None,
-        )
-
-    def _why_undecidable(self) -> str:
-        """Return why nothing can be said of movement, where nothing can."""
-        pairs = len(self._distances)
-        if pairs < movement.FEWEST:
-            return f"only {pairs} pairs could be compared, {movement.FEWEST} are needed"
-        if self._independent < movement.FEWEST:
-            return (
-                f"the pairs are of {self._independent} images or groups of images, of which "
-                f"{movement.FEWEST} are needed: pairs of one aren't independent"
-            )
-        if self._ceiling is None:
-            return "no class has maps of two images, so that nobody knows how far maps can move"
-        return "maps of different images are hardly less alike than those of slightly changed ones"
+        largest = float(self._moved.distances.max())
+        return Canary(largest=round(largest, DIGITS), same=largest < movement.SAME)
 
     def _counts(self) -> PairCounts:
         counts, outcomes = self._comparer.counts, self._comparer.outcomes
@@ -198,21 +134,21 @@ class Conclusion:
             gained=counts.gained,
             both_wrong=counts.both_wrong,
             several_labels=counts.several_labels,
-            chance=round(movement.mcnemar(*self._measured.turns()), _DIGITS),
+            chance=round(movement.mcnemar(*self._measured.turns()), DIGITS),
         )
 
     @cached_property
     def _classes(self) -> tuple[ComparedClass, ...]:
         """Return the classes that can be judged, those that moved and the farthest first."""
-        if not len(self._distances):
+        if not len(self._moved.distances):
             return ()
         names, numbers = list(self._comparer.names), self._measured.read("class")
-        classes = movement.by_class(self._distances, numbers)
-        groups = self._groups
+        classes = movement.by_class(self._moved.distances, numbers)
+        groups = self._moved.groups
         independent, own = (
-            (self._distances, numbers)
+            (self._moved.distances, numbers)
             if groups is None
-            else movement.middles(self._distances, numbers, groups)
+            else movement.middles(self._moved.distances, numbers, groups)
         )
         judged = movement.judged(movement.by_class(independent, own))
         moved = movement.moved_classes(independent, judged, self._floor.medians)
@@ -220,8 +156,8 @@ class Conclusion:
             ComparedClass(
                 name=names[number],
                 pairs=len(own),
-                median=round(float(np.median(own)), _DIGITS),
-                beyond=round(float((own > self._floor.threshold).mean()), _DIGITS),
+                median=round(float(np.median(own)), DIGITS),
+                beyond=round(float((own > self._floor.threshold).mean()), DIGITS),
                 moved=number in moved,
             )
             for number, own in classes.items()
@@ -239,13 +175,15 @@ class Conclusion:
 
     def _places(self, storage: Storage) -> Iterator[NewPlace]:
         """Yield the suspicious places that only the second model has."""
-        if not len(self._distances):
+        if not len(self._moved.distances):
             return
         names, read = list(self._comparer.names), self._measured.read
-        before, groups = read("peak_before"), self._groups
+        before, groups = read("peak_before"), self._moved.groups
         peaks = new_places.Peaks(
             before,
-            new_places.stay(before, read("peak_after"), self._distances <= self._floor.threshold),
+            new_places.stay(
+                before, read("peak_after"), self._moved.distances <= self._floor.threshold
+            ),
             read("class"),
             groups,
             read("ref"),
@@ -265,7 +203,7 @@ class Conclusion:
                 continue  # it didn't move
             for one in own.of([ref]):
                 for other in others.of([partners[ref]]):
-                    yield MovedPair(distance=round(value, _DIGITS), one=one, other=other)
+                    yield MovedPair(distance=round(value, DIGITS), one=one, other=other)
 
 
 def _compared(side: Side) -> Compared:
@@ -286,9 +224,9 @@ def _noise(found: FloorRecord) -> Noise:
     return Noise(
         images=found.explained,
         copies=sum(map(len, own.values())),
-        medians={kind: round(float(np.median(values)), _DIGITS) for kind, values in own.items()},
-        highs={kind: round(float(np.quantile(own[kind], 0.95)), _DIGITS) for kind in own},
-        again=None if found.again is None else round(found.again, _DIGITS),
+        medians={kind: round(float(np.median(values)), DIGITS) for kind, values in own.items()},
+        highs={kind: round(float(np.quantile(own[kind], 0.95)), DIGITS) for kind in own},
+        again=None if found.again is None else round(found.again, DIGITS),
         same=found.again is not None and found.again < movement.SAME,
         failures=found.failures,
     )
@@ -296,5 +234,5 @@ def _noise(found: FloorRecord) -> Noise:
 
 def _quartiles(values: Reals) -> Quartiles:
     known = values[np.isfinite(values)]
-    low, median, high = np.quantile(known, [0.25, 0.5, 0.75]).round(_DIGITS).tolist()
+    low, median, high = np.quantile(known, [0.25, 0.5, 0.75]).round(DIGITS).tolist()
     return Quartiles(low=low, median=median, high=high)

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from camfleet.audit.comparisons.document import NewPlace
-from camfleet.audit.comparisons.movement import FEWEST, at_least
 from camfleet.audit.heat import Ints
+from camfleet.audit.movement import FEWEST, at_least
 from camfleet.audit.reports import places
 from camfleet.audit.reports.places import Place
 from camfleet.audit.reports.tally import FINEST, Tally

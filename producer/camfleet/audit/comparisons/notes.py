@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from camfleet.audit.comparisons.document import Canary, Comparison, Movement, Noise, PairCounts
-from camfleet.audit.comparisons.movement import FEWEST, SAME
+from camfleet.audit.movement import FEWEST, SAME
 from camfleet.contract.studies import Copy
 
 LEFT_OUT = (  # counts of what isn't compared

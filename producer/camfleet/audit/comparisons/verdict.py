@@ -13,7 +13,7 @@ from camfleet.audit.comparisons.document import (
     NewPlace,
     PairCounts,
 )
-from camfleet.audit.comparisons.movement import FEWEST, LIMIT
+from camfleet.audit.movement import FEWEST, LIMIT
 from camfleet.contract.reviews import SeenPlace, show_movement
 from camfleet.errors import InvalidRequest
 

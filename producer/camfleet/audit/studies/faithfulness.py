@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from camfleet.audit import heat
-from camfleet.audit.comparisons.movement import UNCALIBRATED, Floor
 from camfleet.audit.heat import Flags, Ints
+from camfleet.audit.movement import UNCALIBRATED, Floor
 from camfleet.audit.rows import AGAINST
 from camfleet.audit.studies import findings, kept
 from camfleet.audit.studies.asking import Ask, answers

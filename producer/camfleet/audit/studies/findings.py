@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from camfleet.audit.comparisons.movement import Floor
 from camfleet.audit.heat import Doubles, Ints
+from camfleet.audit.movement import Floor
 from camfleet.audit.studies import intervals
 from camfleet.audit.studies.document import BoxFindings, FillFindings, ModelFaithfulness
 from camfleet.contract.studies import Curves, RowFaithfulness

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from camfleet.audit.comparisons.movement import floor_of
 from camfleet.audit.heat import Flags
+from camfleet.audit.movement import floor_of
 from camfleet.audit.rows import AGAINST
 from camfleet.audit.studies.asking import Answered, Ask, answers
 from camfleet.audit.studies.sample import choose, requests

@@ -6,8 +6,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from camfleet.audit.comparisons.movement import interval_of
 from camfleet.audit.heat import Doubles, Flags, Ints
+from camfleet.audit.movement import interval_of
 from camfleet.audit.studies.document import Estimate, Verdict
 
 FEWEST = 20  # images or groups for a verdict

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
-from camfleet.audit.comparisons.movement import UNCALIBRATED, Floor, floor_of
+from camfleet.audit.movement import UNCALIBRATED, Floor, floor_of
 from camfleet.audit.studies import findings, floor
 from camfleet.audit.studies.document import Faithfulness, ModelFaithfulness
 from camfleet.contract.codec import sealed

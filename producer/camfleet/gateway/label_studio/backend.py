@@ -6,8 +6,7 @@ The address holds the model and the options, because Label Studio drops a query.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -16,13 +15,8 @@ from camfleet.errors import CamfleetError
 from camfleet.foreign import visible
 from camfleet.gateway.calls import Call, Route, reply
 from camfleet.gateway.label_studio import asking, bodies, selections, words
-from camfleet.gateway.label_studio.plans import BackendOptions, Plan, Planner, parse_options
+from camfleet.gateway.label_studio.plans import BackendOptions, Plan, parse_options
 from camfleet.gateway.problems import Problem
-from camfleet.gateway.turns import Turns
-from camfleet.label_studio.places import Server, TaskImages, origins_of
-from camfleet.registry.registry import Registry
-from camfleet.settings import Settings
-from camfleet.storage.storage import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +24,7 @@ START = "/integrations/label-studio/"  # of all paths
 AT_ONCE = 200  # tasks that are answered while Label Studio waits; more become a job
 WAIT_SECONDS = 75.0  # it waits for 100
 _HEALTH_SECONDS = 0.5  # Label Studio waits for 1
-_LARGE = 3  # bodies that are decoded at a time, of an owner two
 _LOGGED = 3  # failed tasks of a selection
-
-
-class Backend:
-    """What all requests of Label Studio share."""
-
-    def __init__(self, settings: Settings, storage: Storage, labels: Mapping[str, Path]) -> None:
-        self.url = settings.label_studio_url
-        self.planner = Planner(Registry(storage), labels)
-        origins = filter(None, map(str.strip, settings.label_studio_origins.split(",")))
-        self.images = TaskImages(Server(self.url), origins_of(origins))
-        self.recent = asking.Recent()
-        self.bodies = Turns(_LARGE)
 
 
 async def health(call: Call) -> Response:

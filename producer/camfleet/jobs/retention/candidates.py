@@ -1,21 +1,17 @@
 """Keys of objects that may go, in a table on disk: memory stays flat however many they are."""
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from itertools import islice
-from types import TracebackType
-from typing import Self
 
-from camfleet.errors import ServiceError
+from camfleet.disk_table import DiskTable
 
 _BATCH = 4096
-_KILOBYTES = 32 * 1024  # of memory
+_MEMORY = 32 * 2**20
 _LAST = "\U0010ffff"  # sorts behind all that a key begins with
 
 
-class Candidates:
+class Candidates(DiskTable):
     """A set of keys, of which those that somebody needs are taken out again.
 
     It's in a temporary file, about 100 bytes a key, deleted by `close`. Raises `ServiceError`
@@ -23,11 +19,12 @@ class Candidates:
     """
 
     def __init__(self) -> None:
-        self._table = sqlite3.connect("", isolation_level=None)  # "": a file of sqlite's own
-        self._table.execute("PRAGMA journal_mode = OFF")
-        self._table.execute(f"PRAGMA cache_size = -{_KILOBYTES}")
-        self._table.execute("CREATE TABLE doomed (key TEXT PRIMARY KEY) WITHOUT ROWID")
-        self._table.execute("BEGIN")
+        super().__init__(
+            "CREATE TABLE doomed (key TEXT PRIMARY KEY) WITHOUT ROWID",
+            memory=_MEMORY,
+            tracked="what may be deleted",
+            advice="about 100 bytes an object, or set TMPDIR to another one; then repeat this",
+        )
 
     def add(self, keys: Iterable[str]) -> None:
         stream = iter(keys)
@@ -42,7 +39,7 @@ class Candidates:
 
     def keep_below(self, prefix: str) -> None:
         """Take all keys below a prefix out."""
-        with _disk_errors():
+        with self._disk_errors():
             self._table.execute(
                 "DELETE FROM doomed WHERE key >= ? AND key < ?", (prefix, prefix + _LAST)
             )
@@ -56,7 +53,7 @@ class Candidates:
 
     def next(self, prefix: str, after: str = "") -> str | None:
         """Return the first key below a prefix that comes after another key, or None."""
-        with _disk_errors():
+        with self._disk_errors():
             row = self._table.execute(
                 "SELECT min(key) FROM doomed WHERE key > ? AND key >= ? AND key < ?",
                 (after, prefix, prefix + _LAST),
@@ -64,31 +61,6 @@ class Candidates:
         found: str | None = row[0]
         return found
 
-    def close(self) -> None:
-        self._table.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _run(self, command: str, keys: Sequence[str]) -> list[tuple[str]]:
-        with _disk_errors():
+        with self._disk_errors():
             return self._table.execute(command, (json.dumps(keys),)).fetchall()
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise ServiceError(
-            f"can't keep track of what may be deleted ({error}): make room in the temporary "
-            "folder, about 100 bytes an object, or set TMPDIR to another one; then repeat this"
-        ) from error

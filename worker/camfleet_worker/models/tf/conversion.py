@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from camfleet_worker.models.openvino_engine import OUTPUTS, library
+from camfleet_worker.models.openvino_graph import OUTPUTS
+from camfleet_worker.models.openvino_library import library
 from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf import functions
 

@@ -5,7 +5,6 @@ from camfleet_worker.models import memory
 from camfleet_worker.models.batched_engine import BatchedEngine
 from camfleet_worker.models.batches import Batches
 from camfleet_worker.models.engine import Gradients
-from camfleet_worker.models.gradients import gradient_bytes
 from camfleet_worker.models.memory import Room
 from camfleet_worker.models.split import Split
 from camfleet_worker.models.tf import functions
@@ -38,5 +37,5 @@ class TensorFlow(BatchedEngine):
         A GPU's own memory doesn't count here: batches are halved where it's too small.
         """
         forward = 0 if runtime.gpus() else split.costs.forward
-        image_bytes = split.array_bytes + forward + gradient_bytes(split)
+        image_bytes = split.array_bytes + forward + split.gradient_bytes
         return memory.room(settings.batch_size, image_bytes, memory.while_running(settings))
