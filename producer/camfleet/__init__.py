@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from camfleet.jobs.retention.freed import Retired
     from camfleet.jobs.reviews.looking import ReviewStatus
     from camfleet.jobs.reviews.reviews import Reviews
+    from camfleet.jobs.stored import StoredJob
     from camfleet.pictures.files import Saved
     from camfleet.pictures.pictures import Pictures
     from camfleet.registry.changes import ModelChange
@@ -148,6 +149,7 @@ _HOMES = {
     "jobs.retention.freed": ("Retired",),
     "jobs.reviews.looking": ("ReviewStatus",),
     "jobs.reviews.reviews": ("Reviews",),
+    "jobs.stored": ("StoredJob",),
     "pictures.files": ("Saved",),
     "pictures.pictures": ("Pictures",),
     "registry.changes": ("ModelChange",),
@@ -239,6 +241,7 @@ __all__ = [
     "StackError",
     "Status",
     "StorageUnavailable",
+    "StoredJob",
     "Timings",
     "UnknownJob",
     "UnknownModel",

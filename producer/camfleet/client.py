@@ -24,6 +24,7 @@ from camfleet.jobs.inspection import Inspection
 from camfleet.jobs.job import Job
 from camfleet.jobs.options import ExplainOptions, JobOptions, request_fields
 from camfleet.jobs.order import ModelName, make_order, model_name, models_of
+from camfleet.jobs.resuming import Resuming
 from camfleet.jobs.retention.verbs import Retiring
 from camfleet.jobs.reviews.added import review_added
 from camfleet.jobs.reviews.reviews import Reviews
@@ -38,10 +39,9 @@ from camfleet.sources.uploads import Image
 if TYPE_CHECKING:
     from camfleet.audit.reporting import Reporter
     from camfleet.jobs.dry_run import DryRun
-    from camfleet.jobs.forgotten import ForgottenJob
 
 
-class Client(Connections, Retiring, Exporting):
+class Client(Connections, Retiring, Resuming, Exporting):
     """The producer's side of camfleet. Safe to share by threads; close it at the end.
 
     After a fork the child uses it, and what it returned, with connections of its own.
@@ -246,24 +246,6 @@ class Client(Connections, Retiring, Exporting):
     def jobs(self) -> Iterator[Progress]:
         """Yield the progress of every job that Redis knows, newest first; log a damaged one."""
         return self._ledger.progress_of_all()
-
-    def forgotten_jobs(
-        self, on_progress: Callable[[int], object] = lambda _count: None
-    ) -> "Iterator[ForgottenJob]":
-        """Yield the jobs that the bucket holds and Redis has forgotten, in the order of their ids.
-
-        The record of each is read; `on_progress` is told how many there were so far.
-        """
-        from camfleet.jobs.forgotten import forgotten_jobs
-
-        return forgotten_jobs(self.storage, {*self._ledger.jobs()}, on_progress)
-
-    def resume(self, job_id: str) -> Job:
-        """Run what a job still lacks, as object storage knows it; Redis may be empty.
-
-        This rebuilds the job's ledger, and continues a cancelled job. Raises `UnknownJob`.
-        """
-        return self._submitter.resume(job_id)
 
     def retry(self, job_id: str, codes: Iterable[str] = ()) -> tuple[Job, int]:
         """Run a complete job's failed images again: all, or those with one of the error `codes`.

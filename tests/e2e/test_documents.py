@@ -53,6 +53,11 @@ ELSEWHERE = [
         "tests/e2e/test_faithfulness.py",
         'run("faithfulness", job.id',
     ),
+    (
+        r"camfleet resume --all-stored.*",
+        "tests/integration/test_forgotten_jobs.py",
+        'run("resume", "--all-stored"',
+    ),
     (r"camfleet delete JOB", "tests/e2e/test_deleting.py", 'run("delete", one.id'),
     (r"aws s3 sync .*", "tests/e2e/test_deleting.py", "aws s3 sync"),
     (r"python -m examples\.clever_hans", "tests/e2e/test_clever_hans.py", "examples.clever_hans"),

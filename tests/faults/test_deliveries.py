@@ -1,9 +1,15 @@
 """Messages that come twice or get lost, and a broker that forgets everything."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
+from camfleet import Client
 from camfleet.contract.messages import BULK_QUEUE
-from helpers.fleet import CHUNK
+from helpers.commands import command_line
+from helpers.databases import environ_on, on_database
+from helpers.fleet import CHUNK, Fleet, client_with_model
 from helpers.waiting import wait_until
 
 
@@ -75,6 +81,47 @@ def test_a_job_goes_on_when_the_brokers_data_are_lost_and_it_is_resumed(fleet, o
     fleet.client.resume(order.job.id)
     order.check()
     assert sum(fleet.times(order)) <= len(order.uris) + CHUNK
+
+
+@pytest.fixture
+def emptied(fleet, own, album, tmp_path):
+    """Give a fleet with a bucket of its own, in which no other test's jobs lie."""
+    settings = replace(on_database(own.settings, 6), bucket="emptied")
+    with Client(settings) as client:
+        client.storage.set_up()
+    environ = {**environ_on(fleet.environ, 6), "CAMFLEET_BUCKET": settings.bucket}
+    with client_with_model(settings, tmp_path / "card") as client:
+        made = Fleet(environ, client, own, album, tmp_path / "fleet")
+        made._numbers = fleet._numbers
+        yield made
+        made.close()
+
+
+@pytest.mark.faults
+def test_one_command_brings_back_all_that_an_emptied_broker_forgot(emptied, own):
+    camfleet = command_line(emptied.environ)
+    whole, stopped = emptied.submit(CHUNK), emptied.submit(CHUNK)
+    stopped.job.cancel()
+    with emptied.worker() as worker:
+        whole.check()
+        worker.ready()
+        worker.points.arm("explained")
+        orders = [emptied.submit(3 * CHUNK) for _ in range(3)]
+        worker.hold("explained")
+        former = emptied.client._ledger.fleet_id()
+        own.kill("valkey")
+        own.lose("valkey")
+        own.start_again("valkey")
+        worker.points.release()
+        done = camfleet("resume", "--all-stored", "--of-fleet", former, "--json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert {job["job_id"] for job in told["resumed"]} == {each.job.id for each in orders}
+        assert told["jobs"] == {"cancelled": 1, "complete": 1, "resumed": 3}
+        for order in orders:
+            order.check()
+        assert sum(map(sum, map(emptied.times, orders))) <= 9 * CHUNK + CHUNK
+        assert emptied.times(stopped) == [0] * CHUNK
 
 
 def _of(worker, order):

@@ -215,3 +215,14 @@ def test_a_note_that_is_damaged_stands_for_everything(own, redis):
     with closing(History(own)) as history:
         redis.hset(keys.HISTORY, mapping={"replid": OTHER, "at": "never"})
         assert history.lost_since()[1] == 0.0
+
+
+def test_a_cancellation_that_redis_never_heard_of_is_there_again(client, redis, promote):
+    known, unknown = submit(client, "lost-11a"), submit(client, "lost-11b")
+    for job in (known, unknown):
+        job.cancel()
+    redis.hdel(keys.job(known.id), "cancelled_at")
+    assert known.status().state == "queued"
+    promote(*forget(redis, unknown), keys.TURNS, *keys.QUEUES)
+    assert (known.status().state, unknown.status().state) == ("cancelled", "cancelled")
+    assert not is_entered(redis, known)

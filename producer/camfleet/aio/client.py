@@ -18,6 +18,7 @@ from camfleet.interactive.answer import Answer
 from camfleet.interactive.register import Models
 from camfleet.jobs.forgotten import ForgottenJob
 from camfleet.jobs.job import Job
+from camfleet.jobs.stored import StoredJob
 from camfleet.pictures.pictures import Pictures
 from camfleet.registry.changes import ModelChange
 from camfleet.settings import Settings
@@ -157,10 +158,23 @@ class AsyncClient(Awaited):
         """Yield the jobs that the bucket holds and Redis has forgotten, by their ids."""
         return self._threads.stream(self._blocking.forgotten_jobs(on_progress), _JOBS)
 
-    async def resume(self, job_id: str) -> AsyncJob:
+    async def resume(self, job_id: str, *, cancelled: bool = False) -> AsyncJob:
         """Run what a job still lacks; see `Client.resume`."""
-        job = await self._threads.long(lambda: self._blocking.resume(job_id))
-        return AsyncJob(job, self._threads)
+        again = partial(self._blocking.resume, job_id, cancelled=cancelled)
+        return AsyncJob(await self._threads.long(again), self._threads)
+
+    def resume_stored(
+        self,
+        *,
+        dry_run: bool = False,
+        of_fleet: str | None = None,
+        on_progress: Callable[[int], object] = lambda _count: None,
+    ) -> AsyncIterator[StoredJob]:
+        """Resume all jobs that Redis has forgotten, and yield them; see `Client.resume_stored`."""
+        found = self._blocking.resume_stored(
+            dry_run=dry_run, of_fleet=of_fleet, on_progress=on_progress
+        )
+        return self._threads.stream(found, 1)
 
     async def retry(self, job_id: str, codes: tuple[str, ...] = ()) -> tuple[AsyncJob, int]:
         """Run a complete job's failed images again; see `Client.retry`."""

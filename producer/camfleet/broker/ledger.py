@@ -148,6 +148,14 @@ class Ledger:
         self.progress(job_id)  # raises where Redis knows no such job
         self._cancel([*keys.of_job(job_id), keys.CALLBACKS], [job_id, self._job_expires])
 
+    def cancelled_at(self, job_id: str) -> float | None:
+        """Return when a job was cancelled, None if it wasn't or Redis doesn't know it."""
+        found = self._redis.run("HGET", keys.job(job_id), "cancelled_at")
+        try:
+            return float(found) if found is not None else None
+        except ValueError:
+            raise damaged(job_id, ValueError("no time at which it was cancelled")) from None
+
     def is_cancelled(self, job_id: str) -> bool:
         return bool(self._redis.run("HEXISTS", keys.job(job_id), "cancelled_at"))
 

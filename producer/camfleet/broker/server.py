@@ -39,7 +39,7 @@ _EVICTED = (
     "wrong; set maxmemory-policy noeviction"
 )
 _NOT_KEPT = (
-    "when Redis is killed, requests, cancellations and sessions of the last minutes or all are "
+    "when Redis is killed, requests and sessions of the last minutes or all are "
     "gone; jobs are rebuilt from the bucket; set appendonly yes"
 )
 _AGES = "leases and heartbeats of this machine are shown too old or too new; let NTP set both"

@@ -39,7 +39,7 @@ _COMMANDS = {
     "jobs": "camfleet.cli.jobs:jobs",
     "usage": "camfleet.cli.usage:usage",
     "cancel": "camfleet.cli.jobs:cancel",
-    "resume": "camfleet.cli.jobs:resume",
+    "resume": "camfleet.cli.resume:resume",
     "retry": "camfleet.cli.jobs:retry",
     "verify": "camfleet.cli.jobs:verify",
     "delete": "camfleet.cli.retention:delete",

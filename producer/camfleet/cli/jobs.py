@@ -1,4 +1,4 @@
-"""camfleet jobs, status, cancel, resume, retry, verify: look at jobs and act on them."""
+"""camfleet jobs, status, cancel, retry, verify: look at jobs and act on them."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -22,7 +22,8 @@ _COLUMNS = ("job", "state", "done", "total", "ok", "no evidence", "failed", "sub
 def jobs(*, redis_only: bool, as_json: bool) -> None:
     """List all jobs, newest first.
 
-    Redis forgets a job some time after its end; such a job is "stored", and resume brings it back.
+    Redis forgets a job some time after its end; such a job is "stored", and resume brings it back;
+    with --all-stored all that lack something.
     """
     with output.client() as client:
         found: list[Progress | ForgottenJob] = list(client.jobs())
@@ -86,39 +87,28 @@ def cancel(job_id: str, *, as_json: bool) -> None:
     """Stop a job within one batch; resume continues it.
 
     The results of finished chunks stay and count. Images of unfinished chunks are explained again
-    on resume.
+    on resume. Of a job that Redis has forgotten the bucket notes it.
     """
+    from camfleet.errors import UnknownJob
+    from camfleet.jobs.forgotten import look
+
     with output.client() as client:
         job = client.job(job_id)
         job.cancel()
-        now = job.status()
+        try:
+            now = job.status()
+            fields = progress.fields(now)
+            text = f"{job_id} is {now.state}: {now.done} of {now.total} done"
+        except UnknownJob:
+            found = look(client.storage, job_id)
+            if found is None:
+                raise
+            fields = progress.fields(found)
+            text = f"{job_id}, which Redis has forgotten, is {found.state}"
     if as_json:
-        output.dump(progress.fields(now))
+        output.dump(fields)
     else:
-        click.echo(f"{job_id} is {now.state}: {now.done} of {now.total} done")
-
-
-@click.command()
-@options.JOB
-@options.as_json
-def resume(job_id: str, *, as_json: bool) -> None:
-    """Run what a job still lacks.
-
-    Object storage says what that is, so Redis may be empty. Damaged results parts are recreated.
-    """
-    with output.client() as client, output.waiting(f"reading the results of {job_id}"):
-        job = client.resume(job_id)
-        now = job.status()
-    if job.note:
-        output.say(f"{job_id} {job.note}")
-    if as_json:
-        output.dump(progress.fields(now))
-    else:
-        left = now.total - now.done
-        queued = f"{left} queued again" if left else "nothing is missing"
-        click.echo(f"{job_id}: {now.done} of {now.total} images are done, {queued}")
-        if now.report and now.report.state == "waiting":
-            click.echo(f"its report follows: camfleet status {job_id} says where it lies")
+        click.echo(text)
 
 
 @click.command()

@@ -173,6 +173,13 @@ class SourceRecord(Document, frozen=True, kw_only=True):
     fleet: Name | None = None
 
 
+class CancelRecord(Document, frozen=True, kw_only=True):
+    """`cancelled.json`: when a job was cancelled. It goes when the job goes on."""
+
+    job_id: Name
+    cancelled_at: float  # seconds since the epoch
+
+
 class FleetRecord(Document, frozen=True, kw_only=True):
     """`fleets/<id>.json`: that a fleet uses the bucket, and what its workers call their Redis."""
 

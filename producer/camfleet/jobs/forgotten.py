@@ -10,6 +10,7 @@ import msgspec
 from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest, UnknownJob
 from camfleet.jobstore import keys
+from camfleet.jobstore.cancellations import read_cancelled
 from camfleet.jobstore.records import read_any_record
 from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
@@ -18,15 +19,16 @@ _THREADS = 16
 _AHEAD = 64  # records
 
 
-State: TypeAlias = Literal["stored", "pruned", "deleting", "unfinished", "unreadable"]
+State: TypeAlias = Literal["stored", "cancelled", "pruned", "deleting", "unfinished", "unreadable"]
 
 
 class ForgottenJob(msgspec.Struct, frozen=True, kw_only=True):
     """A job of which Redis knows nothing; numbers are images times models.
 
-    It's `stored`, so that `resume` brings it back, whether it's complete or not; `pruned`: its
-    results were deleted; `deleting`: the same `delete` finishes that; `unfinished`: it was never
-    submitted to the end; or `unreadable`, as `note` says.
+    It's `stored`, so that `resume` brings it back, whether it's complete or not; `cancelled`, so
+    that it does if that's asked for; `pruned`: its results were deleted; `deleting`: the same
+    `delete` finishes that; `unfinished`: it was never submitted to the end; or `unreadable`, as
+    `note` says.
     """
 
     job_id: str
@@ -53,18 +55,19 @@ def forgotten_jobs(
     """
     there = (job_id for folder in storage.folders(keys.jobs()) if (job_id := keys.job_of(folder)))
     wanted = (job_id for job_id in there if job_id not in known)
-    look = partial(_look, storage)
-    for number, found in enumerate(in_order(look, wanted, threads=_THREADS, ahead=_AHEAD), 1):
+    seen = in_order(partial(look, storage), wanted, threads=_THREADS, ahead=_AHEAD)
+    for number, found in enumerate(seen, 1):
         on_job(number)
         if found:
             yield found
 
 
-def _look(storage: Storage, job_id: str) -> ForgottenJob | None:
+def look(storage: Storage, job_id: str) -> ForgottenJob | None:
     """Return what is known of a job, None for a folder that a store keeps empty."""
     try:
         record = read_any_record(storage, job_id)
         submitted_at = datetime.fromtimestamp(record.created_at, UTC)
+        return _of(record, _state(record, storage), submitted_at)
     except UnknownJob:
         if next(storage.keys(keys.folder(job_id)), None) is None:
             return None
@@ -74,15 +77,21 @@ def _look(storage: Storage, job_id: str) -> ForgottenJob | None:
     except (OverflowError, ValueError, OSError):
         note = f"{keys.job(job_id)} says no time at which it was submitted"
         return ForgottenJob(job_id=job_id, state="unreadable", note=note)
-    return _of(record, submitted_at)
 
 
-def _of(record: JobRecord, submitted_at: datetime) -> ForgottenJob:
+def _state(record: JobRecord, storage: Storage) -> State:
+    if record.deleted_at is not None:
+        return "deleting"
+    if record.pruned:
+        return "pruned"
+    return "stored" if read_cancelled(storage, record.job_id) is None else "cancelled"
+
+
+def _of(record: JobRecord, state: State, submitted_at: datetime) -> ForgottenJob:
     pruned = record.pruned
-    state: State = "pruned" if pruned else "stored"
     return ForgottenJob(
         job_id=record.job_id,
-        state=state if record.deleted_at is None else "deleting",
+        state=state,
         total=record.images,
         ok=pruned.ok if pruned else None,
         no_evidence=pruned.no_evidence if pruned else None,

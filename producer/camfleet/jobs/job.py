@@ -14,6 +14,7 @@ from camfleet.broker.progress import Progress, progress_of_pruned
 from camfleet.contract.records import JobRecord, LeftOut
 from camfleet.contract.results import Result
 from camfleet.errors import BrokerUnavailable, JobDamaged, UnknownJob
+from camfleet.jobs.cancelling import cancel, refuse_cancelled
 from camfleet.jobs.recovery import Verification, verify
 from camfleet.jobstore.follow_ups import read_followed_up
 from camfleet.jobstore.records import read_left_out, read_record
@@ -56,6 +57,7 @@ class Job:
             if record.pruned:
                 followed = read_followed_up(self._storage, record, record.pruned.retry)
                 return progress_of_pruned(record, record.pruned, followed)
+            refuse_cancelled(self.id, self._storage, self._ledger, UnknownJob)
             raise UnknownJob(
                 f"Redis does not know job {self.id!r}, object storage does: camfleet resume "
                 "brings it back"
@@ -98,8 +100,12 @@ class Job:
         return first_messages(self.record(), self._storage, codes, hints)
 
     def cancel(self) -> None:
-        """Stop the job before its next batch; what's done stays and counts."""
-        self._ledger.cancel(self.id)
+        """Stop the job before its next batch; what's done stays and counts.
+
+        The bucket keeps that in mind for a Redis that starts empty. Of a job that Redis has
+        forgotten only the bucket says so then. Raises `UnknownJob`.
+        """
+        cancel(self.id, self._storage, self._ledger)
 
     def chunks_left(self) -> list[int]:
         """Return the numbers of the chunks that aren't counted yet."""

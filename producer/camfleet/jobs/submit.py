@@ -21,8 +21,10 @@ from camfleet.errors import (
 )
 from camfleet.faultpoints import FaultPoints
 from camfleet.jobs import recovery
+from camfleet.jobs.cancelling import refuse_cancelled, settle_note
 from camfleet.jobs.job import Job
 from camfleet.jobstore import keys
+from camfleet.jobstore.cancellations import forget_cancelled
 from camfleet.jobstore.claim import Claim
 from camfleet.jobstore.manifest_parts import write_manifest
 from camfleet.jobstore.records import adopt, check_id, read_record, write_source
@@ -93,15 +95,25 @@ class Submitter:
         """
         check_id(job_id)
         if self._storage.exists(keys.job(job_id)):
-            return _WOULD_DO_NOTHING if self._ledger.is_published(job_id) else _WOULD_COMPLETE
+            if self._ledger.is_published(job_id):
+                return _WOULD_DO_NOTHING
+            refuse_cancelled(job_id, self._storage, self._ledger)
+            return _WOULD_COMPLETE
         self._refuse_leftovers(job_id)
         return None
 
-    def resume(self, job_id: str) -> Job:
-        """Rebuild a job's ledger and queue what is missing; raise `UnknownJob`."""
+    def resume(self, job_id: str, *, cancelled: bool = False, wait: bool = True) -> Job:
+        """Rebuild a job's ledger and queue what is missing; raise `UnknownJob`.
+
+        With `cancelled` also of a job of which the bucket alone knows that it was cancelled.
+        Without `wait` a job that another producer is at is an `InvalidRequest`.
+        """
         check_id(job_id)
-        with self._ledger.claim(job_id) as claim:  # nobody deletes it meanwhile
-            adopted = self._rebuild(read_record(self._storage, job_id), claim)
+        with self._ledger.claim(job_id, wait=wait) as claim:  # nobody deletes it meanwhile
+            record = read_record(self._storage, job_id)
+            if not cancelled:
+                refuse_cancelled(job_id, self._storage, self._ledger)
+            adopted = self._rebuild(record, claim)
         note = _ADOPTED if adopted else None
         return Job(job_id, self._storage, self._ledger, note=note)
 
@@ -189,12 +201,15 @@ class Submitter:
         record = read_record(self._storage, job_id)
         if self._ledger.is_published(job_id):
             return Job(job_id, self._storage, self._ledger, note=_BEFORE)
+        refuse_cancelled(job_id, self._storage, self._ledger)
         self._rebuild(record, claim)
         return Job(job_id, self._storage, self._ledger, note=_COMPLETED)
 
     def _rebuild(self, record: JobRecord, claim: Claim) -> bool:
         """Enter a job in Redis; return whether another fleet ran it until now."""
+        forget_cancelled(self._storage, record.job_id)
         recovery.rebuild(record, self._storage, self._ledger, claim)
+        settle_note(record.job_id, self._storage, self._ledger)
         adopted = adopt(self._storage, record.job_id, self._ledger.fleet_id())
         self._publish(record.job_id)
         return adopted
@@ -203,6 +218,7 @@ class Submitter:
         try:
             progress = self._ledger.progress(record.job_id)
         except UnknownJob:
+            refuse_cancelled(record.job_id, self._storage, self._ledger)
             self._rebuild(record, claim)
             progress = self._ledger.progress(record.job_id)
         if not progress.complete:

@@ -14,6 +14,7 @@ jobs/<job>/packs/<model>-<index>/part-00000-<digest>.zip    pictures of a chunk,
 jobs/<job>/thumbnails/<request digest>.jpg          small pictures that reports show
 jobs/<job>/renders/<request digest>.jpg | .png       pictures drawn later from the raw maps
 jobs/<job>/followups.json                           how what follows the job's end went
+jobs/<job>/cancelled.json                           when it was cancelled, until it goes on
 jobs/<job>/report/index.html, report.json, ...      its report, unless it lies elsewhere
 jobs/<job>/findings.json                            what people say of the report's findings
 jobs/<job>/errands/<digest>.json                    what somebody had a worker make of it later

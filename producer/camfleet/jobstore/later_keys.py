@@ -1,6 +1,10 @@
-"""The keys of what people have made of a job after its end, in its folder: see `keys`."""
+"""The keys of what people do to a job later, in its folder: see `keys`."""
 
 from camfleet.jobstore import keys
+
+
+def cancelled(job_id: str) -> str:
+    return f"{keys.folder(job_id)}cancelled.json"
 
 
 def findings(job_id: str) -> str:

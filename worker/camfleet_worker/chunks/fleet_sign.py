@@ -22,13 +22,16 @@ class FleetSign:
         self._before: str | None = None
 
     def look(self) -> None:
-        """Write the sign, and log which other fleets are there."""
-        if not self._history.takes_turn_to_sign(SIGN_SECONDS):
-            return
+        """Write the sign, and log which other fleets are there.
+
+        Whoever has known the fleet by an id that it has no longer takes that sign away.
+        """
         own = self._ledger.fleet_id()
         if self._before and self._before != own:  # Redis was emptied, and has a new id
             take_away(self._storage, self._before)
         self._before = own
+        if not self._history.takes_turn_to_sign(SIGN_SECONDS):
+            return
         sign(self._storage, own, self._redis)
         for other in other_fleets(self._storage, own):
             if other.fleet_id not in self._named:

@@ -3,7 +3,8 @@
 What's left in Redis is what it held at some moment shortly before. So jobs that it knows need
 nothing but their messages again: chunks counted since then have their results part, and are counted
 when somebody meets it. Jobs that it has never heard of, and those of which a later retry lies in
-the bucket, are rebuilt, unless they're another fleet's on the same bucket.
+the bucket, are rebuilt, unless they're another fleet's on the same bucket. What was cancelled, as
+the bucket says, is cancelled again.
 """
 
 import logging
@@ -23,6 +24,7 @@ from camfleet.errors import (
     UnknownJob,
 )
 from camfleet.jobstore import keys
+from camfleet.jobstore.cancellations import read_cancelled
 from camfleet.jobstore.records import fleet_of, latest_retry, read_record
 from camfleet.prefetch import in_order
 from camfleet.rebuild import rebuild
@@ -116,9 +118,15 @@ class LostWrites:
             progress = self._ledger.progress(job_id)
             if progress.retry == (retry.number if retry else 0):
                 if not progress.ended:
-                    self._ledger.enter_again(record)
+                    self._go_on(record)
                 return
         self._rebuild(record)
+
+    def _go_on(self, record: JobRecord) -> None:
+        if read_cancelled(self._storage, record.job_id) is None:
+            self._ledger.enter_again(record)
+        else:
+            self._ledger.cancel(record.job_id)
 
     def _is_another_fleets(self, job_id: str) -> bool:
         """Return whether a job that Redis doesn't know was submitted by way of another one."""
@@ -138,10 +146,14 @@ class LostWrites:
                 claim = stack.enter_context(self._ledger.claim(record.job_id, wait=False))
             except InvalidRequest as error:
                 raise _ProducerAtIt from error
+            cancelled = read_cancelled(self._storage, record.job_id) is not None
             missing = rebuild(record, self._storage, self._ledger, claim)
+            if cancelled:
+                self._ledger.cancel(record.job_id)
             self._ledger.mark_published(record.job_id)
         count = len(missing)
-        logger.warning("job %s is in Redis again, with %d chunks to run", record.job_id, count)
+        rest = "which was cancelled" if cancelled else f"with {count} chunks to run"
+        logger.warning("job %s is in Redis again, %s", record.job_id, rest)
 
 
 class _ProducerAtIt(Exception):

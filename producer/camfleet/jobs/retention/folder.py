@@ -3,8 +3,9 @@
 _KEPT = (
     *("job.json", "source.json", "followups.json", "report", "studies", "floor"),
     "findings.json",
+    "cancelled.json",
 )
-_WRITTEN = ("job.json", "manifest", "retries", "results", "history")
+_WRITTEN = ("job.json", "manifest", "retries", "results", "history", "cancelled.json")
 
 
 def is_result(key: str) -> bool:
