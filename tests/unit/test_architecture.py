@@ -55,13 +55,13 @@ GROUND = (
     "setting_groups",
     "variables",
     "addresses",
+    "control_groups",
     "forks",
     "whole",
+    "temporary",
     "errors",
-    "control_groups",
     "foreign",
 )
-    "temporary",
 PRODUCER_ROOMS = (*ABOVE_THE_LINE, *BELOW_THE_LINE, *GROUND)
 WORKER_ROOMS = (
     "celery",
@@ -191,10 +191,10 @@ HOMES = {
         "camfleet/gateway/jobs.py",
         "camfleet/gateway/later.py",
         "camfleet/gateway/label_studio/backend.py",
+        "camfleet/gateway/originals.py",
         "camfleet/gateway/page.py",
         "camfleet/gateway/pictures.py",
         "camfleet/gateway/problems.py",
-        "camfleet/gateway/originals.py",
         "camfleet/gateway/reports.py",
         "camfleet/gateway/results.py",
         "camfleet/gateway/reviews.py",
