@@ -246,7 +246,7 @@ class WatchingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewaySettings:
-    """Read by HTTP gateways only: what each token may have in work, unless it says otherwise."""
+    """Read by HTTP gateways only: what each token may do, unless it says otherwise."""
 
     token_requests: int = _setting(
         "images of one token that are explained or uploaded at a time", 128
@@ -254,6 +254,9 @@ class GatewaySettings:
     token_jobs: int = _setting("jobs of one token that haven't ended", 100)
     token_images: int = _setting(
         "images of one token's jobs, times models, still to explain", 20_000_000
+    )
+    token_bytes: int = _setting(
+        "bytes of images and manifests that one token uploads within 24 hours", 200 * 2**30
     )
 
 

@@ -20,7 +20,7 @@ _ADDRESS = re.compile(
     r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~-]+)*"
 )
 _SECRET_BYTES = range(24, 65)
-_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def report_root(text: str) -> str:
@@ -146,7 +146,7 @@ def _boolean(name: str, text: str) -> bool:
 
 
 def _number(name: str, text: str, kind: type[int] | type[float], least: int) -> float:
-    unit = _UNITS.get(text[-1:].lower(), 1)
+    unit = UNITS.get(text[-1:].lower(), 1)
     try:
         value = kind(text[:-1] if unit > 1 else text) * unit
     except ValueError:

@@ -162,9 +162,9 @@ def test_a_revoked_token_opens_nothing_within_seconds(web, make, run):
 def test_the_command_line_makes_and_lists_tokens_whose_secrets_the_bucket_lacks(
     web, run, client, tokens
 ):
-    words = ("--owner", "dan", "--most-requests", "3", "--most-images", "10", "--json")
+    words = ("--owner", "dan", "--most-requests", "3", "--most-bytes", "10G", "--json")
     made = json.loads(run("tokens", "create", *words).stdout)
-    assert made["limits"] == {"requests": 3, "images": 10}
+    assert made["limits"] == {"requests": 3, "bytes": 10 * 2**30}
     assert web.ask("GET", "/v1/models", token=made["token"]).status == 200
     listed = json.loads(run("tokens", "list", "--json").stdout)
     assert [one["state"] for one in listed if one["id"] == made["id"]] == ["valid"]

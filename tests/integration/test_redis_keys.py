@@ -118,6 +118,7 @@ def day(own, redis):
         quotas = stack.enter_context(closing(Quotas(own)))
         assert quotas.ask("a-token", 1)
         assert quotas.reserve("a-token", "new", 1, (1, 1), once=True) == Reserved(images=1)
+        assert quotas.upload("a-token", 1, 1) == 0
         requests.hold(HeldRequest(id="r", task="t", request={}, queue="q", attempt=1))
         assert requests.overdue() == []
         heartbeats.publish(WORKER, "celery@a:1:f00d", takes_first=True)

@@ -55,6 +55,8 @@ WRONG = [
     (["report", "JOB", "--timeout", "nan"], "nan"),
     (["report", "JOB", "--timeout", "inf"], "inf"),
     (["faithfulness", "JOB", "--sample", "10001"], "not in the range"),
+    (["tokens", "create", "--owner", "a", "--most-bytes", "1.5G"], "such as 512M or 2G"),
+    (["tokens", "create", "--owner", "a", "--most-bytes", "0G"], "not in the range"),
     (["get", "JOB", "--output", ""], "name a folder"),
     (["gallery", "JOB", "a/b", "--output", "folder"], "no job id"),
     ([*RENDER, "--picture", "shapes", "--threshold", "7"], "at most 1"),

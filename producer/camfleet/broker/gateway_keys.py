@@ -7,6 +7,7 @@ _SESSION = "camfleet:session:%s"
 _SESSIONS = "camfleet:sessions:%s"
 _QUOTA_REQUESTS = "camfleet:quota:%s:requests"
 _QUOTA_JOBS = "camfleet:quota:%s:jobs"
+_QUOTA_BYTES = "camfleet:quota:%s:bytes"
 
 
 def answer_owner(request_id: str) -> str:
@@ -27,6 +28,10 @@ def quota_requests(token_id: str) -> str:
 
 def quota_jobs(token_id: str) -> str:
     return _QUOTA_JOBS % token_id
+
+
+def quota_bytes(token_id: str) -> str:
+    return _QUOTA_BYTES % token_id
 
 
 TABLE = (
@@ -67,5 +72,13 @@ TABLE = (
         Expiry.ALWAYS,
         "jobs of a gateway's token with the images reserved for each, and when; expires "
         "CAMFLEET_JOB_EXPIRES after the last",
+    ),
+    Key(
+        quota_bytes("*"),
+        "hash",
+        "quotas",
+        Expiry.ALWAYS,
+        "bytes that a gateway's token has uploaded, by hours since the epoch; expires 25 h after "
+        "the last",
     ),
 )

@@ -1,4 +1,4 @@
-"""What tokens of gateways have in work: requests and jobs, counted in Redis by all gateways."""
+"""What tokens of gateways have in work, and upload: counted in Redis, by all gateways."""
 
 from typing import NamedTuple
 from uuid import uuid4
@@ -21,7 +21,7 @@ class Reserved(NamedTuple):
 
 
 class Quotas:
-    """Requests and jobs by token. Safe to share by threads."""
+    """Requests, jobs and bytes by token. Safe to share by threads."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = Redis(settings)
@@ -29,6 +29,7 @@ class Quotas:
         self._job_seconds = settings.job_expires
         self._ask = self._redis.script("quota_ask")
         self._submit = self._redis.script("quota_submit")
+        self._upload = self._redis.script("quota_upload")
 
     def ask(self, token_id: str, most: int) -> str | None:
         """Count a request in and return its place; None where `most` are in work."""
@@ -73,6 +74,14 @@ class Quotas:
         """Count a job no longer that wasn't made."""
         if not self._redis.run("EXISTS", keys.job(job_id)):
             self._redis.run("HDEL", gateway_keys.quota_jobs(token_id), job_id)
+
+    def upload(self, token_id: str, nbytes: int, most: int) -> int:
+        """Count bytes that are uploaded, and return 0; where they'd exceed `most`, count nothing.
+
+        Then return after how many seconds they wouldn't, unless others are uploaded by then.
+        """
+        seconds: int = self._upload([gateway_keys.quota_bytes(token_id)], [nbytes, most])
+        return seconds
 
     def _count(
         self, token_id: str, place: str, most: int, seconds: int, instead_of: str = ""

@@ -18,8 +18,8 @@ DAYS = 90
 _EMPTY = "no token; make one: camfleet tokens create --owner NAME"
 
 
-def _limit(name: str, text: str) -> Callable[[F], F]:
-    return click.option(f"--most-{name}", name, type=click.IntRange(1), help=text)
+def _limit(name: str, text: str, kind: click.ParamType[int] | None = None) -> Callable[[F], F]:
+    return click.option(f"--most-{name}", name, type=kind or click.IntRange(1), help=text)
 
 
 @click.group()
@@ -46,6 +46,7 @@ def tokens() -> None:
 @_limit("requests", "Most images being explained or uploaded at a time.")
 @_limit("jobs", "Most jobs that haven't ended.")
 @_limit("images", "Most images, times models, that these jobs still have to explain.")
+@_limit("bytes", "Most bytes of images and manifests uploaded within 24 hours.", values.Bytes())
 @options.as_json
 def create(
     *,

@@ -7,6 +7,7 @@ import click
 
 from camfleet.contract.targets import parse_class, parse_layers, parse_target
 from camfleet.errors import InvalidRequest, check_codes
+from camfleet.variables import UNITS
 
 
 class Checked(click.ParamType[str]):
@@ -47,6 +48,26 @@ class Real(click.FloatRange):
         if not math.isfinite(found):
             self.fail(f"{value} is no number that can be used", param, ctx)
         return found
+
+
+class Bytes(click.IntRange):
+    """A number of bytes, at least 1, which may be written as 512M or 2G."""
+
+    name = "bytes"
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def convert(
+        self, value: int | str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        text = str(value)
+        unit = UNITS.get(text[-1:].lower(), 1)
+        digits = text[:-1] if unit > 1 else text
+        if not digits.isdecimal():
+            self.fail(f"{text!r} is no number of bytes, such as 512M or 2G", param, ctx)
+        number: int = super().convert(digits, param, ctx)  # type: ignore[arg-type]  # a text
+        return number * unit
 
 
 def _check_job(text: str) -> None:

@@ -17,11 +17,12 @@ _Limit = Annotated[int, Meta(ge=1, lt=2**53)] | None
 
 
 class Limits(Wire, frozen=True, kw_only=True):
-    """What a token may have in work at a time; None: as the gateway's settings say."""
+    """What a token may have in work at a time, or upload; None: as the gateway's settings say."""
 
     requests: _Limit = None  # images that are explained or uploaded
     jobs: _Limit = None  # that haven't ended
     images: _Limit = None  # of these jobs, times models, that aren't explained
+    bytes: _Limit = None  # of uploads within 24 hours
 
     def within(self, usual: "Limits") -> "Limits":
         """Return these limits with the usual ones for those that are None."""
@@ -29,6 +30,7 @@ class Limits(Wire, frozen=True, kw_only=True):
             requests=self.requests or usual.requests,
             jobs=self.jobs or usual.jobs,
             images=self.images or usual.images,
+            bytes=self.bytes or usual.bytes,
         )
 
 

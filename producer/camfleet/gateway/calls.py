@@ -162,8 +162,13 @@ class Call:
 
     def is_said_small(self, most: int) -> bool:
         """Return whether the body is said to have so many bytes at most."""
+        return self.said is not None and self.said <= most
+
+    @property
+    def said(self) -> int | None:
+        """How many bytes the body is said to have, if anything is said."""
         said = self.request.headers.get("content-length", "")  # h11 takes 20 digits at most
-        return said.isdecimal() and int(said) <= most
+        return int(said) if said.isdecimal() else None
 
     async def _decoded(self, kind: type[S], limit: int) -> S:
         try:
@@ -186,8 +191,7 @@ class Call:
 
     async def pieces(self, limit: int) -> AsyncIterator[bytes]:
         """Yield the body as it arrives; raise a `Problem` where it's too long or too slow."""
-        said = self.request.headers.get("content-length", "0")
-        if not said.isdecimal() or int(said[:20]) > limit:
+        if self.said is not None and self.said > limit:
             raise _too_large(limit)
         size, stream, start = 0, self.request.stream(), time.monotonic()
         while True:

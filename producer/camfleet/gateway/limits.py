@@ -1,4 +1,4 @@
-"""What a token may have in work at a time; what is too much is told, and when to come back."""
+"""What a token may have in work, and upload; what is too much is told, and when to come back."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -84,6 +84,24 @@ class Admission:
                 f"this token has asked for {_URLS} URLs for uploads within ten minutes: wait a "
                 "while, or send files as the body",
                 _LATER,
+            )
+
+    async def upload(self, token: TokenRecord, nbytes: int) -> None:
+        """Let bytes of an upload in, which count from now on, whatever becomes of it.
+
+        Raises a `Problem`.
+        """
+        most = token.limits.within(self._limits).bytes or 0
+        may = f"this token may upload {most} bytes within 24 hours"
+        if nbytes > most:
+            raise Problem(413, "body_too_large", f"{may}, and this has {nbytes}")
+        wait = await self._threads.quick(lambda: self._quotas.upload(token.id, nbytes, most))
+        if wait:
+            raise Problem(
+                429,
+                "too_many_bytes",
+                f"{may}, and with these {nbytes} it would have more: wait",
+                {"Retry-After": str(wait)},
             )
 
     @asynccontextmanager

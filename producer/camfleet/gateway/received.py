@@ -1,6 +1,5 @@
 """Uploads: a raw body becomes an object under its own digest, by way of a file."""
 
-import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -8,6 +7,7 @@ from camfleet.errors import InvalidRequest
 from camfleet.gateway.calls import Call
 from camfleet.gateway.problems import Problem
 from camfleet.sources.uploads import begins_like_image, suffix_of
+from camfleet.temporary import temporary_folder
 
 MANIFESTS = {
     "text/csv": ".csv",
@@ -27,22 +27,28 @@ async def store(call: Call) -> str:
         allowed = ", ".join((*IMAGES, *MANIFESTS))
         raise Problem(415, "unsupported_media_type", f"send the bytes as one of {allowed}")
     limit = MANIFEST_BYTES if suffix else call.services.image_bytes
-    with tempfile.TemporaryDirectory(prefix="camfleet-") as folder:
-        path = Path(folder, f"upload{suffix}")
-        with path.open("wb") as file:  # noqa: ASYNC230  # pieces are small
-            await _receive(call, file, limit)
+    if call.said is not None and call.said <= limit:  # of more nothing is taken
+        await call.services.admission.upload(call.whose, call.said)
+    with temporary_folder() as folder:
+        path = folder / f"upload{suffix}"
+        with path.open("wb") as file:  # pieces are small
+            size = await _receive(call, file, limit)
+        if call.said is None:
+            await call.services.admission.upload(call.whose, size)
         if not suffix:
             named = path.with_suffix(_image_suffix(path))
-            path = path.rename(named)  # noqa: ASYNC240  # likewise
+            path = path.rename(named)  # likewise
         return await call.client.upload(path)
 
 
-async def _receive(call: Call, file: BinaryIO, limit: int) -> None:
+async def _receive(call: Call, file: BinaryIO, limit: int) -> int:
+    """Write the body to a file; return how many bytes it has."""
     size = 0
     async for piece in call.pieces(limit):
         size += file.write(piece)
     if not size:
         raise InvalidRequest("the body has no bytes: send the file itself")
+    return size
 
 
 def _image_suffix(path: Path) -> str:

@@ -53,7 +53,10 @@ def open_services(
     threads = FairThreads(_QUICK, _LONG)
     sessions, quotas = Sessions(settings), Quotas(settings)
     limits = Limits(
-        requests=settings.token_requests, jobs=settings.token_jobs, images=settings.token_images
+        requests=settings.token_requests,
+        jobs=settings.token_jobs,
+        images=settings.token_images,
+        bytes=settings.token_bytes,
     )
     listing, errands = JobListing(settings), ErrandsDue(settings)
     with (

@@ -64,6 +64,7 @@ async def _presign(call: Call, asked: UploadRequest) -> Uploaded:
     if asked.bytes > most:
         raise InvalidRequest(f"bytes: at most {most} of such a file")
     await call.services.admission.url(call.whose)
+    await call.services.admission.upload(call.whose, asked.bytes)
     storage = call.services.blocking.storage
     key = keys.upload(secrets.token_hex(32), _SUFFIXES[kind])
     url = await call.services.threads.quick(
