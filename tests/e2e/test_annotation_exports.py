@@ -106,6 +106,21 @@ def test_the_brush_and_the_heat_of_label_studio_lie_over_what_is_bright(job, run
         assert alphas[-1][-1].max() < 128
 
 
+def test_paths_on_disk_that_label_studio_cannot_open_are_told(job, run, tmp_path):
+    def said(form, *words):
+        output = tmp_path / f"{form}-{len(words)}"
+        words = ("--format", form, "--image", "turn-", "--output", output, *words)
+        done = run("export", job.id, *words)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    told = f"Label Studio can't open {len(TURNS)} images by a path on disk: if it serves"
+    assert told in said("label-studio")
+    served = ("--root", "/", "--prefix", "/data/local-files/?d=")
+    assert "by a path on disk" not in said("label-studio", *served)
+    assert "by a path on disk" not in said("coco")
+
+
 @pytest.mark.parametrize("form", ["voc", "yolo", "cvat", "fiftyone", "coco-results"])
 def test_every_other_format_is_written_with_the_filters_of_results(job, run, tmp_path, form):
     words = ["--format", form, "--output", tmp_path / form, "--image", "turn-6.jpg", "--json"]

@@ -90,6 +90,8 @@ def export(ctx: click.Context, /, job_id: str, **given: Any) -> None:
             output.say(f"{words(found.failed, 'image')} failed: failed.jsonl says why")
         if found.counter:
             output.say(f"left out, for they speak against a class: {words(found.counter, 'row')}")
+        if given["form"] == "label-studio":
+            say_on_disk(found.on_disk)
     for note in coverage.notes:
         output.say(note)
     if coverage.lost or not coverage.whole:
@@ -98,6 +100,16 @@ def export(ctx: click.Context, /, job_id: str, **given: Any) -> None:
         ctx.exit(1)
     if found.failed:
         ctx.exit(EXIT_FAILED_IMAGES)
+
+
+def say_on_disk(images: int) -> None:
+    """Say that Label Studio can't open so many images, if there are any, and what to do."""
+    if images:
+        output.say(
+            f"Label Studio can't open {words(images, 'image')} by a path on disk: if it serves "
+            "these files, give --root and --prefix, such as --root / --prefix "
+            "'/data/local-files/?d='"
+        )
 
 
 def _export(job_id: str, given: dict[str, Any]) -> "Exported":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from camfleet.cli import EXIT_FAILED_IMAGES, filters, options, output
+from camfleet.cli.export import say_on_disk
 from camfleet.cli.terminal import count as words
 from camfleet.errors import (
     BrokerUnavailable,
@@ -182,6 +183,7 @@ def _push_tasks(
     classes.refuse_unknown(record, client.storage, export.selection, given["class_"] or None)
     reading = Reading(record, client.storage, export.selection)
     patience = Patience(_say_wait)
+    count = Count()
     pusher = Pusher(api, given["project"], config.value, export.version, patience=patience)
     if project.task_number != 0:
         with output.bar(project.task_number or 0, "looking at the project", "task") as looked:
@@ -190,7 +192,9 @@ def _push_tasks(
         output.bar(record.items, "pushing", "image") as bar,
         closing(reading.tables()) as tables,
     ):
-        pusher.push(export.predictions(tables, Count()), bar.update)
+        pusher.push(export.predictions(tables, count), bar.update)
+    if pusher.pushed.made and not given["as_json"]:
+        say_on_disk(count.on_disk)
     return pusher.pushed, reading.coverage(job)
 
 

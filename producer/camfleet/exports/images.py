@@ -125,6 +125,7 @@ class Count:
     without_evidence: int = 0  # rows
     counter: int = 0  # rows of what speaks against a class, which are left out
     unlabelled: int = 0  # rows whose class has no label, which are left out
+    on_disk: int = 0  # images that a tool is told to read from the disk of some machine
     files: list[str] = field(default_factory=list)
 
 
@@ -176,15 +177,22 @@ def _image(rows: list[dict[str, Any]], labels: Labels, places: Places, count: Co
             count.without_evidence += row["status"] != Status.OK
             found.append(_found(row, label, size))
     name = places.name(first["image_uri"])
+    place = places.place(first["image_uri"], name)
+    count.on_disk += place == first["image_uri"] and _is_file(place)
     return Image(
         item_id=first["item_id"],
         uri=first["image_uri"],
         name=name,
-        place=places.place(first["image_uri"], name),
+        place=place,
         height=size[0],
         width=size[1],
         found=tuple(found),
     )
+
+
+def _is_file(uri: str) -> bool:
+    scheme, mark, _ = uri.partition("://")
+    return not mark or scheme == "file"
 
 
 def _found(row: Mapping[str, Any], label: str, size: tuple[int, int]) -> Found:
