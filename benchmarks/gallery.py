@@ -30,7 +30,7 @@ from examples.demo import assets
 from benchmarks import photographs
 from camfleet import Client
 from camfleet.contract.codec import encode_json, sealed
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import keys, parquet
 from camfleet.local.stack import LocalStack
 

@@ -31,7 +31,7 @@ from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.results import Status
 from camfleet.contract.tokens import Limits
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import keys
 from camfleet.jobstore.totals import Image, Totals
 from camfleet.local import process

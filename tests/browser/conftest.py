@@ -18,7 +18,7 @@ from msgspec.structs import replace as changed
 
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.geometry import Geometry
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 from e2e.conftest import client, folder, metrics_port, model, photos, worker  # noqa: F401

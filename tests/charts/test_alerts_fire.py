@@ -19,7 +19,7 @@ from camfleet.contract.errands import ReportErrand, Results
 from camfleet.contract.lanes import FIRST_QUEUE
 from camfleet.contract.messages import FIRST_TASK, SENT_HEADER
 from camfleet.errors import CamfleetError
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import errands
 from camfleet_worker.follow_ups.errands import ATTEMPTS
 from helpers import documents

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from helpers import documents
 from helpers.gateway import gateway
 from helpers.reviews import version

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 from msgspec.structs import replace
 
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import keys, later_keys, parquet
 from helpers.gateway import Stream, gateway
 from helpers.waiting import wait_until

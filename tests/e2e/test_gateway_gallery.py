@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from camfleet.contract.errands import GalleryErrand, Results, id_of
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import keys, later_keys, parquet
 from helpers.gateway import Stream, gateway
 from helpers.waiting import wait_until

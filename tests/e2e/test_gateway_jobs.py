@@ -7,7 +7,7 @@ import pytest
 
 from camfleet.broker.quotas import Quotas
 from camfleet.contract.tokens import Limits
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from helpers.gateway import Stream, gateway
 from helpers.refused_bf16 import REFUSED, refuse_bf16
 from helpers.samples import write_card

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from camfleet.contract.tokens import Limits
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from helpers.documents import ROOT
 from helpers.gateway import Stream, gateway
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from camfleet import Client
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from helpers.brushes import unpacked
 from helpers.commands import command_line
 from helpers.databases import environ_on

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from camfleet.errors import InvalidRequest
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import review_keys
 from helpers.gateway import gateway
 from helpers.samples import write_card

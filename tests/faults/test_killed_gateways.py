@@ -6,8 +6,8 @@ from contextlib import closing, suppress
 import pytest
 
 from camfleet.broker import keys
-from camfleet.gateway.jobs import _job_id
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
+from camfleet.gateway.endpoints.jobs import _job_id
 from helpers.fleet import CHUNK, short
 from helpers.gateway import Stream, gateway
 from helpers.processes import Points

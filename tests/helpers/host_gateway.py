@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from threading import Event
 
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from helpers.asking import Asked, summary
 from helpers.fleet import MODEL
 from helpers.gateway import Stream, gateway

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from camfleet import Client
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from helpers.commands import camfleet
 from helpers.gateway import gateway
 from helpers.processes import Worker

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from camfleet.contract.tokens import Limits
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.gateway.app import ROUTES
 from camfleet.gateway.problems import ProblemDocument
-from camfleet.gateway.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.databases import on_database
 from helpers.gateway import gateway

@@ -7,7 +7,7 @@ from http.client import HTTPResponse
 
 import pytest
 
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway
 

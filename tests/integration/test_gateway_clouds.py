@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.results import Status
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import keys
 from camfleet.jobstore.totals import Image, Totals
 from helpers import rows

@@ -7,8 +7,8 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from camfleet.gateway.crowd import MOST_CONNECTIONS
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.crowd import MOST_CONNECTIONS
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway
 from helpers.metrics import Scrape, free_port

@@ -11,7 +11,7 @@ import pytest
 
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway

@@ -16,7 +16,7 @@ from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.errands import ComparisonErrand
 from camfleet.contract.results import Status
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import keys
 from camfleet.jobstore.errands import list_errands
 from camfleet.jobstore.records import read_record

@@ -15,7 +15,7 @@ from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.findings import Decision, Findings
 from camfleet.contract.messages import ErrorInfo
 from camfleet.errors import InvalidRequest
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore import keys, later_keys, objects
 from helpers import rows
 from helpers.gateway import gateway

@@ -11,9 +11,9 @@ from http.client import HTTPConnection
 import pytest
 
 from camfleet.contract.tokens import SCOPES
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.gateway.app import ROUTES
 from camfleet.gateway.guard import HEADER_BYTES, MOST_HEADERS
-from camfleet.gateway.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway
 

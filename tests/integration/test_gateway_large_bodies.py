@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from camfleet.gateway.options import MOST_INPUTS
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
+from camfleet.gateway.endpoints.options import MOST_INPUTS
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway
 

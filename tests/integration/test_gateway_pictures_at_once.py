@@ -12,8 +12,8 @@ from camfleet.broker.redis import redis_client
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.lanes import queues_of
 from camfleet.contract.messages import THUMBNAILS_TASK, kind_of
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.gateway.calls import MOST_MADE
-from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 from helpers import rows

@@ -11,7 +11,7 @@ from camfleet.broker import gateway_keys, keys
 from camfleet.broker.quotas import Quotas, Reserved
 from camfleet.contract.results import Status
 from camfleet.contract.tokens import Limits
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.jobstore.totals import Image, Totals
 from camfleet.storage.storage import Storage
 from helpers.databases import emptied_redis, on_database

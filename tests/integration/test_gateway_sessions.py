@@ -10,7 +10,7 @@ import pytest
 
 from camfleet.broker.redis import redis_client
 from camfleet.broker.sessions import MOST_SESSIONS
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway
 from helpers.waiting import wait_until

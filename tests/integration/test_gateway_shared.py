@@ -13,8 +13,8 @@ from camfleet.audit import files
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.results import Status
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.gateway.calls import MOST_BODIES, MOST_LARGE
-from camfleet.gateway.tokens import Tokens
 from camfleet.jobstore import keys
 from camfleet.jobstore.totals import Image, Totals
 from helpers import rows

@@ -3,7 +3,7 @@
 import socket
 from contextlib import ExitStack, closing
 
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway
 from helpers.metrics import Scrape, free_port

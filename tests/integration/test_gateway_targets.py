@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway
 

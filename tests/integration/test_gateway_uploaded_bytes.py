@@ -9,7 +9,7 @@ import pytest
 from camfleet.broker import gateway_keys
 from camfleet.broker.quotas import Quotas
 from camfleet.contract.tokens import Limits
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.databases import emptied_redis, on_database
 from helpers.gateway import gateway

@@ -5,7 +5,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from camfleet.storage.storage import Storage
 from helpers.gateway import gateway
 from helpers.metrics import Scrape, free_port

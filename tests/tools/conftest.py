@@ -2,7 +2,7 @@
 
 import pytest
 
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 from e2e.conftest import client, folder, metrics_port, model, photos, run, worker  # noqa: F401
 from helpers.databases import environ_on
 from helpers.gateway import gateway

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import msgspec
 
-from camfleet.gateway.jobs import JobRequest, _digest
+from camfleet.gateway.endpoints.jobs import JobRequest, _digest
 
 A, B = {"image": "s3://a/b.jpg"}, {"image": "s3://a/c.jpg"}
 

@@ -4,8 +4,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from camfleet.gateway import crowd
-from camfleet.gateway.crowd import Crowd, network_of
+from camfleet.gateway.access import crowd
+from camfleet.gateway.access.crowd import Crowd, network_of
 from camfleet.gateway.problems import Problem
 
 

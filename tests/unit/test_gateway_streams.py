@@ -3,8 +3,8 @@
 import asyncio
 from types import SimpleNamespace
 
-from camfleet.gateway.results import in_turn
-from camfleet.gateway.turns import Turns
+from camfleet.gateway.access.turns import Turns
+from camfleet.gateway.endpoints.results.results import in_turn
 
 
 def call(turns):

@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
+from camfleet.gateway.access.turns import WHO, FairThreads, Turns, in_thread
 from camfleet.gateway.pipe import PIECE, in_pieces
-from camfleet.gateway.turns import WHO, FairThreads, Turns, in_thread
 
 
 async def take(turns, who, began=None):

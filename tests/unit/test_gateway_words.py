@@ -9,13 +9,13 @@ import pytest
 
 from camfleet import Client, errors
 from camfleet.errors import CamfleetError
-from camfleet.gateway import served
+from camfleet.gateway.access.policy import SourcePolicy
+from camfleet.gateway.access.tokens import TokenChecker
 from camfleet.gateway.app import ROUTES
-from camfleet.gateway.jobs import JobRequest
-from camfleet.gateway.options import Options
-from camfleet.gateway.policy import SourcePolicy
+from camfleet.gateway.endpoints import served
+from camfleet.gateway.endpoints.jobs import JobRequest
+from camfleet.gateway.endpoints.options import Options
 from camfleet.gateway.problems import STATUSES, Problem, answer_to, known, status_of
-from camfleet.gateway.tokens import TokenChecker
 from camfleet.jobs.options import ExplainOptions, JobOptions
 from camfleet.jobstore.keys import INTERNAL
 from camfleet.jobstore.s3_roots import CloudRoots
@@ -160,7 +160,7 @@ def test_every_scope_is_one_that_the_command_offers():
 
 
 def test_rows_have_the_filters_of_the_command_line():
-    from camfleet.gateway.results import ResultsQuery
+    from camfleet.gateway.endpoints.results.results import ResultsQuery
     from camfleet.results.query import Filters
 
     own = {"column", "maps", "limit", "cursor", "format"}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from camfleet.errors import AnswerTimeout
-from camfleet.gateway.label_studio import asking
+from camfleet.gateway.endpoints.label_studio import asking
 from camfleet.gateway.label_studio.recent import MOST_OPEN, Explained, Recent
 from camfleet.gateway.problems import Problem
 

@@ -7,7 +7,8 @@ import pytest
 from camfleet.contract.outputs import LONGEST
 from camfleet.errors import InvalidRequest
 from camfleet.exports.label_config import parse_config
-from camfleet.gateway.label_studio import bodies, reduced, words
+from camfleet.gateway.endpoints.label_studio import bodies
+from camfleet.gateway.label_studio import reduced, words
 from camfleet.gateway.problems import Problem
 
 CONFIG = '<View><Image name="i" value="$photo"/><Choices name="c" toName="i"/></View>'

@@ -7,9 +7,9 @@ from contextlib import closing
 import pytest
 
 from camfleet.aio.threads import Threads
+from camfleet.gateway.access.recognizer import Recognizer
+from camfleet.gateway.access.tokens import TokenChecker, Tokens
 from camfleet.gateway.problems import Problem
-from camfleet.gateway.recognizer import Recognizer
-from camfleet.gateway.tokens import TokenChecker, Tokens
 
 
 class Bucket:

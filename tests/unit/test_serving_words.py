@@ -9,7 +9,7 @@ from camfleet.cli import group
 from camfleet.cli.serve import _listen
 from camfleet.cli.terminal import count
 from camfleet.errors import InvalidRequest
-from camfleet.gateway.tokens import Tokens
+from camfleet.gateway.access.tokens import Tokens
 
 
 @pytest.mark.parametrize("owner", ["a b", "", "-ann", "x" * 65, "ann\n"])

@@ -7,7 +7,7 @@ from camfleet.contract.outputs import DRAWN, PICTURES, Drawing, Outputs
 from camfleet.errors import InvalidRequest
 from camfleet.exports.export import FORMATS
 from camfleet.exports.job import options_of
-from camfleet.gateway.pictures import DrawingQuery
+from camfleet.gateway.endpoints.results.pictures import DrawingQuery
 from camfleet.jobs.options import request_fields
 from camfleet.pictures.pictures import Pictures
 from camfleet_worker.pictures.draw import canvas_side

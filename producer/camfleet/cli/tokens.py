@@ -62,7 +62,7 @@ def create(
     The bucket keeps only its digest. Limits that you don't give are those of the gateway's
     settings.
     """
-    from camfleet.gateway.tokens import Tokens
+    from camfleet.gateway.access.tokens import Tokens
 
     if forever and days is not None:
         raise click.UsageError("give --days or --forever, not both")
@@ -81,7 +81,7 @@ def create(
 @options.as_json
 def list_(*, as_json: bool) -> None:
     """List all tokens, including revoked and expired ones."""
-    from camfleet.gateway.tokens import Tokens
+    from camfleet.gateway.access.tokens import Tokens
 
     with output.client() as client:
         rows = [_plain(record) for record in Tokens(client.storage).list()]
@@ -97,7 +97,7 @@ def list_(*, as_json: bool) -> None:
 @options.as_json
 def revoke(*, token_id: str, as_json: bool) -> None:
     """Revoke a token; gateways notice within 5 seconds."""
-    from camfleet.gateway.tokens import Tokens
+    from camfleet.gateway.access.tokens import Tokens
 
     with output.client() as client:
         record = Tokens(client.storage).revoke(token_id)

@@ -12,35 +12,35 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from camfleet.errors import CamfleetError
-from camfleet.gateway import (
+from camfleet.gateway import guard, openapi, sessions
+from camfleet.gateway.access.crowd import HELD, Held, refusal
+from camfleet.gateway.access.turns import WHO
+from camfleet.gateway.calls import Call, Route, Services, reply
+from camfleet.gateway.endpoints import (
     about,
-    comparisons,
     dry_runs,
     explain,
-    exports,
     fleet,
-    gallery,
-    guard,
     jobs,
-    openapi,
+    reviews,
+    uploads,
+    watching,
+)
+from camfleet.gateway.endpoints.label_studio import backend
+from camfleet.gateway.endpoints.results import (
+    comparisons,
+    exports,
+    gallery,
     originals,
     pictures,
     reports,
     results,
-    reviews,
     rows,
-    sessions,
-    uploads,
-    watching,
 )
-from camfleet.gateway.calls import Call, Route, Services, reply
-from camfleet.gateway.crowd import HELD, Held, refusal
-from camfleet.gateway.label_studio import backend
 from camfleet.gateway.page import Page
 from camfleet.gateway.pipe import in_pieces
 from camfleet.gateway.problems import Problem, answer_to, known, with_reason
 from camfleet.gateway.prometheus import Seen
-from camfleet.gateway.turns import WHO
 
 logger = logging.getLogger(__name__)
 

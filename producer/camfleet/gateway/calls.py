@@ -23,19 +23,19 @@ from camfleet.client import Client
 from camfleet.contract.choices import with_choices
 from camfleet.contract.tokens import Scope, TokenRecord
 from camfleet.errors import InvalidRequest
-from camfleet.gateway.crowd import Crowd
+from camfleet.gateway.access.crowd import Crowd
+from camfleet.gateway.access.limits import Admission
+from camfleet.gateway.access.owners import JobOwners
+from camfleet.gateway.access.policy import SourcePolicy
+from camfleet.gateway.access.recognizer import Recognizer
+from camfleet.gateway.access.tokens import TokenChecker
+from camfleet.gateway.access.turns import FairThreads, Turns
 from camfleet.gateway.following import Following
 from camfleet.gateway.label_studio.shared import Backend
-from camfleet.gateway.limits import Admission
-from camfleet.gateway.owners import JobOwners
-from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.prometheus import Metrics
 from camfleet.gateway.reading import Reading
-from camfleet.gateway.recognizer import Recognizer
-from camfleet.gateway.tokens import TokenChecker
-from camfleet.gateway.turns import FairThreads, Turns
 
 JSON_BYTES = 8 * 2**20
 MOST_STREAMS = 16  # of rows, archives and photographs at a time; an owner has half at most

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from prometheus_client import Counter, Gauge, Histogram
 
 from camfleet.errors import CamfleetError
-from camfleet.gateway.crowd import Crowd
+from camfleet.gateway.access.crowd import Crowd
 from camfleet.gateway.following import Following
 from camfleet.gateway.problems import Problem
 from camfleet.metrics_port import ProcessMetrics

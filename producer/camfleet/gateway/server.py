@@ -16,9 +16,9 @@ import uvicorn
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from camfleet.gateway.access.crowd import HELD, MOST_CONNECTIONS, MOST_REFUSED, Crowd, Held
 from camfleet.gateway.app import App
 from camfleet.gateway.calls import Services
-from camfleet.gateway.crowd import HELD, MOST_CONNECTIONS, MOST_REFUSED, Crowd, Held
 from camfleet.gateway.guard import HEADER_BYTES, HEADERS
 from camfleet.gateway.problems import REASON, Problem, answer_to
 

@@ -15,18 +15,18 @@ from camfleet.broker.quotas import Quotas
 from camfleet.broker.sessions import Sessions
 from camfleet.client import Client
 from camfleet.contract.tokens import Limits
+from camfleet.gateway.access.limits import Admission
+from camfleet.gateway.access.owners import JobOwners
+from camfleet.gateway.access.policy import SourcePolicy
+from camfleet.gateway.access.recognizer import Recognizer
+from camfleet.gateway.access.tokens import TokenChecker, Tokens
+from camfleet.gateway.access.turns import FairThreads
 from camfleet.gateway.calls import MOST_STREAMS, MOST_WAITING, Services
 from camfleet.gateway.following import Following
 from camfleet.gateway.label_studio.shared import Backend
-from camfleet.gateway.limits import Admission
-from camfleet.gateway.owners import JobOwners
-from camfleet.gateway.policy import SourcePolicy
 from camfleet.gateway.probe import Probe
 from camfleet.gateway.prometheus import Metrics
 from camfleet.gateway.reading import Reading
-from camfleet.gateway.recognizer import Recognizer
-from camfleet.gateway.tokens import TokenChecker, Tokens
-from camfleet.gateway.turns import FairThreads
 from camfleet.jobstore.s3_roots import CloudRoots
 from camfleet.settings import Settings
 from camfleet.temporary import sweep_once

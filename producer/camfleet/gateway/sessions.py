@@ -13,9 +13,9 @@ from camfleet.contract.times import Time, time_of
 from camfleet.contract.tokens import Scope, TokenRecord
 from camfleet.errors import BrokerUnavailable, StorageUnavailable
 from camfleet.gateway import guard
+from camfleet.gateway.access.tokens import SEEN_SECONDS
 from camfleet.gateway.calls import Call, Route, Services, reply
 from camfleet.gateway.problems import Problem
-from camfleet.gateway.tokens import SEEN_SECONDS
 
 SECONDS = 12 * 3600  # that a session lasts, or as long as its token
 _BYTES = 4096  # of a request that signs in

@@ -1,1 +1,1 @@
-"""Label Studio's ML backend: what it asks of one, answered by workers."""
+"""What Label Studio's ML backend is asked, and what of it is planned and kept."""

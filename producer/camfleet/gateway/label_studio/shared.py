@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from camfleet.gateway.access.turns import Turns
 from camfleet.gateway.label_studio.plans import Planner
 from camfleet.gateway.label_studio.recent import Recent
-from camfleet.gateway.turns import Turns
 from camfleet.label_studio.places import Server, TaskImages, origins_of
 from camfleet.registry.registry import Registry
 from camfleet.settings import Settings

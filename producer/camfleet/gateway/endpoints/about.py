@@ -7,7 +7,7 @@ from camfleet.contract.outputs import Fuse, Method, Outputs, Precision
 from camfleet.contract.records import LeftOut, ModelRef
 from camfleet.contract.times import Time, time_of
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.jobs import own_job
+from camfleet.gateway.endpoints.jobs import own_job
 
 _MOST_MESSAGE = 1000  # characters
 

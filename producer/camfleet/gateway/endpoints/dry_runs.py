@@ -6,9 +6,9 @@ from functools import partial
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from camfleet.gateway.access.turns import in_thread
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.jobs import JobRequest, source_of
-from camfleet.gateway.turns import in_thread
+from camfleet.gateway.endpoints.jobs import JobRequest, source_of
 from camfleet.jobs.dry_run import DryRun
 
 SECONDS = 60.0  # after which is said what nobody has found out

@@ -13,12 +13,12 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from camfleet.broker.progress import Progress
+from camfleet.gateway.access.tokens import SEEN_SECONDS
 from camfleet.gateway.calls import Call, Route, reply
+from camfleet.gateway.endpoints.jobs import own_job
 from camfleet.gateway.following import Followed
-from camfleet.gateway.jobs import own_job
 from camfleet.gateway.problems import Problem, answer_to
 from camfleet.gateway.sessions import Access
-from camfleet.gateway.tokens import SEEN_SECONDS
 from camfleet.gateway.told import told_progress
 
 POLL_SECONDS = 0.5

@@ -22,9 +22,9 @@ from camfleet.contract.messages import (
 from camfleet.contract.outputs import Colormap, Components, Drawing, Drawn
 from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest, ObjectMissing, from_code
-from camfleet.gateway import served
 from camfleet.gateway.calls import Call, Route
-from camfleet.gateway.jobs import own_job
+from camfleet.gateway.endpoints import served
+from camfleet.gateway.endpoints.jobs import own_job
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.reading import PartRows
 from camfleet.interactive import rpc

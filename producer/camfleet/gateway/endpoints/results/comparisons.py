@@ -10,9 +10,10 @@ from starlette.responses import Response
 from camfleet.contract.errands import ERRAND_ID, ComparisonErrand, ErrandRecord
 from camfleet.contract.records import Count, JobRecord
 from camfleet.errors import CallerError, InvalidRequest
-from camfleet.gateway import later, served
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.jobs import own_job
+from camfleet.gateway.endpoints import served
+from camfleet.gateway.endpoints.jobs import own_job
+from camfleet.gateway.endpoints.results import later
 from camfleet.gateway.problems import Problem
 from camfleet.jobstore import later_keys
 from camfleet.jobstore.errands import list_errands

@@ -11,9 +11,10 @@ from starlette.responses import Response
 from camfleet.contract import reviews
 from camfleet.contract.reviews import StartedRun
 from camfleet.contract.times import Time, time_of
-from camfleet.gateway import later, served
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.comparisons import FILES
+from camfleet.gateway.endpoints import served
+from camfleet.gateway.endpoints.results import later
+from camfleet.gateway.endpoints.results.comparisons import FILES
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.told import Review, ReviewChange, ReviewState, ReviewVerdict, told
 from camfleet.jobs.reviews.looking import ReviewStatus

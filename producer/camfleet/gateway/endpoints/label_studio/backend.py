@@ -14,7 +14,8 @@ from starlette.responses import Response
 from camfleet.errors import CamfleetError
 from camfleet.foreign import visible
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.label_studio import asking, bodies, selections, words
+from camfleet.gateway.endpoints.label_studio import asking, bodies, selections
+from camfleet.gateway.label_studio import words
 from camfleet.gateway.label_studio.plans import BackendOptions, Plan, parse_options
 from camfleet.gateway.problems import Problem
 

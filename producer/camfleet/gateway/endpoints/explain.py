@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from camfleet.contract.results import Result
 from camfleet.errors import InvalidRequest
-from camfleet.gateway import received, served
+from camfleet.gateway.access.limits import Place
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.limits import Place
-from camfleet.gateway.options import Inputs, Options, keywords
+from camfleet.gateway.endpoints import received, served
+from camfleet.gateway.endpoints.options import Inputs, Options, keywords
 from camfleet.gateway.problems import Problem
 from camfleet.interactive.answer import Answer
 from camfleet.jobstore import keys

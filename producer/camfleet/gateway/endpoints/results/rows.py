@@ -8,9 +8,9 @@ from msgspec import Meta, Struct
 from starlette.responses import Response
 
 from camfleet.contract.results import Result
-from camfleet.gateway import served
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.jobs import own_job
+from camfleet.gateway.endpoints import served
+from camfleet.gateway.endpoints.jobs import own_job
 from camfleet.gateway.reading import PartRows
 from camfleet.jobstore import keys
 

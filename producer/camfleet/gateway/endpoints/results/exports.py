@@ -20,11 +20,11 @@ from camfleet.contract.errands import (
     encoded,
     id_of,
 )
-from camfleet.gateway import later
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.jobs import own_job
+from camfleet.gateway.endpoints.jobs import own_job
+from camfleet.gateway.endpoints.results import later
+from camfleet.gateway.endpoints.results.results import in_turn
 from camfleet.gateway.problems import Problem
-from camfleet.gateway.results import in_turn
 from camfleet.jobstore import later_keys
 from camfleet.jobstore.errands import delete_errand, list_errands
 from camfleet.storage.place import Listed

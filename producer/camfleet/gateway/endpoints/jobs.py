@@ -15,7 +15,7 @@ from camfleet.contract.records import DEFAULT_PRIORITY, MOST_MODELS, Item
 from camfleet.contract.targets import inputs_text
 from camfleet.errors import InvalidRequest
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.options import Inputs, Options, keywords
+from camfleet.gateway.endpoints.options import Inputs, Options, keywords
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.told import told_progress
 from camfleet.jobs.caller import Caller

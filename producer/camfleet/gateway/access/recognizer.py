@@ -8,9 +8,9 @@ from typing import Any
 
 from camfleet.aio.threads import Threads
 from camfleet.contract.tokens import TokenRecord
+from camfleet.gateway.access.tokens import TokenChecker
+from camfleet.gateway.access.turns import WHO, Turns, in_thread
 from camfleet.gateway.problems import Problem
-from camfleet.gateway.tokens import TokenChecker
-from camfleet.gateway.turns import WHO, Turns, in_thread
 
 _STRANGERS = 2  # tokens nobody has used here, that are looked up at a time
 _MOST_WAITING = 100  # of these, for one address

@@ -15,8 +15,8 @@ from starlette.responses import Response, StreamingResponse
 from camfleet.contract.records import JobRecord
 from camfleet.errors import InvalidRequest
 from camfleet.gateway.calls import Call, Route
-from camfleet.gateway.jobs import own_job
-from camfleet.gateway.pages import Cursor, read_page
+from camfleet.gateway.endpoints.jobs import own_job
+from camfleet.gateway.endpoints.results.pages import Cursor, read_page
 from camfleet.gateway.pipe import Pipe
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.sessions import Access

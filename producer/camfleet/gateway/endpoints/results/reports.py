@@ -14,9 +14,10 @@ from camfleet.contract import findings as contract
 from camfleet.contract.errands import ReportErrand, id_of
 from camfleet.contract.findings import Verdict
 from camfleet.contract.records import JobRecord
-from camfleet.gateway import later, served
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.jobs import own_job
+from camfleet.gateway.endpoints import served
+from camfleet.gateway.endpoints.jobs import own_job
+from camfleet.gateway.endpoints.results import later
 from camfleet.gateway.problems import Problem
 from camfleet.gateway.told import Decision, told
 from camfleet.jobstore.records import read_record

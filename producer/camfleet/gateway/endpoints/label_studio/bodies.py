@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from camfleet.errors import InvalidRequest
+from camfleet.gateway.access.turns import Turns
 from camfleet.gateway.calls import JSON_SECONDS, Call
 from camfleet.gateway.label_studio import reduced, words
 from camfleet.gateway.problems import Problem
-from camfleet.gateway.turns import Turns
 from camfleet.temporary import temporary_folder
 
 SELECTION_BYTES = 2**28  # 250,000 tasks; those with masks are larger

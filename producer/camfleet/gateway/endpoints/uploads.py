@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from camfleet.contract.times import Time, time_of
 from camfleet.errors import InvalidRequest
-from camfleet.gateway import received
 from camfleet.gateway.calls import Call, Route, reply
+from camfleet.gateway.endpoints import received
 from camfleet.gateway.problems import Problem
 from camfleet.jobstore import keys
 

@@ -10,11 +10,11 @@ from starlette.responses import Response
 from camfleet.broker.progress import Progress
 from camfleet.contract.errands import GalleryErrand, id_of
 from camfleet.contract.records import JobRecord
-from camfleet.gateway import later
+from camfleet.gateway.access.limits import TOO_MANY_ERRANDS
 from camfleet.gateway.calls import Call, Route, reply
-from camfleet.gateway.jobs import own_job
-from camfleet.gateway.limits import TOO_MANY_ERRANDS
-from camfleet.gateway.pages import Cursor, read_page
+from camfleet.gateway.endpoints.jobs import own_job
+from camfleet.gateway.endpoints.results import later
+from camfleet.gateway.endpoints.results.pages import Cursor, read_page
 from camfleet.gateway.problems import Problem
 from camfleet.jobs.job import Job
 from camfleet.results.gallery.document import STATUSES

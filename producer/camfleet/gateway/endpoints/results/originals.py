@@ -8,12 +8,18 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 
 from camfleet.errors import InvalidRequest
-from camfleet.gateway import served
+from camfleet.gateway.access.turns import in_thread
 from camfleet.gateway.calls import Call, Route
-from camfleet.gateway.jobs import own_job
-from camfleet.gateway.pictures import URL_SECONDS, PictureQuery, find_row, name_of, redirect
-from camfleet.gateway.results import in_turn
-from camfleet.gateway.turns import in_thread
+from camfleet.gateway.endpoints import served
+from camfleet.gateway.endpoints.jobs import own_job
+from camfleet.gateway.endpoints.results.pictures import (
+    URL_SECONDS,
+    PictureQuery,
+    find_row,
+    name_of,
+    redirect,
+)
+from camfleet.gateway.endpoints.results.results import in_turn
 from camfleet.pictures import originals
 from camfleet.storage.clouds import CLOUDS
 from camfleet.storage.storage import Storage

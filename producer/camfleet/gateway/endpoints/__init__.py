@@ -1,0 +1,1 @@
+"""What is served: a module per group of endpoints, each with its routes."""

@@ -1,0 +1,1 @@
+"""The endpoints of Label Studio's ML backend."""

@@ -1,0 +1,1 @@
+"""What became of a job: rows, pictures, reports, comparisons and exports."""
