@@ -107,7 +107,7 @@ def test_commands_say_what_is_promoted_by_whom_and_why(run, refs, cards, worker_
 def test_a_version_is_added_aliased_and_removed_by_commands(run, refs, cards, client):
     done = run("models", "add", cards["3"], "--alias", "canary", "--reason", "nightly")
     assert done.returncode == 0, done.stderr
-    assert "version 3 is registered; promoted means version 1 as before" in done.stdout
+    assert "version 3 is registered; promoted means version 1 as before (camfleet" in done.stdout
     done = run("models", "remove", "promoted@3", "--json")
     assert done.returncode == 1
     assert "canary names promoted@3" in json.loads(done.stdout)["error"]["message"]

@@ -145,7 +145,7 @@ def test_what_changed_is_said_and_too_few_images_are_not_decided(
     assert done.returncode == 1
     assert "undecidable; only 10 pairs could be compared" in done.stdout
     assert re.search(
-        r"10 images of s3://\S+, s3://\S+, s3://\S+, 8 more", run("review", "show", "few").stdout
+        r"10 images from s3://\S+, s3://\S+, s3://\S+, 8 more", run("review", "show", "few").stdout
     )
     done = run("review", "accept", "few")
     assert done.returncode == 1

@@ -237,4 +237,4 @@ def _meaning(ref: "ModelRef", aliases: Mapping[str, "ModelRef"]) -> str:
     if not champion:
         return f"no version is promoted yet: {way}"
     means = versions.means(CHAMPION, ref.id, champion.version)
-    return f"{means}" if champion == ref else f"{means} as before: {way}"
+    return f"{means}" if champion == ref else f"{means} as before ({way} changes that)"

@@ -103,7 +103,7 @@ def lines(found: "ReviewStatus") -> Iterator[tuple[str, str | None]]:
     yield "review", own.name + (" (paused)" if own.paused else "")
     more = len(own.sources) - _SOURCES
     named = [*own.sources[:_SOURCES], *([f"{more:,} more"] if more > 0 else [])]
-    yield "set", f"{made.items} images of {', '.join(named)}" if made else "not complete"
+    yield "set", f"{made.items} images from {', '.join(named)}" if made else "not complete"
     yield "baseline", called(own.baseline.model)
     yield "first", called(own.first.model) if own.first != own.baseline else None
     yield "reviews", own.model
