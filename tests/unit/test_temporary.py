@@ -135,15 +135,16 @@ def test_a_folder_is_the_users_alone_and_gone_at_the_end_also_after_an_error(tmp
 
 
 def test_a_forked_child_that_leaves_the_block_deletes_nothing(tmp_path):
-    child = None
+    child = ended = None
     try:
         with temporary_folder(tmp_path) as folder:
             child = os.fork()
-        if child:
-            assert os.waitpid(child, 0)[1] == 0
+            if child:
+                _, ended = os.waitpid(child, 0)
     finally:
         if child == 0:
             os._exit(0 if folder.is_dir() else 1)
+    assert ended == 0
     assert list(tmp_path.iterdir()) == []
 
 
