@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from helpers.charts import Refused, lint, render, validated
+from helpers.charts import Refused, lint, pods, render, validated
 
 pytestmark = pytest.mark.charts
 
@@ -60,6 +60,25 @@ ODD = [
     ("--set", "cpu.modelSpace=20GB", "pattern"),
     ("--set", "cpu.image.digest=latest", "pattern"),
     ("--set", "gateway.rootPath=camfleet/", "pattern"),
+    ("--set-string", "cpu.bf16=false", "got string, want boolean"),
+    ("--set-string", "cpu.maxUnavailable=1", "pattern"),
+    ("--set-json", "cpu.replicas=1e20", "maximum"),
+    ("--set-json", "cpu.replicas=2.5", "got number, want integer"),
+    ("--set-json", "cpu.image.tag=1.10", "got number, want string"),
+    ("--set", "cpu.nodeSelector.gpu=true", "got boolean, want string"),
+    ("--set", "redis.sentinel.hosts[0]=x:99999", "pattern"),
+    ("--set", "s3.endpoint=https://x:99999", "pattern"),
+    ("--set", "redis.existingSecret=a..b", "pattern"),
+    ("--set", f"redis.existingSecret={'a' * 254}", "maxLength"),
+    ("--set", "redis.keyPrefix=a b:", "pattern"),
+    ("--set", "bucket=a..b", "pattern"),
+    ("--set", "cpu.image.repository=camfleet-worker:0.2.0", "pattern"),
+    ("--set", "cpu.image.repository=images.example/Camfleet", "pattern"),
+    ("--set", "gateway.hostNames[0]=Camfleet.example.org", "pattern"),
+    ("--set", "gateway.allowOrigins[0]=https://app.example/", "pattern"),
+    ("--set-json", "networkPolicy.redis=[{}]", "minProperties"),
+    ("--set", f"monitoring.labels.release={'a' * 64}", "pattern"),
+    ("--set", "settings.CAMFLEET_BATCH_SIZE[0]=1", "got array"),
 ]
 
 
@@ -81,6 +100,12 @@ MISSING = [
     (["gateway.hostNames=null"], "name the hosts under which the gateway is reached"),
     (["gateway.ingress.enabled=true"], "name a Secret with the certificate"),
     (
+        ["gateway.ingress.enabled=true", "gateway.enabled=false"],
+        "gateway.ingress.enabled is true and gateway.enabled isn't",
+    ),
+    (["cpu.volumes[0].name=models"], 'cpu.volumes: there is a volume named "models" already'),
+    (["cpu.volumeMounts[0].name=x"], 'there is no volume named "x" in cpu.volumes'),
+    (
         ["scaling.enabled=true", "scaling.prometheus=http://x", "cpu.scaling.min=11"],
         "cpu.scaling.min is 11, more than cpu.scaling.max, which is 10",
     ),
@@ -91,6 +116,63 @@ MISSING = [
 def test_what_is_missing_is_a_sentence_with_the_way_out(words, said):
     with pytest.raises(Refused, match=re.escape(said)):
         render("least", *(word for each in words for word in ("--set", each)))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("cpu", "gpu", "gateway", "redis.sentinel", "s3", "scaling", "cpu.resources", "setup"),
+        *("redis.user", "redis.port", "s3.endpoint", "redis.sentinel.hosts", "cpu.stopSeconds"),
+    ],
+)
+def test_an_empty_value_that_takes_a_default_away_is_named(path):
+    with pytest.raises(Refused, match=f"missing property '{path.rpartition('.')[2]}'"):
+        render("least", "--set", f"{path}=null")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["gateway.enabled=false"],
+        ["cpu.enabled=false"],
+        ["cpu.enabled=false", "gateway.enabled=false", "setup.enabled=false"],
+        ["cpu.enabled=false", "scaling.enabled=true", "scaling.prometheus=http://x"],
+        ["settings=null", "secretSettings=null", "cpu.settings=null", "cpu.tolerations=null"],
+        ["cpu.resources.limits=null", "gateway.resources.requests=null"],
+        ["networkPolicy.redis=null", "networkPolicy.metricsFrom=null"],
+        ["serviceAccount.name=" + "a" * 63, "redis.existingSecret=" + "a" * 63],
+        ["settings.CAMFLEET_BATCH_SIZE=99999999999999", "redis.keyPrefix=" + "x" * 300 + ":"],
+        ["cpu.modelSpace=21474836480", "cpu.resources.limits.memory=99999999999999999999"],
+        ["cpu.image.repository=localhost:5000/camfleet/worker"],
+        [
+            *("redis.host=", "redis.tls=true", "redis.sentinel.master=m", "scaling.enabled=true"),
+            *("redis.sentinel.hosts={a:26379,b:26379,a:26379}", "scaling.prometheus=http://x"),
+        ],
+    ],
+    ids=lambda words: words[0][:40],
+)
+def test_odd_values_that_are_right_render_valid_manifests(words):
+    assert render("least", *(word for each in words for word in ("--set", each)))
+
+
+@pytest.mark.parametrize("release", ["a.b", "1st", "camfleet.prod", "x" * 53, f"{'x' * 39}--yy"])
+def test_every_name_of_a_release_makes_names_that_kubernetes_takes(release):
+    for each in render("most", "--set", "monitoring.podMonitor=true", release=release):
+        name = each["metadata"]["name"]
+        assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name), each["kind"]
+        assert len(name) <= 63
+
+
+@pytest.mark.parametrize(
+    ("off", "image"),
+    [([], "gateway"), (["gateway"], "worker"), (["gateway", "cpu"], "worker-gpu")],
+    ids=["all", "no gateway", "GPUs alone"],
+)
+def test_the_setup_runs_in_an_image_that_is_there_anyway(off, image):
+    words = [word for part in off for word in ("--set", f"{part}.enabled=false")]
+    made = render("least", *words, "--set", f"gpu.enabled={'true' if 'cpu' in off else 'false'}")
+    (container,) = pods(made)["setup-1"]["containers"]
+    assert container["image"].startswith(f"camfleet-{image}:")
 
 
 WRONG = [

@@ -17,9 +17,9 @@ class Refused(Exception):
     """What a tool has against what it was given."""
 
 
-def render(values, *words, kubernetes="1.37"):
+def render(values, *words, kubernetes="1.37", release="x"):
     """Return what helm makes of a file in the chart's `ci/`; raise `Refused` if it isn't valid."""
-    made = run([HELM, "template", "x", CHART, "-n", "ns", "-f", _values(values), *words])
+    made = run([HELM, "template", release, CHART, "-n", "ns", "-f", _values(values), *words])
     return validated(made, kubernetes)
 
 

@@ -26,6 +26,26 @@ def test_the_schema_has_every_setting_that_the_chart_does_not_set_itself():
     assert set(schema["properties"]["secretSettings"]["properties"]) == secret
 
 
+# What a template does without: an empty value takes a key and its default away.
+OPTIONAL = {
+    *("settings", "secretSettings", "imagePullSecrets", "tolerations", "affinity", "annotations"),
+    *("nodeSelector", "volumes", "volumeMounts", "podAnnotations", "priorityClassName", "labels"),
+    *("runtimeClassName", "allowOrigins", "requests", "limits", "tag", "digest", "metricsFrom"),
+    *("gatewayFrom", "store", "global", "hostNames"),
+}
+
+
+def test_the_schema_wants_every_key_that_a_template_needs():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    for path, each in _objects(schema, ""):
+        if path in (".secretSettings", ".settings") or path.startswith(".networkPolicy."):
+            continue
+        needed = set(each.get("properties", {})) - OPTIONAL
+        if path == ".networkPolicy":
+            needed -= {"redis"}
+        assert set(each.get("required", [])) == needed, path
+
+
 def test_no_object_of_the_schema_takes_keys_that_nobody_reads():
     schema = json.loads((CHART / "values.schema.json").read_text())
     free = [path for path, each in _objects(schema, "") if "additionalProperties" not in each]

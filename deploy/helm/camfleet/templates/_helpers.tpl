@@ -1,6 +1,9 @@
+{{- /* How names begin: a release's may have dots or begin with a digit, which a Service's can't */ -}}
 {{- define "camfleet.name" -}}
-{{- if contains "camfleet" .Release.Name -}}{{ .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else -}}{{ printf "%s-camfleet" .Release.Name | trunc 40 | trimSuffix "-" }}{{- end -}}
+{{- $name := .Release.Name | replace "." "-" -}}
+{{- if not (contains "camfleet" $name) }}{{ $name = printf "%s-camfleet" $name }}{{ end -}}
+{{- if not (regexMatch "^[a-z]" $name) }}{{ $name = printf "x-%s" $name }}{{ end -}}
+{{ regexReplaceAll "-+$" ($name | trunc 40) "" }}
 {{- end -}}
 
 {{- /* Labels of an object; (list $ "part") */ -}}
@@ -96,7 +99,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 - name: CAMFLEET_CA_FILE
   value: {{ printf "/etc/camfleet/ca/%s" $.Values.ca.key | quote }}
 {{- end }}
-{{- range $name, $value := merge (dict) (index . 1) $.Values.settings }}
+{{- range $name, $value := merge (dict) (default (dict) (index . 1)) (default (dict) $.Values.settings) }}
 - name: {{ $name }}
   value: {{ include "camfleet.text" $value | quote }}
 {{- end }}

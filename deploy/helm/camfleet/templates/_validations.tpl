@@ -1,4 +1,5 @@
-{{- /* What a schema can't say in a sentence */ -}}
+{{- /* What a schema can't say in a sentence; every template that needs more than names asks it first */ -}}
+{{- define "camfleet.validate" -}}
 {{- $v := .Values -}}
 {{- if not $v.bucket -}}
 {{- fail "bucket is empty: name the bucket that camfleet keeps everything in" -}}
@@ -33,6 +34,24 @@
 {{- if and $v.gateway.enabled (not $v.gateway.hostNames) -}}
 {{- fail "gateway.hostNames is empty: name the hosts under which the gateway is reached, since it refuses all others, or set gateway.enabled=false" -}}
 {{- end -}}
+{{- if and $v.gateway.ingress.enabled (not $v.gateway.enabled) -}}
+{{- fail "gateway.ingress.enabled is true and gateway.enabled isn't: an ingress leads to a gateway" -}}
+{{- end -}}
 {{- if and $v.gateway.ingress.enabled (not $v.gateway.ingress.tlsSecret) -}}
 {{- fail "gateway.ingress.tlsSecret is empty: name a Secret with the certificate of gateway.hostNames, since tokens mustn't travel in clear text" -}}
+{{- end -}}
+{{- range $name := list "cpu" "gpu" -}}
+{{- $volumes := list "tmp" "models" "ca" -}}
+{{- range $volume := default (list) (get $v $name).volumes -}}
+{{- if has $volume.name $volumes -}}
+{{- fail (printf "%s.volumes: there is a volume named %q already, of the chart or in this list: give it another name" $name (toString $volume.name)) -}}
+{{- end -}}
+{{- $volumes = append $volumes $volume.name -}}
+{{- end -}}
+{{- range $mount := default (list) (get $v $name).volumeMounts -}}
+{{- if not (has $mount.name $volumes) -}}
+{{- fail (printf "%s.volumeMounts: there is no volume named %q in %s.volumes" $name (toString $mount.name) $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
