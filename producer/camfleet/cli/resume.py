@@ -30,7 +30,7 @@ _COLUMNS = ("job", "to run", "chunks")
 @click.option(
     "--all-stored",
     is_flag=True,
-    help="All jobs that Redis has forgotten, but complete and cancelled ones.",
+    help="All jobs that Redis has forgotten, except complete and cancelled ones.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what --all-stored would resume.")
 @click.option(
