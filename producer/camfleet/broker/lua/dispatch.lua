@@ -2,7 +2,8 @@
 -- A job's turn is the smallest number of KEYS[1]; each chunk adds 1 / priority to it. A job that
 -- enters begins at its first chunk that isn't counted, and with the smallest number of the others
 -- of its precision: those that wait for workers of another kind stay behind, and whoever began
--- there would keep all others waiting until it had caught up. Its first chunk goes where every worker keeps a slot for it, unless another job's waits there.
+-- there would keep all others waiting until it had caught up. Its first chunk goes where every
+-- worker keeps a slot for it, unless another job's waits there.
 -- Chunks may be sent twice by this, after a job has entered again: whoever gets them finds them
 -- leased or counted.
 -- A lane is a form of messages and the precision to compute in. Who can't compute in it takes from
