@@ -1,5 +1,9 @@
-"""A stand-in for STS: it gives keys for roles, which end when it says, and knows which are good."""
+"""A stand-in for who gives keys: STS, and the metadata servers of machines and containers.
 
+The keys end when it says, and it knows which are good.
+"""
+
+import json
 import threading
 import time
 from contextlib import suppress
@@ -16,13 +20,15 @@ _ANSWER = """\
 <SessionToken>token of {key}</SessionToken><Expiration>{end}</Expiration></Credentials>
 <AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId><Arn>{role}</Arn></AssumedRoleUser>
 </{action}Result></{action}Response>"""
+_ENDLESS = 2**30
 _REFUSAL = "<ErrorResponse><Error><Code>{}</Code><Message>no</Message></Error></ErrorResponse>"
 
 
 class TokenService(LoopbackServer):
     """Gives keys that live for `seconds`, unless `refuses`, a status and a code, says otherwise.
 
-    `asked` are the parameters of all requests. `drips` seconds pass before each byte of an answer.
+    `asked` are the parameters of all requests to STS. `drips` seconds pass before each byte of an
+    answer, and an `endless` one has a gibibyte; `sent` are its bytes that were taken.
     """
 
     def __init__(self):
@@ -30,17 +36,29 @@ class TokenService(LoopbackServer):
         self.seconds = 3600.0
         self.refuses = None
         self.drips = 0.0
+        self.endless = False
+        self.sent = 0
         self.asked = []
         self.used = []  # the keys of good requests to the store, with their user agents
         self._ends = {}
         self._lock = threading.Lock()
 
     def give(self, role, action):
+        """Return what STS answers."""
+        key, end = self._made()
+        return _ANSWER.format(action=action, key=key, role=role, end=end)
+
+    def give_plainly(self):
+        """Return what a metadata server answers."""
+        key, end = self._made()
+        words = {"AccessKeyId": key, "SecretAccessKey": f"of {key}", "Token": f"token of {key}"}
+        return json.dumps({**words, "Expiration": end})
+
+    def _made(self):
         with self._lock:
             key = f"ASIA{len(self._ends):016}"
             self._ends[key] = time.time() + self.seconds
-        end = datetime.fromtimestamp(self._ends[key], UTC).isoformat()
-        return _ANSWER.format(action=action, key=key, role=role, end=end)
+        return key, datetime.fromtimestamp(self._ends[key], UTC).isoformat()
 
     def all_over(self):
         """Return whether no key that was given is good any more."""
@@ -73,16 +91,36 @@ class _Handler(BaseHTTPRequestHandler):
         answer = _REFUSAL.format(code)
         if not code:
             answer = self.server.give(asked["RoleArn"], asked["Action"])
-        body = answer.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/xml")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.server.drips:
-            with suppress(ConnectionError):
-                self._drip(body, self.server.drips)
+        self._answer(answer.encode(), "text/xml", status)
+
+    def do_PUT(self):
+        self._answer(b"token", "text/plain")
+
+    def do_GET(self):
+        if self.path.endswith("/security-credentials/"):
+            self._answer(b"role", "text/plain")
         else:
-            self.wfile.write(body)
+            self._answer(self.server.give_plainly().encode(), "application/json")
+
+    def _answer(self, body, kind, status=200):
+        size = _ENDLESS if self.server.endless else len(body)
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        with suppress(ConnectionError):
+            if self.server.endless:
+                self._send_all(size)
+            elif self.server.drips:
+                self._drip(body, self.server.drips)
+            else:
+                self.wfile.write(body)
+
+    def _send_all(self, size):
+        piece = b" " * 2**16
+        for _ in range(size // len(piece)):
+            self.wfile.write(piece)
+            self.server.sent += len(piece)
 
     def _drip(self, body, seconds):
         for at in range(len(body)):

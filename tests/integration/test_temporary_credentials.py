@@ -253,12 +253,63 @@ def test_who_waited_for_a_program_in_vain_is_told_so_at_once(without_keys, open_
     assert time.monotonic() - before < 10, "one after the other"
 
 
-@pytest.mark.parametrize("key", BOTH)
-def test_a_service_of_tokens_that_sends_a_byte_now_and_then_is_not_waited_for(
-    service, web_identity, open_storage, key
+@pytest.fixture
+def machine(service, without_keys, monkeypatch):
+    """Set what a machine with a role has."""
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.url)
+
+
+@pytest.fixture
+def container(service, without_keys, monkeypatch):
+    """Set what a container with a role has."""
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{service.url}/keys")
+
+
+@pytest.fixture
+def container_of_a_profile(container, without_keys, monkeypatch, service):
+    """Set a profile that takes a role with the keys of a container."""
+    (without_keys / "config").write_text(
+        f"[profile fleet]\nrole_arn = {ROLE}\ncredential_source = EcsContainer\n"
+    )
+    monkeypatch.setenv("AWS_PROFILE", "fleet")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", service.url)
+
+
+WAYS = ("web_identity", "machine", "container", "container_of_a_profile")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_both_libraries_use_the_keys_of_every_server_that_gives_some(
+    request, service, open_storage, way
 ):
+    request.getfixturevalue(way)
+    storage = open_storage()
+    for key in BOTH:
+        storage.put(f"keys-of-servers/{key}", b"x", "text/plain")
+        assert storage.get(f"keys-of-servers/{key}").data == b"x"
+    agents = {agent.partition("/")[0] for _key, agent in service.used}
+    assert agents == {"object_store", "Boto3"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("key", BOTH)
+def test_who_gives_keys_a_byte_now_and_then_is_not_waited_for(
+    request, service, open_storage, way, key
+):
+    request.getfixturevalue(way)
     service.drips = 0.1
     before = time.monotonic()
-    with pytest.raises(StorageUnavailable, match=r"no credentials .*no answer from 127\.0\.0\.1"):
+    with pytest.raises(StorageUnavailable, match="no credentials |there are none"):
         open_storage(seconds=0.5).get(key)
     assert time.monotonic() - before < 20
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("key", BOTH)
+def test_an_endless_answer_of_who_gives_keys_is_not_kept(request, service, open_storage, way, key):
+    request.getfixturevalue(way)
+    service.endless = True
+    with pytest.raises(StorageUnavailable, match="no credentials |there are none"):
+        open_storage().get(key)
+    assert service.sent < 2**28, "several attempts, and what sockets keep"

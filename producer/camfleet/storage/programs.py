@@ -1,7 +1,8 @@
 """Credentials of boto3 that come to an end in time: who gives them is never waited for for ever.
 
-botocore waits for a program of `credential_process` without any limit, and for an answer of STS as
-long as a byte comes now and then.
+botocore waits for a program of `credential_process` without any limit, and for an answer of STS, or
+of the metadata server of a machine or a container, as long as a byte comes now and then. It keeps
+all of an answer in memory.
 """
 
 import subprocess
@@ -10,31 +11,36 @@ import time
 from functools import partial
 from typing import Any
 
-from camfleet.storage.bounded import bound
+from camfleet.storage.bounded import bound, bound_http
+
+_MOST = 2**20  # bytes of an answer with keys, which has a few thousand
 
 
 def bound_session(session: Any, seconds: float, longest: float) -> None:
     """Let clients and programs that a session of botocore starts by itself come to an end.
 
-    An answer of the store may take `longest`, that of any other service `seconds`, and a program
-    four times as long.
+    An answer of the store may take `longest`, that of any other service or of a metadata server
+    `seconds` and a mebibyte, and a program four times as long.
     """
     make = session.create_client
 
     def create_client(service_name: str, *args: Any, **kwargs: Any) -> Any:
         client = make(service_name, *args, **kwargs)
-        bound(client, longest if service_name == "s3" else seconds)
+        if service_name == "s3":
+            bound(client, longest)
+        else:
+            bound(client, seconds, _MOST)
         return client
 
     session.create_client = create_client
     session.lazy_register_component(
-        "credential_provider", partial(_resolver, session, _Programs(4 * seconds))
+        "credential_provider", partial(_resolver, session, _Programs(4 * seconds), seconds)
     )
 
 
-def _resolver(session: Any, programs: "_Programs") -> Any:
-    """Return where credentials are looked for: as botocore has it, but for the programs."""
-    from botocore.credentials import ProcessProvider
+def _resolver(session: Any, programs: "_Programs", seconds: float) -> Any:
+    """Return where credentials are looked for: as botocore has it, but for what has no limits."""
+    from botocore.credentials import ContainerProvider, InstanceMetadataProvider, ProcessProvider
 
     def make(profile_name: str) -> Any:
         return ProcessProvider(profile_name, lambda: session.full_config, programs.start)
@@ -43,6 +49,10 @@ def _resolver(session: Any, programs: "_Programs") -> Any:
     for provider in found.providers:
         if isinstance(provider, ProcessProvider):
             provider._popen = programs.start  # noqa: SLF001
+        if isinstance(provider, ContainerProvider):  # also where a profile names it as its source
+            bound_http(provider._fetcher._session, seconds, _MOST)  # noqa: SLF001
+        if isinstance(provider, InstanceMetadataProvider):
+            bound_http(provider._role_fetcher._session, seconds, _MOST)  # noqa: SLF001
         builder = getattr(provider, "_profile_provider_builder", None)  # of a role's own source
         if builder is not None:
             builder._create_process_provider = make  # noqa: SLF001
