@@ -78,8 +78,8 @@ def _beyond(known: Known, limits: Limits) -> Iterator[str]:
     yield from _lost_classes(known.lost, limits)
     for share in _shares(known, limits):
         if share.limit is not None and share.number > share.limit * share.total:
-            what = f"{share.number:,} of {share.total:,} {share.what}"
-            yield f"{what}, more than {100 * share.limit:g} %"
+            most = f"more than {100 * share.limit:g} %" if share.limit else "and none may"
+            yield f"{share.number:,} of {share.total:,} {share.what}, {most}"
 
 
 def _new(places: tuple[NewPlace, ...], limit: int) -> Iterator[str]:
