@@ -145,17 +145,18 @@ def test_one_that_is_killed_comes_back_and_all_end_when_they_are_told(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "port", "said"),
     [
-        (["--processes", "0"], "neither auto nor a number"),
-        (["--processes", "many"], "neither auto nor a number"),
-        (["--gpus", "99"], "there's no GPU 99"),
+        (["--processes", "0"], "0", "neither auto nor a number"),
+        (["--processes", "many"], "0", "neither auto nor a number"),
+        (["--gpus", "99"], "0", "there's no GPU 99"),
+        (["--processes", "2"], "65535", "CAMFLEET_METRICS_PORT=65535: 2 processes take as many"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_starts(own_environ, words, said):
+def test_what_cannot_be_is_refused_before_anything_starts(own_environ, words, port, said):
     done = subprocess.run(
         [*CAMFLEET, "worker", *words],
-        env=own_environ,
+        env={**own_environ, "CAMFLEET_METRICS_PORT": port},
         capture_output=True,
         text=True,
         check=False,

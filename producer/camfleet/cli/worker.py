@@ -7,6 +7,7 @@ import click
 if TYPE_CHECKING:
     from camfleet.local.machine import Machine, Share
 
+_LAST_PORT = 65_535
 _PATIENCE = 60.0  # seconds, besides CAMFLEET_STOP_SECONDS
 
 
@@ -81,8 +82,13 @@ def worker(*, processes: int | None, gpus: str | None, name: str, words: tuple[s
     settings = Settings.from_environ(os.environ)
     machine = Machine.here(os.environ)
     shares = share_out(machine, processes, gpus)
-    _say(_plan(machine, shares))
     port = settings.metrics_port
+    if port and port + len(shares) - 1 > _LAST_PORT:
+        raise ConfigurationError(
+            f"CAMFLEET_METRICS_PORT={port}: {len(shares)} processes take as many ports from there "
+            f"on, and the last one is {_LAST_PORT}"
+        )
+    _say(_plan(machine, shares))
     made = arbiter.Arbiter(
         shares,
         lambda number: arbiter.worker_command(name, words, number),
