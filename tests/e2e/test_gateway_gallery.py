@@ -225,6 +225,20 @@ def test_a_photograph_is_served_as_what_it_is_whatever_it_was_called(web, job, r
         assert answer.headers["content-type"] == "image/png"
 
 
+def test_a_photograph_that_has_changed_is_not_shown(web, job, rows, client):
+    name, row = rows[1]
+    before = client.storage.get(row.image_uri).data
+    try:
+        client.storage.put(row.image_uri, before + b"more", "image/png")
+        for query in ("", "?stream=true"):
+            refused = web.ask("GET", f"{job}/rows/{name}/original{query}")
+            assert (refused.status, refused.json["code"]) == (422, "image_unreadable")
+            assert "has changed since it was explained" in refused.json["detail"]
+    finally:
+        client.storage.put(row.image_uri, before, "image/png")
+    assert web.ask("GET", f"{job}/rows/{name}/original?stream=true").body == before
+
+
 def test_workers_make_small_photographs_and_draw_maps_anew(web, job, rows):
     name, failed = rows[0][0], next(name for name, row in rows if row.status == "failed")
     for path in ("photo?side=160", "drawing?colormap=inferno&opacity=0.25&max_side=64"):

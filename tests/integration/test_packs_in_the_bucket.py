@@ -12,7 +12,7 @@ from msgspec.structs import replace as changed
 from camfleet import Client, InvalidRequest
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Pack, Span
-from camfleet.errors import ObjectDamaged, ObjectMissing, OperationUnsupported
+from camfleet.errors import ObjectChanged, ObjectDamaged, ObjectMissing, OperationUnsupported
 from camfleet.jobstore import keys
 from camfleet.storage.storage import Storage
 from camfleet_worker.chunks import explaining, packing
@@ -330,11 +330,22 @@ def test_a_store_that_sends_no_ranges_is_named_instead_of_read_whole(settings, c
         storage.close()
 
 
+@pytest.mark.parametrize("library", ["obstore", "boto3"])
+def test_a_range_of_an_object_that_has_changed_is_refused(client, library):
+    uri = client.storage.put(f"packed/changed-by-{library}.bin", b"0123456789", "x/y")
+    place, etag = client.storage._place(uri), client.storage.get(uri).etag
+    backend = {"obstore": client.storage._obstore, "boto3": client.storage._boto}[library]
+    assert backend.get_range(place, 4, 6, etag) == b"456789"
+    client.storage.put(uri, b"abcdefghij", "x/y")
+    with pytest.raises(ObjectChanged, match=f"changed-by-{library}"):
+        backend.get_range(place, 4, 6, etag)
+
+
 def test_a_range_beyond_an_object_is_damage_for_either_library(client):
     uri = client.storage.put("packed/short.bin", b"0123456789", "x/y")
     place = client.storage._place(uri)
     assert client.storage.get_range(uri, 4, 6) == b"456789"
-    assert client.storage._boto.get_range(place, 4, 6) == b"456789"
+    assert client.storage._boto.get_range(place, 4, 6, None) == b"456789"
     for start, length in ((4, 7), (10, 1), (2**40, 1)):
         with pytest.raises(ObjectDamaged, match=r"short\.bin"):
             client.storage.get_range(uri, start, length)

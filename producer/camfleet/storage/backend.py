@@ -11,10 +11,11 @@ class Backend(Protocol):
     def get(self, place: Place, limit: int | None) -> StoredObject:
         """Return an object; raise `ObjectTooLarge` before reading more than `limit` bytes."""
 
-    def get_range(self, place: Place, start: int, length: int) -> bytes:
+    def get_range(self, place: Place, start: int, length: int, etag: str | None) -> bytes:
         """Return a part of an object, less of it where the object ends before.
 
-        Raises `ObjectDamaged` where it ends before `start`.
+        Raises `ObjectDamaged` where it ends before `start`, and `ObjectChanged` where it has
+        another ETag than the one given, if any.
         """
 
     def put(self, place: Place, data: bytes, content_type: str, etag: str | None) -> None:

@@ -66,10 +66,12 @@ class BotoBackend:
                 check_size(place, answer["ContentLength"], limit)
                 return StoredObject(body.read(), answer.get("ETag", "").strip('"') or None)
 
-    def get_range(self, place: Place, start: int, length: int) -> bytes:
-        wanted = f"bytes={start}-{start + length - 1}"
+    def get_range(self, place: Place, start: int, length: int, etag: str | None) -> bytes:
+        wanted = {"Range": f"bytes={start}-{start + length - 1}"}
+        if etag is not None:
+            wanted["IfMatch"] = f'"{etag}"'
         with boto_errors(place):
-            answer = self.client().get_object(Bucket=place.bucket, Key=place.key, Range=wanted)
+            answer = self.client().get_object(Bucket=place.bucket, Key=place.key, **wanted)
             with closing(answer["Body"]) as body:
                 if not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
                     raise OperationUnsupported(f"{place}: the object store sends no parts of it")

@@ -233,7 +233,7 @@ def _skewed(place: Place) -> StorageUnavailable:
 
 
 def _changed(place: Place) -> ObjectChanged:
-    return ObjectChanged(f"{place} is not, or not any more, what this write was to replace")
+    return ObjectChanged(f"{place} is not, or not any more, what was expected there")
 
 
 def _without_credentials(place: Place, reason: str) -> StorageUnavailable:

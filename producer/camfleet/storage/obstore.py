@@ -19,7 +19,7 @@ from camfleet.storage.errors import NotHandled, boto_errors, obstore_errors
 from camfleet.storage.place import ABSENT, Place, StoredObject, check_size
 
 if TYPE_CHECKING:
-    from obstore import GetResult, PutMode
+    from obstore import GetOptions, GetResult, PutMode
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import ClientConfig, S3Store
 
@@ -87,10 +87,13 @@ class ObstoreBackend:
         with obstore_errors(place):
             return stored(store.get(place.key), place, limit)
 
-    def get_range(self, place: Place, start: int, length: int) -> bytes:
+    def get_range(self, place: Place, start: int, length: int, etag: str | None) -> bytes:
         store = self._store(place)
         with obstore_errors(place):
-            return bytes(store.get_range(place.key, start=start, length=length))
+            if etag is None:
+                return bytes(store.get_range(place.key, start=start, length=length))
+            wanted: GetOptions = {"range": (start, start + length), "if_match": f'"{etag}"'}
+            return bytes(store.get(place.key, options=wanted).bytes())
 
     def put(self, place: Place, data: bytes, content_type: str, etag: str | None) -> None:
         if len(data) > _LARGEST:

@@ -59,13 +59,14 @@ class Storage:
         place = self._place(key_or_uri)
         return self._do(place, lambda backend: backend.get(place, limit))
 
-    def get_range(self, key_or_uri: str, start: int, length: int) -> bytes:
+    def get_range(self, key_or_uri: str, start: int, length: int, etag: str | None = None) -> bytes:
         """Return `length` bytes of an object from `start`, with one request.
 
-        Raises `ObjectMissing`, and `ObjectDamaged` where the object hasn't so many there.
+        Raises `ObjectMissing`, `ObjectDamaged` where the object hasn't so many there, and
+        `ObjectChanged` where it no longer has the ETag that's given.
         """
         place = self._place(key_or_uri)
-        found = self._do(place, lambda backend: backend.get_range(place, start, length))
+        found = self._do(place, lambda backend: backend.get_range(place, start, length, etag))
         if len(found) != length:
             raise ObjectDamaged(f"{place} has no {length} bytes from byte {start}")
         return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from camfleet.errors import InvalidRequest
+from camfleet.errors import ImageUnreadable, InvalidRequest, ObjectChanged
 from camfleet.gateway.access.turns import in_thread
 from camfleet.gateway.calls import Call, Route
 from camfleet.gateway.endpoints import served
@@ -45,7 +45,11 @@ async def original(call: Call) -> Response:
         services.policy.check_image(uri)
         if is_cloud:
             return plain, None
-        return plain, served.type_of(storage.get_range(uri, 0, _START), "the photograph")
+        try:
+            start = storage.get_range(uri, 0, _START, plain["image_etag"])
+        except ObjectChanged as error:
+            raise ImageUnreadable(f"{uri} has changed since it was explained") from error
+        return plain, served.type_of(start, "the photograph")
 
     row, kind = await services.threads.long(find)
     uri = row["image_uri"]
