@@ -67,14 +67,14 @@ def test_a_job_of_one_chunk_is_one_workers():
 
 def test_requests_are_those_of_images_pictures_and_chunks():
     found = estimate([FAST], target="top:3")
-    assert found.reads == 2560 + 2 * 10
+    assert found.reads == 2560 + 2 * 10 + 12
     assert found.writes == 2560 * 3 * 2 + 10 + 10 + 2
     packed = estimate([FAST], target="top:3", pack=True)
     assert packed.writes == 10 + 10 + 10 + 2
     none = estimate([FAST], pictures=[])
     assert (none.writes, none.bytes_written) == (10 + 10 + 2, 0)
     half = estimate([FAST], samples=["s3://b/a", "https://x.example/b"])
-    assert half.reads == 1280 + 2 * 10
+    assert half.reads == 1280 + 2 * 10 + 12
 
 
 def test_bytes_are_those_of_the_samples_and_of_the_pictures_that_workers_wrote(tmp_path):

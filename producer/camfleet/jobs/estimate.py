@@ -15,6 +15,8 @@ from camfleet.errors import CamfleetError
 from camfleet.storage.place import split_uri
 from camfleet.storage.storage import Storage
 
+_READS = 12  # of a job as such, mostly of its record and its models; benchmarks/scaling.py counts
+
 
 class Estimate(Wire, frozen=True, kw_only=True):
     """What a job takes, about; None where nobody has measured it, which `unknown` says.
@@ -58,7 +60,8 @@ class Estimator:
         return Estimate(
             seconds=None if seconds is None else round(seconds, 1),
             images_per_second=float(f"{images / seconds:.3g}") if seconds else None,
-            reads=round(images * stored) + 2 * chunks,  # a manifest part, and whether it was done
+            # Of a chunk a manifest part, and whether it was done.
+            reads=round(images * stored) + 2 * chunks + _READS,
             writes=(chunks if packed else pictures) + chunks + parts + 2,
             bytes_read=self._read(images, samples, storage),
             bytes_written=written,
