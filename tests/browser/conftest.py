@@ -102,7 +102,7 @@ def odd_model(client, folder):  # noqa: F811
     """Register a model with labels that are markup, long, and written from right to left."""
     labels = "[" + ", ".join("'''" + text + "'''" for text in ODD_LABELS) + "]"
     path = write_card(folder / "odd", "odd-names", model=patch_model(), labels=labels)
-    ref, _ = client.models.add(path, timeout=60)
+    ref, _ = client.models.add(path, timeout=240)
     return ref
 
 

@@ -186,7 +186,7 @@ def test_an_image_shows_all_its_classes_and_the_values_under_the_pointer(
     window, client, model, uris, storage
 ):
     job = client.submit(uris[:3], models=model, target="top:2", pictures=[], job_id="browser-image")
-    job.wait(timeout=60)
+    job.wait(timeout=180)
     record = sealed(changed(job.record(), owner="ann"), 2)
     storage.put(keys.job(job.id), encode_json(record), "application/json")
     window.open(f"#/jobs/{job.id}/images/0:2")

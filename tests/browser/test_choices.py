@@ -30,7 +30,7 @@ def shown(client, model, photos):
     for n, one in enumerate(images):
         one |= {"item_id": f"chosen, {n}", "label": "dark" if n % 2 else "bright"}
     job = client.submit([Item(**one) for one in images], models=model, pictures=[], target="top:2")
-    job.wait(timeout=60)
+    job.wait(timeout=180)
     record = sealed(changed(job.record(), owner="ann"), 2)
     client.storage.put(keys.job(job.id), encode_json(record), "application/json")
     return job.id
@@ -129,7 +129,7 @@ def aged(client, folder):
     dense.set_weights([kernel, bias])
     path = write_card(folder / "aged", "aged", model=made, image_input='"photo"')
     path.write_text(path.read_text() + AGE)
-    ref, _ = client.models.add(path, timeout=60)
+    ref, _ = client.models.add(path, timeout=240)
     return ref
 
 

@@ -25,7 +25,7 @@ def job(client, storage, model, uris):
         uris[:3], models=model, target="top:2", pictures=["overlay", "heatmap"],
         job_id="browser-exports",
     )  # fmt: skip
-    made.wait(timeout=60)
+    made.wait(timeout=180)
     record = sealed(changed(made.record(), owner="ann"), 2)
     storage.put(keys.job(made.id), encode_json(record), "application/json")
     return made.id

@@ -143,7 +143,7 @@ def wide(client, folder):
     path = write_card(
         folder / "wide", "wide", model=made, labels=json.dumps(LABELS, ensure_ascii=False)
     )
-    ref, _ = client.models.add(path, timeout=60)
+    ref, _ = client.models.add(path, timeout=240)
     return ref
 
 

@@ -231,7 +231,7 @@ def test_images_that_fail_are_told_by_model(fires, fleet):
     def submit_what_is_missing():
         uris = fleet.photographs(CHUNK)
         fleet.album.missing.update(uris)
-        fleet.client.submit(uris, models=[MODEL]).wait(timeout=60)
+        fleet.client.submit(uris, models=[MODEL]).wait(timeout=180)
 
     fires("CamfleetImagesFail", submit_what_is_missing, model=f"{MODEL}@1")
     fleet.album.missing.clear()

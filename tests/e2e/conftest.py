@@ -54,7 +54,7 @@ def photos(folder):
 
 @pytest.fixture(scope="session")
 def model(client, folder):
-    ref, _ = client.models.add(write_card(folder / "card", "patches"), timeout=60)
+    ref, _ = client.models.add(write_card(folder / "card", "patches"), timeout=240)
     return ref
 
 

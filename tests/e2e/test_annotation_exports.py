@@ -58,7 +58,7 @@ def job(request, client, folder, turned):
     name = f"exported-{request.param}"
     card = write_card(folder / name, name)
     card.write_text(card.read_text().replace('"stretch"', f'"{request.param}"'))
-    client.models.add(card, timeout=60)
+    client.models.add(card, timeout=240)
     broken = turned[0].with_name("broken.jpg")
     broken.write_bytes(b"no picture")
     made = client.submit(
@@ -213,7 +213,7 @@ def of_two(client, folder, turned):
     """Give a job of two models, with several targets of each image and packed pictures."""
     models = ["exported-one", "exported-two"]
     for name in models:
-        client.models.add(write_card(folder / name, name), timeout=60)
+        client.models.add(write_card(folder / name, name), timeout=240)
     made = client.submit(
         turned, models=models, target="top:2", shapes=["box"], pictures=["heatmap"], pack=True
     )

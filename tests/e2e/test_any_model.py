@@ -28,7 +28,7 @@ def two_inputs(client, folder):
     dense.set_weights([np.array([[9.0, -9.0]], np.float32)])
     card = write_card(folder / "two", "two", model=model, image_input='"photo"', output='"kind"')
     card.write_text(card.read_text() + "[inputs.age]\ndefault = 1\n")
-    ref, report = client.models.add(card, timeout=60)
+    ref, report = client.models.add(card, timeout=240)
     assert [other["name"] for other in report["other_inputs"]] == ["age"]
     return ref
 
@@ -108,7 +108,7 @@ def test_maps_of_two_layers_are_fused_and_each_is_in_the_table(run, client, fold
     x = layers.Conv2D(3, 3, padding="same", activation="relu", name="fine")(image)
     x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="coarse")(x)
     model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
-    client.models.add(write_card(folder / "deep", "deep", model=model), timeout=60)
+    client.models.add(write_card(folder / "deep", "deep", model=model), timeout=240)
     words = ["--layer", "fine,coarse", "--fuse", "max", "--method", "layercam", "--watch"]
     done = run("submit", photos[0], "--model", "deep", *words)
     assert done.returncode == 0, done.stderr
@@ -151,7 +151,7 @@ def joined_sigmoids():
 
 def test_what_joined_sigmoids_answer_stands_in_the_row(run, client, folder, photos):
     model = joined_sigmoids()
-    client.models.add(write_card(folder / "joined", "joined", model=model), timeout=60)
+    client.models.add(write_card(folder / "joined", "joined", model=model), timeout=240)
     found = explained(run, photos[0], "--model", "joined", "--target", "top:2")
     with Image.open(photos[0]) as photo:
         pixels = cv2.resize(np.asarray(photo), (48, 32)) / np.float32(255)

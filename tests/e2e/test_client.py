@@ -136,7 +136,7 @@ def test_a_job_takes_the_same_words_as_an_image(client, photos, model):
     found = client.dry_run(source, models=model, timeout=60, **words)
     assert (found.passed, found.items, found.models) == (True, 3, ("patches@1",))
     job = client.submit(source, models=model, **words)
-    assert job.wait(timeout=60).ok == 3
+    assert job.wait(timeout=180).ok == 3
     assert [len(row.regions) for row in job.results()] == [1, 1, 1]
     assert [row.item_id for row in job.results()] == [str(photos[0]), str(photos[1]), "third"]
     assert {row.heatmap_uri for row in job.results()} == {None}

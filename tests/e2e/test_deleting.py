@@ -20,7 +20,7 @@ MODEL = "deleting"
 
 @pytest.fixture(scope="module")
 def images(client, folder):
-    client.models.add(write_card(folder / "deleting-card", MODEL), timeout=60)
+    client.models.add(write_card(folder / "deleting-card", MODEL), timeout=240)
     return write_photos(folder / "deleted photos", 24)
 
 
@@ -32,7 +32,7 @@ def pictures(client, job):
 
 def test_a_job_is_deleted_while_another_explains_the_same_images(client, images, run):
     one = client.submit(images, models=MODEL, upload=True)
-    assert one.wait(timeout=90).ok == len(images)
+    assert one.wait(timeout=180).ok == len(images)
     before = pictures(client, one)
     again = [image for _ in range(20) for image in images]
     running = client.submit(again, models=MODEL, upload=True, keep_duplicates=True)
@@ -45,7 +45,7 @@ def test_a_job_is_deleted_while_another_explains_the_same_images(client, images,
     assert said["kept"] == []
     assert said["bytes"] == sum(amount["bytes"] for amount in said["freed"].values()) > 0
     assert list(client.storage.keys(keys.folder(one.id))) == []
-    assert running.wait(timeout=90).ok == len(again)
+    assert running.wait(timeout=180).ok == len(again)
     assert running.verify().passed
     assert pictures(client, running) == before
     status = run("status", one.id)
@@ -55,7 +55,7 @@ def test_a_job_is_deleted_while_another_explains_the_same_images(client, images,
 
 def test_what_is_said_of_a_prune(client, images, run):
     job = client.submit(images[:2], models=MODEL)
-    assert job.wait(timeout=90).ok == 2
+    assert job.wait(timeout=180).ok == 2
     would = run("prune", "--older-than", "90d", "--dry-run")
     assert would.returncode == 0, would.stderr
     assert "0 jobs would be deleted; would free 0 objects" in would.stdout

@@ -175,9 +175,9 @@ def job(client, workplace):
     for block in documents.blocks(ROOT / "docs" / "models.md"):
         if block.language == "toml":
             _use_toml(block, workplace)
-    client.models.add(workplace / "flowers.toml", timeout=60)
+    client.models.add(workplace / "flowers.toml", timeout=240)
     made = client.submit(workplace / "photos", models="flowers")
-    assert made.wait(timeout=60).ok == 3
+    assert made.wait(timeout=180).ok == 3
     return made.id
 
 

@@ -35,7 +35,7 @@ def test_a_dry_run_counts_checks_and_samples_and_leaves_no_job(run, model, manif
 def test_a_dry_run_says_what_the_job_takes_once_workers_have_measured_it(
     run, client, model, manifest
 ):
-    client.submit(str(manifest), models=["patches"]).wait(timeout=60)
+    client.submit(str(manifest), models=["patches"]).wait(timeout=180)
     name = f"{model.id}@{model.version}"
     wait_until(lambda: any(name in worker.measured.rates for worker in client.workers()), 20)
     found = json.loads(run("submit", manifest, "--model", "patches", "--dry-run", "--json").stdout)
@@ -70,7 +70,7 @@ def test_duplicates_are_explained_once_unless_they_are_kept(run, client, model, 
     assert (once["images"], once["duplicates"]) == (9, 2)
     every = run("submit", manifest, "--model", "patches", "--json", "--keep-duplicates")
     assert json.loads(every.stdout)["images"] == 11
-    assert client.job(json.loads(every.stdout)["job_id"]).wait(timeout=60).ok == 11
+    assert client.job(json.loads(every.stdout)["job_id"]).wait(timeout=180).ok == 11
 
 
 def test_the_same_job_id_is_never_submitted_twice(run, client, model, photos):
@@ -91,7 +91,7 @@ def test_the_same_job_id_is_never_submitted_twice(run, client, model, photos):
 def test_a_dry_run_knows_what_is_left_of_a_job_with_that_id(run, client, model, photos):
     words = ("submit", photos[0], "--model", "patches", "--job-id", "half-there")
     job = client.submit(photos[0], models="patches", job_id="half-there")
-    job.wait(timeout=60)
+    job.wait(timeout=180)
     client.delete("half-there", force=True)
     client.storage.put(f"{keys.results('half-there')}left", b"x", "text/plain")
     for more in ((), ("--dry-run",)):
@@ -105,7 +105,7 @@ def test_a_retry_runs_the_failed_images_again_and_keeps_the_old_rows(run, client
     listed = folder / "late.csv"
     listed.write_text(f"image_uri\n{photos[0]}\n{late}\n{folder / 'never.png'}\n")
     job = client.submit(str(listed), models=["patches"])
-    assert job.wait(timeout=60).failures == {"image_not_found": 2}
+    assert job.wait(timeout=180).failures == {"image_not_found": 2}
     status = run("status", job.id)
     assert status.returncode == 3
     assert "2 image_not_found" in status.stdout
@@ -114,7 +114,7 @@ def test_a_retry_runs_the_failed_images_again_and_keeps_the_old_rows(run, client
     assert (nothing.returncode, "nothing was done" in nothing.stdout) == (0, True)
     again = run("retry", job.id, "--code", "image_not_found", "--json")
     assert json.loads(again.stdout)["images"] == 2
-    progress = job.wait(timeout=60)
+    progress = job.wait(timeout=180)
     assert (progress.ok, progress.failures, progress.retry) == (2, {"image_not_found": 1}, 1)
     assert [row.status for row in job.results()] == ["ok", "ok", "failed"]
     assert job.verify().passed

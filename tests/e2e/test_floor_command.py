@@ -36,7 +36,7 @@ def explained(client, folder, pictures):
         size = {"labels": labels}
         card = write_card(folder / name, name, model=model, **size)
         card.write_text(card.read_text().replace("height = 32", "height = 48"))
-        client.models.add(card, timeout=60)
+        client.models.add(card, timeout=240)
         job = client.submit(str(pictures), models=name, target="top:3", job_id=name, pictures=[])
         job.wait(timeout=120)
         return name

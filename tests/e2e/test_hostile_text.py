@@ -22,7 +22,7 @@ def hostile(client, folder):
     """Register a model with labels that steer, its only layer's name too; give its id."""
     labels = json.dumps([f"bright {EVIL}", f"dark {EVIL}"])
     card = write_card(folder / "hostile", "hostile", labels=labels)
-    ref, _ = client.models.add(card, timeout=60)
+    ref, _ = client.models.add(card, timeout=240)
     return ref.id
 
 

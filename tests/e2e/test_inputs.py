@@ -78,11 +78,11 @@ def test_a_retry_keeps_what_was_kept(client, folder, photos):
     rows = [{"image_uri": str(path), "label": path.name} for path in (photos[0], late)]
     manifest.write_text("\n".join(map(json.dumps, rows)))
     job = client.submit(manifest, models="patches", keep_columns=["label"])
-    assert job.wait(timeout=60).failed == 1
+    assert job.wait(timeout=180).failed == 1
     assert [row.label for row in job.results()] == [photos[0].name, late.name], "failed ones too"
     late.write_bytes(photos[1].read_bytes())
     client.retry(job.id)
-    assert job.wait(timeout=60).ok == 2
+    assert job.wait(timeout=180).ok == 2
     assert [row.label for row in job.results()] == [photos[0].name, late.name]
     late.unlink()
 

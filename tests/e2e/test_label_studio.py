@@ -60,7 +60,7 @@ def run(worker_environ):
 
 @pytest.fixture(scope="module")
 def model(client, folder):
-    return client.models.add(write_card(folder / "labelled", "ls-patches"), timeout=60)[0]
+    return client.models.add(write_card(folder / "labelled", "ls-patches"), timeout=240)[0]
 
 
 @pytest.fixture(scope="module")

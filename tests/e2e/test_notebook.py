@@ -11,14 +11,14 @@ from camfleet import Client
 client = Client.from_environ()
 (result,) = client.explain({image!r}, model="patches").result(timeout=30)
 job = client.submit([{image!r}], models="patches")
-print(result.status, job.wait(timeout=30).ok, [row.status for row in job.results()])
+print(result.status, job.wait(timeout=180).ok, [row.status for row in job.results()])
 """
 AWAITED = """
 from camfleet import AsyncClient
 awaited = AsyncClient.from_environ()
 (result,) = await awaited.explain({image!r}, model="patches")
 job = await awaited.submit([{image!r}], models="patches")
-print(result.status, (await job.wait(timeout=30)).ok, [row.status async for row in job.results()])
+print(result.status, (await job.wait(timeout=180)).ok, [row.status async for row in job.results()])
 """
 LATER = """
 import asyncio

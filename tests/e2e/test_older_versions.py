@@ -98,7 +98,7 @@ def test_a_job_that_redis_forgot_is_rebuilt_and_proved(client, bucket, run):
 def test_a_job_that_was_cut_off_is_finished(client, bucket, run):
     before = bucket.get("jobs/cut-off/results/patches-0/part-00000.parquet").data
     assert run("resume", "cut-off").returncode == 0
-    assert client.job("cut-off").wait(timeout=60).complete
+    assert client.job("cut-off").wait(timeout=180).complete
     assert client.job("cut-off").verify().faults == ()
     assert bucket.get("jobs/cut-off/results/patches-0/part-00000.parquet").data == before
     assert [row.status for row in client.job("cut-off").results()] == ["ok"] * 6
@@ -110,7 +110,7 @@ def test_its_failed_images_run_again(client, remembered, bucket, run):
     try:
         done = run("retry", "two-models", "--json")
         assert json.loads(done.stdout)["images"] == 2
-        assert client.job("two-models").wait(timeout=60).failed == 0
+        assert client.job("two-models").wait(timeout=180).failed == 0
     finally:
         bucket.delete([MISSING])
     assert client.job("two-models").verify().faults == ()
@@ -119,13 +119,13 @@ def test_its_failed_images_run_again(client, remembered, bucket, run):
 
 def test_a_message_that_waited_through_the_upgrade_is_run(client, bucket, redis):
     client.resume("queued")  # so that Redis knows the job, as it did before the upgrade
-    assert client.job("queued").wait(timeout=60).complete
+    assert client.job("queued").wait(timeout=180).complete
     redis.delete("camfleet:job:{queued}:done")
     bucket.delete(["jobs/queued/results/patches-0/part-00000.parquet"])
     redis.hset("camfleet:job:{queued}", mapping={"ok": 0, "chunks_done": 0})
     redis.hdel("camfleet:job:{queued}", "finished_at")
     redis.lpush("camfleet.bulk", (OLD / "message.bulk.json").read_text())
-    assert client.job("queued").wait(timeout=60).complete
+    assert client.job("queued").wait(timeout=180).complete
     assert client.job("queued").verify().faults == ()
 
 

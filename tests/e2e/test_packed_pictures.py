@@ -21,7 +21,7 @@ _EACH = [word for kind in KINDS for word in ("--kind", kind)]
 
 @pytest.fixture(scope="module")
 def images(client, folder):
-    client.models.add(write_card(folder / "packs-card", MODEL), timeout=60)
+    client.models.add(write_card(folder / "packs-card", MODEL), timeout=240)
     photos = write_photos(folder / "packed photos", 6)
     broken = folder / "packed photos" / "broken.png"
     broken.write_bytes(b"no picture")
@@ -140,7 +140,7 @@ def test_any_tool_opens_a_pack(client, jobs, tmp_path):
 
 def test_python_packs_reads_and_refuses_as_the_commands_do(client, images):
     made = client.submit(images[:2], models=MODEL, pack=True, pictures=["overlay"])
-    assert made.wait(timeout=60).ok == 2
+    assert made.wait(timeout=180).ok == 2
     assert made.record().pack
     one, other = made.results()
     assert one.pack.heatmap is None

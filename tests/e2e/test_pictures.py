@@ -61,7 +61,7 @@ def pictured(client, model, folder, photos):
         opacity=0.4,
         force=True,
     )
-    assert made.wait(timeout=60).failed == 1
+    assert made.wait(timeout=180).failed == 1
     return made
 
 
@@ -121,7 +121,7 @@ def test_what_cant_be_fetched_is_named_and_exits_with_one(run, client, model, fo
     place.mkdir()
     paths = [shutil.copy(photos[number], place / f"{number}.png") for number in range(3)]
     made = client.submit(paths, models=["patches"])
-    made.wait(timeout=60)
+    made.wait(timeout=180)
     results = list(made.results())
     client.storage.delete([results[0].overlay_uri.removeprefix(client.storage.uri(""))])
     (place / "1.png").write_bytes(photos[5].read_bytes())
@@ -138,7 +138,7 @@ def test_what_cant_be_fetched_is_named_and_exits_with_one(run, client, model, fo
 
 def test_a_picture_that_the_job_did_not_write_is_refused_with_the_way_out(client, photos, tmp_path):
     made = client.submit(photos[0], models=["patches"], pictures=[])
-    made.wait(timeout=60)
+    made.wait(timeout=180)
     with pytest.raises(InvalidRequest, match=rf"its pictures: none.*camfleet render {made.id}"):
         client.pictures.get(made.id, tmp_path)
     with pytest.raises(InvalidRequest, match="kinds is some of heatmap, overlay"):
@@ -159,7 +159,7 @@ def test_missing_results_are_said_and_exit_with_one(run, client, tmp_path):
 def test_what_is_drawn_anew_is_what_the_job_would_have_drawn(client, photos, tmp_path, limits):
     look = {"colormap": "inferno", "opacity": 0.7, **limits}
     made = client.submit(photos, models=["patches"], target="top:2", **look)
-    made.wait(timeout=60)
+    made.wait(timeout=180)
     drawing = {"picture": "overlay", **look}
     saved = client.pictures.render(made.id, tmp_path, drawing=drawing)
     assert (saved.failed, saved.fetched) == (0, len(list(made.results())))
@@ -198,7 +198,7 @@ def test_a_shape_outlines_the_region_of_the_results(client, model, folder, tmp_p
     cv2.imwrite(str(path), picture)
     (result,) = client.explain(path, model="patches", shapes=["box"]).result()
     made = client.submit(path, models=["patches"])
-    made.wait(timeout=60)
+    made.wait(timeout=180)
     client.pictures.render(made.id, tmp_path, drawing={"picture": "shapes"})
     drawn = image(next(tmp_path.iterdir()).read_bytes())
     yellow = (drawn[:, :, 1] > 180) & (drawn[:, :, 2] > 180) & (drawn[:, :, 0] < 110)
@@ -222,7 +222,7 @@ def test_a_photograph_that_is_gone_or_another_by_now_is_named(client, model, fol
     path = folder / "drawn-later.png"
     path.write_bytes(photos[0].read_bytes())
     made = client.submit(path, models=["patches"])
-    made.wait(timeout=60)
+    made.wait(timeout=180)
     path.write_bytes(photos[1].read_bytes())
     saved = client.pictures.render(made.id, folder / "later")
     assert saved.failures[0].reason.endswith("drawn-later.png has changed since it was explained")
@@ -302,9 +302,9 @@ def test_a_gallery_of_many_images_has_pages_that_lead_to_each_other(run, picture
 
 def test_a_gallery_draws_the_overlays_that_a_job_did_not_write(client, photos, tmp_path):
     made = client.submit(photos[:2], models=["patches"], pictures=[], target="top:2")
-    made.wait(timeout=60)
+    made.wait(timeout=180)
     other = client.submit(photos[2], models=["patches"])
-    other.wait(timeout=60)
+    other.wait(timeout=180)
     saved = client.pictures.gallery([made.id, other.id], tmp_path)
     assert saved.failed == 0
     page = Sources((tmp_path / "index.html").read_text())
@@ -393,7 +393,7 @@ def test_thumbnails_are_small_overlays_beside_the_others(client, pictured, rows,
 def test_only_jobs_with_thumbnails_need_a_newer_version(client, pictured, photos):
     assert pictured.record().schema_version == 2
     plain = client.submit(photos[0], models=["patches"])
-    plain.wait(timeout=60)
+    plain.wait(timeout=180)
     record = plain.record()
     assert record.schema_version == 1
     (ref,) = record.refs()
@@ -426,10 +426,10 @@ def test_the_bar_stays_in_its_line_and_what_others_wrote_steers_no_terminal(
 def test_an_original_of_the_bucket_and_rows_of_two_models_are_told_apart(
     client, model, folder, photos, tmp_path
 ):
-    client.models.add(write_card(folder / "other-card", "second"), timeout=60)
+    client.models.add(write_card(folder / "other-card", "second"), timeout=240)
     uri = client.upload(photos[0])
     made = client.submit(uri, models=["patches", "second"])
-    made.wait(timeout=60)
+    made.wait(timeout=180)
     client.pictures.get(made.id, tmp_path, kinds=["overlay", "original"])
     found = sorted(names(tmp_path))
     assert len(found) == 3

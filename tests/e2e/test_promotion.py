@@ -28,7 +28,7 @@ def cards(folder):
 
 @pytest.fixture(scope="module")
 def refs(client, cards):
-    return {version: client.models.add(cards[version], timeout=60)[0] for version in ("1", "2")}
+    return {version: client.models.add(cards[version], timeout=240)[0] for version in ("1", "2")}
 
 
 def test_a_promotion_while_a_job_runs_and_requests_come_fails_nothing(client, refs, photos, folder):

@@ -47,7 +47,7 @@ def audited(run, client, model, folder, photos):
     made = client.submit(
         str(manifest), models=["patches"], target="top:2", keep_columns=["label"], force=True
     )
-    made.wait(timeout=60)
+    made.wait(timeout=180)
     done = run("report", made.id, "--output", folder / "report")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(folder / "report" / "index.html")
@@ -94,7 +94,7 @@ def test_its_worst_cases_can_be_submitted_again(client, model, audited):
     rows = pq.read_table(audited[1] / "worst.parquet")
     assert rows.num_rows > 0
     again = client.submit(str(audited[1] / "worst.parquet"), models=["patches"])
-    assert again.wait(timeout=60).failed == 0
+    assert again.wait(timeout=180).failed == 0
 
 
 def test_it_can_be_written_to_the_bucket(run, client, audited):
@@ -112,7 +112,7 @@ def test_photographs_that_are_gone_or_changed_are_named(client, model, folder, p
     path = folder / "soon-gone.png"
     path.write_bytes(photos[0].read_bytes())
     made = client.submit([str(path)], models=["patches"])
-    made.wait(timeout=60)
+    made.wait(timeout=180)
     reporter = client.reporter()
     report = reporter.make(reporter.record(made.id))
     path.write_bytes(photos[1].read_bytes())

@@ -49,7 +49,7 @@ def added(client, folder):
         name = f"{model_id}-{version}"
         card = write_card(folder / name, model_id, model=model, labels='["a", "b", "c", "d"]')
         card.write_text(card.read_text().replace("height = 32", "height = 48"))
-        ref, _ = client.models.add(card, model_id=model_id, version=version, timeout=60)
+        ref, _ = client.models.add(card, model_id=model_id, version=version, timeout=240)
         return f"{ref.id}@{ref.version}"
 
     return add

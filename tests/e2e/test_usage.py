@@ -5,7 +5,7 @@ import json
 
 def test_everything_in_the_bucket_is_counted_once(client, model, photos, run):
     job = client.submit(photos, models="patches")
-    assert job.wait(timeout=60).complete
+    assert job.wait(timeout=180).complete
     done = run("usage", "--json", "--jobs", "1000")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

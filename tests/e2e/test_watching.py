@@ -65,7 +65,7 @@ def test_the_lines_of_a_job_name_its_job_chunk_and_image(client, worker, photos,
     sources = [*photos[:4], missing]
     (folder / "watched.csv").write_text("image_uri\n" + "\n".join(map(str, sources)))
     job = client.submit(str(folder / "watched.csv"), models=["patches"])
-    assert job.wait(timeout=60).failed == 1
+    assert job.wait(timeout=180).failed == 1
     of_job = [line for line in lines(worker) if line["job"] == job.id]
     (failed,) = (line for line in of_job if line["image"])
     assert (failed["image"], failed["chunk"]) == (str(missing), "0:1")
@@ -88,7 +88,7 @@ def test_the_metrics_count_the_images_of_jobs_and_requests(client, photos, metri
 
     before = Scrape(metrics_port)
     job = client.submit([str(photos[0].parent)], models=["patches"], target="top:2")
-    assert job.wait(timeout=60).ok == 9
+    assert job.wait(timeout=180).ok == 9
     client.explain(str(photos[0]), model="patches").result(timeout=30)
     after = Scrape(metrics_port)
     assert images(after, "bulk") - images(before, "bulk") == 9

@@ -21,7 +21,7 @@ def armed(fleet, survivor, tmp_path, monkeypatch):
     monkeypatch.setenv("FAULT", str(tmp_path / "armed"))
     code = Path(fleet.environ["PYTHONPATH"].split(":")[0])
     card = write_faulty_card(tmp_path / "card", code, f"if {ARMED}: raise ValueError('moody')")
-    fleet.client.models.add(card, timeout=60)
+    fleet.client.models.add(card, timeout=240)
     return tmp_path / "armed"
 
 

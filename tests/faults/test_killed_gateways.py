@@ -67,6 +67,6 @@ def test_a_job_whose_gateway_dies_in_the_middle_is_made_once_by_another(
         made = submit(other)
         assert made.status in (200, 201), made.body
         job = fleet.client.job(made.json["job"]["job_id"])
-        assert job.wait(timeout=90).ok == 2 * CHUNK
+        assert job.wait(timeout=180).ok == 2 * CHUNK
         assert submit(other).status == 200
     assert job.verify().passed

@@ -12,7 +12,7 @@ client.explain(image, model="patches").result(timeout=30)
 
 def app(environ, start_response):
     (result,) = client.explain(image, model="patches").result(timeout=30)
-    progress = client.submit([image], models="patches").wait(timeout=30)
+    progress = client.submit([image], models="patches").wait(timeout=180)
     answer = {"class": result.class_name, "ok": progress.ok, "process": os.getpid()}
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(answer).encode()]

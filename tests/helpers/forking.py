@@ -17,7 +17,7 @@ def use(client, image):
     """Do what backends do, with connections that are there by then."""
     (result,) = client.explain(image, model="patches").result(timeout=30)
     job = client.submit([image], models="patches")
-    assert job.wait(timeout=30).ok == 1, job.status()
+    assert job.wait(timeout=180).ok == 1, job.status()
     assert client.job(job.id).status().complete
     assert len(list(job.results())) == 1
     return job, result.class_name

@@ -26,10 +26,10 @@ def check_the_chain(environ, folder, model):
     try:
         worker.ready()
         with Client.from_environ(environ) as client:
-            client.models.add(write_card(folder / "card", model), timeout=60)
+            client.models.add(write_card(folder / "card", model), timeout=240)
             (result,) = client.explain(photos[0], model=model).result(timeout=30)
             job = client.submit(photos[0].parent, models=model)
-            assert job.wait(timeout=60).ok == 3
+            assert job.wait(timeout=180).ok == 3
             assert result.class_name in {row.class_name for row in job.results()}
             wait_until(lambda: len(client.workers()) == 1, 60)  # an earlier one may be remembered
             node = client.workers()[0].name.rpartition(":")[0]  # without the process's number

@@ -315,9 +315,9 @@ def restore(redis, key, dumped):
 
 def test_whatever_redis_holds_of_a_job_producers_get_one_line_and_workers_go_on(forge):
     job = forge.client.submit([forge.photo], models="targets")
-    assert job.wait(timeout=60).complete
+    assert job.wait(timeout=180).complete
     other = forge.client.submit([forge.photo], models="targets")
-    assert other.wait(timeout=60).complete
+    assert other.wait(timeout=180).complete
     commands = {
         "status": job.status,
         "watch": lambda: list(job.watch(timeout=0.1)),
@@ -333,7 +333,7 @@ def test_whatever_redis_holds_of_a_job_producers_get_one_line_and_workers_go_on(
         forge.push(forged.CHUNKS, chunk({**forged.REF, "job_id": job.id}))
     wait_until(lambda: not forge.left(), 60)
     forge.answers()
-    assert forge.client.resume(job.id).wait(timeout=60).complete
+    assert forge.client.resume(job.id).wait(timeout=180).complete
     assert job.verify().passed
 
 
@@ -343,7 +343,7 @@ def test_what_is_larger_than_camfleet_writes_it_is_not_read(forge, monkeypatch, 
     monkeypatch.setattr(listing, "_MOST_FIELDS", 200)
     monkeypatch.setattr(listing, "_MOST_BYTES", 2**16)
     job = forge.client.submit([forge.photo], models="targets")
-    assert job.wait(timeout=60).complete
+    assert job.wait(timeout=180).complete
     key = f"{keys.job(job.id)}{name}"
     good = forge.redis.dump(key)
     for fields in ({"x": "1" * 2**16}, {f"x{number}": 1 for number in range(201)}):
@@ -405,7 +405,7 @@ def told(own, *words):
 
 def test_commands_print_no_traceback_whatever_lies_in_redis(forge, own):
     job = forge.client.submit([forge.photo], models="targets")
-    assert job.wait(timeout=60).complete
+    assert job.wait(timeout=180).complete
     mine = wait_until(forge.client.workers, 20)[0].name
     beat = json.loads(forge.redis.get(keys.worker(mine)))
     extreme = {"started_at": 1e300, "images": 10**30, "images_per_second": 1e308, "pid": -1}
@@ -437,4 +437,4 @@ def test_a_forged_answer_is_an_error_and_the_next_one_arrives(forge):
 def test_a_claim_that_no_producer_holds_is_taken(forge):
     forge.redis.set(keys.claim("claimed"), "x")
     job = forge.client.submit([forge.photo], models="targets", job_id="claimed")
-    assert job.wait(timeout=60).complete
+    assert job.wait(timeout=180).complete

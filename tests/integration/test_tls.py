@@ -168,10 +168,10 @@ def test_the_whole_chain_runs_over_tls(certificates, environ, authority, tmp_pat
         changed["CAMFLEET_FILE_ROOTS"] = str(tmp_path)
         assert camfleet("setup", environ=changed).returncode == 0
         with a_worker(changed, tmp_path / "log"), Client.from_environ(changed) as client:
-            client.models.add(write_card(tmp_path / "card", "tls"), timeout=60)
+            client.models.add(write_card(tmp_path / "card", "tls"), timeout=240)
             (result,) = client.explain(photos[0], model="tls").result(timeout=30)
             job = client.submit(photos[0].parent, models="tls")
-            assert job.wait(timeout=60).ok == 3
+            assert job.wait(timeout=180).ok == 3
             assert result.class_name in {row.class_name for row in job.results()}
             wait_until(lambda: camfleet("health", environ=changed).returncode == 0, 30)
             (one,) = json.loads(camfleet("workers", "--json", environ=changed).stdout)
@@ -202,9 +202,9 @@ def test_a_unix_socket_carries_the_whole_chain(environ, tmp_path):
         photos = write_photos(tmp_path / "photos", 3)
         assert camfleet("setup", environ=changed).returncode == 0
         with a_worker(changed, tmp_path / "log"), Client.from_environ(changed) as client:
-            client.models.add(write_card(tmp_path / "card", "unix"), timeout=60)
+            client.models.add(write_card(tmp_path / "card", "unix"), timeout=240)
             assert client.explain(photos[0], model="unix").result(timeout=30)
-            assert client.submit(photos[0].parent, models="unix").wait(timeout=60).ok == 3
+            assert client.submit(photos[0].parent, models="unix").wait(timeout=180).ok == 3
             (one,) = wait_until(client.workers, 30)
             assert "pong" in ping(changed, one.name)
     finally:
