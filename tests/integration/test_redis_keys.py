@@ -115,10 +115,7 @@ def day(own, redis):
         stack.enter_context(closing(AnswerOwners(own))).note("r", "ann")
         stack.enter_context(closing(ErrandsDue(own))).enter("complete", "0" * 32)
         stack.enter_context(closing(Sessions(own))).open("a-secret", "a-token", 60)
-        quotas = stack.enter_context(closing(Quotas(own)))
-        assert quotas.ask("a-token", 1)
-        assert quotas.reserve("a-token", "new", 1, (1, 1), once=True) == Reserved(images=1)
-        assert quotas.upload("a-token", 1, 1) == 0
+        use_quotas(stack.enter_context(closing(Quotas(own))))
         requests.hold(HeldRequest(id="r", task="t", request={}, queue="q", attempt=1))
         assert requests.overdue() == []
         heartbeats.publish(WORKER, "celery@a:1:f00d", takes_first=True)
@@ -136,6 +133,12 @@ def day(own, redis):
 
 def record(job_id):
     return job_record(job_id, callback="http://127.0.0.1/")
+
+
+def use_quotas(quotas):
+    assert quotas.ask("a-token", 1)
+    assert quotas.reserve("a-token", "new", 1, (1, 1), once=True) == Reserved(images=1)
+    assert quotas.upload("a-token", 1, 1) == 0
 
 
 def run(ledger, leases, job_id, chunk):

@@ -300,7 +300,7 @@ def test_who_gives_keys_a_byte_now_and_then_is_not_waited_for(
     request.getfixturevalue(way)
     service.drips = 0.1
     before = time.monotonic()
-    with pytest.raises(StorageUnavailable, match="no credentials |there are none"):
+    with pytest.raises(StorageUnavailable, match=r"no credentials |there are none"):
         open_storage(seconds=0.5).get(key)
     assert time.monotonic() - before < 20
 
@@ -310,6 +310,6 @@ def test_who_gives_keys_a_byte_now_and_then_is_not_waited_for(
 def test_an_endless_answer_of_who_gives_keys_is_not_kept(request, service, open_storage, way, key):
     request.getfixturevalue(way)
     service.endless = True
-    with pytest.raises(StorageUnavailable, match="no credentials |there are none"):
+    with pytest.raises(StorageUnavailable, match=r"no credentials |there are none"):
         open_storage().get(key)
     assert service.sent < 2**28, "several attempts, and what sockets keep"
