@@ -14,12 +14,11 @@ from camfleet.broker.backlog import BacklogReader
 from camfleet.broker.leases import Leases
 from camfleet.contract.lanes import Lane
 from camfleet.contract.messages import CHUNK_TASK, FIRST_TASK
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
 from camfleet.jobstore.totals import Totals
 from camfleet_worker.process.envelope import task_message
 from helpers.databases import on_database
 from helpers.producers import drain, ref_of
+from helpers.records import NET, job_record
 
 (QUEUE, LATER, HALF), (FIRST, FIRST_LATER, FIRST_HALF) = keys.BULK_QUEUES, keys.FIRST_QUEUES
 
@@ -37,21 +36,12 @@ def app(own):
 
 
 def record(job_id, parts=1000, priority=10, form=1, models=1, precision="float32"):
-    return JobRecord(
+    return job_record(
+        job_id,
         schema_version=form,
-        job_id=job_id,
-        created_at=1.0,
-        models=tuple(ModelRef(id=f"net{n}", version="1", digest="0" * 64) for n in range(models)),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
+        models=tuple(changed(NET, id=f"net{n}") for n in range(models)),
         items=parts,
-        duplicates=0,
-        chunk_size=1,
         parts=parts,
-        callback=None,
         priority=priority,
         precision=precision,
     )
@@ -297,6 +287,20 @@ def test_a_job_that_comes_later_shares_though_another_has_waited_for_workers_for
         redis.hset(keys.job("stuck"), "lane", lane)
     ledger.open(record("before"))
     take(redis, ledger, 100)
+    ledger.open(record("after"))
+    found = Counter(ref.job_id for ref in take(redis, ledger, 40))
+    assert found["before"] == pytest.approx(20, abs=2), found
+
+
+def test_however_many_jobs_wait_for_workers_that_compute_so_the_others_go_on(redis, ledger):
+    ledger.open(record("half", precision="bf16"))
+    ledger.open(record("before"))
+    take(redis, ledger, 100)
+    with redis.pipeline() as pipe:
+        for number in range(1500):
+            pipe.copy(keys.job("half"), keys.job(f"half{number}"))
+            pipe.zadd(keys.TURNS, {f"half{number}": 0})
+        pipe.execute()
     ledger.open(record("after"))
     found = Counter(ref.job_id for ref in take(redis, ledger, 40))
     assert found["before"] == pytest.approx(20, abs=2), found

@@ -17,7 +17,7 @@
 --       id, parts, lane, priority
 -- Returns how many messages it has put into the queues.
 local JOB, DONE, FIRST, CHUNK, BODY = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local MOST, LANES = 1000, (#KEYS - 2) / 3
+local MOST, FAR, PAGE, LANES = 1000, 20000, 100, (#KEYS - 2) / 3
 local DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
 local time = redis.call('TIME')
 
@@ -92,17 +92,36 @@ end
 
 local function is_known(lane) return lane >= 1 and lane <= LANES end
 
-local function first_turn(job)  -- the number with which a job enters
-  local lowest
-  local found = redis.call('ZRANGE', KEYS[1], 0, MOST - 1, 'WITHSCORES')
-  for place = 1, #found, 2 do
-    local other, turn = read(found[place]), tonumber(found[place + 1])
-    if other and other.id ~= job.id and is_known(other.lane) and math.abs(turn) < 1e15 then
-      if precision(other.lane) == precision(job.lane) then return found[place + 1] end
-      lowest = lowest or found[place + 1]
+local precisions = {}
+for lane = 1, LANES do precisions[lane] = precision(lane) end
+
+local BEFORE, AFTER = JOB:match('^(.-)%%(.*)$')
+
+local function lane_of(id)  -- quickly, as it's written; nil for what is no job
+  local lane = redis.pcall('HGET', BEFORE .. id .. AFTER, 'lane')
+  return type(lane) == 'string' and tonumber(lane) or nil
+end
+
+local function precision_of(id) return precisions[lane_of(id) or 0] end  -- nil if it isn't known
+
+local function place_from(first, is_sought)  -- of the next job from a place on, in order of turns
+  for start = first, FAR, PAGE do
+    local ids = redis.call('ZRANGE', KEYS[1], start, start + PAGE - 1)
+    for at, id in ipairs(ids) do
+      if is_sought(id) then return start + at - 1 end
     end
+    if #ids < PAGE then break end
   end
-  return lowest or 0
+  return FAR
+end
+
+local function first_turn(job)  -- the number with which a job enters
+  local own = precisions[job.lane]
+  local function is_other(id) return id ~= job.id and precision_of(id) end
+  local place = place_from(0, function(id) return is_other(id) and precision_of(id) == own end)
+  if place == FAR then place = place_from(0, is_other) end
+  local turn = tonumber(redis.call('ZRANGE', KEYS[1], place, place, 'WITHSCORES')[2] or 0)
+  return math.abs(turn) < 1e15 and turn or 0
 end
 
 local sent = 0
@@ -125,7 +144,13 @@ for lane = 1, LANES do
 end
 local room = 2 + math.floor(redis.call('ZCARD', KEYS[2]) / 8)
 local passed = 0  -- jobs that the caller can't read, and those that only others could run
+local function is_next(id)  -- whether to look at a job more closely
+  local lane = lane_of(id)
+  local who = precisions[lane or 0]
+  return not lane or who == '' or (who and waiting[who] < room)
+end
 for _ = 1, MOST do
+  passed = place_from(passed, is_next)
   local front = redis.call('ZRANGE', KEYS[1], passed, passed, 'WITHSCORES')
   if not front[1] then break end
   local turn, job = tonumber(front[2]), read(front[1])
