@@ -22,12 +22,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import made_up_jobs
 from benchmarks.own_peak import peak_mib
 from benchmarks.peer_places import NotInstalled, Place
 from camfleet import Client
 from camfleet.contract.codec import encode_json
-from camfleet.contract.outputs import DEFAULT_OUTPUTS
-from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.contract.records import ModelRef
 from camfleet.jobstore import keys
 from camfleet.jobstore.parquet import results_schema
 from camfleet.local.stack import LocalStack
@@ -100,21 +100,9 @@ def _run(python: str, *words: str) -> dict[str, Any]:
 
 def _write(storage: Storage, job_id: str, rows: int, seed: int, folder: Path) -> None:
     """Write a job of made-up results; those of the first seed into a folder too."""
-    record = JobRecord(
-        schema_version=1,
-        job_id=job_id,
-        created_at=1.7e9,
-        models=(ModelRef(id="net", version=str(seed), digest=f"{seed}" * 64),),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=DEFAULT_OUTPUTS,
-        items=rows,
-        duplicates=0,
-        chunk_size=CHUNK,
-        parts=-(-rows // CHUNK),
-        callback=None,
+    models = (ModelRef(id="net", version=str(seed), digest=f"{seed}" * 64),)
+    record = made_up_jobs.record(
+        job_id, -(-rows // CHUNK), chunk_size=CHUNK, items=rows, created_at=1.7e9, models=models
     )
     made = _maps(seed)
     folder.mkdir(exist_ok=True)

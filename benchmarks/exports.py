@@ -24,13 +24,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import made_up_jobs
 from benchmarks.own_peak import peak_mib
 from benchmarks.peer_places import NotInstalled, Place
 from camfleet import Client
 from camfleet.contract.codec import encode_json, sealed
 from camfleet.contract.geometry import Geometry
 from camfleet.contract.outputs import DEFAULT_OUTPUTS, Regions
-from camfleet.contract.records import JobRecord, ModelRef
+from camfleet.contract.records import JobRecord
 from camfleet.contract.results import Result, Status, Timings
 from camfleet.exports import export, masks
 from camfleet.exports.export import Export, Options
@@ -118,22 +119,9 @@ def _run(form: str, shape: str, rows: int) -> dict[str, Any]:
 
 
 def _record(job_id: str, rows: int) -> JobRecord:
-    return JobRecord(
-        schema_version=2,
-        job_id=job_id,
-        created_at=1.7e9,
-        models=(ModelRef(id="net", version="1", digest="0" * 64),),
-        target="top",
-        method="gradcam",
-        layer="auto",
-        fuse=None,
-        outputs=msgspec.structs.replace(DEFAULT_OUTPUTS, regions=_WANTED),
-        items=rows,
-        duplicates=0,
-        chunk_size=CHUNK,
-        parts=-(-rows // CHUNK),
-        callback=None,
-    )
+    outputs = msgspec.structs.replace(DEFAULT_OUTPUTS, regions=_WANTED)
+    own = {"schema_version": 2, "created_at": 1.7e9, "outputs": outputs, "items": rows}
+    return made_up_jobs.record(job_id, -(-rows // CHUNK), chunk_size=CHUNK, **own)
 
 
 def _write(storage: Storage, job_id: str, rows: int, folder: Path) -> None:

@@ -1,7 +1,10 @@
 """A worker's parts within the test's own process: no Celery, no messages."""
 
 from collections import Counter
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
+from camfleet import Client
 from camfleet.contract.messages import BULK_QUEUE, INTERACTIVE_QUEUE
 from camfleet_worker.process.admission import Admission
 from camfleet_worker.process.shutdown import Shutdown
@@ -35,3 +38,19 @@ def services(settings, publish=lambda _ref: None):
         admission=Admission({INTERACTIVE_QUEUE: 4, BULK_QUEUE: 4}, Counter),
         shutdown=Shutdown(settings.stop_seconds),
     )
+
+
+@contextmanager
+def services_in(folder, settings, **changed):
+    """Give a worker's parts that read images in a folder, and keep models there."""
+    own = {"file_roots": (folder,), "model_dir": folder / "models", "batch_size": 4}
+    with closing(services(replace(settings, **own, io_threads=4, **changed))) as made:
+        yield made
+
+
+@contextmanager
+def client_of(worker, settings, **changed):
+    """Give a client whose models are checked by a worker's parts."""
+    with Client(replace(settings, **changed)) as made:
+        made.models._check = lambda digest, _timeout: worker.check(digest)
+        yield made

@@ -1,13 +1,11 @@
 """The noise floor, measured by a worker's real parts: what it is, and what can't be measured."""
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from camfleet import Client
 from camfleet.audit.movement import floor_of
 from camfleet.audit.studies import floor
 from camfleet.contract.codec import decode_json
@@ -20,7 +18,7 @@ from camfleet_worker.pictures.copies import copy
 from helpers.networks import deep_head
 from helpers.samples import write_card
 from helpers.watched_way import WatchedWay
-from helpers.worker_services import services
+from helpers.worker_services import client_of, services_in
 
 PHOTOS = 12
 
@@ -32,16 +30,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker(settings, folder):
-    given = {"file_roots": (folder,), "model_dir": folder / "models", "batch_size": 4}
-    made = services(replace(settings, **given, io_threads=4))
-    yield made
-    made.close()
+    with services_in(folder, settings) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def client(settings, worker):
-    with Client(replace(settings, chunk_size=5)) as made:
-        made.models._check = lambda digest, _timeout: worker.check(digest)
+    with client_of(worker, settings, chunk_size=5) as made:
         yield made
 
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import asdict
 from msgspec.structs import replace as changed
 
-from camfleet import Client, InvalidRequest
+from camfleet import InvalidRequest
 from camfleet.contract.records import ChunkRef
 from camfleet.contract.results import Pack, Span
 from camfleet.errors import ObjectChanged, ObjectDamaged, ObjectMissing, OperationUnsupported
@@ -22,7 +22,7 @@ from camfleet_worker.pipeline.spool import Spool
 from helpers.rows import job, row
 from helpers.s3_front import a_storefront
 from helpers.samples import write_card, write_photos
-from helpers.worker_services import services
+from helpers.worker_services import client_of, services_in
 
 KINDS = ("heatmap", "overlay", "raw", "thumbnail")
 HEAT = [[1.0, 0.0], [0.0, 0.0]]
@@ -36,19 +36,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker(settings, folder):
-    made = services(
-        replace(
-            settings, file_roots=(folder,), model_dir=folder / "models", batch_size=4, io_threads=4
-        )
-    )
-    yield made
-    made.close()
+    with services_in(folder, settings) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def client(settings, worker):
-    with Client(replace(settings, chunk_size=4)) as made:
-        made.models._check = lambda digest, _timeout: worker.check(digest)
+    with client_of(worker, settings, chunk_size=4) as made:
         yield made
 
 

@@ -2,14 +2,12 @@
 
 import io
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from msgspec.structs import replace as changed
 from PIL import Image
 
-from camfleet import Client
 from camfleet.contract.codec import encode, encode_json
 from camfleet.contract.messages import ExplainRequest
 from camfleet.contract.outputs import DEFAULT_OUTPUTS
@@ -27,7 +25,7 @@ from camfleet_worker.pipeline import pipeline
 from camfleet_worker.process.priority import PrioritySemaphore
 from helpers.networks import deep_head, flatten_dense, targets
 from helpers.samples import patch_model, photo, write_card, write_photos
-from helpers.worker_services import services
+from helpers.worker_services import client_of, services_in
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +35,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker(settings, folder):
-    made = services(
-        replace(
-            settings, file_roots=(folder,), model_dir=folder / "models", batch_size=4, io_threads=4
-        )
-    )
-    yield made
-    made.close()
+    with services_in(folder, settings) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def client(settings, worker):
-    with Client(replace(settings, chunk_size=4)) as made:
-        made.models._check = lambda digest, _timeout: worker.check(digest)
+    with client_of(worker, settings, chunk_size=4) as made:
         yield made
 
 

@@ -29,7 +29,7 @@ from helpers.networks import layers, randomise
 from helpers.samples import write_card
 from helpers.tcp_proxy import Proxy
 from helpers.watched_way import WatchedWay
-from helpers.worker_services import services
+from helpers.worker_services import client_of, services_in
 
 numbers = itertools.count()
 LABELS = ["none", "some", "all"]
@@ -49,16 +49,13 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker(settings, folder):
-    roots = {"file_roots": (folder,), "model_dir": folder / "models", "allow_private_hosts": True}
-    made = services(replace(settings, **roots, batch_size=4, io_threads=4))
-    yield made
-    made.close()
+    with services_in(folder, settings, allow_private_hosts=True) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def client(settings, worker):
-    with Client(replace(settings, chunk_size=8)) as made:
-        made.models._check = lambda digest, _timeout: worker.check(digest)
+    with client_of(worker, settings, chunk_size=8) as made:
         yield made
 
 
