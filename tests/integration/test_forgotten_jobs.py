@@ -285,23 +285,28 @@ def test_a_retry_that_was_under_way_is_resumed(client, submit, redis):
 
 
 def test_another_fleets_jobs_are_left_to_it_while_it_lives_unless_it_is_named(
-    client, submit, redis
+    client, submit, redis, run
 ):
     job = submit("theirs", done=1)
+    submit("complete", done=3)
     theirs = client._ledger.fleet_id()
     redis.flushdb()
     sign(client.storage, theirs, "there:6379")
-    (found,) = client.resume_stored()
-    assert found.outcome == "foreign"
+    whole, found = client.resume_stored()
+    assert (whole.outcome, found.outcome) == ("complete", "foreign")
     assert found.note == f"{theirs}, on there:6379, 0 min ago"
     with pytest.raises(UnknownJob):
         job.status()
-    (found,) = client.resume_stored(of_fleet=theirs)
+    said = run("resume", "--all-stored")
+    assert said.returncode == 0, said.stderr
+    assert f"left to another fleet, 1 job: {theirs}, on there:6379" in said.stderr
+    assert "0 jobs resumed; 1 complete; 1 another fleet's" in said.stdout
+    _, found = client.resume_stored(of_fleet=theirs)
     assert found.outcome == "resumed"
     assert "another Redis until now" in found.note
     redis.flushdb()
     sign(client.storage, OTHER, "there:6379")
-    assert resumed(client) == {job.id: "resumed"}, "that fleet has another id"
+    assert resumed(client)[job.id] == "resumed", "that fleet has another id"
 
 
 def test_a_job_that_somebody_is_at_or_has_resumed_is_left_to_them(client, submit, redis):

@@ -128,14 +128,17 @@ def _show(told: "list[StoredJob]", seen: Counter[str], *, dry_run: bool) -> None
         rows = [{"job": job.job_id, "to run": job.to_run, "chunks": job.chunks} for job in resumed]
         output.table(rows, _COLUMNS, whole=("job",))
     for job in told:
-        if job.outcome == "foreign":
-            output.say(f"{job.job_id} is left to its own fleet: {job.note}")
-        elif job.needs_somebody:
+        if job.needs_somebody:
             output.say(f"{job.job_id} can't be resumed: {job.note}")
+    for fleet, jobs in Counter(job.note for job in told if job.outcome == "foreign").items():
+        output.say(f"left to another fleet, {count(jobs, 'job')}: {fleet}")
     would = "would be " if dry_run else ""
     said = [f"{count(len(resumed), 'job')} {would}resumed"]
     said += [f"{seen[one]} {text}" for one, text in _LEFT_ALONE.items() if seen[one]]
     said += [f"{seen[one]} {one}" for one in ("unreadable", "failed") if seen[one]]
     click.echo("; ".join(said))
     if seen["foreign"]:
-        click.echo("--of-fleet FLEET takes over the jobs of a fleet whose Redis is gone", err=True)
+        output.say(
+            "where that's what this Redis was before it was emptied: repeat this after half a "
+            "minute, or name it with --of-fleet"
+        )

@@ -100,13 +100,13 @@ class StoredJobs:
 
     def _compare(self, record: JobRecord) -> StoredJob:
         outcome = partial(StoredJob, job_id=record.job_id, chunks=record.chunks)
+        to_run = chunks_to_run(record, self._storage)
+        if not to_run and is_followed(record, self._storage):
+            return outcome(outcome="complete", to_run=0)
         other = self._others.get(fleet_of(self._storage, record.job_id) or "")
         if other:
-            return outcome(outcome="foreign", note=str(other))
-        to_run = chunks_to_run(record, self._storage)
-        if to_run or not is_followed(record, self._storage):
-            return outcome(outcome="resumed", to_run=to_run)
-        return outcome(outcome="complete", to_run=0)
+            return outcome(outcome="foreign", to_run=to_run, note=str(other))
+        return outcome(outcome="resumed", to_run=to_run)
 
     def _resume(self, found: StoredJob) -> StoredJob:
         """Resume a job, unless somebody else has done so meanwhile."""
