@@ -87,6 +87,6 @@ def test_a_file_that_is_left_out_is_an_example(capsys):
 def test_resume_says_what_is_queued(monkeypatch, done, words):
     status = SimpleNamespace(done=done, total=4)
     job = SimpleNamespace(status=lambda: status, note=None)
-    client = SimpleNamespace(resume=lambda _job_id: job)
+    client = SimpleNamespace(resume=lambda _job_id, **_options: job)
     monkeypatch.setattr(output, "client", lambda: nullcontext(client))
     assert words in CliRunner().invoke(group, ["resume", "weekly"]).output
