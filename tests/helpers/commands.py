@@ -1,13 +1,15 @@
-"""The camfleet command as users run it, in a process that has loaded others' libraries already.
+"""The camfleet command as users run it, in a process that has loaded its code already.
 
-Python takes longer to load boto3, Arrow and the client of Redis than most commands take to run. A
-server loads them once; each command is a new child of it, which loads camfleet itself, and has an
-environment, a folder, streams and an exit code of its own.
+Python takes longer to load boto3, Celery, Arrow and camfleet itself than most commands take to run.
+A server loads them once; each command is a new child of it, which has an environment, a folder,
+streams and an exit code of its own. camfleet reads these when it runs, not when it's loaded.
 """
 
 import fcntl
+import gc
 import multiprocessing
 import os
+import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -15,8 +17,20 @@ import termios
 from multiprocessing import reduction
 from pathlib import Path
 
+from camfleet import cli
+
 PLAIN = (sys.executable, "-c", "from camfleet.cli import main; main()")  # loads everything itself
-_LIBRARIES = ["boto3", "celery", "click", "msgspec", "pyarrow.parquet", "redis", "tqdm"]
+_LOADED = [
+    "boto3.session",
+    "celery.backends.redis",
+    "kombu.transport.redis",
+    "pyarrow.parquet",
+    "tqdm",
+    "camfleet.client",
+    "camfleet.jobs.waiting",
+    "camfleet.jobstore.parquet",
+    *(f"camfleet.cli.{found.name}" for found in pkgutil.iter_modules(cli.__path__)),
+]
 _EARLY = ("LANG", "LC_", "LD_", "PYTHON", "TZ")  # variables that Python reads at its own start
 _SECONDS = 120
 
@@ -63,7 +77,7 @@ class Command:
     def __init__(self, words, environ, stdin, stdout, stderr, cwd=None):
         assert _early(environ) == _early(os.environ), "only a Python that is started heeds these"
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_LIBRARIES)
+        context.set_forkserver_preload(_LOADED)
         files = [_Open(file) for file in (stdin, stdout, stderr)]
         words = ["camfleet", *map(str, words)]
         folder = str(cwd or Path.cwd())
@@ -105,6 +119,7 @@ def _early(environ):
 
 def _main(words, environ, files, folder):
     """Be the command."""
+    gc.freeze()  # a collection would copy what the server has loaded
     for number, file in enumerate(files):
         file.become(number)
     os.setsid()
@@ -116,6 +131,4 @@ def _main(words, environ, files, folder):
     os.environ.update(environ)
     os.chdir(folder)
     sys.argv = words
-    from camfleet.cli import main
-
-    main()
+    cli.main()
