@@ -16,9 +16,15 @@ MOST_RERUN = 3
 collect_ignore = [] if find_spec("jax") else ["on_jax"]
 
 
-def pytest_collection_finish():
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
     """Have the garbage collector pass over what stays: TensorFlow, and ten thousand tests."""
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_sessionfinish(session, exitstatus):
