@@ -39,7 +39,7 @@ from camfleet.gateway.endpoints.results import (
 )
 from camfleet.gateway.page import Page
 from camfleet.gateway.pipe import in_pieces
-from camfleet.gateway.problems import Problem, answer_to, known, with_reason
+from camfleet.gateway.problems import Outages, Problem, answer_to, known, with_reason
 from camfleet.gateway.prometheus import Seen
 
 logger = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ class App:
     def __init__(self, services: Services, routes: Sequence[Route] = ROUTES) -> None:
         self._services = services
         self._page = Page()
+        self._outages = Outages()
         self._routes = [(compile_path(route.path)[0], route) for route in routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,6 +109,7 @@ class App:
                 if scope["path"].startswith(backend.START):  # Label Studio shows nothing else
                     response = with_reason(response, error)
                 self._services.metrics.problem(error)
+                self._outages.note(error)
                 if response.status_code == 500 or error is not caught:
                     logger.exception("%s %r failed", scope["method"], scope["path"])
             for name, value in guard.HEADERS.items():

@@ -1,7 +1,9 @@
 """What went wrong, as statuses of HTTP and problem documents (RFC 9457)."""
 
 import errno
+import logging
 import re
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -11,9 +13,12 @@ from starlette.responses import Response
 from camfleet import errors
 from camfleet.errors import CamfleetError
 
+logger = logging.getLogger(__name__)
+
 RETRY_SECONDS = 5
 REASON = "camfleet-reason"  # the server makes the phrase behind the status of it
 _LONGEST_REASON = 500
+_OUTAGE_SECONDS = 30.0  # between two lines of the log on the same outage
 _UNFIT = re.compile(r"[^ -~]+")
 
 # By class: the nearest one above an error counts.
@@ -57,6 +62,22 @@ class Problem(Exception):
         self.status = status
         self.code = code
         self.headers = dict(headers or {})
+
+
+class Outages:
+    """What the log says of Redis and the bucket while they're away: not a line a request."""
+
+    def __init__(self) -> None:
+        self._logged: dict[str, float] = {}
+
+    def note(self, error: Exception) -> None:
+        """Log an error that is an outage, unless one of its code was logged a moment ago."""
+        if not isinstance(error, errors.BrokerUnavailable | errors.StorageUnavailable):
+            return
+        now = time.monotonic()
+        if now - self._logged.get(error.code, -_OUTAGE_SECONDS) >= _OUTAGE_SECONDS:
+            self._logged[error.code] = now
+            logger.warning("requests are answered with 503: %s", error)
 
 
 def status_of(error: CamfleetError) -> int:
