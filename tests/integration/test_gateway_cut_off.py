@@ -54,7 +54,8 @@ def job(settings, storage):
     """Enter a job of large maps, of one large photograph, that has ended."""
     photograph = storage.put("cut-off.jpg", b"\xff\xd8\xff" + bytes(LARGE), "image/jpeg")
     heat = np.random.default_rng(1).random((200, 200))
-    parts = [[rows.row(f"{n}", heat, image_uri=photograph)] for n in range(PARTS)]
+    seen = {"image_uri": photograph, "image_etag": storage.get(photograph).etag}
+    parts = [[rows.row(f"{n}", heat, **seen)] for n in range(PARTS)]
     record = replace(rows.job(storage, "cut-off", parts, 1), owner="cut")
     storage.put(keys.job("cut-off"), encode_json(sealed(record, 2)), "application/json")
     with closing(Ledger(settings)) as ledger:
