@@ -29,6 +29,7 @@ from camfleet.jobstore.results_parts import Outcome, Outcomes
 from helpers.producers import drain, items, producing, row
 
 LOST, BROKEN = "image_not_found", "image_unreadable"
+FORGOTTEN = "was cancelled on .*--cancelled"  # by Redis
 IMAGES, CHUNKS, TOTAL = 3, 4, 6  # two models, each with a part of two images and one of one
 
 jobs = itertools.count()
@@ -96,7 +97,7 @@ class Fleet(RuleBasedStateMachine):
         self.job = self.submit()
         self.record = self.job.record()
         self.known = self.published = True  # to Redis
-        self.cancelled = False
+        self.cancelled = self.noted = False  # in Redis, and in the bucket
         self.retry = self.latest = 0  # as Redis has it, and as storage has it
         self.retries = {0: ((), set())}  # codes and chunks of each
         self.parts, self.old = {}, {}  # by number; by number and the retry that replaced it
@@ -158,7 +159,7 @@ class Fleet(RuleBasedStateMachine):
     def cancel(self):
         if self.known:
             self.job.cancel()
-            self.cancelled = self.cancelled or not self.complete
+            self.cancelled = self.noted = self.cancelled or not self.complete
 
     def wipe(self):
         """Let Redis lose everything."""
@@ -167,8 +168,12 @@ class Fleet(RuleBasedStateMachine):
         self.leased.clear()
 
     def resume(self):
-        self.client.resume(self.id)
+        if self.forgot_cancelling:
+            with pytest.raises(InvalidRequest, match=FORGOTTEN):
+                self.client.resume(self.id)
+        self.client.resume(self.id, cancelled=True)
         self.rebuilt(self.parts)
+        self.noted = False
         self.sent(set(range(CHUNKS)) - self.counted)
 
     def resume_while_a_worker_ends(self, age, at, ends):
@@ -185,20 +190,33 @@ class Fleet(RuleBasedStateMachine):
         claim = Meddling(at, end)
         missing = recovery.rebuild(self.record, self.storage, self.ledger, claim)
         late = run.number < at or run.number not in there
+        before = self.said, self.retry
+        unchanged = self.known and self.complete and not missing
+        published = self.published
         self.rebuilt({**self.parts, **({run.number: there.get(run.number)} if late else {})})
-        self.published = False
+        unchanged = unchanged and before == (self.said, self.retry)
+        self.published = published and unchanged
         assert {self.record.number(ref) for ref in missing} == set(range(CHUNKS)) - self.counted
         self.sent(set(range(CHUNKS)) - self.counted)
 
     def submit_again(self):
         """Let somebody submit the same id, as after a submit that was cut off."""
+        if self.forgot_cancelling:
+            with pytest.raises(InvalidRequest, match=FORGOTTEN):
+                self.submit()
+            return
         note = self.submit().note
         assert ("not to the end" in note) is not self.published
         if not self.published:
             self.rebuilt(self.parts)
+            self.noted = False
             self.sent(set(range(CHUNKS)) - self.counted)
 
     def run_failed_images_again(self, codes):
+        if self.forgot_cancelling:
+            with pytest.raises(InvalidRequest, match=FORGOTTEN):
+                self.client.retry(self.id, codes)
+            return
         if not self.known:
             self.rebuilt(self.parts)
         if not self.complete:
@@ -238,7 +256,7 @@ class Fleet(RuleBasedStateMachine):
                 self.ledger.progress(self.id)
             return
         progress = self.ledger.progress(self.id)
-        ends = Counter(end for part in self.shown.values() for end in part.ends)
+        ends = self.said
         assert (progress.ok, progress.no_evidence) == (
             ends.pop("ok", 0),
             ends.pop("no_evidence", 0),
@@ -261,6 +279,16 @@ class Fleet(RuleBasedStateMachine):
         assert all(self.redis.ttl(key) > 0 for key in self.redis.scan_iter(f"*{{{self.id}}}*"))
         self.ledger.close()
         self.leases.close()
+
+    @property
+    def said(self):
+        """How many images ended how, as the ledger says."""
+        return Counter(end for part in self.shown.values() for end in part.ends)
+
+    @property
+    def forgot_cancelling(self):
+        """Whether only the bucket knows that the job was cancelled."""
+        return self.noted and not self.known
 
     @property
     def complete(self):
