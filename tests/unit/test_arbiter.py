@@ -31,6 +31,9 @@ import os, pathlib, signal, subprocess, sys, time
 folder, number = pathlib.Path(sys.argv[1]), sys.argv[2]
 def note(name, text=""):
     (folder / f"{name}.{number}.{os.getpid()}").write_text(str(text))
+def rest():  # a signal that comes just before a sleep is seen after it
+    while True:
+        time.sleep(0.1)
 """
 POLITE = (
     BEGIN
@@ -41,15 +44,10 @@ def end(signum, _):
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 note("up", f"{sorted(os.sched_getaffinity(0))} {os.environ['OWN']} {os.getsid(0) == os.getpid()}")
-while True:
-    time.sleep(60)
+rest()
 """
 )
-DEAF = (
-    BEGIN
-    + "signal.signal(signal.SIGTERM, lambda *_: note('told'))\nnote('up')\n"
-    + ("while True:\n    time.sleep(60)\n")
-)
+DEAF = BEGIN + "signal.signal(signal.SIGTERM, lambda *_: note('told'))\nnote('up')\nrest()\n"
 DYING = BEGIN + "note('up')\nsys.exit(3)\n"
 ORPHANING = (
     BEGIN
@@ -62,8 +60,7 @@ note("beside", beside.pid)
 note("up")
 if len(list(folder.glob("up.*"))) == 1:
     os.kill(os.getpid(), signal.SIGKILL)
-while True:
-    time.sleep(60)
+rest()
 """
 )
 
