@@ -220,6 +220,41 @@ def test_a_verdict_that_says_something_stays_and_one_that_failed_does_not(
     assert store.write_verdict(failed).verdict == "pass"
 
 
+def test_a_verdict_that_came_to_nothing_takes_no_place_of_one_that_comes_at_the_same_moment(
+    storage, store, repeater, review, run, end, monkeypatch
+):
+    repeater.do(review, NOW)
+    end(missing=True)
+    failed = store.verdict(review.name, run.run)
+    passed = replace(failed, verdict="pass", reasons=())
+    late, write = ReviewStore(storage), storage.replace
+
+    def overtaken(*args, **options):
+        monkeypatch.undo()
+        store.write_verdict(passed)
+        return write(*args, **options)
+
+    monkeypatch.setattr(storage, "replace", overtaken)
+    assert late.write_verdict(replace(failed, decided_at=NOW)).verdict == "pass"
+    assert store.verdict(review.name, run.run).verdict == "pass"
+
+
+def test_a_run_is_repeated_though_a_worker_said_the_same_of_it_a_moment_later(
+    storage, ledger, store, repeater, review, run, end, redis
+):
+    repeater.do(review, NOW)
+    end(missing=True)
+    seen = store.verdict(review.name, run.run)
+    redis.zrem(FOLLOW_UPS, run.job_id)
+    store.write_verdict(replace(seen, reasons=("another one",)))
+    runs = Runs(storage, ledger)
+    runs.repeat(review, run, seen)  # somebody else has repeated it
+    assert not is_due_to_be_judged(redis, run)
+    store.write_verdict(replace(seen, decided_at=seen.decided_at + 1))
+    runs.repeat(review, run, seen)
+    assert ledger.progress(run.job_id).retry == 1 or is_due_to_be_judged(redis, run)
+
+
 def test_while_there_is_trouble_it_is_looked_at_every_ten_minutes(
     storage, ledger, board, repeater, store, review, end
 ):

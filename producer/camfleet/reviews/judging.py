@@ -84,6 +84,16 @@ def came_to_nothing(verdict: ReviewVerdict) -> bool:
     return verdict.verdict == "failed" or unreachable
 
 
+def say_the_same(one: ReviewVerdict | None, other: ReviewVerdict | None) -> bool:
+    """Return whether two verdicts differ at most in when they were decided.
+
+    Whoever waits for a run judges it, and so does a worker at the end of its job.
+    """
+    if one is None or other is None:
+        return one is other
+    return replace(one, decided_at=0.0) == replace(other, decided_at=0.0)
+
+
 class Compared(NamedTuple):
     """How a run compares with an accepted version, and where the page of that lies."""
 

@@ -19,7 +19,7 @@ from camfleet.rebuild import follow_again, rebuild, run_failed_again
 from camfleet.registry.names import Names
 from camfleet.registry.registry import Registry
 from camfleet.reviews.frozen_set import copy_to
-from camfleet.reviews.judging import came_to_nothing
+from camfleet.reviews.judging import came_to_nothing, say_the_same
 from camfleet.reviews.protected import JOBS
 from camfleet.reviews.store import ReviewStore
 from camfleet.storage.storage import Storage
@@ -98,7 +98,8 @@ class Runs:
         with self._ledger.claim(run.job_id) as claim:
             record = read_record(self._storage, run.job_id)
             complete = self._ledger.progress(run.job_id).complete
-            if not complete or self.store.verdict(review.name, run.run) != seen:
+            now = self.store.verdict(review.name, run.run)
+            if not complete or not say_the_same(now, seen):
                 return
             if seen and not came_to_nothing(seen):
                 self.store.forget_verdict(review.name, run.run)

@@ -7,6 +7,7 @@ holds all that is true since then, so whoever wants to know that reads the lates
 import logging
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -22,7 +23,7 @@ from camfleet.contract.reviews import (
     StartedRun,
     Trouble,
 )
-from camfleet.errors import InvalidRequest, ObjectChanged, ObjectMissing
+from camfleet.errors import InvalidRequest, ObjectChanged, ObjectMissing, ObjectTooLarge
 from camfleet.jobstore import objects, review_keys
 from camfleet.registry.author import Author
 from camfleet.reviews.judging import came_to_nothing
@@ -181,14 +182,18 @@ class ReviewStore:
         """
         key = review_keys.verdict(verdict.name, verdict.run)
         data = encode_json(sealed(verdict, _FORM))
-        try:
-            self._storage.create(key, data, _JSON)
-        except ObjectChanged:
-            there = self.verdict(verdict.name, verdict.run)
+        for _ in range(_TRIES):
+            etag = self._etag(key)
+            there = self.verdict(verdict.name, verdict.run)  # as new as the ETag, or newer
             if there and not came_to_nothing(there):
                 return there
-            self._storage.put(key, data, _JSON)  # also over what nobody can read
-        return sealed(verdict, _FORM)
+            with suppress(ObjectChanged):
+                if etag is None:
+                    self._storage.create(key, data, _JSON)
+                else:
+                    self._storage.replace(key, data, _JSON, etag=etag)
+                return sealed(verdict, _FORM)
+        raise ObjectChanged(f"{self._storage.uri(key)} changes all the time")
 
     def forget_verdict(self, name: str, run: str) -> None:
         self._storage.delete([review_keys.verdict(name, run)])
@@ -202,6 +207,15 @@ class ReviewStore:
         for start in range(0, len(own), 1000):
             self._storage.delete(own[start : start + 1000])
             on_step(start)
+
+    def _etag(self, key: str) -> str | None:
+        try:
+            return self._storage.get(key, limit=_MOST).etag
+        except ObjectTooLarge:  # nobody of ours wrote that
+            self._storage.delete([key])
+        except ObjectMissing:
+            pass
+        return None
 
     def _state(self, review: Review) -> tuple[ReviewState, str | None]:
         """Return the state and its ETag, None where there's no object."""

@@ -23,7 +23,7 @@ from camfleet.registry.author import author
 from camfleet.registry.editor import check_reason
 from camfleet.registry.registry import Registry
 from camfleet.reviews.frozen_set import freeze
-from camfleet.reviews.judging import Judge, accept
+from camfleet.reviews.judging import Judge, accept, say_the_same
 from camfleet.reviews.repeating import settled
 from camfleet.reviews.runs import run_of
 from camfleet.reviews.store import ReviewStore, check_name
@@ -132,7 +132,7 @@ class Reviews(LookingAtReviews):
         deadline = None if timeout is None else time.monotonic() + timeout
         wait(self._parts, run.job_id, f"explaining with {ref.id}@{ref.version}", deadline, on_step)
         verdict = self._store.verdict(name, run.run)
-        if verdict is None or verdict == known:
+        if verdict is None or say_the_same(verdict, known):
             now = self._schedules.now()
             verdict = self._judge.judge(
                 review, started, now, lambda _count: on_step("comparing", 0, 0)
