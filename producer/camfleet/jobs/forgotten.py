@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -15,9 +15,10 @@ from camfleet.jobstore.records import read_any_record
 from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
 
+T = TypeVar("T")
+
 _THREADS = 16
 _AHEAD = 64  # records
-
 
 State: TypeAlias = Literal["stored", "cancelled", "pruned", "deleting", "unfinished", "unreadable"]
 
@@ -53,12 +54,24 @@ def forgotten_jobs(
 
     A record is read of each; `on_job` is told how many there were so far.
     """
+    return look_at_all(storage, known, partial(look, storage), on_job)
+
+
+def look_at_all(
+    storage: Storage,
+    known: Collection[str],
+    look: Callable[[str], T | None],
+    on_job: Callable[[int], object],
+) -> Iterator[T]:
+    """Yield what `look` finds of each job that isn't known, in the order of their ids.
+
+    Many are looked at side by side, a few ahead. `on_job` is told how many there were so far.
+    """
     there = (job_id for folder in storage.folders(keys.jobs()) if (job_id := keys.job_of(folder)))
     wanted = (job_id for job_id in there if job_id not in known)
-    seen = in_order(partial(look, storage), wanted, threads=_THREADS, ahead=_AHEAD)
-    for number, found in enumerate(seen, 1):
+    for number, found in enumerate(in_order(look, wanted, threads=_THREADS, ahead=_AHEAD), 1):
         on_job(number)
-        if found:
+        if found is not None:
             yield found
 
 

@@ -13,17 +13,12 @@ import msgspec
 from camfleet.broker.ledger import Ledger
 from camfleet.contract.records import JobRecord
 from camfleet.errors import CallerError
-from camfleet.jobs.forgotten import look
+from camfleet.jobs.forgotten import look, look_at_all
 from camfleet.jobs.missing import chunks_to_run, is_followed
 from camfleet.jobs.submit import Submitter
-from camfleet.jobstore import keys
 from camfleet.jobstore.fleets import other_fleets
 from camfleet.jobstore.records import fleet_of, read_record
-from camfleet.prefetch import in_order
 from camfleet.storage.storage import Storage
-
-_THREADS = 16
-_AHEAD = 64  # jobs
 
 Outcome: TypeAlias = Literal[
     "resumed",
@@ -75,16 +70,9 @@ class StoredJobs:
     def resume(self, on_progress: Callable[[int], object], *, dry_run: bool) -> Iterator[StoredJob]:
         """Yield what becomes of each, in the order of their ids; `on_progress` is told how many."""
         known = {*self._ledger.jobs()}
-        folders = self._storage.folders(keys.jobs())
-        there = (job_id for folder in folders if (job_id := keys.job_of(folder)))
-        wanted = (job_id for job_id in there if job_id not in known)
-        looked = in_order(self._look, wanted, threads=_THREADS, ahead=_AHEAD)
-        for number, found in enumerate(looked, 1):
-            on_progress(number)
-            if found and found.outcome == "resumed" and not dry_run:
-                yield self._resume(found)
-            elif found:
-                yield found
+        for found in look_at_all(self._storage, known, self._look, on_progress):
+            wanted = found.outcome == "resumed" and not dry_run
+            yield self._resume(found) if wanted else found
 
     def _look(self, job_id: str) -> StoredJob | None:
         """Return what would become of a job, None for a folder that a store keeps empty."""
