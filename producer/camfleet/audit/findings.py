@@ -16,7 +16,6 @@ from camfleet.storage.storage import Storage
 
 _FORM = 2  # findings came with 0.2.0
 _TRIES = 20
-_JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,7 @@ def decide(storage: Storage, job_id: str, decision: Decision) -> Findings:
                 "say it in fewer words"
             )
         try:
-            if etag is None:
-                storage.create(key, data, _JSON)
-            else:
-                storage.replace(key, data, _JSON, etag=etag)
+            objects.write_over(storage, key, data, etag)
         except ObjectChanged:
             continue
         return made

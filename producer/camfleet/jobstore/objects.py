@@ -38,6 +38,17 @@ def read_document(storage: Storage, key: str, kind: type[D], limit: int = MOST_J
         return decode_document(read(storage, key, limit).data, kind)
 
 
+def write_over(storage: Storage, key: str, data: bytes, etag: str | None) -> None:
+    """Write JSON over the version with this ETag; where that's None, only if there's nothing.
+
+    Raises `ObjectChanged`.
+    """
+    if etag is None:
+        storage.create(key, data, "application/json")
+    else:
+        storage.replace(key, data, "application/json", etag=etag)
+
+
 def keys_below(storage: Storage, prefix: str, most: int) -> Iterator[str]:
     """Yield the keys below a prefix; raise `InvalidRequest` that names it after the `most`th."""
     for number, key in enumerate(storage.keys(prefix)):

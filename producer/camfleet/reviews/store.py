@@ -146,10 +146,7 @@ class ReviewStore:
                 return
             data, key = encode_json(sealed(made, _FORM)), review_keys.state(review.name)
             try:
-                if etag is None:
-                    self._storage.create(key, data, _JSON)
-                else:
-                    self._storage.replace(key, data, _JSON, etag=etag)
+                objects.write_over(self._storage, key, data, etag)
             except ObjectChanged:
                 continue
             return
@@ -188,10 +185,7 @@ class ReviewStore:
             if there and not came_to_nothing(there):
                 return there
             with suppress(ObjectChanged):
-                if etag is None:
-                    self._storage.create(key, data, _JSON)
-                else:
-                    self._storage.replace(key, data, _JSON, etag=etag)
+                objects.write_over(self._storage, key, data, etag)
                 return sealed(verdict, _FORM)
         raise ObjectChanged(f"{self._storage.uri(key)} changes all the time")
 
